@@ -1,0 +1,1 @@
+"""What contrastive learning means, free of Prefect, Ray and MLflow: data, views, encoders, losses, methods, evaluation."""

@@ -1,0 +1,60 @@
+"""Digests: what a thing is called follows from what goes into it, never from a time or a host."""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+CHUNK_BYTES = 1 << 20
+
+
+def canonical_json(value: Any) -> str:
+    """The one JSON text of a value: keys sorted, no spaces, no NaN; pydantic models as their JSON form.
+
+    Raises:
+        ValueError: When the value holds NaN or infinity.
+        TypeError: When a part of the value has no JSON form.
+    """
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, default=_as_json)
+
+
+def _as_json(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    raise TypeError(f"{type(value).__name__} has no JSON form; give it to a digest as text or numbers")
+
+
+def digest_of(value: Any) -> str:
+    """64 hexadecimal digits: the sha256 of the value's canonical JSON."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+def file_sha256(path: Path) -> str:
+    """64 hexadecimal digits: the sha256 of a file's bytes, read a mebibyte at a time."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@cache
+def source_digest(*packages: str) -> str:
+    """Digest of the Python sources of packages or modules: changes when any line of their code does.
+
+    Args:
+        packages: Dotted names, for example `cl_core` or `cl_core.data`.
+
+    Source names are relative to each package, so that two installations of the same code agree.
+    """
+    import importlib.util
+
+    sources: list[tuple[str, str]] = []
+    for package in packages:
+        spec = importlib.util.find_spec(package)
+        assert spec is not None and spec.origin is not None, package
+        root = Path(spec.origin)
+        files: Iterable[Path] = sorted(root.parent.rglob("*.py")) if root.name == "__init__.py" else [root]
+        sources += [(f"{package}/{file.relative_to(root.parent).as_posix()}", file_sha256(file)) for file in files]
+    return digest_of(sources)

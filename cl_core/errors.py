@@ -1,0 +1,68 @@
+"""Everything that Counterpoint raises on purpose.
+
+    CounterpointError
+    ├── InputError (a ValueError)      a person mends it; never retried
+    │   ├── SpecError                  a field of a spec: unknown name, out of range, contradiction
+    │   └── DataError                  the data: missing, empty, too few, leaking, corrupt at the source
+    ├── IntegrityError                 bytes on disk differ from their checksum; never retried
+    ├── TrainingError                  the optimisation itself went wrong; never retried
+    │   └── NotFiniteLossError         the loss became NaN or infinite
+    └── InfrastructureError            a machine or a network did it; retried with backoff
+        ├── StorageFullError           no space left (not retried: a disk does not empty itself in a minute)
+        ├── StoreUnreachableError      MLflow does not answer
+        └── WorkersLostError           training workers died more often than they may
+
+Every message says what was wanted, what came, and what to do.
+"""
+
+from typing import ClassVar
+
+
+class CounterpointError(Exception):
+    """Base of all errors raised on purpose. `retriable` says whether trying again can help."""
+
+    retriable: ClassVar[bool] = False
+
+
+class InputError(CounterpointError, ValueError):
+    """Something a person gave is wrong and has to be changed by a person."""
+
+
+class SpecError(InputError):
+    """A field of a spec is unknown, out of range or contradicts another; the message names its full path."""
+
+
+class DataError(InputError):
+    """The data cannot be read or cannot be trained on."""
+
+
+class IntegrityError(CounterpointError):
+    """Bytes on disk are not the ones that were written there."""
+
+
+class TrainingError(CounterpointError):
+    """The optimisation itself failed; the same spec would fail again."""
+
+
+class NotFiniteLossError(TrainingError):
+    """The loss became NaN or infinite."""
+
+
+class InfrastructureError(CounterpointError):
+    """A machine or a network failed; the same call may succeed later."""
+
+    retriable: ClassVar[bool] = True
+
+
+class StorageFullError(InfrastructureError):
+    """There is no space left for a write. Nothing half-written remains."""
+
+    retriable: ClassVar[bool] = False
+
+
+class StoreUnreachableError(InfrastructureError):
+    """A tracking server or registry does not answer."""
+
+
+class WorkersLostError(InfrastructureError):
+    """Training workers died, and were restarted, more often than allowed."""

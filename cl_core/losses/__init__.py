@@ -1,0 +1,112 @@
+"""Pair losses: pure functions of anchors, candidates and how they are related. One file each.
+
+A pair loss never sees a process group, a model or a device. The same signature serves one set of embeddings
+(SimCLR), queries against keys and a queue (MoCo), two modalities (CLIP) and labels (SupCon): only the ids differ.
+"""
+
+from abc import abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from cl_core.registry import Component
+
+
+@dataclass(frozen=True)
+class RowIds:
+    """Who each row of a set of embeddings is.
+
+    Args:
+        samples: (R,) int64, the sample that the row is a view of.
+        views: (R,) int64, which view of it. (sample, view) identifies a row.
+        groups: (R,) int64; rows of one group are positives of each other: the sample itself, or its class.
+    """
+
+    samples: Tensor
+    views: Tensor
+    groups: Tensor
+
+
+@dataclass(frozen=True)
+class Relation:
+    """How anchors and candidates are related, derived from ids and never from positions."""
+
+    anchors: RowIds
+    candidates: RowIds
+
+    @property
+    def itself(self) -> Tensor:
+        """(A, K) bool, true where a candidate is the anchor itself."""
+        same_sample = self.anchors.samples[:, None] == self.candidates.samples[None, :]
+        return same_sample & (self.anchors.views[:, None] == self.candidates.views[None, :])
+
+    @property
+    def positives(self) -> Tensor:
+        """(A, K) bool, true where a candidate shares the anchor's group and is not the anchor itself."""
+        return (self.anchors.groups[:, None] == self.candidates.groups[None, :]) & ~self.itself
+
+
+@dataclass(frozen=True)
+class LossSum:
+    """A loss before its mean is taken, so that workers with unequal shares can be averaged exactly.
+
+    Args:
+        total: () float32, the sum over what is averaged.
+        count: () float32, how many terms the sum has.
+    """
+
+    total: Tensor
+    count: Tensor
+
+    @property
+    def mean(self) -> Tensor:
+        """() float32, the mean within this process; zero when there was no term."""
+        return self.total / self.count.clamp(min=1)
+
+
+class PairLoss(Component):
+    """A loss over pairs of embeddings. Its fields are its options."""
+
+    @abstractmethod
+    def __call__(self, anchors: Tensor, candidates: Tensor, relation: Relation) -> LossSum:
+        """The loss of the anchors.
+
+        Args:
+            anchors: (A, D) float, this worker's own rows; normalised inside where the paper does.
+            candidates: (K, D) float, all rows that an anchor may be compared with.
+            relation: Who is who.
+
+        Raises:
+            ValueError: When shapes and ids do not fit together.
+        """
+
+
+def check_shapes(anchors: Tensor, candidates: Tensor, relation: Relation) -> None:
+    """Refuse embeddings that do not fit together or to their ids.
+
+    Raises:
+        ValueError: Naming the shapes that came.
+    """
+    if anchors.ndim != 2 or candidates.ndim != 2 or anchors.shape[1] != candidates.shape[1]:
+        raise ValueError(
+            "wanted anchors (A, D) and candidates (K, D) with one D; "
+            f"got {tuple(anchors.shape)} and {tuple(candidates.shape)}"
+        )
+    for name, rows, ids in (("anchors", anchors, relation.anchors), ("candidates", candidates, relation.candidates)):
+        if not ids.samples.shape == ids.views.shape == ids.groups.shape == (len(rows),):
+            raise ValueError(f"wanted one id for each of the {len(rows)} {name}; got {tuple(ids.samples.shape)}")
+
+
+def relation_within(groups: Tensor, *, views: int = 1) -> Relation:
+    """Relation of a set of rows with itself, rows ordered view by view: all of view 0, then all of view 1, ...
+
+    Args:
+        groups: (R,) int64 group of each row.
+        views: Views per sample; R is a multiple of it.
+    """
+    samples_per_view = len(groups) // views
+    samples = torch.arange(samples_per_view, device=groups.device).repeat(views)
+    view = torch.arange(views, device=groups.device).repeat_interleave(samples_per_view)
+    ids = RowIds(samples=samples, views=view, groups=groups)
+    return Relation(ids, ids)

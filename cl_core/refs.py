@@ -1,0 +1,92 @@
+"""Refs: the small values that travel between tasks, as JSON. They say where a thing stands and under which digest."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Ref(BaseModel):
+    """Base of all refs: frozen, and a field that does not exist is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SnapshotRef(Ref):
+    """An ingested dataset, immutable."""
+
+    name: str
+    digest: str
+    path: Path
+    rows: dict[str, int] = Field(description="Distinct samples per split.")
+    classes: list[str] = Field(description="Names of the classes, sorted; empty without labels.")
+    channels: Literal[1, 3] = Field(description="1 when every image is greyscale.")
+    quarantined: int = Field(description="Rejected inputs.")
+
+
+class CheckpointRef(Ref):
+    """A finished training."""
+
+    digest: str = Field(description="Training digest: snapshot, training spec, and cl_core's source.")
+    path: Path = Field(description="The final checkpoint, a sealed directory.")
+    step: int
+    snapshot_digest: str
+    resumed_from_step: int = Field(description="Step at which the last attempt went on; 0 from the start.")
+    seconds: float = Field(description="Time spent training, over all attempts.")
+
+
+class Score(Ref):
+    """A number with its 95 % bootstrap interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+class RepresentationReport(Ref):
+    """What was measured on one representation of the test split."""
+
+    scores: dict[str, Score] = Field(description="By name, such as linear_probe.accuracy.")
+    per_class: dict[str, dict[str, Score]] = Field(description="precision, recall, f1 by class name.")
+    confusion: list[list[int]] = Field(description="Rows are true classes, columns predicted ones; may be empty.")
+    choices: dict[str, float] = Field(description="What was chosen on the validation part, such as the L2 strength.")
+
+
+class EvaluationReport(Ref):
+    """Scores of the trained encoder beside the two baselines that say what training bought."""
+
+    digest: str = Field(description="Evaluation digest: training digest, snapshot and evaluation spec.")
+    training_digest: str
+    snapshot_digest: str
+    path: Path = Field(description="Sealed directory with the per-sample predictions.")
+    representations: dict[str, RepresentationReport] = Field(
+        description="`trained`, `untrained` (the same encoder before training) and `raw_pixels`."
+    )
+    left_out: list[str] = Field(description="Protocols that could not run, each with its reason.")
+
+    @property
+    def trained(self) -> RepresentationReport:
+        """Scores of the trained encoder."""
+        return self.representations["trained"]
+
+
+class ModelRef(Ref):
+    """A registered model version."""
+
+    name: str
+    version: int
+    uri: str = Field(description="models:/NAME/VERSION")
+    run_id: str
+    training_digest: str
+    created: bool = Field(description="False when the version stood already.")
+
+
+class Decision(Ref):
+    """The gate's verdict on a version."""
+
+    name: str
+    version: int
+    champion: int = Field(description="Version that users fetch after the decision; 0 when there is none.")
+    promoted: bool
+    reason: str = Field(description="One readable sentence.")
+    gain: Score | None = Field(None, description="Score of the challenger minus the champion's; none without one.")

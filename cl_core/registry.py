@@ -1,0 +1,154 @@
+"""Registries: a component is chosen by name, and its name is the name of its file.
+
+Dropping a file into `cl_core/losses/` (or another of the packages below) adds a component; another distribution adds
+one through the entry point group `counterpoint.losses` without touching this project. Names are known without
+importing anything, so that a form or `--help` lists them at once; a component is imported when it is used.
+
+Modules whose name starts with an underscore, and sub-packages, are no components.
+"""
+
+import difflib
+import importlib
+import importlib.util
+import pkgutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
+from pydantic_core import CoreSchema, core_schema
+
+from cl_core.errors import SpecError
+
+
+class Component(BaseModel):
+    """A part chosen by name. Its fields are its options: complete, frozen, and validated where they are given."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+C = TypeVar("C", bound=Component)
+
+
+class Registry(Generic[C]):
+    """The components of one kind, by name."""
+
+    def __init__(self, kind: str, package: str) -> None:
+        self.kind = kind
+        self.package = package
+        self._classes: dict[str, type[C]] = {}
+
+    def register(self, name: str) -> Callable[[type[C]], type[C]]:
+        """Class decorator: make a component selectable as `name`."""
+
+        def add(component: type[C]) -> type[C]:
+            standing = self._classes.get(name)
+            if standing is not None and standing.__module__ != component.__module__:
+                raise SpecError(
+                    f"two {self.kind}s are named {name!r}: {standing.__module__} and {component.__module__}"
+                )
+            self._classes[name] = component
+            return component
+
+        return add
+
+    @cached_property
+    def _modules(self) -> dict[str, str]:
+        """Module of each component that is a file of this project."""
+        spec = importlib.util.find_spec(self.package)
+        assert spec is not None and spec.submodule_search_locations is not None, self.package
+        found = pkgutil.iter_modules(spec.submodule_search_locations)
+        return {m.name: f"{self.package}.{m.name}" for m in found if not m.ispkg and not m.name.startswith("_")}
+
+    @cached_property
+    def _plugins(self) -> dict[str, EntryPoint]:
+        """Entry point of each component that another distribution brings."""
+        return {point.name: point for point in entry_points(group=f"counterpoint.{self.package.rpartition('.')[2]}")}
+
+    def names(self) -> list[str]:
+        """All names that can be chosen, sorted; nothing is imported."""
+        return sorted({*self._modules, *self._plugins, *self._classes})
+
+    def get(self, name: str, *, field: str) -> type[C]:
+        """The class registered as `name`.
+
+        Args:
+            name: A component's name.
+            field: Full path of the spec field that holds the name, for the message.
+
+        Raises:
+            SpecError: When there is no such component; the message lists those there are.
+        """
+        if name not in self._classes:
+            if name in self._modules:
+                importlib.import_module(self._modules[name])
+            elif name in self._plugins:
+                self._plugins[name].load()
+        if name not in self._classes:
+            raise SpecError(f"{field}: {self.unknown(name)}")
+        return self._classes[name]
+
+    def build(self, name: str, options: Mapping[str, Any], *, field: str) -> C:
+        """The component `name` with these options, validated.
+
+        Args:
+            name: A component's name.
+            options: Values for the component's own fields; what is not given takes its default.
+            field: Full path of the spec field that holds the name; the options stand in `{field}_options`.
+
+        Raises:
+            SpecError: When the name or an option is unknown or out of range; the message gives the full path.
+        """
+        component = self.get(name, field=field)
+        try:
+            return component(**options)
+        except ValidationError as error:
+            raise SpecError(explain(error, f"{field}_options", sorted(component.model_fields))) from error
+
+    def unknown(self, name: str) -> str:
+        """A sentence that says that `name` does not exist, and what does."""
+        close = difflib.get_close_matches(name, self.names(), n=1)
+        hint = f" (did you mean {close[0]!r}?)" if close else ""
+        return f"there is no {self.kind} named {name!r}{hint}; choose one of: {', '.join(self.names())}"
+
+
+def explain(error: ValidationError, path: str, known: list[str]) -> str:
+    """One sentence per validation problem: the full path of the field, what was wanted, and what came."""
+    sentences = []
+    for problem in error.errors(include_url=False):
+        where = ".".join([path, *map(str, problem["loc"])]).strip(".")
+        if problem["type"] == "extra_forbidden":
+            sentences.append(f"{where}: there is no such option; choose from: {', '.join(known) or 'none'}")
+        else:
+            message = problem["msg"].removeprefix("Value error, ")
+            wanted = message[0].lower() + message[1:]
+            sentences.append(f"{where}: {wanted}; got {problem['input']!r}")
+    return "; ".join(sentences)
+
+
+@dataclass(frozen=True)
+class NameIn:
+    """Annotation for a `str` field that holds a component's name: checked, and a dropdown in forms."""
+
+    registry: Registry[Any]
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self._check, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {**handler(schema), "enum": self.registry.names()}
+
+    def _check(self, name: str) -> str:
+        if name not in self.registry.names():
+            raise ValueError(self.registry.unknown(name))
+        return name
+
+
+SOURCES: Registry[Any] = Registry("source", "cl_core.data.sources")
+VIEWS: Registry[Any] = Registry("view policy", "cl_core.views")
+ENCODERS: Registry[Any] = Registry("encoder", "cl_core.encoders")
+LOSSES: Registry[Any] = Registry("loss", "cl_core.losses")
+METHODS: Registry[Any] = Registry("method", "cl_core.methods")
+EVALUATIONS: Registry[Any] = Registry("evaluation", "cl_core.evaluation")

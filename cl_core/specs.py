@@ -1,0 +1,210 @@
+"""Specs: what a person asks for. Complete, frozen, and stored with the model that was made from them.
+
+Each is a group in the Prefect form and a prefix on the command line (`--training.batch-size`). A component is chosen
+by name and its options are the mapping beside it, validated by the component itself (`cl_core.assembly`).
+"""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from cl_core.registry import ENCODERS, EVALUATIONS, LOSSES, METHODS, SOURCES, VIEWS, NameIn
+
+Options = dict[str, Any]
+
+
+class Spec(BaseModel):
+    """Base of all specs: frozen, and a field that does not exist is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+class DataSpec(Spec):
+    """Which samples, and how they are split."""
+
+    name: str = Field(
+        "fashion-mnist",
+        title="Dataset name",
+        description="Name under which snapshots are kept. Letters, digits, dots, dashes and underscores.",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        max_length=100,
+    )
+    source: Annotated[str, NameIn(SOURCES)] = Field(
+        "fashion_mnist", title="Source", description="Kind of place that the samples come from."
+    )
+    location: str = Field(
+        "",
+        title="Location",
+        description="Folder or file to read. May be empty for sources that know their own place.",
+    )
+    source_options: Options = Field({}, title="Source options", description="Options of the source, as JSON.")
+    image_size: int = Field(
+        28, ge=8, le=512, title="Image size", description="Side of the square image that the encoder sees, in pixels."
+    )
+    test_share: float = Field(
+        0.1,
+        gt=0,
+        lt=1,
+        title="Test share",
+        description="Share of the samples held out for testing where the source names no test split; "
+        "the content's hash decides which. Fraction.",
+    )
+    min_train_samples: int = Field(
+        64, ge=2, title="Least training samples", description="Fewer distinct training samples are refused. Samples."
+    )
+    max_quarantined_share: float = Field(
+        0.05,
+        ge=0,
+        le=1,
+        title="Largest quarantined share",
+        description="A larger share of rejected inputs stops the run. Fraction of all inputs.",
+    )
+
+
+class TrainingSpec(Spec):
+    """How the encoder is trained. Everything here, and nothing else of the specs, decides the weights."""
+
+    method: Annotated[str, NameIn(METHODS)] = Field(
+        "simclr", title="Method", description="Contrastive method that turns views into a loss."
+    )
+    method_options: Options = Field({}, title="Method options", description="Options of the method, as JSON.")
+    loss: Annotated[str, NameIn(LOSSES)] = Field(
+        "info_nce", title="Loss", description="Loss that compares the embeddings."
+    )
+    loss_options: Options = Field({}, title="Loss options", description="Options of the loss, as JSON.")
+    views: Annotated[str, NameIn(VIEWS)] = Field(
+        "simclr", title="Views", description="Policy that makes the views of a sample which are contrasted."
+    )
+    views_options: Options = Field({}, title="Views options", description="Options of the view policy, as JSON.")
+    encoder: Annotated[str, NameIn(ENCODERS)] = Field(
+        "resnet_small", title="Encoder", description="Network that is trained, evaluated and registered."
+    )
+    encoder_options: Options = Field({}, title="Encoder options", description="Options of the encoder, as JSON.")
+    epochs: int = Field(5, ge=1, le=100_000, title="Epochs", description="Passes over the training split.")
+    batch_size: int = Field(
+        512, ge=2, le=1_048_576, title="Batch size", description="Samples per step, over all workers together."
+    )
+    accumulate_steps: int = Field(
+        1,
+        ge=1,
+        le=1024,
+        title="Accumulated batches",
+        description="Batches whose gradients are averaged before the optimiser moves. 1 is off. "
+        "Adds no negatives: each batch is contrasted with itself only.",
+    )
+    optimizer: Literal["adamw", "sgd", "lars"] = Field(
+        "adamw", title="Optimiser", description="Rule that moves the weights."
+    )
+    learning_rate: float = Field(
+        2e-3, gt=0, le=100, title="Learning rate", description="Peak rate, as used; not rescaled by the batch size."
+    )
+    weight_decay: float = Field(
+        1e-4, ge=0, le=1, title="Weight decay", description="On weight matrices; never on biases and norms. Per step."
+    )
+    momentum: float = Field(
+        0.9, ge=0, lt=1, title="Momentum", description="Of SGD and LARS; AdamW's first beta. Dimensionless."
+    )
+    warmup_epochs: float = Field(
+        0.5, ge=0, title="Warm-up", description="Linear rise of the learning rate before the cosine fall. Epochs."
+    )
+    precision: Literal["bf16", "fp32"] = Field(
+        "bf16", title="Precision", description="Arithmetic of the encoder's forward pass; losses are always float32."
+    )
+    channels_last: bool = Field(
+        True, title="Channels last", description="Memory layout of images; faster for convolutions."
+    )
+    seed: int = Field(0, ge=0, lt=2**32, title="Seed", description="Decides weights at start, order and views.")
+
+    @model_validator(mode="after")
+    def _warm_up_fits(self) -> Self:
+        if self.warmup_epochs >= self.epochs:
+            raise ValueError(
+                f"warmup_epochs {self.warmup_epochs:g} must be less than epochs {self.epochs}: "
+                "the learning rate would never reach its peak"
+            )
+        return self
+
+
+class EvaluationSpec(Spec):
+    """What is measured on the frozen encoder."""
+
+    protocols: list[Annotated[str, NameIn(EVALUATIONS)]] = Field(
+        ["linear_probe", "knn", "geometry"],
+        min_length=1,
+        title="Protocols",
+        description="What to measure. Those that need labels are left out, and said to be, where there are none.",
+    )
+    options: dict[str, Options] = Field(
+        {}, title="Protocol options", description="Options of each protocol, by its name, as JSON."
+    )
+    resamples: int = Field(
+        1000,
+        ge=100,
+        le=100_000,
+        title="Bootstrap resamples",
+        description="Resamples of the test split behind each 95 % interval.",
+    )
+    seed: int = Field(0, ge=0, lt=2**32, title="Seed", description="Decides the resamples and the validation part.")
+
+
+class PromotionSpec(Spec):
+    """When a challenger becomes the champion that users fetch."""
+
+    automatic: bool = Field(
+        True,
+        title="Promote automatically",
+        description="Off: the gate's verdict is recorded, and a person promotes with `cl promote`.",
+    )
+    score: str = Field(
+        "linear_probe.accuracy",
+        title="Deciding score",
+        description="Score compared with the champion's; `knn_20.accuracy` is another.",
+    )
+    tolerance: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        title="Tolerance",
+        description="The challenger wins when the 95 % interval of its gain over the champion lies above minus this. "
+        "0 asks for a proven gain. Fraction of the test split.",
+    )
+
+
+class ComputeSpec(Spec):
+    """Where it runs and how fast. Nothing here changes what is asked for."""
+
+    workers: int = Field(
+        1,
+        ge=1,
+        le=4096,
+        title="Training workers",
+        description="Processes that share each batch. 1 trains in the flow's own process.",
+    )
+    threads: int = Field(
+        2,
+        ge=1,
+        le=65_536,
+        title="CPU threads",
+        description="CPU threads of all training workers together, shared evenly.",
+    )
+    gpus_per_worker: int = Field(
+        0, ge=0, le=1, title="GPUs per worker", description="1 gives each worker a GPU of its own; 0 trains on CPUs."
+    )
+    ingest_workers: int = Field(
+        1, ge=1, le=1024, title="Ingestion workers", description="Processes that check images while ingesting."
+    )
+    checkpoint_every_s: float = Field(
+        60, gt=0, title="Checkpoint interval", description="At most this much training is lost to a kill. Seconds."
+    )
+    report_every_s: float = Field(
+        2, ge=0, title="Report interval", description="Least time between two reports of progress. Seconds."
+    )
+
+    @model_validator(mode="after")
+    def _threads_are_shared_evenly(self) -> Self:
+        if self.threads % self.workers:
+            raise ValueError(
+                f"threads {self.threads} cannot be shared evenly by {self.workers} workers; "
+                f"nearest: {max(1, round(self.threads / self.workers)) * self.workers}"
+            )
+        return self

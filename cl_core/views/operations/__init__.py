@@ -1,0 +1,1 @@
+"""Operations on batches of images, each with its own parameters per sample."""
