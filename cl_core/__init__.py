@@ -1,1 +1,1 @@
-"""What contrastive learning means, free of Prefect, Ray and MLflow: data, views, encoders, losses, methods, evaluation."""
+"""What contrastive learning means, free of Prefect, Ray and MLflow."""

@@ -12,7 +12,13 @@ class Ref(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class SnapshotRef(Ref):
+class StepResult(Ref):
+    """What a step came to."""
+
+    note: str = Field("", description="What the step did, or why there was nothing to do. One sentence, for people.")
+
+
+class SnapshotRef(StepResult):
     """An ingested dataset, immutable."""
 
     name: str
@@ -24,7 +30,7 @@ class SnapshotRef(Ref):
     quarantined: int = Field(description="Rejected inputs.")
 
 
-class CheckpointRef(Ref):
+class CheckpointRef(StepResult):
     """A finished training."""
 
     digest: str = Field(description="Training digest: snapshot, training spec, and cl_core's source.")
@@ -52,7 +58,7 @@ class RepresentationReport(Ref):
     choices: dict[str, float] = Field(description="What was chosen on the validation part, such as the L2 strength.")
 
 
-class EvaluationReport(Ref):
+class EvaluationReport(StepResult):
     """Scores of the trained encoder beside the two baselines that say what training bought."""
 
     digest: str = Field(description="Evaluation digest: training digest, snapshot and evaluation spec.")
@@ -70,7 +76,7 @@ class EvaluationReport(Ref):
         return self.representations["trained"]
 
 
-class ModelRef(Ref):
+class ModelRef(StepResult):
     """A registered model version."""
 
     name: str
@@ -90,3 +96,20 @@ class Decision(Ref):
     promoted: bool
     reason: str = Field(description="One readable sentence.")
     gain: Score | None = Field(None, description="Score of the challenger minus the champion's; none without one.")
+
+
+class ReportRef(StepResult):
+    """The report of a run."""
+
+    path: Path = Field(description="One self-contained HTML file.")
+
+
+class Retrained(Ref):
+    """What a retraining came to."""
+
+    snapshot: SnapshotRef
+    checkpoint: CheckpointRef
+    evaluation: EvaluationReport
+    model: ModelRef
+    decision: Decision
+    report: ReportRef

@@ -121,8 +121,10 @@ def explain(error: ValidationError, path: str, known: list[str]) -> str:
         where = ".".join([path, *map(str, problem["loc"])]).strip(".")
         if problem["type"] == "extra_forbidden":
             sentences.append(f"{where}: there is no such option; choose from: {', '.join(known) or 'none'}")
+        elif problem["type"] == "value_error":  # Our own sentence, which says what came.
+            sentences.append(f"{where}: {problem['ctx']['error']}")
         else:
-            message = problem["msg"].removeprefix("Value error, ")
+            message = problem["msg"]
             wanted = message[0].lower() + message[1:]
             sentences.append(f"{where}: {wanted}; got {problem['input']!r}")
     return "; ".join(sentences)

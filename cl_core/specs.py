@@ -80,9 +80,9 @@ class TrainingSpec(Spec):
         "resnet_small", title="Encoder", description="Network that is trained, evaluated and registered."
     )
     encoder_options: Options = Field({}, title="Encoder options", description="Options of the encoder, as JSON.")
-    epochs: int = Field(5, ge=1, le=100_000, title="Epochs", description="Passes over the training split.")
+    epochs: int = Field(4, ge=1, le=100_000, title="Epochs", description="Passes over the training split.")
     batch_size: int = Field(
-        512, ge=2, le=1_048_576, title="Batch size", description="Samples per step, over all workers together."
+        256, ge=2, le=1_048_576, title="Batch size", description="Samples per step, over all workers together."
     )
     accumulate_steps: int = Field(
         1,

@@ -4,12 +4,13 @@ None of them updates an encoder; each sees the training features, the test featu
 """
 
 from abc import abstractmethod
-from dataclasses import dataclass, field
-from typing import ClassVar
+from dataclasses import dataclass, field, replace
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cl_core.errors import DataError
 from cl_core.refs import Score
 from cl_core.registry import Component
 
@@ -20,7 +21,7 @@ class Features:
 
     Args:
         embeddings: (N, D) float32, not normalised.
-        labels: (N,) int64 indices of classes; None without labels.
+        labels: (N,) int64 indices of classes, -1 for a sample without one; None when no sample has one.
         ids: (N, 32) uint8, content hashes; they decide validation parts and break ties.
         views: Two (M, D) float32 arrays, row i of each an augmented view of one sample; for alignment.
     """
@@ -29,6 +30,39 @@ class Features:
     labels: NDArray[np.int64] | None
     ids: NDArray[np.uint8]
     views: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None
+
+    @property
+    def groups(self) -> NDArray[np.int64]:
+        """(N,) class of each sample, -1 without one."""
+        return np.full(len(self.ids), -1) if self.labels is None else self.labels
+
+    @property
+    def sample_ids(self) -> NDArray[np.uint64]:
+        """(N,) leading 64 bits of each content hash."""
+        return np.ascontiguousarray(self.ids[:, :8]).view(">u8").ravel().astype(np.uint64)
+
+    def labelled(self, split: str) -> Self:
+        """Those samples that have a label, without views.
+
+        Args:
+            split: Name of the split, for the message.
+
+        Raises:
+            DataError: When there are none.
+        """
+        has_label = self.groups >= 0
+        if not has_label.any():
+            raise DataError(
+                f"the {split} split has no labelled sample, and this evaluation needs them; give some a label, "
+                "or leave the evaluation out of evaluation.protocols"
+            )
+        return replace(
+            self,
+            embeddings=self.embeddings[has_label],
+            labels=self.groups[has_label],
+            ids=self.ids[has_label],
+            views=None,
+        )
 
 
 @dataclass(frozen=True)
@@ -39,7 +73,8 @@ class Outcome:
         scores: By name, with 95 % intervals.
         per_class: precision, recall and f1 by class name, where the evaluation has them.
         confusion: (C, C) counts, rows true, columns predicted; empty where there is none.
-        predictions: By name, (N,) int64 predicted class of each test sample; what paired comparisons need.
+        predictions: By name, (N,) int64 predicted class of each test sample, labelled or not, in the order of the
+            test split; what paired comparisons need.
         choices: What was chosen on the validation part.
     """
 
@@ -65,4 +100,7 @@ class Evaluation(Component):
             classes: Names of the classes.
             resamples: Bootstrap resamples behind each interval.
             seed: Decides resamples and validation part.
+
+        Raises:
+            DataError: When the evaluation needs labels and a split has none.
         """

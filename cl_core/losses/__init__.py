@@ -68,9 +68,8 @@ class LossSum:
 class PairLoss(Component):
     """A loss over pairs of embeddings. Its fields are its options."""
 
-    @abstractmethod
     def __call__(self, anchors: Tensor, candidates: Tensor, relation: Relation) -> LossSum:
-        """The loss of the anchors.
+        """The loss of the anchors, at least in float32: half precision cannot hold similarities over a temperature.
 
         Args:
             anchors: (A, D) float, this worker's own rows; normalised inside where the paper does.
@@ -80,6 +79,17 @@ class PairLoss(Component):
         Raises:
             ValueError: When shapes and ids do not fit together.
         """
+        check_shapes(anchors, candidates, relation)
+        with torch.autocast(anchors.device.type, enabled=False):
+            return self.compute(_at_least_float32(anchors), _at_least_float32(candidates), relation)
+
+    @abstractmethod
+    def compute(self, anchors: Tensor, candidates: Tensor, relation: Relation) -> LossSum:
+        """The loss itself, in the precision that comes."""
+
+
+def _at_least_float32(rows: Tensor) -> Tensor:
+    return rows if rows.dtype.itemsize >= 4 else rows.float()
 
 
 def check_shapes(anchors: Tensor, candidates: Tensor, relation: Relation) -> None:

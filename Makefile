@@ -1,0 +1,43 @@
+# The two commands of the README are `make demo` and `make test`; `make help` lists the rest.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+FASHION_MNIST := /usr/share/datasets/fashion-mnist
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help setup demo test check lock clean
+
+help: ## list the commands
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+setup: $(READY) ## create .venv from requirements.lock
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed, $(PYTHON) is older; name another with: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
+	@echo "Creating .venv from requirements.lock (some minutes, 7 GB: torch comes with its GPU libraries) ..."
+	@$(PYTHON) -m venv --clear .venv
+	@$(BIN)/pip install --quiet -r requirements.lock 2> >(grep -v '^WARNING: Location' >&2)
+	@$(BIN)/pip install --quiet --no-deps --no-build-isolation -e . 2> >(grep -v '^WARNING: Location' >&2)
+	@touch $@
+
+demo: setup ## obtain Fashion-MNIST, retrain, and show the registered champion
+	@infra/fashion-mnist.sh $(FASHION_MNIST)
+	@$(BIN)/cl retrain --recipe infra/recipes/simclr-fashion.json
+
+test: setup ## run all tests
+	@$(BIN)/pytest
+
+check: setup ## format, lint, types and import rules
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+lock: ## write requirements.lock anew from pyproject.toml (needs uv)
+	@uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --no-annotate --no-header -o requirements.lock --upgrade
+
+clean: ## remove .venv and what the demo made; CL_HOME elsewhere is left alone
+	@rm -rf .venv .counterpoint *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

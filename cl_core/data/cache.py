@@ -1,0 +1,197 @@
+"""The training cache: a snapshot's images as raw pixels of one size, so that training decodes nothing."""
+
+import math
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from PIL import Image
+
+from cl_core.data.decode import decode_image
+from cl_core.data.parallel import map_batches
+from cl_core.data.read import SnapshotRow, row_groups
+from cl_core.data.schema import CACHE_SETTINGS, GROUP_ROWS, ID_BYTES, SPLITS, cache_schema
+from cl_core.digest import source_digest
+from cl_core.errors import DataError, IntegrityError
+from cl_core.refs import SnapshotRef
+from cl_core.sealed import manifest_of, publish, staging, verify
+
+_SPARE = 1.1  # Loading takes a row group beside the arrays.
+
+
+@dataclass(frozen=True)
+class ImageSplit:
+    """A split in memory.
+
+    Args:
+        images: (N, H, W, C) uint8.
+        ids: (N, 32) uint8, the sha256 of each encoded image; rows are sorted by it.
+        sample_ids: (N,) uint64, the leading 64 bits of the ids, big-endian.
+        labels: (N,) int64, index into the snapshot's classes, -1 without a label; None when the dataset has none.
+    """
+
+    images: NDArray[np.uint8]
+    ids: NDArray[np.uint8]
+    sample_ids: NDArray[np.uint64]
+    labels: NDArray[np.int64] | None
+
+
+def build_cache(
+    snapshot: SnapshotRef,
+    *,
+    size: int,
+    caches: Path,
+    workers: int = 1,
+    on_progress: Callable[[int], None] = lambda count: None,
+) -> Path:
+    """The cache of a snapshot at a size, a sealed folder with one SPLIT.parquet per split; built unless it stands.
+
+    Each image's largest centred square is brought to `size` by antialiased bicubic resampling; one that has the size
+    keeps its pixels. Greyscale images of a colour dataset get three equal channels.
+
+    Args:
+        snapshot: Verified when it was opened.
+        size: Side of the images. Pixels.
+        caches: Folder of all caches; made when missing.
+        workers: Processes that decode.
+        on_progress: Called with the number of images brought to size so far.
+
+    Raises:
+        IntegrityError: When the snapshot has lost rows since it was opened.
+        StorageFullError: When the disk is full; nothing half-written remains.
+        InfrastructureError: When a worker process is killed.
+    """
+    shape = (size, size, snapshot.channels)
+    final = caches.absolute() / f"{snapshot.digest}-{'x'.join(map(str, shape))}"
+    facts = {
+        "snapshot": snapshot.digest,
+        "shape": list(shape),
+        "rows": snapshot.rows,
+        "classes": snapshot.classes,
+        "code": source_digest("cl_core.data.cache", "cl_core.data.decode", "cl_core.data.schema"),
+    }
+    if _stands(final, facts):
+        return final
+    count = 0
+    with staging(final.parent) as staged:
+        for split in SPLITS:
+            with pq.ParquetWriter(staged / f"{split}.parquet", cache_schema(shape), **CACHE_SETTINGS) as file:
+                for table in _tables(snapshot, split, shape, workers):
+                    file.write_table(table, row_group_size=GROUP_ROWS)
+                    count += table.num_rows
+                    on_progress(count)
+        if count != sum(snapshot.rows.values()):
+            raise IntegrityError(
+                f"{snapshot.path} holds {count:,} rows, its manifest says {sum(snapshot.rows.values()):,}; delete the "
+                "folder and run again"
+            )
+        shutil.rmtree(final, ignore_errors=True)
+        publish(staged, final, facts)
+    return final
+
+
+def load_split(cache: Path, split: str) -> ImageSplit:
+    """A whole split, filled a row group at a time into one array; `build_cache` has compared the checksums.
+
+    Args:
+        cache: What `build_cache` returned.
+        split: `train` or `test`.
+
+    Raises:
+        DataError: When there is too little free memory for the pixels.
+        IntegrityError: When the folder holds no cache.
+    """
+    manifest = manifest_of(cache)
+    rows, shape = manifest["rows"][split], tuple(manifest["shape"])
+    _check_memory(split, rows, shape)
+    images = np.empty((rows, *shape), np.uint8)
+    ids = np.empty((rows, ID_BYTES), np.uint8)
+    labels = np.empty(rows, np.int64)
+    start = 0
+    for batch_ids, batch_images, batch_labels in cached_groups(cache, split):
+        stop = start + len(batch_ids)
+        ids[start:stop], images[start:stop], labels[start:stop] = batch_ids, batch_images, batch_labels
+        start = stop
+    sample_ids = ids[:, :8].copy().view(">u8")[:, 0].astype(np.uint64)
+    return ImageSplit(images, ids, sample_ids, labels if manifest["classes"] else None)
+
+
+def cached_groups(cache: Path, split: str) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.int32]]]:
+    """Ids (n, 32), images (n, H, W, C) and labels (n,) of a split, a row group of at most 1,024 at a time."""
+    shape = tuple(manifest_of(cache)["shape"])
+    with pq.ParquetFile(cache / f"{split}.parquet", memory_map=True) as file:
+        for group in range(file.num_row_groups):
+            for batch in file.read_row_group(group).to_batches():
+                ids, images = _bytes_of(batch.column("id")), _bytes_of(batch.column("image"))
+                yield ids.reshape(-1, ID_BYTES), images.reshape(-1, *shape), batch.column("label").to_numpy()
+
+
+def _stands(final: Path, facts: dict[str, Any]) -> bool:
+    """Whether a sound cache with these facts is in place."""
+    try:
+        manifest = verify(final)
+    except IntegrityError:
+        return False
+    return all(manifest.get(name) == value for name, value in facts.items())
+
+
+def _tables(snapshot: SnapshotRef, split: str, shape: tuple[int, int, int], workers: int) -> Iterator[pa.Table]:
+    """The rows of a split in tables of exactly `GROUP_ROWS`, the last one shorter: group = row >> 10."""
+    classes = {name: index for index, name in enumerate(snapshot.classes)}
+    waiting: list[pa.Table] = []
+    for rows, images in map_batches(partial(_sized, shape=shape), row_groups(snapshot, split), workers):
+        columns = [
+            pa.array([row.id for row in rows], pa.binary(ID_BYTES)),
+            pa.FixedSizeBinaryArray.from_buffers(pa.binary(images[0].size), len(rows), [None, pa.py_buffer(images)]),
+            pa.array([-1 if row.label is None else classes[row.label] for row in rows], pa.int32()),
+        ]
+        waiting.append(pa.Table.from_arrays(columns, schema=cache_schema(shape)))
+        if sum(table.num_rows for table in waiting) >= GROUP_ROWS:
+            together = pa.concat_tables(waiting)
+            yield together[:GROUP_ROWS]
+            waiting = [together[GROUP_ROWS:]]
+    if sum(table.num_rows for table in waiting):
+        yield pa.concat_tables(waiting)
+
+
+def _sized(rows: list[SnapshotRow], shape: tuple[int, int, int]) -> NDArray[np.uint8]:
+    """(n, H, W, C) uint8: the images of some rows, brought to `shape`."""
+    images = np.empty((len(rows), *shape), np.uint8)
+    for image, row in zip(images, rows, strict=True):
+        pixels = np.asarray(_square(decode_image(row.payload)[0], shape[0]))
+        image[:] = pixels if pixels.ndim == 3 else pixels[:, :, None]
+    return images
+
+
+def _square(image: Image.Image, size: int) -> Image.Image:
+    """The largest centred square at `size`: the same as resizing the shorter side and cropping, without the rest."""
+    if image.size == (size, size):
+        return image
+    side = min(image.size)
+    left, top = (image.width - side) / 2, (image.height - side) / 2
+    return image.resize((size, size), Image.Resampling.BICUBIC, box=(left, top, left + side, top + side))
+
+
+def _bytes_of(column: pa.FixedSizeBinaryArray) -> NDArray[np.uint8]:
+    """The bytes of a fixed-size column, one after another, without a copy."""
+    width = column.type.byte_width
+    return np.frombuffer(column.buffers()[1], np.uint8, count=len(column) * width, offset=column.offset * width)
+
+
+def _check_memory(split: str, rows: int, shape: tuple[int, ...]) -> None:
+    needed = int(_SPARE * rows * (math.prod(shape) + ID_BYTES + 16))
+    free = psutil.virtual_memory().available
+    if needed > free:
+        raise DataError(
+            f"the {split} split needs {needed / 2**30:.3g} GiB of memory ({rows:,} images of "
+            f"{'x'.join(map(str, shape))} bytes), but {free / 2**30:.3g} GiB are free; "
+            "use a smaller data.image_size, or a machine with more memory"
+        )

@@ -1,0 +1,132 @@
+"""Near-duplicates: images of two splits that look alike although their bytes differ.
+
+Each image gets a 64-bit perceptual hash (pHash: the signs of its lowest cosine frequencies against their median), and
+pairs of hashes at a small Hamming distance are counted. Two hashes at a distance of at most 3 agree in at least one of
+four 16-bit bands, so only those that share a band are compared.
+
+Source: Zauner 2010, "Implementation and Benchmarking of Perceptual Image Hash Functions". Differences: the cosine
+transform is taken at the image's own size, as its lowest frequencies hardly depend on a resize to 32 pixels before.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+U8 = NDArray[np.uint8]
+U64 = NDArray[np.uint64]
+I64 = NDArray[np.int64]
+
+MAX_DISTANCE = 3
+_BANDS, _BAND_BITS = 4, 16
+_FREQUENCIES = 8
+_LEAST_CONTRAST = 2.0  # Levels of 255: below this standard deviation, signs of frequencies are noise.
+_CHUNK_PAIRS = 1 << 22
+_MOST_PAIRS = 1 << 26  # Compared in two seconds; without a limit, images all much alike would cost their square.
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+
+
+class Matches(NamedTuple):
+    """Pairs of one image each of two splits, at a distance of at most `MAX_DISTANCE`.
+
+    Args:
+        pairs: How many.
+        second_images: Images of the second split that are in a pair.
+        examples: (n, 2) int64, rows of the first and second split of some pairs, closest first.
+        complete: False when some bands held too many candidates to compare; then the counts are lower bounds.
+    """
+
+    pairs: int
+    second_images: int
+    examples: I64
+    complete: bool
+
+
+def perceptual_hashes(images: U8) -> tuple[U64, NDArray[np.bool_]]:
+    """The perceptual hash of each image, and whether it means anything.
+
+    Args:
+        images: (N, H, W, C) uint8; H and W are at least 8.
+
+    Returns:
+        (N,) uint64, and (N,) bool: False for images of one colour, whose hash would be noise.
+    """
+    grey = images[..., 0].astype(np.float32) if images.shape[3] == 1 else images @ _LUMA
+    down, across = _cosines(grey.shape[1]), _cosines(grey.shape[2])
+    spectrum = (down @ grey @ across.T).reshape(len(images), -1)
+    bits = spectrum > np.median(spectrum, axis=1, keepdims=True)
+    return np.packbits(bits, axis=1).view(">u8")[:, 0].astype(np.uint64), grey.std(axis=(1, 2)) >= _LEAST_CONTRAST
+
+
+def near_duplicates(first: U64, second: U64, *, examples: int) -> Matches:
+    """Pairs of equal or nearly equal hashes between two splits.
+
+    Args:
+        first: (N,) uint64 hashes.
+        second: (M,) uint64 hashes.
+        examples: How many pairs to show at most.
+    """
+    # Many images may share one hash: compared once, counted with their number.
+    left, left_row, left_count = np.unique(first, return_index=True, return_counts=True)
+    right, right_row, right_count = np.unique(second, return_index=True, return_counts=True)
+    pairs, complete = 0, True
+    matched = np.zeros(len(right), bool)
+    shown: list[tuple[int, int, int]] = []
+    budget = _MOST_PAIRS
+    for band in range(_BANDS):
+        candidates, complete_band = _sharing(left, right, band, budget)
+        complete &= complete_band
+        for i, j in candidates:
+            budget -= len(i)
+            differing = left[i] ^ right[j]
+            distance = np.bitwise_count(differing)
+            found = distance <= MAX_DISTANCE
+            for earlier in range(band):
+                found &= _band(differing, earlier) != 0  # Else it was found there.
+            i, j, distance = i[found], j[found], distance[found]
+            pairs += int((left_count[i] * right_count[j]).sum())
+            matched[j] = True
+            closest = np.argsort(distance, kind="stable")[:examples]
+            shown += zip(
+                distance[closest].tolist(), left_row[i[closest]].tolist(), right_row[j[closest]].tolist(), strict=True
+            )
+            shown = sorted(shown)[:examples]
+    rows = np.array([(a, b) for _, a, b in shown], np.int64).reshape(-1, 2)
+    return Matches(pairs, int(right_count[matched].sum()), rows, complete)
+
+
+def _sharing(left: U64, right: U64, band: int, budget: int) -> tuple[Iterator[tuple[I64, I64]], bool]:
+    """Indices of all pairs that agree in a band, a few million at a time, and whether those really are all."""
+    key = _band(left, band)
+    order = np.argsort(key, kind="stable")
+    key = key[order]
+    wanted = _band(right, band)
+    start, stop = np.searchsorted(key, wanted, "left"), np.searchsorted(key, wanted, "right")
+    number = stop - start
+    # The smallest groups first: when not all can be compared, it is the most alike that are left out.
+    by_size = np.argsort(number, kind="stable")
+    within = np.cumsum(number[by_size]) <= budget
+    taken = by_size[within]
+    taken = taken[number[taken] > 0]
+    return _expanded(order, taken, start[taken], number[taken]), bool(within.all())
+
+
+def _expanded(order: I64, right: I64, start: I64, number: I64) -> Iterator[tuple[I64, I64]]:
+    """For each index `right[k]`, its pairs with `order[start[k] : start[k] + number[k]]`, in bounded pieces."""
+    piece = np.cumsum(number) // _CHUNK_PAIRS
+    for cut in np.split(np.arange(len(right)), np.flatnonzero(np.diff(piece)) + 1):
+        if len(cut):
+            counts = number[cut]
+            within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+            yield order[np.repeat(start[cut], counts) + within], np.repeat(right[cut], counts)
+
+
+def _band(hashes: U64, band: int) -> U64:
+    return (hashes >> np.uint64(band * _BAND_BITS)) & np.uint64((1 << _BAND_BITS) - 1)
+
+
+def _cosines(size: int) -> NDArray[np.float32]:
+    """(8, size) float32: the lowest frequencies of the cosine transform, DCT-II."""
+    angles = np.pi * np.outer(np.arange(_FREQUENCIES), np.arange(size) + 0.5) / size
+    return np.cos(angles).astype(np.float32)

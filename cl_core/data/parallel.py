@@ -1,0 +1,64 @@
+"""Work on a stream of batches in several processes, in order, with few batches in flight."""
+
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context, parent_process
+from typing import TypeVar
+
+from cl_core.errors import InfrastructureError
+
+B = TypeVar("B")
+R = TypeVar("R")
+
+_IN_FLIGHT_PER_WORKER = 2
+
+
+def map_batches(work: Callable[[B], R], batches: Iterable[B], workers: int) -> Iterator[tuple[B, R]]:
+    """Each batch with what `work` made of it, in the order of the batches.
+
+    Args:
+        work: A function at the top level of a module; batches and results travel between processes.
+        batches: Taken as they are needed, so that a stream of any length is never in memory as a whole.
+        workers: Processes; 1 works in this one.
+
+    Raises:
+        InfrastructureError: When a worker process is killed.
+    """
+    if workers == 1:
+        yield from ((batch, work(batch)) for batch in batches)
+        return
+    waiting: deque[tuple[B, Future[R]]] = deque()
+    # Spawned, not forked: the parent may have threads (Arrow's, torch's), and a fork copies their locks as they are.
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_end_with_parent)
+    try:
+        for batch in batches:
+            waiting.append((batch, pool.submit(work, batch)))
+            if len(waiting) >= _IN_FLIGHT_PER_WORKER * workers:
+                done, future = waiting.popleft()
+                yield done, future.result()
+        while waiting:
+            done, future = waiting.popleft()
+            yield done, future.result()
+    except BrokenProcessPool as error:
+        raise InfrastructureError(
+            f"one of {workers} ingestion workers was killed, most likely for lack of memory; "
+            "run again with fewer (compute.ingest_workers)"
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _end_with_parent() -> None:
+    """In a worker: end when the parent is killed. It would wait for the next batch for ever."""
+    parent = parent_process()
+    assert parent is not None
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()

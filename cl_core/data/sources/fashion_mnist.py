@@ -1,0 +1,123 @@
+"""Fashion-MNIST: 70,000 greyscale pictures of clothes, 28 pixels wide, in 10 classes."""
+
+import gzip
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from cl_core.data.png import encode_png
+from cl_core.data.sources import RawSample, Source
+from cl_core.errors import DataError
+from cl_core.registry import SOURCES
+
+CLASSES = (
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+)
+DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
+DEBIAN_PACKAGE = "dataset-fashion-mnist"
+
+# Of the unpacked files: how they were packed differs between distributions.
+SHA256 = {
+    "train-images-idx3-ubyte": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+    "train-labels-idx1-ubyte": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+    "t10k-images-idx3-ubyte": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+    "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+}
+PREFIXES = {"train": "train", "test": "t10k"}
+_IMAGES_HEADER_BYTES, _LABELS_HEADER_BYTES = 16, 8
+
+
+@SOURCES.register("fashion_mnist")
+class FashionMNIST(Source):
+    """The four IDX files, plain or gzipped, from the first of three places that has them.
+
+    The places: the location, if one is given; the folder of Debian's package; torchvision's download.
+
+    Source: Xiao et al. 2017, "Fashion-MNIST", arXiv:1708.07747. Licence: MIT, Zalando SE.
+    """
+
+    download_folder: str = Field(
+        "~/.cache/counterpoint/fashion-mnist",
+        title="Download folder",
+        description="Where torchvision puts the files when no other place has them. Empty: nothing is downloaded.",
+    )
+
+    def fingerprint(self, location: str) -> str:
+        """The four checksums, which `samples` insists on: there is only one Fashion-MNIST."""
+        self._folder(location)
+        return " ".join(SHA256.values())
+
+    def samples(self, location: str) -> Iterator[RawSample]:
+        """All 70,000 images as PNG, with the names of their classes, in the splits of the publication."""
+        folder = self._folder(location)
+        for split, prefix in PREFIXES.items():
+            images = _read(folder, f"{prefix}-images-idx3-ubyte", _IMAGES_HEADER_BYTES).reshape(-1, 28, 28, 1)
+            labels = _read(folder, f"{prefix}-labels-idx1-ubyte", _LABELS_HEADER_BYTES)
+            for row, (image, label) in enumerate(zip(images, labels, strict=True)):
+                yield RawSample(encode_png(image), CLASSES[label], split, f"{prefix}-images-idx3-ubyte#{row}")
+
+    def _folder(self, location: str) -> Path:
+        """The first of the three places that has all four files."""
+        if location:
+            folder = Path(location).expanduser().absolute()
+            if missing := _missing(folder):
+                raise DataError(
+                    f"data.location: {folder} lacks {', '.join(missing)} (plain or .gz); give the folder that holds "
+                    f"Fashion-MNIST's four files, or leave the location empty to use {DEBIAN_FOLDER} or a download"
+                )
+            return folder
+        if not _missing(DEBIAN_FOLDER):
+            return DEBIAN_FOLDER
+        return self._downloaded()
+
+    def _downloaded(self) -> Path:
+        problem = "source_options.download_folder is empty"
+        if self.download_folder:
+            # torchvision's import takes seconds and is only needed here.
+            from torchvision.datasets import FashionMNIST as Download
+
+            folder = Path(self.download_folder).expanduser().absolute()
+            try:
+                Download(str(folder), download=True)
+                return Path(Download(str(folder)).raw_folder)
+            except (OSError, RuntimeError) as error:
+                problem = f"{type(error).__name__}: {error}"
+        raise DataError(
+            "Fashion-MNIST was found in none of three places: no folder is given as data.location; "
+            f"{DEBIAN_FOLDER} lacks {', '.join(_missing(DEBIAN_FOLDER))}; torchvision's download into "
+            f"{self.download_folder!r} failed ({problem}). "
+            f"On Debian or Ubuntu run `apt-get install {DEBIAN_PACKAGE}`; elsewhere give a folder with the four files"
+        )
+
+
+def _missing(folder: Path) -> list[str]:
+    return [name for name in SHA256 if not (folder / name).is_file() and not (folder / f"{name}.gz").is_file()]
+
+
+def _read(folder: Path, name: str, header_bytes: int) -> NDArray[np.uint8]:
+    """The values of an IDX file after its header, when its bytes are the published ones."""
+    plain, packed = folder / name, folder / f"{name}.gz"
+    path = plain if plain.is_file() else packed
+    try:
+        data = path.read_bytes() if path is plain else gzip.decompress(path.read_bytes())
+    except (OSError, EOFError, ValueError) as error:
+        raise DataError(f"{path} cannot be read ({error}); fetch it again") from error
+    found = hashlib.sha256(data).hexdigest()
+    if found != SHA256[name]:
+        raise DataError(
+            f"{path} is not Fashion-MNIST's {name}: sha256 {found[:12]}…, expected {SHA256[name][:12]}…; fetch it again"
+        )
+    return np.frombuffer(data, np.uint8, offset=header_bytes)

@@ -1,0 +1,146 @@
+"""A folder of image files: one folder per class, or unlabelled; at any depth."""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from cl_core.data.decode import MAX_PAYLOAD_BYTES
+from cl_core.data.schema import SPLITS
+from cl_core.data.sources import RawSample, Source, Unreadable
+from cl_core.errors import DataError
+from cl_core.registry import SOURCES
+
+# Files that claim to be images: those that are none, or of a format that is not read, are quarantined. Other files
+# (README.txt, labels.csv) claim nothing and are passed over, and so is what starts with a dot (.DS_Store, ._a.jpg).
+IMAGE_SUFFIXES = {
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif"),
+    *(".apng", ".avif", ".bmp", ".heic", ".heif", ".jp2", ".jxl", ".pgm", ".ppm", ".tga", ".tif", ".tiff"),
+}
+
+
+@SOURCES.register("image_folder")
+class ImageFolder(Source):
+    """Every image file below a folder.
+
+    With `labels` from folders, the first folder on the way to a file is its class, and files that lie outside any have
+    no label. With `splits` from folders, `train` and `test` folders at the top name the splits, and the classes come
+    below. Symbolic links are followed, but not in circles.
+    """
+
+    labels: Literal["from_folder", "none"] = Field(
+        "from_folder", title="Labels", description="Whether the first folder on the way to a file is its class."
+    )
+    splits: Literal["from_folder", "none"] = Field(
+        "from_folder",
+        title="Splits",
+        description="Whether `train` and `test` at the top are splits; else they are folders like others.",
+    )
+
+    def fingerprint(self, location: str) -> str:
+        """Digest of the path, size and time of change of every image file."""
+        root = _root(location)
+        seen = hashlib.sha256(os.fsencode(root))
+        empty = True
+        for parts, path in _image_files(root):
+            empty = False
+            try:
+                state = path.stat()
+                known = f"{state.st_size} {state.st_mtime_ns}"
+            except OSError as error:
+                known = str(error.errno)
+            seen.update(os.fsencode("/".join(parts)) + f"\0{known}\0".encode())
+        if empty:
+            raise DataError(
+                f"data.location: {root} holds no image files at any depth (names that end in .jpg, .png, .webp, .gif, "
+                "...); give the folder that holds the images"
+            )
+        return seen.hexdigest()
+
+    def samples(self, location: str) -> Iterator[RawSample | Unreadable]:
+        """Every image file; a file that cannot be read is passed on as unreadable."""
+        root = _root(location)
+        with_splits = self.splits == "from_folder" and _has_splits(root)
+        for parts, path in _image_files(root):
+            origin = _text("/".join(parts))
+            folders = parts[:-1]
+            split = ""
+            if with_splits and folders:
+                split, *folders = folders
+            label = _text(folders[0]) if self.labels == "from_folder" and folders else None
+            try:
+                size = path.stat().st_size
+                if size > MAX_PAYLOAD_BYTES:
+                    yield Unreadable(origin, f"{size:,} bytes; files of at most {MAX_PAYLOAD_BYTES:,} are read")
+                else:
+                    yield RawSample(path.read_bytes(), label, split, origin)
+            except OSError as error:
+                yield Unreadable(origin, str(error.strerror))
+
+
+def _root(location: str) -> Path:
+    if not location:
+        raise DataError("data.location is empty; give the folder that holds the images")
+    root = Path(location).expanduser().absolute()
+    if not root.exists():
+        raise DataError(f"data.location: there is no folder {root}; give the folder that holds the images")
+    if not root.is_dir():
+        raise DataError(f"data.location: {root} is a file; give the folder that holds the images")
+    return root
+
+
+def _has_splits(root: Path) -> bool:
+    """Whether the folders at the top are splits, not classes.
+
+    Raises:
+        DataError: When it cannot be told: `train` and `test` stand beside other folders.
+    """
+    folders = {entry.name for entry in _entries(root) if entry.is_dir()}
+    if folders >= set(SPLITS) and (others := sorted(folders - set(SPLITS))):
+        raise DataError(
+            f"data.location: {root} holds train/ and test/ beside {', '.join(f'{name}/' for name in others[:5])}; "
+            "only train and test are splits: move the others away or into train/, or set source_options.splits to "
+            "'none' to take all as classes"
+        )
+    return bool(folders) and folders <= set(SPLITS)
+
+
+def _image_files(root: Path) -> Iterator[tuple[list[str], Path]]:
+    """Every file with an image's suffix below `root`, with the parts of its path relative to it."""
+    # The folders on the way down, by device and inode: a link to one of them would lead in circles.
+    waiting: list[tuple[list[str], Path, frozenset[tuple[int, int]]]] = [([], root, frozenset())]
+    while waiting:
+        parts, folder, above = waiting.pop()
+        state = folder.stat()
+        here = (state.st_dev, state.st_ino)
+        if here in above:
+            continue
+        for entry in _entries(folder):
+            below = [*parts, entry.name]
+            if entry.is_dir():
+                waiting.append((below, folder / entry.name, above | {here}))
+            elif Path(entry.name).suffix.lower() in IMAGE_SUFFIXES:
+                yield below, folder / entry.name
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    """What a folder holds, by name, without hidden files.
+
+    Raises:
+        DataError: When it cannot be listed: nobody could tell how many images would be missing.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            return sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
+    except OSError as error:
+        raise DataError(
+            f"data.location: the folder {folder} cannot be listed ({error.strerror}); make it readable, or move it away"
+        ) from error
+
+
+def _text(name: str) -> str:
+    """A file name for people and for Parquet: bytes that are no UTF-8 are written as \\xNN."""
+    return os.fsencode(name).decode(errors="backslashreplace")

@@ -1,0 +1,128 @@
+"""Parquet files with images in a column: how data leaves a warehouse, or the Hugging Face hub."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import Field
+
+from cl_core.data.sources import RawSample, Source, Unreadable
+from cl_core.errors import DataError
+from cl_core.registry import SOURCES
+
+_BATCH_ROWS = 64
+
+
+@SOURCES.register("parquet")
+class ParquetFiles(Source):
+    """One Parquet file, or all `.parquet` files below a folder."""
+
+    image_column: str = Field(
+        "image",
+        min_length=1,
+        title="Image column",
+        description="Column of encoded images: binary, or a struct with a binary field `bytes`.",
+    )
+    label_column: str = Field(
+        "", title="Label column", description="Column of class names, text or whole numbers. Empty: unlabelled."
+    )
+    split_column: str = Field(
+        "", title="Split column", description="Column that names the split. Empty: the content's hash decides."
+    )
+    train_value: str = Field("train", title="Training value", description="What the split column says for training.")
+    test_value: str = Field("test", title="Test value", description="What the split column says for testing.")
+
+    def fingerprint(self, location: str) -> str:
+        """Path, size and time of change of every file."""
+        states = [(path, path.stat()) for path in _files(location)]
+        return "\n".join(f"{path} {state.st_size} {state.st_mtime_ns}" for path, state in states)
+
+    def samples(self, location: str) -> Iterator[RawSample | Unreadable]:
+        """Every row; one without image bytes is passed on as unreadable. An empty or missing label is none."""
+        for path in _files(location):
+            try:
+                with pq.ParquetFile(path, memory_map=True) as file:
+                    self._check_columns(path, file.schema_arrow)
+                    yield from self._rows(path, file)
+            except (pa.ArrowException, OSError) as error:
+                raise DataError(
+                    f"data.location: {path} is no readable Parquet file ({error}); export it again"
+                ) from error
+
+    def _rows(self, path: Path, file: pq.ParquetFile) -> Iterator[RawSample | Unreadable]:
+        columns = [name for name in (self.image_column, self.label_column, self.split_column) if name]
+        names = _class_names(file.schema_arrow, self.label_column)
+        row = 0
+        for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=columns):
+            images = batch.column(self.image_column).to_pylist()
+            none = [None] * len(images)
+            labels = batch.column(self.label_column).to_pylist() if self.label_column else none
+            splits = batch.column(self.split_column).to_pylist() if self.split_column else none
+            for image, label, split in zip(images, labels, splits, strict=True):
+                origin = f"{path.name}#{row}"
+                payload = image.get("bytes") if isinstance(image, dict) else image
+                if payload is None:
+                    yield Unreadable(origin, f"column {self.image_column!r} holds no bytes in this row")
+                else:
+                    yield RawSample(payload, _label(label, names), self._split(split, origin), origin)
+                row += 1
+
+    def _split(self, value: Any, origin: str) -> str:
+        if not self.split_column:
+            return ""
+        if str(value) == self.train_value:
+            return "train"
+        if str(value) == self.test_value:
+            return "test"
+        raise DataError(
+            f"{origin}: column {self.split_column!r} says {value!r}; expected {self.train_value!r} or "
+            f"{self.test_value!r} (source_options.train_value, source_options.test_value)"
+        )
+
+    def _check_columns(self, path: Path, schema: pa.Schema) -> None:
+        for option in ("image_column", "label_column", "split_column"):
+            name = getattr(self, option)
+            if name and name not in schema.names:
+                raise DataError(
+                    f"source_options.{option}: {path} has no column {name!r}; it has: {', '.join(schema.names)}"
+                )
+        kind = schema.field(self.image_column).type
+        if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
+            kind = kind.field("bytes").type
+        if not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
+            raise DataError(
+                f"source_options.image_column: column {self.image_column!r} of {path} is {kind}; expected binary, or a "
+                "struct with a binary field 'bytes'"
+            )
+
+
+def _files(location: str) -> list[Path]:
+    if not location:
+        raise DataError("data.location is empty; give a Parquet file, or a folder of them")
+    root = Path(location).expanduser().absolute()
+    if not root.exists():
+        raise DataError(f"data.location: there is no file or folder {root}; give a Parquet file, or a folder of them")
+    if root.is_file():
+        return [root]
+    files = sorted(path for path in root.rglob("*.parquet") if path.is_file())
+    if not files:
+        raise DataError(f"data.location: {root} holds no .parquet files at any depth; give the folder that does")
+    return files
+
+
+def _label(value: Any, names: list[str]) -> str | None:
+    if value is None or value == "":
+        return None
+    return names[value] if names and isinstance(value, int) and 0 <= value < len(names) else str(value)
+
+
+def _class_names(schema: pa.Schema, column: str) -> list[str]:
+    """Names behind whole-number labels where the file carries them as Hugging Face's `datasets` writes them."""
+    try:
+        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+        return [str(name) for name in features[column]["names"]]
+    except (KeyError, TypeError, ValueError):
+        return []

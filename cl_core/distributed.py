@@ -1,0 +1,123 @@
+"""The one door to torch.distributed: gathering with gradients, exact means over unequal workers, data parallelism.
+
+Without a process group every function is the identity, so that methods read the same for one worker and for many.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+
+def world_size() -> int:
+    """How many workers train together."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def rank() -> int:
+    """Which of them this is, from 0."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def barrier() -> None:
+    """Wait until every worker is here."""
+    if dist.is_initialized():
+        dist.barrier()
+
+
+def all_gather(rows: Tensor) -> Tensor:
+    """All workers' rows, in the order of their ranks; workers may have different numbers of rows.
+
+    Args:
+        rows: (B, ...) this worker's rows.
+
+    Returns:
+        (N, ...) everyone's. With gradients: the gradient of a row is summed over the workers that used it, so that
+        each worker may score its own anchors only and still learn from being somebody else's candidate.
+    """
+    if world_size() == 1:
+        return rows
+    gathered: Tensor = _AllGather.apply(rows)
+    return gathered
+
+
+def all_reduce_sum(value: Tensor) -> Tensor:
+    """The sum of a tensor over all workers, without gradient."""
+    total = value.detach().clone()
+    if world_size() > 1:
+        dist.all_reduce(total)
+    return total
+
+
+def global_mean(total: Tensor, count: Tensor) -> Tensor:
+    """This worker's share of the mean over all workers' terms, scaled so that averaging workers gives that mean.
+
+    Args:
+        total: () sum of this worker's terms, with gradient.
+        count: () how many terms it has; workers may differ.
+
+    Returns:
+        () total * workers / count over all workers. Averaging gradients over workers, as data parallelism does,
+        then gives the gradient of the mean on the whole batch exactly, also for an uneven last batch.
+    """
+    return total * world_size() / all_reduce_sum(count).clamp(min=1)
+
+
+def average(value: Tensor) -> Tensor:
+    """The mean of a tensor over all workers, without gradient; for reporting."""
+    return all_reduce_sum(value) / world_size()
+
+
+def data_parallel(module: nn.Module) -> nn.Module:
+    """The module with its gradients averaged over workers; itself when there is one worker.
+
+    Buffers are taken from worker 0 before each step, so that running statistics agree with the checkpoint.
+    """
+    if world_size() == 1 or not any(parameter.requires_grad for parameter in module.parameters()):
+        return module
+    return nn.parallel.DistributedDataParallel(module, broadcast_buffers=True)
+
+
+@contextmanager
+def process_group(*, rendezvous: Path, rank: int, world_size: int, timeout_s: float) -> Iterator[None]:
+    """A gloo process group that meets at a file; for worlds that Ray does not start."""
+    dist.init_process_group(
+        "gloo",
+        init_method=f"file://{rendezvous}",
+        rank=rank,
+        world_size=world_size,
+        timeout=timedelta(seconds=timeout_s),
+    )
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+class _AllGather(torch.autograd.Function):
+    """All-gather of rows; the backward sums every worker's gradient and keeps this worker's slice."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor) -> Tensor:
+        sizes = [torch.zeros(1, dtype=torch.int64, device=rows.device) for _ in range(dist.get_world_size())]
+        dist.all_gather(sizes, torch.tensor([len(rows)], device=rows.device))
+        counts = [int(size) for size in sizes]
+        longest = max(counts)
+        # Collectives want equal shapes: rows are padded to the longest share and the padding is cut off again.
+        padded = rows.new_zeros((longest, *rows.shape[1:]))
+        padded[: len(rows)] = rows
+        gathered = [torch.empty_like(padded) for _ in counts]
+        dist.all_gather(gathered, padded)
+        ctx.start, ctx.size = sum(counts[: dist.get_rank()]), len(rows)
+        return torch.cat([share[:count] for share, count in zip(gathered, counts, strict=True)])
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        total = gradients[0].contiguous()
+        dist.all_reduce(total)
+        return total[ctx.start : ctx.start + ctx.size]

@@ -1,0 +1,32 @@
+"""A multilayer perceptron on the flattened view: for vectors, and for tests that need an encoder in no time."""
+
+from pydantic import Field
+from torch import nn
+
+from cl_core.encoders import Encoder, EncoderOptions
+from cl_core.registry import ENCODERS
+
+
+@ENCODERS.register("mlp")
+class MLP(EncoderOptions):
+    """Flatten, linear, ReLU, linear. The features themselves are not rectified: they may have any sign.
+
+    Source: none; the textbook's, with torch's default initialisation.
+    """
+
+    hidden: int = Field(256, ge=1, le=65536, title="Hidden width", description="Width of the hidden layer. Units.")
+    features: int = Field(128, ge=1, le=65536, title="Features", description="Width of what comes out. Units.")
+    batch_norm: bool = Field(
+        False, title="Batch normalisation", description="Normalise the hidden layer over the batch, before its ReLU."
+    )
+
+    def build(self, *, channels: int, size: int) -> Encoder:
+        """A fresh encoder for images of `channels` and side `size` pixels."""
+        layers = [
+            nn.Flatten(),
+            nn.Linear(channels * size * size, self.hidden, bias=not self.batch_norm),
+            *([nn.BatchNorm1d(self.hidden)] if self.batch_norm else []),
+            nn.ReLU(inplace=True),
+            nn.Linear(self.hidden, self.features),
+        ]
+        return Encoder(nn.Sequential(*layers), self.features)

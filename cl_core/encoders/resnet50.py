@@ -1,0 +1,28 @@
+"""ResNet-50, as torchvision has it."""
+
+from pydantic import Field
+from torchvision.models import resnet50
+
+from cl_core.encoders import Encoder, EncoderOptions
+from cl_core.encoders._torchvision import without_classifier
+from cl_core.registry import ENCODERS
+
+
+@ENCODERS.register("resnet50")
+class ResNet50(EncoderOptions):
+    """2048 features; 4.1 GMAC at 224 pixels, 23.5 M parameters.
+
+    Source: He et al. 2016, "Deep residual learning for image recognition", arXiv:1512.03385, Table 1. Differences:
+    strides in the 3x3 convolutions (torchvision's "v1.5"); under 64 pixels the stem of SimCLR for small images
+    (arXiv:2002.05709, App. B.9).
+    """
+
+    zero_init_residual: bool = Field(
+        False,
+        title="Zero-initialised residuals",
+        description="Start every residual branch at zero, so that a block is the identity at first (arXiv:1706.02677).",
+    )
+
+    def build(self, *, channels: int, size: int) -> Encoder:
+        """A fresh encoder for images of `channels` and side `size` pixels."""
+        return without_classifier(resnet50, channels=channels, size=size, zero_init_residual=self.zero_init_residual)

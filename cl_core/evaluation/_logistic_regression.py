@@ -1,0 +1,76 @@
+"""Multinomial logistic regression by L-BFGS, in coordinates that make it quick on features that go together."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+# A fit ends by its tolerance long before.
+_MOST_ITERATIONS = 1000
+
+
+class Probe(NamedTuple):
+    """A linear classifier: (D, C) weights and (C,) biases, float32."""
+
+    weights: Tensor
+    biases: Tensor
+
+    @classmethod
+    def zero(cls, width: int, classes: int) -> "Probe":
+        """The classifier that finds all classes alike."""
+        return cls(torch.zeros(width, classes), torch.zeros(classes))
+
+    def predict(self, features: Tensor) -> NDArray[np.int64]:
+        """(N,) index of the class with the greatest logit."""
+        predicted: NDArray[np.int64] = torch.addmm(self.biases, features, self.weights).argmax(dim=1).numpy()
+        return predicted
+
+
+def fit(features: Tensor, targets: Tensor, *, l2: float, start: Probe, curvature: Tensor, tolerance: float) -> Probe:
+    """The classifier with the least summed cross-entropy + l2 / 2 * squared weights (biases are free).
+
+    L-BFGS moves in coordinates in which the objective curves about alike in all directions, features being anything
+    but independent: a half to a third of the iterations.
+
+    Args:
+        features: (N, D) float32, standardised.
+        targets: (N,) int64, 0 to C - 1.
+        l2: Strength, above 0.
+        start: Where L-BFGS begins.
+        curvature: (D, D) mean outer product of the features, or of some of them; decides the speed, not the result.
+        tolerance: The fit ends when an iteration lowers the objective by less; nats per sample.
+    """
+    penalty = l2 / len(features)
+    coordinates = _coordinates(curvature, penalty=penalty, classes=len(start.biases))
+    step = torch.zeros_like(start.weights, requires_grad=True)
+    biases = start.biases.clone().requires_grad_()
+    solver = torch.optim.LBFGS(
+        [step, biases],
+        max_iter=_MOST_ITERATIONS,
+        history_size=20,
+        tolerance_grad=0,
+        tolerance_change=tolerance,
+        line_search_fn="strong_wolfe",
+    )
+
+    def objective() -> float:
+        solver.zero_grad()
+        weights = start.weights + coordinates @ step
+        loss = F.cross_entropy(torch.addmm(biases, features, weights), targets) + penalty / 2 * weights.square().sum()
+        torch.autograd.backward(loss)
+        return loss.item()
+
+    solver.step(objective)  # type: ignore[no-untyped-call]
+    with torch.no_grad():
+        return Probe(start.weights + coordinates @ step, biases.detach())
+
+
+def _coordinates(curvature: Tensor, *, penalty: float, classes: int) -> Tensor:
+    """(D, D) matrix P such that P @ step has unit curvature where all classes are alike (softmax curves by 1 / C)."""
+    hessian = curvature.double() / classes + penalty * torch.eye(len(curvature), dtype=torch.float64)
+    root = torch.linalg.cholesky(hessian)
+    inverse: Tensor = torch.linalg.solve_triangular(root.T, torch.eye(len(root), dtype=root.dtype), upper=True)
+    return inverse.float()

@@ -1,0 +1,117 @@
+"""The gate: whether a challenger becomes the champion that users fetch, and why, in one sentence.
+
+A pure function of what was measured. Whatever the champion, a model that is no better than its own encoder before
+training, or than the raw input, has learnt nothing worth serving, and one that maps everything to one point serves
+nobody.
+"""
+
+import math
+
+from pydantic import Field
+
+from cl_core.refs import EvaluationReport, Ref, Score
+from cl_core.specs import PromotionSpec
+
+# 1 is full collapse: all embeddings on one line. Working encoders use tens of directions.
+LEAST_EFFECTIVE_RANK = 2.0
+# Of a coordinate of unit embeddings: 0 at full collapse, 1 / sqrt(features) when spread evenly (0.02 at 2,048).
+LEAST_FEATURE_STD = 1e-3
+
+
+class Gains(Ref):
+    """Paired differences of the deciding score on one test split: the challenger's minus the other's."""
+
+    over_untrained: Score | None = Field(description="Over the same encoder before training; none without labels.")
+    over_raw_pixels: Score | None = Field(description="Over the raw input; none without labels.")
+    over_champion: Score | None = Field(description="Over the champion, both embedded afresh; none without one.")
+    champion: int = Field(0, description="Version that `over_champion` speaks of; 0 when there is none.")
+
+
+class Verdict(Ref):
+    """What the gate says."""
+
+    promote: bool
+    reason: str
+
+
+def judge(version: int, promotion: PromotionSpec, evaluation: EvaluationReport, gains: Gains) -> Verdict:
+    """Whether the challenger passes, with the first reason against it or the number that speaks for it.
+
+    Args:
+        version: Of the challenger, for the sentence.
+        promotion: The deciding score, the tolerance, and whether passing is enough.
+        evaluation: Of the challenger.
+        gains: Paired differences of the deciding score; their 95 % intervals decide.
+    """
+    objection = (
+        _collapsed(evaluation)
+        or _not_measured(promotion, evaluation)
+        or _learnt_nothing(promotion, gains)
+        or _no_gain(promotion, gains)
+    )
+    if objection:
+        return Verdict(promote=False, reason=f"version {version} is not promoted: {objection}")
+    merit = _merit(promotion, evaluation, gains)
+    if not promotion.automatic:
+        return Verdict(
+            promote=False, reason=f"version {version} would be promoted: {merit}; automatic promotion is off"
+        )
+    return Verdict(promote=True, reason=f"version {version} is promoted: {merit}")
+
+
+def _collapsed(evaluation: EvaluationReport) -> str:
+    scores = evaluation.trained.scores
+    least = {"geometry.effective_rank": LEAST_EFFECTIVE_RANK, "geometry.feature_std": LEAST_FEATURE_STD}
+    for name, bound in least.items():
+        # Not a number is a collapse too: hence "not at least", where "less than" would let it pass.
+        if name in scores and not scores[name].value >= bound:
+            return f"its embeddings have collapsed ({name} {scores[name].value:.3g}, at least {bound:g} wanted)"
+    return ""
+
+
+def _not_measured(promotion: PromotionSpec, evaluation: EvaluationReport) -> str:
+    scores = evaluation.trained.scores
+    if promotion.score in scores:
+        return "" if math.isfinite(scores[promotion.score].value) else f"its {promotion.score} is not a finite number"
+    return (
+        f"the deciding score {promotion.score} was not measured (there are: {', '.join(sorted(scores)) or 'none'}); "
+        "without it, as with data that have no labels, only a person promotes"
+    )
+
+
+def _learnt_nothing(promotion: PromotionSpec, gains: Gains) -> str:
+    for baseline, gain in {
+        "the untrained encoder": gains.over_untrained,
+        "raw pixels": gains.over_raw_pixels,
+    }.items():
+        if gain is None:
+            return f"it was not compared with {baseline} on {promotion.score}"
+        if not gain.low > 0:
+            return f"{promotion.score} is not proven better than that of {baseline}: difference {_signed(gain)}"
+    return ""
+
+
+def _no_gain(promotion: PromotionSpec, gains: Gains) -> str:
+    if not gains.champion:
+        return ""
+    if gains.over_champion is None:
+        return f"it was not compared with the champion, version {gains.champion}, on {promotion.score}"
+    if not gains.over_champion.low > -promotion.tolerance:
+        return (
+            f"its gain in {promotion.score} over the champion, version {gains.champion}, is "
+            f"{_signed(gains.over_champion)}, and the interval had to lie above {-promotion.tolerance:g}"
+        )
+    return ""
+
+
+def _merit(promotion: PromotionSpec, evaluation: EvaluationReport, gains: Gains) -> str:
+    score = evaluation.trained.scores[promotion.score]
+    reached = f"{promotion.score} is {score.value:.4f} [{score.low:.4f}, {score.high:.4f}]"
+    if gains.over_champion is None:
+        assert gains.over_raw_pixels is not None
+        return f"{reached}, {_signed(gains.over_raw_pixels)} over raw pixels, and there was no champion"
+    return f"{reached}, {_signed(gains.over_champion)} over the champion, version {gains.champion}"
+
+
+def _signed(gain: Score) -> str:
+    return f"{gain.value:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}]"

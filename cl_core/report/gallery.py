@@ -1,0 +1,137 @@
+"""Test images beside their nearest neighbours: what the encoder takes to be alike, seen with one's own eyes."""
+
+import base64
+import io
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from cl_core.report.embedding_map import unit_rows
+
+QUERIES = 8
+NEIGHBOURS = 8
+EXAMINED_MISTAKES = 500
+_BLOCK = 128  # queries at a time; bounds the memory for their similarities
+LARGEST_SIDE = 64  # pixels; keeps a page with photographs under 3 MB
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image of the page with what is said about it."""
+
+    uri: str
+    """PNG as a data URI."""
+    name: str
+    """Its class; empty without a label."""
+    similarity: float = 1.0
+    """Cosine similarity with the query."""
+    same_class: bool | None = None
+    """Whether it is of the query's class; none where either has no label."""
+
+
+@dataclass(frozen=True)
+class GalleryRow:
+    """A query and its nearest neighbours, nearest first."""
+
+    query: Picture
+    predicted: str
+    """The wrong class that was predicted for the query; empty unless the row shows a mistake."""
+    neighbours: list[Picture]
+
+
+def gallery(
+    images: NDArray[np.uint8],
+    embeddings: NDArray[np.float32],
+    labels: NDArray[np.integer] | None,
+    predicted: NDArray[np.integer] | None,
+    classes: Sequence[str],
+    seed: int = 0,
+) -> list[GalleryRow]:
+    """Queries drawn at random, of different classes, then the most confident mistakes; none of a single image."""
+    if len(images) < 2:
+        return []
+    unit = unit_rows(embeddings)
+
+    def picture(index: int, query: int, similarity: float) -> Picture:
+        if labels is None or labels[index] < 0:
+            return Picture(png_uri(images[index], LARGEST_SIDE), "", similarity)
+        same_class = None if labels[query] < 0 else bool(labels[index] == labels[query])
+        return Picture(png_uri(images[index], LARGEST_SIDE), classes[labels[index]], similarity, same_class)
+
+    mistakes = [] if labels is None else confident_mistakes(unit, labels, predicted, QUERIES // 2, seed)
+    wrong = {query: classes[label] for query, label in mistakes}
+    queries = random_queries(len(images), labels, set(wrong), QUERIES - len(wrong), seed) + list(wrong)
+    rows = []
+    for query, (indices, similarities) in zip(queries, nearest(unit, queries, NEIGHBOURS), strict=True):
+        neighbours = [picture(*found) for found in zip(indices, [query] * len(indices), similarities, strict=True)]
+        rows.append(GalleryRow(picture(query, query, 1.0), wrong.get(query, ""), neighbours))
+    return rows
+
+
+def nearest(unit: NDArray[np.float32], queries: Sequence[int], count: int) -> list[tuple[list[int], list[float]]]:
+    """For each query, the `count` other rows of highest cosine similarity, nearest first, and the similarities."""
+    count = min(count, len(unit) - 1)
+    found = []
+    for start in range(0, len(queries), _BLOCK):
+        block = np.asarray(queries[start : start + _BLOCK])
+        similarities = unit[block] @ unit.T
+        similarities[np.arange(len(block)), block] = -np.inf  # nothing is its own neighbour
+        for row in similarities:
+            best = np.argpartition(-row, count - 1)[:count]
+            best = best[np.argsort(-row[best], kind="stable")]
+            found.append((best.tolist(), row[best].tolist()))
+    return found
+
+
+def random_queries(
+    rows: int, labels: NDArray[np.integer] | None, excluded: set[int], count: int, seed: int
+) -> list[int]:
+    """Up to `count` indices in a seeded random order, a second one of a class only after one of every class."""
+    order = [index for index in np.random.default_rng(seed).permutation(rows).tolist() if index not in excluded]
+    if labels is not None:
+        seen: dict[int, int] = {}
+        turns = {}
+        for index in order:
+            turns[index] = seen[labels[index]] = seen.get(labels[index], -1) + 1
+        order.sort(key=turns.__getitem__)
+    return order[:count]
+
+
+def confident_mistakes(
+    unit: NDArray[np.float32],
+    labels: NDArray[np.integer],
+    predicted: NDArray[np.integer] | None,
+    count: int,
+    seed: int,
+) -> list[tuple[int, int]]:
+    """Up to `count` wrongly predicted rows, with the class predicted, whose neighbours agree most on that class.
+
+    Each pair of true and predicted class occurs once. Of many mistakes a seeded sample is examined.
+    """
+    candidates = labels >= 0
+    if predicted is not None:
+        candidates &= (predicted >= 0) & (predicted != labels)
+    examined = np.random.default_rng(seed).permutation(np.flatnonzero(candidates))[:EXAMINED_MISTAKES].tolist()
+    ranked = []
+    for query, (indices, similarities) in zip(examined, nearest(unit, examined, NEIGHBOURS), strict=True):
+        votes = Counter(label for label in labels[indices].tolist() if label >= 0)
+        label = (votes or Counter({-1: 1})).most_common(1)[0][0] if predicted is None else int(predicted[query])
+        if label not in (-1, labels[query]):
+            ranked.append((-votes[label], -float(np.mean(similarities)), query, label))
+    chosen: dict[tuple[int, int], int] = {}
+    for *_, query, label in sorted(ranked):
+        chosen.setdefault((int(labels[query]), label), query)
+    return [(query, label) for (_, label), query in list(chosen.items())[:count]]
+
+
+def png_uri(image: NDArray[np.uint8], largest_side: int) -> str:
+    """(H, W, C) image as a PNG data URI, at its own size or shrunk to `largest_side` pixels."""
+    picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
+    picture.thumbnail((largest_side, largest_side))
+    buffer = io.BytesIO()
+    picture.save(buffer, format="PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

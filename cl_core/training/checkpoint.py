@@ -1,0 +1,129 @@
+"""Checkpoints: sealed directories of safetensors and JSON. No pickle; verified before they are loaded.
+
+`step-NNNNNNNN/` holds `method.safetensors` (weights and buffers: queues, prototypes, running statistics),
+`optimizer.safetensors`, `optimizer.json`, and the manifest with the step. The order of samples, the views and the
+learning rate are functions of the step, so nothing else is needed to go on.
+"""
+
+import json
+import logging
+import shutil
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+from torch.optim.optimizer import Optimizer
+
+from cl_core import sealed
+from cl_core.errors import IntegrityError
+
+logger = logging.getLogger(__name__)
+
+_METHOD = "method.safetensors"
+_OPTIMIZER_TENSORS = "optimizer.safetensors"
+_OPTIMIZER_VALUES = "optimizer.json"
+
+
+class CheckpointStore:
+    """The checkpoints of one training.
+
+    Args:
+        folder: Where they stand.
+        keep: How many of the newest stay.
+    """
+
+    def __init__(self, folder: Path, *, keep: int = 2) -> None:
+        self.folder = folder
+        self.keep = keep
+
+    def save(self, step: int, *, method: nn.Module, optimizer: Optimizer, facts: dict[str, Any]) -> Path:
+        """Write the state after `step` steps; a crash at any instant leaves the older checkpoints as they were.
+
+        Raises:
+            StorageFullError: When the disk is full.
+        """
+        final = self.at(step)
+        with sealed.staging(self.folder) as staged:
+            _write_tensors(staged / _METHOD, method.state_dict())
+            tensors, values = _flatten(optimizer.state_dict())
+            _write_tensors(staged / _OPTIMIZER_TENSORS, tensors)
+            (staged / _OPTIMIZER_VALUES).write_text(json.dumps(values, sort_keys=True))
+            sealed.publish(staged, final, {**facts, "step": step})
+        for old in self._newest_first()[self.keep :]:
+            shutil.rmtree(old)
+        return final
+
+    def at(self, step: int) -> Path:
+        """Where the checkpoint after `step` steps stands."""
+        return self.folder / f"step-{step:08d}"
+
+    def latest(self) -> Path | None:
+        """The newest checkpoint whose bytes are as written; damaged ones are passed over with a warning."""
+        for path in self._newest_first():
+            try:
+                sealed.verify(path)
+            except IntegrityError as error:
+                logger.warning("checkpoint passed over, falling back to the one before: %s", error)
+            else:
+                return path
+        return None
+
+    def clear(self) -> None:
+        """Remove all checkpoints, so that the training begins anew."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _newest_first(self) -> list[Path]:
+        return sorted(self.folder.glob("step-*"), reverse=True)
+
+
+def load(path: Path, *, method: nn.Module, optimizer: Optimizer) -> int:
+    """Put a checkpoint's state into a method and its optimiser.
+
+    Returns:
+        How many steps it had taken.
+    """
+    method.load_state_dict(safetensors.torch.load_file(path / _METHOD))
+    values = json.loads((path / _OPTIMIZER_VALUES).read_text())
+    tensors = safetensors.torch.load_file(path / _OPTIMIZER_TENSORS)
+    optimizer.load_state_dict(_unflatten(tensors, values))
+    return int(sealed.manifest_of(path)["step"])
+
+
+def load_encoder_state(path: Path) -> dict[str, Tensor]:
+    """The encoder's own weights and buffers from a checkpoint.
+
+    Raises:
+        IntegrityError: When the checkpoint is damaged.
+    """
+    sealed.verify(path)
+    state = safetensors.torch.load_file(path / _METHOD)
+    return {name.removeprefix("encoder."): t for name, t in state.items() if name.startswith("encoder.")}
+
+
+def _write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
+    # Serialised in memory and written by Python, so that a full disk is an OSError like any other.
+    path.write_bytes(safetensors.torch.save({name: t.detach().cpu().contiguous() for name, t in tensors.items()}))
+
+
+def _flatten(state: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """An optimiser's state as named tensors and as JSON."""
+    tensors: dict[str, Tensor] = {}
+    values: dict[str, Any] = {"param_groups": state["param_groups"], "state": {}}
+    for index, entries in state["state"].items():
+        for key, value in entries.items():
+            if isinstance(value, Tensor):
+                tensors[f"{index}/{key}"] = value
+            else:
+                values["state"].setdefault(str(index), {})[key] = value
+    return tensors, values
+
+
+def _unflatten(tensors: dict[str, Tensor], values: dict[str, Any]) -> dict[str, Any]:
+    state: dict[int, dict[str, Any]] = {int(index): dict(entries) for index, entries in values["state"].items()}
+    for name, tensor in tensors.items():
+        index, key = name.split("/")
+        # Torch moves state to the parameters' device and keeps step counters on the CPU by itself.
+        state.setdefault(int(index), {})[key] = torch.as_tensor(tensor)
+    return {"state": state, "param_groups": values["param_groups"]}

@@ -1,0 +1,60 @@
+"""Progress of a training, as lines of a file that anyone may follow while it grows.
+
+The file lives beside the checkpoints: the process that trains appends, the one that watches reads. That works the
+same in one process, across a cluster with shared storage, and after a restart.
+"""
+
+import json
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from cl_core import sealed
+
+
+class Progress(BaseModel):
+    """Where a training stands after a step, and what the last batch said."""
+
+    model_config = ConfigDict(frozen=True)
+
+    step: int = Field(description="Optimiser steps taken.")
+    steps: int = Field(description="Optimiser steps in all.")
+    epoch: float = Field(description="Passes over the data, with fraction.")
+    loss: float = Field(description="Mean over the whole batch; nats for InfoNCE.")
+    accuracy: float = Field(description="Share of anchors whose most similar candidate is a positive.")
+    alignment: float = Field(description="Mean squared distance between views of one sample, on unit embeddings.")
+    uniformity: float = Field(description="Log of the mean Gaussian potential; 0 collapsed, about -4 spread out.")
+    effective_rank: float = Field(description="Dimensions that the embeddings really use.")
+    learning_rate: float
+    images_per_s: float = Field(description="Samples of the training split per second, all workers together.")
+    seconds: float = Field(description="Time spent training, over all attempts.")
+    seconds_left: float = Field(description="Estimate at the present rate.")
+
+
+class ProgressLog:
+    """The file of progress lines.
+
+    Args:
+        path: Where it stands.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def append(self, progress: Progress) -> None:
+        """Add a line."""
+        with self.path.open("a") as file:
+            file.write(progress.model_dump_json() + "\n")
+
+    def read(self) -> list[Progress]:
+        """All whole lines so far; a line cut off by a crash is left out."""
+        if not self.path.exists():
+            return []
+        lines = self.path.read_text().split("\n")[:-1]
+        return [Progress.model_validate(json.loads(line)) for line in lines if line.startswith("{")]
+
+    def rewind(self, step: int) -> None:
+        """Forget what was logged after `step`, because training goes on from there."""
+        kept = [progress.model_dump_json() + "\n" for progress in self.read() if progress.step <= step]
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        sealed.write_text(self.path, "".join(kept))

@@ -1,0 +1,27 @@
+"""Working on some samples of a batch, so that those for which an operation was not drawn do not pay for it."""
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+
+def apply_where_(drawn: Tensor, operation: Callable[..., Tensor], images: Tensor, *parameters: Tensor) -> None:
+    """Replace, in place, the drawn images by what the operation makes of them.
+
+    Args:
+        drawn: (B,) bool. Best kept on the host: then no accelerator has to be waited for to learn how many there are.
+        operation: Maps (n, C, H, W) and parameters of n samples to (n, C, H, W).
+        images: (B, C, H, W), changed in place.
+        parameters: (B, ...) each, on the device of `drawn`; the operation is given the drawn samples' rows.
+    """
+    rows = drawn.nonzero().squeeze(1)
+    if len(rows) == 0:
+        return
+    places = rows.to(images.device)
+    changed = operation(images.index_select(0, places), *(values[rows] for values in parameters))
+    images.index_copy_(0, places, changed)
+
+
+def per_image(values: Tensor, images: Tensor) -> Tensor:
+    """(B,) values as (B, 1, 1, 1) of the images' type and device, to be broadcast over each sample's pixels."""
+    return values.to(images).view(-1, 1, 1, 1)

@@ -1,0 +1,37 @@
+"""From a dataset to a registered, and perhaps promoted, embedding model. Read this first."""
+
+from prefect import flow
+
+from cl_core.refs import Retrained
+from cl_core.specs import ComputeSpec, DataSpec, EvaluationSpec, PromotionSpec, TrainingSpec
+from flows.parameters import Force, ModelName
+from tasks.evaluation import evaluate
+from tasks.ingestion import ingest, validate
+from tasks.registration import promote, register
+from tasks.reporting import report
+from tasks.training import plan, preflight, pretrain
+
+
+@flow(name="retrain", persist_result=True, result_serializer="json")
+def retrain(
+    model_name: ModelName = "fashion-mnist",
+    data: DataSpec = DataSpec(),
+    training: TrainingSpec = TrainingSpec(),
+    evaluation: EvaluationSpec = EvaluationSpec(),
+    promotion: PromotionSpec = PromotionSpec(),
+    compute: ComputeSpec = ComputeSpec(),
+    force: Force = False,
+) -> Retrained:
+    """Turn a dataset into a registered encoder. What stands under its digest is not done again."""
+    preflight(data, training, evaluation)
+    snapshot = ingest(data, compute, force=force)
+    validation = validate(snapshot, data, compute)
+    job = plan(snapshot, data, training, compute)
+    checkpoint = pretrain(job, force=force)
+    scores = evaluate(job, checkpoint, evaluation)
+    model = register(model_name, job, checkpoint, scores, evaluation)
+    decision = promote(model, job, checkpoint, scores, evaluation, promotion)
+    page = report(model, decision, job, checkpoint, scores, evaluation, validation)
+    return Retrained(
+        snapshot=snapshot, checkpoint=checkpoint, evaluation=scores, model=model, decision=decision, report=page
+    )

@@ -1,0 +1,53 @@
+"""Looking up models and versions by the names that people give, and saying what there is when there is no such one."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from cl_core.errors import InputError
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion, RegisteredModel
+
+
+def find_model(client: "MlflowClient", name: str) -> "RegisteredModel | None":
+    """The model of that name; None when there is none, or when nothing can be named so."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client.get_registered_model(name)
+    except MlflowException as error:
+        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise
+        return None
+
+
+def known_model(client: "MlflowClient", name: str) -> "RegisteredModel":
+    """The model of that name, or an InputError that lists the models there are."""
+    model = find_model(client, name)
+    if model is None:
+        raise InputError(f"there is no registered model named {name!r}; there are: {listed(names(client))}")
+    return model
+
+
+def known_version(client: "MlflowClient", name: str, version: int) -> None:
+    """Nothing, or an InputError that lists the versions there are."""
+    known_model(client, name)
+    existing = sorted(int(found.version) for found in versions(client, name))
+    if version not in existing:
+        raise InputError(f"model {name!r} has no version {version}; there are: {listed(existing)}")
+
+
+def versions(client: "MlflowClient", name: str) -> "list[ModelVersion]":
+    """All versions of a model, in no order."""
+    return list(client.search_model_versions(f"name = '{name}'"))
+
+
+def names(client: "MlflowClient") -> list[str]:
+    """The registered models, sorted."""
+    return sorted(model.name for model in client.search_registered_models(max_results=1000))
+
+
+def listed(found: Iterable[object]) -> str:
+    """The things found, in words."""
+    return ", ".join(map(str, found)) or "none"

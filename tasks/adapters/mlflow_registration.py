@@ -1,0 +1,129 @@
+"""Registering a version exactly once, however often it is tried and wherever it was killed.
+
+The training digest is written as a tag in the same transaction as the version, looked up before and checked after.
+What comes before the version is found again by the same tag and completed, so a version that exists is whole.
+"""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cl_core.export import save_weights
+from cl_core.refs import ModelRef
+from tasks.adapters import mlflow_model, mlflow_run
+from tasks.adapters.mlflow_model_card import model_card, short_card
+from tasks.adapters.mlflow_version import (
+    CHALLENGER,
+    EVALUATION_DIGEST,
+    SNAPSHOT_DIGEST,
+    TRAINING_DIGEST,
+    Registration,
+    as_ref,
+)
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+    from mlflow.entities.model_registry import ModelVersion
+
+# MLflow's own limit.
+_TAG_CHARACTERS = 5000
+
+
+def register(
+    client: "MlflowClient", registration: Registration, *, artifact_root: Path | None, staged: Path
+) -> ModelRef:
+    """The version with this training, and `challenger` on the newest.
+
+    A version that stands already keeps its model; its scores are brought up to date if it was evaluated anew.
+
+    Args:
+        client: Of the store.
+        registration: What to register.
+        artifact_root: Folder for the artifacts of a new experiment; None leaves the choice to the server.
+        staged: Private folder to write files into before they are uploaded.
+    """
+    version = _find_version(client, registration)
+    created = version is None
+    if version is None:
+        version = _create_version(client, registration, artifact_root, staged)
+    elif version.tags.get(EVALUATION_DIGEST) != registration.evaluation.digest:
+        _update_evaluation(client, registration, version, staged)
+    _point_challenger_at(client, registration.name, int(version.version))
+    return as_ref(version, created=created)
+
+
+def _find_version(client: "MlflowClient", registration: Registration) -> "ModelVersion | None":
+    """The version with this training digest. Others are deleted: two machines were at it at the same instant."""
+    wanted = f"name = '{registration.name}' AND tags.`{TRAINING_DIGEST}` = '{registration.checkpoint.digest}'"
+    found = sorted(client.search_model_versions(wanted), key=lambda version: int(version.version))
+    for double in found[1:]:
+        client.delete_model_version(registration.name, double.version)
+    return found[0] if found else None
+
+
+def _create_version(
+    client: "MlflowClient", registration: Registration, artifact_root: Path | None, staged: Path
+) -> "ModelVersion":
+    experiment = mlflow_run.find_or_create_experiment(client, registration.name, artifact_root)
+    identity = {name: registration.tags[name] for name in (TRAINING_DIGEST, SNAPSHOT_DIGEST)}
+    run = mlflow_run.find_or_create_run(client, experiment, identity)
+    mlflow_run.log_parameters(client, run, registration.specs)
+    mlflow_run.log_curves(client, run, registration.curves)
+    mlflow_run.log_dataset(client, run, registration.snapshot)
+    _log_evaluation(client, run, registration, staged)
+    model = mlflow_model.find_or_log_model(client, run, registration.model, staged)
+    client.set_terminated(run.info.run_id, "FINISHED")
+    _ensure_registered_model(client, registration.name)
+    client.create_model_version(
+        registration.name,
+        source=model.model_uri,
+        run_id=run.info.run_id,
+        model_id=model.model_id,
+        tags=registration.tags,
+        description=short_card(registration),
+    )
+    version = _find_version(client, registration)
+    assert version is not None
+    return version
+
+
+def _update_evaluation(
+    client: "MlflowClient", registration: Registration, version: "ModelVersion", staged: Path
+) -> None:
+    """Show the newer evaluation; its digest is written last, so that a kill repeats it."""
+    _log_evaluation(client, client.get_run(as_ref(version).run_id), registration, staged)
+    client.update_model_version(registration.name, version.version, description=short_card(registration))
+    for tag, value in registration.tags.items():
+        client.set_model_version_tag(registration.name, version.version, tag, value)
+
+
+def _log_evaluation(client: "MlflowClient", run: "Run", registration: Registration, staged: Path) -> None:
+    mlflow_run.log_scores(client, run, registration.evaluation, registration.checkpoint.step)
+    files = staged / "files"
+    files.mkdir()
+    specs = {name: spec.model_dump(mode="json") for name, spec in registration.specs.items()}
+    (files / "spec.json").write_text(json.dumps(specs, indent=1, sort_keys=True) + "\n")
+    (files / "evaluation.json").write_text(registration.evaluation.model_dump_json(indent=1) + "\n")
+    card = model_card(registration)
+    (files / "model_card.md").write_text(card)
+    save_weights(registration.model, files / "weights.safetensors")
+    client.log_artifacts(run.info.run_id, str(files))
+    # What MLflow's page of the run shows as its description.
+    client.set_tag(run.info.run_id, "mlflow.note.content", card[:_TAG_CHARACTERS])
+
+
+def _ensure_registered_model(client: "MlflowClient", name: str) -> None:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+
+
+def _point_challenger_at(client: "MlflowClient", name: str, version: int) -> None:
+    """Move the alias up to this version; a training from before, registered again, leaves a newer one in place."""
+    if int(client.get_registered_model(name).aliases.get(CHALLENGER, 0)) < version:
+        client.set_registered_model_alias(name, CHALLENGER, str(version))

@@ -1,0 +1,246 @@
+"""The model store: the one door to MLflow. Registers versions, keeps aliases, and says what there is.
+
+Every public method may be killed at any point and called again: what stands is found, what is missing is added.
+"""
+
+import contextlib
+import re
+import urllib.parse
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from filelock import FileLock, Timeout
+
+from cl_core import sealed
+from cl_core.errors import InfrastructureError, InputError
+from cl_core.gate import Gains, Verdict, judge
+from cl_core.refs import Decision, EvaluationReport, ModelRef
+from cl_core.specs import PromotionSpec
+from tasks.adapters import mlflow_champions as champions
+from tasks.adapters import mlflow_lookup as lookup
+from tasks.adapters.mlflow_connection import connected, pytorch_flavor
+from tasks.adapters.mlflow_registration import register
+from tasks.adapters.mlflow_version import CHAMPION, DECISION, Registration, VersionRow, as_ref, as_row
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from torch import nn
+
+_LOCK_TIMEOUT_S = 600
+_MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._ -]*")
+
+
+class ModelStore:
+    """Registered models at one tracking address.
+
+    Args:
+        tracking_uri: `sqlite:////absolute/path.db`, or http(s) of a server.
+        artifact_root: Absolute folder for artifacts where there is no server to choose; None where there is.
+        work: Folder of this machine for locks, and for files before they are uploaded.
+    """
+
+    def __init__(self, tracking_uri: str, artifact_root: Path | None, work: Path) -> None:
+        self.tracking_uri = tracking_uri
+        self.artifact_root = artifact_root
+        self.work = work
+
+    def register(self, registration: Registration) -> ModelRef:
+        """Register a training as a new version, once; `created` is False when it stood already.
+
+        Raises:
+            InputError: When the name cannot be one of a model, or its experiment was deleted.
+            StoreUnreachableError: When MLflow does not answer.
+            StorageFullError: When a disk is full.
+        """
+        if not _MODEL_NAME.fullmatch(registration.name):
+            raise InputError(
+                f"model_name {registration.name!r} cannot name a model; "
+                "use letters, digits, dots, dashes, underscores and spaces, and start with a letter or digit"
+            )
+        with self._changing(registration.name) as client, sealed.staging(self.work) as staged:
+            return register(client, registration, artifact_root=self.artifact_root, staged=staged)
+
+    def decide(
+        self, name: str, version: int, promotion: PromotionSpec, evaluation: EvaluationReport, gains: Gains
+    ) -> Decision:
+        """Put a challenger to the gate, carry out the verdict and record it.
+
+        A version that a person has rolled back stays down until a person promotes it. A comparison with a version
+        that is no longer the champion decides nothing.
+
+        Args:
+            name: Of the registered model.
+            version: The challenger.
+            promotion: What the gate asks for.
+            evaluation: Of the challenger.
+            gains: Paired differences of the deciding score, over the baselines and the champion of the moment.
+
+        Raises:
+            InputError: When there is no such model or version.
+        """
+        with self._changing(name) as client:
+            lookup.known_version(client, name, version)
+            succession, _ = champions.settled(client, name)
+            champion = succession.champion
+            if version == champion:
+                return _standing(client, name, version)
+            objection = _not_comparable(version, succession, gains)
+            verdict = objection or judge(version, promotion, evaluation, gains)
+            decision = Decision(
+                name=name,
+                version=version,
+                champion=version if verdict.promote else champion,
+                promoted=verdict.promote,
+                reason=verdict.reason,
+                gain=gains.over_champion,
+            )
+            if verdict.promote:
+                champions.carry_out(client, name, succession.promoted(decision))
+            else:
+                champions.record(client, decision, version)
+            return decision
+
+    def promote(self, name: str, version: int, reason: str) -> Decision:
+        """Make a version the champion by hand, whatever the gate said.
+
+        Args:
+            name: Of the registered model.
+            version: The next champion.
+            reason: A person's, recorded with the version.
+
+        Raises:
+            InputError: When there is no such model or version.
+        """
+        with self._changing(name) as client:
+            lookup.known_version(client, name, version)
+            succession, _ = champions.settled(client, name)
+            if version == succession.champion:
+                return _standing(client, name, version)
+            decision = Decision(
+                name=name,
+                version=version,
+                champion=version,
+                promoted=True,
+                reason=f"version {version} is promoted by hand: {reason}",
+            )
+            champions.carry_out(client, name, succession.promoted(decision))
+            return decision
+
+    def rollback(self, name: str, reason: str = "no reason given") -> Decision:
+        """Take the champion down and bring the one before it back.
+
+        A rollback that was killed half-way is finished, and no second one begun.
+
+        Raises:
+            InputError: When there is no such model, or no earlier champion.
+        """
+        with self._changing(name) as client:
+            lookup.known_model(client, name)
+            succession, unfinished = champions.settled(client, name)
+            if unfinished is not None and unfinished.kind == "rollback":
+                return unfinished.decision
+            existing = {int(version.version) for version in lookup.versions(client, name)}
+            back = succession.before(existing)
+            if not back:
+                raise InputError(
+                    f"{name} has no earlier champion to go back to (now: {_named(succession.champion)}); "
+                    f"`cl promote {name} VERSION` chooses one of its versions: {lookup.listed(existing)}"
+                )
+            gone = succession.champion
+            decision = Decision(
+                name=name,
+                version=gone,
+                champion=back,
+                promoted=False,
+                reason=f"version {gone} is rolled back, version {back} is the champion again: {reason}",
+            )
+            champions.carry_out(client, name, succession.rolled_back(decision))
+            return decision
+
+    def champion(self, name: str) -> ModelRef | None:
+        """The version that users fetch; None before the first, and before the first registration."""
+        with connected(self.tracking_uri) as client:
+            model = lookup.find_model(client, name)
+            alias = model.aliases.get(CHAMPION) if model else None
+            return as_ref(client.get_model_version(name, alias)) if alias else None
+
+    def versions(self, name: str) -> list[VersionRow]:
+        """All versions, newest first.
+
+        Raises:
+            InputError: When there is no such model.
+        """
+        with connected(self.tracking_uri) as client:
+            model = lookup.known_model(client, name)
+            found = sorted(lookup.versions(client, name), key=lambda version: -int(version.version))
+            return [as_row(version, model.aliases) for version in found]
+
+    def names(self) -> list[str]:
+        """The registered models."""
+        with connected(self.tracking_uri) as client:
+            return lookup.names(client)
+
+    def load(self, ref: ModelRef) -> "nn.Module":
+        """The program of a version: (N, H, W, C) uint8 to (N, F) float32 unit rows, on the CPU. Nothing is unpickled.
+
+        Raises:
+            InputError: When there is no such model or version.
+        """
+        with connected(self.tracking_uri) as client:
+            lookup.known_version(client, ref.name, ref.version)
+            program: nn.Module = pytorch_flavor().load_model(ref.uri)
+            return program
+
+    def log_report(self, run_id: str, path: Path) -> None:
+        """Put a report, a file, beside the artifacts of a version's run; a report of the same name is replaced."""
+        with connected(self.tracking_uri) as client:
+            client.log_artifact(run_id, str(path))
+
+    @contextlib.contextmanager
+    def _changing(self, name: str) -> Iterator["MlflowClient"]:
+        """A client, while no other process of this machine changes the same model."""
+        self.work.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.work / f"{urllib.parse.quote(name, safe='')}.lock", timeout=_LOCK_TIMEOUT_S)
+        try:
+            lock.acquire()
+        except Timeout as error:
+            raise InfrastructureError(
+                f"another process has been changing model {name!r} for {_LOCK_TIMEOUT_S} s; "
+                f"wait for it or end it ({lock.lock_file} is its lock), and run the same command again"
+            ) from error
+        try:
+            with connected(self.tracking_uri) as client:
+                yield client
+        finally:
+            lock.release()
+
+
+def _standing(client: "MlflowClient", name: str, version: int) -> Decision:
+    """What to say of a version that is the champion already."""
+    reason = client.get_model_version(name, str(version)).tags.get(DECISION, "")
+    return Decision(
+        name=name,
+        version=version,
+        champion=version,
+        promoted=True,
+        reason=f"version {version} is the champion already{f' ({reason})' if reason else ''}",
+    )
+
+
+def _not_comparable(version: int, succession: champions.Succession, gains: Gains) -> Verdict | None:
+    """Why the numbers cannot decide about this version, whatever they are."""
+    if version in succession.withdrawn:
+        reason = "a person rolled it back, so only a person promotes it again"
+    elif gains.champion != succession.champion:
+        reason = (
+            f"it was compared with {_named(gains.champion)}, and by now there is {_named(succession.champion)}; "
+            "run the same command again"
+        )
+    else:
+        return None
+    return Verdict(promote=False, reason=f"version {version} is not promoted: {reason}")
+
+
+def _named(champion: int) -> str:
+    return f"version {champion}" if champion else "no champion"

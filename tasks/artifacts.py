@@ -1,0 +1,50 @@
+"""What the Prefect UI shows of a run besides its state."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import cast
+from uuid import UUID
+
+from prefect.artifacts import (
+    create_markdown_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
+
+from cl_core.training.progress import Progress
+
+# Each update is a request to the server.
+_UPDATE_EVERY_S = 2.0
+
+
+@contextmanager
+def training_artifact() -> Iterator[Callable[[Progress], None]]:
+    """A progress artifact of a training; call with each progress report."""
+    artifact = cast(UUID, create_progress_artifact(0.0, key="training-progress", description="starting"))
+    updated = 0.0
+
+    def show(progress: Progress) -> None:
+        nonlocal updated
+        finished = progress.step == progress.steps
+        if time.monotonic() - updated < _UPDATE_EVERY_S and not finished:
+            return
+        updated = time.monotonic()
+        update_progress_artifact(
+            artifact,
+            progress=100 * progress.step / progress.steps,
+            description=(
+                f"epoch {progress.epoch:.2f}, step {progress.step} of {progress.steps}, loss {progress.loss:.3f}, "
+                f"accuracy {progress.accuracy:.2f}, {progress.images_per_s:,.0f} images/s, "
+                f"{progress.seconds_left:.0f} s left"
+            ),
+        )
+
+    yield show
+
+
+def publish_report(markdown: str, rows: list[dict[str, str]]) -> None:
+    """The essence of a report and its scores, under keys that keep a history from run to run."""
+    create_markdown_artifact(markdown, key="retrain-report", description="The essence of the report")
+    create_table_artifact(rows, key="scores", description="Scores with their 95 % intervals")

@@ -1,0 +1,65 @@
+"""Evaluation of the frozen encoder, beside what was there before training, as a task."""
+
+from prefect import task
+
+from cl_core.assessment import Assessment, Representation, assess, protocols
+from cl_core.digest import digest_of
+from cl_core.refs import CheckpointRef, EvaluationReport
+from cl_core.specs import EvaluationSpec
+from cl_core.training.job import TrainingJob
+from tasks import representations
+from tasks.settings import Settings
+from tasks.step import STEP, say
+
+
+@task(name="evaluate", **STEP)
+def evaluate(job: TrainingJob, checkpoint: CheckpointRef, evaluation: EvaluationSpec) -> EvaluationReport:
+    """Measure the trained encoder, the same encoder untrained, and raw pixels."""
+    settings = Settings.from_environment()
+    before = {path.name for path in settings.evaluations.glob("*")}
+    assessments = assess_all(job, checkpoint, evaluation)
+    fresh = {path.name for path in settings.evaluations.glob("*")} - before
+    left_out = [
+        f"{name}: the data have no labels"
+        for name, protocol in protocols(evaluation).items()
+        if protocol.needs_labels and not job.snapshot.classes
+    ]
+    digest = digest_of([checkpoint.digest, evaluation, sorted(assessments)])
+    note = (
+        f"measured {', '.join(evaluation.protocols)} on {len(assessments)} representations of "
+        f"{job.snapshot.rows['test']} test samples"
+        if fresh
+        else f"evaluation {digest[:12]} stands: checkpoint, snapshot, protocols and code have not changed"
+    )
+    return EvaluationReport(
+        digest=digest,
+        training_digest=checkpoint.digest,
+        snapshot_digest=job.snapshot.digest,
+        path=settings.evaluations,
+        representations={name: one.report for name, one in assessments.items()},
+        left_out=left_out,
+        note=say(note),
+    )
+
+
+def assess_all(job: TrainingJob, checkpoint: CheckpointRef, evaluation: EvaluationSpec) -> dict[str, Assessment]:
+    """Assessments of the trained encoder and the baselines, by name; read back where they stand."""
+    made = (
+        representations.trained(job, checkpoint.path),
+        representations.untrained(job),
+        representations.raw_pixels(job),
+    )
+    return {one.name: assess_one(one, job, evaluation) for one in made}
+
+
+def assess_one(representation: Representation, job: TrainingJob, evaluation: EvaluationSpec) -> Assessment:
+    """The assessment of one representation, kept under CL_HOME."""
+    settings = Settings.from_environment()
+    return assess(
+        representation,
+        evaluation,
+        snapshot=job.snapshot,
+        cache=job.cache,
+        embeddings=settings.embeddings,
+        evaluations=settings.evaluations,
+    )

@@ -1,0 +1,55 @@
+"""Ingestion and validation as tasks."""
+
+from pathlib import Path
+
+from prefect import task
+
+from cl_core.data import validate as validation
+from cl_core.data import write
+from cl_core.data.cache import build_cache
+from cl_core.data.validate import ValidationReport
+from cl_core.refs import SnapshotRef
+from cl_core.specs import ComputeSpec, DataSpec
+from tasks.console import counting
+from tasks.settings import Settings
+from tasks.step import STEP, say
+
+
+@task(name="ingest", **STEP)
+def ingest(data: DataSpec, compute: ComputeSpec, *, force: bool) -> SnapshotRef:
+    """Bring the source's samples into a snapshot, or find that its snapshot stands."""
+    with counting("ingest", "inputs") as show:
+        ingested = write.ingest(
+            data,
+            datasets=Settings.from_environment().datasets,
+            workers=compute.ingest_workers,
+            force=force,
+            on_progress=show,
+        )
+    return ingested.snapshot.model_copy(update={"note": say(ingested.reason)})
+
+
+@task(name="validate", **STEP)
+def validate(snapshot: SnapshotRef, data: DataSpec, compute: ComputeSpec) -> ValidationReport:
+    """Refuse data that cannot be trained on."""
+    cache = training_cache(snapshot, data.image_size, compute)
+    report = validation.validate(snapshot, cache, data)
+    near = report.near_duplicates
+    say(
+        f"{report.train_samples} training and {report.test_samples} test samples, {report.classes} classes, "
+        f"{report.quarantined} quarantined, {report.duplicates} copies merged, "
+        f"{near.test_images} test images with a near-duplicate in training"
+    )
+    return report
+
+
+def training_cache(snapshot: SnapshotRef, image_size: int, compute: ComputeSpec) -> Path:
+    """The snapshot's images at training size, verified; built when missing."""
+    with counting("bring to size", "images") as show:
+        return build_cache(
+            snapshot,
+            size=image_size,
+            caches=Settings.from_environment().caches,
+            workers=compute.ingest_workers,
+            on_progress=show,
+        )

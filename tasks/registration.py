@@ -1,0 +1,111 @@
+"""Registration in MLflow, the gate, and moves of the champion by hand, as tasks."""
+
+from typing import NamedTuple
+
+from prefect import task
+
+from cl_core.assessment import Assessment, gain
+from cl_core.export import EmbeddingModel
+from cl_core.gate import Gains
+from cl_core.refs import CheckpointRef, Decision, EvaluationReport, ModelRef, Score
+from cl_core.specs import EvaluationSpec, PromotionSpec
+from cl_core.training.job import TrainingJob
+from tasks import representations
+from tasks.adapters.mlflow_store import ModelStore
+from tasks.adapters.mlflow_version import Registration
+from tasks.evaluation import assess_all, assess_one
+from tasks.settings import Settings
+from tasks.step import STEP, say
+
+
+def model_store() -> ModelStore:
+    """The model store that the environment names."""
+    settings = Settings.from_environment()
+    return ModelStore(settings.tracking_uri, settings.artifact_root, settings.work)
+
+
+@task(name="register", **STEP)
+def register(
+    model_name: str,
+    job: TrainingJob,
+    checkpoint: CheckpointRef,
+    scores: EvaluationReport,
+    evaluation: EvaluationSpec,
+) -> ModelRef:
+    """Register the encoder as a new version of the model, exactly once per training."""
+    encoder = representations.trained_encoder(job, checkpoint.path)
+    model = model_store().register(
+        Registration(
+            name=model_name,
+            model=EmbeddingModel(encoder, job.normalization, job.data.image_size),
+            snapshot=job.snapshot,
+            checkpoint=checkpoint,
+            evaluation=scores,
+            specs={"data": job.data, "training": job.training, "evaluation": evaluation},
+            curves=[progress.model_dump() for progress in job.progress.read()],
+        )
+    )
+    note = f"registered as {model.uri}" if model.created else f"{model.uri} stands: this training was registered before"
+    return model.model_copy(update={"note": say(note)})
+
+
+@task(name="promote", **STEP)
+def promote(
+    model: ModelRef,
+    job: TrainingJob,
+    checkpoint: CheckpointRef,
+    scores: EvaluationReport,
+    evaluation: EvaluationSpec,
+    promotion: PromotionSpec,
+) -> Decision:
+    """Put the version to the gate: beside raw pixels, the untrained encoder and the champion, on one test split."""
+    store = model_store()
+    known = assess_all(job, checkpoint, evaluation)
+    champion = champion_assessment(store, model, job, evaluation)
+
+    def over(other: Assessment | None) -> Score | None:
+        return None if other is None else gain(known["trained"], other, promotion.score, evaluation)
+
+    gains = Gains(
+        over_untrained=over(known["untrained"]),
+        over_raw_pixels=over(known["raw_pixels"]),
+        over_champion=over(champion.assessment if champion else None),
+        champion=champion.version if champion else 0,
+    )
+    decision = store.decide(model.name, model.version, promotion, scores, gains)
+    say(decision.reason)
+    return decision
+
+
+class ChampionAssessment(NamedTuple):
+    """What the champion scores on the challenger's snapshot."""
+
+    version: int
+    assessment: Assessment
+
+
+def champion_assessment(
+    store: ModelStore, challenger: ModelRef, job: TrainingJob, evaluation: EvaluationSpec
+) -> ChampionAssessment | None:
+    """The champion embedded afresh on this snapshot; None when there is none, or it is the challenger itself."""
+    champion = store.champion(challenger.name)
+    if champion is None or champion.version == challenger.version:
+        return None
+    representation = representations.registered(store.load(champion), champion.training_digest, job)
+    return ChampionAssessment(champion.version, assess_one(representation, job, evaluation))
+
+
+@task(name="promote by hand", **STEP)
+def promote_by_hand(model_name: str, version: int, reason: str) -> Decision:
+    """Make a version the champion, whatever the gate said."""
+    decision = model_store().promote(model_name, version, reason)
+    say(decision.reason)
+    return decision
+
+
+@task(name="roll back", **STEP)
+def roll_back(model_name: str, reason: str) -> Decision:
+    """Make the version before the champion again."""
+    decision = model_store().rollback(model_name, reason)
+    say(decision.reason)
+    return decision

@@ -1,0 +1,108 @@
+"""The report of a run: an HTML file, an MLflow artifact, and its essence in the Prefect UI, as a task."""
+
+from prefect import get_client, task
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+from prefect.context import FlowRunContext
+
+from cl_core import sealed
+from cl_core.data.cache import load_split
+from cl_core.data.read import snapshot_facts
+from cl_core.data.validate import ValidationReport
+from cl_core.refs import CheckpointRef, Decision, EvaluationReport, ModelRef, ReportRef
+from cl_core.report import ReportInputs, render, score_rows, summary_markdown
+from cl_core.specs import EvaluationSpec
+from cl_core.training.job import TrainingJob
+from tasks import representations
+from tasks.artifacts import publish_report
+from tasks.evaluation import assess_all
+from tasks.registration import champion_assessment, model_store
+from tasks.settings import Settings
+from tasks.step import STEP, say
+
+
+@task(name="report", **STEP)
+def report(
+    model: ModelRef,
+    decision: Decision,
+    job: TrainingJob,
+    checkpoint: CheckpointRef,
+    scores: EvaluationReport,
+    evaluation: EvaluationSpec,
+    validation: ValidationReport,
+) -> ReportRef:
+    """Write the report of a version, or find that it stands."""
+    path = Settings.from_environment().reports / model.name / f"version-{model.version}-{scores.digest[:12]}.html"
+    inputs = _inputs(model, decision, job, checkpoint, scores, evaluation, validation)
+    note = f"{path} stands"
+    if model.created or not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        sealed.write_text(path, render(inputs))
+        model_store().log_report(model.run_id, path)
+        note = f"written to {path}"
+    publish_report(summary_markdown(inputs), score_rows(scores, inputs.champion))
+    return ReportRef(path=path, note=say(note))
+
+
+def _inputs(
+    model: ModelRef,
+    decision: Decision,
+    job: TrainingJob,
+    checkpoint: CheckpointRef,
+    scores: EvaluationReport,
+    evaluation: EvaluationSpec,
+    validation: ValidationReport,
+) -> ReportInputs:
+    test = load_split(job.cache, "test")
+    representation = representations.trained(job, checkpoint.path)
+    champion = champion_assessment(model_store(), model, job, evaluation)
+    predictions = assess_all(job, checkpoint, evaluation)["trained"].predictions
+    return ReportInputs(
+        title=f"{model.name}, version {model.version}",
+        model_name=model.name,
+        version=model.version,
+        uri=model.uri,
+        decision=decision,
+        evaluation=scores,
+        champion=champion.assessment.report.scores if champion else {},
+        curves=[progress.model_dump() for progress in job.progress.read()],
+        profile=snapshot_facts(job.snapshot),
+        near_duplicates=validation.near_duplicates,
+        specs={
+            "data": job.data.model_dump(mode="json"),
+            "training": job.training.model_dump(mode="json"),
+            "evaluation": evaluation.model_dump(mode="json"),
+            "compute": job.compute.model_dump(mode="json"),
+        },
+        lineage=_lineage(model, job, checkpoint, scores),
+        timings=_timings(),
+        links={"MLflow": Settings.from_environment().tracking_uri},
+        images=test.images,
+        embeddings=representation.embed(test.images),
+        labels=test.labels,
+        predicted=predictions.get("linear_probe"),
+    )
+
+
+def _lineage(
+    model: ModelRef, job: TrainingJob, checkpoint: CheckpointRef, scores: EvaluationReport
+) -> list[tuple[str, str, str]]:
+    return [
+        ("source", job.data.source, job.data.location or "the source's own place"),
+        ("snapshot", job.snapshot.digest, job.snapshot.note),
+        ("training", checkpoint.digest, checkpoint.note),
+        ("evaluation", scores.digest, scores.note),
+        ("MLflow run", model.run_id, model.note),
+        ("model version", model.uri, f"training digest {model.training_digest[:12]}"),
+    ]
+
+
+def _timings() -> list[tuple[str, float, str]]:
+    """Seconds of each step of this run so far, as Prefect counts them, and its state."""
+    context = FlowRunContext.get()
+    if context is None or context.flow_run is None:
+        return []
+    with get_client(sync_client=True) as client:
+        runs = client.read_task_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[context.flow_run.id])))
+    done = [(run.start_time, run) for run in runs if run.start_time and run.state and run.state.is_final()]
+    ordered = [run for _, run in sorted(done, key=lambda pair: pair[0])]
+    return [(run.name.rsplit("-", 1)[0], run.total_run_time.total_seconds(), run.state_name or "") for run in ordered]

@@ -1,0 +1,153 @@
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from cl_core.refs import Decision
+from cl_core.report import ReportInputs, render
+from cl_core.report.wording import interval, number
+
+Make = Callable[..., ReportInputs]
+VOID = {"meta", "img", "br", "path", "use", "rect"}
+
+
+class Page(HTMLParser):
+    """What a browser would see: tags, attributes and text; complains when a tag is not closed in order."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self._open: list[str] = []
+        self.feed(html)
+        self.close()
+        assert not self._open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in VOID:
+            assert self._open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def headings(html: str) -> list[str]:
+    return re.findall(r"<h2>(.*?)</h2>", html)
+
+
+def test_the_page_needs_nothing_but_itself(make_inputs: Make):
+    html = render(make_inputs())
+    page = Page(html)
+    assert not {"script", "link", "iframe", "object", "embed"} & {tag for tag, _ in page.tags}
+    for tag, attributes in page.tags:
+        for name in ("src", "href", "xlink:href", "srcset", "data", "action"):
+            address = attributes.get(name)
+            assert address is None or address.startswith(("data:image/png;base64,", "#")), (tag, name, address)
+    assert "@import" not in html
+    assert set(re.findall(r"url\(([^)]{1,2})", html)) <= {"#p"}  # clip paths of the figures
+
+
+def test_every_score_stands_with_its_interval(make_inputs: Make):
+    inputs = make_inputs()
+    text = " ".join(Page(render(inputs)).text.split())
+    for representation in inputs.evaluation.representations.values():
+        for name, score in representation.scores.items():
+            assert name in text
+            assert f"{number(score.value)} {interval(score)}" in text
+    assert "0.884 [0.872, 0.891]" in text
+    assert "0.871 [0.859, 0.878]" in text  # the champion's
+    assert "0.810 [0.798, 0.817]" in text  # the precision of the last class
+
+
+def test_the_same_inputs_give_the_same_bytes(make_inputs: Make):
+    assert render(make_inputs()) == render(make_inputs())
+
+
+def test_the_decision_and_its_reason_stand_before_the_first_section(make_inputs: Make):
+    html = render(make_inputs())
+    top = html[: html.index("<section>")]
+    assert "Version 3 is the champion" in top
+    assert "version 3 is promoted: linear_probe.accuracy 0.884" in top
+    assert "+0.013 [+0.001, +0.020]" in top
+    assert "models:/small@champion" in top
+
+
+def test_a_version_that_was_not_promoted_is_fetched_by_its_number(make_inputs: Make):
+    refused = Decision(name="small", version=3, champion=2, promoted=False, reason="no gain", gain=None)
+    top = render(make_inputs(decision=refused)).split("<section>")[0]
+    assert "Version 3 was not promoted" in top
+    assert "Users fetch version 2." in top
+    assert "models:/small/3&#34;" in top
+    assert "@champion" not in top
+
+
+def test_a_run_without_a_gate_says_so(make_inputs: Make):
+    assert "The gate has not run on this version." in render(make_inputs(decision=None))
+
+
+@pytest.mark.parametrize("hostile", ["<script>alert(1)</script>", '"><img src=x onerror=y>', "$\\frac{1}$", "服 & Co"])
+def test_what_people_named_is_shown_and_never_run(make_inputs: Make, hostile: str):
+    inputs = make_inputs(
+        classes=["Bag", hostile, "Shirt"],
+        title=hostile,
+        specs={hostile: {"source": hostile}},
+        lineage=[(hostile, hostile, hostile)],
+        links={hostile: "javascript:alert(1)"},
+    )
+    page = Page(render(inputs))
+    tags = {tag for tag, _ in page.tags}
+    assert "script" not in tags
+    assert not any(name.startswith("on") for _, attributes in page.tags for name in attributes)
+    assert not any((attributes.get("href") or "").startswith("javascript") for _, attributes in page.tags)
+    assert page.text.count(hostile) >= 8  # title twice, per class, figures, gallery, lineage, specs
+
+
+def test_data_without_labels_has_no_confusion_and_says_why(label_free: ReportInputs):
+    html = render(label_free)
+    assert "Confusion" not in headings(html)
+    assert "Per class" not in html
+    assert "Samples per class" not in html
+    assert html.count("The data has no labels:") == 1
+    assert "linear_probe needs labels, and the snapshot has none." in html
+    assert {"Scores", "Map of the test embeddings", "Nearest neighbours", "Training", "Data"} <= set(headings(html))
+    assert "geometry.effective_rank" in html.split("<section>")[0]
+
+
+def test_some_images_without_a_label_are_shown_without_a_class(make_inputs: Make):
+    inputs = make_inputs()
+    assert inputs.labels is not None
+    labels = np.where(np.arange(len(inputs.labels)) < 60, -1, inputs.labels)
+    assert "Confusion" in headings(render(make_inputs(labels=labels, predicted=None)))
+
+
+def test_photographs_of_many_classes_stay_under_three_megabytes(make_inputs: Make):
+    noise = np.random.default_rng(0).integers(0, 256, (240, 160, 160, 3), dtype=np.uint8)
+    assert len(render(make_inputs(images=noise))) < 3_000_000
+
+
+def test_a_report_of_one_image_stands(make_inputs: Make):
+    inputs = make_inputs()
+    one = {name: getattr(inputs, name)[:1] for name in ("images", "embeddings", "labels", "predicted")}
+    assert "Nearest neighbours" not in headings(render(make_inputs(**one, curves=[], specs={}, links={}, timings=[])))
+
+
+def test_arrays_of_different_length_are_refused(make_inputs: Make):
+    with pytest.raises(
+        ValueError, match=r"one row per test image in each array; came \{'images': 7, 'embeddings': 240"
+    ):
+        make_inputs(images=np.zeros((7, 8, 8, 1), np.uint8))
+
+
+def test_a_label_without_a_class_is_refused(make_inputs: Make):
+    with pytest.raises(ValueError, match="labels must be -1 or the number of one of 3 classes; they run from 5 to 5"):
+        make_inputs(labels=np.full(240, 5))
