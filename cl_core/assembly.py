@@ -101,7 +101,7 @@ def check_batches(training: TrainingSpec, compute: ComputeSpec, *, train_rows: i
     size, workers = training.batch_size, compute.workers
     if size % workers:
         below, above = size - size % workers, size - size % workers + workers
-        nearest = f"{below} or {above}" if below else f"{above}"
+        nearest = f"{below} or {above}" if below >= 2 * workers else f"{max(above, 2 * workers)}"
         raise SpecError(
             f"training.batch_size: {size} is not divisible by {workers} workers (compute.workers); nearest: {nearest}"
         )
@@ -112,9 +112,12 @@ def check_batches(training: TrainingSpec, compute: ComputeSpec, *, train_rows: i
         )
     wanted = size * training.accumulate_steps
     if wanted > train_rows:
+        most = train_rows // training.accumulate_steps // workers * workers
+        remedy = f"choose a batch_size of at most {most}"
+        if most < 2 * workers:
+            remedy = "lower training.accumulate_steps or compute.workers"
         raise SpecError(
             f"training.batch_size: one step takes {wanted} samples "
             f"(batch_size {size} x accumulate_steps {training.accumulate_steps}), "
-            f"but the training split has {train_rows}; choose a batch_size of at most "
-            f"{train_rows // training.accumulate_steps // workers * workers}"
+            f"but the training split has {train_rows}; {remedy}"
         )

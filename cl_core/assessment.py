@@ -77,7 +77,9 @@ def protocols(spec: EvaluationSpec) -> dict[str, Evaluation]:
     for name in spec.options.keys() - set(spec.protocols):
         raise SpecError(f"evaluation.options.{name}: {name!r} is not among evaluation.protocols; add it or drop these")
     return {
-        name: EVALUATIONS.build(name, spec.options.get(name, {}), field=f"evaluation.options.{name}")
+        name: EVALUATIONS.build(
+            name, spec.options.get(name, {}), field="evaluation.protocols", options_field=f"evaluation.options.{name}"
+        )
         for name in spec.protocols
     }
 

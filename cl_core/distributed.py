@@ -118,6 +118,7 @@ class _AllGather(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        total = gradients[0].contiguous()
+        # A copy: autograd may have given the same tensor to somebody else, and the sum is taken in place.
+        total = gradients[0].clone(memory_format=torch.contiguous_format)
         dist.all_reduce(total)
         return total[ctx.start : ctx.start + ctx.size]

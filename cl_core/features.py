@@ -82,7 +82,7 @@ def cached_features(path: Path, compute: Callable[[], Mapping[str, SplitFeatures
         compute: Makes the features of each split.
 
     Returns:
-        By split, in the order in which they were computed; bit-identical whether computed now or before.
+        By split; bit-identical whether computed now or before.
 
     Raises:
         StorageFullError: When the disk is full; nothing half-written remains.
@@ -103,7 +103,7 @@ def _normalized(
     mean, std = (
         torch.tensor(values, device=device).view(-1, 1, 1) for values in (normalization.mean, normalization.std)
     )
-    pixels = torch.from_numpy(np.ascontiguousarray(images)).to(device).permute(0, 3, 1, 2)
+    pixels = torch.tensor(images, device=device).permute(0, 3, 1, 2)
     layout = torch.channels_last if channels_last else torch.contiguous_format
     return (pixels.to(torch.float32, memory_format=layout) / 255 - mean) / std
 
@@ -112,7 +112,7 @@ def _write(file: Path, split: SplitFeatures) -> None:
     """One Parquet file: the id, and the row's float32 values as they lie in memory."""
     columns = {
         "id": _fixed_size_binary(split.ids),
-        "features": _fixed_size_binary(split.embeddings.astype("<f4", copy=False).view(np.uint8)),
+        "features": _fixed_size_binary(np.ascontiguousarray(split.embeddings, dtype="<f4").view(np.uint8)),
     }
     pq.write_table(pa.table(columns), file, compression="NONE", use_dictionary=False, write_statistics=False)
 
@@ -120,7 +120,7 @@ def _write(file: Path, split: SplitFeatures) -> None:
 def _read(file: Path) -> SplitFeatures:
     table = pq.read_table(file)
     ids, embeddings = (_bytes_of(table[name].combine_chunks()) for name in ("id", "features"))
-    return SplitFeatures(ids, embeddings.view("<f4"))
+    return SplitFeatures(ids.copy(), embeddings.copy().view("<f4"))
 
 
 def _fixed_size_binary(rows: NDArray[np.uint8]) -> pa.FixedSizeBinaryArray:

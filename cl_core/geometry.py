@@ -44,7 +44,10 @@ def alignment(first: Tensor, second: Tensor) -> Tensor:
 def gaussian_kernel(embeddings: Tensor) -> Tensor:
     """exp(-2 squared distance) of each pair of unit rows: (N, N) float32, 0 on the diagonal (no pair)."""
     unit = _unit(embeddings)
-    return torch.exp(UNIFORMITY_T * (2 * (unit @ unit.T) - 2).clamp(max=0)).fill_diagonal_(0)
+    # Not 2 - 2 cosine: rows that are zero stay zero, and lie together.
+    norms = unit.square().sum(dim=1)
+    distances = (norms[:, None] + norms - 2 * (unit @ unit.T)).clamp(min=0)
+    return torch.exp(-UNIFORMITY_T * distances).fill_diagonal_(0)
 
 
 def uniformity(embeddings: Tensor) -> Tensor:

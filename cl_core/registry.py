@@ -26,7 +26,7 @@ from cl_core.errors import SpecError
 class Component(BaseModel):
     """A part chosen by name. Its fields are its options: complete, frozen, and validated where they are given."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
 
 C = TypeVar("C", bound=Component)
@@ -86,17 +86,20 @@ class Registry(Generic[C]):
                 importlib.import_module(self._modules[name])
             elif name in self._plugins:
                 self._plugins[name].load()
+            else:
+                raise SpecError(f"{field}: {self.unknown(name)}")
         if name not in self._classes:
-            raise SpecError(f"{field}: {self.unknown(name)}")
+            raise SpecError(f"{field}: the module of {self.kind} {name!r} registers no class under that name")
         return self._classes[name]
 
-    def build(self, name: str, options: Mapping[str, Any], *, field: str) -> C:
+    def build(self, name: str, options: Mapping[str, Any], *, field: str, options_field: str = "") -> C:
         """The component `name` with these options, validated.
 
         Args:
             name: A component's name.
             options: Values for the component's own fields; what is not given takes its default.
-            field: Full path of the spec field that holds the name; the options stand in `{field}_options`.
+            field: Full path of the spec field that holds the name.
+            options_field: Full path of the field that holds the options, `{field}_options` unless given.
 
         Raises:
             SpecError: When the name or an option is unknown or out of range; the message gives the full path.
@@ -105,7 +108,9 @@ class Registry(Generic[C]):
         try:
             return component(**options)
         except ValidationError as error:
-            raise SpecError(explain(error, f"{field}_options", sorted(component.model_fields))) from error
+            raise SpecError(
+                explain(error, options_field or f"{field}_options", sorted(component.model_fields))
+            ) from error
 
     def unknown(self, name: str) -> str:
         """A sentence that says that `name` does not exist, and what does."""

@@ -98,9 +98,10 @@ def verify(path: Path) -> dict[str, Any]:
         if not file.is_file():
             raise IntegrityError(f"{file} is missing; delete {path} and run again")
         found = file_sha256(file)
-        if found != expected["sha256"]:
+        recorded = str(expected.get("sha256")) if isinstance(expected, dict) else ""
+        if found != recorded:
             raise IntegrityError(
-                f"{file} has changed since it was written: sha256 {found[:12]}…, expected {expected['sha256'][:12]}…; "
+                f"{file} has changed since it was written: sha256 {found[:12]}…, expected {recorded[:12]}…; "
                 f"delete {path} and run again, and check the disk"
             )
     return manifest

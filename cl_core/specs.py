@@ -16,7 +16,7 @@ Options = dict[str, Any]
 class Spec(BaseModel):
     """Base of all specs: frozen, and a field that does not exist is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
 
 class DataSpec(Spec):

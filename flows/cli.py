@@ -1,15 +1,18 @@
 """The command line. Each command is a thin call of a flow or of the model store; nothing heavy is imported before."""
 
+import json
 import os
+import signal
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import cyclopts
 from cyclopts import App, Parameter
 from pydantic import ValidationError
 from rich.console import Console
+from rich.markup import escape
 
 from cl_core import registry
 from cl_core.errors import CounterpointError, InputError
@@ -43,6 +46,7 @@ app = App(
     help_epilogue="Settings come from the environment: CL_HOME (default ./.counterpoint), MLFLOW_TRACKING_URI, "
     "PREFECT_API_URL, RAY_ADDRESS.",
     version=lambda: _version(),
+    suppress_keyboard_interrupt=False,
 )
 
 
@@ -181,10 +185,18 @@ def _launch(
     ] = None,
 ) -> None:
     if recipe is not None:
-        if not recipe.is_file():
-            raise InputError(f"--recipe: there is no file {recipe}; recipes stand in infra/recipes")
-        app.config = (cyclopts.config.Json(recipe, use_commands_as_keys=False),)
+        app.config = (cyclopts.config.Dict(_read(recipe), source=str(recipe), use_commands_as_keys=False),)
     app(tokens, exit_on_error=False, print_error=False)
+
+
+def _read(recipe: Path) -> dict[str, Any]:
+    if not recipe.is_file():
+        raise InputError(f"--recipe: there is no file {recipe}; recipes stand in infra/recipes")
+    try:
+        values: dict[str, Any] = json.loads(recipe.read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(f"--recipe: {recipe} is not readable as JSON: {error}") from error
+    return values
 
 
 def main() -> None:
@@ -192,8 +204,7 @@ def main() -> None:
     try:
         app.meta(exit_on_error=False, print_error=False)
     except cyclopts.CycloptsError as error:
-        cause = error.__cause__ or error.__context__
-        _fail(_explained(cause) if isinstance(cause, ValidationError) else str(error), WRONG_INPUT)
+        _fail(_explained(error), WRONG_INPUT)
     except InputError as error:
         _fail(str(error), WRONG_INPUT)
     except CounterpointError as error:
@@ -202,12 +213,19 @@ def main() -> None:
         _fail("stopped; what was finished stands, and the same command goes on from the last checkpoint", INTERRUPTED)
 
 
-def _explained(error: ValidationError) -> str:
-    return registry.explain(error, _PREFIXES.get(error.title, ""), [])
+def _explained(error: cyclopts.CycloptsError) -> str:
+    cause = error.__cause__ or error.__context__
+    name = error.argument.name.lstrip("-").replace("-", "_") if error.argument else ""
+    if isinstance(cause, ValidationError):
+        # What is no spec is a parameter by itself: it goes by its own name.
+        return registry.explain(cause, _PREFIXES.get(cause.title, name), [])
+    if isinstance(cause, json.JSONDecodeError):
+        return f'{name}: wanted JSON, such as {{"a": 1}}; got {cause.doc!r}: {cause}'
+    return str(error)
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    Console(stderr=True).print(f"[bold red]error:[/] {message}", highlight=False, soft_wrap=True)
+    Console(stderr=True).print(f"[bold red]error:[/] {escape(message)}", highlight=False, soft_wrap=True)
     sys.exit(code)
 
 
@@ -216,6 +234,8 @@ def _prepare() -> float:
     import psutil
 
     embed_prefect(Settings.from_environment())
+    # A scheduler's or a shell's SIGTERM ends a command as cleanly as Ctrl-C does.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     # Idle threads that spin take a small machine's cores from the work; it must be set before torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     return psutil.Process().create_time()

@@ -1,26 +1,28 @@
 """Parameters that several flows and commands share."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
+
+def _field(title: str, description: str, **bounds: Any) -> Any:
+    # Prefect overwrites the title and the description of a flow's own parameter, but not what the schema has extra.
+    shown: dict[str, Any] = {"title": title, "description": description}
+    return Field(title=title, description=description, json_schema_extra=shown, **bounds)
+
+
 ModelName = Annotated[
     str,
-    Field(
-        title="Model name",
-        description="Name of the registered model. Letters, digits, dots, dashes and underscores.",
+    _field(
+        "Model name",
+        "Name of the registered model. Letters, digits, dots, dashes and underscores.",
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
         max_length=100,
     ),
 ]
 
-Force = Annotated[
-    bool,
-    Field(title="Force", description="Read the source, and train, again even if the results stand."),
-]
+Force = Annotated[bool, _field("Force", "Read the source, and train, again even if the results stand.")]
 
-Version = Annotated[int, Field(title="Version", description="Number of the version that becomes the champion.", ge=1)]
+Version = Annotated[int, _field("Version", "Number of the version that becomes the champion.", ge=1)]
 
-Reason = Annotated[
-    str, Field(title="Reason", description="Why, in words; kept with the version.", min_length=1, max_length=1000)
-]
+Reason = Annotated[str, _field("Reason", "Why, in words; kept with the version.", min_length=1, max_length=1000)]

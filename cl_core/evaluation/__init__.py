@@ -4,8 +4,8 @@ None of them updates an encoder; each sees the training features, the test featu
 """
 
 from abc import abstractmethod
-from dataclasses import dataclass, field, replace
-from typing import ClassVar, Self
+from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,7 +41,7 @@ class Features:
         """(N,) leading 64 bits of each content hash."""
         return np.ascontiguousarray(self.ids[:, :8]).view(">u8").ravel().astype(np.uint64)
 
-    def labelled(self, split: str) -> Self:
+    def labelled(self, split: str) -> "Features":
         """Those samples that have a label, without views.
 
         Args:
@@ -56,13 +56,11 @@ class Features:
                 f"the {split} split has no labelled sample, and this evaluation needs them; give some a label, "
                 "or leave the evaluation out of evaluation.protocols"
             )
-        return replace(
-            self,
-            embeddings=self.embeddings[has_label],
-            labels=self.groups[has_label],
-            ids=self.ids[has_label],
-            views=None,
-        )
+        return self.rows(has_label)
+
+    def rows(self, chosen: NDArray[np.int64] | NDArray[np.bool_]) -> "Features":
+        """These samples, without views: positions, or whether each sample is taken."""
+        return Features(self.embeddings[chosen], self.groups[chosen], self.ids[chosen])
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ _MOST_ITERATIONS = 1000
 
 
 class Probe(NamedTuple):
-    """A linear classifier: (D, C) weights and (C,) biases, float32."""
+    """A linear classifier: (C, D) weights and (C,) biases, float32."""
 
     weights: Tensor
     biases: Tensor
@@ -21,11 +21,11 @@ class Probe(NamedTuple):
     @classmethod
     def zero(cls, width: int, classes: int) -> "Probe":
         """The classifier that finds all classes alike."""
-        return cls(torch.zeros(width, classes), torch.zeros(classes))
+        return cls(torch.zeros(classes, width), torch.zeros(classes))
 
     def predict(self, features: Tensor) -> NDArray[np.int64]:
         """(N,) index of the class with the greatest logit."""
-        predicted: NDArray[np.int64] = torch.addmm(self.biases, features, self.weights).argmax(dim=1).numpy()
+        predicted: NDArray[np.int64] = F.linear(features, *self).argmax(dim=1).numpy()
         return predicted
 
 
@@ -58,19 +58,20 @@ def fit(features: Tensor, targets: Tensor, *, l2: float, start: Probe, curvature
 
     def objective() -> float:
         solver.zero_grad()
-        weights = start.weights + coordinates @ step
-        loss = F.cross_entropy(torch.addmm(biases, features, weights), targets) + penalty / 2 * weights.square().sum()
+        weights = start.weights + step @ coordinates
+        loss = F.cross_entropy(F.linear(features, weights, biases), targets) + penalty / 2 * weights.square().sum()
         torch.autograd.backward(loss)
         return loss.item()
 
     solver.step(objective)  # type: ignore[no-untyped-call]
     with torch.no_grad():
-        return Probe(start.weights + coordinates @ step, biases.detach())
+        return Probe(start.weights + step @ coordinates, biases.detach())
 
 
 def _coordinates(curvature: Tensor, *, penalty: float, classes: int) -> Tensor:
-    """(D, D) matrix P such that P @ step has unit curvature where all classes are alike (softmax curves by 1 / C)."""
+    """(D, D) matrix P: along step @ P the objective has unit curvature where all classes are alike."""
+    # Softmax over C classes that are alike curves by 1 / C.
     hessian = curvature.double() / classes + penalty * torch.eye(len(curvature), dtype=torch.float64)
     root = torch.linalg.cholesky(hessian)
-    inverse: Tensor = torch.linalg.solve_triangular(root.T, torch.eye(len(root), dtype=root.dtype), upper=True)
+    inverse: Tensor = torch.linalg.solve_triangular(root, torch.eye(len(root), dtype=root.dtype), upper=False)
     return inverse.float()

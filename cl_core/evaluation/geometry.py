@@ -61,7 +61,7 @@ class Geometry(Evaluation):
 
 
 def _alignment(first: np.ndarray, second: np.ndarray, *, resamples: int, seed: int) -> Score:
-    distances = squared_distances(torch.from_numpy(first), torch.from_numpy(second))
+    distances = squared_distances(torch.tensor(first), torch.tensor(second))
     return mean_score(distances.numpy(), resamples=resamples, seed=seed)
 
 

@@ -52,7 +52,7 @@ class Knn(Evaluation):
                 f"{len(train.ids)} labelled samples; choose at most {len(train.ids)}"
             )
         order = np.lexsort(train.ids.T[::-1])
-        bank, queries = (torch.from_numpy(rows) for rows in (train.embeddings[order], test.embeddings))
+        bank, queries = (torch.tensor(rows) for rows in (train.embeddings[order], test.embeddings))
         neighbours = nearest(queries, bank, k=max(self.ks))
         groups = torch.from_numpy(train.groups[order])[neighbours.positions]
         votes = torch.exp((neighbours.cosines - 1) / self.temperature)

@@ -111,8 +111,8 @@ class LinearProbe(Evaluation):
 class Scale(NamedTuple):
     """Mean and standard deviation of the training features; 1 for a feature that does not vary."""
 
-    mean: Tensor
-    std: Tensor
+    mean: NDArray[np.float32]
+    std: NDArray[np.float32]
 
     @classmethod
     def of(cls, embeddings: NDArray[np.float32]) -> "Scale":
@@ -121,11 +121,11 @@ class Scale(NamedTuple):
         std = np.sqrt(np.square(embeddings - mean).mean(0, dtype=np.float64)).astype(np.float32)
         # What is left of a constant after rounding is no variation.
         constant = std <= 4 * np.finfo(np.float32).eps * np.abs(mean)
-        return cls(torch.from_numpy(mean), torch.from_numpy(np.where(constant, np.float32(1), std)))
+        return cls(mean, np.where(constant, np.float32(1), std))
 
     def standardise(self, embeddings: NDArray[np.float32]) -> Tensor:
         """(N, D) features with mean 0 and standard deviation 1 on the training split."""
-        return (torch.from_numpy(embeddings) - self.mean).div_(self.std)
+        return torch.from_numpy((embeddings - self.mean) / self.std)
 
 
 class Choice(NamedTuple):

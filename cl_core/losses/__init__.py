@@ -81,14 +81,15 @@ class PairLoss(Component):
         """
         check_shapes(anchors, candidates, relation)
         with torch.autocast(anchors.device.type, enabled=False):
-            return self.compute(_at_least_float32(anchors), _at_least_float32(candidates), relation)
+            return self.compute(at_least_float32(anchors), at_least_float32(candidates), relation)
 
     @abstractmethod
     def compute(self, anchors: Tensor, candidates: Tensor, relation: Relation) -> LossSum:
         """The loss itself, in the precision that comes."""
 
 
-def _at_least_float32(rows: Tensor) -> Tensor:
+def at_least_float32(rows: Tensor) -> Tensor:
+    """The rows in float32 where they come in half precision; as they are otherwise."""
     return rows if rows.dtype.itemsize >= 4 else rows.float()
 
 
@@ -105,7 +106,10 @@ def check_shapes(anchors: Tensor, candidates: Tensor, relation: Relation) -> Non
         )
     for name, rows, ids in (("anchors", anchors, relation.anchors), ("candidates", candidates, relation.candidates)):
         if not ids.samples.shape == ids.views.shape == ids.groups.shape == (len(rows),):
-            raise ValueError(f"wanted one id for each of the {len(rows)} {name}; got {tuple(ids.samples.shape)}")
+            raise ValueError(
+                f"wanted one id for each of the {len(rows)} {name}; got samples {tuple(ids.samples.shape)}, "
+                f"views {tuple(ids.views.shape)}, groups {tuple(ids.groups.shape)}"
+            )
 
 
 def relation_within(groups: Tensor, *, views: int = 1) -> Relation:

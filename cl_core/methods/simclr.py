@@ -2,11 +2,11 @@
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import nn
 
 from cl_core import distributed
 from cl_core.encoders import Encoder
-from cl_core.losses import PairLoss, Relation, RowIds
+from cl_core.losses import PairLoss, Relation, RowIds, at_least_float32
 from cl_core.methods import Batch, Method, MethodOptions, Step
 from cl_core.registry import METHODS
 
@@ -26,7 +26,7 @@ class SimCLR(Method):
     def forward(self, batch: Batch) -> Step:
         """Embed all views at once, gather everyone's, and score this worker's anchors against all of them."""
         views = torch.cat(batch.views)
-        embeddings: Tensor = self.projector(self.encoder(views)).float()
+        embeddings = at_least_float32(self.projector(self.encoder(views)))
         own = row_ids(batch)
         everyone = RowIds(
             samples=distributed.all_gather(own.samples),

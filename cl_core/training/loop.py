@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 from torch.optim.optimizer import Optimizer
 
 from cl_core import distributed, sealed
@@ -73,7 +73,7 @@ def train(job: TrainingJob) -> CheckpointRef:
     # --- the steps
     began = last_report = last_checkpoint = time.monotonic()
     reported_step = start
-    order = np.empty(0, dtype=np.int64)
+    order, rate = np.empty(0, dtype=np.int64), spec.learning_rate
     for step in range(start, total_steps):
         epoch, step_in_epoch = divmod(step, steps_per_epoch)
         if step_in_epoch == 0 or step == start:
@@ -101,8 +101,8 @@ def train(job: TrainingJob) -> CheckpointRef:
 
         # --- the whole batch's loss: finite on every worker or on none
         loss = distributed.average(loss)
-        if step % _FINITE_CHECK_STEPS.get(device, _FINITE_CHECK_STEPS_DEFAULT) == 0 or step == total_steps - 1:
-            _refuse_not_finite(loss, step, spec.learning_rate)
+        if step % _FINITE_CHECK_STEPS.get(device, _FINITE_CHECK_STEPS_DEFAULT) == 0 and not math.isfinite(loss):
+            raise _not_finite(f"the loss became {loss.item()} at step {step + 1}", rate)
 
         # --- what worker 0 tells and keeps
         done, now = step + 1, time.monotonic()
@@ -125,11 +125,14 @@ def train(job: TrainingJob) -> CheckpointRef:
                 )
             )
             last_report, reported_step = now, done
-        if (now - last_checkpoint >= job.compute.checkpoint_every_s or done == total_steps) and math.isfinite(loss):
+        # Weights that are no longer finite are not kept: the next loss, or the end, stops the training.
+        if (now - last_checkpoint >= job.compute.checkpoint_every_s or done == total_steps) and _is_finite(method):
             facts = {"training_digest": job.digest, "workers": workers, "seconds": spent + now - began}
             job.checkpoints.save(done, method=method, optimizer=optimizer, facts=facts)
             last_checkpoint = time.monotonic()
 
+    if not _is_finite(method):
+        raise _not_finite("the weights are no longer finite after the last step", rate)
     distributed.barrier()
     final = job.checkpoints.latest()
     assert final is not None, "the last step writes a checkpoint"
@@ -190,13 +193,15 @@ def _seed_this_step(seed: int, step: int, rank: int) -> None:
     torch.manual_seed(int(digest_of([seed, step, rank])[:15], 16))
 
 
-def _refuse_not_finite(loss: Tensor, step: int, rate: float) -> None:
-    if not math.isfinite(loss):
-        raise NotFiniteLossError(
-            f"the loss became {loss.item()} at step {step + 1} (learning rate {rate:g}); the weights are lost from "
-            "there on, earlier checkpoints stand. Lower training.learning_rate, lengthen training.warmup_epochs, "
-            "or set training.precision to fp32"
-        )
+def _is_finite(method: Method) -> bool:
+    return all(bool(torch.isfinite(t).all()) for t in method.state_dict().values() if t.is_floating_point())
+
+
+def _not_finite(what: str, rate: float) -> NotFiniteLossError:
+    return NotFiniteLossError(
+        f"{what} (learning rate {rate:g}); earlier checkpoints stand. Lower training.learning_rate, lengthen "
+        "training.warmup_epochs, or set training.precision to fp32"
+    )
 
 
 @contextlib.contextmanager

@@ -21,8 +21,6 @@ from cl_core.refs import CheckpointRef
 from cl_core.specs import ComputeSpec
 from cl_core.training.job import TrainingJob
 
-logger = logging.getLogger(__name__)
-
 # A dead worker takes the group down; it is started again this often before a person is asked.
 MAX_GROUP_RESTARTS = 3
 GROUP_START_TIMEOUT_S = 300
@@ -51,6 +49,8 @@ def fit(job: TrainingJob) -> CheckpointRef:
     """
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    # What is said at INFO is of use to Ray's own developers.
+    logging.getLogger("ray.train").setLevel(logging.WARNING)
     if job.compute.workers == 1:
         return _in_process(job)
     address = os.environ.get("RAY_ADDRESS", "")

@@ -1,0 +1,125 @@
+"""What each process of a world does, and how a world is started. Apart from the tests: workers import this alone."""
+
+import torch
+import torch.multiprocessing as mp
+from torch import nn
+
+from cl_core import distributed
+from cl_core.encoders import Encoder
+from cl_core.losses.info_nce import InfoNCE
+from cl_core.methods import Batch
+from cl_core.methods.simclr import SimCLR
+
+TEMPERATURE = 0.2
+LEARNING_RATE, MOMENTUM, STEPS = 0.3, 0.9, 20
+ROWS, FEATURES = 12, 5
+PRELOAD = ["cl_core.methods.simclr", "cl_core.losses.info_nce", "torch._dynamo"]
+
+
+def samples(step):
+    """(2, 12, 5) two views of the whole batch of a step, and the ids of its samples."""
+    generator = torch.Generator().manual_seed(100 + step)
+    first = torch.randn(ROWS, FEATURES, generator=generator, dtype=torch.float64)
+    second = first + 0.3 * torch.randn(ROWS, FEATURES, generator=generator, dtype=torch.float64)
+    return torch.stack([first, second]), 1000 * step + torch.randperm(ROWS, generator=generator)
+
+
+def networks():
+    """Encoder and projector without batch norm, in float64, the same at every call."""
+    generator = torch.Generator().manual_seed(0)
+    layers = [nn.Linear(FEATURES, 16), nn.Tanh(), nn.Linear(16, 8), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 4)]
+    network = nn.Sequential(*layers).double()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator, dtype=torch.float64) / 3)
+    return network[:3], network[3:]
+
+
+def simclr():
+    encoder, projector = networks()
+    return SimCLR(Encoder(encoder, 8), projector, InfoNCE(temperature=TEMPERATURE))
+
+
+def share_of(step, shares):
+    """This worker's part of the batch of a step."""
+    views, ids = samples(step)
+    start = sum(shares[: distributed.rank()])
+    part = slice(start, start + shares[distributed.rank()])
+    return Batch(views=tuple(views[:, part]), sample_ids=ids[part], labels=None)
+
+
+def train(shares):
+    """Losses of this worker, its averaged gradients of the first step, and weights after all steps."""
+    method = simclr()
+    model = distributed.data_parallel(method)
+    optimizer = torch.optim.SGD(method.parameters(), lr=LEARNING_RATE, momentum=MOMENTUM)
+    losses, gradients = [], []
+    for step in range(STEPS):
+        optimizer.zero_grad()
+        loss = model(share_of(step, shares)).loss
+        loss.backward()
+        if step == 0:
+            gradients = [parameter.grad.clone() for parameter in method.parameters()]
+        optimizer.step()
+        losses.append(distributed.average(loss).item())
+    return losses, gradients, [parameter.detach().clone() for parameter in method.parameters()]
+
+
+def gather(shares):
+    """Everyone's rows, and the gradient of this worker's when worker r weighs gathered row k by (r + 1) (k + 1)."""
+    start = sum(shares[: distributed.rank()])
+    own = torch.arange(start, start + shares[distributed.rank()], dtype=torch.float64)[:, None].repeat(1, 2)
+    own.requires_grad_()
+    everyone = distributed.all_gather(own)
+    weights = (distributed.rank() + 1) * torch.arange(1, len(everyone) + 1, dtype=torch.float64)[:, None]
+    (everyone * weights).sum().backward()
+    return everyone.detach(), own.grad
+
+
+def neighbour(shares):
+    """Gradient of a tensor that is added to the gathered rows, and that others must not reach."""
+    own = torch.zeros(shares[distributed.rank()], 1, dtype=torch.float64, requires_grad=True)
+    added = torch.zeros(sum(shares), 1, dtype=torch.float64, requires_grad=True)
+    # The gradient of a sum goes to both summands as one and the same tensor.
+    ((distributed.all_gather(own) + added) ** 2 + 3 * (distributed.all_gather(own) + added)).sum().backward()
+    return own.grad, added.grad
+
+
+def means(shares):
+    """The mean of 0, 1, 2, ... shared out unevenly, and the gradient of the scale they are multiplied by."""
+    start = sum(shares[: distributed.rank()])
+    terms = torch.arange(start, start + shares[distributed.rank()], dtype=torch.float64)
+    scale = torch.ones((), dtype=torch.float64, requires_grad=True)
+    loss = distributed.global_mean((scale * terms).sum(), torch.tensor(float(len(terms)), dtype=torch.float64))
+    loss.backward()
+    return distributed.average(loss).item(), distributed.average(scale.grad).item()
+
+
+def facts(shares):
+    """What the door says of the world, and the sum of 1, 2, ... over workers."""
+    rank = torch.tensor(float(distributed.rank() + 1))
+    total = distributed.all_reduce_sum(rank)
+    distributed.barrier()
+    return distributed.rank(), distributed.world_size(), rank.item(), total.item()
+
+
+CASES = {case.__name__: case for case in (train, gather, neighbour, means, facts)}
+
+
+def _work(rank, shares_of_world, rendezvous, folder):
+    torch.set_num_threads(1)
+    world_size = len(shares_of_world[0])
+    with distributed.process_group(rendezvous=rendezvous, rank=rank, world_size=world_size, timeout_s=60):
+        results = {(name, shares): case(shares) for shares in shares_of_world for name, case in CASES.items()}
+    torch.save(results, folder / f"{rank}.pt")
+
+
+def results_of_world(shares_of_world, folder):
+    """Start one process per worker, let them do every case with every way of sharing, and collect what came."""
+    workers = len(shares_of_world[0])
+    # Workers are forked from one fresh process that has imported torch and nothing more: one import instead of many.
+    mp.get_context("forkserver").set_forkserver_preload(PRELOAD)
+    arguments = (shares_of_world, folder / "rendezvous", folder)
+    mp.start_processes(_work, arguments, nprocs=workers, start_method="forkserver")
+    by_rank = [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(workers)]
+    return {key: [results[key] for results in by_rank] for key in by_rank[0]}

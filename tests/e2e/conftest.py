@@ -1,0 +1,132 @@
+"""The real thing: a Prefect server, the command line as a process, SQLite, files."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+SAMPLE = Path(__file__).parents[1] / "data" / "fashion-mnist-sample.parquet"
+CL = Path(sys.executable).with_name("cl")
+
+RECIPE = {
+    "model_name": "clothes",
+    "data": {
+        "name": "clothes",
+        "source": "parquet",
+        "location": str(SAMPLE),
+        "source_options": {"image_column": "image", "label_column": "label", "split_column": "split"},
+    },
+    "training": {
+        "encoder_options": {"stem_width": 16, "width": 32},
+        "views_options": {"crop_area_min": 0.3, "blur_probability": 0.0},
+        "epochs": 6,
+        "batch_size": 100,
+        "precision": "fp32",
+    },
+    "evaluation": {"resamples": 200},
+    "compute": {"threads": 1, "checkpoint_every_s": 0.001, "report_every_s": 0},
+}
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+@pytest.fixture(scope="session")
+def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a Prefect server's API, started as the locked packages give it."""
+    home, port = tmp_path_factory.mktemp("prefect"), free_port()
+    environment = {**os.environ, "PREFECT_HOME": str(home)}
+    environment.pop("PREFECT_API_URL", None)
+    command = [str(CL.with_name("prefect")), "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    with (home / "server.log").open("w") as log:
+        server = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
+    address = f"http://127.0.0.1:{port}/api"
+    try:
+        wait_until_healthy(address, server, home / "server.log")
+        yield address
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait(30)
+
+
+def wait_until_healthy(address: str, server: "subprocess.Popen[bytes]", log: Path) -> None:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        assert server.poll() is None, log.read_text()
+        try:
+            with urllib.request.urlopen(f"{address}/health", timeout=2) as answer:
+                if answer.status == 200:
+                    return
+        except OSError:
+            time.sleep(0.2)
+    raise AssertionError(f"no answer from {address}: {log.read_text()}")
+
+
+@dataclass(frozen=True)
+class CommandLine:
+    """`cl` with a home of its own."""
+
+    home: Path
+    prefect: str
+
+    def start(
+        self, *arguments: str, recipe: dict[str, object] | None = None, **settings: str
+    ) -> "subprocess.Popen[str]":
+        """A command as a process in a session of its own, so that what it leaves behind can be seen."""
+        command = [str(CL), *arguments]
+        if recipe is not None:
+            file = self.home.parent / "recipe.json"
+            file.write_text(json.dumps(recipe))
+            command += ["--recipe", str(file)]
+        environment = {**os.environ, "CL_HOME": str(self.home), "PREFECT_API_URL": self.prefect, **settings}
+        return subprocess.Popen(
+            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        )
+
+    def run(self, *arguments: str, recipe: dict[str, object] | None = None, **settings: str) -> "Finished":
+        """A command, run to its end."""
+        with self.start(*arguments, recipe=recipe, **settings) as process:
+            out, err = process.communicate(timeout=240)
+        return Finished(process.returncode, out, err)
+
+    def progress(self) -> list[dict[str, float]]:
+        """What trainings have logged so far."""
+        logs = self.home.glob("trainings/*/progress.jsonl")
+        return [json.loads(line) for log in logs for line in log.read_text().split("\n")[:-1]]
+
+
+@dataclass(frozen=True)
+class Finished:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def error(self) -> str:
+        """The last line of what it said went wrong."""
+        return self.err.strip().splitlines()[-1]
+
+
+@pytest.fixture
+def cl(tmp_path: Path, prefect_server: str) -> CommandLine:
+    return CommandLine(tmp_path / "home", prefect_server)
+
+
+@pytest.fixture(scope="module")
+def shared_cl(tmp_path_factory: pytest.TempPathFactory, prefect_server: str) -> CommandLine:
+    """One home for the tests of a file, which build on each other's results."""
+    return CommandLine(tmp_path_factory.mktemp("shared") / "home", prefect_server)

@@ -1,0 +1,107 @@
+"""What goes wrong at night: kills, Ctrl-C, wrong input, damaged files, servers that do not answer."""
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pyarrow.parquet as pq
+import pytest
+
+from .conftest import RECIPE, SAMPLE, CommandLine, free_port
+
+
+def wait_for(condition: Callable[[], bool], process: "subprocess.Popen[str]") -> None:
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def left_of(session: int) -> list[psutil.Process]:
+    return [p for p in psutil.process_iter() if p.status() != psutil.STATUS_ZOMBIE and os.getsid(p.pid) == session]
+
+
+@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_run_leaves_no_process_and_the_next_one_goes_on(cl: CommandLine, stop: signal.Signals) -> None:
+    with cl.start("pretrain", recipe=pretraining()) as process:
+        wait_for(lambda: len(cl.progress()) > 30, process)
+        process.send_signal(stop)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == (-stop if stop == signal.SIGKILL else 130)
+    if stop != signal.SIGKILL:
+        assert err.strip().splitlines()[-1].startswith("error: stopped; what was finished stands")
+    assert not left_of(process.pid)
+    resumed = cl.run("pretrain", recipe=pretraining())
+    assert resumed.code == 0, resumed.err
+    assert "resumed at step" in resumed.err
+
+
+def test_a_folder_that_is_missing_or_empty(cl: CommandLine, tmp_path: Path) -> None:
+    arguments = ("ingest", "--data.source", "image_folder", "--data.location")
+    missing = cl.run(*arguments, str(tmp_path / "nowhere"))
+    assert missing.code == 2
+    assert str(tmp_path / "nowhere") in missing.error
+    (tmp_path / "empty").mkdir()
+    empty = cl.run(*arguments, str(tmp_path / "empty"))
+    assert empty.code == 2
+    assert str(tmp_path / "empty") in empty.error
+    assert not list((cl.home / "datasets").glob("*/*/manifest.json"))
+
+
+def test_a_batch_that_the_workers_cannot_share(cl: CommandLine) -> None:
+    finished = cl.run("pretrain", "--training.batch-size", "101", "--compute.workers", "2", "--compute.threads", "2",
+                      recipe=pretraining())  # fmt: skip
+    assert finished.code == 2
+    assert "training.batch_size: 101 is not divisible by 2 workers" in finished.error
+    assert "100 or 102" in finished.error
+
+
+def test_a_parquet_without_the_named_column_lists_those_it_has(cl: CommandLine) -> None:
+    finished = cl.run(
+        "ingest",
+        "--data.source",
+        "parquet",
+        "--data.location",
+        str(SAMPLE),
+        "--data.source-options.image-column",
+        "pic",
+    )
+    assert finished.code == 2
+    for word in ("pic", "image", "label", "split"):
+        assert word in finished.error
+
+
+def test_an_mlflow_that_does_not_answer_is_named(cl: CommandLine) -> None:
+    address = f"http://127.0.0.1:{free_port()}"
+    finished = cl.run("models", MLFLOW_TRACKING_URI=address)
+    assert finished.code == 1
+    assert address in finished.error
+
+
+def test_a_snapshot_with_a_flipped_byte_is_read_anew(cl: CommandLine, tmp_path: Path) -> None:
+    source = tmp_path / "source.parquet"
+    shutil.copy(SAMPLE, source)
+    arguments = ("ingest", "--data.source", "parquet", "--data.location", str(source),
+                 "--data.source-options.label-column", "label", "--data.source-options.split-column", "split")  # fmt: skip
+    first = cl.run(*arguments)
+    assert first.code == 0, first.err
+    part = Path(first.out.strip()) / "train" / "part-00000.parquet"
+    rows = pq.read_metadata(part).num_rows
+    content = bytearray(part.read_bytes())
+    content[len(content) // 2] ^= 1
+    part.write_bytes(content)
+    again = cl.run(*arguments)
+    assert again.code == 0, again.err
+    assert again.out == first.out
+    assert part.read_bytes() != bytes(content)
+    assert pq.read_metadata(part).num_rows == rows
+
+
+def pretraining() -> dict[str, object]:
+    return {name: RECIPE[name] for name in ("data", "training", "compute")}

@@ -1,0 +1,109 @@
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from sklearn.neighbors import KNeighborsClassifier
+
+from cl_core.errors import DataError, SpecError
+from cl_core.evaluation import Features
+from cl_core.evaluation.knn import Knn, nearest
+
+SETTINGS = {"resamples": 200, "seed": 0}
+
+
+def test_votes_are_those_of_the_paper(blobs, classes):
+    train, test = blobs(60, seed=2), blobs(40, seed=3)
+    outcome = Knn(ks=(7,), temperature=0.2)(train, test, classes=classes, **SETTINGS)
+    for query, predicted in zip(test.embeddings.astype(np.float64), outcome.predictions["knn_7"], strict=True):
+        cosines = [query @ row / np.linalg.norm(query) / np.linalg.norm(row) for row in train.embeddings]
+        votes = [0.0] * len(classes)
+        for neighbour in sorted(range(60), key=lambda i: -cosines[i])[:7]:
+            votes[train.labels[neighbour]] += math.exp(cosines[neighbour] / 0.2)
+        assert predicted == votes.index(max(votes))
+
+
+def test_predictions_are_sklearns(blobs, classes):
+    train, test = blobs(1000, seed=2), blobs(300, seed=3)
+    outcome = Knn()(train, test, classes=classes, **SETTINGS)
+    for k in (20, 200):
+        theirs = KNeighborsClassifier(
+            k, metric="cosine", algorithm="brute", weights=lambda distances: np.exp((1 - distances) / 0.1)
+        ).fit(train.embeddings.astype(np.float64), train.labels)
+        predicted = theirs.predict(test.embeddings.astype(np.float64))
+        np.testing.assert_array_equal(outcome.predictions[f"knn_{k}"], predicted)
+        score = outcome.scores[f"knn_{k}.accuracy"]
+        assert score.value == pytest.approx((predicted == test.labels).mean())
+        assert score.low < score.value < score.high
+
+
+@pytest.mark.parametrize(("bank", "k"), [(5, 1), (5, 5), (16, 16), (31, 20), (100, 3), (1000, 200)])
+def test_the_nearest_are_those_of_a_full_sort_and_the_earlier_of_equals(bank, k):
+    generator = np.random.default_rng(bank)
+    # Few distinct directions, so that most similarities are equal.
+    directions = torch.nn.functional.one_hot(torch.from_numpy(generator.integers(4, size=bank)), 4).float()
+    queries = torch.from_numpy(generator.normal(size=(30, 4)).astype(np.float32))
+    cosines = torch.nn.functional.normalize(queries, dim=1) @ directions.T
+    expected = cosines.sort(dim=1, descending=True, stable=True)
+    found = nearest(queries, directions, k=k)
+    torch.testing.assert_close(found.positions, expected.indices[:, :k])
+    torch.testing.assert_close(found.cosines, expected.values[:, :k])
+
+
+def test_many_queries_are_answered_block_by_block(monkeypatch):
+    generator = torch.Generator().manual_seed(0)
+    queries, bank = torch.randn(50, 8, generator=generator), torch.randn(70, 8, generator=generator)
+    whole = nearest(queries, bank, k=9)
+    monkeypatch.setattr("cl_core.evaluation.knn._SIMILARITIES", 7 * 80)
+    torch.testing.assert_close(nearest(queries, bank, k=9), whole)
+
+
+def test_collapsed_features_vote_by_the_least_hashes(classes):
+    labels = np.array([0] * 10 + [1] * 30)
+    ids = np.zeros((40, 32), dtype=np.uint8)
+    ids[:, 31] = np.arange(40)
+    shuffle = np.random.default_rng(0).permutation(40)
+    train = Features(np.ones((40, 3), dtype=np.float32), labels[shuffle], ids[shuffle])
+    test = Features(np.ones((5, 3), dtype=np.float32), np.zeros(5, dtype=np.int64), ids[:5])
+    outcome = Knn(ks=(15, 40))(train, test, classes=classes, **SETTINGS)
+    assert outcome.predictions["knn_15"].tolist() == [0] * 5
+    assert outcome.predictions["knn_40"].tolist() == [1] * 5
+
+
+def test_the_order_of_the_training_samples_does_not_matter(blobs, classes):
+    train, test = blobs(500, seed=2), blobs(100, seed=3)
+    shuffled = train.rows(np.random.default_rng(0).permutation(500))
+    first, second = (Knn()(split, test, classes=classes, **SETTINGS) for split in (train, shuffled))
+    np.testing.assert_array_equal(first.predictions["knn_20"], second.predictions["knn_20"])
+
+
+def test_samples_without_a_label_are_left_out(blobs, classes):
+    train, test = blobs(500, seed=2), blobs(100, seed=3)
+    train = replace(train, labels=np.where(np.arange(500) % 2, train.labels, -1))
+    half = replace(test, labels=np.where(np.arange(100) < 50, test.labels, -1))
+    outcome = Knn()(train, half, classes=classes, **SETTINGS)
+    expected = Knn()(train.rows(train.labels >= 0), test, classes=classes, **SETTINGS)
+    np.testing.assert_array_equal(outcome.predictions["knn_200"], expected.predictions["knn_200"])
+    right = expected.predictions["knn_20"][:50] == test.labels[:50]
+    assert outcome.scores["knn_20.accuracy"].value == pytest.approx(right.mean())
+
+
+def test_a_test_class_unknown_to_the_training_split_is_never_predicted(blobs, classes):
+    train, test = blobs(400, seed=2), blobs(100, seed=3)
+    outcome = Knn()(train.rows(train.labels != 1), test, classes=classes, **SETTINGS)
+    assert 1 not in outcome.predictions["knn_200"]
+
+
+def test_more_neighbours_than_samples_are_refused(blobs, classes):
+    with pytest.raises(SpecError, match=r"evaluation\.options\.knn\.ks: 200 neighbours .* has 150 labelled samples"):
+        Knn()(blobs(150, seed=2), blobs(50, seed=3), classes=classes, **SETTINGS)
+
+
+def test_data_without_labels_are_refused(blobs, classes):
+    train, test = blobs(300, seed=2), blobs(100, seed=3)
+    assert Knn.needs_labels
+    with pytest.raises(DataError, match="training split has no labelled sample"):
+        Knn()(replace(train, labels=None), test, classes=classes, **SETTINGS)
+    with pytest.raises(DataError, match="test split has no labelled sample"):
+        Knn()(train, replace(test, labels=None), classes=classes, **SETTINGS)

@@ -1,0 +1,93 @@
+"""A small training on synthetic images, as a job and as a process of its own."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from cl_core.assembly import complete, training_digest
+from cl_core.data.cache import build_cache
+from cl_core.data.read import snapshot_facts
+from cl_core.data.write import ingest
+from cl_core.refs import SnapshotRef
+from cl_core.specs import ComputeSpec, DataSpec, TrainingSpec
+from cl_core.training.job import TrainingJob
+
+DATA = DataSpec(
+    name="shapes", source="synthetic", source_options={"count": 320, "classes": 4, "size": 16}, image_size=16
+)
+SMALL = TrainingSpec(
+    encoder="resnet_small",
+    encoder_options={"stem_width": 8, "width": 8, "stages": 1},
+    method_options={"projector_hidden": 16, "projector_features": 8},
+    epochs=3,
+    batch_size=32,
+    precision="fp32",
+)
+
+JobOf = Callable[..., TrainingJob]
+
+
+@pytest.fixture(scope="session")
+def snapshot(tmp_path_factory: pytest.TempPathFactory) -> SnapshotRef:
+    return ingest(DATA, datasets=tmp_path_factory.mktemp("datasets")).snapshot
+
+
+@pytest.fixture(scope="session")
+def cache(snapshot: SnapshotRef, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_cache(snapshot, size=16, caches=tmp_path_factory.mktemp("caches"))
+
+
+@pytest.fixture
+def job_of(snapshot: SnapshotRef, cache: Path, tmp_path: Path) -> JobOf:
+    """A function that makes a job; `folder` is where it keeps its checkpoints, changes are fields of its spec."""
+
+    def make(folder: str = "run", *, compute: ComputeSpec | None = None, **changes: object) -> TrainingJob:
+        training = TrainingSpec.model_validate({**SMALL.model_dump(), **changes})
+        facts = snapshot_facts(snapshot)
+        home = tmp_path / folder
+        home.mkdir(exist_ok=True)
+        return TrainingJob(
+            digest=training_digest(training, snapshot_digest=snapshot.digest, image_size=16),
+            snapshot=snapshot,
+            data=DATA,
+            training=complete(training),
+            compute=compute or ComputeSpec(threads=1, checkpoint_every_s=1e-9, report_every_s=0),
+            cache=cache,
+            folder=home,
+            mean=facts.mean,
+            std=facts.std,
+        )
+
+    return make
+
+
+def train_in_a_process(job: TrainingJob, prelude: str = "") -> subprocess.Popen[bytes]:
+    """Start a training as a process of its own, after some lines of Python that may sabotage it."""
+    program = f"""
+import sys
+from cl_core.training.job import TrainingJob
+from cl_core.training.loop import train
+{prelude}
+train(TrainingJob.model_validate_json(sys.stdin.read()))
+"""
+    written = job.folder / "job.json"
+    written.write_text(job.model_dump_json())
+    with written.open() as file:
+        return subprocess.Popen([sys.executable, "-c", program], stdin=file)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of one mebibyte."""
+    folder = tmp_path / "small-disk"
+    folder.mkdir()
+    if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder]).returncode:
+        pytest.skip("a small disk needs root: sudo make test")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)

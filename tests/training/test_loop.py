@@ -1,0 +1,109 @@
+"""The training loop: what it learns, tells, refuses, and how it splits an epoch."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from small_training import JobOf
+
+from cl_core.errors import NotFiniteLossError, StorageFullError
+from cl_core.seeding import permutation
+from cl_core.training import loop
+from cl_core.training.loop import train
+from cl_core.training.monitors import contrastive_accuracy, health
+
+
+def test_training_learns_to_find_the_other_view(job_of: JobOf) -> None:
+    easy = {"crop_area_min": 0.5, "blur_probability": 0.0, "jitter_probability": 0.0}
+    job = job_of(epochs=12, views_options=easy, encoder_options={"stem_width": 16, "width": 32, "stages": 2})
+    train(job)
+    lines = job.progress.read()
+    chance = math.log(2 * 32 - 1)
+    assert lines[0].accuracy < 0.3
+    assert lines[-1].loss < chance - 1.0
+    assert lines[-1].accuracy > 5 * (1 / 63)
+    assert lines[-1].step == lines[-1].steps == len(lines)
+
+
+def test_every_sample_is_seen_once_an_epoch_and_the_rest_waits_for_the_next(
+    job_of: JobOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[np.ndarray] = []
+    original = loop._batch
+
+    def watching(split: object, positions: np.ndarray, *args: object, **kwargs: object) -> object:
+        seen.append(positions)
+        return original(split, positions, *args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(loop, "_batch", watching)
+    job = job_of(epochs=2, warmup_epochs=0)
+    train(job)
+    samples = job.snapshot.rows["train"]
+    steps = samples // 32
+    for epoch in range(2):
+        visited = np.concatenate(seen[epoch * steps : (epoch + 1) * steps])
+        assert len(np.unique(visited)) == len(visited) == steps * 32
+        expected = permutation(seed=0, epoch=epoch, size=samples)[: steps * 32]
+        assert set(visited) == set(expected)
+
+
+def test_weights_that_become_nan_stop_the_training_at_that_step(job_of: JobOf, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "learning_rate", lambda step, **_: math.nan if step == 4 else 0.01)
+    job = job_of()
+    with pytest.raises(NotFiniteLossError, match=r"became nan at step 6 .*Lower training.learning_rate"):
+        train(job)
+    # The fifth step's loss was still finite, but its weights were not: they were not kept.
+    assert job.checkpoints.latest() == job.checkpoints.at(4)
+
+
+def test_weights_that_become_nan_in_the_very_last_step_are_no_result(
+    job_of: JobOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = job_of(epochs=1, warmup_epochs=0)
+    last = job.snapshot.rows["train"] // 32 - 1
+    monkeypatch.setattr(loop, "learning_rate", lambda step, **_: math.nan if step == last else 0.01)
+    with pytest.raises(NotFiniteLossError, match="no longer finite after the last step"):
+        train(job)
+    assert job.checkpoints.latest() == job.checkpoints.at(last)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_both_precisions_train_and_keep_float32_weights(job_of: JobOf, precision: str) -> None:
+    final = train(job_of(precision=precision, epochs=1, warmup_epochs=0))
+    state = safetensors.torch.load_file(final.path / "method.safetensors")
+    assert {t.dtype for t in state.values() if t.is_floating_point()} == {torch.float32}
+
+
+def test_accumulating_two_batches_moves_half_as_often(job_of: JobOf) -> None:
+    single, double = train(job_of("single")), train(job_of("double", accumulate_steps=2))
+    assert double.step == single.step // 2 or double.step == (single.step // 3 // 2) * 3
+
+
+def test_a_full_disk_ends_with_a_sentence_and_the_checkpoint_before(job_of: JobOf, small_disk: Path) -> None:
+    job = job_of().model_copy(update={"folder": small_disk})
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(b"x" * (1000 << 10))
+    with pytest.raises(StorageFullError, match=r"no space left on the disk that holds .*CL_HOME"):
+        train(job)
+    assert not list((small_disk / "checkpoints").glob(".staging-*"))
+    ballast.unlink()
+    assert train(job).resumed_from_step >= 0
+
+
+def test_monitors_of_collapsed_embeddings() -> None:
+    figures = health(torch.ones(8, 4), views=2)
+    assert figures.alignment == pytest.approx(0, abs=1e-6)
+    assert figures.uniformity == pytest.approx(0, abs=1e-6)
+    assert figures.effective_rank == pytest.approx(1, abs=1e-4)
+
+
+def test_contrastive_accuracy_counts_rows_whose_nearest_row_is_a_view_of_the_same_sample() -> None:
+    # Two views of three samples; the third sample's views point apart, at other samples.
+    angles = torch.tensor([0.0, 90.0, 45.0, 1.0, 91.0, 46.0]).deg2rad()
+    unit = torch.stack([angles.cos(), angles.sin()], dim=1)
+    assert contrastive_accuracy(unit, views=2).item() == 1.0
+    mixed = unit[[0, 1, 2, 1, 0, 2]]
+    assert contrastive_accuracy(mixed, views=2).item() == pytest.approx(2 / 6)

@@ -1,0 +1,126 @@
+"""A killed training goes on where it was and ends with the very weights of one that was never disturbed."""
+
+import hashlib
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from small_training import JobOf, train_in_a_process
+
+from cl_core import sealed
+from cl_core.specs import ComputeSpec
+from cl_core.training.loop import train
+
+
+def weights(checkpoint: Path) -> str:
+    return hashlib.sha256((checkpoint / "method.safetensors").read_bytes()).hexdigest()
+
+
+def test_two_undisturbed_trainings_end_with_the_same_bits(job_of: JobOf) -> None:
+    first, second = train(job_of("first")), train(job_of("second"))
+    assert weights(first.path) == weights(second.path)
+    assert weights(first.path) != weights(train(job_of("other", seed=1)).path)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd", "lars"])
+def test_killed_in_the_middle_of_an_epoch_it_ends_with_the_same_bits(job_of: JobOf, optimizer: str) -> None:
+    undisturbed = train(job_of("undisturbed", optimizer=optimizer, learning_rate=0.01))
+    job = job_of("killed", optimizer=optimizer, learning_rate=0.01)
+    process = train_in_a_process(job)
+    wait_for(job.folder / "checkpoints", at_least=3)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+
+    latest = job.checkpoints.latest()
+    assert latest is not None
+    reached = sealed.manifest_of(latest)["step"]
+    assert 3 <= reached < undisturbed.step
+    resumed = train(job)
+    assert resumed.resumed_from_step == reached
+    assert weights(resumed.path) == weights(undisturbed.path)
+    assert [progress.step for progress in job.progress.read()] == list(range(1, undisturbed.step + 1))
+
+
+@pytest.mark.parametrize("moment", ["before the manifest", "before the rename"])
+def test_killed_while_it_writes_a_checkpoint_it_goes_on_from_the_one_before(job_of: JobOf, moment: str) -> None:
+    undisturbed = train(job_of("undisturbed"))
+    job = job_of("killed")
+    target = "sealed.write_text" if moment == "before the manifest" else "pathlib.Path.rename"
+    process = train_in_a_process(
+        job,
+        prelude=f"""
+import os, signal, pathlib
+from cl_core import sealed
+original, calls = {target}, []
+def killing(*args, **kwargs):
+    calls.append(1)
+    # The first call of write_text rewinds the progress log; checkpoints come after.
+    if len(calls) == 6: os.kill(os.getpid(), signal.SIGKILL)
+    return original(*args, **kwargs)
+{target} = killing
+""",
+    )
+    assert process.wait() == -signal.SIGKILL
+    left = list((job.folder / "checkpoints").glob(".staging-*"))
+    assert len(left) == 1, "it was killed with a checkpoint half written"
+    latest = job.checkpoints.latest()
+    assert latest is not None
+    reached = sealed.manifest_of(latest)["step"]
+    resumed = train(job)
+    assert resumed.resumed_from_step == reached > 0
+    assert weights(resumed.path) == weights(undisturbed.path)
+    assert not list((job.folder / "checkpoints").glob(".staging-*")), "the half-written one is cleared away"
+
+
+def test_a_checkpoint_with_a_flipped_byte_is_passed_over(job_of: JobOf, caplog: pytest.LogCaptureFixture) -> None:
+    undisturbed = train(job_of("undisturbed"))
+    job = job_of("damaged")
+    train(job)
+    newest, before = sorted((job.folder / "checkpoints").glob("step-*"), reverse=True)
+    flip_a_byte(newest / "method.safetensors")
+    assert job.checkpoints.latest() == before
+    assert "has changed since it was written" in caplog.text
+    again = train(job)
+    assert again.resumed_from_step == undisturbed.step - 1
+    assert weights(again.path) == weights(undisturbed.path)
+
+
+def test_a_resume_without_any_sound_checkpoint_begins_anew(job_of: JobOf) -> None:
+    job = job_of()
+    first = train(job)
+    expected = weights(first.path)
+    for checkpoint in (job.folder / "checkpoints").glob("step-*"):
+        (checkpoint / "optimizer.json").unlink()
+    again = train(job)
+    assert again.resumed_from_step == 0
+    assert weights(again.path) == expected
+
+
+def test_accumulated_batches_are_resumed_too(job_of: JobOf) -> None:
+    undisturbed = train(job_of("undisturbed", accumulate_steps=2))
+    job = job_of("killed", accumulate_steps=2)
+    process = train_in_a_process(job)
+    wait_for(job.folder / "checkpoints", at_least=2)
+    process.kill()
+    process.wait()
+    assert weights(train(job).path) == weights(undisturbed.path)
+
+
+def test_checkpoints_are_written_no_more_often_than_asked(job_of: JobOf) -> None:
+    job = job_of(compute=ComputeSpec(threads=1, checkpoint_every_s=3600))
+    final = train(job)
+    assert [path.name for path in (job.folder / "checkpoints").iterdir()] == [final.path.name]
+
+
+def wait_for(folder: Path, *, at_least: int) -> None:
+    deadline = time.monotonic() + 60
+    while not any(int(path.name[5:]) >= at_least for path in folder.glob("step-*")):
+        assert time.monotonic() < deadline, f"no checkpoint after {at_least} steps within a minute"
+        time.sleep(0.002)
+
+
+def flip_a_byte(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
