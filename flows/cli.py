@@ -177,6 +177,9 @@ def rollback(model_name: ModelName, *, reason: Reason = "no reason given") -> No
     flow(model_name, reason)
 
 
+app.meta.suppress_keyboard_interrupt = False
+
+
 @app.meta.default
 def _launch(
     *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],

@@ -69,7 +69,7 @@ def test_a_parquet_without_the_named_column_lists_those_it_has(cl: CommandLine) 
         "parquet",
         "--data.location",
         str(SAMPLE),
-        "--data.source-options.image-column",
+        "--data.source-options.image_column",
         "pic",
     )
     assert finished.code == 2
@@ -87,8 +87,8 @@ def test_an_mlflow_that_does_not_answer_is_named(cl: CommandLine) -> None:
 def test_a_snapshot_with_a_flipped_byte_is_read_anew(cl: CommandLine, tmp_path: Path) -> None:
     source = tmp_path / "source.parquet"
     shutil.copy(SAMPLE, source)
-    arguments = ("ingest", "--data.source", "parquet", "--data.location", str(source),
-                 "--data.source-options.label-column", "label", "--data.source-options.split-column", "split")  # fmt: skip
+    arguments = ["ingest", "--data.source", "parquet", "--data.location", str(source)]
+    arguments += ["--data.source-options", '{"label_column": "label", "split_column": "split"}']
     first = cl.run(*arguments)
     assert first.code == 0, first.err
     part = Path(first.out.strip()) / "train" / "part-00000.parquet"
