@@ -68,9 +68,14 @@ def retrain(
         force: Read the source, and train, again even if the results stand.
     """
     began = _prepare()
+    from prefect import get_client
+
     from flows.retrain import retrain as flow
     from flows.summary import show
 
+    # Where there is no Prefect server, a temporary one starts here: its start is no part of the flow.
+    with get_client(sync_client=True):
+        pass
     flow_began = time.monotonic()
     result = flow(model_name, data, training, evaluation, promotion, compute, force)
     show(result, flow_seconds=time.monotonic() - flow_began, total_seconds=time.time() - began)

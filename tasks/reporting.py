@@ -1,5 +1,6 @@
 """The report of a run: an HTML file, an MLflow artifact, and its essence in the Prefect UI, as a task."""
 
+import numpy as np
 from prefect import get_client, task
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.context import FlowRunContext
@@ -32,9 +33,10 @@ def report(
 ) -> ReportRef:
     """Write the report of a version, or find that it stands."""
     path = Settings.from_environment().reports / model.name / f"version-{model.version}-{scores.digest[:12]}.html"
-    inputs = _inputs(model, decision, job, checkpoint, scores, evaluation, validation)
+    stands = path.exists() and not model.created
+    inputs = _inputs(model, decision, job, checkpoint, scores, evaluation, validation, pictures=not stands)
     note = f"{path} stands"
-    if model.created or not path.exists():
+    if not stands:
         path.parent.mkdir(parents=True, exist_ok=True)
         sealed.write_text(path, render(inputs))
         model_store().log_report(model.run_id, path)
@@ -51,8 +53,12 @@ def _inputs(
     scores: EvaluationReport,
     evaluation: EvaluationSpec,
     validation: ValidationReport,
+    *,
+    pictures: bool,
 ) -> ReportInputs:
+    """What the report is made from; without pictures, what its essence is made from, which takes no time."""
     test = load_split(job.cache, "test")
+    shown = slice(None if pictures else 0)
     representation = representations.trained(job, checkpoint.path)
     champion = champion_assessment(model_store(), model, job, evaluation)
     predictions = assess_all(job, checkpoint, evaluation)["trained"].predictions
@@ -76,10 +82,10 @@ def _inputs(
         lineage=_lineage(model, job, checkpoint, scores),
         timings=_timings(),
         links={"MLflow": Settings.from_environment().tracking_uri},
-        images=test.images,
-        embeddings=representation.embed(test.images),
-        labels=test.labels,
-        predicted=predictions.get("linear_probe"),
+        images=test.images[shown],
+        embeddings=representation.embed(test.images) if pictures else np.empty((0, 1), np.float32),
+        labels=None if test.labels is None else test.labels[shown],
+        predicted=predictions["linear_probe"][shown] if "linear_probe" in predictions else None,
     )
 
 
