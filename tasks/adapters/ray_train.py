@@ -28,6 +28,8 @@ COLLECTIVE_TIMEOUT_S = 300
 # Nothing of ours travels through Ray's object store but the job, a page of JSON.
 OBJECT_STORE_BYTES = 100_000_000
 
+_FOLDER = "cl-ray-"
+
 _ENVIRONMENT = {
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": str(GROUP_START_TIMEOUT_S),
     "RAY_TRAIN_COLLECTIVE_TIMEOUT_S": str(COLLECTIVE_TIMEOUT_S),
@@ -204,8 +206,15 @@ def _off_the_main_thread(call: Any) -> Any:
 
 @contextlib.contextmanager
 def _temporary_folder() -> Iterator[Path]:
-    """A short private folder for Ray's sockets, whose paths may have 107 bytes at most; removed afterwards."""
-    folder = Path(tempfile.mkdtemp(prefix="cl-ray-", dir="/tmp"))
+    """A short private folder for Ray's sockets, whose paths may have 107 bytes at most; removed afterwards.
+
+    What a killed process of this machine left is removed first.
+    """
+    root = Path("/tmp")  # noqa: S108 - what is made in it is private
+    for left in root.glob(f"{_FOLDER}*-*"):
+        if not Path("/proc", left.name.removeprefix(_FOLDER).partition("-")[0]).exists():
+            shutil.rmtree(left, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=f"{_FOLDER}{os.getpid()}-", dir=root))
     try:
         yield folder
     finally:
