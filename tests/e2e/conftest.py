@@ -95,7 +95,14 @@ class CommandLine:
             command += ["--recipe", str(file)]
         environment = {**os.environ, "CL_HOME": str(self.home), "PREFECT_API_URL": self.prefect, **settings}
         return subprocess.Popen(
-            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+            command,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            # As from a terminal: a shell that runs the tests in the background makes them ignore Ctrl-C.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
     def run(self, *arguments: str, recipe: dict[str, object] | None = None, **settings: str) -> "Finished":
