@@ -68,8 +68,8 @@ class Settings:
 
     @property
     def artifact_root(self) -> Path | None:
-        """Where MLflow's artifacts go when no server decides."""
-        return None if os.environ.get("MLFLOW_TRACKING_URI") else self.home / "mlflow-artifacts"
+        """Where MLflow's artifacts go when no server decides; left alone, MLflow puts them into the working folder."""
+        return None if self.tracking_uri.startswith(("http://", "https://")) else self.home / "mlflow-artifacts"
 
 
 def embed_prefect(settings: Settings) -> None:

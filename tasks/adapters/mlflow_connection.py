@@ -57,9 +57,17 @@ def connected(tracking_uri: str) -> Iterator["MlflowClient"]:
 
     # At INFO it tells of each table that it creates.
     logging.getLogger("mlflow").setLevel(logging.WARNING)
+    # MLflow writes the address into the environment too; left there, it would become a setting that nobody made.
+    before = os.environ.get("MLFLOW_TRACKING_URI")
     mlflow.set_tracking_uri(tracking_uri)
-    with _failures_named(tracking_uri):
-        yield mlflow.MlflowClient(tracking_uri, registry_uri=tracking_uri)
+    try:
+        with _failures_named(tracking_uri):
+            yield mlflow.MlflowClient(tracking_uri, registry_uri=tracking_uri)
+    finally:
+        if before is None:
+            os.environ.pop("MLFLOW_TRACKING_URI", None)
+        else:
+            os.environ["MLFLOW_TRACKING_URI"] = before
 
 
 def pytorch_flavor() -> ModuleType:

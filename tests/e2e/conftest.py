@@ -93,7 +93,8 @@ class CommandLine:
             file = self.home.parent / "recipe.json"
             file.write_text(json.dumps(recipe))
             command += ["--recipe", str(file)]
-        environment = {**os.environ, "CL_HOME": str(self.home), "PREFECT_API_URL": self.prefect, **settings}
+        inherited = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
+        environment = {**inherited, "CL_HOME": str(self.home), "PREFECT_API_URL": self.prefect, **settings}
         return subprocess.Popen(
             command,
             env=environment,

@@ -19,8 +19,11 @@ def first(shared_cl: CommandLine) -> Finished:
     return finished
 
 
-def test_the_first_run_ends_with_a_champion_its_scores_and_how_to_fetch_it(first: Finished) -> None:
+def test_the_first_run_ends_with_a_champion_its_scores_and_how_to_fetch_it(
+    first: Finished, shared_cl: CommandLine
+) -> None:
     assert "models:/clothes/1" in first.out
+    assert len(list((shared_cl.home / "mlflow-artifacts").rglob("weights.safetensors"))) >= 1
     assert 'mlflow.pyfunc.load_model("models:/clothes@champion")' in first.out
     assert scores(first, "linear_probe.accuracy")[2] == pytest.approx(0.83, abs=0.02), "raw pixels, 2,000 labels"
     trained, untrained, raw = scores(first, "knn_200.accuracy")
