@@ -1,20 +1,23 @@
 """From a training spec to its parts, and to the digest under which its result stands."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from cl_core.digest import digest_of, source_digest
 from cl_core.encoders import EncoderOptions
 from cl_core.errors import SpecError
 from cl_core.losses import PairLoss
-from cl_core.methods import MethodOptions
+from cl_core.methods import MethodOptions, Published
 from cl_core.registry import ENCODERS, LOSSES, METHODS, VIEWS
-from cl_core.specs import ComputeSpec, TrainingSpec
+from cl_core.specs import PUBLISHED, ComputeSpec, Options, TrainingSpec
 from cl_core.views import ImageViews
 
 # The code that decides the weights. What only measures, draws or stores is left out, so that mending a report
 # does not train every model again.
 _DECIDES_WEIGHTS = (
     "cl_core.assembly",
+    "cl_core.batch_norm",
     "cl_core.data",
     "cl_core.distributed",
     "cl_core.encoders",
@@ -31,7 +34,8 @@ class Parts:
     """The components that a training spec names, with their options."""
 
     method: MethodOptions
-    loss: PairLoss
+    loss: PairLoss | None
+    """None when the method's objective is no pair loss, and its own."""
     views: ImageViews
     encoder: EncoderOptions
 
@@ -42,31 +46,67 @@ def assemble(training: TrainingSpec) -> Parts:
     Raises:
         SpecError: When a name or an option is unknown or out of range, or two parts do not fit.
     """
+    method: MethodOptions = METHODS.build(training.method, training.method_options, field="training.method")
+    views = _named_or_published(training.views, training.views_options, method.published_views)
     parts = Parts(
-        method=METHODS.build(training.method, training.method_options, field="training.method"),
-        loss=LOSSES.build(training.loss, training.loss_options, field="training.loss"),
-        views=VIEWS.build(training.views, training.views_options, field="training.views"),
+        method=method,
+        loss=_loss(training, method),
+        views=VIEWS.build(*views, field="training.views"),
         encoder=ENCODERS.build(training.encoder, training.encoder_options, field="training.encoder"),
     )
-    if parts.views.count != parts.method.views:
+    if parts.views.count not in method.view_counts:
         raise SpecError(
-            f"training.views: method {training.method!r} contrasts {parts.method.views} views of each sample, "
-            f"but {training.views!r} makes {parts.views.count}; choose another view policy"
+            f"training.views: method {training.method!r} takes {_counted(method.view_counts)} of each sample, "
+            f"but {views[0]!r} makes {parts.views.count}; choose another view policy, or other views_options"
         )
+    method.check(parts.loss)
     return parts
 
 
+def _loss(training: TrainingSpec, method: MethodOptions) -> PairLoss | None:
+    if method.published_loss is None:
+        if training.loss != PUBLISHED or training.loss_options:
+            given = f"loss {training.loss!r}" if training.loss != PUBLISHED else "loss_options"
+            raise SpecError(
+                f"training.loss: method {training.method!r} has an objective of its own and takes no other; "
+                f"got {given}: leave loss at {PUBLISHED!r} without options, and see training.method_options"
+            )
+        return None
+    name, options = _named_or_published(training.loss, training.loss_options, method.published_loss)
+    if method.accepted_losses and name not in method.accepted_losses:
+        raise SpecError(
+            f"training.loss: method {training.method!r} does not accept loss {name!r}; "
+            f"choose one of: {', '.join(sorted(method.accepted_losses))}"
+        )
+    loss: PairLoss = LOSSES.build(name, options, field="training.loss")
+    return loss
+
+
+def _named_or_published(name: str, options: Options, published: Published) -> tuple[str, Options]:
+    """A component's name and options; those of the paper, where it is asked for, give way to what is given."""
+    return (published.name, {**published.options, **options}) if name == PUBLISHED else (name, options)
+
+
+def _counted(counts: range) -> str:
+    most = counts[-1]
+    return f"{counts[0]} view{'s' if most > 1 else ''}" if len(counts) == 1 else f"{counts[0]} to {most} views"
+
+
 def complete(training: TrainingSpec) -> TrainingSpec:
-    """The spec with every option written out, so that a default left out and the same value given are one spec.
+    """The spec with every name and option written out: a default left out and the same value given are one spec.
 
     Raises:
         SpecError: As `assemble`.
     """
     parts = assemble(training)
+    published = parts.method.published_loss
+    loss, views = published.name if published else PUBLISHED, parts.method.published_views.name
     return training.model_copy(
         update={
             "method_options": parts.method.model_dump(mode="json"),
-            "loss_options": parts.loss.model_dump(mode="json"),
+            "loss": loss if training.loss == PUBLISHED else training.loss,
+            "loss_options": parts.loss.model_dump(mode="json") if parts.loss else {},
+            "views": views if training.views == PUBLISHED else training.views,
             "views_options": parts.views.model_dump(mode="json"),
             "encoder_options": parts.encoder.model_dump(mode="json"),
         }
@@ -79,7 +119,7 @@ def training_digest(training: TrainingSpec, *, snapshot_digest: str, image_size:
     The number of workers is not in it: a training begun by two may be finished by one.
     """
     parts = assemble(training)
-    components = (parts.method, parts.loss, parts.views, parts.encoder)
+    components = [part for part in (parts.method, parts.loss, parts.views, parts.encoder) if part is not None]
     code = {module: source_digest(module) for module in _DECIDES_WEIGHTS}
     plugins = {type(part).__module__: source_digest(type(part).__module__) for part in components}
     return digest_of(
@@ -92,8 +132,17 @@ def training_digest(training: TrainingSpec, *, snapshot_digest: str, image_size:
     )
 
 
-def check_batches(training: TrainingSpec, compute: ComputeSpec, *, train_rows: int) -> None:
-    """Refuse batches that the workers cannot share or the data cannot fill.
+def check_batches(
+    training: TrainingSpec, compute: ComputeSpec, *, train_rows: int, classes: Mapping[str, int] = MappingProxyType({})
+) -> None:
+    """Refuse batches that the workers cannot share or the data cannot fill, and a method that the data do not suit.
+
+    Args:
+        training: What is asked for.
+        compute: Says how many workers share a batch.
+        train_rows: Samples of the training split.
+        classes: Labelled training samples by class; empty without labels.
+
 
     Raises:
         SpecError: Naming the nearest sizes that would do.
@@ -120,4 +169,40 @@ def check_batches(training: TrainingSpec, compute: ComputeSpec, *, train_rows: i
             f"training.batch_size: one step takes {wanted} samples "
             f"(batch_size {size} x accumulate_steps {training.accumulate_steps}), "
             f"but the training split has {train_rows}; {remedy}"
+        )
+    method = assemble(training).method
+    _check_labels(training, method, classes)
+    method.check_data(batch_size=size, train_rows=train_rows)
+
+
+def _check_labels(training: TrainingSpec, method: MethodOptions, classes: Mapping[str, int]) -> None:
+    """Refuse a labelled method without labels, and classes that do not fill their part of a batch."""
+    if not method.needs_labels:
+        return
+    if not classes:
+        raise SpecError(
+            f"training.method: {training.method!r} learns from labels, and the training split has none; "
+            "name the labels in data.source_options, or choose a method that makes its own pairs, such as 'simclr'"
+        )
+    wanted = method.samples_per_class
+    if not wanted:
+        return
+    path = "training.method_options.samples_per_class"
+    if training.batch_size % wanted:
+        raise SpecError(
+            f"{path}: batch_size {training.batch_size} is not made of whole handfuls of {wanted} samples; "
+            f"nearest batch_size: {max(1, round(training.batch_size / wanted)) * wanted}"
+        )
+    if training.batch_size // wanted > len(classes):
+        raise SpecError(
+            f"{path}: a batch of {training.batch_size} with {wanted} samples of each class takes "
+            f"{training.batch_size // wanted} classes, and the training split has {len(classes)}; "
+            f"choose at least {-(-training.batch_size // len(classes))}, or a smaller training.batch_size"
+        )
+    rare = {name: count for name, count in classes.items() if count < wanted}
+    if rare:
+        name = min(rare, key=lambda one: rare[one])
+        raise SpecError(
+            f"{path}: {wanted} samples of each class are wanted, but {len(rare)} of {len(classes)} classes have fewer "
+            f"({name!r} has {rare[name]}); choose at most {min(rare.values())}, or give these classes more samples"
         )

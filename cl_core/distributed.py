@@ -1,9 +1,9 @@
-"""The one door to torch.distributed: gathering with gradients, exact means over unequal workers, data parallelism.
+"""The one door to torch.distributed: gathering and summing with gradients, exact means over unequal workers.
 
 Without a process group every function is the identity, so that methods read the same for one worker and for many.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -46,6 +46,18 @@ def all_gather(rows: Tensor) -> Tensor:
     return gathered
 
 
+def all_sum(value: Tensor) -> Tensor:
+    """The sum of a tensor over all workers, with gradients: each worker's use of the sum reaches everyone's terms.
+
+    For losses of a statistic of the whole batch (a mean, a variance, a correlation): every worker computes the same
+    loss from the same statistic, and averaging their gradients gives the single-process gradient.
+    """
+    if world_size() == 1:
+        return value
+    total: Tensor = _AllSum.apply(value)
+    return total
+
+
 def all_reduce_sum(value: Tensor) -> Tensor:
     """The sum of a tensor over all workers, without gradient."""
     total = value.detach().clone()
@@ -73,14 +85,21 @@ def average(value: Tensor) -> Tensor:
     return all_reduce_sum(value) / world_size()
 
 
-def data_parallel(module: nn.Module) -> nn.Module:
-    """The module with its gradients averaged over workers; itself when there is one worker.
+def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """Replace each gradient by its mean over workers, in one exchange; a parameter without one is left alone.
 
-    Buffers are taken from worker 0 before each step, so that running statistics agree with the checkpoint.
+    Every worker must have the same parameters with gradients. This is what DistributedDataParallel does, but after
+    the backward: the backward may then come in parts (accumulated batches, sub-batches, losses with parameters).
     """
-    if world_size() == 1 or not any(parameter.requires_grad for parameter in module.parameters()):
-        return module
-    return nn.parallel.DistributedDataParallel(module, broadcast_buffers=True)
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    if world_size() == 1 or not gradients:
+        return
+    flat = torch.cat([gradient.flatten() for gradient in gradients])
+    dist.all_reduce(flat)
+    flat /= world_size()
+    means = torch.split(flat, [gradient.numel() for gradient in gradients])
+    for gradient, mean in zip(gradients, means, strict=True):
+        gradient.copy_(mean.view(gradient.shape))
 
 
 @contextmanager
@@ -122,3 +141,19 @@ class _AllGather(torch.autograd.Function):
         total = gradients[0].clone(memory_format=torch.contiguous_format)
         dist.all_reduce(total)
         return total[ctx.start : ctx.start + ctx.size]
+
+
+class _AllSum(torch.autograd.Function):
+    """All-reduce of a sum; so is its backward."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor) -> Tensor:
+        total = value.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        total = gradients[0].clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        return total

@@ -46,9 +46,7 @@ class Registry(Generic[C]):
         def add(component: type[C]) -> type[C]:
             standing = self._classes.get(name)
             if standing is not None and standing.__module__ != component.__module__:
-                raise SpecError(
-                    f"two {self.kind}s are named {name!r}: {standing.__module__} and {component.__module__}"
-                )
+                raise self._taken(name, standing.__module__, component.__module__)
             self._classes[name] = component
             return component
 
@@ -64,11 +62,26 @@ class Registry(Generic[C]):
 
     @cached_property
     def _plugins(self) -> dict[str, EntryPoint]:
-        """Entry point of each component that another distribution brings."""
-        return {point.name: point for point in entry_points(group=f"counterpoint.{self.package.rpartition('.')[2]}")}
+        """Entry point of each component that another distribution brings.
+
+        Raises:
+            SpecError: When its name is taken: which of the two was meant, nobody could tell.
+        """
+        found: dict[str, EntryPoint] = {}
+        for point in entry_points(group=f"counterpoint.{self.package.rpartition('.')[2]}"):
+            if point.name in self._modules:
+                raise self._taken(point.name, self._modules[point.name], _described(point))
+            if point.name in found:
+                raise self._taken(point.name, _described(found[point.name]), _described(point))
+            found[point.name] = point
+        return found
 
     def names(self) -> list[str]:
-        """All names that can be chosen, sorted; nothing is imported."""
+        """All names that can be chosen, sorted; nothing is imported.
+
+        Raises:
+            SpecError: When a plug-in's name is taken.
+        """
         return sorted({*self._modules, *self._plugins, *self._classes})
 
     def get(self, name: str, *, field: str) -> type[C]:
@@ -79,13 +92,14 @@ class Registry(Generic[C]):
             field: Full path of the spec field that holds the name, for the message.
 
         Raises:
-            SpecError: When there is no such component; the message lists those there are.
+            SpecError: When there is no such component, the message lists those there are; or a plug-in's name is taken.
         """
+        plugins = self._plugins
         if name not in self._classes:
             if name in self._modules:
                 importlib.import_module(self._modules[name])
-            elif name in self._plugins:
-                self._plugins[name].load()
+            elif name in plugins:
+                plugins[name].load()
             else:
                 raise SpecError(f"{field}: {self.unknown(name)}")
         if name not in self._classes:
@@ -112,11 +126,20 @@ class Registry(Generic[C]):
                 explain(error, options_field or f"{field}_options", sorted(component.model_fields))
             ) from error
 
+    def _taken(self, name: str, standing: str, other: str) -> SpecError:
+        return SpecError(
+            f"{self.kind} {name!r} exists twice: as {standing} and as {other}; rename one, or uninstall its package"
+        )
+
     def unknown(self, name: str) -> str:
         """A sentence that says that `name` does not exist, and what does."""
         close = difflib.get_close_matches(name, self.names(), n=1)
         hint = f" (did you mean {close[0]!r}?)" if close else ""
         return f"there is no {self.kind} named {name!r}{hint}; choose one of: {', '.join(self.names())}"
+
+
+def _described(point: EntryPoint) -> str:
+    return f"{point.value} of {f'{point.dist.name} {point.dist.version}' if point.dist else 'an unknown package'}"
 
 
 def explain(error: ValidationError, path: str, known: list[str]) -> str:
@@ -140,15 +163,17 @@ class NameIn:
     """Annotation for a `str` field that holds a component's name: checked, and a dropdown in forms."""
 
     registry: Registry[Any]
+    besides: tuple[str, ...] = ()
+    """Words that may stand in place of a name."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_after_validator_function(self._check, handler(source))
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        return {**handler(schema), "enum": self.registry.names()}
+        return {**handler(schema), "enum": [*self.besides, *self.registry.names()]}
 
     def _check(self, name: str) -> str:
-        if name not in self.registry.names():
+        if name not in self.besides and name not in self.registry.names():
             raise ValueError(self.registry.unknown(name))
         return name
 

@@ -12,6 +12,9 @@ from cl_core.registry import ENCODERS, EVALUATIONS, LOSSES, METHODS, SOURCES, VI
 
 Options = dict[str, Any]
 
+PUBLISHED = "published"
+"""In place of a component's name: what the method's paper uses, with the paper's options."""
+
 
 class Spec(BaseModel):
     """Base of all specs: frozen, and a field that does not exist is an error."""
@@ -68,12 +71,18 @@ class TrainingSpec(Spec):
         "simclr", title="Method", description="Contrastive method that turns views into a loss."
     )
     method_options: Options = Field({}, title="Method options", description="Options of the method, as JSON.")
-    loss: Annotated[str, NameIn(LOSSES)] = Field(
-        "info_nce", title="Loss", description="Loss that compares the embeddings."
+    loss: Annotated[str, NameIn(LOSSES, besides=(PUBLISHED,))] = Field(
+        PUBLISHED,
+        title="Loss",
+        description="Loss that compares the embeddings. `published` is the one of the method's paper, with its "
+        "options.",
     )
     loss_options: Options = Field({}, title="Loss options", description="Options of the loss, as JSON.")
-    views: Annotated[str, NameIn(VIEWS)] = Field(
-        "simclr", title="Views", description="Policy that makes the views of a sample which are contrasted."
+    views: Annotated[str, NameIn(VIEWS, besides=(PUBLISHED,))] = Field(
+        PUBLISHED,
+        title="Views",
+        description="Policy that makes the views of a sample which are contrasted. `published` is the one of the "
+        "method's paper, with its options.",
     )
     views_options: Options = Field({}, title="Views options", description="Options of the view policy, as JSON.")
     encoder: Annotated[str, NameIn(ENCODERS)] = Field(
@@ -91,6 +100,14 @@ class TrainingSpec(Spec):
         title="Accumulated batches",
         description="Batches whose gradients are averaged before the optimiser moves. 1 is off. "
         "Adds no negatives: each batch is contrasted with itself only.",
+    )
+    sub_batch_size: int = Field(
+        0,
+        ge=0,
+        le=1_048_576,
+        title="Sub-batch size",
+        description="Samples that a worker embeds at once: a batch larger than memory gets the gradient of the whole "
+        "batch through sub-batches, at one more forward pass. Batch norm sees each by itself. 0 is off. Samples.",
     )
     optimizer: Literal["adamw", "sgd", "lars"] = Field(
         "adamw", title="Optimiser", description="Rule that moves the weights."

@@ -37,8 +37,8 @@ def preflight(data: DataSpec, training: TrainingSpec, evaluation: EvaluationSpec
 @task(name="plan", **STEP)
 def plan(snapshot: SnapshotRef, data: DataSpec, training: TrainingSpec, compute: ComputeSpec) -> TrainingJob:
     """Everything that the training, and what follows it, needs to know; refuses batches that cannot be."""
-    check_batches(training, compute, train_rows=snapshot.rows["train"])
     facts = snapshot_facts(snapshot)
+    check_batches(training, compute, train_rows=snapshot.rows["train"], classes=facts.per_class["train"])
     digest = training_digest(training, snapshot_digest=snapshot.digest, image_size=data.image_size)
     return TrainingJob(
         digest=digest,

@@ -42,24 +42,32 @@ def test_an_option_out_of_range_is_refused_with_its_path():
 
 def test_a_view_policy_that_makes_another_number_of_views_is_refused(monkeypatch):
     class ThreeViews(SimCLROptions):
-        views = 3
+        view_counts = range(3, 4)
 
     monkeypatch.setitem(METHODS._classes, "three_views", ThreeViews)
     with pytest.raises(SpecError) as caught:
         assemble(TrainingSpec(method="three_views"))
     assert str(caught.value) == (
-        "training.views: method 'three_views' contrasts 3 views of each sample, but 'simclr' makes 2; "
-        "choose another view policy"
+        "training.views: method 'three_views' takes 3 views of each sample, but 'simclr' makes 2; "
+        "choose another view policy, or other views_options"
     )
 
 
 def test_a_complete_spec_has_every_option_written_out_and_nothing_else_changed():
     training = TrainingSpec(encoder="mlp", loss_options={"temperature": "0.3"}, epochs=7)
     completed = complete(training)
-    assert completed.loss_options == {"temperature": 0.3}
+    assert (completed.loss, completed.views) == ("info_nce", "simclr")
+    assert completed.loss_options == {"temperature": 0.3, "tile": 0}
     assert completed.encoder_options == {"hidden": 256, "features": 128, "batch_norm": False}
     assert completed.method_options == {"projector_hidden": 512, "projector_features": 128}
-    kept = set(TrainingSpec.model_fields) - {"method_options", "loss_options", "views_options", "encoder_options"}
+    kept = set(TrainingSpec.model_fields) - {
+        "loss",
+        "views",
+        "method_options",
+        "loss_options",
+        "views_options",
+        "encoder_options",
+    }
     assert all(getattr(completed, field) == getattr(training, field) for field in kept)
     assert complete(completed) == completed
 
@@ -76,6 +84,8 @@ def test_a_digest_is_64_hexadecimal_digits_and_the_same_at_every_call():
         {"learning_rate": 2e-3},
         {"loss_options": {"temperature": 0.2}},
         {"loss_options": {"temperature": "0.2"}},
+        {"loss": "info_nce"},
+        {"views": "simclr"},
         {"method_options": {"projector_hidden": 512}},
         {"method_options": {"projector_hidden": "512", "projector_features": 128.0}},
         {"views_options": {"flip_probability": 0.5}},
@@ -101,6 +111,7 @@ def test_every_other_input_is_another_training():
         {"epochs": 5},
         {"batch_size": 128},
         {"accumulate_steps": 2},
+        {"sub_batch_size": 32},
         {"optimizer": "sgd"},
         {"learning_rate": 1e-3},
         {"weight_decay": 0.0},

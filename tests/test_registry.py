@@ -109,7 +109,7 @@ def test_private_modules_and_sub_packages_are_no_components(name):
 def test_an_unknown_option_is_refused_with_its_path_and_the_options_there_are():
     with pytest.raises(SpecError) as caught:
         LOSSES.build("info_nce", {"tau": 0.1}, field="training.loss")
-    assert str(caught.value) == ("training.loss_options.tau: there is no such option; choose from: temperature")
+    assert str(caught.value) == ("training.loss_options.tau: there is no such option; choose from: temperature, tile")
 
 
 def test_every_wrong_option_is_named_with_what_was_wanted_and_what_came():
@@ -146,7 +146,7 @@ def test_two_components_of_one_name_are_refused():
     class Second(Component):
         __module__ = "elsewhere"
 
-    with pytest.raises(SpecError, match=f"two losss are named 'twice': {__name__} and elsewhere"):
+    with pytest.raises(SpecError, match=f"loss 'twice' exists twice: as {__name__} and as elsewhere; rename"):
         found.register("twice")(Second)
     assert found.get("twice", field="field") is First
 
@@ -192,13 +192,13 @@ class Theirs(PairLoss):
 '''
 
 
-def install(folder, *, name="theirs", registers_as="theirs"):
+def install(folder, *, name="theirs", registers_as="theirs", module="their_losses"):
     """Another distribution, as an installer leaves it: a module, and metadata with an entry point."""
-    (folder / "their_losses.py").write_text(PLUGIN.format(name=registers_as))
-    metadata = folder / "their_losses-1.0.dist-info"
+    (folder / f"{module}.py").write_text(PLUGIN.format(name=registers_as))
+    metadata = folder / f"{module}-1.0.dist-info"
     metadata.mkdir()
-    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: their-losses\nVersion: 1.0\n")
-    (metadata / "entry_points.txt").write_text(f"[counterpoint.losses]\n{name} = their_losses\n")
+    (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module.replace('_', '-')}\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text(f"[counterpoint.losses]\n{name} = {module}\n")
 
 
 def test_another_distribution_adds_a_component_without_touching_this_one(tmp_path):
@@ -238,3 +238,35 @@ def test_a_plugin_that_registers_another_name_than_it_announced_is_refused(tmp_p
         PYTHONPATH=str(tmp_path),
     )
     assert message == "training.loss: the module of loss 'announced' registers no class under that name"
+
+
+def test_a_plugin_of_a_taken_name_is_refused_when_names_are_listed_and_when_it_is_used(tmp_path):
+    install(tmp_path, name="info_nce", registers_as="info_nce")
+    listed, used = run(
+        "import json\n"
+        "from cl_core.registry import LOSSES\n"
+        "def refusal(call, *a, **k):\n"
+        "    try: call(*a, **k)\n"
+        "    except ValueError as error: return str(error)\n"
+        "print(json.dumps([refusal(LOSSES.names), refusal(LOSSES.get, 'info_nce', field='training.loss')]))",
+        PYTHONPATH=str(tmp_path),
+    )
+    assert listed == used
+    assert listed == (
+        "loss 'info_nce' exists twice: as cl_core.losses.info_nce and as their_losses of their-losses 1.0; "
+        "rename one, or uninstall its package"
+    )
+
+
+def test_two_plugins_of_one_name_are_refused_with_both(tmp_path):
+    install(tmp_path)
+    install(tmp_path, module="other_losses")
+    message = run(
+        "import json\n"
+        "from cl_core.registry import LOSSES\n"
+        "try: LOSSES.names()\n"
+        "except ValueError as error: print(json.dumps(str(error)))",
+        PYTHONPATH=str(tmp_path),
+    )
+    for package in ("their_losses of their-losses 1.0", "other_losses of other-losses 1.0"):
+        assert package in message

@@ -5,7 +5,9 @@ A pair loss never sees a process group, a model or a device. The same signature 
 """
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
@@ -42,9 +44,14 @@ class Relation:
         return same_sample & (self.anchors.views[:, None] == self.candidates.views[None, :])
 
     @property
+    def same_group(self) -> Tensor:
+        """(A, K) bool, true where a candidate shares the anchor's group; the anchor itself does too."""
+        return self.anchors.groups[:, None] == self.candidates.groups[None, :]
+
+    @property
     def positives(self) -> Tensor:
         """(A, K) bool, true where a candidate shares the anchor's group and is not the anchor itself."""
-        return (self.anchors.groups[:, None] == self.candidates.groups[None, :]) & ~self.itself
+        return self.same_group & ~self.itself
 
 
 @dataclass(frozen=True)
@@ -53,7 +60,7 @@ class LossSum:
 
     Args:
         total: () float32, the sum over what is averaged.
-        count: () float32, how many terms the sum has.
+        count: () float32, how many terms the sum has, without gradient.
     """
 
     total: Tensor
@@ -65,26 +72,39 @@ class LossSum:
         return self.total / self.count.clamp(min=1)
 
 
+Learned = Mapping[str, Tensor]
+"""What a loss learns with the encoder, such as a temperature: () float32 each, by name."""
+
+
 class PairLoss(Component):
     """A loss over pairs of embeddings. Its fields are its options."""
 
-    def __call__(self, anchors: Tensor, candidates: Tensor, relation: Relation) -> LossSum:
+    def learned_start(self) -> dict[str, float]:
+        """Where what the loss learns begins; most losses learn nothing."""
+        return {}
+
+    def __call__(
+        self, anchors: Tensor, candidates: Tensor, relation: Relation, learned: Learned = MappingProxyType({})
+    ) -> LossSum:
         """The loss of the anchors, at least in float32: half precision cannot hold similarities over a temperature.
 
         Args:
             anchors: (A, D) float, this worker's own rows; normalised inside where the paper does.
             candidates: (K, D) float, all rows that an anchor may be compared with.
             relation: Who is who.
+            learned: The present values of what `learned_start` names.
 
         Raises:
-            ValueError: When shapes and ids do not fit together.
+            ValueError: When shapes and ids do not fit together, or something learned is missing.
         """
         check_shapes(anchors, candidates, relation)
+        if learned.keys() != self.learned_start().keys():
+            raise ValueError(f"{type(self).__name__} learns {sorted(self.learned_start())}; got {sorted(learned)}")
         with torch.autocast(anchors.device.type, enabled=False):
-            return self.compute(at_least_float32(anchors), at_least_float32(candidates), relation)
+            return self.compute(at_least_float32(anchors), at_least_float32(candidates), relation, learned)
 
     @abstractmethod
-    def compute(self, anchors: Tensor, candidates: Tensor, relation: Relation) -> LossSum:
+    def compute(self, anchors: Tensor, candidates: Tensor, relation: Relation, learned: Learned) -> LossSum:
         """The loss itself, in the precision that comes."""
 
 

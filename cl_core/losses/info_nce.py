@@ -1,34 +1,27 @@
 """InfoNCE: find the positive among all candidates."""
 
 import torch.nn.functional as F
-from pydantic import Field
-from torch import Tensor, logsumexp
+from torch import Tensor
 
-from cl_core.losses import LossSum, PairLoss, Relation
+from cl_core.losses import Learned, LossSum, Relation
+from cl_core.losses._pair_sums import pair_sums
+from cl_core.losses._softmax import SoftmaxLoss
 from cl_core.registry import LOSSES
 
 
 @LOSSES.register("info_nce")
-class InfoNCE(PairLoss):
+class InfoNCE(SoftmaxLoss):
     """Cross-entropy of finding the positive among all other candidates.
 
     Source: Chen et al. 2020, "SimCLR", arXiv:2002.05709, Eq. 1 (there NT-Xent).
     """
 
-    temperature: float = Field(
-        0.2,
-        gt=0,
-        le=100,
-        title="Temperature",
-        description="Divides the cosine similarities. Dimensionless; 0.1 to 0.5 in the paper's table 5.",
-    )
-
-    def compute(self, anchors: Tensor, candidates: Tensor, relation: Relation) -> LossSum:
+    def compute(self, anchors: Tensor, candidates: Tensor, relation: Relation, learned: Learned) -> LossSum:
         """See `info_nce`."""
-        return info_nce(anchors, candidates, relation, temperature=self.temperature)
+        return info_nce(anchors, candidates, relation, temperature=self.temperature, tile=self.tile)
 
 
-def info_nce(anchors: Tensor, candidates: Tensor, relation: Relation, *, temperature: float) -> LossSum:
+def info_nce(anchors: Tensor, candidates: Tensor, relation: Relation, *, temperature: float, tile: int) -> LossSum:
     """The sum over anchors and their positives of -log(softmax over all candidates but the anchor itself).
 
     Args:
@@ -37,6 +30,7 @@ def info_nce(anchors: Tensor, candidates: Tensor, relation: Relation, *, tempera
         relation: Who is who. An anchor without positives adds nothing and is not counted; each of several positives
             is a term of its own, so that with one positive per anchor the mean is the paper's.
         temperature: Divides the cosine similarities; above 0.
+        tile: Side of the square of pairs looked at at once, in rows; 0 looks at all.
 
     Returns:
         Sum and number of (anchor, positive) terms, in nats. The mean is log(K - 1) when all rows coincide and
@@ -45,10 +39,8 @@ def info_nce(anchors: Tensor, candidates: Tensor, relation: Relation, *, tempera
     Source: Chen et al. 2020, "SimCLR", arXiv:2002.05709, Eq. 1; van den Oord et al. 2018, arXiv:1807.03748, Eq. 4.
         Differences: none for one positive per anchor.
     """
-    similarities = F.normalize(anchors, dim=1) @ F.normalize(candidates, dim=1).T / temperature
-    similarities = similarities.masked_fill(relation.itself, -float("inf"))
-    positives = relation.positives
-    # Masked, not multiplied by zero: the anchor's own logit is minus infinity.
-    log_probabilities = similarities - logsumexp(similarities, dim=1, keepdim=True)
-    total = -log_probabilities.masked_fill(~positives, 0.0).sum()
-    return LossSum(total, positives.sum().to(total.dtype))
+    unit_anchors, unit_candidates = F.normalize(anchors, dim=1), F.normalize(candidates, dim=1)
+    sums = pair_sums(unit_anchors, unit_candidates, relation, scale=1 / temperature, tile=tile)
+    # An anchor without any candidate has an infinite log-sum-exp, which 0 times does not remove.
+    spread = (sums.positives * sums.lse).masked_fill(sums.positives == 0, 0)
+    return LossSum((spread - sums.positive_sum).sum(), sums.positives.sum())

@@ -1,62 +1,162 @@
 """Methods: how the views of a batch become a loss. One file each; each reads like its paper's algorithm."""
 
 from abc import abstractmethod
-from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor, nn
 
 from cl_core.encoders import Encoder
+from cl_core.errors import SpecError
 from cl_core.losses import PairLoss
 from cl_core.registry import Component
 
 
 @dataclass(frozen=True)
-class Batch:
-    """One worker's share of a batch.
+class Moment:
+    """When in a training a step happens; what follows a schedule is a function of it."""
+
+    epoch: int = 0
+    step: int = 0
+    """From 0: the step about to be taken."""
+    steps: int = 1
+    """Of the whole training."""
+
+
+@dataclass(frozen=True)
+class Samples:
+    """One worker's share of a batch: who its rows are.
 
     Args:
-        views: One tensor per view, each (B, ...) as the encoder takes it.
-        sample_ids: (B,) int64, unique per sample of the dataset.
+        ids: (B,) int64, unique per sample of the dataset.
         labels: (B,) int64, -1 where unknown; None when the dataset has none.
+        moment: When.
     """
 
-    views: tuple[Tensor, ...]
-    sample_ids: Tensor
-    labels: Tensor | None
+    ids: Tensor
+    labels: Tensor | None = None
+    moment: Moment = field(default_factory=Moment)
 
 
-class Step(NamedTuple):
+@dataclass(frozen=True)
+class Step:
     """What a method makes of a batch.
 
     Args:
         loss: () float32, to be differentiated; its gradient averaged over workers is that of the whole batch.
-        embeddings: (V * B, D) float32, this worker's embeddings, view by view, without gradient; for the monitors.
+        embeddings: (R, D) float32, this worker's embeddings without gradient; for the monitors.
+        groups: (R,) int64; rows of one group are what the method wants alike: views of a sample, or of a class.
+        metrics: What only this method knows, such as its prototypes' entropy: () float32 each, by name.
     """
 
     loss: Tensor
     embeddings: Tensor
+    groups: Tensor
+    metrics: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 class Method(nn.Module):
-    """A contrastive method: parameters, buffers (queues, prototypes) and the step that learns."""
+    """A contrastive method: parameters, buffers (queues, prototypes) and the step that learns.
+
+    A step is two parts. `embed` is what goes through networks, and may be asked for a part of the batch at a time;
+    `contrast` is the loss of the whole batch. Between them stand small tensors, so that a batch larger than memory
+    can be trained on with the gradient of the whole.
+    """
 
     encoder: Encoder
 
     @abstractmethod
-    def forward(self, batch: Batch) -> Step:
-        """One step's loss. Gathering across workers happens here, once, with autograd."""
+    def embed(self, views: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """The views of B samples to what is contrasted: tensors of B rows each; parts of a batch may be joined."""
 
-    def after_step(self) -> None:
+    @abstractmethod
+    def contrast(self, embedded: tuple[Tensor, ...], samples: Samples) -> Step:
+        """The loss of a batch. Gathering across workers happens here, once, with autograd."""
+
+    def forward(self, views: tuple[Tensor, ...], samples: Samples) -> Step:
+        """Both parts at once."""
+        return self.contrast(self.embed(views), samples)
+
+    def plateaus(self, samples: int) -> dict[str, float]:
+        """Values at which the loss stands still when nothing is learnt, by what they mean; for a batch of samples."""
+        del samples
+        return {}
+
+    def after_backward(self, moment: Moment) -> None:
+        """What is done to gradients before the optimiser moves. Nothing by default."""
+
+    def after_step(self, moment: Moment) -> None:
         """What follows the optimiser's step: momentum, queue, prototypes. Nothing by default."""
+
+
+class Published(NamedTuple):
+    """A component with the options that a method's paper uses."""
+
+    name: str
+    options: Mapping[str, Any] = MappingProxyType({})
+
+
+ANY_LOSS = frozenset[str]()
 
 
 class MethodOptions(Component):
     """Options of a method; `build` makes the method around an encoder."""
 
-    views: ClassVar[int] = 2
-    """How many views of each sample the method takes."""
+    published_loss: ClassVar[Published | None]
+    """The paper's loss; None when the method's objective is no pair loss, and its own."""
+    accepted_losses: ClassVar[frozenset[str]] = ANY_LOSS
+    """Names of the pair losses it can be trained with; empty when it takes any."""
+    published_views: ClassVar[Published] = Published("simclr")
+    """The paper's view policy."""
+    view_counts: ClassVar[range] = range(2, 3)
+    """How many views of each sample it can take."""
+
+    @property
+    def needs_labels(self) -> bool:
+        """Whether samples without a label are of no use."""
+        return False
+
+    @property
+    def samples_per_class(self) -> int:
+        """Samples of one class that a batch brings together; 0 when classes do not decide the batches."""
+        return 0
+
+    def check(self, loss: PairLoss | None) -> None:
+        """Refuse options that contradict each other or the loss.
+
+        Raises:
+            SpecError: Naming the field.
+        """
+
+    def check_data(self, *, batch_size: int, train_rows: int) -> None:
+        """Refuse options that do not suit the batch or the data.
+
+        Args:
+            batch_size: Samples per step, over all workers.
+            train_rows: Samples of the training split.
+
+        Raises:
+            SpecError: Naming the field.
+        """
 
     @abstractmethod
-    def build(self, encoder: Encoder, loss: PairLoss) -> Method:
-        """The method, its own weights drawn from torch's global generator."""
+    def build(self, encoder: Encoder, loss: PairLoss | None) -> Method:
+        """The method, its own weights drawn from torch's global generator.
+
+        Args:
+            encoder: What is trained.
+            loss: None exactly when `published_loss` is.
+        """
+
+
+def wanted(loss: PairLoss | None) -> PairLoss:
+    """The loss of a method that needs one."""
+    assert loss is not None, "a method with a published loss is built with one"
+    return loss
+
+
+def refuse(path: str, sentence: str) -> SpecError:
+    """An error about an option of the method."""
+    return SpecError(f"training.method_options.{path}: {sentence}")

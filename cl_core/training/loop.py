@@ -1,32 +1,33 @@
 """The training loop. Reads from top to bottom like the algorithm; every worker runs it."""
 
-import contextlib
 import logging
 import math
 import time
-from collections.abc import Iterator
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor
 from torch.optim.optimizer import Optimizer
 
 from cl_core import distributed, sealed
 from cl_core.assembly import assemble
-from cl_core.data.cache import ImageSplit, load_split
+from cl_core.batch_norm import synchronised
+from cl_core.data.cache import load_split
+from cl_core.data.order import class_balanced_batches, shuffled_batches
 from cl_core.digest import digest_of
 from cl_core.errors import NotFiniteLossError
-from cl_core.methods import Batch, Method
+from cl_core.methods import Method, MethodOptions, Moment
 from cl_core.refs import CheckpointRef
-from cl_core.seeding import permutation
+from cl_core.specs import TrainingSpec
 from cl_core.training import checkpoint
+from cl_core.training.feed import Feed
+from cl_core.training.gradients import backward
 from cl_core.training.job import TrainingJob
 from cl_core.training.monitors import health
 from cl_core.training.optimizer import build_optimizer
 from cl_core.training.progress import Progress
 from cl_core.training.schedule import learning_rate
-from cl_core.views import ImageViews
 
 logger = logging.getLogger(__name__)
 
@@ -56,48 +57,59 @@ def train(job: TrainingJob) -> CheckpointRef:
     method = parts.method.build(encoder, parts.loss).to(device)
     if spec.channels_last:
         method = method.to(memory_format=torch.channels_last)
+    synchronised(method)
     optimizer = build_optimizer(method, spec)
 
     # --- the data and how long it takes
-    split = load_split(job.cache, "train")
-    step_samples = spec.batch_size * spec.accumulate_steps
-    steps_per_epoch = len(split.images) // step_samples
+    feed = Feed(load_split(job.cache, "train"), job, parts.views, device)
+    batches = _batches(spec, parts.method, feed, epoch=0)
+    steps_per_epoch = len(batches) // spec.accumulate_steps
     total_steps = spec.epochs * steps_per_epoch
     warmup_steps = round(spec.warmup_epochs * steps_per_epoch)
 
     # --- where it was
     start, spent = _restore(job, method, optimizer)
-    module = distributed.data_parallel(method)
     method.train()
 
     # --- the steps
     began = last_report = last_checkpoint = time.monotonic()
     reported_step = start
-    order, rate = np.empty(0, dtype=np.int64), spec.learning_rate
+    step_samples = spec.batch_size * spec.accumulate_steps
+    rate = spec.learning_rate
     for step in range(start, total_steps):
         epoch, step_in_epoch = divmod(step, steps_per_epoch)
+        moment = Moment(epoch=epoch, step=step, steps=total_steps)
         if step_in_epoch == 0 or step == start:
-            order = permutation(seed=spec.seed, epoch=epoch, size=len(split.images))
+            batches = _batches(spec, parts.method, feed, epoch=epoch)
         rate = learning_rate(step, peak=spec.learning_rate, warmup_steps=warmup_steps, total_steps=total_steps)
         for group in optimizer.param_groups:
             group["lr"] = rate
-        _seed_this_step(spec.seed, step, rank)
 
         optimizer.zero_grad(set_to_none=True)
         loss = torch.zeros((), device=device)
         for part in range(spec.accumulate_steps):
-            first = step_in_epoch * step_samples + part * spec.batch_size
-            positions = order[first : first + spec.batch_size]
-            share = np.array_split(positions, workers)[rank]
-            batch = _batch(split, share, job, parts.views, epoch=epoch, device=device)
-            last = part == spec.accumulate_steps - 1
-            with _without_averaging(module, off=not last):
-                with torch.autocast(device, torch.bfloat16, enabled=spec.precision == "bf16"):
-                    result = module(batch)
-                (result.loss / spec.accumulate_steps).backward()
+            share = np.array_split(batches[step_in_epoch * spec.accumulate_steps + part], workers)[rank]
+            # Sorted inside the share: which samples meet is decided by the order, where they stand in it is not.
+            positions = np.sort(share)
+
+            def embed(chosen: NDArray[np.int64], piece: int, part: int = part, step: int = step) -> tuple[Tensor, ...]:
+                _seed_torch(spec.seed, step, rank, part, piece)
+                return method.embed(feed.views(chosen, epoch=step // steps_per_epoch))
+
+            with torch.autocast(device, torch.bfloat16, enabled=spec.precision == "bf16"):
+                result = backward(
+                    method,
+                    embed,
+                    positions,
+                    feed.samples(positions, moment=moment),
+                    pieces=_pieces(spec, workers),
+                    scale=1 / spec.accumulate_steps,
+                )
             loss += result.loss.detach() / spec.accumulate_steps
+        distributed.average_gradients(method.parameters())
+        method.after_backward(moment)
         optimizer.step()
-        method.after_step()
+        method.after_step(moment)
 
         # --- the whole batch's loss: finite on every worker or on none
         loss = distributed.average(loss)
@@ -110,7 +122,7 @@ def train(job: TrainingJob) -> CheckpointRef:
             continue
         if now - last_report >= job.compute.report_every_s or done == total_steps or done == start + 1:
             seconds = max(now - last_report, 1e-9)
-            figures = health(result.embeddings, views=parts.views.count)
+            figures = health(result.embeddings, result.groups)
             job.progress.append(
                 Progress(
                     step=done,
@@ -165,32 +177,31 @@ def _restore(job: TrainingJob, method: Method, optimizer: Optimizer) -> tuple[in
     return step, spent
 
 
-def _batch(
-    split: ImageSplit, positions: NDArray[np.int64], job: TrainingJob, views: ImageViews, *, epoch: int, device: str
-) -> Batch:
-    """One worker's share of a batch, its views made on the device."""
-    # Sorted inside the share: which samples meet is decided by the order, where they stand in the batch is not.
-    positions = np.sort(positions)
-    sample_ids = split.sample_ids[positions]
-    made = views(
-        torch.from_numpy(split.images[positions]).to(device, non_blocking=True),
-        sample_ids=sample_ids,
-        seed=job.training.seed,
+def _batches(spec: TrainingSpec, method: MethodOptions, feed: Feed, *, epoch: int) -> NDArray[np.int64]:
+    """(batches, N) positions of an epoch's samples in the training split."""
+    rows = np.arange(len(feed.split.images))
+    if not method.samples_per_class:
+        return shuffled_batches(seed=spec.seed, epoch=epoch, rows=rows, batch_size=spec.batch_size)
+    assert feed.split.labels is not None, "a method that needs labels is refused data without them"
+    return class_balanced_batches(
+        seed=spec.seed,
         epoch=epoch,
-        size=job.data.image_size,
-        normalization=job.normalization,
-    )
-    layout = torch.channels_last if job.training.channels_last else torch.contiguous_format
-    return Batch(
-        views=tuple(view.contiguous(memory_format=layout) for view in made),
-        sample_ids=torch.from_numpy(sample_ids.astype(np.int64)).to(device),
-        labels=None if split.labels is None else torch.from_numpy(split.labels[positions]).to(device),
+        rows=rows,
+        labels=feed.split.labels,
+        batch_size=spec.batch_size,
+        samples_per_class=method.samples_per_class,
     )
 
 
-def _seed_this_step(seed: int, step: int, rank: int) -> None:
-    """What draws from torch's own generator (dropout, say) depends on the step, so that no state needs saving."""
-    torch.manual_seed(int(digest_of([seed, step, rank])[:15], 16))
+def _pieces(spec: TrainingSpec, workers: int) -> int:
+    """Sub-batches of a worker's share, as many on every worker: their batch norms wait for each other."""
+    largest_share = -(-spec.batch_size // workers)
+    return -(-largest_share // spec.sub_batch_size) if spec.sub_batch_size else 1
+
+
+def _seed_torch(*parts: int) -> None:
+    """What draws from torch's own generator (dropout, say) depends on when it draws, so that no state needs saving."""
+    torch.manual_seed(int(digest_of(parts)[:15], 16))
 
 
 def _is_finite(method: Method) -> bool:
@@ -202,13 +213,3 @@ def _not_finite(what: str, rate: float) -> NotFiniteLossError:
         f"{what} (learning rate {rate:g}); earlier checkpoints stand. Lower training.learning_rate, lengthen "
         "training.warmup_epochs, or set training.precision to fp32"
     )
-
-
-@contextlib.contextmanager
-def _without_averaging(module: nn.Module, *, off: bool) -> Iterator[None]:
-    """Keep workers' gradients apart while batches accumulate; they are averaged with the last."""
-    if off and isinstance(module, nn.parallel.DistributedDataParallel):
-        with module.no_sync():
-            yield
-    else:
-        yield

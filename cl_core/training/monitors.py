@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cl_core.geometry import alignment, effective_rank, uniformity
+from cl_core.geometry import effective_rank, uniformity
 
 
 class Health(NamedTuple):
@@ -19,30 +19,41 @@ class Health(NamedTuple):
 
 
 @torch.no_grad()
-def health(embeddings: Tensor, *, views: int) -> Health:
+def health(embeddings: Tensor, groups: Tensor) -> Health:
     """Figures of a batch's embeddings.
 
     Args:
-        embeddings: (V * B, D) float32, view by view.
-        views: V, at least 2.
+        embeddings: (R, D) float32, at least two rows.
+        groups: (R,) int64; rows of one group are what the method wants alike.
     """
     unit = F.normalize(embeddings, dim=1)
-    first, second = unit.chunk(views)[:2]
     return Health(
-        accuracy=contrastive_accuracy(unit, views=views).item(),
-        alignment=float(alignment(first, second)),
-        uniformity=float(uniformity(first)),
+        accuracy=contrastive_accuracy(unit, groups).item(),
+        alignment=positive_alignment(unit, groups).item(),
+        uniformity=float(uniformity(unit)),
         effective_rank=float(effective_rank(unit)),
     )
 
 
-def contrastive_accuracy(unit: Tensor, *, views: int) -> Tensor:
-    """Share of rows whose most similar other row is a view of the same sample; chance is (V - 1) / (V * B - 1).
+def contrastive_accuracy(unit: Tensor, groups: Tensor) -> Tensor:
+    """Share of rows whose most similar other row is of the same group; of those that have one.
 
     Args:
-        unit: (V * B, D) unit rows, view by view.
-        views: V.
+        unit: (R, D) unit rows.
+        groups: (R,) int64.
     """
-    samples = torch.arange(len(unit) // views, device=unit.device).repeat(views)
     similarities = (unit @ unit.T).fill_diagonal_(-torch.inf)
-    return (samples[similarities.argmax(dim=1)] == samples).float().mean()
+    return (groups[similarities.argmax(dim=1)] == groups).float().mean()
+
+
+def positive_alignment(unit: Tensor, groups: Tensor) -> Tensor:
+    """Mean squared distance over all pairs of one group; 0 when all coincide, 2 when they are unrelated.
+
+    Args:
+        unit: (R, D) unit rows.
+        groups: (R,) int64.
+
+    Source: Wang & Isola 2020, arXiv:2005.10242, Eq. 4 with alpha = 2. Differences: none for two views of a sample.
+    """
+    pairs = (groups[:, None] == groups).fill_diagonal_(False)
+    return (2 - 2 * (unit @ unit.T))[pairs].mean().nan_to_num()

@@ -125,7 +125,11 @@ def test_without_a_process_group_everything_is_the_identity():
     rows, module = torch.ones(3, 2, requires_grad=True), torch.nn.Linear(2, 2)
     assert (distributed.rank(), distributed.world_size()) == (0, 1)
     assert distributed.all_gather(rows) is rows
-    assert distributed.data_parallel(module) is module
+    module(rows[:, :2]).sum().backward()
+    gradient = module.weight.grad.clone()
+    distributed.average_gradients(module.parameters())
+    assert module.weight.grad.equal(gradient)
+    assert distributed.all_sum(rows) is rows
     assert distributed.all_reduce_sum(rows).equal(rows) and not distributed.all_reduce_sum(rows).requires_grad
     assert distributed.average(rows).equal(rows)
     assert distributed.global_mean(torch.tensor(6.0), torch.tensor(4.0)).item() == 1.5

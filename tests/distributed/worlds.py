@@ -7,8 +7,8 @@ from torch import nn
 from cl_core import distributed
 from cl_core.encoders import Encoder
 from cl_core.losses.info_nce import InfoNCE
-from cl_core.methods import Batch
-from cl_core.methods.simclr import SimCLR
+from cl_core.methods import Samples
+from cl_core.methods._in_batch import InBatch
 
 TEMPERATURE = 0.2
 LEARNING_RATE, MOMENTUM, STEPS = 0.3, 0.9, 20
@@ -37,7 +37,7 @@ def networks():
 
 def simclr():
     encoder, projector = networks()
-    return SimCLR(Encoder(encoder, 8), projector, InfoNCE(temperature=TEMPERATURE))
+    return InBatch(Encoder(encoder, 8), projector, InfoNCE(temperature=TEMPERATURE))
 
 
 def share_of(step, shares):
@@ -45,19 +45,19 @@ def share_of(step, shares):
     views, ids = samples(step)
     start = sum(shares[: distributed.rank()])
     part = slice(start, start + shares[distributed.rank()])
-    return Batch(views=tuple(views[:, part]), sample_ids=ids[part], labels=None)
+    return tuple(views[:, part]), Samples(ids[part])
 
 
 def train(shares):
     """Losses of this worker, its averaged gradients of the first step, and weights after all steps."""
     method = simclr()
-    model = distributed.data_parallel(method)
     optimizer = torch.optim.SGD(method.parameters(), lr=LEARNING_RATE, momentum=MOMENTUM)
     losses, gradients = [], []
     for step in range(STEPS):
         optimizer.zero_grad()
-        loss = model(share_of(step, shares)).loss
+        loss = method(*share_of(step, shares)).loss
         loss.backward()
+        distributed.average_gradients(method.parameters())
         if step == 0:
             gradients = [parameter.grad.clone() for parameter in method.parameters()]
         optimizer.step()

@@ -65,7 +65,7 @@ def test_opposite_samples_cost_what_two_lines_of_arithmetic_say():
 @pytest.mark.parametrize("temperature", [0.07, 0.2, 1.0, 100.0])
 def test_two_views_agree_with_the_equation(temperature):
     embeddings, relation = rows(10, 4), two_views(5)
-    loss = info_nce(embeddings, embeddings, relation, temperature=temperature)
+    loss = info_nce(embeddings, embeddings, relation, temperature=temperature, tile=0)
     assert_is(loss, by_the_equation(embeddings, embeddings, relation, temperature))
 
 
@@ -75,7 +75,7 @@ def test_two_views_agree_with_pytorch_metric_learning(samples, temperature):
     first, second = rows(samples, 6, seed=1).requires_grad_(), rows(samples, 6, seed=2).requires_grad_()
     theirs = SelfSupervisedLoss(NTXentLoss(temperature))(first, second)
     both = torch.cat([first, second])
-    ours = info_nce(both, both, two_views(samples), temperature=temperature).mean
+    ours = info_nce(both, both, two_views(samples), temperature=temperature, tile=0).mean
     assert ours.item() == pytest.approx(theirs.item(), abs=1e-10)
     for mine, reference in zip(
         torch.autograd.grad(ours, [first, second]), torch.autograd.grad(theirs, [first, second]), strict=True
@@ -89,15 +89,17 @@ def test_the_gradient_is_that_of_the_value():
         RowIds(torch.arange(4), torch.zeros(4, dtype=torch.int64), torch.arange(4)),
         RowIds(torch.arange(8) % 4, torch.arange(8) // 4, torch.arange(8) % 4),
     )
-    assert torch.autograd.gradcheck(lambda a, c: info_nce(a, c, relation, temperature=0.3).total, (anchors, candidates))
+    assert torch.autograd.gradcheck(
+        lambda a, c: info_nce(a, c, relation, temperature=0.3, tile=0).total, (anchors, candidates)
+    )
     both = rows(6, 3, seed=2).requires_grad_()
-    assert torch.autograd.gradcheck(lambda z: info_nce(z, z, two_views(3), temperature=0.3).total, (both,))
+    assert torch.autograd.gradcheck(lambda z: info_nce(z, z, two_views(3), temperature=0.3, tile=0).total, (both,))
 
 
 @pytest.mark.parametrize("groups", [[0, 0, 0, 1, 1, 2], [0, 0, 0, 0, 0, 0]])
 def test_each_of_several_positives_is_a_term_of_its_own(groups):
     embeddings, relation = rows(6, 4), relation_within(torch.tensor(groups))
-    loss = info_nce(embeddings, embeddings, relation, temperature=0.2)
+    loss = info_nce(embeddings, embeddings, relation, temperature=0.2, tile=0)
     assert_is(loss, by_the_equation(embeddings, embeddings, relation, 0.2))
     assert loss.count.item() == sum(groups.count(group) - 1 for group in groups)
 
@@ -105,19 +107,19 @@ def test_each_of_several_positives_is_a_term_of_its_own(groups):
 def test_anchors_without_positives_add_nothing_and_are_not_counted():
     # Group 2 has one member: it is everybody's negative and nobody's positive.
     embeddings, relation = rows(5, 4), relation_within(torch.tensor([0, 0, 1, 1, 2]))
-    loss = info_nce(embeddings, embeddings, relation, temperature=0.2)
+    loss = info_nce(embeddings, embeddings, relation, temperature=0.2, tile=0)
     assert_is(loss, by_the_equation(embeddings, embeddings, relation, 0.2))
     assert loss.count.item() == 4
     first_four = RowIds(
         *(ids[:4] for ids in (relation.anchors.samples, relation.anchors.views, relation.anchors.groups))
     )
-    without = info_nce(embeddings[:4], embeddings, Relation(first_four, relation.candidates), temperature=0.2)
+    without = info_nce(embeddings[:4], embeddings, Relation(first_four, relation.candidates), temperature=0.2, tile=0)
     assert loss.total.item() == pytest.approx(without.total.item(), rel=1e-12)
 
 
 def test_no_positives_at_all_give_zero_and_a_gradient_of_zeros():
     embeddings = rows(4, 3).requires_grad_()
-    loss = info_nce(embeddings, embeddings, relation_within(torch.arange(4)), temperature=0.2)
+    loss = info_nce(embeddings, embeddings, relation_within(torch.arange(4)), temperature=0.2, tile=0)
     assert (loss.total.item(), loss.count.item(), loss.mean.item()) == (0.0, 0.0, 0.0)
     loss.mean.backward()
     assert torch.equal(embeddings.grad, torch.zeros(4, 3, dtype=torch.float64))
@@ -151,7 +153,7 @@ def mixed():
 def test_the_order_of_rows_does_not_matter(mixed):
     anchors, candidates, relation = mixed
     expected = by_the_equation(anchors, candidates, relation, 0.2)
-    assert_is(info_nce(anchors, candidates, relation, temperature=0.2), expected)
+    assert_is(info_nce(anchors, candidates, relation, temperature=0.2, tile=0), expected)
     for seed in range(3):
         generator = torch.Generator().manual_seed(seed)
         first, second = torch.randperm(4, generator=generator), torch.randperm(12, generator=generator)
@@ -160,13 +162,13 @@ def test_the_order_of_rows_does_not_matter(mixed):
             RowIds(of.samples[first], of.views[first], of.groups[first]),
             RowIds(among.samples[second], among.views[second], among.groups[second]),
         )
-        assert_is(info_nce(anchors[first], candidates[second], shuffled, temperature=0.2), expected)
+        assert_is(info_nce(anchors[first], candidates[second], shuffled, temperature=0.2, tile=0), expected)
 
 
 def test_the_length_of_rows_does_not_matter(mixed):
     anchors, candidates, relation = mixed
     lengths = torch.logspace(-3, 3, 12, dtype=torch.float64)[:, None]
-    loss = info_nce(7 * anchors, lengths * candidates, relation, temperature=0.2)
+    loss = info_nce(7 * anchors, lengths * candidates, relation, temperature=0.2, tile=0)
     assert_is(loss, by_the_equation(anchors, candidates, relation, 0.2))
 
 
@@ -178,7 +180,7 @@ def test_the_values_of_ids_do_not_matter(mixed):
         return RowIds(-(2**63) + 1000 * ids.samples, 5 - ids.views, 2**63 - 1 - ids.groups**3)
 
     loss = info_nce(
-        anchors, candidates, Relation(renamed(relation.anchors), renamed(relation.candidates)), temperature=0.2
+        anchors, candidates, Relation(renamed(relation.anchors), renamed(relation.candidates)), temperature=0.2, tile=0
     )
     assert_is(loss, by_the_equation(anchors, candidates, relation, 0.2))
 

@@ -11,8 +11,9 @@ from cl_core.encoders import Encoder
 from cl_core.encoders.mlp import MLP
 from cl_core.errors import SpecError
 from cl_core.losses.info_nce import InfoNCE
-from cl_core.methods import Batch
-from cl_core.methods.simclr import SimCLR, SimCLROptions
+from cl_core.methods import Samples
+from cl_core.methods._in_batch import InBatch
+from cl_core.methods.simclr import SimCLROptions
 from cl_core.registry import METHODS
 
 TEMPERATURE = 0.3
@@ -29,7 +30,7 @@ def linear(width_in, width_out, seed):
 
 @pytest.fixture
 def method():
-    return SimCLR(Encoder(linear(6, 5, seed=1), 5), linear(5, 4, seed=2), InfoNCE(temperature=TEMPERATURE))
+    return InBatch(Encoder(linear(6, 5, seed=1), 5), linear(5, 4, seed=2), InfoNCE(temperature=TEMPERATURE))
 
 
 def views_of(samples, *, count=2):
@@ -52,14 +53,14 @@ def by_hand(method, views, ids):
 
 def test_the_loss_is_that_of_the_projected_views(method):
     views, ids = views_of(7), torch.arange(7)
-    loss = method(Batch(views, ids, labels=None)).loss
+    loss = method(views, Samples(ids)).loss
     assert loss.item() == pytest.approx(by_hand(method, views, (ids, ids)), abs=1e-12)
     assert loss.shape == ()
 
 
 def test_four_views_of_a_sample_have_three_positives_each(method):
     views, ids = views_of(3, count=4), torch.arange(3)
-    loss = method(Batch(views, ids, labels=None)).loss
+    loss = method(views, Samples(ids)).loss
     assert loss.item() == pytest.approx(by_hand(method, views, (ids,) * 4), abs=1e-12)
 
 
@@ -67,8 +68,8 @@ def test_ids_and_not_positions_decide_what_is_a_positive(method):
     (first, second), ids = views_of(7), torch.tensor([2**62, -5, 0, 9, 4, 3, 1])
     expected = by_hand(method, (first, second), (ids, ids))
     order = torch.tensor([3, 6, 0, 2, 5, 1, 4])
-    shuffled = Batch((first[order], second[order]), ids[order], labels=None)
-    assert method(shuffled).loss.item() == pytest.approx(expected, abs=1e-12)
+    shuffled = (first[order], second[order])
+    assert method(shuffled, Samples(ids[order])).loss.item() == pytest.approx(expected, abs=1e-12)
 
 
 def test_a_sample_that_occurs_twice_in_a_batch_is_not_its_own_negative(method):
@@ -85,18 +86,18 @@ def test_a_sample_that_occurs_twice_in_a_batch_is_not_its_own_negative(method):
         positives = [k for k in others if ids[k % 4] == ids[i % 4]]
         losses += [torch.logsumexp(similarities[i, others], 0) - similarities[i, k] for k in positives]
     expected = torch.stack(losses).mean().item()
-    assert method(Batch(views, ids, labels=None)).loss.item() == pytest.approx(expected, abs=1e-12)
+    assert method(views, Samples(ids)).loss.item() == pytest.approx(expected, abs=1e-12)
 
 
 def test_labels_do_not_matter(method):
     views, ids = views_of(7), torch.arange(7)
-    losses = [method(Batch(views, ids, labels)).loss for labels in (None, torch.zeros(7, dtype=torch.int64))]
+    losses = [method(views, Samples(ids, labels)).loss for labels in (None, torch.zeros(7, dtype=torch.int64))]
     assert losses[0].equal(losses[1])
 
 
 def test_embeddings_are_the_projected_views_in_order_and_without_gradient(method):
     views, ids = views_of(3), torch.arange(3)
-    step = method(Batch(views, ids, labels=None))
+    step = method(views, Samples(ids))
     expected = torch.cat([method.projector(method.encoder(view)) for view in views])
     torch.testing.assert_close(step.embeddings, expected.detach(), atol=1e-12, rtol=0)
     assert not step.embeddings.requires_grad and step.loss.requires_grad
@@ -108,7 +109,7 @@ def test_under_autocast_embeddings_and_loss_are_float32():
     )
     views = tuple(torch.randn(6, 1, 3, 3, generator=torch.Generator().manual_seed(seed)) for seed in (1, 2))
     with torch.autocast("cpu", torch.bfloat16):
-        step = method(Batch(views, torch.arange(6), labels=None))
+        step = method(views, Samples(torch.arange(6)))
         assert method.projector(method.encoder(views[0])).dtype == torch.bfloat16
     assert step.loss.dtype == step.embeddings.dtype == torch.float32
 

@@ -12,6 +12,7 @@ from small_training import JobOf
 from cl_core.errors import NotFiniteLossError, StorageFullError
 from cl_core.seeding import permutation
 from cl_core.training import loop
+from cl_core.training.feed import Feed
 from cl_core.training.loop import train
 from cl_core.training.monitors import contrastive_accuracy, health
 
@@ -32,13 +33,13 @@ def test_every_sample_is_seen_once_an_epoch_and_the_rest_waits_for_the_next(
     job_of: JobOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[np.ndarray] = []
-    original = loop._batch
+    original = Feed.views
 
-    def watching(split: object, positions: np.ndarray, *args: object, **kwargs: object) -> object:
+    def watching(self: Feed, positions: np.ndarray, *, epoch: int) -> object:
         seen.append(positions)
-        return original(split, positions, *args, **kwargs)  # type: ignore[arg-type]
+        return original(self, positions, epoch=epoch)
 
-    monkeypatch.setattr(loop, "_batch", watching)
+    monkeypatch.setattr(Feed, "views", watching)
     job = job_of(epochs=2, warmup_epochs=0)
     train(job)
     samples = job.snapshot.rows["train"]
@@ -94,7 +95,7 @@ def test_a_full_disk_ends_with_a_sentence_and_the_checkpoint_before(job_of: JobO
 
 
 def test_monitors_of_collapsed_embeddings() -> None:
-    figures = health(torch.ones(8, 4), views=2)
+    figures = health(torch.ones(8, 4), torch.arange(4).repeat(2))
     assert figures.alignment == pytest.approx(0, abs=1e-6)
     assert figures.uniformity == pytest.approx(0, abs=1e-6)
     assert figures.effective_rank == pytest.approx(1, abs=1e-4)
@@ -103,7 +104,8 @@ def test_monitors_of_collapsed_embeddings() -> None:
 def test_contrastive_accuracy_counts_rows_whose_nearest_row_is_a_view_of_the_same_sample() -> None:
     # Two views of three samples; the third sample's views point apart, at other samples.
     angles = torch.tensor([0.0, 90.0, 45.0, 1.0, 91.0, 46.0]).deg2rad()
+    groups = torch.arange(3).repeat(2)
     unit = torch.stack([angles.cos(), angles.sin()], dim=1)
-    assert contrastive_accuracy(unit, views=2).item() == 1.0
+    assert contrastive_accuracy(unit, groups).item() == 1.0
     mixed = unit[[0, 1, 2, 1, 0, 2]]
-    assert contrastive_accuracy(mixed, views=2).item() == pytest.approx(2 / 6)
+    assert contrastive_accuracy(mixed, groups).item() == pytest.approx(2 / 6)

@@ -1,0 +1,74 @@
+"""A pair loss across workers: this worker's anchors against everyone's candidates."""
+
+import torch
+from torch import Tensor, nn
+
+from cl_core import distributed
+from cl_core.losses import PairLoss, Relation, RowIds, at_least_float32
+from cl_core.methods import Samples
+
+
+class Contrast(nn.Module):
+    """A pair loss with what it learns, and the one place where a method's rows are gathered.
+
+    Args:
+        loss: The pair loss.
+    """
+
+    def __init__(self, loss: PairLoss) -> None:
+        super().__init__()
+        self.loss = loss
+        self.learned = nn.ParameterDict(
+            {name: nn.Parameter(torch.tensor(start)) for name, start in loss.learned_start().items()}
+        )
+
+    def forward(self, anchors: Tensor, anchor_ids: RowIds, candidates: Tensor, candidate_ids: RowIds) -> Tensor:
+        """() the mean over all workers' anchors, scaled such that averaging workers gives it.
+
+        Args:
+            anchors: (A, D) this worker's anchors.
+            anchor_ids: Who they are.
+            candidates: (K, D) this worker's candidates, which everyone's anchors are compared with.
+            candidate_ids: Who they are.
+        """
+        everyone = gathered(candidate_ids)
+        relation = Relation(anchor_ids, everyone)
+        return self.against(anchors, distributed.all_gather(at_least_float32(candidates)), relation)
+
+    def against(self, anchors: Tensor, candidates: Tensor, relation: Relation) -> Tensor:
+        """The same with candidates that every worker has already, such as a queue beside gathered keys."""
+        total = self.loss(anchors, candidates, relation, dict(self.learned))
+        return distributed.global_mean(total.total, total.count)
+
+    def of_coinciding(self, relation: Relation) -> float:
+        """The loss when every embedding is the same: where a collapsed training stands still."""
+        rows, columns = (torch.ones(len(ids.samples), 2) for ids in (relation.anchors, relation.candidates))
+        with torch.no_grad():
+            learned = {name: value.cpu() for name, value in self.learned.items()}
+            return float(self.loss(rows, columns, relation, learned).mean)
+
+
+def gathered(ids: RowIds) -> RowIds:
+    """Everyone's ids, in the order in which `distributed.all_gather` puts their rows."""
+    together = distributed.all_gather(torch.stack([ids.samples, ids.views, ids.groups], dim=1))
+    return RowIds(*together.unbind(1))
+
+
+def row_ids(samples: Samples, *, views: int, by_label: bool = False) -> RowIds:
+    """Ids of rows that stand view by view: all of view 0, then all of view 1, ...
+
+    Args:
+        samples: Of one view's rows.
+        views: How many views there are.
+        by_label: Rows of one class are positives of each other; otherwise rows of one sample are. A sample without a
+            label is alone with its own views.
+    """
+    ids = samples.ids.repeat(views)
+    view = torch.arange(views, device=ids.device).repeat_interleave(len(samples.ids))
+    groups = ids
+    if by_label:
+        assert samples.labels is not None, "a method that needs labels is refused data without them"
+        # Labels are small and ids are hashes of 64 bits: what must not meet is kept apart by the sign.
+        alone = -1 - (samples.ids & torch.iinfo(torch.int64).max)
+        groups = torch.where(samples.labels >= 0, samples.labels, alone).repeat(views)
+    return RowIds(samples=ids, views=view, groups=groups)

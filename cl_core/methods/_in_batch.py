@@ -1,0 +1,45 @@
+"""Methods that contrast the rows of a batch with each other: the same network embeds every view."""
+
+import torch
+from torch import Tensor, nn
+
+from cl_core.encoders import Encoder
+from cl_core.losses import PairLoss, at_least_float32, relation_within
+from cl_core.methods import Method, Samples, Step
+from cl_core.methods._contrast import Contrast, row_ids
+
+
+class InBatch(Method):
+    """Encoder f, projector g, and a pair loss over g(f(view)) of the whole batch.
+
+    Args:
+        encoder: f.
+        projector: g; dropped after training.
+        loss: Compares each row with all others.
+        by_label: Rows of one class are positives of each other; otherwise views of one sample are.
+    """
+
+    def __init__(self, encoder: Encoder, projector: nn.Module, loss: PairLoss, *, by_label: bool = False) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.projector = projector
+        self.compare = Contrast(loss)
+        self.by_label = by_label
+
+    def embed(self, views: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """All views at once through encoder and projector, and apart again."""
+        rows = at_least_float32(self.projector(self.encoder(torch.cat(views))))
+        return rows.chunk(len(views))
+
+    def contrast(self, embedded: tuple[Tensor, ...], samples: Samples) -> Step:
+        """Score this worker's rows against everyone's."""
+        rows = torch.cat(embedded)
+        ids = row_ids(samples, views=len(embedded), by_label=self.by_label)
+        return Step(self.compare(rows, ids, rows, ids), rows.detach(), ids.groups)
+
+    def plateaus(self, samples: int) -> dict[str, float]:
+        """The loss when all embeddings coincide, for two views of each sample."""
+        if self.by_label:
+            return {}
+        relation = relation_within(torch.arange(samples).repeat(2), views=2)
+        return {"every embedding is the same": self.compare.of_coinciding(relation)}

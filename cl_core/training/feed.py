@@ -1,0 +1,55 @@
+"""From positions in a split to what a method takes: views on the device, and who they are."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cl_core.data.cache import ImageSplit
+from cl_core.methods import Moment, Samples
+from cl_core.training.job import TrainingJob
+from cl_core.views import ImageViews
+
+
+@dataclass(frozen=True)
+class Feed:
+    """The training split, as a worker sees it.
+
+    Args:
+        split: All of it.
+        job: What is trained.
+        policy: Makes the views.
+        device: Where they are made.
+    """
+
+    split: ImageSplit
+    job: TrainingJob
+    policy: ImageViews
+    device: str
+
+    def views(self, positions: NDArray[np.int64], *, epoch: int) -> tuple[Tensor, ...]:
+        """The views of some samples; a pure function of seed, epoch and sample."""
+        layout = torch.channels_last if self.job.training.channels_last else torch.contiguous_format
+        made = self.policy(
+            self._images(positions),
+            sample_ids=self.split.sample_ids[positions],
+            seed=self.job.training.seed,
+            epoch=epoch,
+            size=self.job.data.image_size,
+            normalization=self.job.normalization,
+        )
+        return tuple(view.contiguous(memory_format=layout) for view in made)
+
+    def samples(self, positions: NDArray[np.int64], *, moment: Moment) -> Samples:
+        """Who some samples are."""
+        labels = self.split.labels
+        return Samples(
+            ids=torch.from_numpy(self.split.sample_ids[positions].astype(np.int64)).to(self.device),
+            labels=None if labels is None else torch.from_numpy(labels[positions]).to(self.device),
+            moment=moment,
+        )
+
+    def _images(self, positions: NDArray[np.int64]) -> Tensor:
+        return torch.from_numpy(self.split.images[positions]).to(self.device, non_blocking=True)

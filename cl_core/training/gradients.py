@@ -1,0 +1,78 @@
+"""The gradient of a batch: at once, or through sub-batches when its activations do not fit into memory."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from cl_core.methods import Method, Samples, Step
+
+Embed = Callable[[NDArray[np.int64], int], tuple[Tensor, ...]]
+"""Positions of some samples and the number of their sub-batch to what the method embeds them as.
+
+The same numbers give the same result, dropout included.
+"""
+
+
+def backward(
+    method: Method, embed: Embed, positions: NDArray[np.int64], samples: Samples, *, pieces: int, scale: float
+) -> Step:
+    """Add the gradient of scale * loss of a batch to the parameters' gradients.
+
+    With one piece this is the usual backward. With more, the pieces are embedded without gradient, the loss of the
+    whole batch gives the gradient of each embedding, and the pieces are embedded again to carry it on: the gradient
+    of the whole batch, at the memory of a piece and a forward more. Batch norm then normalises each piece by itself,
+    so that with it the objective is that of such a network; its running statistics move once.
+
+    Args:
+        method: Its `embed` and `contrast` are the two parts.
+        embed: Makes the views of some samples and embeds them.
+        positions: (B,) this worker's share of the batch.
+        samples: Who they are, in the order of positions.
+        pieces: How many sub-batches.
+        scale: Multiplies the loss.
+
+    Source: Gao et al. 2021, "Scaling deep contrastive learning batch size under memory limited setup"
+    (GradCache), arXiv:2101.06983, Sec. 3.2.
+    """
+    if pieces == 1:
+        step = method.contrast(embed(positions, 0), samples)
+        (step.loss * scale).backward()  # type: ignore[no-untyped-call]
+        return step
+    parts = np.array_split(positions, pieces)
+    with torch.no_grad(), _running_statistics_held(method):
+        embedded = [embed(part, number) for number, part in enumerate(parts)]
+    whole = tuple(torch.cat(rows).requires_grad_() for rows in zip(*embedded, strict=True))
+    step = method.contrast(whole, samples)
+    (step.loss * scale).backward()  # type: ignore[no-untyped-call]
+    sizes = [len(part) for part in parts]
+    gradients = [torch.split(rows.grad, sizes) if rows.grad is not None else [None] * pieces for rows in whole]
+    for number, part in enumerate(parts):
+        again = embed(part, number)
+        carried = [
+            (rows, gradient)
+            for rows, gradient in zip(again, (of_rows[number] for of_rows in gradients), strict=True)
+            if rows.requires_grad and gradient is not None
+        ]
+        torch.autograd.backward([rows for rows, _ in carried], [gradient for _, gradient in carried])
+    return step
+
+
+@contextlib.contextmanager
+def _running_statistics_held(method: Method) -> Iterator[None]:
+    """Let batch norms use their batch's statistics without remembering them."""
+    norms = [module for module in method.modules() if isinstance(module, _BatchNorm)]
+    kept = [(norm, norm.momentum, norm.num_batches_tracked) for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+        if norm.num_batches_tracked is not None:
+            norm.num_batches_tracked = norm.num_batches_tracked.clone()
+    try:
+        yield
+    finally:
+        for norm, momentum, batches in kept:
+            norm.momentum, norm.num_batches_tracked = momentum, batches
