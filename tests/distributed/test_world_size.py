@@ -1,5 +1,6 @@
 """What is learnt does not depend on how many workers share a batch, nor on how evenly."""
 
+import components
 import pytest
 import torch
 from pytorch_metric_learning.losses import NTXentLoss, SelfSupervisedLoss
@@ -101,6 +102,14 @@ def test_the_gradient_of_a_gathered_row_is_summed_over_the_workers_that_used_it(
 
 
 @every_way
+def test_a_sum_over_workers_has_the_gradient_of_all_uses(worlds, workers, shares):
+    """Of (sum of squares)^2 by row k: 4 k (0 + 1 + 4 + ... + 121) = 4 k 506, each worker a W-th of the objective."""
+    assert [total for total, _ in worlds[workers]["summed", shares]] == [506.0] * workers
+    gradients = torch.cat([gradient for _, gradient in worlds[workers]["summed", shares]])
+    assert gradients.tolist() == pytest.approx([4 * k * 506 for k in range(ROWS)], rel=1e-12)
+
+
+@every_way
 def test_gathering_leaves_the_gradient_of_its_neighbours_alone(worlds, workers, shares):
     """d/dx (x^2 + 3 x) at 0 is 3: for the rows from each of W workers, for what is added to them once."""
     for own, added in worlds[workers]["neighbour", shares]:
@@ -138,3 +147,27 @@ def test_without_a_process_group_everything_is_the_identity():
     assert gather((3,))[1].tolist() == [[1, 1], [2, 2], [3, 3]]
     assert neighbour((2,))[1].tolist() == [[3], [3]]
     assert means((12,)) == (5.5, 5.5)
+
+
+@pytest.fixture(scope="module")
+def alone():
+    """Every loss and method trained by this process alone, with torch's own batch norm."""
+    return {name: components.train(name, (ROWS,)) for name in components.names()}
+
+
+@every_way
+@pytest.mark.parametrize("name", components.names())
+def test_every_loss_and_method_learns_what_a_single_process_learns(worlds, alone, name, workers, shares):
+    for found in worlds[workers][name, shares]:
+        for ours, theirs in zip(found, alone[name], strict=True):
+            torch.testing.assert_close(ours, theirs, atol=1e-10, rtol=0)
+
+
+@pytest.mark.parametrize("name", components.names())
+def test_every_loss_and_method_moves_far_enough_to_tell(alone, name):
+    losses, gradients, weights = alone[name]
+    begun = components.case_of(name)[0].double().state_dict()
+    moved = {key: float((weights[key] - value).abs().max()) for key, value in begun.items() if key in gradients}
+    # A bias before a batch norm moves nothing and is not moved.
+    assert sum(distance > 1e-3 for distance in moved.values()) >= len(moved) / 2, moved
+    assert max(losses) - min(losses) > 1e-3

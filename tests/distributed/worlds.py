@@ -1,5 +1,8 @@
 """What each process of a world does, and how a world is started. Apart from the tests: workers import this alone."""
 
+from functools import partial
+
+import components
 import torch
 import torch.multiprocessing as mp
 from torch import nn
@@ -76,6 +79,15 @@ def gather(shares):
     return everyone.detach(), own.grad
 
 
+def summed(shares):
+    """The sum of everyone's squares, and the gradient of this worker's rows when every worker uses the sum."""
+    start = sum(shares[: distributed.rank()])
+    own = torch.arange(start, start + shares[distributed.rank()], dtype=torch.float64).requires_grad_()
+    total = distributed.all_sum(own.square().sum())
+    (total**2 / distributed.world_size()).backward()
+    return total.item(), own.grad
+
+
 def neighbour(shares):
     """Gradient of a tensor that is added to the gathered rows, and that others must not reach."""
     own = torch.zeros(shares[distributed.rank()], 1, dtype=torch.float64, requires_grad=True)
@@ -103,7 +115,8 @@ def facts(shares):
     return distributed.rank(), distributed.world_size(), rank.item(), total.item()
 
 
-CASES = {case.__name__: case for case in (train, gather, neighbour, means, facts)}
+CASES = {case.__name__: case for case in (train, gather, neighbour, summed, means, facts)}
+CASES |= {name: partial(components.train, name) for name in components.names()}
 
 
 def _work(rank, shares_of_world, rendezvous, folder):
