@@ -91,3 +91,21 @@ def test_a_missing_place_is_an_error(location, message):
 def test_a_folder_without_parquet_is_an_error(tmp_path):
     with pytest.raises(DataError, match=r"holds no .parquet files"):
         ParquetFiles().fingerprint(str(tmp_path))
+
+
+def test_the_name_of_a_file_decides_the_split_where_that_is_asked_for(tmp_path):
+    written(tmp_path / "train.parquet", image=[b"one"])
+    written(tmp_path / "test-00000-of-00001.parquet", image=[b"two"])
+    samples = ParquetFiles(test_files="test*.parquet").samples(str(tmp_path))
+    assert {(sample.payload, sample.split) for sample in samples} == {(b"one", "train"), (b"two", "test")}
+
+
+def test_a_pattern_that_names_no_file_is_an_error_that_lists_them(tmp_path):
+    written(tmp_path / "train.parquet", image=[b"one"])
+    with pytest.raises(DataError, match=r"no file below .* is named 'test\*'; there are: train.parquet"):
+        list(ParquetFiles(test_files="test*").samples(str(tmp_path)))
+
+
+def test_file_names_and_a_column_cannot_both_decide_the_split():
+    with pytest.raises(ValueError, match="would both decide the split; leave one of them empty"):
+        ParquetFiles(test_files="test*", split_column="split")

@@ -2,18 +2,20 @@
 
 import json
 from collections.abc import Iterator
+from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from cl_core.data.sources import RawSample, Source, Unreadable
 from cl_core.errors import DataError
 from cl_core.registry import SOURCES
 
 _BATCH_ROWS = 64
+_LISTED = 10
 
 
 @SOURCES.register("parquet")
@@ -32,8 +34,23 @@ class ParquetFiles(Source):
     split_column: str = Field(
         "", title="Split column", description="Column that names the split. Empty: the content's hash decides."
     )
+    test_files: str = Field(
+        "",
+        title="Test files",
+        description="Pattern of the names of the files that are the test split, such as `test*.parquet`; all others "
+        "are the training split. Empty: files do not decide.",
+    )
     train_value: str = Field("train", title="Training value", description="What the split column says for training.")
     test_value: str = Field("test", title="Test value", description="What the split column says for testing.")
+
+    @model_validator(mode="after")
+    def _one_thing_decides_the_split(self) -> Self:
+        if self.test_files and self.split_column:
+            raise ValueError(
+                f"test_files {self.test_files!r} and split_column {self.split_column!r} would both decide the split; "
+                "leave one of them empty"
+            )
+        return self
 
     def fingerprint(self, location: str) -> str:
         """Path, size and time of change of every file."""
@@ -42,7 +59,13 @@ class ParquetFiles(Source):
 
     def samples(self, location: str) -> Iterator[RawSample | Unreadable]:
         """Every row; one without image bytes is passed on as unreadable. An empty or missing label is none."""
-        for path in _files(location):
+        files = _files(location)
+        if self.test_files and not any(fnmatch(path.name, self.test_files) for path in files):
+            raise DataError(
+                f"source_options.test_files: no file below {location} is named {self.test_files!r}; there are: "
+                f"{', '.join(path.name for path in files[:_LISTED])}"
+            )
+        for path in files:
             try:
                 with pq.ParquetFile(path, memory_map=True) as file:
                     self._check_columns(path, file.schema_arrow)
@@ -67,10 +90,12 @@ class ParquetFiles(Source):
                 if payload is None:
                     yield Unreadable(origin, f"column {self.image_column!r} holds no bytes in this row")
                 else:
-                    yield RawSample(payload, _label(label, names), self._split(split, origin), origin)
+                    yield RawSample(payload, _label(label, names), self._split(split, path, origin), origin)
                 row += 1
 
-    def _split(self, value: Any, origin: str) -> str:
+    def _split(self, value: Any, path: Path, origin: str) -> str:
+        if self.test_files:
+            return "test" if fnmatch(path.name, self.test_files) else "train"
         if not self.split_column:
             return ""
         if str(value) == self.train_value:
