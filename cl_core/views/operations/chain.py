@@ -1,6 +1,8 @@
-"""The usual chain of operations on images, each sample with its own parameters: crop, flip, colours, blur."""
+"""The usual chain of operations on images, each sample with its own parameters, from the crop to the cutout."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -8,7 +10,10 @@ from torch import Tensor
 from cl_core.views.operations.blur import gaussian_blur
 from cl_core.views.operations.color import color_jitter
 from cl_core.views.operations.crop import resized_crop
+from cl_core.views.operations.cutout import cutout
 from cl_core.views.operations.grayscale import grayscale
+from cl_core.views.operations.rotation import quarter_turns, tilt
+from cl_core.views.operations.solarize import solarize
 from cl_core.views.operations.subset import apply_where_
 
 
@@ -20,6 +25,10 @@ class ViewParameters:
     """(B, 4) int64: top, left, height, width in pixels."""
     flip: Tensor
     """(B,) bool."""
+    turns: Tensor
+    """(B,) int64: quarter turns, 0 to 3."""
+    tilt: Tensor
+    """(B,) float32 angles in degrees; 0 is none."""
     jitter: Tensor
     """(B,) bool: whether the colours are jittered at all."""
     brightness: Tensor
@@ -36,25 +45,38 @@ class ViewParameters:
     """(B,) bool."""
     sigma: Tensor
     """(B,) float32 standard deviations of the blur in pixels."""
+    solarize: Tensor
+    """(B,) bool."""
+    threshold: Tensor
+    """(B,) float32: the least value that is inverted."""
+    cutout: Tensor
+    """(B,) bool."""
+    holes: Tensor
+    """(B, 4) int64: top, left, height, width in pixels of the view."""
 
 
-def make_view(images: Tensor, parameters: ViewParameters, *, size: int) -> Tensor:
+def make_view(images: Tensor, parameters: ViewParameters, *, size: int, fill: Sequence[float]) -> Tensor:
     """One view of each image, as the parameters say; nothing is random here.
 
     Args:
         images: (B, C, H, W) float32 in [0, 1].
         parameters: Of B samples.
         size: S, side of the view in pixels.
+        fill: C values in [0, 1] for what is cut out.
 
     Returns:
         (B, C, S, S) float32 in [0, 1].
 
-    Source: the order of SimCLR's and MoCo v2's code. Blur is last: before the colours it would be another policy,
-    since clamping and hue are not linear.
+    Source: the order of the code of SimCLR, MoCo v2 and BYOL. Blur follows the colours: before them it would be
+    another policy, since clamping and hue are not linear. Rotation follows the crop, as every operation does in
+    SimCLR's ablation (Sec. 3.1); the cutout is last, so that nothing changes what it paints.
     """
     p = parameters
+    view = resized_crop(images, boxes=p.boxes, flip=p.flip, size=size)
+    apply_where_(p.turns != 0, quarter_turns, view, p.turns)
+    apply_where_(p.tilt != 0, tilt, view, p.tilt)
     view = color_jitter(
-        resized_crop(images, boxes=p.boxes, flip=p.flip, size=size),
+        view,
         brightness=torch.where(p.jitter, p.brightness, 1.0),
         contrast=torch.where(p.jitter, p.contrast, 1.0),
         saturation=torch.where(p.jitter, p.saturation, 1.0),
@@ -64,4 +86,6 @@ def make_view(images: Tensor, parameters: ViewParameters, *, size: int) -> Tenso
     if view.shape[1] == 3:
         apply_where_(p.grayscale, grayscale, view)
     apply_where_(p.blur, gaussian_blur, view, p.sigma)
+    apply_where_(p.solarize, solarize, view, p.threshold)
+    apply_where_(p.cutout, partial(cutout, fill=fill), view, p.holes)
     return view

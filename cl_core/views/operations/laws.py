@@ -72,3 +72,28 @@ def factors(draws: F64, strength: float) -> F64:
 def orders(draws: F64) -> I64:
     """(B,) uniform numbers to (B, 4) permutations of 0 to 3, each of the 24 equally likely."""
     return _ORDERS[(draws * len(_ORDERS)).astype(np.int64)]
+
+
+def quarters(draws: F64) -> I64:
+    """(B,) uniform numbers to turns of 90, 180 or 270 degrees, as 1, 2 or 3, equally likely."""
+    return 1 + (3 * draws).astype(np.int64)
+
+
+def holes(draws: F64, *, size: int, share: float) -> I64:
+    """Squares whose centre is any pixel, all equally likely; what lies over the border is cut off.
+
+    Args:
+        draws: (B, 2) uniform in [0, 1): vertical, horizontal.
+        size: Side of the image, in pixels.
+        share: Side of a square, as a share of the image's.
+
+    Returns:
+        (B, 4) int64: top, left, height, width in pixels.
+
+    Source: DeVries & Taylor 2017, arXiv:1708.04552, Sec. 3.2. Differences: none.
+    """
+    side = max(1, round(share * size))
+    starts = np.floor(draws * size) - side // 2
+    inside = np.clip(starts, 0, size)
+    sides = np.clip(starts + side, 0, size) - inside
+    return np.concatenate([inside, sides], axis=1).astype(np.int64)

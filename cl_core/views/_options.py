@@ -1,0 +1,216 @@
+"""The options of the usual chain of operations on images.
+
+Options whose value the papers agree on have their default here; the others get it in each policy's own file, through
+the annotations at the top.
+"""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from cl_core.views import ImageViews
+
+Operation = Literal[
+    "crop",
+    "flip",
+    "rotation",
+    "tilt",
+    "jitter",
+    "brightness",
+    "contrast",
+    "saturation",
+    "hue",
+    "grayscale",
+    "blur",
+    "solarize",
+    "cutout",
+]
+
+CropAreaMin = Annotated[
+    float,
+    Field(
+        gt=0,
+        le=1,
+        title="Least crop area",
+        description="Least area of a crop, as a share of the image's. 1 takes the whole. SimCLR and BYOL: 0.08; MoCo: "
+        "0.2; SwAV, global crops: 0.14.",
+    ),
+]
+Brightness = Annotated[
+    float,
+    Field(
+        ge=0,
+        le=10,
+        title="Brightness strength",
+        description="Brightness is scaled by a factor within 1 +- this; 0 is off. SimCLR: 0.8 s; MoCo: 0.4; SwAV: 0.8.",
+    ),
+]
+Contrast = Annotated[
+    float,
+    Field(
+        ge=0,
+        le=10,
+        title="Contrast strength",
+        description="Contrast is scaled by a factor within 1 +- this; 0 is off. SimCLR: 0.8 s; MoCo: 0.4; SwAV: 0.8.",
+    ),
+]
+Saturation = Annotated[
+    float,
+    Field(
+        ge=0,
+        le=10,
+        title="Saturation strength",
+        description="Saturation is scaled by a factor within 1 +- this; 0 is off. SimCLR: 0.8 s; MoCo v2: 0.4; "
+        "MoCo v3 and BYOL: 0.2; SwAV: 0.8.",
+    ),
+]
+Hue = Annotated[
+    float,
+    Field(
+        ge=0,
+        le=0.5,
+        title="Hue strength",
+        description="Hue is shifted by up to this, in turns, either way; 0 is off. SimCLR: 0.2 s; MoCo: 0.1; "
+        "SwAV: 0.2.",
+    ),
+]
+
+
+def _in_order(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Each once and sorted: one set of operations has one spelling, hence one digest."""
+    return tuple(sorted(set(names)))
+
+
+class ChainOptions(ImageViews):
+    """Which operations are drawn how often, and how strong they are. In the order of the chain."""
+
+    crop_area_min: CropAreaMin
+    crop_area_max: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        title="Greatest crop area",
+        description="Greatest area of a crop, as a share of the image's. All papers: 1.",
+    )
+    crop_ratio_min: float = Field(
+        0.75,
+        gt=0,
+        le=100,
+        title="Narrowest crop",
+        description="Least width / height of a crop. Dimensionless. All papers: 3/4.",
+    )
+    crop_ratio_max: float = Field(
+        4 / 3,
+        gt=0,
+        le=100,
+        title="Widest crop",
+        description="Greatest width / height of a crop. Dimensionless. All papers: 4/3.",
+    )
+    flip_probability: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        title="Flip probability",
+        description="Probability of mirroring left to right; 0 is off. All papers: 0.5.",
+    )
+    rotation_probability: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        title="Rotation probability",
+        description="Probability of turning by 90, 180 or 270 degrees; 0 is off. Only in SimCLR's ablation.",
+    )
+    tilt_degrees: float = Field(
+        0.0,
+        ge=0,
+        le=180,
+        title="Tilt",
+        description="Every view is turned by up to this angle, either way; 0 is off. Degrees. In none of the papers.",
+    )
+    jitter_probability: float = Field(
+        0.8,
+        ge=0,
+        le=1,
+        title="Jitter probability",
+        description="Probability of jittering the colours at all; 0 is off. All papers: 0.8.",
+    )
+    brightness: Brightness
+    contrast: Contrast
+    saturation: Saturation
+    hue: Hue
+    grayscale_probability: float = Field(
+        0.2,
+        ge=0,
+        le=1,
+        title="Greyscale probability",
+        description="Probability of removing the colours; 0 is off. All papers: 0.2.",
+    )
+    blur_probability: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        title="Blur probability",
+        description="Probability of a Gaussian blur; 0 is off. SimCLR: 0.5 on ImageNet, 0 on CIFAR-10; MoCo v2 and "
+        "SwAV: 0.5.",
+    )
+    blur_sigma_min: float = Field(
+        0.1,
+        gt=0,
+        le=100,
+        title="Least blur",
+        description="Least standard deviation of the blur, in pixels. All papers: 0.1.",
+    )
+    blur_sigma_max: float = Field(
+        2.0,
+        gt=0,
+        le=100,
+        title="Greatest blur",
+        description="Greatest standard deviation of the blur, in pixels. All papers: 2, at 224 pixels.",
+    )
+    solarize_probability: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        title="Solarisation probability",
+        description="Probability of inverting bright values; 0 is off. BYOL and MoCo v3: 0.2, in the second view.",
+    )
+    solarize_threshold: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        title="Solarisation threshold",
+        description="Least value that is inverted, between black, 0, and white, 1. BYOL: 0.5.",
+    )
+    cutout_probability: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        title="Cutout probability",
+        description="Probability of painting a square over with the data's mean; 0 is off. Only in SimCLR's ablation.",
+    )
+    cutout_share: float = Field(
+        0.5,
+        gt=0,
+        le=1,
+        title="Cutout side",
+        description="Side of the square, as a share of the view's. DeVries & Taylor: 0.5 on CIFAR-10, 0.25 on "
+        "CIFAR-100.",
+    )
+
+    without: Annotated[tuple[Operation, ...], AfterValidator(_in_order)] = Field(
+        (),
+        title="Without",
+        description="Operations that are switched off, for ablations: crop (a view is then the whole image), flip, "
+        "rotation, tilt, jitter (or its brightness, contrast, saturation, hue), grayscale, blur, solarize, cutout. "
+        "All other draws stay as they are.",
+    )
+
+    @model_validator(mode="after")
+    def _ranges_are_in_order(self) -> Self:
+        for least in type(self).model_fields:
+            if least.endswith("_min"):
+                greatest = least.removesuffix("_min") + "_max"
+                low, high = getattr(self, least), getattr(self, greatest)
+                if low > high:
+                    raise ValueError(f"{least} is {low:g}, above {greatest}, which is {high:g}; swap or change them")
+        return self

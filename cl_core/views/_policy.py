@@ -1,0 +1,145 @@
+"""What the policies for images share: how options and uniform numbers decide a view, which the usual chain makes."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import Tensor
+
+from cl_core.seeding import uniforms
+from cl_core.views import Normalization
+from cl_core.views._options import ChainOptions, Operation
+from cl_core.views.operations import laws
+from cl_core.views.operations.chain import ViewParameters, make_view
+from cl_core.views.operations.normalize import normalize
+
+# Every draw owns its column of a sample's uniform numbers, used or not: switching one operation off, or drawing
+# another strength, leaves all other draws as they were.
+_BOX = slice(0, laws.CROP_DRAWS)
+_FLIP, _JITTER, _BRIGHTNESS, _CONTRAST, _SATURATION, _HUE, _ORDER, _GRAYSCALE, _BLUR, _SIGMA = range(_BOX.stop, 32)
+_SOLARIZE, _ROTATION, _QUARTERS, _TILT, _CUTOUT = range(32, 37)
+_HOLE = slice(37, 39)
+DRAWS = 39
+
+
+@dataclass(frozen=True)
+class ViewLaw:
+    """What may differ between the views of one sample."""
+
+    area: tuple[float, float]
+    """Least and greatest area of the crop, as shares of the image's."""
+    blur: float
+    """Probability; so `solarize`."""
+    solarize: float
+    side: float = 1.0
+    """Of the view, as a share of the full size."""
+
+
+class ChainViews(ChainOptions):
+    """Views that are made by the usual chain: crop, flip, rotation, colours, blur, solarisation, cutout."""
+
+    def law(self, view: int) -> ViewLaw:
+        """What view number `view` follows; by default all follow the same."""
+        del view
+        return ViewLaw(
+            area=(self.crop_area_min, self.crop_area_max),
+            blur=self.blur_probability,
+            solarize=self.solarize_probability,
+        )
+
+    def __call__(
+        self,
+        images: Tensor,
+        *,
+        sample_ids: NDArray[np.uint64],
+        seed: int,
+        epoch: int,
+        size: int,
+        normalization: Normalization,
+        partners: Tensor | None = None,
+    ) -> tuple[Tensor, ...]:
+        """The views of a batch; see `ImageViews`."""
+        assert partners is None, "this policy mixes nothing"
+        _, height, width, _ = images.shape
+        pixels = (images / 255).permute(0, 3, 1, 2)
+        views = []
+        for view in range(self.count):
+            draws = uniforms(seed=seed, epoch=epoch, sample_ids=sample_ids, stream=view, count=DRAWS)
+            side = round(size * self.law(view).side)
+            parameters = self.parameters(draws, view=view, height=height, width=width, size=side)
+            made = make_view(pixels, parameters, size=side, fill=normalization.mean)
+            views.append(normalize(made, mean=normalization.mean, std=normalization.std))
+        return tuple(views)
+
+    def parameters(
+        self, draws: NDArray[np.float64], *, view: int, height: int, width: int, size: int
+    ) -> ViewParameters:
+        """What uniform numbers decide for one view of some samples.
+
+        Args:
+            draws: (B, DRAWS) uniform in [0, 1).
+            view: Number of the view, from 0.
+            height: Of the images, in pixels.
+            width: Of the images, in pixels.
+            size: Side of the view, in pixels.
+        """
+        law, of = self.law(view), self._unless_without
+
+        def drawn(column: int, probability: float) -> Tensor:
+            return torch.from_numpy(draws[:, column] < probability)
+
+        def factors(column: int, strength: float) -> Tensor:
+            return torch.from_numpy(laws.factors(draws[:, column], strength)).float()
+
+        def between(column: int, low: float, high: float) -> Tensor:
+            return torch.from_numpy(laws.between(draws[:, column], low, high)).float()
+
+        ratio = (self.crop_ratio_min, self.crop_ratio_max)
+        boxes = laws.crop_boxes(draws[:, _BOX], height=height, width=width, area=law.area, ratio=ratio)
+        if "crop" in self.without:
+            boxes[:] = (0, 0, height, width)
+        turned = drawn(_ROTATION, of("rotation", self.rotation_probability))
+        degrees, hue = of("tilt", self.tilt_degrees), of("hue", self.hue)
+        return ViewParameters(
+            boxes=torch.from_numpy(boxes),
+            flip=drawn(_FLIP, of("flip", self.flip_probability)),
+            turns=turned * torch.from_numpy(laws.quarters(draws[:, _QUARTERS])),
+            tilt=between(_TILT, -degrees, degrees),
+            jitter=drawn(_JITTER, of("jitter", self.jitter_probability)),
+            brightness=factors(_BRIGHTNESS, of("brightness", self.brightness)),
+            contrast=factors(_CONTRAST, of("contrast", self.contrast)),
+            saturation=factors(_SATURATION, of("saturation", self.saturation)),
+            hue=between(_HUE, -hue, hue),
+            order=torch.from_numpy(laws.orders(draws[:, _ORDER])),
+            grayscale=drawn(_GRAYSCALE, of("grayscale", self.grayscale_probability)),
+            blur=drawn(_BLUR, of("blur", law.blur)),
+            sigma=between(_SIGMA, self.blur_sigma_min, self.blur_sigma_max),
+            solarize=drawn(_SOLARIZE, of("solarize", law.solarize)),
+            threshold=torch.full((len(draws),), self.solarize_threshold),
+            cutout=drawn(_CUTOUT, of("cutout", self.cutout_probability)),
+            holes=torch.from_numpy(laws.holes(draws[:, _HOLE], size=size, share=self.cutout_share)),
+        )
+
+    def _unless_without(self, operation: Operation, amount: float) -> float:
+        """A probability or a strength; or 0, which is off."""
+        return 0.0 if operation in self.without else amount
+
+
+class AlikeViews(ChainViews):
+    """Any number of views, all of one law."""
+
+    view_count: int = Field(
+        2,
+        ge=1,
+        le=8,
+        title="Views",
+        description="Views of each sample; the papers contrast 2. A method that learns from labels may do with 1. "
+        "Views.",
+    )
+
+    @property
+    def count(self) -> int:
+        """As many as are asked for."""
+        return self.view_count

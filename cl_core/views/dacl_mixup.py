@@ -1,0 +1,163 @@
+"""DACL's views: each sample mixed with another. The only policy that needs to know nothing about images."""
+
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import Tensor
+
+from cl_core.errors import SpecError
+from cl_core.registry import VIEWS
+from cl_core.seeding import uniforms
+from cl_core.views import ImageViews, Normalization
+from cl_core.views.operations import laws
+from cl_core.views.operations.crop import resized_crop
+from cl_core.views.operations.mixup import binary_mixup, geometric_mixup, linear_mixup
+from cl_core.views.operations.normalize import normalize
+
+Mixing = Literal["linear", "geometric", "binary"]
+
+# Column 0 of a sample's uniform numbers is its share; those of a mask follow, one per value.
+_SHARE = 0
+_MASK = 1
+_MOST_VALUES = 2**18 - _MASK
+
+
+@VIEWS.register("dacl_mixup")
+class DACLMixupViews(ImageViews):
+    """Two views, each the sample mixed with another sample of the training split, and nothing else.
+
+    Pixels are mixed between 0 and 1, before they are resized and normalised.
+
+    Source: Verma et al. 2021, "Towards domain-agnostic contrastive learning", arXiv:2011.04419, Algorithm 1.
+    Differences: a mask keeps a value with the probability that is the sample's share in the other two ways of mixing.
+    """
+
+    mixing: Mixing = Field(
+        "linear",
+        title="Mixing",
+        description="How two samples become one: the weighted arithmetic mean (linear), the weighted geometric mean "
+        "(geometric), or each value from one of them (binary). Paper: linear.",
+    )
+    alpha: float = Field(
+        0.5,
+        ge=0.5,
+        lt=1,
+        title="Least share",
+        description="The sample's share of its view is uniform between this and 1. Paper: alpha, at least 0.5, so that "
+        "the sample outweighs its partner.",
+    )
+    without: tuple[Literal["mixup"], ...] = Field(
+        (),
+        title="Without",
+        description="Operations that are switched off, for ablations: mixup. Then both views are the sample itself.",
+    )
+
+    @property
+    def count(self) -> int:
+        """Two."""
+        return 2
+
+    @property
+    def partners(self) -> int:
+        """One, unless nothing is mixed."""
+        return 0 if "mixup" in self.without else 1
+
+    def __call__(
+        self,
+        images: Tensor,
+        *,
+        sample_ids: NDArray[np.uint64],
+        seed: int,
+        epoch: int,
+        size: int,
+        normalization: Normalization,
+        partners: Tensor | None = None,
+    ) -> tuple[Tensor, ...]:
+        """The views of a batch; see `ImageViews`."""
+        assert (partners is None) == (self.partners == 0), "partners belong to a policy that mixes, and only there"
+        views = (_pixels(images),) * self.count
+        if partners is not None:
+            views = vector_views(
+                views[0],
+                _pixels(partners),
+                sample_ids=sample_ids,
+                seed=seed,
+                epoch=epoch,
+                alpha=self.alpha,
+                mixing=self.mixing,
+            )
+        return tuple(normalize(_resized(view, size), mean=normalization.mean, std=normalization.std) for view in views)
+
+
+def vector_views(
+    rows: Tensor,
+    partners: Tensor,
+    *,
+    sample_ids: NDArray[np.uint64],
+    seed: int,
+    epoch: int,
+    alpha: float,
+    mixing: Mixing,
+) -> tuple[Tensor, ...]:
+    """Views of vectors, or of samples of any other shape: each mixed with another one.
+
+    Args:
+        rows: (B, F) float, or (B, ...). Columns of unlike units are standardised before; geometric mixing needs values
+            that are not negative, which whoever writes the data checks.
+        partners: (V, B, F) float, or (V, B, ...): the training rows at `partner_positions`, one per view and row.
+        sample_ids: (B,) leading 64 bits of each content hash; with seed and epoch they decide every draw.
+        seed: Of the run.
+        epoch: Of the pass over the data.
+        alpha: Least share of the row in its view, 0.5 to 1; the share is uniform between this and 1.
+        mixing: Arithmetic mean, geometric mean, or each value from one of the two.
+
+    Returns:
+        V tensors like `rows`.
+
+    Raises:
+        SpecError: When a row has more values than a mask has draws for.
+
+    Source: Verma et al. 2021, arXiv:2011.04419, Algorithm 1.
+    """
+    views = []
+    for view, others in enumerate(partners):
+        draws = uniforms(seed=seed, epoch=epoch, sample_ids=sample_ids, stream=view, count=_MASK)
+        shares = laws.between(draws[:, _SHARE], alpha, 1.0)
+        if mixing == "binary":
+            kept = _masks(shares, rows.shape[1:], sample_ids=sample_ids, seed=seed, epoch=epoch, view=view)
+            views.append(binary_mixup(rows, others, torch.from_numpy(kept)))
+        else:
+            mix = linear_mixup if mixing == "linear" else geometric_mixup
+            views.append(mix(rows, others, torch.from_numpy(shares)))
+    return tuple(views)
+
+
+def _masks(
+    shares: laws.F64, shape: torch.Size, *, sample_ids: NDArray[np.uint64], seed: int, epoch: int, view: int
+) -> NDArray[np.bool_]:
+    """(B, ...) whether a value is the sample's own; each is with the probability of the sample's share."""
+    values = shape.numel()
+    if values > _MOST_VALUES:
+        raise SpecError(
+            f"training.views_options.mixing: binary mixing draws a number for each value of a sample, {_MOST_VALUES} "
+            f"at most, but these have {values}; choose linear or geometric mixing, or smaller images"
+        )
+    draws = uniforms(seed=seed, epoch=epoch, sample_ids=sample_ids, stream=view, count=_MASK + values)
+    return (draws[:, _MASK:] < shares[:, None]).reshape(-1, *shape)
+
+
+def _pixels(images: Tensor) -> Tensor:
+    """(..., H, W, C) uint8 to (..., C, H, W) float32 in [0, 1]."""
+    return (images / 255).movedim(-1, -3)
+
+
+def _resized(pixels: Tensor, size: int) -> Tensor:
+    """(B, C, H, W) to (B, C, size, size): the whole image."""
+    batch, _, height, width = pixels.shape
+    if height == width == size:
+        return pixels
+    whole = torch.tensor([0, 0, height, width]).expand(batch, 4)
+    return resized_crop(pixels, boxes=whole, flip=torch.zeros(batch, dtype=torch.bool), size=size)

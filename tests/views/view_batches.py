@@ -1,0 +1,44 @@
+"""What the tests of view policies share: batches of images, and their views."""
+
+import numpy as np
+import torch
+
+from cl_core.registry import VIEWS
+from cl_core.seeding import uniforms
+from cl_core.views import ImageViews, Normalization, partner_positions
+from cl_core.views._policy import DRAWS, ChainViews
+from cl_core.views.operations.chain import ViewParameters
+
+POLICIES = VIEWS.names()
+CHAINS = sorted(set(POLICIES) - {"dacl_mixup"})
+
+
+def policy_of(name: str, **options) -> ImageViews:
+    return VIEWS.build(name, options, field="training.views")
+
+
+def random_images(count: int, channels: int, height: int = 24, width: int = 24) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(channels)
+    return torch.randint(0, 256, (count, height, width, channels), dtype=torch.uint8, generator=generator)
+
+
+def make(policy, images, ids, *, seed=7, epoch=0, size=24, mean=0.0, std=1.0, split=None):
+    """Views of a batch; a policy that mixes finds its partners in the split, by default the images themselves."""
+    channels, split = images.shape[-1], images if split is None else split
+    ids = np.asarray(ids, dtype=np.uint64)
+    count = policy.count * policy.partners
+    positions = partner_positions(ids, seed=seed, epoch=epoch, count=count, size=len(split))
+    return policy(
+        images,
+        sample_ids=ids,
+        seed=seed,
+        epoch=epoch,
+        size=size,
+        normalization=Normalization((mean,) * channels, (std,) * channels),
+        partners=split[torch.from_numpy(positions)] if count else None,
+    )
+
+
+def parameters_of(policy: ChainViews, ids: np.ndarray, *, seed=0, epoch=0, view=0, size=28) -> ViewParameters:
+    draws = uniforms(seed=seed, epoch=epoch, sample_ids=ids.astype(np.uint64), stream=view, count=DRAWS)
+    return policy.parameters(draws, view=view, height=28, width=28, size=size)
