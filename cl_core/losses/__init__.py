@@ -32,16 +32,26 @@ class RowIds:
 
 @dataclass(frozen=True)
 class Relation:
-    """How anchors and candidates are related, derived from ids and never from positions."""
+    """How anchors and candidates are related, derived from ids and never from positions.
+
+    Args:
+        anchors: Who the anchors are.
+        candidates: Who the candidates are.
+        queued: (K,) bool, true where a candidate comes from a queue of earlier batches; None without a queue. Beside a
+            queue, positives are of the batch and negatives of the queue: what else of the batch, and what of the
+            anchor's own group in the queue, is left out.
+    """
 
     anchors: RowIds
     candidates: RowIds
+    queued: Tensor | None = None
 
     @property
     def itself(self) -> Tensor:
-        """(A, K) bool, true where a candidate is the anchor itself."""
+        """(A, K) bool, true where a candidate is no pair of the anchor: the anchor itself, or left out by a queue."""
         same_sample = self.anchors.samples[:, None] == self.candidates.samples[None, :]
-        return same_sample & (self.anchors.views[:, None] == self.candidates.views[None, :])
+        itself = same_sample & (self.anchors.views[:, None] == self.candidates.views[None, :])
+        return itself if self.queued is None else itself | (self.same_group == self.queued)
 
     @property
     def same_group(self) -> Tensor:
@@ -130,6 +140,10 @@ def check_shapes(anchors: Tensor, candidates: Tensor, relation: Relation) -> Non
                 f"wanted one id for each of the {len(rows)} {name}; got samples {tuple(ids.samples.shape)}, "
                 f"views {tuple(ids.views.shape)}, groups {tuple(ids.groups.shape)}"
             )
+    if relation.queued is not None and relation.queued.shape != (len(candidates),):
+        raise ValueError(
+            f"wanted queued for each of the {len(candidates)} candidates; got {tuple(relation.queued.shape)}"
+        )
 
 
 def relation_within(groups: Tensor, *, views: int = 1) -> Relation:

@@ -1,17 +1,23 @@
 """What softmax losses need of all pairs: sums and log-sum-exps over each anchor's positives and negatives.
 
 InfoNCE, supervised contrastive, decoupled, debiased and N-pair are a line of arithmetic each on these sums. The pairs
-are walked in tiles with an online log-sum-exp and recomputed in the backward, so that memory grows with the batch and
-not with its square; a tile that holds all pairs is the plain form.
+are walked in tiles with an online log-sum-exp and looked at again in the backward, so that memory grows with the batch
+and not with its square. A tile that holds all pairs is the plain form, and is kept for the backward.
 """
 
-from collections.abc import Iterator
+import math
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
-from cl_core.losses import Relation, RowIds
+from cl_core.losses import Relation
+from cl_core.losses._pair_tiles import Pairs, Tiling, one_tile, ordered, part_of, tiled
+
+# On CPUs exp2 takes a quarter of the time of exp: inside, logits are in bits.
+_NATS_PER_BIT = math.log(2)
 
 
 class PairSums(NamedTuple):
@@ -25,8 +31,15 @@ class PairSums(NamedTuple):
 
     @property
     def lse(self) -> Tensor:
-        """Log-sum-exp over all candidates but the anchor itself."""
+        """Log-sum-exp over positives and negatives."""
         return torch.logaddexp(self.positive_lse, self.negative_lse)
+
+
+def cosine_sums(anchors: Tensor, candidates: Tensor, relation: Relation, *, temperature: float, tile: int) -> PairSums:
+    """`pair_sums` with cosine / temperature as logits; rows are normalised here."""
+    unit = F.normalize(anchors, dim=1)
+    among = unit if candidates is anchors else F.normalize(candidates, dim=1)
+    return pair_sums(unit, among, relation, scale=1 / temperature, tile=tile)
 
 
 def pair_sums(anchors: Tensor, candidates: Tensor, relation: Relation, *, scale: float, tile: int) -> PairSums:
@@ -34,70 +47,132 @@ def pair_sums(anchors: Tensor, candidates: Tensor, relation: Relation, *, scale:
 
     Args:
         anchors: (A, D) float, normalised already where the loss wants it.
-        candidates: (K, D) float, likewise.
+        candidates: (K, D) float, likewise. Where they are the anchors, the very same tensor with the very same ids,
+            tiles are looked at once for both rows of a pair, in half the time.
         relation: Who is who.
         scale: Multiplies the dot products; 1 / temperature.
-        tile: Side of the square of pairs looked at at once, in rows; 0 looks at all. Memory is tile**2, time the same.
+        tile: Side of the square of pairs looked at at once, in rows; 0 looks at all.
 
     Source: Milakov & Gimelshein 2018, "Online normalizer calculation for softmax", arXiv:1805.02867, Alg. 3.
     """
-    return PairSums(*_PairSums.apply(anchors, candidates, relation, scale, tile))
+    one_set = anchors is candidates and relation.anchors is relation.candidates and relation.queued is None
+    if tile == 0 or max(len(anchors), len(candidates)) <= tile:
+        return PairSums(*_PairSums.apply(anchors, candidates, scale, one_tile(relation, one_set=one_set)))
+    order, among = ordered(relation, one_set=one_set)
+    tiling = tiled(part_of(relation, order, among), tile, one_set=one_set)
+    anchors = anchors[order]
+    sums = _PairSums.apply(anchors, anchors if one_set else candidates[among], scale, tiling)
+    back = order.argsort()
+    return PairSums(*(of_rows[back] for of_rows in sums))
 
 
 class _PairSums(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, anchors: Tensor, candidates: Tensor, relation: Relation, scale: float, tile: int
-    ) -> tuple[Tensor, ...]:
-        positive_sum, positives, negatives = (anchors.new_zeros(len(anchors)) for _ in range(3))
-        positive_lse, negative_lse = (anchors.new_full((len(anchors),), -torch.inf) for _ in range(2))
-        for own, among in _tiles(len(anchors), len(candidates), tile):
-            logits, positive, negative = _tile(anchors, candidates, relation, scale, own, among)
-            positive_sum[own] += logits.masked_fill(~positive, 0).sum(1)
-            for lse, chosen in ((positive_lse, positive), (negative_lse, negative)):
-                lse[own] = torch.logaddexp(lse[own], logits.masked_fill(~chosen, -torch.inf).logsumexp(1))
-            positives[own] += positive.sum(1)
-            negatives[own] += negative.sum(1)
-        ctx.save_for_backward(anchors, candidates, positive_lse, negative_lse)
-        ctx.relation, ctx.scale, ctx.tile = relation, scale, tile
-        ctx.mark_non_differentiable(positives, negatives)
-        return positive_sum, positive_lse, negative_lse, positives, negatives
+    def forward(ctx: Any, anchors: Tensor, candidates: Tensor, scale: float, tiling: Tiling) -> tuple[Tensor, ...]:
+        sums, pairs = _Sums(anchors), None
+        scaled = anchors * (scale / _NATS_PER_BIT)
+        for tile in tiling.tiles():
+            pairs = tiling.look(tile, scaled, candidates)
+            sums.add(tile.own, pairs)
+            if tile.is_mirrored:
+                sums.add(tile.among, pairs.transposed)
+        ctx.scale, ctx.tiling = scale, tiling
+        kept = pairs if pairs is not None and tiling.is_one_tile else ()
+        positive, negative = sums.of_positives, sums.of_negatives
+        ctx.save_for_backward(anchors, candidates, positive.most, positive.rest, negative.most, negative.rest, *kept)
+        ctx.mark_non_differentiable(sums.positives, sums.negatives)
+        return sums.positive_sum * _NATS_PER_BIT, positive.in_nats, negative.in_nats, sums.positives, sums.negatives
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        anchors, candidates, positive_lse, negative_lse = ctx.saved_tensors
-        of_sum, of_positive, of_negative = gradients[:3]
-        to_anchors, to_candidates = torch.zeros_like(anchors), torch.zeros_like(candidates)
-        # An empty set has no softmax: with infinity in place of minus infinity every share is 0, not NaN.
-        positive_lse, negative_lse = (lse.nan_to_num(neginf=torch.inf) for lse in (positive_lse, negative_lse))
-        for own, among in _tiles(len(anchors), len(candidates), ctx.tile):
-            logits, positive, negative = _tile(anchors, candidates, ctx.relation, ctx.scale, own, among)
-            of_logits = (logits - negative_lse[own, None]).exp_().mul_(of_negative[own, None])
-            of_logits.masked_fill_(~negative, 0)
-            share = (logits - positive_lse[own, None]).exp_().mul_(of_positive[own, None]).add_(of_sum[own, None])
-            of_logits += share.masked_fill_(~positive, 0)
-            of_logits *= ctx.scale
-            to_anchors[own] += of_logits @ candidates[among]
-            to_candidates[among] += of_logits.T @ anchors[own]
-        return to_anchors, to_candidates, None, None, None
+    @once_differentiable
+    def backward(ctx: Any, of_sum: Tensor, of_positive: Tensor, of_negative: Tensor, *_: Tensor) -> tuple[Any, ...]:
+        tiling: Tiling = ctx.tiling
+        anchors, candidates, positive_most, positive_rest, negative_most, negative_rest, *kept = ctx.saved_tensors
+        positives = _Softmax(positive_most, positive_rest, of_positive)
+        gradient = _Gradient(of_sum, positives, _Softmax(negative_most, negative_rest, of_negative))
+        scaled = anchors * (ctx.scale / _NATS_PER_BIT)
+        to_anchors = torch.zeros_like(anchors)
+        to_candidates = to_anchors if tiling.one_set else torch.zeros_like(candidates)
+        for tile in tiling.tiles():
+            pairs = Pairs(*kept) if kept else tiling.look(tile, scaled, candidates)
+            to_logits = gradient.at(tile.own, pairs)
+            if tile.is_mirrored:
+                to_logits += gradient.at(tile.among, pairs.transposed).T
+            to_anchors[tile.own].addmm_(to_logits, candidates[tile.among])
+            if tiling.one_set or ctx.needs_input_grad[1]:
+                to_candidates[tile.among].addmm_(to_logits.T, anchors[tile.own])
+        to_anchors *= ctx.scale
+        if tiling.one_set:  # Both in one.
+            return to_anchors, None, None, None
+        to_candidates *= ctx.scale
+        return to_anchors, to_candidates, None, None
 
 
-def _tiles(anchors: int, candidates: int, tile: int) -> Iterator[tuple[slice, slice]]:
-    rows, columns = tile or max(1, anchors), tile or max(1, candidates)
-    for row in range(0, anchors, rows):
-        for column in range(0, candidates, columns):
-            yield slice(row, row + rows), slice(column, column + columns)
+class _Sums:
+    """What is summed up while tiles come, in bits."""
+
+    def __init__(self, like: Tensor) -> None:
+        self.of_positives, self.of_negatives = _LogSumExp(like), _LogSumExp(like)
+        self.positive_sum, self.positives, self.negatives = (like.new_zeros(len(like)) for _ in range(3))
+
+    def add(self, own: slice, pairs: Pairs) -> None:
+        logits, spared, positive = pairs
+        self.negatives[own] += logits.shape[1]
+        if spared is None or positive is None:
+            self.of_negatives.add(own, logits)
+            return
+        self.negatives[own] -= spared.sum(1)
+        self.of_negatives.add(own, torch.where(spared, -torch.inf, logits))
+        self.positives[own] += positive.sum(1)
+        self.of_positives.add(own, torch.where(positive, logits, -torch.inf))
+        self.positive_sum[own] += torch.where(positive, logits, 0).sum(1)
 
 
-def _tile(
-    anchors: Tensor, candidates: Tensor, relation: Relation, scale: float, own: slice, among: slice
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Logits of a tile, and which of its pairs are positive and negative; a row beside itself is neither."""
-    part = Relation(_rows(relation.anchors, own), _rows(relation.candidates, among))
-    itself, same_group = part.itself, part.same_group
-    logits = (anchors[own] @ candidates[among].T).mul_(scale)
-    return logits, same_group & ~itself, ~(same_group | itself)
+class _LogSumExp:
+    """Log-sum-exp of rows whose columns come in parts: most + log2(rest), in bits."""
+
+    def __init__(self, like: Tensor) -> None:
+        self.most, self.rest = like.new_full((len(like),), -torch.inf), like.new_zeros(len(like))
+
+    def add(self, own: slice, logits: Tensor) -> None:
+        before = self.most[own]
+        most = torch.maximum(before, logits.amax(1))
+        subtracted = _of_none_0(most)
+        fresh = (logits - subtracted[:, None]).exp2_().sum(1)
+        self.rest[own] = self.rest[own] * (before - subtracted).exp2_() + fresh
+        self.most[own] = most
+
+    @property
+    def in_nats(self) -> Tensor:
+        return (self.most + self.rest.log2()) * _NATS_PER_BIT
 
 
-def _rows(ids: RowIds, chosen: slice) -> RowIds:
-    return RowIds(ids.samples[chosen], ids.views[chosen], ids.groups[chosen])
+class _Softmax:
+    """What the gradient of a log-sum-exp becomes at each of its logits; nothing at those of an empty one."""
+
+    def __init__(self, most: Tensor, rest: Tensor, of_lse: Tensor) -> None:
+        self.most, self.weight = _of_none_0(most), (of_lse / rest).masked_fill(rest == 0, 0)
+
+    def at(self, own: slice, logits: Tensor) -> Tensor:
+        return (logits - self.most[own, None]).exp2_().mul_(self.weight[own, None])
+
+
+class _Gradient(NamedTuple):
+    """What the gradients of all sums become at each logit."""
+
+    of_sum: Tensor
+    positives: _Softmax
+    negatives: _Softmax
+
+    def at(self, own: slice, pairs: Pairs) -> Tensor:
+        logits, spared, positive = pairs
+        to_logits = self.negatives.at(own, logits)
+        if spared is not None and positive is not None:
+            to_positives = self.positives.at(own, logits).add_(self.of_sum[own, None])
+            to_logits.masked_fill_(spared, 0).add_(to_positives.masked_fill_(~positive, 0))
+        return to_logits
+
+
+def _of_none_0(most: Tensor) -> Tensor:
+    """The largest logit; of none it is minus infinity, which cannot be subtracted from itself: there 0."""
+    return most.masked_fill(most == -torch.inf, 0)

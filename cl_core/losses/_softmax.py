@@ -1,12 +1,26 @@
-"""Options that all losses with a softmax over cosine similarities share."""
+"""Options that all losses with a softmax over pairs share."""
 
 from pydantic import Field
 
 from cl_core.losses import PairLoss
 
 
-class SoftmaxLoss(PairLoss):
-    """A loss that compares each anchor's positives with its negatives in a softmax."""
+class TiledLoss(PairLoss):
+    """A loss that looks at its pairs in tiles."""
+
+    tile: int = Field(
+        512,
+        ge=0,
+        le=65_536,
+        title="Tile",
+        description="Pairs are looked at in squares of this many rows, so that memory grows with the batch and not "
+        "with its square; the result is the same. 512 fits a CPU's cache; a GPU is quicker with 4096, or with 0, "
+        "which looks at all at once. Rows.",
+    )
+
+
+class SoftmaxLoss(TiledLoss):
+    """A loss that compares each anchor's positives with its negatives in a softmax over cosines."""
 
     temperature: float = Field(
         0.2,
@@ -14,12 +28,4 @@ class SoftmaxLoss(PairLoss):
         le=100,
         title="Temperature",
         description="Divides the cosine similarities. Dimensionless; 0.1 to 0.5 in SimCLR's table 5.",
-    )
-    tile: int = Field(
-        0,
-        ge=0,
-        le=65_536,
-        title="Tile",
-        description="Pairs are looked at in squares of this many rows, so that memory grows with the batch and not "
-        "with its square: for batches of many thousands. 0 looks at all at once. Rows.",
     )

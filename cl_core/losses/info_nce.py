@@ -1,10 +1,9 @@
 """InfoNCE: find the positive among all candidates."""
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from cl_core.losses import Learned, LossSum, Relation
-from cl_core.losses._pair_sums import pair_sums
+from cl_core.losses._pair_sums import cosine_sums
 from cl_core.losses._softmax import SoftmaxLoss
 from cl_core.registry import LOSSES
 
@@ -39,8 +38,7 @@ def info_nce(anchors: Tensor, candidates: Tensor, relation: Relation, *, tempera
     Source: Chen et al. 2020, "SimCLR", arXiv:2002.05709, Eq. 1; van den Oord et al. 2018, arXiv:1807.03748, Eq. 4.
         Differences: none for one positive per anchor.
     """
-    unit_anchors, unit_candidates = F.normalize(anchors, dim=1), F.normalize(candidates, dim=1)
-    sums = pair_sums(unit_anchors, unit_candidates, relation, scale=1 / temperature, tile=tile)
+    sums = cosine_sums(anchors, candidates, relation, temperature=temperature, tile=tile)
     # An anchor without any candidate has an infinite log-sum-exp, which 0 times does not remove.
     spread = (sums.positives * sums.lse).masked_fill(sums.positives == 0, 0)
     return LossSum((spread - sums.positive_sum).sum(), sums.positives.sum())

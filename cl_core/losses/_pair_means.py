@@ -1,0 +1,44 @@
+"""The mean of one term per pair, for the losses that judge every pair by itself."""
+
+from pydantic import Field
+from torch import Tensor
+
+from cl_core.losses import LossSum, PairLoss, Relation
+
+
+class PairMeanLoss(PairLoss):
+    """A loss that is a mean over pairs, each judged by itself."""
+
+    balanced: bool = Field(
+        False,
+        title="Balanced",
+        description="On: positives and negatives of an anchor weigh the same, however many there are of each, as in a "
+        "set of pairs of which half are similar. Off: every pair weighs the same, as in the papers; of the pairs of a "
+        "batch nearly all are negatives.",
+    )
+
+
+def pair_mean(terms: Tensor, relation: Relation, *, balanced: bool) -> LossSum:
+    """The mean of a term of each pair of an anchor and a candidate that is not the anchor itself.
+
+    Args:
+        terms: (A, K) float.
+        relation: Who is who.
+        balanced: Off: the mean over all pairs. On: the mean over anchors of half the mean over their positives plus
+            half the mean over their negatives; an anchor that lacks either has nothing to balance, and is left out.
+            Weights that follow from an anchor's own candidates can be summed over workers; the shares of positives and
+            negatives in the whole batch could not.
+
+    Returns:
+        Sum and number of pairs, or of anchors when balanced.
+    """
+    itself, same_group = relation.itself, relation.same_group
+    if not balanced:
+        return LossSum(terms.masked_fill(itself, 0).sum(), (~itself).sum(dtype=terms.dtype))
+    positive, negative = same_group & ~itself, ~(same_group | itself)
+    positives, negatives = positive.sum(1, dtype=terms.dtype), negative.sum(1, dtype=terms.dtype)
+    of_positives = terms.masked_fill(~positive, 0).sum(1) / positives.clamp(min=1)
+    of_negatives = terms.masked_fill(~negative, 0).sum(1) / negatives.clamp(min=1)
+    has_both = (positives > 0) & (negatives > 0)
+    halves = (of_positives + of_negatives).masked_fill(~has_both, 0) / 2
+    return LossSum(halves.sum(), has_both.sum(dtype=terms.dtype))

@@ -1,0 +1,160 @@
+"""All pairs of anchors and candidates, a square at a time, and where in them positives can be."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from cl_core.losses import Relation, RowIds
+
+
+class Pairs(NamedTuple):
+    """Pairs of some anchors, the rows, with some candidates, the columns.
+
+    Args:
+        products: (a, k) float, their dot products.
+        spared: (a, k) bool, true where a pair is no negative; None, as is `positive`, where all are negatives.
+        positive: (a, k) bool.
+    """
+
+    products: Tensor
+    spared: Tensor | None
+    positive: Tensor | None
+
+    @property
+    def transposed(self) -> "Pairs":
+        """The same with rows and columns exchanged."""
+        spared, positive = (mask if mask is None else mask.T for mask in (self.spared, self.positive))
+        return Pairs(self.products.T, spared, positive)
+
+
+class Tile(NamedTuple):
+    """Which pairs are looked at at once."""
+
+    own: slice
+    among: slice
+    is_mixed: bool
+    """Whether others than negatives may be among them."""
+    is_mirrored: bool
+    """Whether they stand for the pairs on the other side of the diagonal as well."""
+
+
+class Block(NamedTuple):
+    """Rows that are looked at at once.
+
+    Args:
+        rows: Which.
+        first: Least of their groups.
+        last: Greatest of their groups.
+        strange: Whether no anchor is of their groups.
+        queued: Whether they are all of a queue.
+    """
+
+    rows: slice
+    first: int
+    last: int
+    strange: bool
+    queued: bool
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """All pairs, in tiles.
+
+    Args:
+        relation: Who is who. A candidate that is the anchor itself is of its group.
+        rows: Blocks of the anchors.
+        columns: Blocks of the candidates.
+        one_set: Whether these are the anchors; a tile above the diagonal then stands for the one below it as well.
+    """
+
+    relation: Relation
+    rows: list[Block]
+    columns: list[Block]
+    one_set: bool
+
+    @property
+    def is_one_tile(self) -> bool:
+        """Whether everything is looked at at once."""
+        return len(self.rows) == len(self.columns) == 1
+
+    def tiles(self) -> Iterator[Tile]:
+        """Row by row, without tiles whose pairs are all left out."""
+        beside_a_queue = self.relation.queued is not None
+        for number, row in enumerate(self.rows):
+            for column in self.columns[number if self.one_set else 0 :]:
+                if column.strange and beside_a_queue and not column.queued:
+                    continue
+                overlap = row.first <= column.last and column.first <= row.last
+                is_mixed = not column.strange and (beside_a_queue or overlap)
+                yield Tile(row.rows, column.rows, is_mixed, self.one_set and row.rows != column.rows)
+
+    def look(self, tile: Tile, anchors: Tensor, candidates: Tensor) -> Pairs:
+        """The pairs of a tile."""
+        products = anchors[tile.own] @ candidates[tile.among].T
+        if not tile.is_mixed:
+            return Pairs(products, None, None)
+        part = part_of(self.relation, tile.own, tile.among)
+        itself, same_group = part.itself, part.same_group
+        return Pairs(products, same_group | itself, same_group & ~itself)
+
+
+def one_tile(relation: Relation, *, one_set: bool) -> Tiling:
+    """All pairs at once, in any order."""
+    bounds = torch.iinfo(torch.int64)
+    rows, columns = (
+        [Block(slice(0, count), bounds.min, bounds.max, strange=False, queued=False)] if count else []
+        for count in (len(relation.anchors.groups), len(relation.candidates.groups))
+    )
+    return Tiling(relation, rows, columns, one_set)
+
+
+def ordered(relation: Relation, *, one_set: bool) -> tuple[Tensor, Tensor]:
+    """In which order to look at the anchors and at the candidates, so that positives are in few tiles.
+
+    By ascending group; candidates that are of no anchor's group behind all others, and of these a queue's last.
+    """
+    own = relation.anchors.groups.argsort()
+    if one_set:
+        return own, own
+    among = relation.candidates.groups.argsort()
+    return own, among[_kinds(relation)[among].argsort(stable=True)]
+
+
+def tiled(relation: Relation, tile: int, *, one_set: bool) -> Tiling:
+    """Squares of `tile` rows and columns, or less at the edges, of a relation that stands as `ordered` has it."""
+    own = len(relation.anchors.groups)
+    rows = _blocks(relation.anchors.groups, tile, [own, 0, 0])
+    counts = [own, 0, 0] if one_set else _kinds(relation).bincount(minlength=3).tolist()
+    return Tiling(relation, rows, _blocks(relation.candidates.groups, tile, counts), one_set)
+
+
+def part_of(relation: Relation, own: slice | Tensor, among: slice | Tensor) -> Relation:
+    """The relation of some anchors, in that order, to some candidates."""
+    of, to, queued = relation.anchors, relation.candidates, relation.queued
+    return Relation(
+        RowIds(of.samples[own], of.views[own], of.groups[own]),
+        RowIds(to.samples[among], to.views[among], to.groups[among]),
+        None if queued is None else queued[among],
+    )
+
+
+def _kinds(relation: Relation) -> Tensor:
+    """(K,) int64, of each candidate: 0 where it is of an anchor's group, else 1, or 2 in a queue."""
+    strange = ~torch.isin(relation.candidates.groups, relation.anchors.groups)
+    return strange.long() if relation.queued is None else strange * (1 + relation.queued.long())
+
+
+def _blocks(groups: Tensor, tile: int, counts: list[int]) -> list[Block]:
+    """Blocks of (R,) groups, none of two kinds; so many rows of each kind stand one after the other."""
+    bounds, start = [], 0
+    for kind, count in enumerate(counts):
+        bounds += [(at, min(at + tile, start + count), kind) for at in range(start, start + count, tile)]
+        start += count
+    ends = torch.tensor([(first, stop - 1) for first, stop, _ in bounds], dtype=torch.int64, device=groups.device)
+    return [
+        Block(slice(start, stop), first, last, strange=kind > 0, queued=kind == 2)
+        for (start, stop, kind), (first, last) in zip(bounds, groups[ends].tolist(), strict=True)
+    ]

@@ -1,0 +1,76 @@
+"""Debiased contrastive loss: InfoNCE that allows for negatives of the anchor's own class."""
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from cl_core.losses import Learned, LossSum, Relation
+from cl_core.losses._pair_sums import PairSums, cosine_sums
+from cl_core.losses._softmax import SoftmaxLoss
+from cl_core.registry import LOSSES
+
+
+@LOSSES.register("debiased")
+class Debiased(SoftmaxLoss):
+    """InfoNCE with what the negatives are expected to hold of the anchor's class taken out of them.
+
+    Source: Chuang et al. 2020, "Debiased contrastive learning", arXiv:2007.00224, Eq. 7 and 8.
+    """
+
+    tau_plus: float = Field(
+        0.1,
+        ge=0,
+        lt=1,
+        title="Class probability",
+        description="Probability that a sample is of the anchor's class: about 1 / number of classes. 0 is InfoNCE. "
+        "Fraction; the paper uses 0.1 on CIFAR-10.",
+    )
+
+    def compute(self, anchors: Tensor, candidates: Tensor, relation: Relation, learned: Learned) -> LossSum:
+        """See `debiased`."""
+        return debiased(
+            anchors, candidates, relation, temperature=self.temperature, tau_plus=self.tau_plus, tile=self.tile
+        )
+
+
+def debiased(
+    anchors: Tensor, candidates: Tensor, relation: Relation, *, temperature: float, tau_plus: float, tile: int
+) -> LossSum:
+    """The sum over anchors and their positives of -log(exp(s+ / T) / (P + G)), G what is expected of true negatives.
+
+    P is the sum of exp(s / T) over the anchor's p positives, R the same over its n negatives, and
+    G = max((R - tau_plus n P / p) / (1 - tau_plus), n exp(-1 / T)).
+
+    Args:
+        anchors: (A, D) float, normalised here.
+        candidates: (K, D) float, normalised here.
+        relation: Who is who. An anchor without positives adds nothing and is not counted; each of several positives
+            is a term of its own.
+        temperature: T, divides the cosine similarities; above 0.
+        tau_plus: Probability that a sample is of the anchor's class; from 0, which is InfoNCE, to below 1.
+        tile: Side of the square of pairs looked at at once, in rows; 0 looks at all.
+
+    Returns:
+        Sum and number of (anchor, positive) terms, in nats. The mean is log(K - 1) for every tau_plus when all rows
+        coincide and anchors are among the candidates, log(K) when they are not.
+
+    Source: Chuang et al. 2020, arXiv:2007.00224, Eq. 7 and 8. Differences: none for one positive per anchor; of
+        several, all are in the denominator, as in InfoNCE.
+    """
+    sums = cosine_sums(anchors, candidates, relation, temperature=temperature, tile=tile)
+    log_negatives = _log_true_negatives(sums, temperature=temperature, tau_plus=tau_plus)
+    terms = sums.positives * torch.logaddexp(sums.positive_lse, log_negatives) - sums.positive_sum
+    return LossSum(terms.masked_fill(sums.positives == 0, 0).sum(), sums.positives.sum())
+
+
+def _log_true_negatives(sums: PairSums, *, temperature: float, tau_plus: float) -> Tensor:
+    """(A,) log G. In logarithms: exp(1 / T) leaves float32 below T = 0.012."""
+    lacks_one = (sums.positives == 0) | (sums.negatives == 0)
+    mean_positive = sums.positive_lse - sums.positives.clamp(min=1).log()
+    mean_negative = sums.negative_lse - sums.negatives.clamp(min=1).log()
+    # Which part of R is left. Far below 0 it no longer matters how far, and exp would overflow.
+    excess = (mean_positive - mean_negative).masked_fill(lacks_one, 0).clamp(max=50)
+    left = (1 - tau_plus * excess.exp()) / (1 - tau_plus)
+    log_left = left.masked_fill(left <= 0, 1).log()
+    least = sums.negatives.log() - 1 / temperature
+    return torch.maximum((sums.negative_lse + log_left).masked_fill(left <= 0, -torch.inf), least)

@@ -1,0 +1,87 @@
+"""Logistic loss: same or different, asked of every pair by itself."""
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor
+
+from cl_core.losses import Learned, LossSum, Relation
+from cl_core.losses._pair_means import PairMeanLoss, pair_mean
+from cl_core.registry import LOSSES
+
+
+@LOSSES.register("logistic")
+class Logistic(PairMeanLoss):
+    """Binary cross-entropy of telling positives from negatives by their similarity.
+
+    Source: Eysenbach et al. 2022, "Contrastive learning as goal-conditioned reinforcement learning",
+    arXiv:2206.07568, its NCE objective: similarity `dot`, scale 1 and bias 0.
+    """
+
+    similarity: Literal["cosine", "dot"] = Field(
+        "cosine", title="Similarity", description="Cosine, or the plain dot product, as in contrastive RL."
+    )
+    scale: float = Field(
+        10.0,
+        gt=0,
+        le=1000,
+        title="Scale",
+        description="Multiplies the similarity: 1 / temperature. Dimensionless; 1 in contrastive RL, 10 at SigLIP's "
+        "start.",
+    )
+    bias: float = Field(
+        -10.0,
+        ge=-1000,
+        le=1000,
+        title="Bias",
+        description="Added to scale * similarity, so that the many negatives of a batch are believed to be such; with "
+        "cosines and balanced on, minus half the scale fits. Nats; 0 in contrastive RL, -10 at SigLIP's start.",
+    )
+
+    def compute(self, anchors: Tensor, candidates: Tensor, relation: Relation, learned: Learned) -> LossSum:
+        """See `logistic`."""
+        return logistic(
+            anchors,
+            candidates,
+            relation,
+            similarity=self.similarity,
+            scale=self.scale,
+            bias=self.bias,
+            balanced=self.balanced,
+        )
+
+
+def logistic(
+    anchors: Tensor,
+    candidates: Tensor,
+    relation: Relation,
+    *,
+    similarity: Literal["cosine", "dot"],
+    scale: float,
+    bias: float,
+    balanced: bool,
+) -> LossSum:
+    """The mean over pairs of -log sigmoid(y (scale * similarity + bias)), y = 1 for positives and -1 for negatives.
+
+    Args:
+        anchors: (A, D) float.
+        candidates: (K, D) float.
+        relation: Who is who; the anchor itself is no pair.
+        similarity: `cosine` normalises the rows here; `dot` leaves them.
+        scale: Above 0.
+        bias: Nats.
+        balanced: See `pair_mean`. On, it is the paper's objective with its negatives averaged, times 1 / 2; off, the
+            paper's code, which averages over all pairs of a batch.
+
+    Returns:
+        Sum and number of pairs, or of anchors when balanced, in nats. The mean is log(2) when every logit is 0.
+
+    Source: Eysenbach et al. 2022, arXiv:2206.07568, Sec. 3. Differences: none with `dot`, scale 1 and bias 0.
+    """
+    if similarity == "cosine":
+        anchors, candidates = F.normalize(anchors, dim=1), F.normalize(candidates, dim=1)
+    logits = scale * (anchors @ candidates.T) + bias
+    terms = -F.logsigmoid(torch.where(relation.same_group, logits, -logits))
+    return pair_mean(terms, relation, balanced=balanced)

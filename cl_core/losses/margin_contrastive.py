@@ -1,0 +1,91 @@
+"""Margin contrastive loss: pull similar pairs together, push others apart up to a margin."""
+
+from typing import Literal, Self
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from cl_core.losses import Learned, LossSum, Relation
+from cl_core.losses._distances import distances
+from cl_core.losses._pair_means import PairMeanLoss, pair_mean
+from cl_core.registry import LOSSES
+
+
+@LOSSES.register("margin_contrastive")
+class MarginContrastive(PairMeanLoss):
+    """Half the squared distance of similar pairs, half the squared shortfall from the margin of others.
+
+    Source: Hadsell, Chopra & LeCun 2006, "Dimensionality reduction by learning an invariant mapping", CVPR, Eq. 4.
+    """
+
+    margin: float = Field(
+        1.0,
+        gt=0,
+        le=1000,
+        title="Margin",
+        description="Distance from which on a negative is left alone. In units of the distance: unit rows are at "
+        "most 2 apart, unrelated ones 1.41 (Euclidean) or 1 (cosine).",
+    )
+    distance: Literal["euclidean", "cosine"] = Field(
+        "euclidean",
+        title="Distance",
+        description="Euclidean, as in the paper, or 1 - cosine, as is common for sentences.",
+    )
+    normalize: bool = Field(
+        True,
+        title="Unit rows",
+        description="Make unit rows of the embeddings before Euclidean distances are taken. The paper does not.",
+    )
+
+    @model_validator(mode="after")
+    def _cosine_is_of_unit_rows(self) -> Self:
+        if self.distance == "cosine" and not self.normalize:
+            raise ValueError("normalize cannot be off with distance 'cosine', which is that of unit rows")
+        return self
+
+    def compute(self, anchors: Tensor, candidates: Tensor, relation: Relation, learned: Learned) -> LossSum:
+        """See `margin_contrastive`."""
+        return margin_contrastive(
+            anchors,
+            candidates,
+            relation,
+            margin=self.margin,
+            distance=self.distance,
+            normalize=self.normalize,
+            balanced=self.balanced,
+        )
+
+
+def margin_contrastive(
+    anchors: Tensor,
+    candidates: Tensor,
+    relation: Relation,
+    *,
+    margin: float,
+    distance: Literal["euclidean", "cosine"],
+    normalize: bool,
+    balanced: bool,
+) -> LossSum:
+    """The mean over pairs of d^2 / 2 for positives and max(0, margin - d)^2 / 2 for negatives.
+
+    Args:
+        anchors: (A, D) float.
+        candidates: (K, D) float.
+        relation: Who is who; the anchor itself is no pair.
+        margin: In units of the distance; above 0.
+        distance: d.
+        normalize: Whether rows are made unit rows first.
+        balanced: See `pair_mean`.
+
+    Returns:
+        Sum and number of pairs, or of anchors when balanced. When all rows coincide the mean is margin^2 / 2 times the
+        share of negatives: margin^2 / 4 when balanced.
+
+    Source: Hadsell et al. 2006, CVPR, Eq. 4. Differences: there Y = 0 is similar; pairs are those of the batch, which
+        is why they can be balanced; coinciding negatives, which have no direction to part in, have gradient 0.
+    """
+    apart = distances(anchors, candidates, distance=distance, normalize=normalize)
+    terms = torch.where(relation.same_group, apart, F.relu(margin - apart)).square() / 2
+    return pair_mean(terms, relation, balanced=balanced)

@@ -1,0 +1,56 @@
+"""N-pair loss: a positive's dot product exceeds those of all negatives together."""
+
+from pydantic import Field
+from torch import Tensor
+
+from cl_core.losses import Learned, LossSum, Relation
+from cl_core.losses._pair_sums import pair_sums
+from cl_core.losses._softmax import TiledLoss
+from cl_core.registry import LOSSES
+
+
+@LOSSES.register("n_pair")
+class NPair(TiledLoss):
+    """log(1 + sum over negatives of exp(x . x- - x . x+)) on dot products of raw rows, and a weight on their length.
+
+    Source: Sohn 2016, "Improved deep metric learning with multi-class N-pair loss objective", NIPS 2016, Eq. 6.
+    """
+
+    l2_weight: float = Field(
+        0.001,
+        ge=0,
+        le=1000,
+        title="L2 weight",
+        description="Weight of the anchors' mean squared length, which keeps dot products from growing without end. "
+        "Dimensionless; the paper names no value, and TensorFlow's npairs_loss comes down to 0.001.",
+    )
+
+    def compute(self, anchors: Tensor, candidates: Tensor, relation: Relation, learned: Learned) -> LossSum:
+        """See `n_pair`."""
+        return n_pair(anchors, candidates, relation, l2_weight=self.l2_weight, tile=self.tile)
+
+
+def n_pair(anchors: Tensor, candidates: Tensor, relation: Relation, *, l2_weight: float, tile: int) -> LossSum:
+    """The sum over anchors x of log(1 + sum over negatives of exp(x . x- - x . x+)) + l2_weight ||x||^2.
+
+    Args:
+        anchors: (A, D) float, not normalised.
+        candidates: (K, D) float, not normalised.
+        relation: Who is who. An anchor without positives adds nothing, its length neither, and is not counted. Several
+            positives are averaged over, each beside the others and all negatives.
+        l2_weight: Weighs the squared length of anchors alone: so each row's counts once, on the worker that holds it.
+        tile: Side of the square of pairs looked at at once, in rows; 0 looks at all.
+
+    Returns:
+        Sum and number of anchors, in nats. When all rows coincide the mean is log(K) + l2_weight ||x||^2, or
+        log(K - 1) + ... when anchors are among the candidates.
+
+    Source: Sohn 2016, NIPS 2016, Eq. 6 and Sec. 3.2. Differences: none for one positive per anchor; for several as
+        TensorFlow's npairs_loss, since the paper's batches have one.
+    """
+    sums = pair_sums(anchors, candidates, relation, scale=1.0, tile=tile)
+    has_positive = sums.positives > 0
+    # With one positive this is log(1 + sum of exp of differences), without overflow.
+    losses = sums.lse - sums.positive_sum / sums.positives.clamp(min=1)
+    terms = losses + l2_weight * anchors.square().sum(1)
+    return LossSum(terms.masked_fill(~has_positive, 0).sum(), has_positive.sum(dtype=terms.dtype))

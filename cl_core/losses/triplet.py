@@ -1,0 +1,158 @@
+"""Triplet loss: an anchor's positive is nearer than its negative, by a margin."""
+
+from typing import Literal, Self
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from cl_core.losses import Learned, LossSum, PairLoss, Relation
+from cl_core.losses._distances import Distance, distances
+from cl_core.registry import LOSSES
+
+
+@LOSSES.register("triplet")
+class Triplet(PairLoss):
+    """How much nearer than by the margin the negative of a triplet is, averaged over the triplets mined in the batch.
+
+    Source: Schroff et al. 2015, "FaceNet", arXiv:1503.03832, Eq. 1 to 3; Hermans et al. 2017, "In defense of the
+    triplet loss for person re-identification", arXiv:1703.07737, Sec. 2.
+    """
+
+    margin: float = Field(
+        0.2,
+        ge=0,
+        le=1000,
+        title="Margin",
+        description="By how much a negative is to be farther than the positive. In units of the distance; FaceNet "
+        "uses 0.2.",
+    )
+    mining: Literal["all", "hard", "semi_hard"] = Field(
+        "all",
+        title="Mining",
+        description="Which triplets count. `all`: every one. `hard`: each anchor's farthest positive and nearest "
+        "negative. `semi_hard`: for each positive the nearest negative that is farther than it (FaceNet).",
+    )
+    distance: Distance = Field(
+        "squared_euclidean",
+        title="Distance",
+        description="Squared Euclidean in FaceNet, Euclidean in batch-hard mining's paper, or 1 - cosine.",
+    )
+    normalize: bool = Field(
+        True,
+        title="Unit rows",
+        description="Make unit rows of the embeddings before Euclidean distances are taken, as FaceNet does and "
+        "batch-hard mining's paper does not.",
+    )
+    soft_margin: bool = Field(
+        False,
+        title="Soft margin",
+        description="log(1 + exp(x)) in place of max(0, x): satisfied triplets still pull a little. The paper's form "
+        "has margin 0.",
+    )
+
+    @model_validator(mode="after")
+    def _options_fit(self) -> Self:
+        if self.distance == "cosine" and not self.normalize:
+            raise ValueError("normalize cannot be off with distance 'cosine', which is that of unit rows")
+        if self.soft_margin and self.mining == "all":
+            raise ValueError("soft_margin goes with mining 'hard' or 'semi_hard'; over all triplets it is cubic work")
+        if self.margin == 0 and not self.soft_margin:
+            raise ValueError("margin 0 without soft_margin is lowest when every embedding is the same; use 0.2, say")
+        return self
+
+    def compute(self, anchors: Tensor, candidates: Tensor, relation: Relation, learned: Learned) -> LossSum:
+        """See `triplet`."""
+        return triplet(
+            anchors,
+            candidates,
+            relation,
+            margin=self.margin,
+            mining=self.mining,
+            distance=self.distance,
+            normalize=self.normalize,
+            soft_margin=self.soft_margin,
+        )
+
+
+def triplet(
+    anchors: Tensor,
+    candidates: Tensor,
+    relation: Relation,
+    *,
+    margin: float,
+    mining: Literal["all", "hard", "semi_hard"],
+    distance: Distance,
+    normalize: bool,
+    soft_margin: bool,
+) -> LossSum:
+    """The mean over mined triplets, satisfied ones included, of max(0, d(a, p) - d(a, n) + margin).
+
+    Args:
+        anchors: (A, D) float.
+        candidates: (K, D) float.
+        relation: Who is who; an anchor without positives or without negatives has no triplet.
+        margin: In units of the distance.
+        mining: See `Triplet`; what each finds is decided without gradient.
+        distance: d.
+        normalize: Whether rows are made unit rows first.
+        soft_margin: log(1 + exp(x)) in place of max(0, x); not over all triplets.
+
+    Returns:
+        Sum and number of triplets. When all rows coincide the mean is the margin, with a soft margin of 0 log(2).
+
+    Source: Schroff et al. 2015, arXiv:1503.03832, Eq. 1 to 3; Hermans et al. 2017, arXiv:1703.07737, Sec. 2.
+        Differences: a mean in place of FaceNet's sum.
+    """
+    apart = distances(anchors, candidates, distance=distance, normalize=normalize)
+    itself, same_group = relation.itself, relation.same_group
+    positive, negative = same_group & ~itself, ~(same_group | itself)
+    if mining == "all":
+        assert not soft_margin, "refused with the options"
+        return _over_all(apart, positive, negative, margin)
+    mine = _hardest if mining == "hard" else _semi_hard
+    pulled, pushed, mined = mine(apart, positive, negative)
+    excess = (pulled - pushed + margin).masked_fill(~mined, -torch.inf)
+    terms = F.softplus(excess) if soft_margin else F.relu(excess)
+    return LossSum(terms.sum(), mined.sum(dtype=terms.dtype))
+
+
+def _hardest(apart: Tensor, positive: Tensor, negative: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """(A, 1) the farthest positive, the nearest negative, and whether there are both."""
+    farthest = apart.masked_fill(~positive, -torch.inf).amax(1, keepdim=True)
+    nearest = apart.masked_fill(~negative, torch.inf).amin(1, keepdim=True)
+    return farthest, nearest, positive.any(1, keepdim=True) & negative.any(1, keepdim=True)
+
+
+def _semi_hard(apart: Tensor, positive: Tensor, negative: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """(A, K) each positive, the nearest negative farther than it, and whether it is a positive with a negative.
+
+    Where no negative is farther, the farthest one is taken, as in TensorFlow Addons' `triplet_semihard_loss`, which
+    FaceNet leaves open; so every positive counts once. One beyond the margin costs nothing, and need not be told apart.
+    """
+    nearest = _sorted_negatives(apart, negative)
+    farther = torch.searchsorted(nearest.detach(), apart.detach(), right=True)
+    farthest = negative.sum(1, keepdim=True) - 1
+    chosen = farther.minimum(farthest).clamp(min=0)
+    return apart, nearest.gather(1, chosen), positive & negative.any(1, keepdim=True)
+
+
+def _over_all(apart: Tensor, positive: Tensor, negative: Tensor, margin: float) -> LossSum:
+    """Over every positive with every negative, at the memory of the pairs and not of the triplets.
+
+    The negatives that violate a positive's margin are the first c of the sorted ones, so that their sum of
+    d(a, p) + margin - d(a, n) is c (d(a, p) + margin) less the sum of the first c distances.
+    """
+    nearest = _sorted_negatives(apart, negative)
+    reach = apart + margin
+    violating = torch.searchsorted(nearest.detach(), reach.detach())
+    sums = F.pad(nearest.masked_fill(nearest.isinf(), 0).cumsum(1), (1, 0))
+    terms = violating * reach - sums.gather(1, violating)
+    triplets = positive.sum(1, dtype=terms.dtype) * negative.sum(1, dtype=terms.dtype)
+    return LossSum(terms.masked_fill(~positive, 0).sum(), triplets.sum())
+
+
+def _sorted_negatives(apart: Tensor, negative: Tensor) -> Tensor:
+    """(A, K) the distances of each anchor's negatives, ascending, then infinities."""
+    return apart.masked_fill(~negative, torch.inf).sort(1).values
