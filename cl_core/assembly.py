@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from cl_core.data.hold_out import held_out_counts
+from cl_core.data.order import class_balanced_count
 from cl_core.digest import digest_of, source_digest
 from cl_core.encoders import EncoderOptions
 from cl_core.errors import SpecError
@@ -143,10 +145,13 @@ def check_batches(
         train_rows: Samples of the training split.
         classes: Labelled training samples by class; empty without labels.
 
-
     Raises:
         SpecError: Naming the nearest sizes that would do.
     """
+    names = sorted(classes)
+    held_out = held_out_counts([classes[name] for name in names], training.held_out_share).tolist()
+    classes = {name: classes[name] - count for name, count in zip(names, held_out, strict=True)}
+    train_rows -= sum(held_out)
     size, workers = training.batch_size, compute.workers
     if size % workers:
         below, above = size - size % workers, size - size % workers + workers
@@ -158,6 +163,13 @@ def check_batches(
         raise SpecError(
             f"training.batch_size: {size} gives each of {workers} workers {size // workers} sample; "
             f"batch norm needs at least 2, so at least {2 * workers}"
+        )
+    smallest = size // training.sub_batches
+    if smallest < 2 * workers:
+        raise SpecError(
+            f"training.sub_batch_size: {training.sub_batch_size} cuts a batch of {size} into {training.sub_batches} "
+            f"sub-batches of {smallest} or more, but batch norm needs 2 samples for each of {workers} workers; "
+            f"choose at least {-(-size // (size // (2 * workers)))}, or 0"
         )
     wanted = size * training.accumulate_steps
     if wanted > train_rows:
@@ -176,7 +188,7 @@ def check_batches(
 
 
 def _check_labels(training: TrainingSpec, method: MethodOptions, classes: Mapping[str, int]) -> None:
-    """Refuse a labelled method without labels, and classes that do not fill their part of a batch."""
+    """Refuse a labelled method without labels or with a single class."""
     if not method.needs_labels:
         return
     if not classes:
@@ -184,25 +196,44 @@ def _check_labels(training: TrainingSpec, method: MethodOptions, classes: Mappin
             f"training.method: {training.method!r} learns from labels, and the training split has none; "
             "name the labels in data.source_options, or choose a method that makes its own pairs, such as 'simclr'"
         )
-    wanted = method.samples_per_class
-    if not wanted:
-        return
-    path = "training.method_options.samples_per_class"
-    if training.batch_size % wanted:
+    if len(classes) < 2:
         raise SpecError(
-            f"{path}: batch_size {training.batch_size} is not made of whole handfuls of {wanted} samples; "
-            f"nearest batch_size: {max(1, round(training.batch_size / wanted)) * wanted}"
+            f"training.method: {training.method!r} tells classes apart, and the training split has one only, "
+            f"{next(iter(classes))!r}; add another, or choose a method that makes its own pairs, such as 'simclr'"
         )
-    if training.batch_size // wanted > len(classes):
+    if method.handful:
+        _check_handfuls(training, method.handful, classes)
+
+
+def _check_handfuls(training: TrainingSpec, handful: int, classes: Mapping[str, int]) -> None:
+    """Refuse batches of P classes with K samples each that the classes do not fill."""
+    path, size = "training.method_options.samples_per_class", training.batch_size
+    if size % handful:
         raise SpecError(
-            f"{path}: a batch of {training.batch_size} with {wanted} samples of each class takes "
-            f"{training.batch_size // wanted} classes, and the training split has {len(classes)}; "
-            f"choose at least {-(-training.batch_size // len(classes))}, or a smaller training.batch_size"
+            f"{path}: batch_size {size} is not made of whole handfuls of {handful} samples; "
+            f"nearest batch_size: {max(2, round(size / handful)) * handful}"
         )
-    rare = {name: count for name, count in classes.items() if count < wanted}
+    wanted = size // handful
+    if wanted < 2:
+        raise SpecError(
+            f"{path}: a batch of {size} holds a single class of {handful} samples, and has nothing to tell it from; "
+            f"choose at most {size // 2}, or a training.batch_size of at least {2 * handful}"
+        )
+    if wanted > len(classes):
+        raise SpecError(
+            f"{path}: a batch of {size} with {handful} samples of each class takes {wanted} classes, and the training "
+            f"split has {len(classes)}; choose at least {-(-size // len(classes))}, or a smaller training.batch_size"
+        )
+    rare = {name: count for name, count in classes.items() if count < handful}
     if rare:
         name = min(rare, key=lambda one: rare[one])
         raise SpecError(
-            f"{path}: {wanted} samples of each class are wanted, but {len(rare)} of {len(classes)} classes have fewer "
-            f"({name!r} has {rare[name]}); choose at most {min(rare.values())}, or give these classes more samples"
+            f"{path}: {handful} samples of each class are wanted, but {len(rare)} of {len(classes)} classes have fewer "
+            f"({name!r} has {rare[name]}); choose at most {rare[name]}, or give these classes more samples"
+        )
+    batches = class_balanced_count(classes.values(), batch_size=size, samples_per_class=handful)
+    if batches < training.accumulate_steps:
+        raise SpecError(
+            f"training.accumulate_steps: one step takes {training.accumulate_steps} batches of {wanted} classes with "
+            f"{handful} samples each, but the training split makes {batches}; choose at most {batches}"
         )

@@ -6,7 +6,8 @@
     │   └── DataError                  the data: missing, empty, too few, leaking, corrupt at the source
     ├── IntegrityError                 bytes on disk differ from their checksum; never retried
     ├── TrainingError                  the optimisation itself went wrong; never retried
-    │   └── NotFiniteLossError         the loss became NaN or infinite
+    │   ├── NotFiniteLossError         the loss became NaN or infinite
+    │   └── CollapseError              the loss is finite, and nothing is learnt
     └── InfrastructureError            a machine or a network did it; retried with backoff
         ├── StorageFullError           no space left (not retried: a disk does not empty itself in a minute)
         ├── StoreUnreachableError      MLflow does not answer
@@ -46,6 +47,10 @@ class TrainingError(CounterpointError):
 
 class NotFiniteLossError(TrainingError):
     """The loss became NaN or infinite."""
+
+
+class CollapseError(TrainingError):
+    """The training learns nothing: embeddings coincide or share few directions, or the loss rewards something else."""
 
 
 class InfrastructureError(CounterpointError):

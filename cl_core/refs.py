@@ -39,6 +39,7 @@ class CheckpointRef(StepResult):
     snapshot_digest: str
     resumed_from_step: int = Field(description="Step at which the last attempt went on; 0 from the start.")
     seconds: float = Field(description="Time spent training, over all attempts.")
+    peak_bytes: int = Field(description="Most memory that worker 0's process held while training, in its last attempt.")
 
 
 class Score(Ref):

@@ -106,8 +106,9 @@ class TrainingSpec(Spec):
         ge=0,
         le=1_048_576,
         title="Sub-batch size",
-        description="Samples that a worker embeds at once: a batch larger than memory gets the gradient of the whole "
-        "batch through sub-batches, at one more forward pass. Batch norm sees each by itself. 0 is off. Samples.",
+        description="Samples that are embedded at once, by all workers together: a batch larger than memory gets the "
+        "gradient of the whole batch through sub-batches, at one more forward pass. Batch norm sees each by itself. "
+        "Less than the batch size; 0 is off. Samples.",
     )
     optimizer: Literal["adamw", "sgd", "lars"] = Field(
         "adamw", title="Optimiser", description="Rule that moves the weights."
@@ -130,7 +131,21 @@ class TrainingSpec(Spec):
     channels_last: bool = Field(
         True, title="Channels last", description="Memory layout of images; faster for convolutions."
     )
+    held_out_share: float = Field(
+        0.02,
+        ge=0,
+        le=0.5,
+        title="Held-out share",
+        description="Share of the labelled training samples that is never trained on; while training, their nearest "
+        "neighbours guess their classes, and how often they are right says whether features improve. The content's "
+        "hash decides which. 0 is off; without labels there is nothing to hold out. Fraction.",
+    )
     seed: int = Field(0, ge=0, lt=2**32, title="Seed", description="Decides weights at start, order and views.")
+
+    @property
+    def sub_batches(self) -> int:
+        """How many sub-batches a batch is embedded in; 1 is the whole at once."""
+        return -(-self.batch_size // self.sub_batch_size) if self.sub_batch_size else 1
 
     @model_validator(mode="after")
     def _warm_up_fits(self) -> Self:
@@ -138,6 +153,15 @@ class TrainingSpec(Spec):
             raise ValueError(
                 f"warmup_epochs {self.warmup_epochs:g} must be less than epochs {self.epochs}: "
                 "the learning rate would never reach its peak"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _sub_batches_are_parts(self) -> Self:
+        if self.sub_batch_size >= self.batch_size:
+            raise ValueError(
+                f"sub_batch_size {self.sub_batch_size} must be less than batch_size {self.batch_size}, of which it is "
+                "a part; 0 is off"
             )
         return self
 
@@ -215,6 +239,12 @@ class ComputeSpec(Spec):
     )
     report_every_s: float = Field(
         2, ge=0, title="Report interval", description="Least time between two reports of progress. Seconds."
+    )
+    knn_every_epochs: int = Field(
+        1,
+        ge=1,
+        title="Neighbours interval",
+        description="Epochs between two scores of nearest neighbours on what training.held_out_share holds out.",
     )
 
     @model_validator(mode="after")

@@ -6,10 +6,11 @@ from filelock import FileLock
 from prefect import task
 
 from cl_core import sealed
-from cl_core.assembly import assemble, check_batches, complete, training_digest
+from cl_core.assembly import check_batches, complete, training_digest
 from cl_core.assessment import protocols
 from cl_core.data.read import snapshot_facts
 from cl_core.errors import IntegrityError
+from cl_core.image_size import check_image_size
 from cl_core.refs import CheckpointRef, SnapshotRef
 from cl_core.registry import SOURCES
 from cl_core.specs import ComputeSpec, DataSpec, EvaluationSpec, TrainingSpec
@@ -30,7 +31,7 @@ _RESULT = "checkpoint.json"
 def preflight(data: DataSpec, training: TrainingSpec, evaluation: EvaluationSpec) -> None:
     """Refuse wrong names and options before anything is read or trained."""
     SOURCES.build(data.source, data.source_options, field="data.source")
-    assemble(training)
+    check_image_size(training, image_size=data.image_size)
     protocols(evaluation)
 
 

@@ -21,7 +21,7 @@ class MLP(EncoderOptions):
     )
 
     def build(self, *, channels: int, size: int) -> Encoder:
-        """A fresh encoder for images of `channels` and side `size` pixels."""
+        """A fresh encoder for images of `channels` and side `size` pixels; vectors are images of one pixel."""
         layers = [
             nn.Flatten(),
             nn.Linear(channels * size * size, self.hidden, bias=not self.batch_norm),

@@ -110,8 +110,11 @@ class MethodOptions(Component):
     """Names of the pair losses it can be trained with; empty when it takes any."""
     published_views: ClassVar[Published] = Published("simclr")
     """The paper's view policy."""
-    view_counts: ClassVar[range] = range(2, 3)
-    """How many views of each sample it can take."""
+
+    @property
+    def view_counts(self) -> range:
+        """How many views of each sample it can take; a subclass may say so once and for all."""
+        return range(2, 3)
 
     @property
     def needs_labels(self) -> bool:
@@ -119,7 +122,7 @@ class MethodOptions(Component):
         return False
 
     @property
-    def samples_per_class(self) -> int:
+    def handful(self) -> int:
         """Samples of one class that a batch brings together; 0 when classes do not decide the batches."""
         return 0
 

@@ -49,7 +49,9 @@ class Contrast(nn.Module):
 
 
 def gathered(ids: RowIds) -> RowIds:
-    """Everyone's ids, in the order in which `distributed.all_gather` puts their rows."""
+    """Everyone's ids, in the order in which `distributed.all_gather` puts their rows; alone the very same ids."""
+    if distributed.world_size() == 1:
+        return ids
     together = distributed.all_gather(torch.stack([ids.samples, ids.views, ids.groups], dim=1))
     return RowIds(*together.unbind(1))
 

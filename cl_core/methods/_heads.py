@@ -6,18 +6,21 @@ from itertools import pairwise
 from torch import nn
 
 
-def mlp_head(widths: Sequence[int], *, last_norm: bool = False, last_affine: bool = True) -> nn.Sequential:
+def mlp_head(
+    widths: Sequence[int], *, last_bias: bool = True, last_norm: bool = False, last_affine: bool = True
+) -> nn.Sequential:
     """Linear layers with batch norm and ReLU between them.
 
     Args:
         widths: Of the input, of each hidden layer, and of the output; two widths are one linear layer.
+        last_bias: Whether the last linear layer has a bias; none before a batch norm, which takes it away again.
         last_norm: End with a batch norm.
         last_affine: Whether that last batch norm has a scale and a shift of its own.
     """
     layers: list[nn.Module] = []
     for before, after in pairwise(widths[:-1]):
         layers += [nn.Linear(before, after, bias=False), nn.BatchNorm1d(after), nn.ReLU(inplace=True)]
-    layers.append(nn.Linear(widths[-2], widths[-1], bias=not last_norm))
+    layers.append(nn.Linear(widths[-2], widths[-1], bias=last_bias and not last_norm))
     if last_norm:
         layers.append(nn.BatchNorm1d(widths[-1], affine=last_affine))
     return nn.Sequential(*layers)

@@ -10,7 +10,7 @@ from torch import Tensor
 from cl_core.data.cache import ImageSplit
 from cl_core.methods import Moment, Samples
 from cl_core.training.job import TrainingJob
-from cl_core.views import ImageViews
+from cl_core.views import ImageViews, partner_positions
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,7 @@ class Feed:
             epoch=epoch,
             size=self.job.data.image_size,
             normalization=self.job.normalization,
+            partners=self._partners(positions, epoch=epoch),
         )
         return tuple(view.contiguous(memory_format=layout) for view in made)
 
@@ -50,6 +51,20 @@ class Feed:
             labels=None if labels is None else torch.from_numpy(labels[positions]).to(self.device),
             moment=moment,
         )
+
+    def _partners(self, positions: NDArray[np.int64], *, epoch: int) -> Tensor | None:
+        """(V * P, B, H, W, C) uint8: what the views of some samples are mixed with; None where nothing is mixed."""
+        count = self.policy.count * self.policy.partners
+        if not count:
+            return None
+        partners = partner_positions(
+            self.split.sample_ids[positions],
+            seed=self.job.training.seed,
+            epoch=epoch,
+            count=count,
+            size=len(self.split.images),
+        )
+        return self._images(partners)
 
     def _images(self, positions: NDArray[np.int64]) -> Tensor:
         return torch.from_numpy(self.split.images[positions]).to(self.device, non_blocking=True)

@@ -1,7 +1,7 @@
 """The gradient of a batch: at once, or through sub-batches when its activations do not fit into memory."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -19,47 +19,52 @@ The same numbers give the same result, dropout included.
 
 
 def backward(
-    method: Method, embed: Embed, positions: NDArray[np.int64], samples: Samples, *, pieces: int, scale: float
+    method: Method, embed: Embed, parts: Sequence[NDArray[np.int64]], samples: Samples, *, scale: float
 ) -> Step:
     """Add the gradient of scale * loss of a batch to the parameters' gradients.
 
-    With one piece this is the usual backward. With more, the pieces are embedded without gradient, the loss of the
-    whole batch gives the gradient of each embedding, and the pieces are embedded again to carry it on: the gradient
-    of the whole batch, at the memory of a piece and a forward more. Batch norm then normalises each piece by itself,
+    With one part this is the usual backward. With more, the parts are embedded without gradient, the loss of the
+    whole batch gives the gradient of each embedding, and the parts are embedded again to carry it on: the gradient
+    of the whole batch, at the memory of a part and a forward more. Batch norm then normalises each part by itself,
     so that with it the objective is that of such a network; its running statistics move once.
 
     Args:
-        method: Its `embed` and `contrast` are the two parts.
+        method: Its `embed` and `contrast` are the two parts of a step.
         embed: Makes the views of some samples and embeds them.
-        positions: (B,) this worker's share of the batch.
+        parts: Positions of this worker's samples, sub-batch by sub-batch; as many sub-batches on every worker.
         samples: Who they are, in the order of positions.
-        pieces: How many sub-batches.
         scale: Multiplies the loss.
 
     Source: Gao et al. 2021, "Scaling deep contrastive learning batch size under memory limited setup"
     (GradCache), arXiv:2101.06983, Sec. 3.2.
     """
-    if pieces == 1:
-        step = method.contrast(embed(positions, 0), samples)
-        (step.loss * scale).backward()  # type: ignore[no-untyped-call]
+    if len(parts) == 1:
+        step = method.contrast(embed(parts[0], 0), samples)
+        _backward([step.loss * scale])
         return step
-    parts = np.array_split(positions, pieces)
     with torch.no_grad(), _running_statistics_held(method):
         embedded = [embed(part, number) for number, part in enumerate(parts)]
     whole = tuple(torch.cat(rows).requires_grad_() for rows in zip(*embedded, strict=True))
     step = method.contrast(whole, samples)
-    (step.loss * scale).backward()  # type: ignore[no-untyped-call]
+    _backward([step.loss * scale])
     sizes = [len(part) for part in parts]
-    gradients = [torch.split(rows.grad, sizes) if rows.grad is not None else [None] * pieces for rows in whole]
+    gradients = [torch.split(rows.grad, sizes) if rows.grad is not None else [None] * len(parts) for rows in whole]
     for number, part in enumerate(parts):
-        again = embed(part, number)
+        of_part = (of_rows[number] for of_rows in gradients)
+        # What a method embeds without gradient, such as a momentum encoder's keys, carries none on.
         carried = [
             (rows, gradient)
-            for rows, gradient in zip(again, (of_rows[number] for of_rows in gradients), strict=True)
+            for rows, gradient in zip(embed(part, number), of_part, strict=True)
             if rows.requires_grad and gradient is not None
         ]
-        torch.autograd.backward([rows for rows, _ in carried], [gradient for _, gradient in carried])
+        _backward([rows for rows, _ in carried], [gradient for _, gradient in carried])
     return step
+
+
+def _backward(roots: list[Tensor], gradients: list[Tensor] | None = None) -> None:
+    """Torch's backward, outside autocast: inside, the loss's own products would be taken in half precision."""
+    with torch.autocast(roots[0].device.type, enabled=False):
+        torch.autograd.backward(roots, gradients)
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 import logging
 import math
 import time
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,17 +15,20 @@ from cl_core import distributed, sealed
 from cl_core.assembly import assemble
 from cl_core.batch_norm import synchronised
 from cl_core.data.cache import load_split
-from cl_core.data.order import class_balanced_batches, shuffled_batches
+from cl_core.data.hold_out import hold_out
+from cl_core.data.order import class_balanced_batches, share_of, shuffled_batches
 from cl_core.digest import digest_of
 from cl_core.errors import NotFiniteLossError
 from cl_core.methods import Method, MethodOptions, Moment
 from cl_core.refs import CheckpointRef
 from cl_core.specs import TrainingSpec
 from cl_core.training import checkpoint
+from cl_core.training.collapse import CollapseWatch
 from cl_core.training.feed import Feed
 from cl_core.training.gradients import backward
 from cl_core.training.job import TrainingJob
-from cl_core.training.monitors import health
+from cl_core.training.memory import forget_peak, peak_bytes
+from cl_core.training.online_knn import OnlineKnn
 from cl_core.training.optimizer import build_optimizer
 from cl_core.training.progress import Progress
 from cl_core.training.schedule import learning_rate
@@ -43,8 +47,10 @@ def train(job: TrainingJob) -> CheckpointRef:
 
     Raises:
         NotFiniteLossError: On every worker, when the loss becomes NaN or infinite.
+        CollapseError: On every worker, when nothing is learnt.
         StorageFullError: When a checkpoint cannot be written; the one before it stands.
     """
+    forget_peak()
     spec = job.training
     workers, rank = distributed.world_size(), distributed.rank()
 
@@ -61,14 +67,18 @@ def train(job: TrainingJob) -> CheckpointRef:
     optimizer = build_optimizer(method, spec)
 
     # --- the data and how long it takes
-    feed = Feed(load_split(job.cache, "train"), job, parts.views, device)
+    trained, held_out = hold_out(load_split(job.cache, "train"), spec.held_out_share)
+    feed = Feed(trained, job, parts.views, device)
+    knn = OnlineKnn(held_out, trained, job, device) if held_out else None
     batches = _batches(spec, parts.method, feed, epoch=0)
     steps_per_epoch = len(batches) // spec.accumulate_steps
     total_steps = spec.epochs * steps_per_epoch
     warmup_steps = round(spec.warmup_epochs * steps_per_epoch)
 
-    # --- where it was
-    start, spent = _restore(job, method, optimizer)
+    # --- where it was, and what has been seen of it
+    start, spent, checks = _restore(job, method, optimizer)
+    plateaus = method.plateaus(spec.batch_size) if rank == 0 else {}
+    watch = CollapseWatch(steps=total_steps, warmup_steps=warmup_steps, plateaus=plateaus, checks=checks)
     method.train()
 
     # --- the steps
@@ -88,9 +98,9 @@ def train(job: TrainingJob) -> CheckpointRef:
         optimizer.zero_grad(set_to_none=True)
         loss = torch.zeros((), device=device)
         for part in range(spec.accumulate_steps):
-            share = np.array_split(batches[step_in_epoch * spec.accumulate_steps + part], workers)[rank]
-            # Sorted inside the share: which samples meet is decided by the order, where they stand in it is not.
-            positions = np.sort(share)
+            # Sorted: which samples meet is decided by the order, where they stand is the same for any sharing out.
+            whole = np.sort(batches[step_in_epoch * spec.accumulate_steps + part])
+            shares = share_of(whole, sub_batches=spec.sub_batches, worker=rank, workers=workers)
 
             def embed(chosen: NDArray[np.int64], piece: int, part: int = part, step: int = step) -> tuple[Tensor, ...]:
                 _seed_torch(spec.seed, step, rank, part, piece)
@@ -100,9 +110,8 @@ def train(job: TrainingJob) -> CheckpointRef:
                 result = backward(
                     method,
                     embed,
-                    positions,
-                    feed.samples(positions, moment=moment),
-                    pieces=_pieces(spec, workers),
+                    shares,
+                    feed.samples(np.concatenate(shares), moment=moment),
                     scale=1 / spec.accumulate_steps,
                 )
             loss += result.loss.detach() / spec.accumulate_steps
@@ -112,34 +121,44 @@ def train(job: TrainingJob) -> CheckpointRef:
         method.after_step(moment)
 
         # --- the whole batch's loss: finite on every worker or on none
+        done = step + 1
         loss = distributed.average(loss)
-        if step % _FINITE_CHECK_STEPS.get(device, _FINITE_CHECK_STEPS_DEFAULT) == 0 and not math.isfinite(loss):
-            raise _not_finite(f"the loss became {loss.item()} at step {step + 1}", rate)
+        looked_at = step % _FINITE_CHECK_STEPS.get(device, _FINITE_CHECK_STEPS_DEFAULT) == 0 or watch.is_due(done)
+        if looked_at and not math.isfinite(loss):
+            raise _not_finite(f"the loss became {loss.item()} at step {done}", rate)
+
+        # --- whether it learns: every worker or none goes on
+        if watch.is_due(done):
+            watch.look(done, loss, result, samples=sum(map(len, shares)))
+        score_due = done % (job.compute.knn_every_epochs * steps_per_epoch) == 0 or done == total_steps
+        score = knn.accuracy(method.encoder) if knn and score_due and _is_finite(method) else None
 
         # --- what worker 0 tells and keeps
-        done, now = step + 1, time.monotonic()
+        now = time.monotonic()
         if rank != 0:
             continue
-        if now - last_report >= job.compute.report_every_s or done == total_steps or done == start + 1:
+        told = score is not None or done in (start + 1, total_steps)
+        if told or now - last_report >= job.compute.report_every_s:
             seconds = max(now - last_report, 1e-9)
-            figures = health(result.embeddings, result.groups)
             job.progress.append(
                 Progress(
                     step=done,
                     steps=total_steps,
                     epoch=done / steps_per_epoch,
                     loss=loss.item(),
+                    knn_accuracy=score,
                     learning_rate=rate,
                     images_per_s=(done - reported_step) * step_samples / seconds,
                     seconds=spent + now - began,
                     seconds_left=(total_steps - done) * (now - began) / (done - start),
-                    **figures._asdict(),
+                    **watch.latest.figures,
                 )
             )
             last_report, reported_step = now, done
         # Weights that are no longer finite are not kept: the next loss, or the end, stops the training.
         if (now - last_checkpoint >= job.compute.checkpoint_every_s or done == total_steps) and _is_finite(method):
             facts = {"training_digest": job.digest, "workers": workers, "seconds": spent + now - began}
+            facts |= {"checks": watch.state()}
             job.checkpoints.save(done, method=method, optimizer=optimizer, facts=facts)
             last_checkpoint = time.monotonic()
 
@@ -155,32 +174,34 @@ def train(job: TrainingJob) -> CheckpointRef:
         snapshot_digest=job.snapshot.digest,
         resumed_from_step=start,
         seconds=spent + time.monotonic() - began,
+        peak_bytes=peak_bytes(),
     )
 
 
-def _restore(job: TrainingJob, method: Method, optimizer: Optimizer) -> tuple[int, float]:
-    """Load the last good checkpoint, if there is one: steps taken, and seconds spent on them.
+def _restore(job: TrainingJob, method: Method, optimizer: Optimizer) -> tuple[int, float, list[Any]]:
+    """Load the last good checkpoint, if there is one: steps taken, seconds spent on them, and what was seen of them.
 
     Worker 0 looks and tells the others, so that all go on from the same step.
     """
     found = job.checkpoints.latest() if distributed.rank() == 0 else None
     step = 0 if found is None else int(sealed.manifest_of(found)["step"])
     step = int(distributed.all_reduce_sum(torch.tensor(step)))
-    spent = 0.0
+    spent, checks = 0.0, []
     if step:
         path = job.checkpoints.at(step)
         checkpoint.load(path, method=method, optimizer=optimizer)
-        spent = float(sealed.manifest_of(path)["seconds"])
+        facts = sealed.manifest_of(path)
+        spent, checks = float(facts["seconds"]), facts["checks"]
         logger.info("going on from step %d", step)
     if distributed.rank() == 0:
         job.progress.rewind(step)
-    return step, spent
+    return step, spent, checks
 
 
 def _batches(spec: TrainingSpec, method: MethodOptions, feed: Feed, *, epoch: int) -> NDArray[np.int64]:
     """(batches, N) positions of an epoch's samples in the training split."""
     rows = np.arange(len(feed.split.images))
-    if not method.samples_per_class:
+    if not method.handful:
         return shuffled_batches(seed=spec.seed, epoch=epoch, rows=rows, batch_size=spec.batch_size)
     assert feed.split.labels is not None, "a method that needs labels is refused data without them"
     return class_balanced_batches(
@@ -189,14 +210,8 @@ def _batches(spec: TrainingSpec, method: MethodOptions, feed: Feed, *, epoch: in
         rows=rows,
         labels=feed.split.labels,
         batch_size=spec.batch_size,
-        samples_per_class=method.samples_per_class,
+        samples_per_class=method.handful,
     )
-
-
-def _pieces(spec: TrainingSpec, workers: int) -> int:
-    """Sub-batches of a worker's share, as many on every worker: their batch norms wait for each other."""
-    largest_share = -(-spec.batch_size // workers)
-    return -(-largest_share // spec.sub_batch_size) if spec.sub_batch_size else 1
 
 
 def _seed_torch(*parts: int) -> None:

@@ -13,18 +13,32 @@ from cl_core import sealed
 
 
 class Progress(BaseModel):
-    """Where a training stands after a step, and what the last batch said."""
+    """Where a training stands after a step, and what was seen of it last.
 
-    model_config = ConfigDict(frozen=True)
+    What only some methods know, such as the entropy of prototypes, are further fields.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+    __pydantic_extra__: dict[str, float] = Field(init=False)
 
     step: int = Field(description="Optimiser steps taken.")
     steps: int = Field(description="Optimiser steps in all.")
     epoch: float = Field(description="Passes over the data, with fraction.")
     loss: float = Field(description="Mean over the whole batch; nats for InfoNCE.")
-    accuracy: float = Field(description="Share of anchors whose most similar candidate is a positive.")
-    alignment: float = Field(description="Mean squared distance between views of one sample, on unit embeddings.")
+    accuracy: float = Field(description="Share of rows whose most similar row of another view is a positive.")
+    alignment: float = Field(
+        description="Mean squared distance of positives, on unit embeddings; 0 when they coincide."
+    )
+    intraclass_correlation: float = Field(
+        description="Share of the variance of unit embeddings that lies between samples, or classes where labels "
+        "decide; 0 when positives are no nearer to each other than to all others."
+    )
     uniformity: float = Field(description="Log of the mean Gaussian potential; 0 collapsed, about -4 spread out.")
-    effective_rank: float = Field(description="Dimensions that the embeddings really use.")
+    feature_std: float = Field(description="Of a coordinate of unit embeddings; 0 collapsed, 1 / sqrt(D) spread out.")
+    effective_rank: float = Field(description="Directions that the embeddings really use; 1 collapsed, at most D.")
+    knn_accuracy: float | None = Field(
+        None, description="Share of held-out samples whose nearest neighbours guess their class; where just measured."
+    )
     learning_rate: float
     images_per_s: float = Field(description="Samples of the training split per second, all workers together.")
     seconds: float = Field(description="Time spent training, over all attempts.")

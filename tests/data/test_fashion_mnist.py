@@ -1,6 +1,11 @@
+import contextlib
+import functools
 import gzip
 import io
 import shutil
+import struct
+import threading
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
@@ -10,7 +15,47 @@ from cl_core.data.sources import fashion_mnist
 from cl_core.data.sources.fashion_mnist import CLASSES, DEBIAN_FOLDER, SHA256, FashionMNIST
 from cl_core.errors import DataError
 
-needs_debian = pytest.mark.skipif(not DEBIAN_FOLDER.is_dir(), reason="needs Debian's package dataset-fashion-mnist")
+needs_debian = pytest.mark.skipif(
+    not DEBIAN_FOLDER.is_dir(), reason=f"needs Debian's copy: sudo apt-get install {fashion_mnist.DEBIAN_PACKAGE}"
+)
+
+# When the authors packed each file, in seconds since 1970. Debian's copies lack this and the name in their headers,
+# and are the published files byte for byte otherwise, as torchvision's checksums of those confirm.
+PACKED_AT = {
+    "train-images-idx3-ubyte": 1504176606,
+    "train-labels-idx1-ubyte": 1504176606,
+    "t10k-images-idx3-ubyte": 1504176627,
+    "t10k-labels-idx1-ubyte": 1504176627,
+}
+
+
+@pytest.fixture
+def mirror(tmp_path, monkeypatch):
+    """A folder with the published files that torchvision downloads from over HTTP, and the paths it has asked for."""
+    from torchvision.datasets import FashionMNIST as Download
+
+    folder, asked = tmp_path / "mirror", []
+    folder.mkdir()
+    for name, seconds in PACKED_AT.items():
+        packed = (DEBIAN_FOLDER / f"{name}.gz").read_bytes()
+        header = b"\x1f\x8b\x08\x08" + struct.pack("<I", seconds) + b"\0\3" + name.encode() + b"\0"
+        (folder / f"{name}.gz").write_bytes(header + packed[10:])
+
+    class Handler(SimpleHTTPRequestHandler):
+        def log_request(self, *_):
+            asked.append(self.path)
+
+        def copyfile(self, *files):
+            # torchvision asks twice, and hangs up when it knows that it is not sent elsewhere.
+            with contextlib.suppress(ConnectionError):
+                super().copyfile(*files)
+
+    monkeypatch.setattr(fashion_mnist, "DEBIAN_FOLDER", tmp_path / "no-debian")
+    with ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=folder)) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setattr(Download, "mirrors", [f"http://127.0.0.1:{server.server_port}/"])
+        yield folder, asked
+        server.shutdown()
 
 
 @needs_debian
@@ -60,6 +105,48 @@ def test_a_truncated_gzip_is_refused(tmp_path):
         (tmp_path / f"{name}.gz").write_bytes(gzip.compress(b"x" * 1000)[:-10])
     with pytest.raises(DataError, match=r"train-images-idx3-ubyte.gz cannot be read"):
         next(FashionMNIST().samples(str(tmp_path)))
+
+
+@needs_debian
+def test_a_download_gives_the_samples_of_debians_files_and_is_made_once(tmp_path, mirror):
+    _, asked = mirror
+    source = FashionMNIST(download_folder=str(tmp_path / "downloads"))
+    for downloaded, debians in zip(source.samples(""), FashionMNIST().samples(str(DEBIAN_FOLDER)), strict=True):
+        assert downloaded == debians
+    assert set(asked) == {f"/{name}.gz" for name in PACKED_AT}
+    asked.clear()
+    next(source.samples(""))
+    assert asked == []
+
+
+@needs_debian
+def test_a_download_of_other_bytes_is_refused_and_mended_by_the_next(tmp_path, mirror):
+    folder, _ = mirror
+    labels = folder / "t10k-labels-idx1-ubyte.gz"
+    published = labels.read_bytes()
+    labels.write_bytes(published[:-1] + bytes([published[-1] ^ 1]))
+    source = FashionMNIST(download_folder=str(tmp_path / "downloads"))
+    with pytest.raises(
+        DataError, match=r"torchvision's download into .*downloads' failed \(RuntimeError: .*corrupted"
+    ) as e:
+        source.fingerprint("")
+    assert "\n" not in str(e.value)
+    labels.write_bytes(published)
+    assert next(source.samples("")).label == "Ankle boot"
+
+
+@needs_debian
+def test_what_changes_in_the_download_folder_is_refused(tmp_path, mirror):
+    source = FashionMNIST(download_folder=str(tmp_path / "downloads"))
+    source.fingerprint("")
+    (images,) = (tmp_path / "downloads").rglob("train-images-idx3-ubyte")
+    changed = bytearray(images.read_bytes())
+    changed[1000] ^= 1
+    images.write_bytes(changed)
+    with pytest.raises(
+        DataError, match=r"is not Fashion-MNIST's train-images-idx3-ubyte: sha256 .*; delete it and fetch it"
+    ):
+        next(source.samples(""))
 
 
 def test_when_nothing_is_found_the_error_names_all_three_places(tmp_path, monkeypatch):

@@ -1,4 +1,8 @@
+import subprocess
+import sys
+
 import pytest
+from permissions import obeying
 
 from cl_core.data.decode import MAX_PAYLOAD_BYTES
 from cl_core.data.sources import RawSample, Unreadable
@@ -122,18 +126,33 @@ def test_a_folder_without_images_is_an_error(place):
         ImageFolder().fingerprint(place("notes.txt"))
 
 
-def test_a_folder_that_cannot_be_listed_is_an_error_and_not_a_gap(place, tmp_path, monkeypatch):
-    # Root may list every folder, so the refusal is put in the way of the system call.
-    import os
-
-    location = place("cat/a.jpg", "secret/b.jpg")
-    allowed = os.scandir
-
-    def refuse(path: object) -> object:
-        if str(path).endswith("secret"):
-            raise PermissionError(13, "Permission denied")
-        return allowed(path)
-
-    monkeypatch.setattr(os, "scandir", refuse)
-    with pytest.raises(DataError, match=r"secret cannot be listed \(Permission denied\); make it readable"):
-        list(ImageFolder().samples(location))
+@pytest.mark.parametrize(
+    ("closed", "message"),
+    [
+        ("", "the folder {root} cannot be listed (Permission denied); make it readable, or move it away"),
+        ("dog", "the folder {root}/dog cannot be listed (Permission denied); make it readable, or move it away"),
+        ("..", "{root} cannot be reached (Permission denied); make the folders above it readable, or give another"),
+    ],
+    ids=["itself", "one inside", "one above"],
+)
+def test_a_folder_that_may_not_be_read_is_an_error_and_not_a_gap(tmp_path, closed, message):
+    root = tmp_path / "above" / "pets"
+    for name in ("cat/a.jpg", "dog/b.jpg"):
+        (root / name).parent.mkdir(parents=True)
+        (root / name).write_bytes(b"")
+    code = (
+        "import sys\n"
+        "from cl_core.data.sources.image_folder import ImageFolder\n"
+        "for ask in (ImageFolder().fingerprint, lambda location: list(ImageFolder().samples(location))):\n"
+        "    try: ask(sys.argv[1])\n"
+        "    except ValueError as error: print(error)\n"
+    )
+    folder = (root / closed).resolve()
+    folder.chmod(0)
+    try:
+        done = subprocess.run(
+            [*obeying(), sys.executable, "-c", code, root], capture_output=True, text=True, check=True
+        )
+    finally:
+        folder.chmod(0o700)
+    assert done.stdout.splitlines() == [f"data.location: {message.format(root=root)}"] * 2

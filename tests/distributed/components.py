@@ -21,7 +21,17 @@ ROWS, SIDE, CLASSES, STEPS = 12, 3, 4, 20
 LEARNING_RATE, MOMENTUM = 0.02, 0.9
 
 # Small enough that queues wrap, schedules end and prototypes thaw within the twenty steps.
-METHOD_OPTIONS: dict[str, dict[str, Any]] = {}
+_HEAD = {"projector_hidden": 16, "projector_features": 8}
+METHOD_OPTIONS: dict[str, dict[str, Any]] = {
+    "barlow_twins": {**_HEAD, "scale": 1},
+    "moco_v2": {**_HEAD, "queue_size": 31},
+    "moco_v3": {**_HEAD, "predictor_hidden": 16},
+    "simclr": _HEAD,
+    "supcon": _HEAD,
+    "dacl": _HEAD,
+    "swav": {**_HEAD, "prototypes": 5, "queue_size": 30},
+    "vicreg": _HEAD,
+}
 VIEWS = {"facenet": 1}
 
 

@@ -21,3 +21,10 @@ def test_batch_norm_is_off_by_default_and_takes_the_bias_over_when_on():
     assert [type(layer).__name__ for layer in plain] == ["Flatten", "Linear", "ReLU", "Linear"]
     assert [type(layer).__name__ for layer in normalised] == ["Flatten", "Linear", "BatchNorm1d", "ReLU", "Linear"]
     assert plain[1].bias is not None and normalised[1].bias is None
+
+
+def test_vectors_are_images_of_one_pixel():
+    encoder = MLP(hidden=11, features=5).build(channels=7, size=1)
+    vectors = torch.rand(6, 7)
+    assert encoder(vectors).shape == (6, 5)
+    assert encoder(vectors).equal(encoder(vectors[:, :, None, None]))

@@ -14,7 +14,6 @@ from cl_core.seeding import permutation
 from cl_core.training import loop
 from cl_core.training.feed import Feed
 from cl_core.training.loop import train
-from cl_core.training.monitors import contrastive_accuracy, health
 
 
 def test_training_learns_to_find_the_other_view(job_of: JobOf) -> None:
@@ -92,20 +91,3 @@ def test_a_full_disk_ends_with_a_sentence_and_the_checkpoint_before(job_of: JobO
     assert not list((small_disk / "checkpoints").glob(".staging-*"))
     ballast.unlink()
     assert train(job).resumed_from_step >= 0
-
-
-def test_monitors_of_collapsed_embeddings() -> None:
-    figures = health(torch.ones(8, 4), torch.arange(4).repeat(2))
-    assert figures.alignment == pytest.approx(0, abs=1e-6)
-    assert figures.uniformity == pytest.approx(0, abs=1e-6)
-    assert figures.effective_rank == pytest.approx(1, abs=1e-4)
-
-
-def test_contrastive_accuracy_counts_rows_whose_nearest_row_is_a_view_of_the_same_sample() -> None:
-    # Two views of three samples; the third sample's views point apart, at other samples.
-    angles = torch.tensor([0.0, 90.0, 45.0, 1.0, 91.0, 46.0]).deg2rad()
-    groups = torch.arange(3).repeat(2)
-    unit = torch.stack([angles.cos(), angles.sin()], dim=1)
-    assert contrastive_accuracy(unit, groups).item() == 1.0
-    mixed = unit[[0, 1, 2, 1, 0, 2]]
-    assert contrastive_accuracy(mixed, groups).item() == pytest.approx(2 / 6)

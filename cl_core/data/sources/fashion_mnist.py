@@ -94,7 +94,8 @@ class FashionMNIST(Source):
                 Download(str(folder), download=True)
                 return Path(Download(str(folder)).raw_folder)
             except (OSError, RuntimeError) as error:
-                problem = f"{type(error).__name__}: {error}"
+                # torchvision's message has a line for each mirror.
+                problem = " ".join(f"{type(error).__name__}: {error}".split())
         raise DataError(
             "Fashion-MNIST was found in none of three places: no folder is given as data.location; "
             f"{DEBIAN_FOLDER} lacks {', '.join(_missing(DEBIAN_FOLDER))}; torchvision's download into "
@@ -118,6 +119,7 @@ def _read(folder: Path, name: str, header_bytes: int) -> NDArray[np.uint8]:
     found = hashlib.sha256(data).hexdigest()
     if found != SHA256[name]:
         raise DataError(
-            f"{path} is not Fashion-MNIST's {name}: sha256 {found[:12]}…, expected {SHA256[name][:12]}…; fetch it again"
+            f"{path} is not Fashion-MNIST's {name}: sha256 {found[:12]}…, expected {SHA256[name][:12]}…; "
+            "delete it and fetch it again"
         )
     return np.frombuffer(data, np.uint8, offset=header_bytes)

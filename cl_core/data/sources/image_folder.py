@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -85,9 +86,16 @@ def _root(location: str) -> Path:
     if not location:
         raise DataError("data.location is empty; give the folder that holds the images")
     root = Path(location).expanduser().absolute()
-    if not root.exists():
-        raise DataError(f"data.location: there is no folder {root}; give the folder that holds the images")
-    if not root.is_dir():
+    try:
+        mode = root.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise DataError(f"data.location: there is no folder {root}; give the folder that holds the images") from error
+    except OSError as error:
+        raise DataError(
+            f"data.location: {root} cannot be reached ({error.strerror}); make the folders above it readable, or give "
+            "another"
+        ) from error
+    if not stat.S_ISDIR(mode):
         raise DataError(f"data.location: {root} is a file; give the folder that holds the images")
     return root
 

@@ -1,0 +1,43 @@
+"""The queue of keys: those of the last batches, each with the sample that it is a key of."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+# No sample's: ids are leading bits of hashes, of which one in 2**64 would be this.
+_NOBODY = torch.iinfo(torch.int64).min
+
+
+class KeyQueue(nn.Module):
+    """The last keys of all workers, on every worker the same; the oldest leave first.
+
+    It begins with random unit rows of nobody, drawn from torch's global generator.
+
+    Args:
+        size: K, keys that it holds.
+        features: D, width of a key.
+
+    Source: He et al. 2019, "Momentum contrast", arXiv:1911.05722, Sec. 3.2, and its published code. Differences: any
+        number of keys may enter at once, and K need not be a multiple of it.
+    """
+
+    keys: Tensor
+    samples: Tensor
+    entered: Tensor
+
+    def __init__(self, *, size: int, features: int) -> None:
+        super().__init__()
+        self.register_buffer("keys", F.normalize(torch.randn(size, features), dim=1))
+        self.register_buffer("samples", torch.full((size,), _NOBODY))
+        # Ever: says which place is the next, and how many are taken.
+        self.register_buffer("entered", torch.zeros((), dtype=torch.int64))
+
+    @torch.no_grad()
+    def enter(self, keys: Tensor, samples: Tensor) -> None:
+        """Take in (N, D) keys of (N,) samples in place of the oldest; the last ones, where more come than fit."""
+        size = len(self.keys)
+        self.entered += len(keys)
+        keys, samples = keys[-size:], samples[-size:]
+        places = (self.entered - len(keys) + torch.arange(len(keys), device=keys.device)) % size
+        self.keys[places] = keys.to(self.keys.dtype)
+        self.samples[places] = samples

@@ -1,0 +1,38 @@
+"""A queue of rows for each of several views: those of earlier batches, on every worker the same."""
+
+import torch
+from torch import Tensor, nn
+
+from cl_core import distributed
+
+
+class ViewQueues(nn.Module):
+    """The last rows of each view, over all workers; the oldest leave first.
+
+    Args:
+        views: V, how many queues, which are filled together.
+        size: Rows that each holds.
+        features: D, width of a row.
+    """
+
+    rows: Tensor
+    entered: Tensor
+
+    def __init__(self, *, views: int, size: int, features: int) -> None:
+        super().__init__()
+        self.register_buffer("rows", torch.zeros(views, size, features))
+        # Of each view, ever: says which place is the next and whether all are taken.
+        self.register_buffer("entered", torch.zeros((), dtype=torch.int64))
+
+    def enter(self, rows: Tensor) -> None:
+        """Take in (V, N, D) rows of all workers in place of the oldest; the last ones, where more come than fit."""
+        size = self.rows.shape[1]
+        kept = rows[:, -size:]
+        self.entered += rows.shape[1]
+        places = (self.entered - kept.shape[1] + torch.arange(kept.shape[1], device=rows.device)) % size
+        self.rows[:, places] = kept.to(self.rows.dtype)
+
+    def own_share(self, view: int) -> Tensor:
+        """(Q, D) the rows of a view that this worker looks after; none until the queue is full."""
+        full = int(self.entered) >= self.rows.shape[1]
+        return self.rows[view, distributed.rank() :: distributed.world_size()] if full else self.rows[view, :0]

@@ -1,0 +1,109 @@
+"""Methods whose objective is a statistic of the whole batch, such as a correlation, and not a sum over pairs."""
+
+from collections.abc import Callable, Mapping
+from typing import ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from cl_core import distributed
+from cl_core.encoders import Encoder
+from cl_core.losses import at_least_float32
+from cl_core.methods import Method, MethodOptions, Published, Samples, Step
+from cl_core.methods._heads import mlp_head
+
+
+class WholeBatchOptions(MethodOptions):
+    """Views and projector of Barlow Twins and VICReg, whose papers agree on them."""
+
+    published_loss: ClassVar[Published | None] = None
+    published_views: ClassVar[Published] = Published("moco_v3", {"crop_area_min": 0.08})
+
+    projector_hidden: int = Field(
+        1024,
+        ge=1,
+        le=65_536,
+        title="Projector hidden width",
+        description="Width of the projector's two hidden layers. Units; the papers use 8192 on ImageNet, solo-learn "
+        "2048 on CIFAR; less here, for CPUs.",
+    )
+    projector_features: int = Field(
+        1024,
+        ge=2,
+        le=65_536,
+        title="Projector output width",
+        description="D, dimensions that are decorrelated: the wider the better. Units; the papers use 8192 on "
+        "ImageNet, solo-learn 2048 on CIFAR; less here, for CPUs.",
+    )
+
+    def projector(self, encoder: Encoder) -> nn.Module:
+        """Two hidden layers and no bias at the end, which the objective would not see; dropped after training."""
+        hidden = self.projector_hidden
+        return mlp_head([encoder.features, hidden, hidden, self.projector_features], last_bias=False)
+
+
+class WholeBatch(Method):
+    """Encoder f, projector g, and an objective of g(f(first view)) and g(f(second view)) over all workers' rows.
+
+    Args:
+        encoder: f.
+        projector: g; dropped after training.
+        objective: This worker's (B, D) float32 rows of either view to the () loss, the same on every worker.
+        standstills: Values at which the loss stands still when nothing is learnt, by what they mean.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        projector: nn.Module,
+        objective: Callable[[Tensor, Tensor], Tensor],
+        standstills: Mapping[str, float],
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.projector = projector
+        self.objective = objective
+        self.standstills = standstills
+
+    def embed(self, views: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Both views at once through encoder and projector, and apart again."""
+        rows = at_least_float32(self.projector(self.encoder(torch.cat(views))))
+        return rows.chunk(len(views))
+
+    def contrast(self, embedded: tuple[Tensor, ...], samples: Samples) -> Step:
+        """The objective; row i of either view is of sample i."""
+        first, second = embedded
+        with torch.autocast(first.device.type, enabled=False):
+            loss = self.objective(first, second)
+        return Step(loss, torch.cat(embedded).detach(), samples.ids.repeat(2))
+
+    def plateaus(self, samples: int) -> dict[str, float]:
+        """The same for any number of samples."""
+        del samples
+        return dict(self.standstills)
+
+
+def check_paired(first: Tensor, second: Tensor) -> None:
+    """Refuse views whose rows do not stand side by side.
+
+    Raises:
+        ValueError: Naming the shapes that came.
+    """
+    if first.ndim != 2 or first.shape != second.shape:
+        raise ValueError(f"wanted two views (B, D) of one shape; got {tuple(first.shape)} and {tuple(second.shape)}")
+
+
+def rows_of_all(rows: Tensor) -> Tensor:
+    """() N, how many rows all workers have together, in the rows' precision."""
+    return distributed.all_reduce_sum(rows.new_tensor(len(rows)))
+
+
+def centred(rows: Tensor, count: Tensor) -> Tensor:
+    """(B, D) this worker's rows less the mean over all workers' N = count rows."""
+    return rows - distributed.all_sum(rows.sum(dim=0)) / count
+
+
+def off_diagonal(matrix: Tensor) -> Tensor:
+    """(D, D) the matrix with zeros on its diagonal."""
+    return matrix - matrix.diagonal().diag()

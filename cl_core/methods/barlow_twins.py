@@ -1,0 +1,90 @@
+"""Barlow Twins: what two views say in one dimension agrees, and is said in no other dimension."""
+
+from functools import partial
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from cl_core import distributed
+from cl_core.encoders import Encoder
+from cl_core.losses import PairLoss
+from cl_core.methods import Method
+from cl_core.methods._whole_batch import WholeBatch, WholeBatchOptions, centred, check_paired, off_diagonal, rows_of_all
+from cl_core.registry import METHODS
+
+# Added to variances, as torch's batch norm does, with which the published code standardises.
+_EPSILON = 1e-5
+
+
+@METHODS.register("barlow_twins")
+class BarlowTwinsOptions(WholeBatchOptions):
+    """Options of Barlow Twins. Source: Zbontar et al. 2021, arXiv:2103.03230, Sec. 2 and its published code.
+
+    Differences: the projector is narrower, and the loss is scaled by default; 1 is the paper's.
+    """
+
+    redundancy_weight: float = Field(
+        0.0051,
+        gt=0,
+        le=1,
+        title="Redundancy weight",
+        description="The paper's lambda: weighs the correlations between dimensions against each dimension's "
+        "agreement. Dimensionless; paper: 0.0051.",
+    )
+    scale: float = Field(
+        0.1,
+        gt=0,
+        le=1,
+        title="Loss scale",
+        description="Multiplies the loss, which starts at several times D. Dimensionless; paper: 1, solo-learn: 0.1 "
+        "on CIFAR.",
+    )
+
+    def build(self, encoder: Encoder, loss: PairLoss | None) -> Method:
+        """The published network: encoder, projector, and the objective below."""
+        del loss
+        width = self.projector_features
+        return WholeBatch(
+            encoder,
+            self.projector(encoder),
+            partial(barlow_twins, redundancy_weight=self.redundancy_weight, scale=self.scale),
+            {
+                "every embedding is the same": self.scale * width,
+                "every dimension says the same": self.scale * self.redundancy_weight * width * (width - 1),
+            },
+        )
+
+
+def barlow_twins(first: Tensor, second: Tensor, *, redundancy_weight: float, scale: float) -> Tensor:
+    """How far the correlation of the views' dimensions over all workers' rows is from the identity.
+
+    Args:
+        first: (B, D) float, this worker's rows of the first view; B may differ between workers, and be 0.
+        second: (B, D) float, of the second view; row i is of the same sample.
+        redundancy_weight: The paper's lambda.
+        scale: Multiplies the loss; paper: 1.
+
+    Returns:
+        () the loss of the whole batch, the same on every worker: scale * D when all rows coincide,
+        scale * lambda * D * (D - 1) when all dimensions do.
+
+    Raises:
+        ValueError: When the views differ in shape.
+
+    Source: Zbontar et al. 2021, "Barlow Twins", arXiv:2103.03230, Eq. 1-2. Differences: 1e-5 is added to variances,
+        as in its published code.
+    """
+    check_paired(first, second)
+    count = rows_of_all(first)
+    correlation = distributed.all_sum(_standardised(first, count).T @ _standardised(second, count)) / count
+    disagreement = (1 - correlation.diagonal()).square().sum()
+    redundancy = off_diagonal(correlation).square().sum()
+    return scale * (disagreement + redundancy_weight * redundancy)
+
+
+def _standardised(rows: Tensor, count: Tensor) -> Tensor:
+    """Each dimension with mean 0 and variance 1 over all workers' rows."""
+    rows = centred(rows, count)
+    variance = distributed.all_sum(rows.square().sum(dim=0)) / count
+    return rows * torch.rsqrt(variance + _EPSILON)

@@ -1,0 +1,94 @@
+"""FaceNet: a sample is nearer to all of its class than to any other, learnt from triplets of labelled samples."""
+
+from typing import ClassVar
+
+import torch
+from pydantic import Field
+from torch import nn
+
+from cl_core.encoders import Encoder
+from cl_core.losses import PairLoss, relation_within
+from cl_core.methods import Method, MethodOptions, Published, wanted
+from cl_core.methods._heads import mlp_head
+from cl_core.methods._in_batch import InBatch
+from cl_core.registry import METHODS
+
+
+@METHODS.register("facenet")
+class FaceNetOptions(MethodOptions):
+    """Options of FaceNet: P classes with K samples each meet in a batch, embedded by a linear layer on the features.
+
+    Source: Schroff et al. 2015, "FaceNet: a unified embedding for face recognition and clustering", arXiv:1503.03832,
+    Sec. 3. Differences: batches hold nothing but P x K samples, as in Hermans et al. 2017, arXiv:1703.07737, where
+    FaceNet adds random negatives; and what is evaluated and registered is the encoder, as for every method.
+    """
+
+    published_loss: ClassVar[Published | None] = Published("triplet", {"margin": 0.2, "mining": "semi_hard"})
+    # Those that learn from given classes. Debiasing corrects for classes that are unknown; here they are known.
+    accepted_losses: ClassVar[frozenset[str]] = frozenset(
+        {"triplet", "margin_contrastive", "logistic", "pairwise_logistic", "n_pair", "supcon", "info_nce", "decoupled"}
+    )
+    published_views: ClassVar[Published] = Published(
+        "simclr",
+        {
+            "view_count": 1,
+            "crop_area_min": 0.6,
+            "brightness": 0.2,
+            "contrast": 0.2,
+            "saturation": 0.2,
+            "hue": 0.05,
+            "grayscale_probability": 0.0,
+            "blur_probability": 0.0,
+        },
+    )
+    view_counts: ClassVar[range] = range(1, 3)
+
+    samples_per_class: int = Field(
+        32,
+        ge=2,
+        le=65_536,
+        title="Samples per class",
+        description="K, samples of one class that meet in a batch; batch_size / K classes do. Samples; the paper's "
+        "batches hold about 40 of each of 45 faces, 4 to 8 are usual where classes are many.",
+    )
+    projector_features: int = Field(
+        128,
+        ge=2,
+        le=65_536,
+        title="Embedding width",
+        description="Dimensions in which distances are taken; the paper uses 128. Units.",
+    )
+
+    @property
+    def needs_labels(self) -> bool:
+        """For its triplets."""
+        return True
+
+    @property
+    def handful(self) -> int:
+        """K."""
+        return self.samples_per_class
+
+    def build(self, encoder: Encoder, loss: PairLoss | None) -> Method:
+        """A linear embedding, as in the paper; the loss brings it to the unit sphere. It is dropped after training."""
+        return FaceNet(encoder, mlp_head([encoder.features, self.projector_features]), wanted(loss), self)
+
+
+class FaceNet(InBatch):
+    """Encoder, linear embedding, and a pair loss among samples of P classes.
+
+    Args:
+        encoder: What is trained.
+        embedding: A linear layer.
+        loss: Compares each row with all others; its positives are the rows of the same class.
+        options: Say how many samples of a class meet.
+    """
+
+    def __init__(self, encoder: Encoder, embedding: nn.Module, loss: PairLoss, options: FaceNetOptions) -> None:
+        super().__init__(encoder, embedding, loss, by_label=True)
+        self.options = options
+
+    def plateaus(self, samples: int) -> dict[str, float]:
+        """The loss when all embeddings coincide, for one view of each sample; with triplets it is the margin."""
+        classes = torch.arange(samples) // self.options.samples_per_class
+        return {"every embedding is the same": self.compare.of_coinciding(relation_within(classes))}

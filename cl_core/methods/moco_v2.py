@@ -1,0 +1,191 @@
+"""MoCo v2: a query finds its key, made by a slowly following network, among a queue of earlier keys."""
+
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from cl_core import distributed
+from cl_core.encoders import Encoder
+from cl_core.losses import PairLoss, Relation, RowIds, at_least_float32
+from cl_core.methods import Method, MethodOptions, Moment, Published, Samples, Step, refuse, wanted
+from cl_core.methods._contrast import Contrast
+from cl_core.methods._key_queue import KeyQueue
+from cl_core.methods._momentum import MomentumNetwork
+from cl_core.registry import METHODS
+
+# Samples of the training split for each key in the queue, at least.
+_SAMPLES_PER_KEY = 10
+
+
+@METHODS.register("moco_v2")
+class MoCoV2Options(MethodOptions):
+    """Options of MoCo v2. Source: He et al. 2019, arXiv:1911.05722, Alg. 1; Chen et al. 2020, arXiv:2003.04297.
+
+    Differences: no shuffling of keys between workers, because a key does not depend on its batch (see `MoCoV2`).
+    Defaults of queue and momentum are those of the authors' notebook for CIFAR-10, of the temperature the paper's.
+    """
+
+    published_loss: ClassVar[Published | None] = Published("info_nce", {"temperature": 0.2})
+    published_views: ClassVar[Published] = Published("moco_v2")
+
+    projector_hidden: int = Field(
+        512,
+        ge=1,
+        le=65_536,
+        title="Projector hidden width",
+        description="Width of the projector's hidden layer. Units; paper: 2048, the encoder's own width.",
+    )
+    projector_features: int = Field(
+        128,
+        ge=2,
+        le=65_536,
+        title="Projector output width",
+        description="Dimensions in which queries meet keys. Units; paper: 128.",
+    )
+    queue_size: int = Field(
+        4096,
+        ge=1,
+        le=1_048_576,
+        title="Queue size",
+        description="K, keys of earlier batches that are every query's negatives; at most a tenth of the training "
+        "split. Keys; paper: 65536 on ImageNet, the authors' notebook: 4096 on CIFAR-10.",
+    )
+    momentum: float = Field(
+        0.99,
+        ge=0,
+        lt=1,
+        title="Momentum of the key network",
+        description="Share of itself that the key network keeps at each step. Dimensionless; paper: 0.999 on ImageNet, "
+        "the authors' notebook: 0.99 on CIFAR-10.",
+    )
+    symmetric: bool = Field(
+        False,
+        title="Symmetric",
+        description="Each view is a query and a key, at twice the cost of a step; the loss is the mean over both "
+        "directions. Off, as in the paper: the first is the query, the second the key.",
+    )
+
+    def check_data(self, *, batch_size: int, train_rows: int) -> None:
+        """Refuse a queue that holds so much of the data that a query's near doubles are often among its negatives."""
+        del batch_size
+        most = train_rows // _SAMPLES_PER_KEY
+        if self.queue_size > most:
+            raise refuse(
+                "queue_size",
+                f"{self.queue_size} keys are more than a tenth of the {train_rows} samples of the training split: too "
+                f"many of a query's negatives would show what it shows (false negatives); choose at most {most}, or a "
+                "method without a queue, such as 'simclr'",
+            )
+
+    def build(self, encoder: Encoder, loss: PairLoss | None) -> Method:
+        """A projector with one hidden layer and without batch norm, as published; dropped after training."""
+        hidden, width = self.projector_hidden, self.projector_features
+        projector = nn.Sequential(nn.Linear(encoder.features, hidden), nn.ReLU(inplace=True), nn.Linear(hidden, width))
+        queue = KeyQueue(size=self.queue_size, features=width)
+        return MoCoV2(encoder, projector, queue, wanted(loss), momentum=self.momentum, symmetric=self.symmetric)
+
+
+class MoCoV2(Method):
+    """Encoder and projector f_q, their moving average f_k, and a queue; reads like the paper's Algorithm 1.
+
+    Batch norm would let a query and its key recognise each other by the statistics of their batches. The paper
+    shuffles keys between workers; here f_k normalises with running statistics that are averages of f_q's, so that no
+    key depends on its batch, with any number of workers. Those of the first step, before which there are no
+    statistics, do.
+
+    A sample that is met again while a key of it stands in the queue is no negative of itself: the key is left out.
+    Each query has one positive, the key of its own batch, as in the paper's Eq. 1.
+
+    The momentum does not warm up, as moving averages elsewhere do: f_k would change so much while the queue fills that
+    its keys are told apart by their age. With min(momentum, (1 + t) / (10 + t)) at step t, embeddings on Fashion-MNIST
+    had an effective rank of 4 after 240 steps, and have one of 38 without.
+
+    Args:
+        encoder: Of f_q.
+        projector: Of f_q.
+        queue: Of keys.
+        loss: Compares queries with their keys and with the queue.
+        momentum: Of f_k.
+        symmetric: Whether each view is a query and a key.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        projector: nn.Module,
+        queue: KeyQueue,
+        loss: PairLoss,
+        *,
+        momentum: float,
+        symmetric: bool,
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.projector = projector
+        self.key_network = MomentumNetwork(nn.Sequential(encoder, projector), averages_statistics=True)
+        self.queue = queue
+        self.compare = Contrast(loss)
+        self.momentum = momentum
+        self.query_views, self.key_views = ([0, 1], [0, 1]) if symmetric else ([0], [1])
+        self._to_enter: list[tuple[Tensor, Tensor]] = []
+
+    def embed(self, views: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Queries, then keys, each view by itself; unit rows."""
+        queries = [self.projector(self.encoder(views[view])) for view in self.query_views]
+        keys = [self.key_network(views[view]) for view in self.key_views]
+        return tuple(F.normalize(at_least_float32(rows), dim=1) for rows in (*queries, *keys))
+
+    def contrast(self, embedded: tuple[Tensor, ...], samples: Samples) -> Step:
+        """Score this worker's queries against their keys and the queue."""
+        ids, directions = samples.ids, len(self.query_views)
+        queries = torch.cat(embedded[:directions])
+        # Sample by sample: in which order keys enter the queue must not depend on how samples are shared out.
+        keys = distributed.all_gather(torch.stack(embedded[directions:], dim=1).detach()).flatten(0, 1)
+        key_ids = distributed.all_gather(ids).repeat_interleave(directions)
+        self._to_enter.append((keys, key_ids))
+        query_views = torch.tensor(self.query_views, device=ids.device).repeat_interleave(len(ids))
+        key_views = torch.tensor(self.key_views, device=ids.device).repeat(len(keys) // directions)
+        of, among = _ids(ids.repeat(directions), query_views), _ids(key_ids, key_views)
+        relation = beside_a_queue(of, among, self.queue.samples)
+        return Step(
+            loss=self.compare.against(queries, torch.cat([keys, self.queue.keys]), relation),
+            embeddings=torch.cat(embedded[:2]).detach(),
+            groups=ids.repeat(2),
+        )
+
+    def after_step(self, moment: Moment) -> None:
+        """The key network follows; the keys of the step enter the queue, of all its batches and both directions."""
+        del moment
+        self.key_network.follow(nn.Sequential(self.encoder, self.projector), momentum=self.momentum)
+        for keys, samples in self._to_enter:
+            self.queue.enter(keys, samples)
+        self._to_enter.clear()
+
+    def plateaus(self, samples: int) -> dict[str, float]:
+        """The loss of a query that is as similar to its key as to every other; for any number of samples."""
+        del samples
+        query, key = (_ids(torch.zeros(1, dtype=torch.int64), torch.tensor([view])) for view in (0, 1))
+        others = torch.ones_like(self.queue.samples, device="cpu")
+        relation = beside_a_queue(query, key, others)
+        return {"every embedding is the same": self.compare.of_coinciding(relation)}
+
+
+def beside_a_queue(queries: RowIds, keys: RowIds, queued: Tensor) -> Relation:
+    """How queries are related to the N keys of their batch and, behind them, K keys in the queue.
+
+    Args:
+        queries: Of this worker.
+        keys: Of all workers.
+        queued: (K,) int64, the sample that each key in the queue is of.
+    """
+    among = torch.cat([keys.samples, queued])
+    behind = torch.arange(len(among), device=among.device) >= len(keys.samples)
+    views = torch.cat([keys.views, torch.zeros_like(queued)])
+    return Relation(queries, RowIds(samples=among, views=views, groups=among), queued=behind)
+
+
+def _ids(samples: Tensor, views: Tensor) -> RowIds:
+    return RowIds(samples=samples, views=views, groups=samples)

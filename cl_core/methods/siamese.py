@@ -1,0 +1,80 @@
+"""Siamese networks: pairs of samples, or of views, that are the same come together and others move apart."""
+
+from typing import ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+
+from cl_core.encoders import Encoder
+from cl_core.losses import PairLoss
+from cl_core.methods import Method, MethodOptions, Published, wanted
+from cl_core.methods._heads import mlp_head
+from cl_core.methods._in_batch import InBatch
+from cl_core.registry import METHODS
+
+
+@METHODS.register("siamese")
+class SiameseOptions(MethodOptions):
+    """Options of a Siamese network: one network embeds both sides of every pair, and each pair is judged by itself.
+
+    Source: Bromley et al. 1993, "Signature verification using a Siamese time delay neural network", NIPS 6; Chopra,
+    Hadsell & LeCun 2005, "Learning a similarity metric discriminatively", CVPR; Hadsell, Chopra & LeCun 2006,
+    "Dimensionality reduction by learning an invariant mapping", CVPR, whose loss is the published one. Differences:
+    the pairs are all those of a batch, nearly all of them different, which is why the loss balances them; distances
+    are those of unit rows.
+    """
+
+    published_loss: ClassVar[Published | None] = Published("margin_contrastive", {"balanced": True})
+    accepted_losses: ClassVar[frozenset[str]] = frozenset({"margin_contrastive", "logistic", "pairwise_logistic"})
+
+    pairs: Literal["views", "labels"] = Field(
+        "views",
+        title="Pairs",
+        description="What is the same: two views of one sample, or samples of one class.",
+    )
+    samples_per_class: int = Field(
+        0,
+        ge=0,
+        le=65_536,
+        title="Samples per class",
+        description="Samples of one class that meet in a batch; batch_size divided by it classes do. At least 2; 0 "
+        "draws batches without regard to classes, which is enough where these are few. Only with pairs 'labels'. "
+        "Samples.",
+    )
+    projector_features: int = Field(
+        128,
+        ge=2,
+        le=65_536,
+        title="Embedding width",
+        description="Dimensions in which pairs are compared; 50 in Chopra et al., 2 in Hadsell et al. Units.",
+    )
+
+    @model_validator(mode="after")
+    def _classes_are_those_of_labels(self) -> Self:
+        if self.samples_per_class and self.pairs == "views":
+            raise ValueError(
+                f"samples_per_class {self.samples_per_class} is of no use with pairs 'views'; leave it at 0, or choose "
+                "pairs 'labels'"
+            )
+        if self.samples_per_class == 1:
+            raise ValueError("samples_per_class 1 leaves no two samples of a class to pair; choose at least 2")
+        return self
+
+    @property
+    def view_counts(self) -> range:
+        """From two where views are paired, from one where samples are."""
+        return range(2, 9) if self.pairs == "views" else range(1, 9)
+
+    @property
+    def needs_labels(self) -> bool:
+        """Where they say what is the same."""
+        return self.pairs == "labels"
+
+    @property
+    def handful(self) -> int:
+        """As asked for."""
+        return self.samples_per_class
+
+    def build(self, encoder: Encoder, loss: PairLoss | None) -> Method:
+        """A linear layer on the features, as the papers' networks end; it is dropped after training."""
+        embedding = mlp_head([encoder.features, self.projector_features])
+        return InBatch(encoder, embedding, wanted(loss), by_label=self.pairs == "labels")

@@ -1,0 +1,83 @@
+"""Nearest neighbours while training: how often those of held-out samples are of their class."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cl_core import distributed
+from cl_core.data.cache import ImageSplit
+from cl_core.encoders import Encoder
+from cl_core.features import extract
+from cl_core.neighbours import nearest, vote
+from cl_core.training.job import TrainingJob
+
+# Enough for a trend, at a hundredth of an epoch's work: the bank is embedded without views and without gradient.
+_LEAST_BANK = 4096
+_BANK_SHARE = 10
+_NEIGHBOURS = 20
+_TEMPERATURE = 0.1
+_IMAGES_AT_ONCE = 256
+
+
+@dataclass(frozen=True)
+class OnlineKnn:
+    """What is asked, and who may answer.
+
+    Args:
+        held_out: Labelled samples that are never trained on.
+        trained: The training split without them; its labelled samples with the least content hashes answer.
+        job: What is trained.
+        device: Where the encoder is.
+    """
+
+    held_out: ImageSplit
+    trained: ImageSplit
+    job: TrainingJob
+    device: str
+
+    def accuracy(self, encoder: Encoder) -> float:
+        """Share of the held-out samples whose class their nearest neighbours guess; every worker does its part.
+
+        The encoder is used as it will be served: in evaluation mode, on images without views. Its modes, its
+        statistics and the random numbers are afterwards as they were before.
+        """
+        assert self.trained.labels is not None and self.held_out.labels is not None, (
+            "only labelled samples are held out"
+        )
+        labelled = np.flatnonzero(self.trained.labels >= 0)
+        bank = labelled[: max(_LEAST_BANK, len(labelled) // _BANK_SHARE)]
+        answers = distributed.all_gather(self._features(encoder, self.trained, _own(bank)).to(self.device)).cpu()
+        asked = _own(np.arange(len(self.held_out.ids)))
+        neighbours = nearest(self._features(encoder, self.held_out, asked), answers, k=min(_NEIGHBOURS, len(bank)))
+        guessed = vote(
+            neighbours,
+            torch.from_numpy(self.trained.labels[bank]),
+            k=_NEIGHBOURS,
+            classes=len(self.job.snapshot.classes),
+            temperature=_TEMPERATURE,
+        )
+        right = (guessed == torch.from_numpy(self.held_out.labels[asked])).sum()
+        return distributed.all_reduce_sum(right.to(self.device)).item() / len(self.held_out.ids)
+
+    def _features(self, encoder: Encoder, split: ImageSplit, rows: np.ndarray) -> Tensor:
+        if not len(rows):
+            return torch.empty(0, encoder.features)
+        spec = self.job.training
+        return torch.from_numpy(
+            extract(
+                encoder,
+                split.images[rows],
+                normalization=self.job.normalization,
+                batch_size=_IMAGES_AT_ONCE,
+                device=self.device,
+                precision=spec.precision,
+                channels_last=spec.channels_last,
+            )
+        )
+
+
+def _own(rows: np.ndarray) -> np.ndarray:
+    """This worker's part, in order: gathered, the parts are the rows."""
+    return np.array_split(rows, distributed.world_size())[distributed.rank()]
