@@ -31,7 +31,7 @@ def retrain(
     scores = evaluate(job, checkpoint, evaluation)
     model = register(model_name, job, checkpoint, scores, evaluation)
     decision = promote(model, job, checkpoint, scores, evaluation, promotion)
-    page = report(model, decision, job, checkpoint, scores, evaluation, validation)
+    page = report(model, job, checkpoint, scores, evaluation, validation)
     return Retrained(
         snapshot=snapshot, checkpoint=checkpoint, evaluation=scores, model=model, decision=decision, report=page
     )

@@ -5,6 +5,8 @@ import resource
 from rich.console import Console
 from rich.table import Table
 
+from cl_core.data.validate import ValidationReport
+from cl_core.parity import ELSEWHERE, Finding
 from cl_core.refs import EvaluationReport, Retrained
 from cl_core.report.summary import fetch_lines, score_rows
 from tasks.adapters.mlflow_version import VersionRow
@@ -41,6 +43,28 @@ def show_scores(report: EvaluationReport) -> None:
         _console().print(f"left out: {sentence}")
 
 
+def show_validation(report: ValidationReport) -> None:
+    """A table of the numbers on which data was accepted."""
+    near = report.near_duplicates
+    at_least = "" if near.complete else "at least "
+    table = Table(title="Data that can be trained on", title_justify="left", show_header=False)
+    for what, came in {
+        "training samples": f"{report.train_samples:,}",
+        "test samples": f"{report.test_samples:,}",
+        "classes": f"{report.classes:,}",
+        "training samples of the rarest class": f"{report.smallest_class:,}",
+        "samples without a label": f"{report.unlabelled:,}",
+        "inputs in quarantine": f"{report.quarantined:,} ({report.quarantined_share:.1%})",
+        "copies merged": f"{report.duplicates:,}",
+        "test images with a near-duplicate in training": f"{at_least}{near.test_images:,} ({near.test_share:.1%})",
+        f"pairs that differ in at most {near.max_distance} of 64 bits": f"{at_least}{near.pairs:,}",
+        "images of one colour, not compared": f"{near.plain_images:,}",
+        "closest pairs, by id (training, test)": "\n".join(f"{a[:12]} {b[:12]}" for a, b in near.examples) or "none",
+    }.items():
+        table.add_row(what, came)
+    _console().print(table)
+
+
 def show_versions(name: str, versions: list[VersionRow]) -> None:
     """A table of a model's versions, newest first."""
     table = Table(title=name, title_justify="left")
@@ -57,6 +81,32 @@ def show_versions(name: str, versions: list[VersionRow]) -> None:
             row.reason,
         )
     _console().print(table)
+
+
+def show_parity(findings: list[Finding]) -> None:
+    """A table of what was computed twice, and what nobody else computes."""
+    table = Table(title="The same numbers, by this project and by others", title_justify="left")
+    for column in ("part", "of", "library"):
+        table.add_column(column, overflow="fold")
+    for column in ("value", "theirs", "difference", "of gradients"):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("verdict", no_wrap=True)
+    for found in findings:
+        there = found.verdict != "not installed"
+        numbers = (
+            f"{found.ours:.6f}",
+            f"{found.theirs:.6f}",
+            f"{found.value_difference:.0e}",
+            f"{found.gradient_difference:.0e}",
+        )
+        check = found.check
+        library = f"{check.library} {found.version}" if there else check.library
+        table.add_row(check.part, check.what, library, *(numbers if there else ("-",) * 4), found.verdict)
+    _console().print(table)
+    for part, reason in ELSEWHERE.items():
+        _console().print(f"{part}: {reason}")
+    if any(found.verdict == "not installed" for found in findings):
+        _console().print("What is not installed comes with: pip install 'counterpoint[parity]'")
 
 
 def _console() -> Console:

@@ -49,6 +49,13 @@ def register(
     return model.model_copy(update={"note": say(note)})
 
 
+@task(name="find version", **STEP)
+def find_version(model_name: str, job: TrainingJob) -> ModelRef:
+    """The version that this training was registered as; refuses where there is none."""
+    model = model_store().of_training(model_name, job.digest)
+    return model.model_copy(update={"note": say(f"{model.uri} was made by training {job.digest[:12]}")})
+
+
 @task(name="promote", **STEP)
 def promote(
     model: ModelRef,

@@ -9,6 +9,7 @@ from cl_core import sealed
 from cl_core.data.cache import load_split
 from cl_core.data.read import snapshot_facts
 from cl_core.data.validate import ValidationReport
+from cl_core.digest import digest_of
 from cl_core.refs import CheckpointRef, Decision, EvaluationReport, ModelRef, ReportRef
 from cl_core.report import ReportInputs, render, score_rows, summary_markdown
 from cl_core.specs import EvaluationSpec
@@ -24,22 +25,25 @@ from tasks.step import STEP, say
 @task(name="report", **STEP)
 def report(
     model: ModelRef,
-    decision: Decision,
     job: TrainingJob,
     checkpoint: CheckpointRef,
     scores: EvaluationReport,
     evaluation: EvaluationSpec,
     validation: ValidationReport,
 ) -> ReportRef:
-    """Write the report of a version, or find that it stands."""
-    path = Settings.from_environment().reports / model.name / f"version-{model.version}-{scores.digest[:12]}.html"
+    """Write the report of a version with the last decision about it, or find that it stands."""
+    decision = model_store().last_decision(model)
+    digest = digest_of([scores.digest, decision])
+    path = Settings.from_environment().reports / model.name / f"version-{model.version}-{digest[:12]}.html"
     stands = path.exists() and not model.created
     inputs = _inputs(model, decision, job, checkpoint, scores, evaluation, validation, pictures=not stands)
     note = f"{path} stands"
     if not stands:
+        page = render(inputs)
+        # The file last: a page that stands is in MLflow as well.
+        model_store().log_report(model.run_id, path.name, page)
         path.parent.mkdir(parents=True, exist_ok=True)
-        sealed.write_text(path, render(inputs))
-        model_store().log_report(model.run_id, path)
+        sealed.write_text(path, page)
         note = f"written to {path}"
     publish_report(summary_markdown(inputs), score_rows(scores, inputs.champion))
     return ReportRef(path=path, note=say(note))
@@ -47,7 +51,7 @@ def report(
 
 def _inputs(
     model: ModelRef,
-    decision: Decision,
+    decision: Decision | None,
     job: TrainingJob,
     checkpoint: CheckpointRef,
     scores: EvaluationReport,

@@ -17,7 +17,7 @@ from cl_core.encoders import Encoder
 from cl_core.features import extract
 from cl_core.training.checkpoint import load_encoder_state
 from cl_core.training.job import TrainingJob
-from cl_core.views import ImageViews
+from cl_core.views.simclr import SimCLRViews
 
 # Feature extraction runs in blocks of so many images; it bounds memory and does not change the features.
 _BLOCK = 1_000
@@ -32,7 +32,7 @@ def trained(job: TrainingJob, checkpoint: Path) -> Representation:
 def untrained(job: TrainingJob) -> Representation:
     """The same encoder with the weights it had before the first step."""
     spec = job.training
-    encoder = [spec.encoder, spec.encoder_options, spec.precision]
+    encoder = [spec.encoder, spec.encoder_options, spec.precision, spec.seed]
     digest = digest_of(["untrained", _images(job), encoder, _code()])
     return _of_encoder("untrained", digest, _fresh_encoder(job), job)
 
@@ -63,11 +63,10 @@ def registered(model: nn.Module, training_digest: str, job: TrainingJob) -> Repr
 
     def embed_views(split: ImageSplit) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         # The model's input is pixels, so the views go back to pixels.
-        views = _views(job)
         mean, std = (torch.tensor(v).reshape(1, -1, 1, 1) for v in (job.mean, job.std))
         first, second = (
             ((view * std + mean) * 255).round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()
-            for view in _make_views(views, split, job)
+            for view in _make_views(split, job)
         )
         return embed(first), embed(second)
 
@@ -110,30 +109,27 @@ def _of_encoder(name: str, digest: str, encoder: Encoder, job: TrainingJob) -> R
 
 
 def _viewed(job: TrainingJob, forward: Callable[[torch.Tensor], torch.Tensor]) -> EmbedViews:
-    """Two views of each sample, as in the first epoch, through a function of normalised images."""
+    """Two views of each sample through a function of normalised images."""
 
     def embed_views(split: ImageSplit) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         with torch.inference_mode():
-            first, second = (forward(view).numpy() for view in _make_views(_views(job), split, job))
+            first, second = (forward(view).numpy() for view in _make_views(split, job))
         return first, second
 
     return embed_views
 
 
-def _make_views(views: ImageViews, split: ImageSplit, job: TrainingJob) -> tuple[torch.Tensor, torch.Tensor]:
-    first, second = views(
+def _make_views(split: ImageSplit, job: TrainingJob) -> tuple[torch.Tensor, torch.Tensor]:
+    """The same views whatever a method was trained with: alignment compares methods only on equal views."""
+    first, second = SimCLRViews()(
         torch.from_numpy(split.images),
         sample_ids=split.sample_ids,
-        seed=job.training.seed,
+        seed=0,
         epoch=0,
         size=job.data.image_size,
         normalization=job.normalization,
-    )[:2]
+    )
     return first, second
-
-
-def _views(job: TrainingJob) -> ImageViews:
-    return assemble(job.training).views
 
 
 def _fresh_encoder(job: TrainingJob) -> Encoder:
@@ -142,9 +138,8 @@ def _fresh_encoder(job: TrainingJob) -> Encoder:
 
 
 def _images(job: TrainingJob) -> list[Any]:
-    """What decides the images and the views that a representation embeds."""
-    spec = job.training
-    return [job.snapshot.digest, job.data.image_size, spec.views, spec.views_options, spec.seed]
+    """What decides the images that a representation embeds."""
+    return [job.snapshot.digest, job.data.image_size]
 
 
 def _code() -> list[str]:

@@ -11,15 +11,18 @@ from cl_core.errors import CounterpointError
 from tasks.console import tell
 
 RETRIES = 3
+_OUTSIDE = (ConnectionError, TimeoutError)
 
 
 async def _can_be_retried(task: Any, task_run: TaskRun, state: State[Any]) -> bool:
     """Try again only what a machine or a network did; wrong data, specs and losses would fail again."""
-    del task, task_run
+    del task_run
     error = await state.aresult(raise_on_failure=False)
-    if isinstance(error, CounterpointError):
-        return error.retriable
-    return isinstance(error, ConnectionError | TimeoutError)
+    retriable = error.retriable if isinstance(error, CounterpointError) else isinstance(error, _OUTSIDE)
+    if retriable:
+        # Prefect logs it as well; but a person who waits at the terminal should know for what.
+        tell(task.name, f"is tried again, at most {RETRIES} times in all: {error}")
+    return retriable
 
 
 STEP: dict[str, Any] = {

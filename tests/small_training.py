@@ -26,6 +26,7 @@ SMALL = TrainingSpec(
     epochs=3,
     batch_size=32,
     precision="fp32",
+    held_out_share=0,
 )
 
 JobOf = Callable[..., TrainingJob]

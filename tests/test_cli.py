@@ -25,22 +25,26 @@ GROUPS = {
 COMMANDS = {
     "retrain": ["data", "training", "evaluation", "promotion", "compute"],
     "ingest": ["data", "compute"],
+    "validate": ["data", "compute"],
     "pretrain": ["data", "training", "compute"],
     "evaluate": ["data", "training", "evaluation", "compute"],
+    "register": ["data", "training", "evaluation", "compute"],
+    "report": ["data", "training", "evaluation", "compute"],
 }
+EVERY = [*COMMANDS, "models", "promote", "rollback"]
 
 
-def cl(*arguments, folder):
+def cl(*arguments, folder, **settings):
     """Run the command in an empty folder, with nothing of ours in the environment."""
-    environment = {"PATH": "/usr/bin:/bin", "COLUMNS": "200", "HOME": str(folder)}
+    environment = {"PATH": "/usr/bin:/bin", "COLUMNS": "200", "HOME": str(folder), **settings}
     return subprocess.run(
         [CL, *arguments], capture_output=True, text=True, check=False, cwd=folder, env=environment, timeout=60
     )
 
 
-def refusal(*arguments, folder):
+def refusal(*arguments, folder, **settings):
     """The sentence with which the command refuses, after checking that it refuses as it should."""
-    done = cl(*arguments, folder=folder)
+    done = cl(*arguments, folder=folder, **settings)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("error: ") and done.stderr.endswith("\n")
     assert len(done.stderr.splitlines()) == 1 and "Traceback" not in done.stderr
@@ -54,7 +58,7 @@ def option(group, field):
 def test_help_lists_the_commands_and_the_settings(tmp_path):
     done = cl("--help", folder=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
-    for word in ["evaluate", "ingest", "models", "pretrain", "promote", "retrain", "rollback", "--recipe"]:
+    for word in [*EVERY, "--recipe"]:
         assert word in done.stdout
     for setting in ["CL_HOME", "MLFLOW_TRACKING_URI", "PREFECT_API_URL", "RAY_ADDRESS"]:
         assert setting in done.stdout
@@ -72,14 +76,23 @@ def test_the_help_of_a_command_shows_every_field_with_its_description_and_every_
             assert f"{option(group, field)} " in shown
             description = " ".join(info.description.replace("`", "").split())
             assert description[:40] in shown, f"{group}.{field}"
-    assert "--recipe" in shown and "--force" in shown
+    # A report reads what stands: there is nothing to force.
+    assert "--recipe" in shown and ("--force" in shown) is (command != "report")
     for registry in (SOURCES, VIEWS, ENCODERS, LOSSES, METHODS, EVALUATIONS):
         assert ", ".join(registry.names()) in shown
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["retrain", "--help"], ["--version"], ["retrain", "--training.method", "x"]]
+    "arguments",
+    [
+        ["--help"],
+        *([command, "--help"] for command in COMMANDS),
+        ["--version"],
+        ["retrain", "--training.method", "x"],
+        ["report", "--model-name", "a b"],
+    ],
+    ids=" ".join,
 )
 def test_help_and_refusals_import_nothing_heavy(tmp_path, arguments):
     code = (
@@ -169,10 +182,11 @@ def test_a_wrong_argument_is_refused_in_one_sentence_that_names_it(tmp_path, arg
         ("", r"--recipe: {recipe} is not readable as JSON: .*line 1 column 1.*"),
         ('{"training": {"epochs": 3}', r"--recipe: {recipe} is not readable as JSON: .*line 1 column 27.*"),
         (b"\xff\xfe", r"--recipe: {recipe} is not readable as JSON: .*"),
-        ("[1, 2]", r'Configuration in "{recipe}" must be a mapping, but got list\.'),
+        ("[1, 2]", r"--recipe: {recipe} must hold a JSON object, such as .*; it holds a list"),
         ('{"training": {"epochs": 0}}', r"training\.epochs: input should be greater than or equal to 1; got '0'"),
         ('{"training": {"epochz": 1}}', r'Unknown option: "\[training\]\[epochz\]" from {recipe}\..*'),
         ('{"colour": 1}', r'Unknown option: "\[colour\]" from {recipe}\..*'),
+        ('{"training": {"loss_options": 3}}', r"training\.loss_options: input should be a valid dictionary; got 3"),
         ('{"training": 3}', r"training: input should be a valid dictionary .*; got '3'"),
         ('{"model_name": "a b"}', r"model_name: string should match pattern .*; got 'a b'"),
     ],
@@ -191,6 +205,16 @@ def test_the_command_line_wins_over_the_recipe(tmp_path):
     (tmp_path / "mine.json").write_text('{"training": {"epochs": 0, "warmup_epochs": 7}}')
     said = refusal("retrain", "--recipe", "mine.json", "--training.epochs", "6", folder=tmp_path)
     assert said.startswith("training: warmup_epochs 7 must be less than epochs 6")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["retrain"], ["models"]], ids=" ".join)
+def test_an_installed_component_of_a_taken_name_is_refused_in_one_sentence_by_every_command(tmp_path, arguments):
+    metadata = tmp_path / "their_losses-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: their-losses\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text("[counterpoint.losses]\ninfo_nce = their_losses\n")
+    said = refusal(*arguments, folder=tmp_path, PYTHONPATH=str(tmp_path))
+    assert said.startswith("loss 'info_nce' exists twice: as cl_core.losses.info_nce and as their_losses of their-los")
 
 
 def test_no_command_at_all_shows_the_help(tmp_path):

@@ -5,20 +5,26 @@ import json
 import os
 from pathlib import Path
 
-import cyclopts
 import pytest
 from prefect.utilities.callables import parameter_schema
 
 from cl_core.assembly import complete
-from flows import cli
+from flows import model_commands, step_commands  # noqa: F401 - imported, they are in `app`
+from flows.app import app
 from flows.evaluate import evaluate
 from flows.ingest import ingest
 from flows.pretrain import pretrain
 from flows.promote import promote, rollback
+from flows.recipe import read
+from flows.register import register
+from flows.report import report
 from flows.retrain import retrain
+from flows.validate import validate
 
 GOLDEN = Path(__file__).parent / "golden"
-FLOWS = {flow.name: flow for flow in (retrain, ingest, pretrain, evaluate, promote, rollback)}
+FLOWS = {
+    flow.name: flow for flow in (retrain, ingest, validate, pretrain, evaluate, register, report, promote, rollback)
+}
 every_flow = pytest.mark.parametrize("name", FLOWS)
 
 
@@ -87,18 +93,18 @@ def test_the_command_of_the_same_name_has_the_same_parameters_types_and_defaults
         parameters = inspect.signature(function).parameters.values()
         return {parameter.name: (parameter.annotation, parameter.default) for parameter in parameters}
 
-    assert shape(getattr(cli, name)) == shape(FLOWS[name].fn)
+    assert shape(app[name].default_command) == shape(FLOWS[name].fn)
 
 
 @every_flow
 def test_a_flow_and_its_command_say_what_they_do(name):
     assert FLOWS[name].description.strip().endswith(".")
-    assert cli.app[name].help.strip()
+    assert app[name].help.strip()
 
 
 def test_a_command_without_options_asks_for_the_defaults_of_the_flow():
-    command, bound, _ = cli.app.parse_args(["retrain"], exit_on_error=False, print_error=False)
-    assert command is cli.retrain
+    command, bound, _ = app.parse_args(["retrain"], exit_on_error=False, print_error=False)
+    assert command is step_commands.retrain
     for name, parameter in inspect.signature(retrain.fn).parameters.items():
         assert bound.arguments.get(name, parameter.default) == parameter.default
 
@@ -109,8 +115,8 @@ def test_a_command_without_options_asks_for_the_defaults_of_the_flow():
 def test_a_recipe_asks_the_command_for_what_it_asks_the_flow(recipe, monkeypatch):
     """What a deployment passes on as JSON, and what the command reads from the file, is one training."""
     values = json.loads(recipe.read_text())
-    monkeypatch.setattr(cli.app, "config", (cyclopts.config.Dict(values, use_commands_as_keys=False),))
-    _, bound, _ = cli.app.parse_args(["retrain"], exit_on_error=False, print_error=False)
+    monkeypatch.setattr(app, "config", (read(recipe),))
+    _, bound, _ = app.parse_args(["retrain"], exit_on_error=False, print_error=False)
     asked = retrain.validate_parameters(values)
     for name in values:
         ours, theirs = bound.arguments[name], asked[name]

@@ -26,7 +26,7 @@ class ReportInputs:
     uri: str
     """models:/NAME/VERSION"""
     decision: Decision | None
-    """The gate's verdict; none when the gate did not run."""
+    """The last one that is recorded for this version; none before the first."""
     evaluation: EvaluationReport
     champion: Mapping[str, Score] = field(default_factory=dict)
     """Scores, on the same test split, of the champion that the gate compared with; empty without one."""
@@ -72,10 +72,14 @@ class ReportInputs:
         return self.profile.classes
 
     @property
+    def is_champion(self) -> bool:
+        """Whether users fetch this version."""
+        return self.decision is not None and self.decision.champion == self.version
+
+    @property
     def fetch_uri(self) -> str:
         """Where a user should fetch from: the alias when this version holds it, else this very version."""
-        holds = self.decision is not None and self.decision.champion == self.version
-        return f"models:/{self.model_name}@champion" if holds else self.uri
+        return f"models:/{self.model_name}@champion" if self.is_champion else self.uri
 
 
 def score_columns(report: EvaluationReport, champion: Mapping[str, Score]) -> dict[str, Mapping[str, Score]]:

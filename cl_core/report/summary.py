@@ -74,10 +74,10 @@ def summary_markdown(inputs: ReportInputs) -> str:
 def _verdict(inputs: ReportInputs) -> str:
     decision = inputs.decision
     if decision is None:
-        return f"**{_escaped(inputs.model_name)} version {inputs.version}.** The gate has not judged it."
-    word = "promoted to champion" if decision.promoted else "not promoted"
+        return f"**{_escaped(inputs.model_name)} version {inputs.version}.** It has not been decided on."
+    word = "is the champion" if inputs.is_champion else "is not the champion"
     measured = f" Gain over the champion: {gain(decision.gain)}." if decision.gain else ""
-    return f"**{_escaped(decision.name)} version {decision.version}: {word}.** {_escaped(decision.reason)}{measured}"
+    return f"**{_escaped(inputs.model_name)} version {inputs.version} {word}.** {_escaped(decision.reason)}{measured}"
 
 
 def _line(cells: Iterable[str]) -> str:

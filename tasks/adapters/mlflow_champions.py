@@ -5,10 +5,12 @@ tag of the registered model, and then carried out; whoever comes next finishes w
 instant the alias stands on a whole version.
 """
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from cl_core.gate import Gains, Verdict
 from cl_core.refs import Decision
 from tasks.adapters.mlflow_version import CHAMPION, DECISION
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 _SUCCESSION = "counterpoint.champions"
 # A tag holds 5,000 characters on older servers; this many versions fit.
 _REMEMBERED = 200
+_RECORD = "decision.json"
 
 
 class Move(BaseModel):
@@ -99,9 +102,50 @@ def record(client: "MlflowClient", decision: Decision, version: int) -> None:
     """Leave the decision with a version it concerns: a tag that is read in passing, and files in its run."""
     run_id = client.get_model_version(decision.name, str(version)).run_id
     if run_id:
-        client.log_text(run_id, decision.model_dump_json(indent=1) + "\n", "decision.json")
+        client.log_text(run_id, decision.model_dump_json(indent=1) + "\n", _RECORD)
         client.log_text(run_id, f"# {decision.name}, version {version}\n\n{decision.reason}.\n", "decision.md")
     client.set_model_version_tag(decision.name, str(version), DECISION, decision.reason)
+
+
+def last_decision(client: "MlflowClient", name: str, version: int, staged: Path) -> Decision | None:
+    """The decision that was recorded last with a version, with the champion of this moment; None without one."""
+    found = client.get_model_version(name, str(version))
+    if DECISION not in found.tags or not found.run_id:
+        return None
+    decision = Path(client.download_artifacts(found.run_id, _RECORD, str(staged))).read_text()
+    champion = int(client.get_registered_model(name).aliases.get(CHAMPION, 0))
+    return Decision.model_validate_json(decision).model_copy(update={"champion": champion})
+
+
+def standing(client: "MlflowClient", name: str, version: int) -> Decision:
+    """What to say of a version that is the champion already."""
+    reason = client.get_model_version(name, str(version)).tags.get(DECISION, "")
+    return Decision(
+        name=name,
+        version=version,
+        champion=version,
+        promoted=True,
+        reason=f"version {version} is the champion already{f' ({reason})' if reason else ''}",
+    )
+
+
+def not_comparable(version: int, succession: Succession, gains: Gains) -> Verdict | None:
+    """Why the numbers cannot decide about this version, whatever they are."""
+    if version in succession.withdrawn:
+        reason = "a person rolled it back, so only a person promotes it again"
+    elif gains.champion != succession.champion:
+        reason = (
+            f"it was compared with {named(gains.champion)}, and by now there is {named(succession.champion)}; "
+            "run the same command again"
+        )
+    else:
+        return None
+    return Verdict(promote=False, reason=f"version {version} is not promoted: {reason}")
+
+
+def named(champion: int) -> str:
+    """A champion, in words."""
+    return f"version {champion}" if champion else "no champion"
 
 
 def _last_index(versions: list[int], version: int) -> int:

@@ -10,6 +10,7 @@ import urllib.parse
 import urllib.request
 import warnings
 from collections.abc import Iterator
+from http import HTTPStatus
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -23,6 +24,13 @@ if TYPE_CHECKING:
 # Who called may retry after a longer pause.
 _PAUSES_S = (1, 2, 4)
 _PROBE_TIMEOUT_S = 3
+
+_REFUSALS = {
+    "UNAUTHENTICATED": HTTPStatus.UNAUTHORIZED,
+    "CUSTOMER_UNAUTHORIZED": HTTPStatus.UNAUTHORIZED,
+    "PERMISSION_DENIED": HTTPStatus.FORBIDDEN,
+}
+_CREDENTIALS = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
 
 # Read by MLflow; what a person has set is kept. Its own defaults retry for minutes and print to the terminal.
 _ENVIRONMENT = {
@@ -47,7 +55,7 @@ def connected(tracking_uri: str) -> Iterator["MlflowClient"]:
     Raises:
         StoreUnreachableError: When nothing answers there, or the connection is lost on the way.
         StorageFullError: When the disk of the database or of the artifacts is full.
-        InputError: When what stands there is no database.
+        InputError: When what stands there is no database, or refuses who asks.
     """
     _configure()
     if tracking_uri.startswith("sqlite:///"):
@@ -89,7 +97,7 @@ def _configure() -> None:
 
 @contextlib.contextmanager
 def _failures_named(tracking_uri: str) -> Iterator[None]:
-    """Turn a lost connection, a locked database or a full disk into a sentence that names the store."""
+    """Turn a lost connection, a refusal, a locked database or a full disk into a sentence that names the store."""
     import requests
     import sqlalchemy
     from mlflow.exceptions import MlflowException
@@ -106,7 +114,21 @@ def _failures_named(tracking_uri: str) -> Iterator[None]:
             busy = isinstance(cause, MlflowException) and cause.error_code == "TEMPORARILY_UNAVAILABLE"
             if busy or isinstance(cause, (*lost, sqlalchemy.exc.OperationalError)):
                 raise _unreachable(tracking_uri, cause) from error
+            if (status := _refused(cause)) is not None:
+                raise _forbidden(tracking_uri, status) from error
         raise
+
+
+def _refused(cause: BaseException) -> HTTPStatus | None:
+    """401 or 403 where that is what a server answered: to a call of its API, or to one for an artifact."""
+    import requests
+    from mlflow.exceptions import MlflowException
+
+    if isinstance(cause, MlflowException):
+        return _REFUSALS.get(cause.error_code)
+    if isinstance(cause, requests.HTTPError) and cause.response is not None:
+        return next((status for status in _REFUSALS.values() if status == cause.response.status_code), None)
+    return None
 
 
 def shown(tracking_uri: str) -> str:
@@ -160,6 +182,15 @@ def _unreachable(tracking_uri: str, cause: BaseException) -> InfrastructureError
     return StoreUnreachableError(
         f"MLflow at {shown(tracking_uri)} does not answer ({_first_line(cause)}); start it, or correct the setting "
         "MLFLOW_TRACKING_URI (unset, it is a database under CL_HOME), and run the same command again"
+    )
+
+
+def _forbidden(tracking_uri: str, status: HTTPStatus) -> InputError:
+    given = [name for name in _CREDENTIALS if os.environ.get(name)]
+    return InputError(
+        f"MLflow at {shown(tracking_uri)} refuses access ({status.value} {status.phrase}); set "
+        "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, to an account that may read "
+        f"and register there (set now: {', '.join(given) or 'none'}), and run the same command again"
     )
 
 

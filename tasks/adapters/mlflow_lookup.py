@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from cl_core.errors import InputError
+from tasks.adapters.mlflow_version import TRAINING_DIGEST
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -41,6 +42,12 @@ def known_version(client: "MlflowClient", name: str, version: int) -> None:
 def versions(client: "MlflowClient", name: str) -> "list[ModelVersion]":
     """All versions of a model, in no order."""
     return list(client.search_model_versions(f"name = '{name}'"))
+
+
+def of_training(client: "MlflowClient", name: str, training_digest: str) -> "list[ModelVersion]":
+    """The versions of a model that were made by one training, oldest first; more than one only by a race."""
+    found = client.search_model_versions(f"name = '{name}' AND tags.`{TRAINING_DIGEST}` = '{training_digest}'")
+    return sorted(found, key=lambda version: int(version.version))
 
 
 def names(client: "MlflowClient") -> list[str]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from cl_core.export import save_weights
 from cl_core.refs import ModelRef
+from tasks.adapters import mlflow_lookup as lookup
 from tasks.adapters import mlflow_model, mlflow_run
 from tasks.adapters.mlflow_model_card import model_card, short_card
 from tasks.adapters.mlflow_version import (
@@ -55,8 +56,7 @@ def register(
 
 def _find_version(client: "MlflowClient", registration: Registration) -> "ModelVersion | None":
     """The version with this training digest. Others are deleted: two machines were at it at the same instant."""
-    wanted = f"name = '{registration.name}' AND tags.`{TRAINING_DIGEST}` = '{registration.checkpoint.digest}'"
-    found = sorted(client.search_model_versions(wanted), key=lambda version: int(version.version))
+    found = lookup.of_training(client, registration.name, registration.checkpoint.digest)
     for double in found[1:]:
         client.delete_model_version(registration.name, double.version)
     return found[0] if found else None

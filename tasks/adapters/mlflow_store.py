@@ -14,14 +14,14 @@ from filelock import FileLock, Timeout
 
 from cl_core import sealed
 from cl_core.errors import InfrastructureError, InputError
-from cl_core.gate import Gains, Verdict, judge
+from cl_core.gate import Gains, judge
 from cl_core.refs import Decision, EvaluationReport, ModelRef
 from cl_core.specs import PromotionSpec
 from tasks.adapters import mlflow_champions as champions
 from tasks.adapters import mlflow_lookup as lookup
 from tasks.adapters.mlflow_connection import connected, pytorch_flavor
 from tasks.adapters.mlflow_registration import register
-from tasks.adapters.mlflow_version import CHAMPION, DECISION, Registration, VersionRow, as_ref, as_row
+from tasks.adapters.mlflow_version import CHAMPION, Registration, VersionRow, as_ref, as_row
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -84,8 +84,8 @@ class ModelStore:
             succession, _ = champions.settled(client, name)
             champion = succession.champion
             if version == champion:
-                return _standing(client, name, version)
-            objection = _not_comparable(version, succession, gains)
+                return champions.standing(client, name, version)
+            objection = champions.not_comparable(version, succession, gains)
             verdict = objection or judge(version, promotion, evaluation, gains)
             decision = Decision(
                 name=name,
@@ -116,7 +116,7 @@ class ModelStore:
             lookup.known_version(client, name, version)
             succession, _ = champions.settled(client, name)
             if version == succession.champion:
-                return _standing(client, name, version)
+                return champions.standing(client, name, version)
             decision = Decision(
                 name=name,
                 version=version,
@@ -144,7 +144,7 @@ class ModelStore:
             back = succession.before(existing)
             if not back:
                 raise InputError(
-                    f"{name} has no earlier champion to go back to (now: {_named(succession.champion)}); "
+                    f"{name} has no earlier champion to go back to (now: {champions.named(succession.champion)}); "
                     f"`cl promote {name} VERSION` chooses one of its versions: {lookup.listed(existing)}"
                 )
             gone = succession.champion
@@ -176,6 +176,28 @@ class ModelStore:
             found = sorted(lookup.versions(client, name), key=lambda version: -int(version.version))
             return [as_row(version, model.aliases) for version in found]
 
+    def of_training(self, name: str, training_digest: str) -> ModelRef:
+        """The version that was made by a training.
+
+        Raises:
+            InputError: When there is no such model or version.
+        """
+        with connected(self.tracking_uri) as client:
+            lookup.known_model(client, name)
+            if found := lookup.of_training(client, name, training_digest):
+                return as_ref(found[0])
+            numbers = lookup.listed(sorted(int(version.version) for version in lookup.versions(client, name)))
+            raise InputError(
+                f"no version of {name!r} was made by training {training_digest[:12]}, which follows from the data, the "
+                f"training spec and the code as they are now; there are: {numbers}. "
+                "`cl register` with the same options makes one"
+            )
+
+    def last_decision(self, model: ModelRef) -> Decision | None:
+        """What was decided last about a version, its champion being the one of this moment; None before the first."""
+        with connected(self.tracking_uri) as client, sealed.staging(self.work) as staged:
+            return champions.last_decision(client, model.name, model.version, staged)
+
     def names(self) -> list[str]:
         """The registered models."""
         with connected(self.tracking_uri) as client:
@@ -192,10 +214,10 @@ class ModelStore:
             program: nn.Module = pytorch_flavor().load_model(ref.uri)
             return program
 
-    def log_report(self, run_id: str, path: Path) -> None:
-        """Put a report, a file, beside the artifacts of a version's run; a report of the same name is replaced."""
+    def log_report(self, run_id: str, name: str, page: str) -> None:
+        """Put a report beside the artifacts of a version's run; a report of the same name is replaced."""
         with connected(self.tracking_uri) as client:
-            client.log_artifact(run_id, str(path))
+            client.log_text(run_id, page, name)
 
     @contextlib.contextmanager
     def _changing(self, name: str) -> Iterator["MlflowClient"]:
@@ -214,33 +236,3 @@ class ModelStore:
                 yield client
         finally:
             lock.release()
-
-
-def _standing(client: "MlflowClient", name: str, version: int) -> Decision:
-    """What to say of a version that is the champion already."""
-    reason = client.get_model_version(name, str(version)).tags.get(DECISION, "")
-    return Decision(
-        name=name,
-        version=version,
-        champion=version,
-        promoted=True,
-        reason=f"version {version} is the champion already{f' ({reason})' if reason else ''}",
-    )
-
-
-def _not_comparable(version: int, succession: champions.Succession, gains: Gains) -> Verdict | None:
-    """Why the numbers cannot decide about this version, whatever they are."""
-    if version in succession.withdrawn:
-        reason = "a person rolled it back, so only a person promotes it again"
-    elif gains.champion != succession.champion:
-        reason = (
-            f"it was compared with {_named(gains.champion)}, and by now there is {_named(succession.champion)}; "
-            "run the same command again"
-        )
-    else:
-        return None
-    return Verdict(promote=False, reason=f"version {version} is not promoted: {reason}")
-
-
-def _named(champion: int) -> str:
-    return f"version {champion}" if champion else "no champion"

@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from cl_core import errors
 from cl_core.errors import SpecError, TrainingError, WorkersLostError
 from cl_core.refs import CheckpointRef
@@ -27,6 +29,7 @@ GROUP_START_TIMEOUT_S = 300
 COLLECTIVE_TIMEOUT_S = 300
 # Nothing of ours travels through Ray's object store but the job, a page of JSON.
 OBJECT_STORE_BYTES = 100_000_000
+_END_TIMEOUT_S = 10
 
 _FOLDER = "cl-ray-"
 
@@ -53,6 +56,8 @@ def fit(job: TrainingJob) -> CheckpointRef:
         os.environ.setdefault(name, value)
     # What is said at INFO is of use to Ray's own developers.
     logging.getLogger("ray.train").setLevel(logging.WARNING)
+    # It tells of the token with which it guards a cluster that only this process talks to.
+    logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)
     if job.compute.workers == 1:
         return _in_process(job)
     address = os.environ.get("RAY_ADDRESS", "")
@@ -149,6 +154,7 @@ def _cluster(address: str, compute: ComputeSpec, folder: Path) -> Iterator[None]
     import ray
 
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = _children()
     common: dict[str, Any] = {
         "log_to_driver": False,
         "configure_logging": False,
@@ -171,8 +177,22 @@ def _cluster(address: str, compute: ComputeSpec, folder: Path) -> Iterator[None]
         _restore(handlers)
         yield
     finally:
+        started = _children() - before
         ray.shutdown()
+        _end(started)
         _restore(handlers)
+
+
+def _children() -> set[psutil.Process]:
+    return set(psutil.Process().children(recursive=True))
+
+
+def _end(processes: set[psutil.Process]) -> None:
+    """Return when they are gone. Interrupted workers outlive the cluster by seconds, and write into its folder."""
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(processes, timeout=_END_TIMEOUT_S)
 
 
 def _restore(handlers: dict[signal.Signals, Any]) -> None:

@@ -75,6 +75,7 @@ def registration(digit: int = 1, name: str = NAME) -> Registration:
             snapshot_digest="5" * 64,
             resumed_from_step=0,
             seconds=12.5,
+            peak_bytes=2**30,
         ),
         evaluation=evaluation(),
         specs={"training": TrainingSpec.model_construct(**TRAINING)},

@@ -91,6 +91,18 @@ def test_what_a_person_rolled_back_the_gate_never_promotes_but_a_person_may(stor
     assert store.rollback(NAME).champion == 1
 
 
+def test_the_last_decision_is_read_back_with_the_champion_of_the_moment(store):
+    first, second, _ = (store.of_training(NAME, f"{digit}" * 64) for digit in (1, 2, 3))
+    assert store.last_decision(first) is None
+    promoted = store.decide(NAME, 1, PromotionSpec(), evaluation(), gains())
+    assert store.last_decision(first) == promoted
+    store.promote(NAME, 2, "brighter")
+    assert store.last_decision(first) == promoted.model_copy(update={"champion": 2})
+    rolled_back = store.rollback(NAME, "too bright")
+    assert store.last_decision(first) == store.last_decision(second) == rolled_back
+    assert rolled_back.champion == 1
+
+
 def test_a_champion_set_in_mlflow_itself_is_respected(store):
     store.promote(NAME, 1, "first")
     with connected(store.tracking_uri) as client:

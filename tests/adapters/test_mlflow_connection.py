@@ -1,14 +1,12 @@
 import contextlib
 import errno
-import os
-import signal
-import socket
-import subprocess
-import sys
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from registering import NAME, evaluation, gains, registration, store_at
+from servers import free_port, serving
 
 from cl_core.errors import InputError, StorageFullError, StoreUnreachableError
 from cl_core.specs import PromotionSpec
@@ -17,46 +15,40 @@ from tasks.adapters.mlflow_connection import connected, shown
 from tasks.adapters.mlflow_store import ModelStore
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 @contextlib.contextmanager
-def serving(home):
-    """The address of an MLflow server over the store in `home`, and a function that ends it."""
-    port = free_port()
-    places = f"--backend-store-uri sqlite:///{home}/mlflow.db --artifacts-destination {home}/served"
-    command = f"{sys.executable} -m mlflow server --host 127.0.0.1 --port {port} --workers 1 {places}"
-    server = subprocess.Popen(
-        command.split(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-        cwd=home,
-    )
+def answering(status, body, content_type):
+    """The address of a server that answers every request with one status."""
 
-    def end():
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(server.pid, signal.SIGKILL)
-        server.wait()
+    class Refusing(BaseHTTPRequestHandler):
+        def answer(self):
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            self.send_response(status)
+            self.send_header("Content-Type", content_type)
+            self.end_headers()
+            self.wfile.write(body)
 
-    try:
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline and server.poll() is None:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-                break
-            time.sleep(0.2)
-        yield f"http://127.0.0.1:{port}", end
-    finally:
-        end()
+        do_GET = do_POST = do_PUT = answer  # noqa: N815 - named by http.server
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
 
 
 def ask_while_dying(address, end):
     with connected(address) as client:
         end()
         client.get_registered_model(NAME)
+
+
+def upload(address):
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    with connected(address):
+        get_artifact_repository(f"mlflow-artifacts:/{'0' * 32}/artifacts").log_artifact(__file__)
 
 
 def fill_the_disk(address):
@@ -88,6 +80,38 @@ def test_a_server_that_is_down_is_named_with_the_remedy_within_20_s(home):
     assert 6 < time.monotonic() - started < 20
     assert f"MLflow at {shown(address)} does not answer" in str(caught.value)
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "content_type", "said"),
+    [
+        (401, b"You are not authenticated.", "text/plain", "401 Unauthorized"),
+        (403, b"Permission denied", "text/plain", "403 Forbidden"),
+        (403, b'{"error_code": "PERMISSION_DENIED", "message": "no"}', "application/json", "403 Forbidden"),
+        (401, b'{"error_code": "UNAUTHENTICATED", "message": "who?"}', "application/json", "401 Unauthorized"),
+    ],
+)
+def test_a_server_that_refuses_access_is_named_with_the_settings_it_wants(
+    home, monkeypatch, status, body, content_type, said
+):
+    monkeypatch.delenv("MLFLOW_TRACKING_TOKEN", raising=False)
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "somebody")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "secret")
+    with answering(status, body, content_type) as address:
+        store = ModelStore(address, None, home / "work")
+        with pytest.raises(InputError) as read:
+            store.names()
+        with pytest.raises(InputError) as written:
+            store.register(registration())
+        with pytest.raises(InputError) as uploaded:
+            upload(address)
+    for caught in (read, written, uploaded):
+        assert str(caught.value) == (
+            f"MLflow at {address} refuses access ({said}); set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, "
+            "or MLFLOW_TRACKING_TOKEN, to an account that may read and register there (set now: "
+            "MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD), and run the same command again"
+        )
+        assert not caught.value.retriable
 
 
 def test_a_server_that_swallows_every_packet_is_given_up_within_20_s():

@@ -128,11 +128,19 @@ def test_a_deleted_experiment_is_named_with_the_command_that_brings_it_back(home
         store_at(home).register(registration())
 
 
-def test_a_report_is_put_beside_the_other_artifacts(home, client, tmp_path):
+def test_a_report_is_put_beside_the_other_artifacts(home, client):
     ref = store_at(home).register(registration())
-    (tmp_path / "report.html").write_text("<p>")
-    store_at(home).log_report(ref.run_id, tmp_path / "report.html")
+    store_at(home).log_report(ref.run_id, "report.html", "<p>")
     assert artifact(client, ref.run_id, "report.html", home).read_text() == "<p>"
+
+
+def test_a_version_is_found_by_its_training_and_an_unknown_training_is_answered_with_the_versions_there_are(full_home):
+    store = store_at(full_home)
+    assert [store.of_training(NAME, f"{digit}" * 64).version for digit in (1, 2, 3)] == [1, 2, 3]
+    with pytest.raises(InputError, match=r"no version of 'shoes' was made by training 9999.*1, 2, 3\. `cl register`"):
+        store.of_training(NAME, "9" * 64)
+    with pytest.raises(InputError, match="no registered model named 'boots'; there are: shoes"):
+        store.of_training("boots", "1" * 64)
 
 
 def test_nothing_is_printed(home, capfd):

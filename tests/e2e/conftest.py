@@ -3,16 +3,16 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from servers import free_port
 
 SAMPLE = Path(__file__).parents[1] / "data" / "fashion-mnist-sample.parquet"
 CL = Path(sys.executable).with_name("cl")
@@ -38,12 +38,6 @@ RECIPE = {
     "promotion": {"score": "knn_200.accuracy"},
     "compute": {"threads": 1, "checkpoint_every_s": 0.001, "report_every_s": 0},
 }
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 @pytest.fixture(scope="session")
@@ -79,22 +73,32 @@ def wait_until_healthy(address: str, server: "subprocess.Popen[bytes]", log: Pat
 
 @dataclass(frozen=True)
 class CommandLine:
-    """`cl` with a home of its own."""
+    """`cl` with a home of its own, and the address of a Prefect server; without one, it starts its own."""
 
     home: Path
-    prefect: str
+    prefect: str = ""
 
     def start(
-        self, *arguments: str, recipe: dict[str, object] | None = None, **settings: str
+        self, *arguments: str, recipe: dict[str, object] | None = None, under: Sequence[str] = (), **settings: str
     ) -> "subprocess.Popen[str]":
-        """A command as a process in a session of its own, so that what it leaves behind can be seen."""
-        command = [str(CL), *arguments]
+        """A command as a process in a session of its own, so that what it leaves behind can be seen.
+
+        Args:
+            arguments: Of `cl`.
+            recipe: Written to a file and given to it.
+            under: Another command that runs it.
+            settings: Environment variables.
+        """
+        command = [*under, str(CL), *arguments]
         if recipe is not None:
             file = self.home.parent / "recipe.json"
             file.write_text(json.dumps(recipe))
             command += ["--recipe", str(file)]
-        inherited = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
-        environment = {**inherited, "CL_HOME": str(self.home), "PREFECT_API_URL": self.prefect, **settings}
+        servers = ("MLFLOW_TRACKING_URI", "PREFECT_API_URL")
+        environment = {name: value for name, value in os.environ.items() if name not in servers}
+        environment |= {"CL_HOME": str(self.home), **settings}
+        if self.prefect:
+            environment["PREFECT_API_URL"] = self.prefect
         return subprocess.Popen(
             command,
             env=environment,
@@ -106,9 +110,11 @@ class CommandLine:
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
-    def run(self, *arguments: str, recipe: dict[str, object] | None = None, **settings: str) -> "Finished":
+    def run(
+        self, *arguments: str, recipe: dict[str, object] | None = None, under: Sequence[str] = (), **settings: str
+    ) -> "Finished":
         """A command, run to its end."""
-        with self.start(*arguments, recipe=recipe, **settings) as process:
+        with self.start(*arguments, recipe=recipe, under=under, **settings) as process:
             out, err = process.communicate(timeout=240)
         return Finished(process.returncode, out, err)
 

@@ -11,8 +11,10 @@ from pathlib import Path
 import psutil
 import pyarrow.parquet as pq
 import pytest
+from permissions import obeying
+from servers import free_port
 
-from .conftest import RECIPE, SAMPLE, CommandLine, free_port
+from .conftest import RECIPE, SAMPLE, CommandLine
 
 
 def wait_for(condition: Callable[[], bool], process: "subprocess.Popen[str]") -> None:
@@ -42,6 +44,26 @@ def test_a_stopped_run_leaves_no_process_and_the_next_one_goes_on(cl: CommandLin
     assert "resumed at step" in resumed.err
 
 
+def test_ctrl_c_on_a_worker_group_and_its_servers_leaves_nothing_and_the_next_run_goes_on(cl: CommandLine) -> None:
+    two = ("--compute.workers", "2", "--compute.threads", "2")
+    # With a Prefect server of its own, as on a laptop: a terminal sends Ctrl-C to that as well, and to all of Ray.
+    with CommandLine(cl.home).start("pretrain", *two, recipe=pretraining()) as process:
+        wait_for(lambda: len(cl.progress()) > 30, process)
+        assert len(left_of(process.pid)) > 5
+        assert list(Path("/tmp").glob(f"cl-ray-{process.pid}-*"))
+        os.killpg(process.pid, signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert err.strip().splitlines()[-1].startswith("error: stopped; what was finished stands")
+    assert "Traceback" not in err
+    assert not left_of(process.pid)
+    assert not list(Path("/tmp").glob(f"cl-ray-{process.pid}-*"))
+    # One worker may finish what two began.
+    resumed = cl.run("pretrain", "--compute.checkpoint-every-s", "60", recipe=pretraining())
+    assert resumed.code == 0, resumed.err
+    assert "resumed at step" in resumed.err
+
+
 def test_a_folder_that_is_missing_or_empty(cl: CommandLine, tmp_path: Path) -> None:
     arguments = ("ingest", "--data.source", "image_folder", "--data.location")
     missing = cl.run(*arguments, str(tmp_path / "nowhere"))
@@ -51,6 +73,18 @@ def test_a_folder_that_is_missing_or_empty(cl: CommandLine, tmp_path: Path) -> N
     empty = cl.run(*arguments, str(tmp_path / "empty"))
     assert empty.code == 2
     assert str(tmp_path / "empty") in empty.error
+    assert not list((cl.home / "datasets").glob("*/*/manifest.json"))
+
+
+def test_a_folder_that_may_not_be_read(cl: CommandLine, tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0)
+    finished = cl.run("ingest", "--data.source", "image_folder", "--data.location", str(closed), under=obeying())
+    assert finished.code == 2
+    assert finished.error == (
+        f"error: data.location: the folder {closed} cannot be listed (Permission denied); "
+        "make it readable, or move it away"
+    )
     assert not list((cl.home / "datasets").glob("*/*/manifest.json"))
 
 

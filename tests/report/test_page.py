@@ -85,14 +85,25 @@ def test_the_decision_and_its_reason_stand_before_the_first_section(make_inputs:
 def test_a_version_that_was_not_promoted_is_fetched_by_its_number(make_inputs: Make):
     refused = Decision(name="small", version=3, champion=2, promoted=False, reason="no gain", gain=None)
     top = render(make_inputs(decision=refused)).split("<section>")[0]
-    assert "Version 3 was not promoted" in top
+    assert "Version 3 is not the champion" in top
     assert "Users fetch version 2." in top
     assert "models:/small/3&#34;" in top
     assert "@champion" not in top
 
 
-def test_a_run_without_a_gate_says_so(make_inputs: Make):
-    assert "The gate has not run on this version." in render(make_inputs(decision=None))
+def test_a_version_that_was_rolled_back_and_the_one_that_is_back_bear_one_decision(make_inputs: Make):
+    reason = "version 3 is rolled back, version 2 is the champion again"
+    rollback = Decision(name="small", version=3, champion=2, promoted=False, reason=reason)
+    gone = render(make_inputs(decision=rollback)).split("<section>")[0]
+    assert "Version 3 is not the champion" in gone and "Users fetch version 2." in gone
+    back = render(make_inputs(decision=rollback, version=2, uri="models:/small/2")).split("<section>")[0]
+    assert "Version 2 is the champion" in back and "Users fetch" not in back
+    assert reason in gone and reason in back
+
+
+def test_a_version_that_has_not_been_decided_on_says_so(make_inputs: Make):
+    html = render(make_inputs(decision=None))
+    assert "Not decided on" in html and "The gate has not run on this version" in html
 
 
 @pytest.mark.parametrize("hostile", ["<script>alert(1)</script>", '"><img src=x onerror=y>', "$\\frac{1}$", "服 & Co"])

@@ -39,7 +39,7 @@ def test_score_rows_hold_value_and_interval_beside_baselines_and_champion(make_i
 def test_the_summary_has_verdict_scores_loss_and_places(make_inputs: Make):
     lines = summary_markdown(make_inputs()).splitlines()
     assert lines[0] == "# small retrained"
-    assert lines[2].startswith("**small version 3: promoted to champion.** version 3 is promoted")
+    assert lines[2].startswith("**small version 3 is the champion.** version 3 is promoted")
     assert "| score | trained | untrained | raw pixels | champion |" in lines
     assert sum(line.startswith("| linear\\_probe.accuracy | 0.884 \\[0.872, 0.891\\]") for line in lines) == 1
     assert "Loss 6.000 `" + sparkline([6.0 - i / 100 for i in range(500)]) + "` 1.010" in lines
@@ -57,7 +57,7 @@ def test_names_cannot_break_the_markdown(make_inputs: Make):
     decision = Decision(name="small", version=3, champion=0, promoted=False, reason="a | b\n# c <i>", gain=None)
     lines = summary_markdown(make_inputs(title="<script> | `x`", decision=decision)).splitlines()
     assert lines[0] == "# \\<script\\> \\| \\`x\\`"
-    assert lines[2] == "**small version 3: not promoted.** a \\| b \\# c \\<i\\>"
+    assert lines[2] == "**small version 3 is not the champion.** a \\| b \\# c \\<i\\>"
 
 
 def test_three_lines_of_python_fetch_the_model():

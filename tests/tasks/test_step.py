@@ -6,6 +6,7 @@ import pytest
 from prefect.states import exception_to_failed_state
 
 from cl_core import errors
+from tasks.registration import find_version
 from tasks.step import STEP
 
 
@@ -24,9 +25,13 @@ from tasks.step import STEP
         (KeyError("a bug of our own"), False),
     ],
 )
-def test_only_what_may_succeed_later_is_tried_again(error: Exception, again: bool) -> None:
+def test_only_what_may_succeed_later_is_tried_again_and_a_person_is_told(
+    error: Exception, again: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
     async def asked() -> bool:
         state = await exception_to_failed_state(error)
-        return bool(await STEP["retry_condition_fn"](None, None, state))
+        return bool(await STEP["retry_condition_fn"](find_version, None, state))
 
     assert asyncio.run(asked()) is again
+    said = capsys.readouterr().err
+    assert said.endswith(f"find version  is tried again, at most 3 times in all: {error}\n") if again else said == ""

@@ -1,0 +1,47 @@
+"""Several trainings beside each other, as a table in Markdown."""
+
+from collections.abc import Mapping
+
+from cl_core.refs import RepresentationReport, Retrained, Score
+
+_BASELINES = {"untrained": "the same encoder, untrained", "raw_pixels": "raw pixels"}
+_SCORES = {"linear_probe.accuracy": "linear probe", "knn_20.accuracy": "20 neighbours"}
+
+
+def comparison_markdown(results: Mapping[str, Retrained]) -> str:
+    """One line per recipe, the best linear probe first, then the baselines.
+
+    Args:
+        results: What each recipe came to, by its name; all on the same test split.
+    """
+    head = ["recipe", *_SCORES.values(), "uniformity", "effective rank", "training, min", "peak memory, GiB"]
+    rows = []
+    for recipe, result in sorted(results.items(), key=lambda item: -_deciding(item[1])):
+        trained = result.checkpoint
+        minutes, peak = f"{trained.seconds / 60:.1f}", f"{trained.peak_bytes / 2**30:.1f}"
+        rows.append([f"`{recipe}`", *_cells(result.evaluation.trained), minutes, peak])
+    reports: dict[tuple[str, str], RepresentationReport] = {}
+    for result in results.values():
+        for name in _BASELINES:
+            report = result.evaluation.representations[name]
+            reports.setdefault((name, str(_cells(report))), report)
+    rows += [[_BASELINES[name], *_cells(report), "", ""] for (name, _), report in sorted(reports.items())]
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _deciding(result: Retrained) -> float:
+    score = result.evaluation.trained.scores.get("linear_probe.accuracy")
+    return score.value if score else 0.0
+
+
+def _cells(report: RepresentationReport) -> list[str]:
+    cells = [_with_interval(report.scores.get(name)) for name in _SCORES]
+    for name, digits in (("geometry.uniformity", 2), ("geometry.effective_rank", 0)):
+        score = report.scores.get(name)
+        cells.append(f"{score.value:.{digits}f}" if score else "")
+    return cells
+
+
+def _with_interval(score: Score | None) -> str:
+    return f"{score.value:.3f} [{score.low:.3f}, {score.high:.3f}]" if score else ""

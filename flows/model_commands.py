@@ -1,0 +1,52 @@
+"""The commands about what is registered: each a thin call of a flow or of the model store."""
+
+from flows.app import app, prepare
+from flows.parameters import ModelName, Reason, Version
+
+
+@app.command
+def models(model_name: ModelName | None = None) -> None:
+    """List versions with aliases, scores and the reason of the last decision.
+
+    Args:
+        model_name: Name of the registered model; all models without it.
+    """
+    prepare(server=False)
+    from flows.summary import show_versions
+    from tasks.registration import model_store
+
+    store = model_store()
+    names = [model_name] if model_name else store.names()
+    for name in names:
+        show_versions(name, store.versions(name))
+    if not names:
+        print("No model is registered yet; `cl retrain` registers one.")
+
+
+@app.command
+def promote(model_name: ModelName, version: Version, *, reason: Reason = "no reason given") -> None:
+    """Make a version the champion that users fetch, whatever the gate said.
+
+    Args:
+        model_name: Name of the registered model.
+        version: Number of the version.
+        reason: Why, in words; kept with the version.
+    """
+    prepare()
+    from flows.promote import promote as flow
+
+    flow(model_name, version, reason)
+
+
+@app.command
+def rollback(model_name: ModelName, *, reason: Reason = "no reason given") -> None:
+    """Make the version before the champion again.
+
+    Args:
+        model_name: Name of the registered model.
+        reason: Why, in words; kept with the version.
+    """
+    prepare()
+    from flows.promote import rollback as flow
+
+    flow(model_name, reason)

@@ -1,0 +1,153 @@
+"""Each step by itself: validate, register while MLflow is down, report what was decided and what was not."""
+
+import json
+import re
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from servers import free_port, serving
+
+from .conftest import RECIPE, CommandLine, Finished
+
+# Without a model's name: each test has its own. One epoch is enough for a version.
+SPECS = {
+    "data": RECIPE["data"],
+    "training": {**RECIPE["training"], "epochs": 1, "warmup_epochs": 0.1},
+    "evaluation": {"protocols": ["knn", "geometry"], "resamples": 100},
+    "compute": RECIPE["compute"],
+}
+
+
+@pytest.fixture(scope="module")
+def evaluated(shared_cl: CommandLine) -> CommandLine:
+    """A home whose training and evaluation stand."""
+    finished = shared_cl.run("evaluate", recipe=SPECS)
+    assert finished.code == 0, finished.err
+    return shared_cl
+
+
+@pytest.fixture(scope="module")
+def dead_address() -> str:
+    """Where no MLflow ever answers."""
+    return f"http://127.0.0.1:{free_port()}"
+
+
+@pytest.fixture(scope="module")
+def in_vain(evaluated: CommandLine, dead_address: str) -> "Iterator[subprocess.Popen[str]]":
+    """A registration there. It waits for a minute, meanwhile other tests run."""
+    with evaluated.start("register", "--model-name", "in-vain", recipe=SPECS, MLFLOW_TRACKING_URI=dead_address) as run:
+        yield run
+        run.kill()
+
+
+@pytest.fixture(scope="module")
+def registered(evaluated: CommandLine, in_vain: object) -> Iterator[tuple[Finished, str]]:
+    """A registration whose MLflow is started after the step has failed, and the address of that MLflow."""
+    port = free_port()
+    arguments = ("register", "--model-name", "clothes")
+    with evaluated.start(*arguments, recipe=SPECS, MLFLOW_TRACKING_URI=f"http://127.0.0.1:{port}") as run:
+        wait_for_state("AwaitingRetry", evaluated, "clothes")
+        with serving(evaluated.home.parent, port) as (address, _):
+            out, err = run.communicate(timeout=120)
+            yield Finished(run.returncode, out, err), address
+
+
+def test_a_registration_waits_for_an_mlflow_that_is_down(
+    registered: tuple[Finished, str], evaluated: CommandLine
+) -> None:
+    finished, address = registered
+    assert finished.code == 0, finished.err
+    assert finished.out == "models:/clothes/1\n"
+    assert f"register  is tried again, at most 3 times in all: MLflow at {address} does not answer" in finished.err
+    assert "registered as models:/clothes/1" in finished.err
+    # The very task that had failed, of the same run.
+    wait_for_state("Completed", evaluated, "clothes")
+
+
+def test_a_report_of_a_version_that_nobody_has_decided_on_says_so(
+    registered: tuple[Finished, str], evaluated: CommandLine
+) -> None:
+    finished, page = reported(evaluated, registered[1])
+    assert "models:/clothes/1 was made by training" in finished.err
+    assert "Not decided on" in page
+    assert "knn_200.accuracy" in page
+
+
+def test_a_report_shows_the_decision_that_was_recorded_last_and_decides_nothing(
+    registered: tuple[Finished, str], evaluated: CommandLine
+) -> None:
+    _, address = registered
+    evaluated.run("promote", "clothes", "1", "--reason", "wanted for the shop", MLFLOW_TRACKING_URI=address)
+    _, page = reported(evaluated, address)
+    assert "Version 1 is the champion" in page
+    assert "version 1 is promoted by hand: wanted for the shop" in page
+
+
+def test_a_report_of_specs_under_which_no_version_stands_is_refused_before_anything_is_trained(
+    registered: tuple[Finished, str], evaluated: CommandLine
+) -> None:
+    trained = set((evaluated.home / "trainings").iterdir())
+    finished = evaluated.run(
+        "report", "--model-name", "clothes", "--training.seed", "7", recipe=SPECS, MLFLOW_TRACKING_URI=registered[1]
+    )
+    assert finished.code == 2
+    assert "no version of 'clothes' was made by training" in finished.error
+    assert "there are: 1. `cl register` with the same options makes one" in finished.error
+    assert set((evaluated.home / "trainings").iterdir()) == trained
+
+
+def test_validation_is_printed_as_a_table_with_near_duplicates(evaluated: CommandLine) -> None:
+    finished = evaluated.run("validate", recipe={name: SPECS[name] for name in ("data", "compute")})
+    assert finished.code == 0, finished.err
+    rows = dict(re.findall(r"│ (.+?) +│ (.+?) +│", finished.out))
+    assert rows["training samples"] == "2,000"
+    assert rows["test samples"] == "500"
+    assert rows["classes"] == "10"
+    assert rows["training samples of the rarest class"] == "200"
+    assert rows["inputs in quarantine"] == "0 (0.0%)"
+    near = int(rows["test images with a near-duplicate in training"].split()[0])
+    assert 0 < near <= int(rows["pairs that differ in at most 3 of 64 bits"])
+
+
+def test_an_mlflow_that_never_comes_ends_the_run_after_three_more_tries(
+    in_vain: "subprocess.Popen[str]", dead_address: str, evaluated: CommandLine
+) -> None:
+    out, err = in_vain.communicate(timeout=150)
+    assert (in_vain.returncode, out) == (1, "")
+    assert err.strip().splitlines()[-1].startswith(f"error: MLflow at {dead_address} does not answer")
+    assert err.count("register  is tried again") == 3
+    wait_for_state("Failed", evaluated, "in-vain")
+
+
+def reported(cl: CommandLine, address: str) -> tuple[Finished, str]:
+    """What `cl report` did, and the page that it names."""
+    finished = cl.run("report", "--model-name", "clothes", recipe=SPECS, MLFLOW_TRACKING_URI=address)
+    assert finished.code == 0, finished.err
+    return finished, Path(finished.out.strip()).read_text()
+
+
+def wait_for_state(name: str, cl: CommandLine, model_name: str) -> None:
+    """Return when Prefect's server says that the one registration of a model is in this state."""
+    deadline = time.monotonic() + 120
+    while (seen := states(cl, model_name)) != [name]:
+        assert time.monotonic() < deadline, seen
+        time.sleep(0.2)
+
+
+def states(cl: CommandLine, model_name: str) -> list[object]:
+    runs = ask(cl, "flow_runs/filter", {"flows": {"name": {"any_": ["register"]}}})
+    wanted = [run["id"] for run in runs if run["parameters"]["model_name"] == model_name]
+    tasks = ask(cl, "task_runs/filter", {"flow_runs": {"id": {"any_": wanted}}}) if wanted else []
+    return [run["state_name"] for run in tasks if run["name"].startswith("register-")]
+
+
+def ask(cl: CommandLine, path: str, body: dict[str, object]) -> "list[dict[str, object]]":
+    request = urllib.request.Request(
+        f"{cl.prefect}/{path}", json.dumps(body).encode(), {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        return json.load(answer)

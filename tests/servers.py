@@ -1,0 +1,47 @@
+"""Real servers on this machine's own address."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+@contextlib.contextmanager
+def serving(home: Path, port: int = 0) -> Iterator[tuple[str, Callable[[], None]]]:
+    """The address of an MLflow server over the store in `home`, and a function that ends it."""
+    port = port or free_port()
+    places = f"--backend-store-uri sqlite:///{home}/mlflow.db --artifacts-destination {home}/served"
+    command = f"{sys.executable} -m mlflow server --host 127.0.0.1 --port {port} --workers 1 {places}"
+    server = subprocess.Popen(
+        command.split(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        cwd=home,
+    )
+
+    def end() -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+
+    try:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and server.poll() is None:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+                break
+            time.sleep(0.2)
+        yield f"http://127.0.0.1:{port}", end
+    finally:
+        end()
