@@ -7,7 +7,7 @@ READY := .venv/.ready
 FASHION_MNIST := /usr/share/datasets/fashion-mnist
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo test check lock clean
+.PHONY: help setup demo methods test check bench lock clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -27,6 +27,11 @@ demo: setup ## obtain Fashion-MNIST, retrain, and show the registered champion
 	@infra/fashion-mnist.sh $(FASHION_MNIST)
 	@$(BIN)/cl retrain --recipe infra/recipes/simclr-fashion.json
 
+methods: setup ## retrain every method's Fashion-MNIST recipe that does not stand, and write infra/methods.md (about 40 minutes)
+	@infra/fashion-mnist.sh $(FASHION_MNIST)
+	@for recipe in infra/recipes/*-fashion.json; do $(BIN)/cl retrain --recipe $$recipe || exit 1; done
+	@$(BIN)/cl compare infra/recipes/*-fashion.json --table infra/methods.md
+
 test: setup ## run all tests
 	@$(BIN)/pytest
 
@@ -35,6 +40,9 @@ check: setup ## format, lint, types and import rules
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+bench: setup ## what a training step costs beside its encoder alone
+	@$(BIN)/python tests/benchmarks/step.py
 
 lock: ## write requirements.lock anew from pyproject.toml (needs uv)
 	@uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --no-annotate --no-header -o requirements.lock --upgrade

@@ -49,9 +49,8 @@ def contestants(encoder: str, *, batch_size: int, size: int, channels: int) -> d
             backward(
                 method,
                 lambda chosen, piece: method.embed(views()),
-                np.arange(batch_size),
+                [np.arange(batch_size)],
                 Samples(torch.arange(batch_size)),
-                pieces=1,
                 scale=1.0,
             )
         optimizer.step()
