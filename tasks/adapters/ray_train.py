@@ -177,9 +177,8 @@ def _cluster(address: str, compute: ComputeSpec, folder: Path) -> Iterator[None]
         _restore(handlers)
         yield
     finally:
-        started = _children() - before
+        _end(_children() - before)
         ray.shutdown()
-        _end(started)
         _restore(handlers)
 
 
@@ -188,11 +187,18 @@ def _children() -> set[psutil.Process]:
 
 
 def _end(processes: set[psutil.Process]) -> None:
-    """Return when they are gone. Interrupted workers outlive the cluster by seconds, and write into its folder."""
+    """Kill the processes of a cluster that nobody else uses.
+
+    A shutdown waits for a raylet that hangs, and interrupted workers outlive it by seconds, writing into its folder.
+    Only the server that the shutdown itself talks to is left to it.
+    """
+    killed = []
     for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
-    psutil.wait_procs(processes, timeout=_END_TIMEOUT_S)
+            if process.name() != "gcs_server":
+                process.kill()
+                killed.append(process)
+    psutil.wait_procs(killed, timeout=_END_TIMEOUT_S)
 
 
 def _restore(handlers: dict[signal.Signals, Any]) -> None:

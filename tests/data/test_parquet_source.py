@@ -1,8 +1,11 @@
 import json
+import subprocess
+import sys
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from permissions import obeying
 
 from cl_core.data.sources import RawSample, Unreadable
 from cl_core.data.sources.parquet import ParquetFiles
@@ -91,6 +94,33 @@ def test_a_missing_place_is_an_error(location, message):
 def test_a_folder_without_parquet_is_an_error(tmp_path):
     with pytest.raises(DataError, match=r"holds no .parquet files"):
         ParquetFiles().fingerprint(str(tmp_path))
+
+
+@pytest.mark.parametrize("closed", [".", "more", ".."], ids=["itself", "one inside", "one above"])
+def test_a_folder_that_may_not_be_read_is_an_error_and_not_a_gap(tmp_path, closed):
+    root = tmp_path / "above" / "export"
+    (root / "more").mkdir(parents=True)
+    for file in (root / "a.parquet", root / "more" / "b.parquet"):
+        written(file, image=[b"one"])
+    code = (
+        "import sys\n"
+        "from cl_core.data.sources.parquet import ParquetFiles\n"
+        "try: ParquetFiles().fingerprint(sys.argv[1])\n"
+        "except ValueError as error: print(error)\n"
+    )
+    folder = (root / closed).resolve()
+    folder.chmod(0)
+    try:
+        done = subprocess.run(
+            [*obeying(), sys.executable, "-c", code, root], capture_output=True, text=True, check=True
+        )
+    finally:
+        folder.chmod(0o700)
+    # What lies below a closed folder is what cannot be looked at.
+    named = root if closed == ".." else folder
+    assert done.stdout == (
+        f"data.location: {named} cannot be read (Permission denied); make it readable, or move it away\n"
+    )
 
 
 def test_the_name_of_a_file_decides_the_split_where_that_is_asked_for(tmp_path):

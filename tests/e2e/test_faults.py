@@ -44,13 +44,16 @@ def test_a_stopped_run_leaves_no_process_and_the_next_one_goes_on(cl: CommandLin
     assert "resumed at step" in resumed.err
 
 
-def test_ctrl_c_on_a_worker_group_and_its_servers_leaves_nothing_and_the_next_run_goes_on(cl: CommandLine) -> None:
+def test_ctrl_c_on_a_worker_group_leaves_nothing_even_of_a_hung_raylet_and_the_next_run_goes_on(
+    cl: CommandLine,
+) -> None:
     two = ("--compute.workers", "2", "--compute.threads", "2")
     # With a Prefect server of its own, as on a laptop: a terminal sends Ctrl-C to that as well, and to all of Ray.
     with CommandLine(cl.home).start("pretrain", *two, recipe=pretraining()) as process:
         wait_for(lambda: len(cl.progress()) > 30, process)
-        assert len(left_of(process.pid)) > 5
         assert list(Path("/tmp").glob(f"cl-ray-{process.pid}-*"))
+        # As on an overloaded machine: a shutdown would wait for it, and its workers outlive it.
+        next(left for left in left_of(process.pid) if left.name() == "raylet").suspend()
         os.killpg(process.pid, signal.SIGINT)
         _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err

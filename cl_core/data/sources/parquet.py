@@ -1,6 +1,8 @@
 """Parquet files with images in a column: how data leaves a warehouse, or the Hugging Face hub."""
 
 import json
+import os
+import stat
 from collections.abc import Iterator
 from fnmatch import fnmatch
 from pathlib import Path
@@ -128,14 +130,27 @@ def _files(location: str) -> list[Path]:
     if not location:
         raise DataError("data.location is empty; give a Parquet file, or a folder of them")
     root = Path(location).expanduser().absolute()
-    if not root.exists():
-        raise DataError(f"data.location: there is no file or folder {root}; give a Parquet file, or a folder of them")
-    if root.is_file():
-        return [root]
-    files = sorted(path for path in root.rglob("*.parquet") if path.is_file())
+    try:
+        if stat.S_ISREG(root.stat().st_mode):
+            return [root]
+        # Unlike a glob, which passes over folders that it may not list.
+        below = [Path(folder, name) for folder, _, names in os.walk(root, onerror=_refuse) for name in names]
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise DataError(
+            f"data.location: there is no file or folder {root}; give a Parquet file, or a folder of them"
+        ) from error
+    except OSError as error:
+        raise DataError(
+            f"data.location: {error.filename} cannot be read ({error.strerror}); make it readable, or move it away"
+        ) from error
+    files = sorted(path for path in below if path.suffix == ".parquet" and path.is_file())
     if not files:
         raise DataError(f"data.location: {root} holds no .parquet files at any depth; give the folder that does")
     return files
+
+
+def _refuse(error: OSError) -> None:
+    raise error
 
 
 def _label(value: Any, names: list[str]) -> str | None:
