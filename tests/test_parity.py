@@ -1,6 +1,9 @@
 """`cl parity`: every part agrees with somebody else's code, and a part that did not would be seen."""
 
 import math
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -42,6 +45,16 @@ def test_a_wrong_value_a_wrong_gradient_and_a_missing_library_are_told_apart():
     ).verdict == ("differs")
     missing = parity.compare(right._replace(library="no-such-library"))
     assert missing.verdict == "not installed" and math.isnan(missing.theirs)
+
+
+def test_the_command_prints_every_check_and_its_verdict(tmp_path):
+    environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "COLUMNS": "200"}
+    command = [str(Path(sys.executable).with_name("cl")), "parity"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("│ equal") == len(CHECKS)
+    for part in {check.part for check in CHECKS} | set(parity.ELSEWHERE):
+        assert part[:12] in done.stdout
 
 
 def test_the_numbers_compared_are_not_of_a_special_kind():

@@ -88,6 +88,37 @@ def test_an_unchanged_run_does_nothing_and_says_why(first: Finished, shared_cl: 
     assert stands(shared_cl.home) == before
 
 
+def test_recipes_are_compared_in_a_table_beside_the_baselines(first: Finished, shared_cl: CommandLine) -> None:
+    recipe, table = shared_cl.home.parent / "clothes.json", shared_cl.home.parent / "table.md"
+    recipe.write_text(json.dumps(RECIPE))
+    finished = shared_cl.run("compare", str(recipe), "--table", str(table))
+    assert finished.code == 0, finished.err
+    assert table.read_text() == finished.out
+    head, _, trained, *baselines = (line.strip("| ").split(" | ") for line in finished.out.splitlines())
+    assert head[:3] == ["recipe", "linear probe", "20 neighbours"]
+    assert trained[0] == "`clothes`" and {line[0] for line in baselines} == {
+        "the same encoder, untrained",
+        "raw pixels",
+    }
+    assert trained[1].startswith(f"{scores(first, 'linear_probe.accuracy')[0]:.3f} [")
+    assert float(trained[5]) > 0 and 0.2 < float(trained[6]) < 4, "minutes and GiB"
+    assert "stands: data, training spec and code have not changed" in finished.err
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [('{"training": {"epochz": 1}}', "epochz"), ("[1]", "must hold a JSON object"), ("{", "is not readable as JSON")],
+)
+def test_a_wrong_recipe_is_refused_before_any_is_trained(
+    shared_cl: CommandLine, tmp_path: Path, content: str, sentence: str
+) -> None:
+    wrong = tmp_path / "wrong.json"
+    wrong.write_text(content)
+    finished = shared_cl.run("compare", str(wrong))
+    assert finished.code == 2, finished.err
+    assert str(wrong) in finished.err and sentence in finished.err
+
+
 def test_a_worse_challenger_is_registered_and_not_promoted(first: Finished, shared_cl: CommandLine) -> None:
     worse = {**RECIPE, "training": {**RECIPE["training"], "epochs": 1, "warmup_epochs": 0.1, "learning_rate": 1e-6}}
     finished = shared_cl.run("retrain", recipe=worse)
