@@ -26,7 +26,11 @@ _DECIDES_WEIGHTS = (
     "cl_core.losses",
     "cl_core.methods",
     "cl_core.seeding",
-    "cl_core.training",
+    "cl_core.training.feed",
+    "cl_core.training.gradients",
+    "cl_core.training.loop",
+    "cl_core.training.optimizer",
+    "cl_core.training.schedule",
     "cl_core.views",
 )
 

@@ -35,9 +35,8 @@ def training_artifact() -> Iterator[Callable[[Progress], None]]:
             artifact,
             progress=100 * progress.step / progress.steps,
             description=(
-                f"epoch {progress.epoch:.2f}, step {progress.step} of {progress.steps}, loss {progress.loss:.3f}, "
-                f"accuracy {progress.accuracy:.2f}, {progress.images_per_s:,.0f} images/s, "
-                f"{progress.seconds_left:.0f} s left"
+                f"epoch {progress.epoch:.2f}, step {progress.step} of {progress.steps}, {progress.figures}, "
+                f"{progress.images_per_s:,.0f} images/s, {progress.seconds_left:.0f} s left"
             ),
         )
 

@@ -39,10 +39,7 @@ def training_bar() -> Iterator[Callable[[TrainingProgress], None]]:
         task = bar.add_task("starting", total=None)
 
         def show(progress: TrainingProgress) -> None:
-            figures = (
-                f"epoch {progress.epoch:.2f}  loss {progress.loss:.3f}  "
-                f"accuracy {progress.accuracy:.2f}  {progress.images_per_s:,.0f} images/s"
-            )
+            figures = f"epoch {progress.epoch:.2f}, {progress.headline}, {progress.images_per_s:,.0f} images/s"
             bar.update(task, total=progress.steps, completed=progress.step, description=figures)
 
         yield show

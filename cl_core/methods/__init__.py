@@ -46,8 +46,8 @@ class Step:
 
     Args:
         loss: () float32, to be differentiated; its gradient averaged over workers is that of the whole batch.
-        embeddings: (R, D) float32, this worker's embeddings without gradient; for the monitors.
-        groups: (R,) int64; rows of one group are what the method wants alike: views of a sample, or of a class.
+        embeddings: (V * B, D) float32, this worker's embeddings without gradient, view by view; for the monitors.
+        groups: (V * B,) int64; rows of one group are what the method wants alike: views of a sample, or of a class.
         metrics: What only this method knows, such as its prototypes' entropy: () float32 each, by name.
     """
 

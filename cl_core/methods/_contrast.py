@@ -1,5 +1,7 @@
 """A pair loss across workers: this worker's anchors against everyone's candidates."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 
@@ -41,11 +43,18 @@ class Contrast(nn.Module):
         return distributed.global_mean(total.total, total.count)
 
     def of_coinciding(self, relation: Relation) -> float:
-        """The loss when every embedding is the same: where a collapsed training stands still."""
-        rows, columns = (torch.ones(len(ids.samples), 2) for ids in (relation.anchors, relation.candidates))
+        """The loss when every embedding is the same: where a collapsed training stands still.
+
+        Args:
+            relation: In which all anchors have as many positives and negatives: that of the first one is returned, so
+                that a large batch is not compared with itself.
+        """
+        everyone = relation.anchors
+        first = RowIds(everyone.samples[:1], everyone.views[:1], everyone.groups[:1])
+        row, columns = torch.ones(1, 2), torch.ones(len(relation.candidates.samples), 2)
         with torch.no_grad():
             learned = {name: value.cpu() for name, value in self.learned.items()}
-            return float(self.loss(rows, columns, relation, learned).mean)
+            return float(self.loss(row, columns, replace(relation, anchors=first), learned).mean)
 
 
 def gathered(ids: RowIds) -> RowIds:

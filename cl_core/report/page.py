@@ -18,12 +18,17 @@ from cl_core.report.summary import fetch_lines
 CURVES = {
     "loss": "Loss",
     "accuracy": "Accuracy of finding the positive",
+    "knn_accuracy": "Held-out accuracy of nearest neighbours",
     "alignment": "Alignment",
     "uniformity": "Uniformity",
+    "intraclass_correlation": "Intraclass correlation",
+    "feature_std": "Standard deviation of a coordinate",
     "effective_rank": "Effective rank",
     "learning_rate": "Learning rate",
     "images_per_s": "Images per second",
 }
+# Of a report of the trainer: when it was made.
+_AXES = {"step", "steps", "epoch", "seconds", "seconds_left"}
 LARGE_CURVES = ("loss", "accuracy")
 SAMPLE_CLASSES = 12
 SAMPLES_PER_CLASS = 12
@@ -94,8 +99,10 @@ def _environment() -> Environment:
 
 
 def _curves(inputs: ReportInputs) -> list[Curve]:
+    """Those of every training, then what only its method knows."""
+    own = sorted({name for report in inputs.curves for name in report} - CURVES.keys() - _AXES)
     drawn = []
-    for name, title in CURVES.items():
+    for name, title in (CURVES | {name: wording.spoken(name).capitalize() for name in own}).items():
         width, height = (450, 250) if name in LARGE_CURVES else (300, 160)
         figure = training_curve(inputs.curves, name, width=width, height=height)
         if figure is not None:

@@ -30,7 +30,7 @@ def following(log: ProgressLog, on_progress: Callable[[Progress], None], *, ever
         # Fewer lines than before: the training went on from an earlier checkpoint.
         if lines and len(lines) != seen:
             try:
-                on_progress(lines[-1])
+                on_progress(_with_last_score(lines))
             except Exception as error:
                 logger.warning("progress could not be shown: %s", error)
         seen = len(lines)
@@ -47,3 +47,9 @@ def following(log: ProgressLog, on_progress: Callable[[Progress], None], *, ever
         stop.set()
         thread.join()
         look()
+
+
+def _with_last_score(lines: list[Progress]) -> Progress:
+    """The newest line, with the newest score of neighbours, which few lines have."""
+    scores = [line.knn_accuracy for line in lines if line.knn_accuracy is not None]
+    return lines[-1].model_copy(update={"knn_accuracy": scores[-1]}) if scores else lines[-1]

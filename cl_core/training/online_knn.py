@@ -13,9 +13,10 @@ from cl_core.features import extract
 from cl_core.neighbours import nearest, vote
 from cl_core.training.job import TrainingJob
 
-# Enough for a trend, at a hundredth of an epoch's work: the bank is embedded without views and without gradient.
+# Rows of the bank: at most so many, or one in so many of the split. Enough for a trend, at two hundredths of an epoch's
+# work, because they are embedded once and without gradient.
 _LEAST_BANK = 4096
-_BANK_SHARE = 10
+_ROWS_PER_BANK_ROW = 10
 _NEIGHBOURS = 20
 _TEMPERATURE = 0.1
 _IMAGES_AT_ONCE = 256
@@ -47,7 +48,7 @@ class OnlineKnn:
             "only labelled samples are held out"
         )
         labelled = np.flatnonzero(self.trained.labels >= 0)
-        bank = labelled[: max(_LEAST_BANK, len(labelled) // _BANK_SHARE)]
+        bank = labelled[: max(_LEAST_BANK, len(labelled) // _ROWS_PER_BANK_ROW)]
         answers = distributed.all_gather(self._features(encoder, self.trained, _own(bank)).to(self.device)).cpu()
         asked = _own(np.arange(len(self.held_out.ids)))
         neighbours = nearest(self._features(encoder, self.held_out, asked), answers, k=min(_NEIGHBOURS, len(bank)))

@@ -44,6 +44,23 @@ class Progress(BaseModel):
     seconds: float = Field(description="Time spent training, over all attempts.")
     seconds_left: float = Field(description="Estimate at the present rate.")
 
+    @property
+    def headline(self) -> str:
+        """What says at a glance whether it works."""
+        neighbours = "" if self.knn_accuracy is None else f", neighbours {self.knn_accuracy:.2f}"
+        return f"loss {self.loss:.3f}, accuracy {self.accuracy:.2f}, rank {self.effective_rank:.1f}{neighbours}"
+
+    @property
+    def figures(self) -> str:
+        """All that says whether it works."""
+        known = {
+            "alignment": self.alignment,
+            "uniformity": self.uniformity,
+            "feature std": self.feature_std,
+            **(self.__pydantic_extra__ or {}),
+        }
+        return ", ".join([self.headline, *(f"{name.replace('_', ' ')} {value:.3g}" for name, value in known.items())])
+
 
 class ProgressLog:
     """The file of progress lines.

@@ -15,16 +15,16 @@ from typing import NamedTuple
 from cl_core.training.monitors import Health
 
 # Standard deviation of a coordinate of unit embeddings, as a share of 1 / sqrt(D): too low in any case, and too low
-# where positives have besides moved apart. Healthy windows reach 0.38 and more at temperatures from 0.1, 0.2 at 0.03,
-# 0.14 at 0.01; of collapsed trainings the first bound is passed after 20 to 160 steps, the second after 10 to 60.
+# where positives have moved apart besides. Healthy windows reach 0.3 and more at temperatures from 0.1, 0.2 at 0.03,
+# 0.14 at 0.01. Collapsed trainings pass the second bound after 10 to 60 steps, the first after 20 to 160.
 _LEAST_STD = 0.1
 _LOW_STD = 0.2
-# Directions: one, and this share of the others that there are, up to a bound. Healthy windows reach 3 of 8, 6 of 64;
-# embeddings on a line 1, in a plane 2.
+# Directions: one, and this share of the others that there are, up to a bound. Healthy windows reach 2.4 of 8, 6 of 64;
+# embeddings on a line 1, in a plane 1.8 to 2.
 _LEAST_SHARE_OF_DIRECTIONS = 0.02
 _LEAST_DIRECTIONS = 2.5
 # Of the plateau, and of the correlation at the start. With a row as its own positive the loss falls to 0.2 or 0.3 of
-# the plateau and the correlation to 0.7 and less; in healthy windows it rises before the loss has fallen so far.
+# the plateau, and the correlation to 0.7 and less; healthy losses do not fall so far before it has risen.
 _FALLEN_TO = 0.8
 _LESS_THAN_AT_START = 0.75
 # Around the plateau: the window's mean, and each loss. With positives from wrong rows, within 0.004 and 0.01. SwAV and
@@ -32,8 +32,8 @@ _LESS_THAN_AT_START = 0.75
 _MEAN_NEAR_PLATEAU = 0.005
 _EACH_NEAR_PLATEAU = 0.02
 _MORE_THAN_AT_START = 1.25
-# Times the plateau, and above it. A temperature of 0.001: 2 plateaus; a queue of raw rows: 2 to 300. The second bound
-# is for margins, plateaus of tenths that hard triplets exceed several times.
+# Times the plateau, and above it. A temperature of 0.001: 2 plateaus; a queue of raw rows: 2 to 300; healthy windows
+# 1.1. The second bound is for margins, plateaus of tenths that the hardest triplets exceed several times.
 _RISEN_TO = 1.5
 _RISEN_BY = 2.0
 # Times the first loss, up or down: a loss that has moved less has not begun to be learnt.

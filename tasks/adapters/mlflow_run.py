@@ -79,14 +79,14 @@ def log_parameters(client: "MlflowClient", run: "Run", specs: Mapping[str, BaseM
         client.log_batch(run.info.run_id, params=batch)
 
 
-def log_curves(client: "MlflowClient", run: "Run", curves: Sequence[Mapping[str, float]]) -> None:
+def log_curves(client: "MlflowClient", run: "Run", curves: Sequence[Mapping[str, float | None]]) -> None:
     """Log the metrics of the training steps as `training/loss` and the like, but for those that stand already.
 
     Args:
         client: Of the store.
         run: As read from the store.
         curves: One mapping per reported step. Its `step` is the horizontal axis of the others, and so is `seconds`,
-            the time spent training, where it is given.
+            the time spent training, where it is given. None was not measured at this step.
     """
     from mlflow.entities import Metric
 
@@ -97,8 +97,9 @@ def log_curves(client: "MlflowClient", run: "Run", curves: Sequence[Mapping[str,
     }
     points = {}
     for record in curves:
-        step, time_ms = int(record["step"]), run.info.start_time + int(1000 * record.get("seconds", 0))
-        for key, value in {f"training/{name}": record[name] for name in record.keys() - _AXES}.items():
+        measured = {name: value for name, value in record.items() if value is not None}
+        step, time_ms = int(measured["step"]), run.info.start_time + int(1000 * measured.get("seconds", 0))
+        for key, value in {f"training/{name}": measured[name] for name in measured.keys() - _AXES}.items():
             if step not in logged.get(key, ()):
                 points[key, step] = Metric(key, float(value), time_ms, step)
     _log_metrics(client, run, list(points.values()))

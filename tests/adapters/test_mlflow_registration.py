@@ -187,3 +187,10 @@ def test_a_stranger_without_this_project_fetches_and_calls_the_model_with_pickle
     wanted = model(model.example(7)).numpy()
     for found, rows in {"served": 7, "program": 7, "one": 1}.items():
         np.testing.assert_allclose(np.load(home / f"{found}.npy"), wanted[:rows], atol=1e-6)
+
+
+def test_what_was_not_measured_at_a_step_is_no_point_of_its_curve(home, client):
+    curves = [{"step": 1, "loss": 5.0, "knn_accuracy": None}, {"step": 2, "loss": 4.0, "knn_accuracy": 0.5}]
+    run = client.get_run(store_at(home).register(dataclasses.replace(registration(), curves=curves)).run_id)
+    points = client.get_metric_history(run.info.run_id, "training/knn_accuracy")
+    assert [(point.step, point.value) for point in points] == [(2, 0.5)]

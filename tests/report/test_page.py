@@ -146,6 +146,13 @@ def test_photographs_of_many_classes_stay_under_three_megabytes(make_inputs: Mak
     assert len(render(make_inputs(images=noise))) < 3_000_000
 
 
+def test_what_only_the_method_knows_has_a_curve_and_what_was_never_measured_has_none(make_inputs: Make):
+    curves = [{"step": step, "loss": 3.0, "prototype_entropy": 4.0, "knn_accuracy": None} for step in range(3)]
+    html = render(make_inputs(curves=curves))
+    assert "<h3>Prototype entropy</h3>" in html
+    assert "<h3>Held-out accuracy of nearest neighbours</h3>" not in html
+
+
 def test_a_report_of_one_image_stands(make_inputs: Make):
     inputs = make_inputs()
     one = {name: getattr(inputs, name)[:1] for name in ("images", "embeddings", "labels", "predicted")}

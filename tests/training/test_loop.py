@@ -1,18 +1,21 @@
 """The training loop: what it learns, tells, refuses, and how it splits an epoch."""
 
 import math
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from small_methods import changes
 from small_training import JobOf
 
 from cl_core.errors import NotFiniteLossError, StorageFullError
 from cl_core.seeding import permutation
 from cl_core.training import loop
 from cl_core.training.feed import Feed
+from cl_core.training.follow import following
 from cl_core.training.loop import train
 
 
@@ -91,3 +94,37 @@ def test_a_full_disk_ends_with_a_sentence_and_the_checkpoint_before(job_of: JobO
     assert not list((small_disk / "checkpoints").glob(".staging-*"))
     ballast.unlink()
     assert train(job).resumed_from_step >= 0
+
+
+def test_progress_tells_what_only_the_method_knows_and_spells_it_out(job_of: JobOf) -> None:
+    job = job_of(**changes("swav"), epochs=1, warmup_epochs=0)
+    train(job)
+    last = job.progress.read()[-1].model_copy(update={"knn_accuracy": 0.5})
+    entropy = last.model_dump()["prototype_entropy"]
+    assert 0 <= entropy <= math.log(24)
+    assert last.headline == (
+        f"loss {last.loss:.3f}, accuracy {last.accuracy:.2f}, rank {last.effective_rank:.1f}, neighbours 0.50"
+    )
+    assert last.figures == (
+        f"{last.headline}, alignment {last.alignment:.3g}, uniformity {last.uniformity:.3g}, "
+        f"feature std {last.feature_std:.3g}, prototype entropy {entropy:.3g}"
+    )
+
+
+def test_figures_are_those_of_the_last_look_and_looks_are_every_tenth_step(job_of: JobOf) -> None:
+    job = job_of()
+    train(job)
+    figures = [(line.accuracy, line.effective_rank, line.uniformity) for line in job.progress.read()]
+    assert len(figures) == 27
+    looks = [step for step, (now, before) in enumerate(pairwise([None, *figures]), start=1) if now != before]
+    assert looks == [1, 10, 20, 27]
+
+
+def test_who_follows_a_training_sees_the_last_score_of_neighbours_beside_the_newest_figures(job_of: JobOf) -> None:
+    job, shown = job_of(epochs=1, warmup_epochs=0), []
+    with following(job.progress, shown.append, every_s=60):
+        train(job)
+        line = job.progress.read()[-1]
+        for step, score in ((10, 0.25), (11, 0.5), (12, None)):
+            job.progress.append(line.model_copy(update={"step": step, "knn_accuracy": score}))
+    assert [(progress.step, progress.knn_accuracy) for progress in shown] == [(12, 0.5)]
