@@ -74,15 +74,13 @@ class TrainingSpec(Spec):
     loss: Annotated[str, NameIn(LOSSES, besides=(PUBLISHED,))] = Field(
         PUBLISHED,
         title="Loss",
-        description="Loss that compares the embeddings. `published` is the one of the method's paper, with its "
-        "options.",
+        description="Loss that compares the embeddings. `published`: that of the method's paper, as there.",
     )
     loss_options: Options = Field({}, title="Loss options", description="Options of the loss, as JSON.")
     views: Annotated[str, NameIn(VIEWS, besides=(PUBLISHED,))] = Field(
         PUBLISHED,
         title="Views",
-        description="Policy that makes the views of a sample which are contrasted. `published` is the one of the "
-        "method's paper, with its options.",
+        description="Policy that makes the contrasted views. `published`: that of the method's paper, as there.",
     )
     views_options: Options = Field({}, title="Views options", description="Options of the view policy, as JSON.")
     encoder: Annotated[str, NameIn(ENCODERS)] = Field(

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from typing import Any, Literal, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cl_core.batch_norm import SyncBatchNorm
@@ -18,9 +17,11 @@ from cl_core.losses import PairLoss, Relation, RowIds, relation_within
 from cl_core.methods._sinkhorn import sinkhorn
 from cl_core.methods.barlow_twins import barlow_twins
 from cl_core.methods.vicreg import vicreg
+from cl_core.parity import libraries
+from cl_core.parity.libraries import SAMPLES, TEMPERATURE, Quantity, labels
 from cl_core.registry import LOSSES
 
-SAMPLES, FEATURES, CLASSES, TEMPERATURE = 16, 8, 4, 0.2
+FEATURES = 8
 TOLERANCE = 1e-10
 
 ELSEWHERE = {
@@ -33,9 +34,6 @@ ELSEWHERE = {
     "siamese": "see margin_contrastive and logistic",
 }
 """Parts without a check of their own, and why."""
-
-Quantity = Callable[[Tensor, Tensor], Tensor]
-"""Two views, (N, D) float64 each, to a () loss."""
 
 
 class Check(NamedTuple):
@@ -91,47 +89,57 @@ def checks() -> Iterator[Check]:
 
 def _softmax_losses() -> Iterator[Check]:
     published = _loss("info_nce", temperature=TEMPERATURE)
-    pml_ntxent = _pml("SelfSupervisedLoss(NTXentLoss)", lambda pml: pml.SelfSupervisedLoss(pml.NTXentLoss(TEMPERATURE)))
-    yield Check("info_nce", "NTXentLoss", "lightly", _among_views(published), _lightly("NTXentLoss", TEMPERATURE))
+    pml_ntxent = libraries.pml(
+        "SelfSupervisedLoss(NTXentLoss)", lambda pml: pml.SelfSupervisedLoss(pml.NTXentLoss(TEMPERATURE))
+    )
+    yield Check(
+        "info_nce", "NTXentLoss", "lightly", _among_views(published), libraries.lightly("NTXentLoss", TEMPERATURE)
+    )
     yield Check("info_nce", pml_ntxent[0], "pytorch-metric-learning", _among_views(published), pml_ntxent[1])
-    yield Check("info_nce", "queries to keys", "info-nce-pytorch", _to_keys(published), _info_nce_package)
-    yield Check("info_nce", "CLIP, both ways", "open-clip-torch", _both_ways(published), _clip)
+    yield Check("info_nce", "queries to keys", "info-nce-pytorch", _to_keys(published), libraries.info_nce_package)
+    yield Check("info_nce", "CLIP, both ways", "open-clip-torch", _both_ways(published), libraries.clip)
     yield Check(
         "decoupled",
         "DCLLoss",
         "lightly",
         _among_views(_loss("decoupled", temperature=TEMPERATURE)),
-        _lightly("DCLLoss", TEMPERATURE),
+        libraries.lightly("DCLLoss", TEMPERATURE),
     )
     unbiased = _loss("debiased", temperature=TEMPERATURE, tau_plus=0)
     yield Check(
-        "debiased", "tau_plus 0 is NTXentLoss", "lightly", _among_views(unbiased), _lightly("NTXentLoss", TEMPERATURE)
+        "debiased",
+        "tau_plus 0 is NTXentLoss",
+        "lightly",
+        _among_views(unbiased),
+        libraries.lightly("NTXentLoss", TEMPERATURE),
     )
     yield Check(
         "supcon",
         "SupConLoss",
         "pytorch-metric-learning",
         _among_classes(_loss("supcon", temperature=TEMPERATURE)),
-        _pml_labelled(lambda pml: pml.losses.SupConLoss(TEMPERATURE)),
+        libraries.pml_labelled(lambda pml: pml.losses.SupConLoss(TEMPERATURE)),
     )
     yield Check(
         "n_pair",
         "NPairsLoss on dot products",
         "pytorch-metric-learning",
         _to_keys(_loss("n_pair", l2_weight=0)),
-        _n_pairs,
+        libraries.n_pairs,
     )
 
 
 def _other_losses() -> Iterator[Check]:
     triplet = _among_classes(_loss("triplet", margin=0.2, mining="all"))
-    yield Check("triplet", "TripletMarginWithDistanceLoss, all triplets", "torch", triplet, lambda: _torch_triplets)
+    yield Check(
+        "triplet", "TripletMarginWithDistanceLoss, all triplets", "torch", triplet, lambda: libraries.torch_triplets
+    )
     yield Check(
         "triplet",
         "TripletMarginLoss, all triplets",
         "pytorch-metric-learning",
         triplet,
-        _pml_labelled(
+        libraries.pml_labelled(
             lambda pml: pml.losses.TripletMarginLoss(
                 0.2, distance=pml.distances.LpDistance(power=2), reducer=pml.reducers.MeanReducer()
             )
@@ -139,19 +147,27 @@ def _other_losses() -> Iterator[Check]:
     )
     logistic = _loss("logistic", similarity="dot", scale=1, bias=0, balanced=False)
     yield Check(
-        "logistic", "binary_cross_entropy_with_logits", "torch", _to_keys(logistic), lambda: _binary_cross_entropy
+        "logistic",
+        "binary_cross_entropy_with_logits",
+        "torch",
+        _to_keys(logistic),
+        lambda: libraries.binary_cross_entropy,
     )
-    yield Check("pairwise_logistic", "SigLipLoss", "open-clip-torch", _to_keys(_loss("pairwise_logistic")), _siglip)
+    yield Check(
+        "pairwise_logistic", "SigLipLoss", "open-clip-torch", _to_keys(_loss("pairwise_logistic")), libraries.siglip
+    )
 
 
 def _objectives() -> Iterator[Check]:
     twins: Quantity = lambda first, second: barlow_twins(first, second, redundancy_weight=5e-3, scale=1.0)  # noqa: E731
-    yield Check("barlow_twins", "BarlowTwinsLoss", "lightly", twins, _lightly("BarlowTwinsLoss", 5e-3))
+    yield Check("barlow_twins", "BarlowTwinsLoss", "lightly", twins, libraries.lightly("BarlowTwinsLoss", 5e-3))
     regularised: Quantity = lambda first, second: vicreg(  # noqa: E731
         first, second, invariance_weight=25, variance_weight=25, covariance_weight=1
     )
-    yield Check("vicreg", "VICRegLoss", "lightly", regularised, _lightly("VICRegLoss"))
-    yield Check("swav", "Sinkhorn assignment", "lightly", _entropy_of(_our_assignment), _lightly_assignment)
+    yield Check("vicreg", "VICRegLoss", "lightly", regularised, libraries.lightly("VICRegLoss"))
+    yield Check(
+        "swav", "Sinkhorn assignment", "lightly", libraries.entropy_of(_our_assignment), libraries.lightly_assignment
+    )
     yield Check("batch norm over workers", "BatchNorm1d", "torch", _norm(SyncBatchNorm), lambda: _norm(nn.BatchNorm1d))
 
 
@@ -176,7 +192,7 @@ def _among_views(loss: PairLoss) -> Quantity:
 
 def _among_classes(loss: PairLoss) -> Quantity:
     """Rows of a class are positives."""
-    relation = relation_within(_labels())
+    relation = relation_within(labels())
     return lambda first, second: _apply(loss, rows := torch.cat([first, second]), rows, relation)
 
 
@@ -192,10 +208,6 @@ def _both_ways(loss: PairLoss) -> Quantity:
     return lambda first, second: (one_way(first, second) + one_way(second, first)) / 2
 
 
-def _labels() -> Tensor:
-    return torch.arange(2 * SAMPLES) % CLASSES
-
-
 def _norm(kind: type[nn.Module]) -> Quantity:
     weights = torch.linspace(-1, 1, FEATURES, dtype=torch.float64)
     return lambda first, second: (kind(FEATURES).double()(torch.cat([first, second])).sigmoid() @ weights).sum()
@@ -203,104 +215,3 @@ def _norm(kind: type[nn.Module]) -> Quantity:
 
 def _our_assignment(scores: Tensor) -> Tensor:
     return sinkhorn(scores, epsilon=0.05, iterations=3)
-
-
-def _entropy_of(assign: Callable[[Tensor], Tensor]) -> Quantity:
-    """Cross-entropy of the assignment of the first views under the second ones: one number for a whole matrix."""
-
-    def quantity(first: Tensor, second: Tensor) -> Tensor:
-        scores, predicted = (F.normalize(rows, dim=1) for rows in (first, second))
-        return -(assign(scores.detach()) * F.log_softmax(predicted / 0.1, dim=1)).sum(1).mean()
-
-    return quantity
-
-
-# --- their side
-
-
-def _lightly(name: str, *arguments: float) -> Callable[[], Quantity]:
-    def load() -> Quantity:
-        import lightly.loss
-
-        loss: Quantity = getattr(lightly.loss, name)(*arguments)
-        return loss
-
-    return load
-
-
-def _lightly_assignment() -> Quantity:
-    from lightly.loss.swav_loss import sinkhorn as theirs
-
-    return _entropy_of(lambda scores: theirs(scores, 3, 0.05))
-
-
-def _pml(name: str, make: Callable[[Any], Any]) -> tuple[str, Callable[[], Quantity]]:
-    def load() -> Quantity:
-        from pytorch_metric_learning import losses
-
-        loss: Quantity = make(losses)
-        return loss
-
-    return name, load
-
-
-def _pml_labelled(make: Callable[[Any], Any]) -> Callable[[], Quantity]:
-    def load() -> Quantity:
-        import pytorch_metric_learning as library
-        from pytorch_metric_learning import distances, losses, reducers  # noqa: F401 - become attributes
-
-        loss = make(library)
-        return lambda first, second: loss(torch.cat([first, second]), _labels())
-
-    return load
-
-
-def _n_pairs() -> Quantity:
-    from pytorch_metric_learning.distances import DotProductSimilarity
-    from pytorch_metric_learning.losses import NPairsLoss
-
-    loss = NPairsLoss(distance=DotProductSimilarity(normalize_embeddings=False))
-    # Its anchors are the first rows of each label, its positives the second.
-    return lambda first, second: loss(torch.cat([first, second]), torch.arange(SAMPLES).repeat(2))
-
-
-def _info_nce_package() -> Quantity:
-    from info_nce import info_nce
-
-    return lambda queries, keys: info_nce(queries, keys, temperature=TEMPERATURE)
-
-
-def _clip() -> Quantity:
-    from open_clip.loss import ClipLoss
-
-    loss = ClipLoss()
-    return lambda first, second: loss(F.normalize(first, dim=1), F.normalize(second, dim=1), 1 / TEMPERATURE)
-
-
-def _siglip() -> Quantity:
-    from open_clip.loss import SigLipLoss
-
-    loss = SigLipLoss()
-    start = _loss("pairwise_logistic").learned_start()
-    scale, bias = (torch.tensor(start[name], dtype=torch.float64) for name in ("log_scale", "bias"))
-    return lambda first, second: loss(F.normalize(first, dim=1), F.normalize(second, dim=1), scale.exp(), bias)
-
-
-def _binary_cross_entropy(first: Tensor, second: Tensor) -> Tensor:
-    return F.binary_cross_entropy_with_logits(first @ second.T, torch.eye(SAMPLES, dtype=torch.float64))
-
-
-def _torch_triplets(first: Tensor, second: Tensor) -> Tensor:
-    labels, rows = _labels().tolist(), F.normalize(torch.cat([first, second]), dim=1)
-    everyone = range(len(labels))
-    triplets = [
-        (a, p, n)
-        for a in everyone
-        for p in everyone
-        for n in everyone
-        if a != p and labels[a] == labels[p] and labels[a] != labels[n]
-    ]
-    anchors, positives, negatives = (rows[list(chosen)] for chosen in zip(*triplets, strict=True))
-    return F.triplet_margin_with_distance_loss(
-        anchors, positives, negatives, distance_function=lambda x, y: (x - y).square().sum(1), margin=0.2
-    )
