@@ -1,6 +1,7 @@
 """Real servers on this machine's own address."""
 
 import contextlib
+import itertools
 import os
 import signal
 import socket
@@ -10,11 +11,17 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+# Below the ports that the system hands out by itself, and a range for each test process: none is given twice.
+_PORTS = itertools.count(20_000 + 1_000 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]))
+
 
 def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+    """A port that nothing listens on and that no other test gets."""
+    for port in _PORTS:
+        with socket.socket() as listener, contextlib.suppress(OSError):
+            listener.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("unreachable: ports have no end")
 
 
 @contextlib.contextmanager

@@ -94,7 +94,7 @@ def in_float64() -> Iterator[None]:
 def worker(rank: int, *, job: TrainingJob, stop_at: int, log: Path) -> str:
     """Lines that make a process one of two workers, let it log what it is fed, and stop it before a step."""
     return f"""
-import json, pathlib, torch
+import atexit, json, pathlib, torch
 from cl_core import distributed
 from cl_core.training import feed, loop
 torch.set_default_dtype(torch.float64)
@@ -102,6 +102,8 @@ world = distributed.process_group(
     rendezvous=pathlib.Path({str(job.folder / "rendezvous")!r}), rank={rank}, world_size=2, timeout_s=60
 )
 world.__enter__()
+# A group that outlives the interpreter aborts the process: its threads still run.
+atexit.register(world.__exit__, None, None, None)
 original, rate, log = feed.Feed.views, loop.learning_rate, open({str(log)!r}, "w")
 def views(self, positions, *, epoch):
     print(json.dumps([epoch, positions.tolist()]), file=log, flush=True)
