@@ -65,7 +65,7 @@ def assemble(training: TrainingSpec) -> Parts:
             f"training.views: method {training.method!r} takes {_counted(method.view_counts)} of each sample, "
             f"but {views[0]!r} makes {parts.views.count}; choose another view policy, or other views_options"
         )
-    method.check(parts.loss)
+    method.check(parts.loss, epochs=training.epochs)
     return parts
 
 

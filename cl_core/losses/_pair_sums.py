@@ -2,7 +2,8 @@
 
 InfoNCE, supervised contrastive, decoupled, debiased and N-pair are a line of arithmetic each on these sums. The pairs
 are walked in tiles with an online log-sum-exp and looked at again in the backward, so that memory grows with the batch
-and not with its square. A tile that holds all pairs is the plain form, and is kept for the backward.
+and not with its square. A tile that holds all pairs is the plain form. The pairs of a small batch are kept for the
+backward.
 """
 
 import math
@@ -18,6 +19,9 @@ from cl_core.losses._pair_tiles import Pairs, Tiling, one_tile, ordered, part_of
 
 # On CPUs exp2 takes a quarter of the time of exp: inside, logits are in bits.
 _NATS_PER_BIT = math.log(2)
+
+# So many pairs take 6 MB with their masks, and looking at them again takes a third of the backward.
+_KEPT_PAIRS = 2**20
 
 
 class PairSums(NamedTuple):
@@ -69,15 +73,17 @@ def pair_sums(anchors: Tensor, candidates: Tensor, relation: Relation, *, scale:
 class _PairSums(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, anchors: Tensor, candidates: Tensor, scale: float, tiling: Tiling) -> tuple[Tensor, ...]:
-        sums, pairs = _Sums(anchors), None
+        sums, kept = _Sums(anchors), list[Tensor | None]()
+        keeps = tiling.is_one_tile or len(anchors) * len(candidates) <= _KEPT_PAIRS
         scaled = anchors * (scale / _NATS_PER_BIT)
         for tile in tiling.tiles():
             pairs = tiling.look(tile, scaled, candidates)
             sums.add(tile.own, pairs)
             if tile.is_mirrored:
                 sums.add(tile.among, pairs.transposed)
+            if keeps:
+                kept += pairs
         ctx.scale, ctx.tiling = scale, tiling
-        kept = pairs if pairs is not None and tiling.is_one_tile else ()
         positive, negative = sums.of_positives, sums.of_negatives
         ctx.save_for_backward(anchors, candidates, positive.most, positive.rest, negative.most, negative.rest, *kept)
         ctx.mark_non_differentiable(sums.positives, sums.negatives)
@@ -93,11 +99,14 @@ class _PairSums(torch.autograd.Function):
         scaled = anchors * (ctx.scale / _NATS_PER_BIT)
         to_anchors = torch.zeros_like(anchors)
         to_candidates = to_anchors if tiling.one_set else torch.zeros_like(candidates)
-        for tile in tiling.tiles():
-            pairs = Pairs(*kept) if kept else tiling.look(tile, scaled, candidates)
+        for number, tile in enumerate(tiling.tiles()):
+            pairs = Pairs(*kept[3 * number : 3 * number + 3]) if kept else tiling.look(tile, scaled, candidates)
             to_logits = gradient.at(tile.own, pairs)
             if tile.is_mirrored:
                 to_logits += gradient.at(tile.among, pairs.transposed).T
+            elif tiling.one_set:  # On the diagonal rows and columns are the same: one product serves both.
+                to_anchors[tile.own].addmm_(to_logits + to_logits.T, candidates[tile.among])
+                continue
             to_anchors[tile.own].addmm_(to_logits, candidates[tile.among])
             if tiling.one_set or ctx.needs_input_grad[1]:
                 to_candidates[tile.among].addmm_(to_logits.T, anchors[tile.own])

@@ -108,8 +108,8 @@ class MethodOptions(Component):
     """The paper's loss; None when the method's objective is no pair loss, and its own."""
     accepted_losses: ClassVar[frozenset[str]] = ANY_LOSS
     """Names of the pair losses it can be trained with; empty when it takes any."""
-    published_views: ClassVar[Published] = Published("simclr")
-    """The paper's view policy."""
+    published_views: ClassVar[Published] = Published("simclr", {"blur_probability": 0.0})
+    """The paper's view policy for small images; by default SimCLR's, which leaves out the blur there (App. B.9)."""
 
     @property
     def view_counts(self) -> range:
@@ -126,8 +126,12 @@ class MethodOptions(Component):
         """Samples of one class that a batch brings together; 0 when classes do not decide the batches."""
         return 0
 
-    def check(self, loss: PairLoss | None) -> None:
-        """Refuse options that contradict each other or the loss.
+    def check(self, loss: PairLoss | None, *, epochs: int) -> None:
+        """Refuse options that contradict each other, the loss or the training's length.
+
+        Args:
+            loss: The pair loss, if there is one.
+            epochs: Passes over the data.
 
         Raises:
             SpecError: Naming the field.

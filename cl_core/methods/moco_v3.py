@@ -60,7 +60,7 @@ class MoCoV3Options(MethodOptions):
         "cosine over the training. Dimensionless; paper: 0.99, and 0.996 for 1000 epochs.",
     )
 
-    def check(self, loss: PairLoss | None) -> None:
+    def check(self, loss: PairLoss | None, *, epochs: int) -> None:
         """Refuse a loss without a temperature, by which the loss is scaled."""
         if not isinstance(loss, SoftmaxLoss):
             raise SpecError(

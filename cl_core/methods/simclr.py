@@ -17,7 +17,6 @@ class SimCLROptions(MethodOptions):
     """Options of SimCLR. Source: Chen et al. 2020, arXiv:2002.05709, Algorithm 1, section 4.2 and App. B.9."""
 
     published_loss: ClassVar[Published | None] = Published("info_nce", {"temperature": 0.2})
-    published_views: ClassVar[Published] = Published("simclr")
     view_counts: ClassVar[range] = range(2, 9)
 
     projector_hidden: int = Field(

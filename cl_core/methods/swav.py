@@ -86,13 +86,25 @@ class SwAVOptions(ProjectorOptions):
         description="First epoch whose rows enter the queue, from 0; it is used once it is full. Epochs; paper: 15.",
     )
 
-    def check(self, loss: PairLoss | None) -> None:
-        """Refuse a start for a queue that there is not."""
+    def check(self, loss: PairLoss | None, *, epochs: int) -> None:
+        """Refuse a start for a queue that there is not, and what would begin only after the last epoch."""
         del loss
         if not self.queue_size and self.queue_start_epoch != type(self).model_fields["queue_start_epoch"].default:
             raise refuse(
                 "queue_start_epoch",
                 f"got {self.queue_start_epoch}, but there is no queue; leave it out, or set queue_size above 0",
+            )
+        if self.freeze_epochs >= epochs:
+            raise refuse(
+                "freeze_epochs",
+                f"prototypes that rest for {self.freeze_epochs} epochs never move in a training of {epochs}; choose "
+                f"at most {epochs - 1}, or a larger training.epochs",
+            )
+        if self.queue_size and self.queue_start_epoch >= epochs:
+            raise refuse(
+                "queue_start_epoch",
+                f"a queue that starts with epoch {self.queue_start_epoch}, counted from 0, is never used in a training "
+                f"of {epochs}; choose at most {epochs - 1}, or a larger training.epochs",
             )
 
     def check_data(self, *, batch_size: int, train_rows: int) -> None:

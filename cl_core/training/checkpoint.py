@@ -88,6 +88,7 @@ def load(path: Path, *, method: nn.Module, optimizer: Optimizer) -> int:
     values = json.loads((path / _OPTIMIZER_VALUES).read_text())
     tensors = safetensors.torch.load_file(path / _OPTIMIZER_TENSORS)
     optimizer.load_state_dict(_unflatten(tensors, values))
+    _lay_out_as_parameters(optimizer)
     return int(sealed.manifest_of(path)["step"])
 
 
@@ -100,6 +101,17 @@ def load_encoder_state(path: Path) -> dict[str, Tensor]:
     sealed.verify(path)
     state = safetensors.torch.load_file(path / _METHOD)
     return {name.removeprefix("encoder."): t for name, t in state.items() if name.startswith("encoder.")}
+
+
+def _lay_out_as_parameters(optimizer: Optimizer) -> None:
+    """Give loaded state the memory layout of its parameter (channels last, say), as it had when it was made.
+
+    Fused optimisers go through both in the order of memory and would pair one weight with another's momentum.
+    """
+    for parameter, entries in optimizer.state.items():
+        for key, value in entries.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                entries[key] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 def _write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:

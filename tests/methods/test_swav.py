@@ -387,7 +387,18 @@ def test_more_prototypes_than_rows_are_refused_with_the_most_that_would_do(queue
 def test_a_start_without_a_queue_is_refused():
     with pytest.raises(SpecError, match=r"^training\.method_options\.queue_start_epoch: got 3, but there is no queue"):
         assemble(TrainingSpec(method="swav", method_options={"queue_start_epoch": 3}))
-    assemble(TrainingSpec(method="swav", method_options={"queue_start_epoch": 3, "queue_size": 8}))
+    assemble(TrainingSpec(method="swav", method_options={"queue_start_epoch": 3, "queue_size": 8}, epochs=4))
+
+
+def test_prototypes_that_never_move_and_a_queue_that_is_never_used_are_refused():
+    def of(epochs: int, **options: int) -> TrainingSpec:
+        return TrainingSpec(method="swav", method_options=options, epochs=epochs)
+
+    with pytest.raises(SpecError, match=r"^training\.method_options\.freeze_epochs: .* for 3 epochs .* at most 2, or"):
+        assemble(of(3, freeze_epochs=3))
+    with pytest.raises(SpecError, match=r"^training\.method_options\.queue_start_epoch: .* epoch 3.* at most 2, or"):
+        assemble(of(3, queue_size=8, queue_start_epoch=3))
+    assemble(of(4, freeze_epochs=3, queue_size=8, queue_start_epoch=3))
 
 
 def test_a_queue_that_would_hold_the_data_twice_is_refused():
