@@ -4,12 +4,15 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_origin
+from typing import TYPE_CHECKING, Any, get_origin
 
 from cyclopts import App, Argument, ArgumentCollection, Token
 from cyclopts.config import Dict
 
 from cl_core.errors import InputError
+
+if TYPE_CHECKING:
+    from prefect import Flow
 
 
 @dataclass(frozen=True)
@@ -46,18 +49,42 @@ def read(path: Path) -> Recipe:
     Raises:
         InputError: When there is no such file, or it holds something else.
     """
+    return Recipe(values_of(path, field="--recipe"), str(path))
+
+
+def parameters_of(flow: "Flow[..., Any]", path: Path, *, field: str) -> dict[str, Any]:
+    """The values of a recipe, complete and validated as parameters of a flow.
+
+    Raises:
+        InputError: When there is no such file, or it asks for what the flow does not take.
+    """
+    from prefect.exceptions import ParameterTypeError, SignatureMismatchError
+
+    try:
+        parameters: dict[str, Any] = flow.validate_parameters(values_of(path, field=field))
+    except (ParameterTypeError, SignatureMismatchError) as error:
+        raise InputError(f"{field}: {path} asks for what the flow {flow.name!r} does not take: {error}") from error
+    return parameters
+
+
+def values_of(path: Path, *, field: str) -> dict[str, Any]:
+    """The JSON object in a file.
+
+    Raises:
+        InputError: When there is no such file, or it holds something else.
+    """
     if not path.is_file():
-        raise InputError(f"--recipe: there is no file {path}; recipes stand in infra/recipes")
+        raise InputError(f"{field}: there is no file {path}; recipes stand in infra/recipes")
     try:
         values = json.loads(path.read_text())
     except (OSError, ValueError) as error:
-        raise InputError(f"--recipe: {path} is not readable as JSON: {error}") from error
+        raise InputError(f"{field}: {path} is not readable as JSON: {error}") from error
     if not isinstance(values, dict):
         raise InputError(
-            f'--recipe: {path} must hold a JSON object, such as {{"training": {{"epochs": 4}}}}; '
+            f'{field}: {path} must hold a JSON object, such as {{"training": {{"epochs": 4}}}}; '
             f"it holds a {type(values).__name__}"
         )
-    return Recipe(values, str(path))
+    return values
 
 
 def _leaves(value: Any, keys: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:

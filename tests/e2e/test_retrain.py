@@ -107,7 +107,12 @@ def test_recipes_are_compared_in_a_table_beside_the_baselines(first: Finished, s
 
 @pytest.mark.parametrize(
     ("content", "sentence"),
-    [('{"training": {"epochz": 1}}', "epochz"), ("[1]", "must hold a JSON object"), ("{", "is not readable as JSON")],
+    [
+        ('{"training": {"epochz": 1}}', "epochz"),
+        ('{"trainings": {}}', "does not take"),
+        ("[1]", "must hold a JSON object"),
+        ("{", "is not readable as JSON"),
+    ],
 )
 def test_a_wrong_recipe_is_refused_before_any_is_trained(
     shared_cl: CommandLine, tmp_path: Path, content: str, sentence: str
