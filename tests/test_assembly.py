@@ -86,7 +86,7 @@ def test_a_digest_is_64_hexadecimal_digits_and_the_same_at_every_call():
         {"loss_options": {"temperature": 0.2}},
         {"loss_options": {"temperature": "0.2"}},
         {"loss": "info_nce"},
-        {"views": "simclr"},
+        {"views": "simclr", "views_options": {"blur_probability": 0.0}},
         {"method_options": {"projector_hidden": 512}},
         {"method_options": {"projector_hidden": "512", "projector_features": 128.0}},
         {"views_options": {"flip_probability": 0.5}},
