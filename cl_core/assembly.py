@@ -89,8 +89,9 @@ def _loss(training: TrainingSpec, method: MethodOptions) -> PairLoss | None:
 
 
 def _named_or_published(name: str, options: Options, published: Published) -> tuple[str, Options]:
-    """A component's name and options; those of the paper, where it is asked for, give way to what is given."""
-    return (published.name, {**published.options, **options}) if name == PUBLISHED else (name, options)
+    """A component's name and options; those of the paper, where it is asked for or named, give way to what is given."""
+    is_published = name in (PUBLISHED, published.name)
+    return (published.name, {**published.options, **options}) if is_published else (name, options)
 
 
 def _counted(counts: range) -> str:

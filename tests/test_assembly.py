@@ -86,7 +86,7 @@ def test_a_digest_is_64_hexadecimal_digits_and_the_same_at_every_call():
         {"loss_options": {"temperature": 0.2}},
         {"loss_options": {"temperature": "0.2"}},
         {"loss": "info_nce"},
-        {"views": "simclr", "views_options": {"blur_probability": 0.0}},
+        {"views": "simclr"},
         {"method_options": {"projector_hidden": 512}},
         {"method_options": {"projector_hidden": "512", "projector_features": 128.0}},
         {"views_options": {"flip_probability": 0.5}},
@@ -94,6 +94,15 @@ def test_a_digest_is_64_hexadecimal_digits_and_the_same_at_every_call():
 )
 def test_a_default_left_out_and_the_same_value_given_are_one_training(same):
     assert digest(**same) == digest()
+
+
+@pytest.mark.parametrize("method", METHODS.names())
+def test_naming_what_the_paper_uses_is_one_training_with_leaving_it_out(method):
+    published = METHODS.build(method, {}, field="training.method")
+    named = {"views": published.published_views.name}
+    if published.published_loss:
+        named["loss"] = published.published_loss.name
+    assert complete(TrainingSpec(method=method, **named)) == complete(TrainingSpec(method=method))
 
 
 def test_a_number_and_the_text_of_it_are_one_training():
