@@ -24,7 +24,15 @@ def main() -> None:
     """Run a command; say what went wrong in one sentence, and end with 1 (failed), 2 (wrong input) or 130 (Ctrl-C)."""
     try:
         # Here, because the commands list the names there are: an installed component may be what is wrong.
-        from flows import comparison_commands, model_commands, step_commands  # noqa: F401 - imported, they are in `app`
+        # fmt: off
+        from flows import (  # noqa: F401 - imported, they are in `app`
+            comparison_commands,
+            model_commands,
+            operation_commands,
+            step_commands,
+        )
+
+        # fmt: on
         from flows.app import app
 
         app.meta(exit_on_error=False, print_error=False)

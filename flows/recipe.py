@@ -58,12 +58,21 @@ def parameters_of(flow: "Flow[..., Any]", path: Path, *, field: str) -> dict[str
     Raises:
         InputError: When there is no such file, or it asks for what the flow does not take.
     """
+    return validated(flow, values_of(path, field=field), where=f"{field}: {path}")
+
+
+def validated(flow: "Flow[..., Any]", values: dict[str, Any], *, where: str) -> dict[str, Any]:
+    """Values, complete and as the flow takes them.
+
+    Raises:
+        InputError: When the flow does not take them.
+    """
     from prefect.exceptions import ParameterTypeError, SignatureMismatchError
 
     try:
-        parameters: dict[str, Any] = flow.validate_parameters(values_of(path, field=field))
+        parameters: dict[str, Any] = flow.validate_parameters(values)
     except (ParameterTypeError, SignatureMismatchError) as error:
-        raise InputError(f"{field}: {path} asks for what the flow {flow.name!r} does not take: {error}") from error
+        raise InputError(f"{where} asks for what the flow {flow.name!r} does not take: {error}") from error
     return parameters
 
 

@@ -62,6 +62,11 @@ class Settings:
         return self.home / "work"
 
     @property
+    def logs(self) -> Path:
+        """Logs of the services that `cl up` runs."""
+        return self.home / "logs"
+
+    @property
     def tracking_uri(self) -> str:
         """Where MLflow is."""
         return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{self.home / 'mlflow.db'}"

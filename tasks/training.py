@@ -19,6 +19,7 @@ from cl_core.training.job import TrainingJob
 from cl_core.training.progress import Progress
 from tasks.adapters import ray_train
 from tasks.artifacts import training_artifact
+from tasks.attempts import count_attempt
 from tasks.console import training_bar
 from tasks.ingestion import training_cache
 from tasks.settings import Settings
@@ -29,7 +30,8 @@ _RESULT = "checkpoint.json"
 
 @task(name="preflight", **STEP)
 def preflight(data: DataSpec, training: TrainingSpec, evaluation: EvaluationSpec) -> None:
-    """Refuse wrong names and options before anything is read or trained."""
+    """Refuse wrong names and options, and a run that has died too often, before anything is read or trained."""
+    count_attempt()
     SOURCES.build(data.source, data.source_options, field="data.source")
     check_image_size(training, image_size=data.image_size)
     protocols(evaluation)

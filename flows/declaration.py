@@ -1,0 +1,99 @@
+"""The file that declares what is deployed: a flow, the values its form shows first, and when it runs by itself."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from cl_core import registry
+from cl_core.errors import InputError
+
+if TYPE_CHECKING:
+    from prefect.schedules import Schedule as PrefectSchedule
+
+DEFAULT = Path("infra/prefect.yaml")
+
+
+class _Declared(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Schedule(_Declared):
+    """When a deployment runs by itself."""
+
+    slug: str = Field(description="Its name; a schedule of the same name is changed, not doubled.")
+    cron: str = Field("", description="Minute, hour, day of the month, month, day of the week.")
+    interval_s: float = Field(0, ge=0, description="In place of cron: seconds from run to run.")
+    timezone: str = "UTC"
+    active: bool = True
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Self:
+        if bool(self.cron) == bool(self.interval_s):
+            raise ValueError("give either cron or interval_s")
+        return self
+
+    def for_prefect(self) -> "PrefectSchedule":
+        """As Prefect takes it."""
+        from prefect.schedules import Cron, Interval
+
+        how: dict[str, Any] = {"timezone": self.timezone, "slug": self.slug, "active": self.active}
+        return Cron(self.cron, **how) if self.cron else Interval(self.interval_s, **how)
+
+
+class Deployment(_Declared):
+    """A flow that can be started from the UI or by a schedule, and the values that its form shows first."""
+
+    name: str = ""
+    flow: str = Field(description="Module and function, such as flows.retrain.retrain.")
+    description: str = ""
+    recipe: str = Field("", description="File of parameters, relative to the declaration.")
+    recipes: str = Field("", description="Pattern of such files: a deployment of each, named after it.")
+    parameters: dict[str, Any] = Field({}, description="These win over the recipe's.")
+    schedules: list[Schedule] = []
+    tags: list[str] = []
+
+    @model_validator(mode="after")
+    def _named(self) -> Self:
+        if bool(self.name) == bool(self.recipes):
+            raise ValueError("give a name, or a pattern of recipes that deployments are named after")
+        return self
+
+    def each(self, folder: Path) -> Iterator["Deployment"]:
+        """One deployment for each recipe of the pattern, or this one."""
+        if not self.recipes:
+            yield self
+            return
+        files = sorted(folder.glob(self.recipes))
+        if not files:
+            raise InputError(f"deployments: no recipe in {folder} matches {self.recipes!r}; correct the pattern")
+        for file in files:
+            update = {"name": file.stem, "recipe": str(file.relative_to(folder)), "recipes": ""}
+            yield self.model_copy(update=update)
+
+
+class Declaration(_Declared):
+    """All that is deployed."""
+
+    work_pool: str
+    deployments: list[Deployment]
+
+    @classmethod
+    def read(cls, path: Path) -> "Declaration":
+        """The declaration in a YAML file.
+
+        Raises:
+            InputError: When there is no such file, or it holds something else.
+        """
+        from ruamel.yaml import YAML
+        from ruamel.yaml.error import YAMLError
+
+        if not path.is_file():
+            raise InputError(f"--deployments: there is no file {path}; the project's own is {DEFAULT}")
+        try:
+            return cls.model_validate(YAML(typ="safe").load(path.read_text()) or {})
+        except YAMLError as error:
+            raise InputError(f"--deployments: {path} is not readable as YAML: {error}") from error
+        except ValidationError as error:
+            raise InputError(registry.explain(error, f"--deployments: {path}", [])) from error

@@ -1,0 +1,69 @@
+"""`cl up`, from nothing to a machine that works by itself, and back."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+from rich.console import Console
+
+from flows.declaration import Declaration
+from flows.status_screen import watch
+from tasks import database
+from tasks.operation import Operation, Ports
+from tasks.services import Supervisor, check_free, stop_remembered
+from tasks.settings import Settings
+
+
+def run(settings: Settings, ports: Ports, deployments: Path) -> None:
+    """Start everything, register what is declared, and supervise until Ctrl-C or SIGTERM.
+
+    Raises:
+        InputError: When the declaration is wrong or a port is in use; nothing has been started then.
+        InfrastructureError: When a service does not start.
+    """
+    console, began = Console(highlight=False, soft_wrap=True), time.monotonic()
+    stop = _StopRequest()
+    declaration = Declaration.read(deployments)
+    operation = Operation(settings, ports, declaration.work_pool, os.environ.get("CL_DATABASE_URL", ""))
+    for name in stop_remembered(operation.record):
+        console.print(f"ended the {name} that an earlier start had left")
+    supervisor = Supervisor(operation.services(), operation.record, stop)
+    *servers, worker = supervisor.services
+    for server in servers:
+        check_free(server.port, server.name)
+    if operation.database_url:
+        database.prepare(operation.database_url)
+    os.environ.update(operation.for_clients())
+    # Prefect reads its settings when it is imported.
+    from flows.deployments import plan, register
+
+    planned = plan(declaration, deployments.parent)
+    try:
+        console.print(f"starting the {' and the '.join(server.name for server in servers)} ...")
+        supervisor.start(*servers)
+        console.print(f"registering what {deployments} declares ...")
+        registered = register(declaration.work_pool, planned)
+        supervisor.start(worker)
+        console.print(f"ready after {time.monotonic() - began:.0f} s\n")
+        watch(operation, supervisor, registered)
+    except KeyboardInterrupt:
+        pass  # What was being started is ended below.
+    finally:
+        console.print("ending the services ...")
+        supervisor.stop()
+
+
+class _StopRequest:
+    """Whether Ctrl-C or SIGTERM has come. A second one changes nothing: while services end, none may be left behind."""
+
+    def __init__(self) -> None:
+        self._came = False
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._hear)
+
+    def __call__(self) -> bool:
+        return self._came
+
+    def _hear(self, number: int, frame: object) -> None:
+        self._came = True

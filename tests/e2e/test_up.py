@@ -1,0 +1,157 @@
+"""One command that puts a machine to work: servers, worker, deployments, schedules; and one that ends it."""
+
+import re
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from machine import DECLARATION, LONG, SMALL, Machine, at_work, wait
+from servers import free_port
+
+OFTEN = {
+    **DECLARATION,
+    "deployments": [
+        *DECLARATION["deployments"],
+        {
+            "name": "often",
+            "flow": "flows.retrain.retrain",
+            "parameters": {**SMALL, "model_name": "scheduled"},
+            "schedules": [{"slug": "often", "interval_s": 30}],
+        },
+    ],
+}
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    with at_work(tmp_path_factory.mktemp("up"), OFTEN) as machine:
+        yield machine
+
+
+def test_it_prints_the_addresses_that_matter_and_is_ready_in_time(machine: Machine) -> None:
+    for address in (machine.api.removesuffix("/api"), machine.mlflow, str(machine.home)):
+        assert address in machine.output
+    seconds = re.search(r"ready after (\d+) s", machine.output)
+    assert seconds is not None and int(seconds.group(1)) < 90
+
+
+def test_servers_listen_on_the_loopback_interface_only(machine: Machine) -> None:
+    listening = {
+        connection.laddr.ip
+        for process in machine.processes()
+        for connection in process.net_connections("tcp")
+        if connection.status == psutil.CONN_LISTEN
+    }
+    assert listening == {"127.0.0.1"}
+
+
+def test_a_schedule_starts_a_run_that_ends_with_a_registered_version(machine: Machine) -> None:
+    deployment = machine.ask("deployments/name/retrain/often")
+    begun = {
+        "flow_runs": {"state": {"type": {"any_": ["RUNNING", "COMPLETED"]}}},
+        "deployments": {"id": {"any_": [deployment["id"]]}},
+    }
+    wait(lambda: bool(machine.ask("flow_runs/filter", begun)), 120)
+    machine.ask(f"deployments/{deployment['id']}/pause_deployment", {})
+    run = machine.ask("flow_runs/filter", begun)[0]
+    assert run["auto_scheduled"]
+    assert machine.wait_for(run["id"])["type"] == "COMPLETED", machine.logs(run["id"])
+    assert "registered as models:/scheduled/1" in machine.logs(run["id"])
+
+
+def test_runs_of_one_model_take_turns_whatever_deployment_they_are_of(machine: Machine) -> None:
+    first = machine.run("retrain/small", {"force": True})
+    second = machine.run("retrain/small")
+    machine.wait_for(second)
+    begun, other = (machine.ask(f"flow_runs/{run}") for run in (first, second))
+    assert [run["state"]["type"] for run in (begun, other)] == ["COMPLETED", "COMPLETED"]
+    early, late = sorted((begun, other), key=lambda run: run["start_time"])
+    assert late["start_time"] >= early["end_time"]
+    assert "stands: data, training spec and code have not changed" in machine.logs(late["id"])
+
+
+def test_cancel_ends_the_training_and_keeps_its_checkpoint(machine: Machine) -> None:
+    run = machine.run("retrain/small", LONG)
+    checkpoints = machine.home / "trainings"
+    wait(lambda: any(checkpoints.glob("*/checkpoints/step-*/manifest.json")) and _steps(machine, run), 120)
+    process = machine.process_of(run)
+    cancelled = time.monotonic()
+    machine.ask(f"flow_runs/{run}/set_state", {"state": {"type": "CANCELLING"}})
+    state = machine.wait_for(run)
+    assert state["type"] == "CANCELLED", state
+    assert time.monotonic() - cancelled < 30
+    wait(lambda: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE, 10)
+    wait(lambda: not any("ray::" in str(one.cmdline()) for one in machine.processes()), 10)
+    assert not list(checkpoints.glob("*/checkpoints/.staging-*"))
+    again = machine.run("retrain/small", LONG)
+    wait(lambda: "resumed" in machine.logs(again) or _steps(machine, again) > 0, 120)
+    machine.ask(f"flow_runs/{again}/set_state", {"state": {"type": "CANCELLING"}})
+    machine.wait_for(again, "CANCELLED", timeout=30)
+
+
+def _steps(machine: Machine, run: str) -> float:
+    """How far the run's training is, in percent."""
+    found = machine.ask(
+        "artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [run]}, "type": {"any_": ["progress"]}}}
+    )
+    return float(found[0]["data"]) if found else 0.0
+
+
+def test_a_server_that_dies_is_started_again(machine: Machine) -> None:
+    server = machine.service("MLflow server")
+    server.kill()
+    wait(lambda: machine.service("MLflow server").pid != server.pid, 30)
+    wait(lambda: _answers(machine.mlflow_port), 60)
+    assert "MLflow server ended with -9 and was started again" in machine.output
+
+
+def _answers(port: int) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_a_second_one_for_the_same_home_is_refused(machine: Machine) -> None:
+    second = machine.cl("up")
+    assert second.returncode == 2
+    assert f"`cl up` runs already for {machine.home}, as process {machine.process.pid}" in second.stderr
+
+
+def test_a_port_in_use_is_an_error_that_names_its_owner(machine: Machine, tmp_path: Path) -> None:
+    other = Machine(tmp_path / "home", DECLARATION, prefect_port=machine.prefect_port, mlflow_port=free_port())
+    refused = subprocess.run(other.command(), env=other.environment, capture_output=True, text=True, timeout=120)
+    assert refused.returncode == 2
+    assert (
+        f"port {machine.prefect_port}, on which the Prefect server should listen, is in use by process"
+        in refused.stderr
+    )
+    assert "prefect" in refused.stderr.lower()
+
+
+def test_registering_again_doubles_nothing_and_down_leaves_no_process(machine: Machine) -> None:
+    before = _registered(machine)
+    down = machine.cl("down")
+    assert down.returncode == 0, down.stderr
+    machine.process.wait(60)
+    assert machine.processes() == []
+    machine.start()
+    assert _registered(machine) == before
+    assert machine.end(signal.SIGTERM) == []
+    assert machine.process.returncode == 0
+    assert machine.processes() == []
+
+
+def _registered(machine: Machine) -> dict[str, list[str]]:
+    deployments = machine.ask("deployments/filter", {})
+    return {
+        "deployments": sorted(one["name"] for one in deployments),
+        "schedules": sorted(
+            f"{one['name']} {schedule['slug']}" for one in deployments for schedule in one["schedules"]
+        ),
+        "automations": sorted(one["name"] for one in machine.ask("automations/filter", {})),
+        "queues": sorted(f"{one['name']} {one['concurrency_limit']}" for one in machine.ask("work_queues/filter", {})),
+    }

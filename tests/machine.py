@@ -1,0 +1,202 @@
+"""A machine at work: `cl up` as a process, and its Prefect server asked through its API."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+from servers import free_port
+
+CL = Path(sys.executable).with_name("cl")
+FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
+
+# Seconds of training on a small network: what is tested is everything around it.
+SMALL: dict[str, Any] = {
+    "model_name": "shapes",
+    "data": {"name": "shapes", "source": "synthetic", "source_options": {"count": 400}},
+    "training": {"encoder": "mlp", "epochs": 2, "batch_size": 64, "warmup_epochs": 0.1, "precision": "fp32"},
+    "evaluation": {"resamples": 200},
+    "compute": {"threads": 1, "checkpoint_every_s": 0.1, "report_every_s": 0},
+}
+LONG = {**SMALL, "model_name": "long", "training": {**SMALL["training"], "epochs": 20_000}}
+
+DECLARATION: dict[str, Any] = {
+    "work_pool": "counterpoint",
+    "deployments": [
+        {"name": "small", "flow": "flows.retrain.retrain", "parameters": SMALL},
+        {"name": "promote", "flow": "flows.promote.promote"},
+        {"name": "rollback", "flow": "flows.promote.rollback"},
+    ],
+}
+
+
+@dataclass
+class Machine:
+    """`cl up` over a home of its own.
+
+    Args:
+        home: Its CL_HOME.
+        declaration: Of what is deployed.
+        settings: More of its environment.
+    """
+
+    home: Path
+    declaration: dict[str, Any]
+    settings: dict[str, str] = field(default_factory=dict)
+    prefect_port: int = field(default_factory=free_port)
+    mlflow_port: int = field(default_factory=free_port)
+    process: "subprocess.Popen[str] | None" = None
+
+    @property
+    def api(self) -> str:
+        return f"http://127.0.0.1:{self.prefect_port}/api"
+
+    @property
+    def mlflow(self) -> str:
+        return f"http://127.0.0.1:{self.mlflow_port}"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Of commands in another terminal."""
+        servers = ("MLFLOW_TRACKING_URI", "PREFECT_API_URL")
+        inherited = {name: value for name, value in os.environ.items() if name not in servers}
+        return {**inherited, "CL_HOME": str(self.home), **self.settings}
+
+    @property
+    def output(self) -> str:
+        """What `cl up` has printed."""
+        return (self.home.parent / "up.out").read_text()
+
+    def command(self) -> list[str]:
+        declared = self.home.parent / "prefect.yaml"
+        # What is JSON is YAML.
+        declared.write_text(json.dumps(self.declaration))
+        ports = ["--prefect-port", str(self.prefect_port), "--mlflow-port", str(self.mlflow_port)]
+        return [str(CL), "up", "--deployments", str(declared), *ports]
+
+    def start(self) -> None:
+        """Run `cl up`, and wait until it says that it is ready."""
+        self.home.parent.mkdir(parents=True, exist_ok=True)
+        with (self.home.parent / "up.out").open("w") as out:
+            self.process = subprocess.Popen(
+                self.command(),
+                env=self.environment,
+                stdout=out,
+                stderr=out,
+                text=True,
+                start_new_session=True,
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+            )
+        wait(lambda: "ready after" in self.output or self.process.poll() is not None, 180, lambda: self.output)
+        assert "ready after" in self.output, self.output
+
+    def end(self, number: signal.Signals = signal.SIGINT) -> list[psutil.Process]:
+        """Stop `cl up` as a person does; what it leaves running."""
+        assert self.process is not None
+        family = psutil.Process(self.process.pid).children(recursive=True)
+        self.process.send_signal(number)
+        self.process.wait(120)
+        return [left for left in family if left.is_running() and left.status() != psutil.STATUS_ZOMBIE]
+
+    def cl(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        """A command in another terminal."""
+        return subprocess.run([str(CL), *arguments], env=self.environment, capture_output=True, text=True, timeout=240)
+
+    def ask(self, path: str, body: dict[str, Any] | None = None, *, method: str = "") -> Any:
+        """What the Prefect server answers; asked again while it is down."""
+        request = urllib.request.Request(
+            f"{self.api}/{path}",
+            data=None if body is None else json.dumps(body).encode(),
+            headers={"Content-Type": "application/json"},
+            method=method or ("GET" if body is None else "POST"),
+        )
+        deadline = time.monotonic() + 90
+        while True:
+            try:
+                with urllib.request.urlopen(request, timeout=30) as answer:
+                    text = answer.read()
+                    return json.loads(text) if text else None
+            except urllib.error.HTTPError as error:
+                if error.code < 500 or time.monotonic() > deadline:
+                    raise AssertionError(f"{path}: {error.code} {error.read().decode()}") from error
+            except OSError:
+                if time.monotonic() > deadline:
+                    raise
+            time.sleep(0.3)
+
+    def run(self, deployment: str, parameters: dict[str, Any] | None = None, **job_variables: Any) -> str:
+        """Start a run of `FLOW/NAME`, as the UI does; its id."""
+        found = self.ask(f"deployments/name/{deployment}")
+        wanted = {"parameters": parameters or {}, "job_variables": job_variables}
+        return str(self.ask(f"deployments/{found['id']}/create_flow_run", wanted)["id"])
+
+    def state(self, run: str) -> dict[str, Any]:
+        state: dict[str, Any] = self.ask(f"flow_runs/{run}")["state"]
+        return state
+
+    def wait_for(self, run: str, *types: str, timeout: float = 180) -> dict[str, Any]:
+        """The run's state, once it is of one of these types; without any, once it is over."""
+        wanted = set(types) or FINAL
+        wait(lambda: self.state(run)["type"] in wanted, timeout, lambda: f"{self.state(run)}\n{self.logs(run)}")
+        return self.state(run)
+
+    def logs(self, run: str) -> str:
+        """What the run has logged."""
+        found = self.ask("logs/filter", {"logs": {"flow_run_id": {"any_": [run]}}, "sort": "TIMESTAMP_ASC"})
+        return "\n".join(line["message"] for line in found)
+
+    def process_of(self, run: str) -> psutil.Process:
+        """The process that a run's flow is in."""
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                if process.environ().get("PREFECT__FLOW_RUN_ID") == run and "multiprocessing" not in str(
+                    process.cmdline()
+                ):
+                    return process
+        raise AssertionError(f"no process of flow run {run}")
+
+    def processes(self) -> list[psutil.Process]:
+        """All that run for this home."""
+        found = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                if process.environ().get("CL_HOME") == str(self.home) and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(process)
+        return found
+
+    def service(self, name: str) -> psutil.Process:
+        """The process of a service."""
+        record = json.loads((self.home / "work" / "services.json").read_text())
+        return psutil.Process(next(one["pid"] for one in record if one["name"] == name))
+
+
+def wait(condition: Callable[[], bool], timeout: float, what: Callable[[], str] = lambda: "") -> None:
+    """Return once it holds; fail when it does not in time."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {timeout:.0f} s: {what()}"
+        time.sleep(0.2)
+
+
+@contextlib.contextmanager
+def at_work(folder: Path, declaration: dict[str, Any] = DECLARATION, **settings: str) -> Iterator[Machine]:
+    """A machine that is ready; nothing of it is left afterwards."""
+    machine = Machine(folder / "home", declaration, settings)
+    try:
+        machine.start()
+        yield machine
+    finally:
+        if machine.process is not None and machine.process.poll() is None:
+            machine.end()
+        for left in machine.processes():
+            left.kill()
