@@ -7,7 +7,7 @@ READY := .venv/.ready
 FASHION_MNIST := /usr/share/datasets/fashion-mnist
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo methods test check bench lock clean
+.PHONY: help setup demo up down methods test check bench lock clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -27,12 +27,20 @@ demo: setup ## obtain Fashion-MNIST, retrain, and show the registered champion
 	@infra/fashion-mnist.sh $(FASHION_MNIST)
 	@$(BIN)/cl retrain --recipe infra/recipes/simclr-fashion.json
 
+up: setup ## run Prefect, MLflow and a worker with the deployments of infra/prefect.yaml, until Ctrl-C
+	@infra/fashion-mnist.sh $(FASHION_MNIST)
+	@$(BIN)/cl up
+
+down: setup ## end what `make up` runs
+	@$(BIN)/cl down
+
 methods: setup ## retrain every method's Fashion-MNIST recipe that does not stand, and write infra/methods.md (about 40 minutes)
 	@infra/fashion-mnist.sh $(FASHION_MNIST)
 	@for recipe in infra/recipes/*-fashion.json; do $(BIN)/cl retrain --recipe $$recipe || exit 1; done
 	@$(BIN)/cl compare infra/recipes/*-fashion.json --table infra/methods.md
 
-test: setup ## run all tests
+test: setup ## run all tests, after installing what they use of Debian where this user may
+	@infra/debian-packages.sh
 	@$(BIN)/pytest
 
 check: setup ## format, lint, types and import rules

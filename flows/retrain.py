@@ -10,6 +10,7 @@ from tasks.ingestion import ingest, validate
 from tasks.registration import promote, register
 from tasks.reporting import report
 from tasks.training import plan, preflight, pretrain
+from tasks.turns import turn
 
 
 @flow(name="retrain", persist_result=True, result_serializer="json")
@@ -23,15 +24,16 @@ def retrain(
     force: Force = False,
 ) -> Retrained:
     """Turn a dataset into a registered encoder. What stands under its digest is not done again."""
-    preflight(data, training, evaluation)
-    snapshot = ingest(data, compute, force=force)
-    validation = validate(snapshot, data, compute)
-    job = plan(snapshot, data, training, compute)
-    checkpoint = pretrain(job, force=force)
-    scores = evaluate(job, checkpoint, evaluation)
-    model = register(model_name, job, checkpoint, scores, evaluation)
-    decision = promote(model, job, checkpoint, scores, evaluation, promotion)
-    page = report(model, job, checkpoint, scores, evaluation, validation)
-    return Retrained(
-        snapshot=snapshot, checkpoint=checkpoint, evaluation=scores, model=model, decision=decision, report=page
-    )
+    with turn(model_name):
+        preflight(data, training, evaluation)
+        snapshot = ingest(data, compute, force=force)
+        validation = validate(snapshot, data, compute)
+        job = plan(snapshot, data, training, compute)
+        checkpoint = pretrain(job, force=force)
+        scores = evaluate(job, checkpoint, evaluation)
+        model = register(model_name, job, checkpoint, scores, evaluation)
+        decision = promote(model, job, checkpoint, scores, evaluation, promotion)
+        page = report(model, job, checkpoint, scores, evaluation, validation)
+        return Retrained(
+            snapshot=snapshot, checkpoint=checkpoint, evaluation=scores, model=model, decision=decision, report=page
+        )

@@ -1,5 +1,6 @@
 """One command that puts a machine to work: servers, worker, deployments, schedules; and one that ends it."""
 
+import json
 import re
 import signal
 import socket
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from machine import DECLARATION, LONG, SMALL, Machine, at_work, wait
+from machine import CL, DECLARATION, LONG, SMALL, Machine, at_work, wait
 from servers import free_port
 
 OFTEN = {
@@ -73,6 +74,22 @@ def test_runs_of_one_model_take_turns_whatever_deployment_they_are_of(machine: M
     early, late = sorted((begun, other), key=lambda run: run["start_time"])
     assert late["start_time"] >= early["end_time"]
     assert "stands: data, training spec and code have not changed" in machine.logs(late["id"])
+
+
+def test_a_command_waits_for_a_run_of_the_same_model_and_says_for_whom(machine: Machine) -> None:
+    run = machine.run("retrain/small", LONG)
+    wait(lambda: bool(_steps(machine, run)), 120)
+    recipe = machine.home.parent / "long.json"
+    recipe.write_text(json.dumps({**SMALL, "model_name": "long"}))
+    command = [str(CL), "retrain", "--recipe", str(recipe)]
+    environment = {**machine.environment, "PREFECT_API_URL": machine.api, "MLFLOW_TRACKING_URI": machine.mlflow}
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as waiting:
+        name = machine.ask(f"flow_runs/{run}")["name"]
+        assert f"waits for flow run {name!r}, which retrains long" in waiting.stderr.readline()
+        machine.ask(f"flow_runs/{run}/set_state", {"state": {"type": "CANCELLING"}})
+        _, said = waiting.communicate(timeout=120)
+    assert waiting.returncode == 0, said
+    assert "registered as models:/long/1" in said
 
 
 def test_cancel_ends_the_training_and_keeps_its_checkpoint(machine: Machine) -> None:
