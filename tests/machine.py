@@ -155,6 +155,10 @@ class Machine:
         found = self.ask("logs/filter", {"logs": {"flow_run_id": {"any_": [run]}}, "sort": "TIMESTAMP_ASC"})
         return "\n".join(line["message"] for line in found)
 
+    def wait_for_log(self, run: str, sentence: str, timeout: float = 60) -> None:
+        """Return once the run has logged it: logs arrive some seconds after what they tell of."""
+        wait(lambda: sentence in self.logs(run), timeout, lambda: f"no {sentence!r} in {self.logs(run)}")
+
     def process_of(self, run: str) -> psutil.Process:
         """The process that a run's flow is in."""
         for process in psutil.process_iter():

@@ -62,7 +62,7 @@ def test_a_schedule_starts_a_run_that_ends_with_a_registered_version(machine: Ma
     run = machine.ask("flow_runs/filter", begun)[0]
     assert run["auto_scheduled"]
     assert machine.wait_for(run["id"])["type"] == "COMPLETED", machine.logs(run["id"])
-    assert "registered as models:/scheduled/1" in machine.logs(run["id"])
+    machine.wait_for_log(run["id"], "registered as models:/scheduled/1")
 
 
 def test_runs_of_one_model_take_turns_whatever_deployment_they_are_of(machine: Machine) -> None:
@@ -73,7 +73,7 @@ def test_runs_of_one_model_take_turns_whatever_deployment_they_are_of(machine: M
     assert [run["state"]["type"] for run in (begun, other)] == ["COMPLETED", "COMPLETED"]
     early, late = sorted((begun, other), key=lambda run: run["start_time"])
     assert late["start_time"] >= early["end_time"]
-    assert "stands: data, training spec and code have not changed" in machine.logs(late["id"])
+    machine.wait_for_log(late["id"], "stands: data, training spec and code have not changed")
 
 
 def test_a_command_waits_for_a_run_of_the_same_model_and_says_for_whom(machine: Machine) -> None:
