@@ -179,7 +179,7 @@ def _keep(folder: Path, outcomes: Mapping[str, Outcome], test: Features) -> None
     with sealed.staging(folder.parent) as staged:
         (staged / "report.json").write_text(report.model_dump_json(indent=1))
         pq.write_table(pa.table({"id": ids, **columns}), staged / "predictions.parquet")
-        sealed.publish(staged, folder, {})
+        sealed.publish(staged, folder, {}, failpoint="evaluate.assessment-")
 
 
 def _read(folder: Path) -> Assessment:

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from cl_core import failpoints
 from cl_core.errors import TrainingError
 from cl_core.sealed import is_sound, publish, staging
 from cl_core.views import Normalization
@@ -89,10 +90,11 @@ def cached_features(path: Path, compute: Callable[[], Mapping[str, SplitFeatures
     """
     if not is_sound(path):
         computed = compute()
+        failpoints.reach("evaluate.features-computed")
         with staging(path.parent) as staged:
             for split, features in computed.items():
                 _write(staged / f"{split}.parquet", features)
-            publish(staged, path, {"splits": list(computed)})
+            publish(staged, path, {"splits": list(computed)}, failpoint="evaluate.features-")
     return {file.stem: _read(file) for file in sorted(path.glob("*.parquet"))}
 
 

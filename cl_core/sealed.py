@@ -6,20 +6,22 @@ written last and holds a sha256 for every other file.
 
 import contextlib
 import errno
+import glob
 import json
 import os
 import shutil
-import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from cl_core import failpoints, liveness
 from cl_core.digest import file_sha256
 from cl_core.errors import IntegrityError, StorageFullError
 
 MANIFEST = "manifest.json"
 _STAGING = ".staging-"
+_TEMPORARY = ".tmp"
 
 
 @contextlib.contextmanager
@@ -34,22 +36,29 @@ def staging(parent: Path) -> Iterator[Path]:
     with disk_full_is_an_error(parent):
         parent.mkdir(parents=True, exist_ok=True)
         _remove_abandoned(parent)
-        staged = Path(tempfile.mkdtemp(prefix=f"{_STAGING}{socket.gethostname()}-{os.getpid()}-", dir=parent))
+        staged = Path(tempfile.mkdtemp(prefix=f"{_STAGING}{liveness.token()}-", dir=parent))
         try:
             yield staged
         finally:
             shutil.rmtree(staged, ignore_errors=True)
 
 
-def publish(staged: Path, final: Path, facts: dict[str, Any]) -> None:
+def publish(staged: Path, final: Path, facts: dict[str, Any], *, failpoint: str = "") -> None:
     """Seal the staged directory with checksums and `facts`, and rename it to `final`.
 
     When a sound `final` already stands (someone else was quicker), that one is kept; a damaged one is replaced.
+
+    Args:
+        staged: From `staging`.
+        final: Where it shall stand.
+        facts: What the manifest says besides checksums.
+        failpoint: Beginning of the names of three: before and after the manifest is written, and when all is in place.
 
     Raises:
         StorageFullError: When the disk is full.
     """
     with disk_full_is_an_error(final):
+        _reach(failpoint, "staged")
         names = sorted(path.relative_to(staged).as_posix() for path in staged.rglob("*") if path.is_file())
         files = {
             name: {"sha256": file_sha256(staged / name), "bytes": (staged / name).stat().st_size} for name in names
@@ -57,6 +66,7 @@ def publish(staged: Path, final: Path, facts: dict[str, Any]) -> None:
         for name in names:
             _fsync(staged / name)
         write_text(staged / MANIFEST, json.dumps({**facts, "files": files}, indent=1, sort_keys=True) + "\n")
+        _reach(failpoint, "sealed")
         final.parent.mkdir(parents=True, exist_ok=True)
         staged.chmod(0o755)
         if final.exists():
@@ -69,6 +79,7 @@ def publish(staged: Path, final: Path, facts: dict[str, Any]) -> None:
             if not is_sound(final):
                 raise
         _fsync(final.parent)
+        _reach(failpoint, "renamed")
 
 
 def manifest_of(path: Path) -> dict[str, Any]:
@@ -116,17 +127,28 @@ def is_sound(path: Path) -> bool:
     return True
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str, *, failpoint: str = "") -> None:
     """Replace a file by new text such that a reader, or a crash, sees the old or the new, never a mixture.
+
+    What a killed process left of writing the same file is removed first.
+
+    Args:
+        path: To write; its folder stands.
+        text: Its whole content.
+        failpoint: Reached when the text is written aside, before it replaces the file.
 
     Raises:
         StorageFullError: When the disk is full; the old file stands.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*{_TEMPORARY}"):
+        if liveness.is_gone(left.name.removeprefix(f".{path.name}.")):
+            left.unlink(missing_ok=True)
+    temporary = path.with_name(f".{path.name}.{liveness.token()}{_TEMPORARY}")
     with disk_full_is_an_error(path):
         try:
             temporary.write_text(text)
             _fsync(temporary)
+            _reach(failpoint)
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
@@ -147,12 +169,28 @@ def disk_full_is_an_error(path: Path) -> Iterator[None]:
         ) from error
 
 
+def abandoned(folder: Path) -> list[Path]:
+    """What killed processes of this host left half-written below a folder: staged directories and temporary files."""
+    left = [path for path in folder.rglob(f"{_STAGING}*") if liveness.is_gone(path.name.removeprefix(_STAGING))]
+    for path in folder.rglob(f".*{_TEMPORARY}"):
+        maker = path.name.removesuffix(_TEMPORARY)
+        # The name of the file that was to be written stands before, and may have dots itself.
+        parts = maker.split(".")
+        if any(liveness.is_gone(".".join(parts[start:])) for start in range(2, len(parts))):
+            left.append(path)
+    return [path for path in left if not any(other in path.parents for other in left)]
+
+
 def _remove_abandoned(parent: Path) -> None:
     """Remove staging directories of processes of this host that are no longer alive."""
-    for left in parent.glob(f"{_STAGING}{socket.gethostname()}-*"):
-        pid = int(left.name.removeprefix(f"{_STAGING}{socket.gethostname()}-").split("-")[0])
-        if not Path(f"/proc/{pid}").exists():
+    for left in parent.glob(f"{_STAGING}*"):
+        if liveness.is_gone(left.name.removeprefix(_STAGING)):
             shutil.rmtree(left, ignore_errors=True)
+
+
+def _reach(name: str, moment: str = "") -> None:
+    if name:
+        failpoints.reach(name + moment)
 
 
 def _fsync(path: Path) -> None:

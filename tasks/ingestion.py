@@ -4,6 +4,7 @@ from pathlib import Path
 
 from prefect import task
 
+from cl_core import failpoints
 from cl_core.data import validate as validation
 from cl_core.data import write
 from cl_core.data.cache import build_cache
@@ -34,6 +35,7 @@ def validate(snapshot: SnapshotRef, data: DataSpec, compute: ComputeSpec) -> Val
     """Refuse data that cannot be trained on."""
     cache = training_cache(snapshot, data.image_size, compute)
     report = validation.validate(snapshot, cache, data)
+    failpoints.reach("validate.checked")
     near = report.near_duplicates
     say(
         f"{report.train_samples} training and {report.test_samples} test samples, {report.classes} classes, "

@@ -5,7 +5,7 @@ from prefect import get_client, task
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.context import FlowRunContext
 
-from cl_core import sealed
+from cl_core import failpoints, sealed
 from cl_core.data.cache import load_split
 from cl_core.data.read import snapshot_facts
 from cl_core.data.validate import ValidationReport
@@ -40,10 +40,13 @@ def report(
     note = f"{path} stands"
     if not stands:
         page = render(inputs)
+        failpoints.reach("report.rendered")
         # The file last: a page that stands is in MLflow as well.
         model_store().log_report(model.run_id, path.name, page)
+        failpoints.reach("report.page-logged")
         path.parent.mkdir(parents=True, exist_ok=True)
-        sealed.write_text(path, page)
+        sealed.write_text(path, page, failpoint="report.file-staged")
+        failpoints.reach("report.file-written")
         note = f"written to {path}"
     publish_report(summary_markdown(inputs), score_rows(scores, inputs.champion))
     return ReportRef(path=path, note=say(note))

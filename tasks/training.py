@@ -5,7 +5,7 @@ from pathlib import Path
 from filelock import FileLock
 from prefect import task
 
-from cl_core import sealed
+from cl_core import failpoints, sealed
 from cl_core.assembly import check_batches, complete, training_digest
 from cl_core.assessment import protocols
 from cl_core.data.read import snapshot_facts
@@ -43,7 +43,7 @@ def plan(snapshot: SnapshotRef, data: DataSpec, training: TrainingSpec, compute:
     facts = snapshot_facts(snapshot)
     check_batches(training, compute, train_rows=snapshot.rows["train"], classes=facts.per_class["train"])
     digest = training_digest(training, snapshot_digest=snapshot.digest, image_size=data.image_size)
-    return TrainingJob(
+    job = TrainingJob(
         digest=digest,
         snapshot=snapshot,
         data=data,
@@ -54,12 +54,15 @@ def plan(snapshot: SnapshotRef, data: DataSpec, training: TrainingSpec, compute:
         mean=facts.mean,
         std=facts.std,
     )
+    failpoints.reach("plan.made")
+    return job
 
 
 @task(name="pretrain", **STEP)
 def pretrain(job: TrainingJob, *, force: bool) -> CheckpointRef:
     """Train the encoder, go on training it, or find that the trained one stands."""
     with FileLock(_ready(job.folder) / "lock"):
+        failpoints.reach("pretrain.locked")
         standing = None if force else _standing(job.folder / _RESULT)
         if standing is not None:
             return standing.model_copy(
@@ -77,7 +80,9 @@ def pretrain(job: TrainingJob, *, force: bool) -> CheckpointRef:
 
             with following(job.progress, show):
                 checkpoint = ray_train.fit(job)
-        sealed.write_text(job.folder / _RESULT, checkpoint.model_dump_json())
+        failpoints.reach("pretrain.finished")
+        sealed.write_text(job.folder / _RESULT, checkpoint.model_dump_json(), failpoint="pretrain.result-staged")
+        failpoints.reach("pretrain.result-written")
     begun = f"resumed at step {checkpoint.resumed_from_step}" if checkpoint.resumed_from_step else "from the start"
     note = say(f"training {job.digest[:12]} took {checkpoint.step} steps, {begun}, {checkpoint.seconds:.0f} s in all")
     return checkpoint.model_copy(update={"note": note})

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from PIL import Image
 
+from cl_core import failpoints
 from cl_core.data.decode import decode_image
 from cl_core.data.parallel import map_batches
 from cl_core.data.read import SnapshotRow, row_groups
@@ -88,13 +89,14 @@ def build_cache(
                     file.write_table(table, row_group_size=GROUP_ROWS)
                     count += table.num_rows
                     on_progress(count)
+            failpoints.reach("cache.split-written")
         if count != sum(snapshot.rows.values()):
             raise IntegrityError(
                 f"{snapshot.path} holds {count:,} rows, its manifest says {sum(snapshot.rows.values()):,}; delete the "
                 "folder and run again"
             )
         shutil.rmtree(final, ignore_errors=True)
-        publish(staged, final, facts)
+        publish(staged, final, facts, failpoint="cache.")
     return final
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 
+from cl_core import failpoints
 from cl_core.data.check import Finding, check
 from cl_core.data.external_sort import ExternalSort
 from cl_core.data.parallel import map_batches
@@ -52,6 +53,7 @@ def gather(
         if refused:
             rejected.add(list(zip(*refused, strict=True)))
         count += len(batch)
+        failpoints.reach("ingest.inputs-checked")
         on_progress(count)
     return count
 

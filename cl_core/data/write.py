@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pydantic import Field
 
+from cl_core import failpoints
 from cl_core.data.assemble import assemble
 from cl_core.data.external_sort import RUN_BYTES, ExternalSort
 from cl_core.data.gather import gather
@@ -71,6 +72,7 @@ def ingest(
             reason=f"the source has not changed since snapshot {standing.digest[:_SHOWN]} was made of it",
         )
     with staging(root) as staged, staging(root) as scratch:
+        failpoints.reach("ingest.begun")
         sound = ExternalSort(INPUTS, keys=4, folder=scratch / "sound", run_bytes=run_bytes)
         rejected = ExternalSort(QUARANTINE_TABLE, keys=3, folder=scratch / "rejected", run_bytes=run_bytes)
         gather(
@@ -81,6 +83,7 @@ def ingest(
             workers=workers,
             on_progress=on_progress,
         )
+        failpoints.reach("ingest.inputs-sorted")
         facts = assemble(staged, name=spec.name, sound=sound, rejected=rejected)
         if not sum(facts.rows.values()):
             raise DataError(_nothing_usable(spec, facts, rejected))
@@ -88,7 +91,9 @@ def ingest(
         stood = is_sound(final)
         _publish(staged, final, facts)
     record.parent.mkdir(exist_ok=True)
-    write_text(record, json.dumps({"snapshot": facts.digest, "manifest_sha256": file_sha256(final / MANIFEST)}) + "\n")
+    known = {"snapshot": facts.digest, "manifest_sha256": file_sha256(final / MANIFEST)}
+    write_text(record, json.dumps(known) + "\n", failpoint="ingest.record-staged")
+    failpoints.reach("ingest.recorded")
     return Ingested(snapshot=open_snapshot(final), new=not stood, reason=_reason(facts, stood))
 
 
@@ -123,7 +128,7 @@ def _publish(staged: Path, final: Path, facts: SnapshotFacts) -> None:
     described = facts.model_dump(mode="json")
     if final.exists() and not _same(staged, final, described):
         shutil.rmtree(final)
-    publish(staged, final, described)
+    publish(staged, final, described, failpoint="ingest.snapshot-")
 
 
 def _same(staged: Path, final: Path, described: dict[str, object]) -> bool:

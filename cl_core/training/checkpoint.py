@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.optimizer import Optimizer
 
-from cl_core import sealed
+from cl_core import failpoints, sealed
 from cl_core.errors import IntegrityError
 
 logger = logging.getLogger(__name__)
@@ -47,12 +47,14 @@ class CheckpointStore:
         final = self.at(step)
         with sealed.staging(self.folder) as staged:
             _write_tensors(staged / _METHOD, method.state_dict())
+            failpoints.reach("pretrain.checkpoint-half-written")
             tensors, values = _flatten(optimizer.state_dict())
             _write_tensors(staged / _OPTIMIZER_TENSORS, tensors)
             (staged / _OPTIMIZER_VALUES).write_text(json.dumps(values, sort_keys=True))
-            sealed.publish(staged, final, {**facts, "step": step})
+            sealed.publish(staged, final, {**facts, "step": step}, failpoint="pretrain.checkpoint-")
         for old in self._newest_first()[self.keep :]:
             shutil.rmtree(old)
+        failpoints.reach("pretrain.checkpoint-kept")
         return final
 
     def at(self, step: int) -> Path:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.optim.optimizer import Optimizer
 
-from cl_core import distributed, sealed
+from cl_core import distributed, failpoints, sealed
 from cl_core.assembly import assemble
 from cl_core.batch_norm import synchronised
 from cl_core.data.cache import load_split
@@ -80,6 +80,7 @@ def train(job: TrainingJob) -> CheckpointRef:
     plateaus = method.plateaus(spec.batch_size) if rank == 0 else {}
     watch = CollapseWatch(steps=total_steps, warmup_steps=warmup_steps, plateaus=plateaus, checks=checks)
     method.train()
+    failpoints.reach("pretrain.restored")
 
     # --- the steps
     began = last_report = last_checkpoint = time.monotonic()
@@ -119,6 +120,7 @@ def train(job: TrainingJob) -> CheckpointRef:
         method.after_backward(moment)
         optimizer.step()
         method.after_step(moment)
+        failpoints.reach("pretrain.step-taken")
 
         # --- the whole batch's loss: finite on every worker or on none
         done = step + 1
@@ -155,6 +157,7 @@ def train(job: TrainingJob) -> CheckpointRef:
                 )
             )
             last_report, reported_step = now, done
+            failpoints.reach("pretrain.step-told")
         # Weights that are no longer finite are not kept: the next loss, or the end, stops the training.
         if (now - last_checkpoint >= job.compute.checkpoint_every_s or done == total_steps) and _is_finite(method):
             facts = {"training_digest": job.digest, "workers": workers, "seconds": spent + now - began}

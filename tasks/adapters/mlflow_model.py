@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cl_core.export import EmbeddingModel, export_program
+from cl_core.failpoints import reach
 from tasks.adapters.mlflow_connection import pytorch_flavor
 
 if TYPE_CHECKING:
@@ -37,14 +38,20 @@ def find_or_log_model(client: "MlflowClient", run: "Run", model: EmbeddingModel,
     outputs = run.outputs.model_outputs if run.outputs else []
     if logged.model_id not in {output.model_id for output in outputs}:
         client.log_outputs(run.info.run_id, [LoggedModelOutput(logged.model_id, step=0)])
+    reach("register.model-linked")
     return logged
 
 
 def _log_model(client: "MlflowClient", run: "Run", model: EmbeddingModel, folder: Path) -> "LoggedModel":
     logged = client.create_logged_model(run.info.experiment_id, name=NAME, source_run_id=run.info.run_id)
+    reach("register.model-created")
     save(model, folder, logged)
+    reach("register.model-saved")
     client.log_model_artifacts(logged.model_id, str(folder))
-    return client.finalize_logged_model(logged.model_id, "READY")
+    reach("register.model-uploaded")
+    final = client.finalize_logged_model(logged.model_id, "READY")
+    reach("register.model-finalised")
+    return final
 
 
 def save(model: EmbeddingModel, folder: Path, logged: "LoggedModel") -> None:

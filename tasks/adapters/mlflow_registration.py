@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cl_core.export import save_weights
+from cl_core.failpoints import reach
 from cl_core.refs import ModelRef
 from tasks.adapters import mlflow_lookup as lookup
 from tasks.adapters import mlflow_model, mlflow_run
@@ -44,6 +45,7 @@ def register(
         artifact_root: Folder for the artifacts of a new experiment; None leaves the choice to the server.
         staged: Private folder to write files into before they are uploaded.
     """
+    reach("register.locked")
     version = _find_version(client, registration)
     created = version is None
     if version is None:
@@ -66,15 +68,22 @@ def _create_version(
     client: "MlflowClient", registration: Registration, artifact_root: Path | None, staged: Path
 ) -> "ModelVersion":
     experiment = mlflow_run.find_or_create_experiment(client, registration.name, artifact_root)
+    reach("register.experiment-found")
     identity = {name: registration.tags[name] for name in (TRAINING_DIGEST, SNAPSHOT_DIGEST)}
     run = mlflow_run.find_or_create_run(client, experiment, identity)
+    reach("register.run-created")
     mlflow_run.log_parameters(client, run, registration.specs)
+    reach("register.parameters-logged")
     mlflow_run.log_curves(client, run, registration.curves)
+    reach("register.curves-logged")
     mlflow_run.log_dataset(client, run, registration.snapshot)
+    reach("register.dataset-logged")
     _log_evaluation(client, run, registration, staged)
     model = mlflow_model.find_or_log_model(client, run, registration.model, staged)
     client.set_terminated(run.info.run_id, "FINISHED")
+    reach("register.run-ended")
     _ensure_registered_model(client, registration.name)
+    reach("register.name-registered")
     client.create_model_version(
         registration.name,
         source=model.model_uri,
@@ -83,6 +92,7 @@ def _create_version(
         tags=registration.tags,
         description=short_card(registration),
     )
+    reach("register.version-created")
     version = _find_version(client, registration)
     assert version is not None
     return version
@@ -100,6 +110,7 @@ def _update_evaluation(
 
 def _log_evaluation(client: "MlflowClient", run: "Run", registration: Registration, staged: Path) -> None:
     mlflow_run.log_scores(client, run, registration.evaluation, registration.checkpoint.step)
+    reach("register.scores-logged")
     files = staged / "files"
     files.mkdir()
     specs = {name: spec.model_dump(mode="json") for name, spec in registration.specs.items()}
@@ -109,8 +120,10 @@ def _log_evaluation(client: "MlflowClient", run: "Run", registration: Registrati
     (files / "model_card.md").write_text(card)
     save_weights(registration.model, files / "weights.safetensors")
     client.log_artifacts(run.info.run_id, str(files))
+    reach("register.files-uploaded")
     # What MLflow's page of the run shows as its description.
     client.set_tag(run.info.run_id, "mlflow.note.content", card[:_TAG_CHARACTERS])
+    reach("register.described")
 
 
 def _ensure_registered_model(client: "MlflowClient", name: str) -> None:
@@ -127,3 +140,4 @@ def _point_challenger_at(client: "MlflowClient", name: str, version: int) -> Non
     """Move the alias up to this version; a training from before, registered again, leaves a newer one in place."""
     if int(client.get_registered_model(name).aliases.get(CHALLENGER, 0)) < version:
         client.set_registered_model_alias(name, CHALLENGER, str(version))
+        reach("register.challenger-set")

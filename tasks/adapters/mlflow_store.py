@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 
 from cl_core import sealed
 from cl_core.errors import InfrastructureError, InputError
+from cl_core.failpoints import reach
 from cl_core.gate import Gains, judge
 from cl_core.refs import Decision, EvaluationReport, ModelRef
 from cl_core.specs import PromotionSpec
@@ -95,6 +96,7 @@ class ModelStore:
                 reason=verdict.reason,
                 gain=gains.over_champion,
             )
+            reach("promote.judged")
             if verdict.promote:
                 champions.carry_out(client, name, succession.promoted(decision))
             else:
