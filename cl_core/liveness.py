@@ -14,7 +14,7 @@ def token(pid: int = 0) -> str:
         pid: Of a living process of this host; 0 is this one.
     """
     pid = pid or os.getpid()
-    return f"{socket.gethostname()}-{pid}-{_started(pid)}"
+    return f"{socket.gethostname()}-{pid}-{started(pid)}"
 
 
 def is_gone(maker: str) -> bool:
@@ -27,8 +27,8 @@ def is_gone(maker: str) -> bool:
     if not maker.startswith(host):
         return False
     pid, _, rest = maker.removeprefix(host).partition("-")
-    started = rest.partition("-")[0].partition(".")[0]
-    return not pid.isdecimal() or not started or _started(int(pid)) != started
+    when = rest.partition("-")[0].partition(".")[0]
+    return not pid.isdecimal() or not when or started(int(pid)) != when
 
 
 def pid_of(maker: str) -> int:
@@ -38,10 +38,10 @@ def pid_of(maker: str) -> int:
     return int(pid) if maker.startswith(host) and pid.isdecimal() else 0
 
 
-def _started(pid: int) -> str:
+def started(pid: int = 0) -> str:
     """Clock ticks from the host's start to the process's; empty when there is no such process, or only its ashes."""
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+        fields = Path(f"/proc/{pid or os.getpid()}/stat").read_text().rpartition(") ")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return ""
     return "" if fields[_STATE] in "ZX" else fields[_START_TIME]

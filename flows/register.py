@@ -7,11 +7,12 @@ from cl_core.specs import ComputeSpec, DataSpec, EvaluationSpec, TrainingSpec
 from flows.parameters import Force, ModelName
 from tasks.evaluation import evaluate
 from tasks.ingestion import ingest, validate
+from tasks.leases import FLOW
 from tasks.registration import register as register_version
 from tasks.training import plan, preflight, pretrain
 
 
-@flow(name="register", persist_result=True, result_serializer="json")
+@flow(name="register", **FLOW)
 def register(
     model_name: ModelName = "fashion-mnist",
     data: DataSpec = DataSpec(),

@@ -7,13 +7,14 @@ from cl_core.specs import ComputeSpec, DataSpec, EvaluationSpec, PromotionSpec, 
 from flows.parameters import Force, ModelName
 from tasks.evaluation import evaluate
 from tasks.ingestion import ingest, validate
+from tasks.leases import FLOW
 from tasks.registration import promote, register
 from tasks.reporting import report
 from tasks.training import plan, preflight, pretrain
 from tasks.turns import turn
 
 
-@flow(name="retrain", persist_result=True, result_serializer="json")
+@flow(name="retrain", **FLOW)
 def retrain(
     model_name: ModelName = "fashion-mnist",
     data: DataSpec = DataSpec(),

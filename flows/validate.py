@@ -7,9 +7,10 @@ from cl_core.specs import ComputeSpec, DataSpec
 from flows.parameters import Force
 from tasks.ingestion import ingest
 from tasks.ingestion import validate as check
+from tasks.leases import FLOW
 
 
-@flow(name="validate", persist_result=True, result_serializer="json")
+@flow(name="validate", **FLOW)
 def validate(
     data: DataSpec = DataSpec(), compute: ComputeSpec = ComputeSpec(), force: Force = False
 ) -> ValidationReport:

@@ -1,8 +1,10 @@
 """Contrastive pretraining as a task."""
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from prefect import task
 
 from cl_core import failpoints, sealed
@@ -22,6 +24,7 @@ from tasks.artifacts import training_artifact
 from tasks.attempts import count_attempt
 from tasks.console import training_bar
 from tasks.ingestion import training_cache
+from tasks.leases import who_am_i
 from tasks.settings import Settings
 from tasks.step import STEP, say
 
@@ -61,7 +64,7 @@ def plan(snapshot: SnapshotRef, data: DataSpec, training: TrainingSpec, compute:
 @task(name="pretrain", **STEP)
 def pretrain(job: TrainingJob, *, force: bool) -> CheckpointRef:
     """Train the encoder, go on training it, or find that the trained one stands."""
-    with FileLock(_ready(job.folder) / "lock"):
+    with _turn(job.folder):
         failpoints.reach("pretrain.locked")
         standing = None if force else _standing(job.folder / _RESULT)
         if standing is not None:
@@ -72,6 +75,7 @@ def pretrain(job: TrainingJob, *, force: bool) -> CheckpointRef:
             )
         if force:
             job.checkpoints.clear()
+            job.progress.clear()
         with training_bar() as bar, training_artifact() as artifact:
 
             def show(progress: Progress) -> None:
@@ -101,6 +105,20 @@ def _standing(result: Path) -> CheckpointRef | None:
     return checkpoint
 
 
-def _ready(folder: Path) -> Path:
+@contextlib.contextmanager
+def _turn(folder: Path) -> Iterator[None]:
+    """Be the only one who trains this; say for whom it waits, where it must. The system frees a dead process's lock."""
     folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    lock, holder = FileLock(folder / "lock"), folder / "holder.txt"
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        who = holder.read_text().strip() if holder.exists() else "another process"
+        say(f"waits for {who}, which is at the same training; its result will be used")
+        lock.acquire()
+    try:
+        sealed.write_text(holder, who_am_i() + "\n")
+        yield
+    finally:
+        holder.unlink(missing_ok=True)
+        lock.release()

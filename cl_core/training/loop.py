@@ -197,7 +197,7 @@ def _restore(job: TrainingJob, method: Method, optimizer: Optimizer) -> tuple[in
         spent, checks = float(facts["seconds"]), facts["checks"]
         logger.info("going on from step %d", step)
     if distributed.rank() == 0:
-        job.progress.rewind(step)
+        job.progress.rewind(step, seconds=spent)
     return step, spent, checks
 
 

@@ -62,8 +62,18 @@ class Progress(BaseModel):
         return ", ".join([self.headline, *(f"{name.replace('_', ' ')} {value:.3g}" for name, value in known.items())])
 
 
+class Repeated(BaseModel):
+    """Work that was done twice, because an attempt ended after its last checkpoint."""
+
+    model_config = ConfigDict(frozen=True)
+
+    from_step: int = Field(description="Step of the checkpoint from which the next attempt went on.")
+    reached_step: int = Field(description="Last step that the attempt before had told of.")
+    seconds: float = Field(description="Time spent on what lies between.")
+
+
 class ProgressLog:
-    """The file of progress lines.
+    """The file of progress lines, and one beside it of what had to be repeated.
 
     Args:
         path: Where it stands.
@@ -71,6 +81,7 @@ class ProgressLog:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._repeated = path.with_name("repeated.jsonl")
 
     def append(self, progress: Progress) -> None:
         """Add a line."""
@@ -84,8 +95,29 @@ class ProgressLog:
         lines = self.path.read_text().split("\n")[:-1]
         return [Progress.model_validate(json.loads(line)) for line in lines if line.startswith("{")]
 
-    def rewind(self, step: int) -> None:
-        """Forget what was logged after `step`, because training goes on from there."""
-        kept = [progress.model_dump_json() + "\n" for progress in self.read() if progress.step <= step]
+    def rewind(self, step: int, *, seconds: float) -> None:
+        """Forget what was logged after `step`, because training goes on from there, and note what is repeated.
+
+        Args:
+            step: Of the checkpoint.
+            seconds: Time spent training up to it.
+        """
+        lines = self.read()
+        kept = [progress.model_dump_json() + "\n" for progress in lines if progress.step <= step]
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        if len(kept) < len(lines):
+            again = Repeated(from_step=step, reached_step=lines[-1].step, seconds=max(0, lines[-1].seconds - seconds))
+            with self._repeated.open("a") as file:
+                file.write(again.model_dump_json() + "\n")
         sealed.write_text(self.path, "".join(kept))
+
+    def repeated(self) -> list[Repeated]:
+        """What had to be repeated so far, one entry for each attempt that went on before where another had been."""
+        if not self._repeated.exists():
+            return []
+        return [Repeated.model_validate_json(line) for line in self._repeated.read_text().split("\n")[:-1]]
+
+    def clear(self) -> None:
+        """Forget everything, so that the training begins anew."""
+        self.path.unlink(missing_ok=True)
+        self._repeated.unlink(missing_ok=True)

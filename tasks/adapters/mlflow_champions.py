@@ -17,6 +17,7 @@ from tasks.adapters.mlflow_version import CHAMPION, DECISION
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities.model_registry import RegisteredModel
 
 _SUCCESSION = "counterpoint.champions"
 # A tag holds 5,000 characters on older servers; this many versions fit.
@@ -75,7 +76,7 @@ class Succession(BaseModel):
 def settled(client: "MlflowClient", name: str) -> tuple[Succession, Move | None]:
     """The succession, after finishing what a killed process began, and that unfinished move if there was one."""
     model = client.get_registered_model(name)
-    succession = Succession.model_validate_json(model.tags.get(_SUCCESSION, "{}"))
+    succession = recorded(model)
     unfinished = succession.pending
     if unfinished is not None:
         return carry_out(client, name, succession), unfinished
@@ -84,6 +85,17 @@ def settled(client: "MlflowClient", name: str) -> tuple[Succession, Move | None]
         # Someone has set the alias in MLflow itself: theirs is the last word, and rolling back goes to what was before.
         succession = Succession(champions=[*succession.champions, alias], withdrawn=succession.withdrawn)
     return succession, None
+
+
+def recorded(model: "RegisteredModel") -> Succession:
+    """The succession as it was written last."""
+    return Succession.model_validate_json(model.tags.get(_SUCCESSION, "{}"))
+
+
+def settle(client: "MlflowClient", name: str) -> None:
+    """Finish what a killed process began, and put a champion that was set in MLflow itself on record."""
+    succession, _ = settled(client, name)
+    client.set_registered_model_tag(name, _SUCCESSION, succession.model_dump_json())
 
 
 def carry_out(client: "MlflowClient", name: str, succession: Succession) -> Succession:

@@ -19,6 +19,7 @@ from tasks.adapters.mlflow_version import (
     EVALUATION_DIGEST,
     SNAPSHOT_DIGEST,
     TRAINING_DIGEST,
+    WEIGHTS,
     Registration,
     as_ref,
 )
@@ -118,7 +119,7 @@ def _log_evaluation(client: "MlflowClient", run: "Run", registration: Registrati
     (files / "evaluation.json").write_text(registration.evaluation.model_dump_json(indent=1) + "\n")
     card = model_card(registration)
     (files / "model_card.md").write_text(card)
-    save_weights(registration.model, files / "weights.safetensors")
+    save_weights(registration.model, files / WEIGHTS)
     client.log_artifacts(run.info.run_id, str(files))
     reach("register.files-uploaded")
     # What MLflow's page of the run shows as its description.

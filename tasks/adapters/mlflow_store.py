@@ -38,7 +38,7 @@ class ModelStore:
     Args:
         tracking_uri: `sqlite:////absolute/path.db`, or http(s) of a server.
         artifact_root: Absolute folder for artifacts where there is no server to choose; None where there is.
-        work: Folder of this machine for locks, and for files before they are uploaded.
+        work: Folder of this machine for locks and for files before an upload.
     """
 
     def __init__(self, tracking_uri: str, artifact_root: Path | None, work: Path) -> None:
@@ -59,7 +59,7 @@ class ModelStore:
                 f"model_name {registration.name!r} cannot name a model; "
                 "use letters, digits, dots, dashes, underscores and spaces, and start with a letter or digit"
             )
-        with self._changing(registration.name) as client, sealed.staging(self.work) as staged:
+        with self.changing(registration.name) as client, sealed.staging(self.work) as staged:
             return register(client, registration, artifact_root=self.artifact_root, staged=staged)
 
     def decide(
@@ -80,7 +80,7 @@ class ModelStore:
         Raises:
             InputError: When there is no such model or version.
         """
-        with self._changing(name) as client:
+        with self.changing(name) as client:
             lookup.known_version(client, name, version)
             succession, _ = champions.settled(client, name)
             champion = succession.champion
@@ -114,7 +114,7 @@ class ModelStore:
         Raises:
             InputError: When there is no such model or version.
         """
-        with self._changing(name) as client:
+        with self.changing(name) as client:
             lookup.known_version(client, name, version)
             succession, _ = champions.settled(client, name)
             if version == succession.champion:
@@ -137,7 +137,7 @@ class ModelStore:
         Raises:
             InputError: When there is no such model, or no earlier champion.
         """
-        with self._changing(name) as client:
+        with self.changing(name) as client:
             lookup.known_model(client, name)
             succession, unfinished = champions.settled(client, name)
             if unfinished is not None and unfinished.kind == "rollback":
@@ -221,17 +221,28 @@ class ModelStore:
         with connected(self.tracking_uri) as client:
             client.log_text(run_id, page, name)
 
-    @contextlib.contextmanager
-    def _changing(self, name: str) -> Iterator["MlflowClient"]:
-        """A client, while no other process of this machine changes the same model."""
+    def is_changing(self, name: str) -> bool:
+        """Whether a process of this machine is changing the model at this moment."""
+        try:
+            with self._lock(name).acquire(timeout=0):
+                return False
+        except Timeout:
+            return True
+
+    def _lock(self, name: str) -> FileLock:
         self.work.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.work / f"{urllib.parse.quote(name, safe='')}.lock", timeout=_LOCK_TIMEOUT_S)
+        return FileLock(self.work / f"{urllib.parse.quote(name, safe='')}.lock", timeout=_LOCK_TIMEOUT_S)
+
+    @contextlib.contextmanager
+    def changing(self, name: str) -> Iterator["MlflowClient"]:
+        """A client, while no other process of this machine changes the same model."""
+        lock = self._lock(name)
         try:
             lock.acquire()
         except Timeout as error:
             raise InfrastructureError(
-                f"another process has been changing model {name!r} for {_LOCK_TIMEOUT_S} s; "
-                f"wait for it or end it ({lock.lock_file} is its lock), and run the same command again"
+                f"another process has been changing model {name!r} for {_LOCK_TIMEOUT_S} s; wait for it or end it "
+                f"({lock.lock_file} is its lock), and run the same command again"
             ) from error
         try:
             with connected(self.tracking_uri) as client:

@@ -24,6 +24,9 @@ EVALUATION_DIGEST = "counterpoint.evaluation_digest"
 SCORES = "counterpoint.scores"
 DECISION = "counterpoint.decision"
 
+# A file of the run.
+WEIGHTS = "weights.safetensors"
+
 
 @dataclass(frozen=True)
 class Registration:

@@ -7,9 +7,7 @@ local cluster that is started here and removed afterwards, or on the one that RA
 import contextlib
 import logging
 import os
-import shutil
 import signal
-import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +20,7 @@ from cl_core.errors import SpecError, TrainingError, WorkersLostError
 from cl_core.refs import CheckpointRef
 from cl_core.specs import ComputeSpec
 from cl_core.training.job import TrainingJob
+from tasks.adapters.cluster_folder import temporary_folder
 
 # A dead worker takes the group down; it is started again this often before a person is asked.
 MAX_GROUP_RESTARTS = 3
@@ -30,8 +29,6 @@ COLLECTIVE_TIMEOUT_S = 300
 # Nothing of ours travels through Ray's object store but the job, a page of JSON.
 OBJECT_STORE_BYTES = 100_000_000
 _END_TIMEOUT_S = 10
-
-_FOLDER = "cl-ray-"
 
 _ENVIRONMENT = {
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": str(GROUP_START_TIMEOUT_S),
@@ -63,7 +60,7 @@ def fit(job: TrainingJob) -> CheckpointRef:
     address = os.environ.get("RAY_ADDRESS", "")
     if not address:
         _check_resources(job.compute, cpus=os.cpu_count() or 1, gpus=_local_gpus(), where="this machine")
-    with _temporary_folder() as folder, _cluster(address, job.compute, folder):
+    with temporary_folder() as folder, _cluster(address, job.compute, folder):
         return _worker_group(job, folder)
 
 
@@ -228,20 +225,3 @@ def _off_the_main_thread(call: Any) -> Any:
     if "error" in outcome:
         raise outcome["error"]
     return outcome["value"]
-
-
-@contextlib.contextmanager
-def _temporary_folder() -> Iterator[Path]:
-    """A short private folder for Ray's sockets, whose paths may have 107 bytes at most; removed afterwards.
-
-    What a killed process of this machine left is removed first.
-    """
-    root = Path("/tmp")  # noqa: S108 - what is made in it is private
-    for left in root.glob(f"{_FOLDER}*-*"):
-        if not Path("/proc", left.name.removeprefix(_FOLDER).partition("-")[0]).exists():
-            shutil.rmtree(left, ignore_errors=True)
-    folder = Path(tempfile.mkdtemp(prefix=f"{_FOLDER}{os.getpid()}-", dir=root))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,65 @@
+"""The private folder of a Ray cluster that is started here, and what is left of clusters whose master was killed."""
+
+import contextlib
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+
+from cl_core import liveness
+
+_ROOT = Path("/tmp")  # noqa: S108 - what is made in it is private
+_FOLDER = "cl-ray-"
+_OWNER = "CL_RAY_FOLDER"
+_END_TIMEOUT_S = 10
+
+
+@contextlib.contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """A short private folder for Ray's sockets, whose paths may have 107 bytes at most; removed afterwards.
+
+    What killed processes of this machine left is removed first, their workers included: these would go on writing.
+    """
+    for left in abandoned_folders():
+        remove_abandoned(left)
+    folder = Path(tempfile.mkdtemp(prefix=f"{_FOLDER}{os.getpid()}-{liveness.started()}-", dir=_ROOT))
+    # Inherited by all of the cluster's processes: so they are known when their master is gone.
+    os.environ[_OWNER] = str(folder)
+    try:
+        yield folder
+    finally:
+        del os.environ[_OWNER]
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def abandoned_folders() -> list[Path]:
+    """Folders of clusters of this machine whose master has ended."""
+    return [
+        left
+        for left in _ROOT.glob(f"{_FOLDER}*-*-*")
+        if liveness.is_gone(f"{socket.gethostname()}-{left.name.removeprefix(_FOLDER)}")
+    ]
+
+
+def processes_of(folder: Path) -> set[psutil.Process]:
+    """The processes of the cluster in a folder, as far as they may be looked at."""
+    found = set()
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.environ().get(_OWNER) == str(folder):
+                found.add(process)
+    return found
+
+
+def remove_abandoned(folder: Path) -> None:
+    """End what is left of a cluster whose master has ended, and remove its folder."""
+    left = processes_of(folder)
+    for process in left:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(left, timeout=_END_TIMEOUT_S)
+    shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,48 @@
+"""Whether a retraining that was disturbed came to what an undisturbed one comes to, and left nothing behind."""
+
+from cl_core.refs import Ref
+from cl_core.training.progress import ProgressLog
+from tasks import leases
+from tasks.adapters.mlflow_inspection import inspect, registered_weights
+from tasks.leftovers import is_held, leftovers, locks
+from tasks.registration import model_store
+from tasks.settings import Settings
+
+
+class Audit(Ref):
+    """What was found under CL_HOME, and of one model in MLflow, after a retraining."""
+
+    problems: list[str]
+    weights: str
+    repeated_steps: int
+    repeated_seconds: float
+
+
+def audit(model_name: str, *, weights: str, checkpoint_every_s: float, longest_step_s: float) -> Audit:
+    """Look at everything that a retraining may leave.
+
+    Args:
+        model_name: Of the model that was retrained.
+        weights: sha256 of the weights that the undisturbed run registered; empty when this is that run.
+        checkpoint_every_s: The checkpoint interval that was asked for. Seconds.
+        longest_step_s: How long a step and a checkpoint may take on this machine. Seconds.
+    """
+    settings = Settings.from_environment()
+    problems = [f"{found.what}: {found.where}" for found in (*leftovers(settings), *inspect(model_store(), grace_s=0))]
+    problems += [f"{lock} is held" for lock in locks(settings) if is_held(lock)]
+    problems += [f"a lease of flow run {lease.flow_run_name} is left" for lease in leases.leases() if lease.is_stale]
+    registered = registered_weights(model_store(), model_name)
+    if len(registered) != 1:
+        problems.append(f"{len(registered)} versions are registered, not one")
+    found = next(iter(registered.values()), "")
+    if weights and found != weights:
+        problems.append(f"the weights are {found[:12]}, those of the undisturbed run {weights[:12]}")
+    repeated = [one for log in settings.trainings.glob("*/progress.jsonl") for one in ProgressLog(log).repeated()]
+    if any(one.seconds > checkpoint_every_s + longest_step_s for one in repeated):
+        problems.append(f"more than a checkpoint interval was repeated: {repeated}")
+    return Audit(
+        problems=problems,
+        weights=found,
+        repeated_steps=sum(one.reached_step - one.from_step for one in repeated),
+        repeated_seconds=sum(one.seconds for one in repeated),
+    )

@@ -1,0 +1,110 @@
+"""Leases: which process works on a flow run, as a file that stands while it does.
+
+Prefect knows a run's state, not its process. The file names the process, so that `cl doctor` can compare the two, and
+so that a run which is put back to work ends the process that worked on it before: a stopped one, or one that was cut
+off from Prefect, would otherwise wake up beside it and hold its locks.
+"""
+
+import contextlib
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+import psutil
+from prefect.client.schemas.objects import FlowRun
+from prefect.context import FlowRunContext
+from pydantic import ValidationError
+
+from cl_core import liveness, sealed
+from cl_core.refs import Ref
+from tasks.settings import Settings
+
+_END_TIMEOUT_S = 30
+
+
+class Lease(Ref):
+    """Who works on a flow run."""
+
+    flow_run_id: str
+    flow_run_name: str
+    flow: str
+    process: str
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether its process has ended; one of another host counts as alive."""
+        return liveness.is_gone(self.process)
+
+
+def take(flow: Any, flow_run: FlowRun, state: Any) -> None:
+    """Note that this process works on the run, after ending the one of this host that did before."""
+    del state
+    mine = Lease(flow_run_id=str(flow_run.id), flow_run_name=flow_run.name, flow=flow.name, process=liveness.token())
+    before = read(_place(mine.flow_run_id))
+    if before is not None and not before.is_stale and before.process != mine.process:
+        end(before)
+    place = _place(mine.flow_run_id)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    sealed.write_text(place, mine.model_dump_json() + "\n")
+
+
+def drop(flow: Any, flow_run: FlowRun, state: Any) -> None:
+    """Remove the note, because the run has ended."""
+    del flow, state
+    _place(str(flow_run.id)).unlink(missing_ok=True)
+
+
+def who_am_i() -> str:
+    """This process and its flow run, in words."""
+    context = FlowRunContext.get()
+    run = f" (flow run {context.flow_run.name})" if context and context.flow_run else ""
+    return f"process {os.getpid()} of {socket.gethostname()}{run}"
+
+
+FLOW: dict[str, Any] = {
+    "persist_result": True,
+    "result_serializer": "json",
+    "on_running": [take],
+    "on_completion": [drop],
+    "on_failure": [drop],
+    "on_crashed": [drop],
+    "on_cancellation": [drop],
+}
+"""Options of every flow."""
+
+
+def leases() -> list[Lease]:
+    """All there are under CL_HOME, those of ended processes included."""
+    found = (read(path) for path in sorted(_place("any").parent.glob("*.json")))
+    return [lease for lease in found if lease is not None]
+
+
+def read(path: Path) -> Lease | None:
+    """The lease in a file; None when there is none, or none that can be read."""
+    try:
+        return Lease.model_validate_json(path.read_text())
+    except (FileNotFoundError, ValidationError):
+        return None
+
+
+def discard(lease: Lease) -> None:
+    """Remove a lease's file."""
+    _place(lease.flow_run_id).unlink(missing_ok=True)
+
+
+def end(lease: Lease) -> None:
+    """Kill a lease's process and all its children; SIGKILL ends stopped ones too."""
+    pid = liveness.pid_of(lease.process)
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process = psutil.Process(pid)
+        family = [process, *process.children(recursive=True)]
+        if not lease.is_stale:
+            for member in family:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    member.kill()
+            psutil.wait_procs(family, timeout=_END_TIMEOUT_S)
+
+
+def _place(flow_run_id: str) -> Path:
+    return Settings.from_environment().work / "runs" / f"{flow_run_id}.json"

@@ -1,0 +1,69 @@
+"""What killed processes left on this machine: half-written files, notes about themselves, orphans."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from cl_core import sealed
+from cl_core.finding import Finding
+from tasks.adapters import cluster_folder
+from tasks.settings import Settings
+
+
+def leftovers(settings: Settings) -> list[Finding]:
+    """What is left under CL_HOME and by Ray; nothing that belongs to a living process."""
+    return [*_half_written(settings), *_holders(settings), *_clusters()]
+
+
+def locks(settings: Settings) -> list[Path]:
+    """Every file that serves as a lock."""
+    return [*settings.trainings.glob("*/lock"), *settings.work.glob("*.lock")]
+
+
+def is_held(lock: Path) -> bool:
+    """Whether a living process holds a lock; the system frees those of dead ones."""
+    taken = FileLock(lock)
+    try:
+        taken.acquire(timeout=0)
+    except Timeout:
+        return True
+    taken.release()
+    return False
+
+
+def _half_written(settings: Settings) -> Iterator[Finding]:
+    kept = (settings.datasets, settings.caches, settings.trainings, settings.embeddings, settings.evaluations)
+    for folder in (*kept, settings.reports, settings.work):
+        for path in sealed.abandoned(folder):
+            yield Finding("half-written by a process that has ended", str(path), "removes it", partial(_remove, path))
+
+
+def _holders(settings: Settings) -> Iterator[Finding]:
+    for path in settings.trainings.glob("*/holder.txt"):
+        if not is_held(path.with_name("lock")):
+            yield Finding(
+                f"{path.read_text().strip()} is said to train, and does not",
+                str(path),
+                "removes the note; the training goes on when it is asked for again",
+                partial(path.unlink, missing_ok=True),
+            )
+
+
+def _clusters() -> Iterator[Finding]:
+    for folder in cluster_folder.abandoned_folders():
+        processes = cluster_folder.processes_of(folder)
+        running = f", and {len(processes)} processes of it still run" if processes else ""
+        mend: Callable[[], None] = partial(cluster_folder.remove_abandoned, folder)
+        yield Finding(
+            f"the process that started this Ray cluster has ended{running}", str(folder), "ends and removes it", mend
+        )
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
