@@ -235,6 +235,13 @@ class ComputeSpec(Spec):
     checkpoint_every_s: float = Field(
         60, gt=0, title="Checkpoint interval", description="At most this much training is lost to a kill. Seconds."
     )
+    stall_timeout_s: float = Field(
+        300,
+        gt=0,
+        title="Stall timeout",
+        description="Workers that take no step for so long are ended and go on from the last checkpoint; longer than "
+        "the longest step, and than the report interval. Of two or more workers. Seconds.",
+    )
     report_every_s: float = Field(
         2, ge=0, title="Report interval", description="Least time between two reports of progress. Seconds."
     )

@@ -9,7 +9,7 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from cl_core.refs import CheckpointRef
 from cl_core.specs import ComputeSpec
 from cl_core.training.job import TrainingJob
 from tasks.adapters.cluster_folder import temporary_folder
+from tasks.adapters.stall_watch import StallWatch
 
 # A dead worker takes the group down; it is started again this often before a person is asked.
 MAX_GROUP_RESTARTS = 3
@@ -96,7 +97,8 @@ def _worker_group(job: TrainingJob, folder: Path) -> CheckpointRef:
         ),
     )
     try:
-        return _result(_off_the_main_thread(trainer.fit).return_value)
+        watch = StallWatch(job, start_s=GROUP_START_TIMEOUT_S)
+        return _result(_off_the_main_thread(trainer.fit, meanwhile=watch.look).return_value)
     except TrainingFailedError as error:
         raise WorkersLostError(
             f"the training's {compute.workers} workers failed more than {MAX_GROUP_RESTARTS} times, last with: "
@@ -205,8 +207,8 @@ def _restore(handlers: dict[signal.Signals, Any]) -> None:
             signal.signal(number, handler)
 
 
-def _off_the_main_thread(call: Any) -> Any:
-    """Run a blocking call such that Ctrl-C and SIGTERM still reach this thread at once.
+def _off_the_main_thread(call: Any, *, meanwhile: Callable[[], None]) -> Any:
+    """Run a blocking call such that Ctrl-C and SIGTERM still reach this thread at once; look around meanwhile.
 
     On the main thread Ray Train would install a Ctrl-C handler that outlives the run.
     """
@@ -222,6 +224,7 @@ def _off_the_main_thread(call: Any) -> Any:
     thread.start()
     while thread.is_alive():
         thread.join(0.2)
+        meanwhile()
     if "error" in outcome:
         raise outcome["error"]
     return outcome["value"]

@@ -1,6 +1,9 @@
 """Ray Train with real workers: the same result contract as in-process, restarts, refusals, and nothing left behind."""
 
+import hashlib
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -12,13 +15,17 @@ from small_training import JobOf
 from cl_core.errors import NotFiniteLossError, SpecError
 from cl_core.specs import ComputeSpec
 from cl_core.training import loop
-from tasks.adapters import ray_train
+from tasks.adapters import cluster_folder, ray_train
 
 TWO = ComputeSpec(workers=2, threads=2, checkpoint_every_s=1e-9, report_every_s=0)
 
 
 def temporary_folders() -> set[Path]:
     return set(Path("/tmp").glob("cl-ray-*"))
+
+
+def weights(checkpoint: Path) -> str:
+    return hashlib.sha256((checkpoint / "method.safetensors").read_bytes()).hexdigest()
 
 
 def ray_processes() -> list[psutil.Process]:
@@ -67,6 +74,59 @@ def test_two_workers_survive_the_death_of_one_and_leave_nothing_behind(job_of: J
     assert not ray_processes()
     assert temporary_folders() == before
     assert signal.getsignal(signal.SIGINT) is handler
+
+
+def test_a_stopped_worker_is_noticed_and_the_training_ends_with_the_same_bits(job_of: JobOf) -> None:
+    undisturbed = ray_train.fit(job_of("undisturbed", compute=TWO, epochs=20))
+    stalling = TWO.model_copy(update={"stall_timeout_s": 5})
+    job = job_of("stopped", compute=stalling, epochs=20)
+    stopped: list[psutil.Process] = []
+
+    def stop_a_worker() -> None:
+        deadline = time.monotonic() + 200
+        while time.monotonic() < deadline and not stopped:
+            if len(job.progress.read()) > 20:
+                victims = [p for p in ray_processes() if "RayTrainWorker" in p.name() + " ".join(p.cmdline())]
+                if victims:
+                    victims[-1].suspend()
+                    stopped.append(victims[-1])
+            time.sleep(0.02)
+
+    thread = threading.Thread(target=stop_a_worker)
+    thread.start()
+    checkpoint = ray_train.fit(job)
+    thread.join()
+    assert stopped, "a worker was stopped while it trained"
+    assert not stopped[0].is_running()
+    assert checkpoint.resumed_from_step >= 20
+    assert weights(checkpoint.path) == weights(undisturbed.path)
+    assert not ray_processes()
+
+
+def test_workers_whose_master_is_killed_end_and_are_cleared_away_before_the_next_training(job_of: JobOf) -> None:
+    job = job_of(compute=TWO, epochs=400)
+    program = (
+        "import sys; from cl_core.training.job import TrainingJob; from tasks.adapters import ray_train\n"
+        "ray_train.fit(TrainingJob.model_validate_json(sys.stdin.read()))"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, text=True) as master:
+        assert master.stdin is not None
+        master.stdin.write(job.model_dump_json())
+        master.stdin.close()
+        deadline = time.monotonic() + 200
+        while len(job.progress.read()) < 20:
+            assert time.monotonic() < deadline and master.poll() is None
+            time.sleep(0.02)
+        family = psutil.Process(master.pid).children(recursive=True)
+        # As hung as can be: they would wake up beside the next training and write where it writes.
+        for process in family:
+            process.suspend()
+        master.kill()
+    [left] = cluster_folder.abandoned_folders()
+    assert cluster_folder.processes_of(left) == set(family)
+    with cluster_folder.temporary_folder() as folder:
+        assert folder.is_dir() and not left.exists()
+    assert psutil.wait_procs(family, timeout=0)[1] == []
 
 
 def test_what_training_refuses_is_raised_as_it_is_and_not_tried_again(
