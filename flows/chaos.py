@@ -1,5 +1,7 @@
 """What the fault sweep does: a retraining that takes a second and passes the gate, and where it is killed."""
 
+import random
+from dataclasses import dataclass
 from typing import Any
 
 from cl_core.failpoints import POINTS
@@ -48,3 +50,44 @@ PLACES: tuple[str, ...] = tuple(
     place for name in POINTS for place in (name, *([f"{name}:{_MIDDLE[name]}"] if name in _MIDDLE else []))
 )
 """Every failpoint, and the middle of those that are passed often, as `CL_FAILPOINTS` takes them."""
+
+WORK_POOL = "chaos"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One run, and what happens to it.
+
+    Args:
+        title: For people.
+        name: Of the run, its model and its home.
+        failpoints: As `CL_FAILPOINTS` takes them.
+        kill_after_s: The process is killed so long after it began to work; 0 leaves that to the failpoints.
+    """
+
+    title: str
+    name: str
+    failpoints: str = ""
+    kill_after_s: float = 0
+
+
+def cases(places: list[str], kills: int, seed: int, *, seconds: float) -> list[Case]:
+    """A case for each place, then kills at random times.
+
+    Args:
+        places: As in `PLACES`.
+        kills: At random times; how many.
+        seed: Decides the times.
+        seconds: How long an undisturbed run works; kills fall into that time.
+    """
+    at = random.Random(seed)  # noqa: S311 - reproducible, not secret
+    named = [
+        Case(place, f"chaos-{place.replace('.', '-').replace(':', '-')}", failpoints=f"{place}=kill")
+        for place in places
+    ]
+    moments = [at.uniform(0.01, max(seconds, 0.02)) for _ in range(kills)]
+    soak = [
+        Case(f"after {moment:.2f} s", f"chaos-random-{number}", kill_after_s=moment)
+        for number, moment in enumerate(moments, start=1)
+    ]
+    return [*named, *soak]

@@ -26,7 +26,9 @@ def main() -> None:
         # Here, because the commands list the names there are: an installed component may be what is wrong.
         # fmt: off
         from flows import (  # noqa: F401 - imported, they are in `app`
+            chaos_commands,
             comparison_commands,
+            doctor_commands,
             model_commands,
             operation_commands,
             step_commands,

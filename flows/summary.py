@@ -1,16 +1,22 @@
 """What a person reads on the terminal when a command has ended."""
 
 import resource
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 
 from cl_core.data.validate import ValidationReport
-from cl_core.parity import ELSEWHERE, Finding
+from cl_core.finding import Finding
+from cl_core.parity import ELSEWHERE
+from cl_core.parity import Finding as ParityFinding
 from cl_core.refs import EvaluationReport, Retrained
 from cl_core.report.summary import fetch_lines, score_rows
 from tasks.adapters.mlflow_version import VersionRow
 from tasks.settings import Settings
+
+if TYPE_CHECKING:
+    from flows.chaos_sweep import Row
 
 
 def show(result: Retrained, *, flow_seconds: float, total_seconds: float) -> None:
@@ -83,7 +89,42 @@ def show_versions(name: str, versions: list[VersionRow]) -> None:
     _console().print(table)
 
 
-def show_parity(findings: list[Finding]) -> None:
+def show_row(row: "Row") -> None:
+    """A line about a run of the fault sweep, as soon as it is over."""
+    _console().print(f"{row.case.title:<36} {row.attempts} attempts, {row.seconds:.0f} s: {_verdict(row)}")
+
+
+def show_matrix(rows: "list[Row]") -> None:
+    """What the fault sweep came to."""
+    table = Table(title="Killed, and put back to work", title_justify="left")
+    table.add_column("killed", overflow="fold")
+    for column in ("attempts", "seconds", "steps repeated"):
+        table.add_column(column, justify="right")
+    table.add_column("verdict", overflow="fold")
+    for row in rows:
+        numbers = (str(row.attempts), f"{row.seconds:.0f}", str(row.audit.repeated_steps))
+        table.add_row(row.case.title, *numbers, _verdict(row))
+    _console().print(table)
+    passed = sum(not row.problems for row in rows)
+    _console().print(f"{passed} of {len(rows)} runs came to exactly what an undisturbed one comes to.")
+
+
+def _verdict(row: "Row") -> str:
+    return "; ".join(row.problems) or "as undisturbed"
+
+
+def show_findings(findings: list[Finding], *, title: str) -> None:
+    """A table of what is wrong, where, and what helps."""
+    table = Table(title=title, title_justify="left")
+    for column in ("what", "where", "remedy"):
+        table.add_column(column, overflow="fold")
+    for found in findings:
+        by_whom = "`cl doctor --mend` " if found.mend is not None else ""
+        table.add_row(found.what, found.where, f"{by_whom}{found.remedy}")
+    _console().print(table)
+
+
+def show_parity(findings: list[ParityFinding]) -> None:
     """A table of what was computed twice, and what nobody else computes."""
     table = Table(title="The same numbers, by this project and by others", title_justify="left")
     for column in ("part", "of", "library"):

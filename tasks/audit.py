@@ -28,7 +28,10 @@ def audit(model_name: str, *, weights: str, checkpoint_every_s: float, longest_s
         longest_step_s: How long a step and a checkpoint may take on this machine. Seconds.
     """
     settings = Settings.from_environment()
-    problems = [f"{found.what}: {found.where}" for found in (*leftovers(settings), *inspect(model_store(), grace_s=0))]
+    problems = [
+        f"{found.what}: {found.where}"
+        for found in (*leftovers(settings), *inspect(model_store(), name=model_name, grace_s=0))
+    ]
     problems += [f"{lock} is held" for lock in locks(settings) if is_held(lock)]
     problems += [f"a lease of flow run {lease.flow_run_name} is left" for lease in leases.leases() if lease.is_stale]
     registered = registered_weights(model_store(), model_name)

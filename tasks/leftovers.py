@@ -19,8 +19,8 @@ def leftovers(settings: Settings) -> list[Finding]:
 
 
 def locks(settings: Settings) -> list[Path]:
-    """Every file that serves as a lock."""
-    return [*settings.trainings.glob("*/lock"), *settings.work.glob("*.lock")]
+    """The files that serve as locks of trainings and of models."""
+    return [*settings.trainings.glob("*/lock"), *(lock for lock in settings.work.glob("*.lock") if lock.stem != "up")]
 
 
 def is_held(lock: Path) -> bool:

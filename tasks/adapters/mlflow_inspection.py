@@ -24,11 +24,12 @@ if TYPE_CHECKING:
 SHARED_GRACE_S = 3600
 
 
-def inspect(store: ModelStore, *, grace_s: float | None = None) -> list[Finding]:
+def inspect(store: ModelStore, *, name: str = "", grace_s: float | None = None) -> list[Finding]:
     """What is half-registered or half-promoted, but for models that a process of this machine is changing.
 
     Args:
         store: Whose models are looked at.
+        name: Of the only model to look at; all without it.
         grace_s: What is younger is left alone. Seconds; by default an hour on a server, nothing on a database.
     """
     shared = store.tracking_uri.startswith(("http://", "https://"))
@@ -36,15 +37,15 @@ def inspect(store: ModelStore, *, grace_s: float | None = None) -> list[Finding]
     with connected(store.tracking_uri) as client:
         experiments = {one.name: one.experiment_id for one in client.search_experiments(max_results=1000)}
         found: list[Finding] = []
-        for name in sorted({*experiments, *lookup.names(client)}):
-            if store.is_changing(name):
+        for model in [name] if name else sorted({*experiments, *lookup.names(client)}):
+            if store.is_changing(model):
                 continue
-            versions = lookup.versions(client, name)
-            runs = _runs(client, experiments[name]) if name in experiments else []
-            found += _unregistered(store, name, runs, versions, before)
-            found += _unfinished_models(store, name, experiments.get(name, ""), client, before)
-            found += _versions(store, name, versions)
-            found += _succession(store, name, client)
+            versions = lookup.versions(client, model)
+            runs = _runs(client, experiments[model]) if model in experiments else []
+            found += _unregistered(store, model, runs, versions, before)
+            found += _unfinished_models(store, model, experiments.get(model, ""), client, before)
+            found += _versions(store, model, versions)
+            found += _succession(store, model, client)
     return found
 
 

@@ -5,21 +5,19 @@ Every public method may be killed at any point and called again: what stands is 
 
 import contextlib
 import re
-import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from filelock import FileLock, Timeout
-
 from cl_core import sealed
-from cl_core.errors import InfrastructureError, InputError
+from cl_core.errors import InputError
 from cl_core.failpoints import reach
 from cl_core.gate import Gains, judge
 from cl_core.refs import Decision, EvaluationReport, ModelRef
 from cl_core.specs import PromotionSpec
 from tasks.adapters import mlflow_champions as champions
 from tasks.adapters import mlflow_lookup as lookup
+from tasks.adapters import model_lock
 from tasks.adapters.mlflow_connection import connected, pytorch_flavor
 from tasks.adapters.mlflow_registration import register
 from tasks.adapters.mlflow_version import CHAMPION, Registration, VersionRow, as_ref, as_row
@@ -28,7 +26,6 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from torch import nn
 
-_LOCK_TIMEOUT_S = 600
 _MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._ -]*")
 
 
@@ -223,29 +220,10 @@ class ModelStore:
 
     def is_changing(self, name: str) -> bool:
         """Whether a process of this machine is changing the model at this moment."""
-        try:
-            with self._lock(name).acquire(timeout=0):
-                return False
-        except Timeout:
-            return True
-
-    def _lock(self, name: str) -> FileLock:
-        self.work.mkdir(parents=True, exist_ok=True)
-        return FileLock(self.work / f"{urllib.parse.quote(name, safe='')}.lock", timeout=_LOCK_TIMEOUT_S)
+        return model_lock.is_held(self.work, name)
 
     @contextlib.contextmanager
     def changing(self, name: str) -> Iterator["MlflowClient"]:
         """A client, while no other process of this machine changes the same model."""
-        lock = self._lock(name)
-        try:
-            lock.acquire()
-        except Timeout as error:
-            raise InfrastructureError(
-                f"another process has been changing model {name!r} for {_LOCK_TIMEOUT_S} s; wait for it or end it "
-                f"({lock.lock_file} is its lock), and run the same command again"
-            ) from error
-        try:
-            with connected(self.tracking_uri) as client:
-                yield client
-        finally:
-            lock.release()
+        with model_lock.held(self.work, name), connected(self.tracking_uri) as client:
+            yield client

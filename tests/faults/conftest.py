@@ -60,6 +60,11 @@ class Retrainings:
     def run(self, home: Path, failpoints: str = "", **changes: dict[str, object]) -> int:
         return self.wait(self.start(home, failpoints, **changes))
 
+    def doctor(self, home: Path, *, mend: bool = False) -> tuple[int, str]:
+        """The exit code of `cl doctor`, and what it printed."""
+        home.with_suffix(".log").write_text("")
+        return self.wait(self.ask({"start": {"CL_HOME": str(home)}, "doctor": mend})), log(home)
+
     def undisturbed(self) -> Audit:
         """What a run comes to that nothing happens to."""
         if self.reference is None:

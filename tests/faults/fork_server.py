@@ -1,8 +1,9 @@
 """A process that has imported what takes seconds, and runs retrainings in processes forked from it.
 
-Takes a JSON object a line: {"start": {environment}, "parameters": {}, "run": path} answers with the process,
-{"wait": process} with its exit code. The file at the path names the flow run that is put back to work; without it, a
-new one is made and named there. Started with PREFECT_API_URL set.
+Takes a JSON object a line. {"start": {environment}, "parameters": {}, "run": path} answers with the process that works
+on a flow run; the file at the path names it, so that the same one is put back to work; without the file, a new one is
+made. {"start": {environment}, "doctor": whether it mends} answers with the process, too, and {"wait": process} with its
+exit code. Started with PREFECT_API_URL set.
 """
 
 import contextlib
@@ -48,13 +49,19 @@ def run(retrain, order) -> None:
         os.dup2(log, 1)
         os.dup2(log, 2)
         os.environ.update(order["start"])
-        if order["parameters"]:
+        if "doctor" in order:
+            from flows.doctor_commands import doctor
+
+            doctor(mend=order["doctor"])
+        elif order["parameters"]:
             work_on(retrain, order["parameters"], Path(order["run"]))
         else:
             from tasks.registration import model_store
 
             assert model_store().names() == []
         code = 0
+    except SystemExit as ended:
+        code = ended.code
     except BaseException:
         traceback.print_exc()
     finally:

@@ -1,0 +1,124 @@
+"""A machine of its own for the fault sweep: `cl up` over a temporary home, and runs that are started and watched."""
+
+import contextlib
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import UUID
+
+import psutil
+from prefect import get_client
+from prefect.client.schemas.objects import FlowRun
+from prefect.exceptions import ObjectNotFound
+
+from cl_core.errors import InfrastructureError
+from flows.chaos import RECIPE, WORK_POOL
+from tasks.leases import Lease, end, read
+
+_START_TIMEOUT_S = 300
+_END_TIMEOUT_S = 120
+_DEPLOYMENT = "retrain/chaos"
+
+
+@dataclass(frozen=True)
+class Machine:
+    """`cl up` over a home that nobody else uses; Prefect's address is in the environment.
+
+    Args:
+        folder: Of everything; each run has a CL_HOME of its own in it.
+        process: Of `cl up`.
+        deployment: Whose runs are started.
+    """
+
+    folder: Path
+    process: "subprocess.Popen[bytes]"
+    deployment: UUID
+
+    def home(self, name: str) -> Path:
+        """The CL_HOME of one case."""
+        return self.folder / "runs" / name
+
+    def start(self, name: str, failpoints: str) -> UUID:
+        """Start a run as the UI does."""
+        environment = {"CL_HOME": str(self.home(name)), "CL_FAILPOINTS": failpoints}
+        with get_client(sync_client=True) as client:
+            run = client.create_flow_run_from_deployment(
+                self.deployment,
+                parameters={"model_name": name},
+                name=name,
+                job_variables={"env": environment},
+                # The model's own queue would run one at a time.
+                work_queue_name="default",
+            )
+        return run.id
+
+    def run(self, run_id: UUID) -> FlowRun:
+        """What Prefect knows of a run."""
+        with get_client(sync_client=True) as client:
+            return client.read_flow_run(run_id)
+
+    def lease(self, name: str, run_id: UUID) -> Lease | None:
+        """Which process works on a run; None before one does."""
+        return read(self.home(name) / "work" / "runs" / f"{run_id}.json")
+
+    def kill(self, name: str, run_id: UUID) -> None:
+        """SIGKILL whatever works on a run."""
+        lease = self.lease(name, run_id)
+        if lease is not None:
+            end(lease)
+
+    def processes(self, name: str) -> list[psutil.Process]:
+        """What runs for one case."""
+        found = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                if process.environ().get("CL_HOME") == str(self.home(name)):
+                    found.append(process)
+        return found
+
+
+@contextlib.contextmanager
+def machine(folder: Path, ports: tuple[int, int]) -> Iterator[Machine]:
+    """A machine at work; its processes are ended on the way out.
+
+    Args:
+        folder: Empty.
+        ports: Of Prefect and MLflow, to which this process's environment points already.
+
+    Raises:
+        InfrastructureError: When it does not start.
+    """
+    declared = folder / "prefect.yaml"
+    deployment = {"name": _DEPLOYMENT.partition("/")[2], "flow": "flows.retrain.retrain", "parameters": RECIPE}
+    # What is JSON is YAML.
+    declared.write_text(json.dumps({"work_pool": WORK_POOL, "deployments": [deployment]}))
+    command = [sys.executable, "-c", "from flows.cli import main; main()", "up", "--deployments", str(declared)]
+    command += ["--prefect-port", str(ports[0]), "--mlflow-port", str(ports[1])]
+    with (folder / "up.log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)  # noqa: S603 - our own
+    try:
+        yield Machine(folder, process, _deployed(process, folder / "up.log"))
+    finally:
+        process.send_signal(signal.SIGINT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_END_TIMEOUT_S)
+        process.kill()
+
+
+def _deployed(process: "subprocess.Popen[bytes]", log: Path) -> UUID:
+    """The deployment, once it is registered."""
+    deadline = time.monotonic() + _START_TIMEOUT_S
+    while process.poll() is None and time.monotonic() < deadline:
+        with (
+            contextlib.suppress(Exception),
+            get_client(sync_client=True) as client,
+            contextlib.suppress(ObjectNotFound),
+        ):
+            return client.read_deployment_by_name(_DEPLOYMENT).id
+        time.sleep(1)
+    raise InfrastructureError(f"`cl up` did not start for the sweep; the end of its log: {log.read_text()[-1000:]}")

@@ -1,0 +1,132 @@
+"""What Prefect and MLflow believe, compared with what runs and stands on this machine."""
+
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import UTC, datetime
+from functools import partial
+from uuid import UUID
+
+import httpx
+from filelock import FileLock, Timeout
+from prefect import get_client
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
+from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.exceptions import ObjectNotFound
+from prefect.states import Crashed
+
+from cl_core.errors import StoreUnreachableError
+from cl_core.finding import Finding
+from tasks import leases
+from tasks.adapters.mlflow_inspection import inspect
+from tasks.leases import Lease
+from tasks.leftovers import leftovers
+from tasks.registration import model_store
+from tasks.services import stop_remembered
+from tasks.settings import Settings
+
+# A process that has just told Prefect how its run ended needs a moment to end itself.
+_GRACE_S = 60
+
+
+def diagnose() -> list[Finding]:
+    """Everything that is wrong under CL_HOME, at Prefect and at MLflow; what belongs to living processes is not."""
+    settings = Settings.from_environment()
+    return [*_services(settings), *_flow_runs(), *leftovers(settings), *_models()]
+
+
+def _services(settings: Settings) -> Iterator[Finding]:
+    record, lock = settings.work / "services.json", settings.work / "up.lock"
+    if record.exists():
+        with suppress(Timeout), FileLock(lock).acquire(timeout=0):
+            yield Finding(
+                "`cl up` has ended without ending its services",
+                str(record),
+                "ends those that still run; `cl up` starts them again",
+                partial(_stop, settings),
+            )
+
+
+def _stop(settings: Settings) -> None:
+    stop_remembered(settings.work / "services.json")
+
+
+def _flow_runs() -> Iterator[Finding]:
+    held = {lease.flow_run_id: lease for lease in leases.leases()}
+    try:
+        with get_client(sync_client=True) as client:
+            believed = {str(run.id): run for run in _believed_running(client)}
+            for run_id, lease in held.items():
+                yield from _compare(lease, believed.get(run_id) or _read(client, run_id))
+    except httpx.TransportError as error:
+        address = os.environ.get("PREFECT_API_URL", "its temporary server")
+        yield Finding(
+            f"Prefect does not answer ({type(error).__name__}), so its runs are not compared",
+            address,
+            "start it (`cl up`), or correct PREFECT_API_URL",
+        )
+
+
+def _believed_running(client: SyncPrefectClient) -> list[FlowRun]:
+    types = FlowRunFilterStateType(any_=[StateType.RUNNING, StateType.CANCELLING])
+    return client.read_flow_runs(flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=types)))
+
+
+def _read(client: SyncPrefectClient, run_id: str) -> FlowRun | None:
+    try:
+        return client.read_flow_run(UUID(run_id))
+    except ObjectNotFound:
+        return None
+
+
+def _compare(lease: Lease, run: FlowRun | None) -> Iterator[Finding]:
+    """What is wrong between a note of a process and what Prefect says of the run."""
+    where = f"flow run {lease.flow_run_name} ({lease.flow}, {lease.flow_run_id})"
+    state = run.state if run else None
+    if lease.is_stale and state is not None and state.type in (StateType.RUNNING, StateType.CANCELLING):
+        after = "Prefect puts it back to work" if run and run.deployment_id else "run its command again to go on"
+        yield Finding(
+            f"Prefect believes that it runs; its process {lease.process} has ended",
+            where,
+            f"marks it as crashed; {after}",
+            partial(_mark_crashed, lease),
+        )
+    elif lease.is_stale and (state is None or state.is_final()):
+        yield Finding(
+            f"its process {lease.process} has ended and left a note of itself",
+            where,
+            "removes the note",
+            partial(leases.discard, lease),
+        )
+    elif not lease.is_stale and state is not None and state.is_final() and _age_s(state.timestamp) > _GRACE_S:
+        yield Finding(
+            f"its process {lease.process} runs; for Prefect the run is {state.name}",
+            where,
+            "ends the process, which might write beside another",
+            partial(_end, lease),
+        )
+
+
+def _age_s(moment: datetime) -> float:
+    return (datetime.now(UTC) - moment).total_seconds()
+
+
+def _mark_crashed(lease: Lease) -> None:
+    with get_client(sync_client=True) as client:
+        message = f"`cl doctor` found that its process {lease.process} has ended."
+        client.set_flow_run_state(UUID(lease.flow_run_id), Crashed(message=message), force=True)
+    leases.discard(lease)
+
+
+def _end(lease: Lease) -> None:
+    leases.end(lease)
+    leases.discard(lease)
+
+
+def _models() -> list[Finding]:
+    store = model_store()
+    try:
+        return inspect(store)
+    except StoreUnreachableError as error:
+        return [Finding(f"MLflow is not compared: {error}", store.tracking_uri, "start it (`cl up`)")]

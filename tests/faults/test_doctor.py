@@ -1,0 +1,106 @@
+"""`cl doctor` finds what killed processes left, says what it is, mends it on request, and lets the living be."""
+
+import os
+import re
+import signal
+from pathlib import Path
+
+import psutil
+import pytest
+from prefect import get_client
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from .conftest import NAME, Retrainings, audited, log
+
+KILLED = {
+    "pretrain.checkpoint-staged:20": (
+        "Prefect believes that it runs",
+        "half-written by a process that has ended",
+        "is said to train, and does not",
+    ),
+    "register.model-created": (
+        "Prefect believes that it runs",
+        f"a run of model '{NAME}' has no version",
+        f"a model of '{NAME}' was not uploaded to its end",
+    ),
+    "promote.intention-written": ("Prefect believes that it runs", f"a promotion of '{NAME}' was not carried out"),
+}
+
+
+@pytest.mark.parametrize("place", KILLED)
+def test_what_a_kill_leaves_is_found_and_mended_and_the_run_goes_on(
+    retrainings: Retrainings, prefect_server: str, place: str
+) -> None:
+    undisturbed, home = retrainings.undisturbed(), retrainings.home()
+    assert retrainings.run(home, f"{place}=kill") == -signal.SIGKILL, log(home)
+    code, said = retrainings.doctor(home)
+    assert code == 1
+    for sentence in KILLED[place]:
+        assert sentence in words(said), said
+    assert state(home, prefect_server) == "Running", "without --mend nothing is changed"
+
+    code, said = retrainings.doctor(home, mend=True)
+    assert (code, said.count("mended: ")) == (0, said.count("--mend")), said
+    assert state(home, prefect_server) == "Crashed"
+    assert retrainings.run(home) == 0, log(home)
+    assert audited(home, undisturbed.weights).problems == []
+    assert retrainings.doctor(home)[0] == 0
+
+
+def test_a_stopped_process_is_alive_and_gives_way_to_the_one_that_takes_over_its_run(
+    retrainings: Retrainings, prefect_server: str
+) -> None:
+    undisturbed, home = retrainings.undisturbed(), retrainings.home()
+    stopped = psutil.Process(retrainings.start(home, "pretrain.step-taken:20=stop"))
+    while stopped.status() != psutil.STATUS_STOPPED:
+        assert stopped.is_running(), log(home)
+        os.sched_yield()
+    code, said = retrainings.doctor(home, mend=True)
+    assert code == 0, said
+    assert stopped.status() == psutil.STATUS_STOPPED, "the doctor lets the living be"
+    # As Prefect does once its heartbeats have been missing: it has crashed, and another process takes over.
+    assert retrainings.run(home) == 0, log(home)
+    assert retrainings.wait(stopped.pid) == -signal.SIGKILL
+    assert audited(home, undisturbed.weights).problems == []
+
+
+def test_a_process_whose_run_is_over_for_prefect_is_ended(
+    retrainings: Retrainings, prefect_server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from prefect.states import Cancelled
+
+    from tasks import doctor
+
+    home = retrainings.home()
+    orphan = psutil.Process(retrainings.start(home, "pretrain.step-taken:20=stop"))
+    while orphan.status() != psutil.STATUS_STOPPED:
+        assert orphan.is_running(), log(home)
+        os.sched_yield()
+    monkeypatch.setenv("CL_HOME", str(home))
+    monkeypatch.setattr(doctor, "_GRACE_S", 0)
+    with temporary_settings({PREFECT_API_URL: prefect_server}):
+        with get_client(sync_client=True) as client:
+            client.set_flow_run_state(run_id(home), Cancelled(), force=True)
+        [found] = doctor._flow_runs()
+        assert "for Prefect the run is Cancelled" in found.what
+        assert found.mend is not None
+        found.mend()
+        assert list(doctor._flow_runs()) == []
+    assert retrainings.wait(orphan.pid) == -signal.SIGKILL
+
+
+def words(said: str) -> str:
+    """The cells of a table put together again."""
+    rows = [line.split("│")[1:-1] for line in said.splitlines() if line.startswith("│")]
+    return re.sub(
+        r"\s+", " ", " ".join(" ".join(cell.strip() for cell in column) for column in zip(*rows, strict=True))
+    )
+
+
+def run_id(home: Path) -> str:
+    return home.with_suffix(".run").read_text()
+
+
+def state(home: Path, prefect_server: str) -> str | None:
+    with temporary_settings({PREFECT_API_URL: prefect_server}), get_client(sync_client=True) as client:
+        return client.read_flow_run(run_id(home)).state_name
