@@ -116,8 +116,11 @@ def _deployed(process: "subprocess.Popen[bytes]", port: int, log: Path) -> UUID:
     deadline = time.monotonic() + _START_TIMEOUT_S
     while process.poll() is None and time.monotonic() < deadline:
         # Prefect's own client would wait ever longer for a server that is starting.
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-            with contextlib.suppress(ObjectNotFound), get_client(sync_client=True) as client:
-                return client.read_deployment_by_name(_DEPLOYMENT).id
+        with (
+            contextlib.suppress(OSError, ObjectNotFound),
+            socket.create_connection(("127.0.0.1", port), 1),
+            get_client(sync_client=True) as client,
+        ):
+            return client.read_deployment_by_name(_DEPLOYMENT).id
         time.sleep(1)
     raise InfrastructureError(f"`cl up` did not start for the sweep; the end of its log: {log.read_text()[-1000:]}")

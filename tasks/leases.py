@@ -6,14 +6,11 @@ off from Prefect, would otherwise wake up beside it and hold its locks.
 """
 
 import contextlib
-import os
-import socket
 from pathlib import Path
 from typing import Any
 
 import psutil
 from prefect.client.schemas.objects import FlowRun
-from prefect.context import FlowRunContext
 from pydantic import ValidationError
 
 from cl_core import liveness, sealed
@@ -53,13 +50,6 @@ def drop(flow: Any, flow_run: FlowRun, state: Any) -> None:
     """Remove the note, because the run has ended."""
     del flow, state
     _place(str(flow_run.id)).unlink(missing_ok=True)
-
-
-def who_am_i() -> str:
-    """This process and its flow run, in words."""
-    context = FlowRunContext.get()
-    run = f" (flow run {context.flow_run.name})" if context and context.flow_run else ""
-    return f"process {os.getpid()} of {socket.gethostname()}{run}"
 
 
 FLOW: dict[str, Any] = {

@@ -11,6 +11,7 @@ from cl_core import sealed
 from cl_core.finding import Finding
 from tasks.adapters import cluster_folder
 from tasks.settings import Settings
+from tasks.turns import HOLDER
 
 
 def leftovers(settings: Settings) -> list[Finding]:
@@ -20,7 +21,8 @@ def leftovers(settings: Settings) -> list[Finding]:
 
 def locks(settings: Settings) -> list[Path]:
     """The files that serve as locks of trainings and of models."""
-    return [*settings.trainings.glob("*/lock"), *(lock for lock in settings.work.glob("*.lock") if lock.stem != "up")]
+    models = [lock for lock in settings.work.glob("*.lock") if lock.stem != "up"]
+    return [*settings.trainings.glob("*/lock"), *models, *settings.work.glob("turns/*.lock")]
 
 
 def is_held(lock: Path) -> bool:
@@ -42,13 +44,14 @@ def _half_written(settings: Settings) -> Iterator[Finding]:
 
 
 def _holders(settings: Settings) -> Iterator[Finding]:
-    for path in settings.trainings.glob("*/holder.txt"):
-        if not is_held(path.with_name("lock")):
+    for lock in locks(settings):
+        note = lock.with_suffix(HOLDER)
+        if note.exists() and not is_held(lock):
             yield Finding(
-                f"{path.read_text().strip()} is said to train, and does not",
-                str(path),
-                "removes the note; the training goes on when it is asked for again",
-                partial(path.unlink, missing_ok=True),
+                f"{note.read_text()} is said to be at work, and is not",
+                str(note),
+                "removes the note",
+                partial(note.unlink, missing_ok=True),
             )
 
 

@@ -1,10 +1,7 @@
 """Contrastive pretraining as a task."""
 
-import contextlib
-from collections.abc import Iterator
 from pathlib import Path
 
-from filelock import FileLock, Timeout
 from prefect import task
 
 from cl_core import failpoints, sealed
@@ -24,9 +21,9 @@ from tasks.artifacts import training_artifact
 from tasks.attempts import count_attempt
 from tasks.console import training_bar
 from tasks.ingestion import training_cache
-from tasks.leases import who_am_i
 from tasks.settings import Settings
 from tasks.step import STEP, say
+from tasks.turns import alone
 
 _RESULT = "checkpoint.json"
 
@@ -64,7 +61,7 @@ def plan(snapshot: SnapshotRef, data: DataSpec, training: TrainingSpec, compute:
 @task(name="pretrain", **STEP)
 def pretrain(job: TrainingJob, *, force: bool) -> CheckpointRef:
     """Train the encoder, go on training it, or find that the trained one stands."""
-    with _turn(job.folder):
+    with alone(job.folder / "lock", "pretrain", "which is at the same training; its result will be used"):
         failpoints.reach("pretrain.locked")
         standing = None if force else _standing(job.folder / _RESULT)
         if standing is not None:
@@ -103,22 +100,3 @@ def _standing(result: Path) -> CheckpointRef | None:
         say(f"the finished training cannot be used and is repeated from the last good checkpoint: {error}")
         return None
     return checkpoint
-
-
-@contextlib.contextmanager
-def _turn(folder: Path) -> Iterator[None]:
-    """Be the only one who trains this; say for whom it waits, where it must. The system frees a dead process's lock."""
-    folder.mkdir(parents=True, exist_ok=True)
-    lock, holder = FileLock(folder / "lock"), folder / "holder.txt"
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        who = holder.read_text().strip() if holder.exists() else "another process"
-        say(f"waits for {who}, which is at the same training; its result will be used")
-        lock.acquire()
-    try:
-        sealed.write_text(holder, who_am_i() + "\n")
-        yield
-    finally:
-        holder.unlink(missing_ok=True)
-        lock.release()

@@ -1,8 +1,9 @@
-"""One retraining of a model at a time on this machine, whoever has started it."""
+"""One at a time on this machine, whoever has started it: retrainings of a model, and trainings of one digest."""
 
 import urllib.parse
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 
 from filelock import FileLock, Timeout
 from prefect.logging import get_run_logger
@@ -12,29 +13,44 @@ from cl_core import sealed
 from tasks.console import tell
 from tasks.settings import Settings
 
+HOLDER = ".holder"
 
-@contextmanager
-def turn(model_name: str) -> Iterator[None]:
+
+def turn(model_name: str) -> AbstractContextManager[None]:
     """Hold the model's turn; wait for it, and say for whom, while another run has it.
 
     Runs of one work queue wait in Prefect already. This is for those of others: a command on the terminal, or a form
-    in which another model's name was filled in. The system releases a lock whose process has died.
+    in which another model's name was filled in.
     """
-    folder = Settings.from_environment().work / "turns"
-    folder.mkdir(parents=True, exist_ok=True)
     name = urllib.parse.quote(model_name, safe="")
-    lock, holder = FileLock(folder / f"{name}.lock"), folder / f"{name}.holder"
+    lock = Settings.from_environment().work / "turns" / f"{name}.lock"
+    return alone(lock, "retrain", f"which retrains {model_name} at this moment")
+
+
+@contextmanager
+def alone(lock: Path, step: str, doing: str) -> Iterator[None]:
+    """Hold a lock; wait for it, and say for whom, while another run has it.
+
+    The system releases a lock whose process has died.
+
+    Args:
+        lock: A file; its folder is made. Beside it stands who holds it.
+        step: That waits.
+        doing: What the holder does: `which ...`.
+    """
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    taken, holder = FileLock(lock), lock.with_suffix(HOLDER)
     try:
-        lock.acquire(timeout=0)
+        taken.acquire(timeout=0)
     except Timeout:
         whom = holder.read_text() if holder.exists() else "another run"
-        sentence = f"waits for {whom}, which retrains {model_name} at this moment"
+        sentence = f"waits for {whom}, {doing}"
         get_run_logger().info(sentence)
-        tell("retrain", sentence)
-        lock.acquire()
+        tell(step, sentence)
+        taken.acquire()
     try:
         sealed.write_text(holder, f"flow run {flow_run.name!r}")
         yield
     finally:
         holder.unlink(missing_ok=True)
-        lock.release()
+        taken.release()

@@ -44,12 +44,22 @@ class Retrainings:
         shutil.copy(empty / "mlflow.db", home)
         return home
 
-    def start(self, home: Path, failpoints: str = "", *, run: str = "run", **changes: dict[str, object]) -> int:
+    def start(
+        self,
+        home: Path,
+        failpoints: str = "",
+        *,
+        run: str = "run",
+        model_name: str = NAME,
+        **changes: dict[str, object],
+    ) -> int:
         """A process that works on a flow run of this home: on the same one as before, if it has the same name here.
 
         The changes are merged into the recipe's groups.
         """
-        parameters = {"model_name": NAME} | {group: {**RECIPE[group], **changes.get(group, {})} for group in RECIPE}
+        parameters = {"model_name": model_name} | {
+            group: {**RECIPE[group], **changes.get(group, {})} for group in RECIPE
+        }
         settings = {"CL_HOME": str(home), "CL_FAILPOINTS": failpoints}
         return self.ask({"start": settings, "parameters": parameters, "run": str(home.with_suffix(f".{run}"))})
 
@@ -75,11 +85,11 @@ class Retrainings:
         return self.reference
 
 
-def audited(home: Path, weights: str = "") -> Audit:
+def audited(home: Path, weights: str = "", *, name: str = NAME) -> Audit:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CL_HOME", str(home))
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        return audit(NAME, weights=weights, checkpoint_every_s=0.001, longest_step_s=5)
+        return audit(name, weights=weights, checkpoint_every_s=0.001, longest_step_s=5)
 
 
 def log(home: Path) -> str:

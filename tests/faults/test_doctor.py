@@ -16,7 +16,7 @@ KILLED = {
     "pretrain.checkpoint-staged:20": (
         "Prefect believes that it runs",
         "half-written by a process that has ended",
-        "is said to train, and does not",
+        "is said to be at work, and is not",
     ),
     "register.model-created": (
         "Prefect believes that it runs",

@@ -1,0 +1,30 @@
+"""Two runs for the same training at once: one trains, the other says for whom it waits, and uses the result."""
+
+import os
+
+import psutil
+import pytest
+
+from .conftest import NAME, Retrainings, audited, log
+
+
+@pytest.mark.parametrize(
+    ("other", "sentence"),
+    [(NAME, "which retrains chaos at this moment"), ("twin", "which is at the same training; its result will be used")],
+)
+def test_one_trains_and_the_other_waits_and_uses_it(retrainings: Retrainings, other: str, sentence: str) -> None:
+    undisturbed, home = retrainings.undisturbed(), retrainings.home()
+    first = psutil.Process(retrainings.start(home, "pretrain.step-taken:20=stop", run="first"))
+    while first.status() != psutil.STATUS_STOPPED:
+        assert first.is_running(), log(home)
+        os.sched_yield()
+    second = retrainings.start(home, run="second", model_name=other)
+    while sentence not in log(home):
+        assert psutil.pid_exists(second), log(home)
+        os.sched_yield()
+    first.resume()
+    assert [retrainings.wait(process) for process in (first.pid, second)] == [0, 0], log(home)
+    assert log(home).count("steps, from the start") == 1
+    assert "stands: data, training spec and code have not changed" in log(home)
+    assert audited(home, undisturbed.weights).problems == []
+    assert audited(home, undisturbed.weights, name=other).problems == []
