@@ -273,6 +273,20 @@ def test_a_reader_sees_the_old_text_or_the_new_whatever_moment_the_writer_is_kil
     text = path.read_text()
     assert len(text) == 500_000 and len(set(text)) == 1
     assert {Path(left.name).suffix for left in tmp_path.iterdir()} <= {".json", ".tmp"}
+    left = [other for other in tmp_path.iterdir() if other != path]
+    assert sealed.abandoned(tmp_path) == left
+    sealed.write_text(path, "new")
+    assert list(tmp_path.iterdir()) == [path], "what the killed writer left goes with the next write"
+
+
+def test_what_killed_processes_left_is_found_wherever_it_is_and_what_living_ones_write_is_not(tmp_path):
+    dead, alive = start_staging(tmp_path / "deep"), start_staging(tmp_path / "deep")
+    end(dead)
+    try:
+        [left] = sealed.abandoned(tmp_path)
+        assert left.name.startswith(".staging-") and f"-{dead.pid}-" in left.name
+    finally:
+        end(alive)
 
 
 def test_writing_a_text_leaves_only_the_text(tmp_path):

@@ -1,0 +1,33 @@
+"""Which process made a thing is told by host, number and start, so that a number used again deceives nobody."""
+
+import os
+import socket
+import subprocess
+import sys
+
+from cl_core import liveness
+
+
+def test_a_running_process_is_there_and_an_ended_one_is_gone_already_before_its_parent_has_looked() -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        made = liveness.token(process.pid)
+        assert made.split("-")[-2] == str(process.pid) == str(liveness.pid_of(made))
+        assert not liveness.is_gone(made)
+        assert not liveness.is_gone(f"{made}-more")
+        assert process.stdin is not None
+        process.stdin.close()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        assert liveness.is_gone(made), "what is left is a zombie"
+    assert liveness.is_gone(made)
+
+
+def test_another_process_of_the_same_number_is_not_taken_for_it() -> None:
+    host, pid = socket.gethostname(), os.getpid()
+    assert not liveness.is_gone(liveness.token())
+    assert liveness.is_gone(f"{host}-{pid}-1")
+    assert liveness.is_gone(f"{host}-{pid}")
+
+
+def test_of_a_process_of_another_host_nothing_is_known() -> None:
+    assert not liveness.is_gone("elsewhere-1-1")
+    assert liveness.pid_of("elsewhere-1-1") == 0
