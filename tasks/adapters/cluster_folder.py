@@ -14,7 +14,6 @@ from cl_core import liveness
 
 _ROOT = Path("/tmp")  # noqa: S108 - what is made in it is private
 _FOLDER = "cl-ray-"
-_OWNER = "CL_RAY_FOLDER"
 _END_TIMEOUT_S = 10
 
 
@@ -27,12 +26,9 @@ def temporary_folder() -> Iterator[Path]:
     for left in abandoned_folders():
         remove_abandoned(left)
     folder = Path(tempfile.mkdtemp(prefix=f"{_FOLDER}{os.getpid()}-{liveness.started()}-", dir=_ROOT))
-    # Inherited by all of the cluster's processes: so they are known when their master is gone.
-    os.environ[_OWNER] = str(folder)
     try:
         yield folder
     finally:
-        del os.environ[_OWNER]
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -46,11 +42,14 @@ def abandoned_folders() -> list[Path]:
 
 
 def processes_of(folder: Path) -> set[psutil.Process]:
-    """The processes of the cluster in a folder, as far as they may be looked at."""
+    """The processes of the cluster in a folder: those that print into it, as far as they may be looked at.
+
+    Ray overwrites the names and the environments of some.
+    """
     found = set()
     for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error):
-            if process.environ().get(_OWNER) == str(folder):
+        with contextlib.suppress(OSError, psutil.NoSuchProcess):
+            if folder in Path(f"/proc/{process.pid}/fd/1").readlink().parents:
                 found.add(process)
     return found
 

@@ -117,16 +117,17 @@ def test_workers_whose_master_is_killed_end_and_are_cleared_away_before_the_next
         while len(job.progress.read()) < 20:
             assert time.monotonic() < deadline and master.poll() is None
             time.sleep(0.02)
-        family = psutil.Process(master.pid).children(recursive=True)
+        family = set(psutil.Process(master.pid).children(recursive=True))
+        [folder] = Path("/tmp").glob(f"cl-ray-{master.pid}-*")
+        assert cluster_folder.processes_of(folder) == family
         # As hung as can be: they would wake up beside the next training and write where it writes.
         for process in family:
             process.suspend()
         master.kill()
-    [left] = cluster_folder.abandoned_folders()
-    assert cluster_folder.processes_of(left) == set(family)
-    with cluster_folder.temporary_folder() as folder:
-        assert folder.is_dir() and not left.exists()
-    assert psutil.wait_procs(family, timeout=0)[1] == []
+    assert cluster_folder.abandoned_folders() == [folder]
+    with cluster_folder.temporary_folder():
+        assert not folder.exists()
+        assert all(not process.is_running() or process.status() == psutil.STATUS_ZOMBIE for process in family)
 
 
 def test_what_training_refuses_is_raised_as_it_is_and_not_tried_again(
