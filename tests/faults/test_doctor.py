@@ -7,8 +7,15 @@ from pathlib import Path
 
 import psutil
 import pytest
+from filelock import FileLock
 from prefect import get_client
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+from prefect.states import Cancelled
+from servers import free_port
+
+from cl_core.errors import InputError
+from flows import doctor_commands
+from tasks import doctor
 
 from .conftest import NAME, Retrainings, audited, log
 
@@ -67,10 +74,6 @@ def test_a_stopped_process_is_alive_and_gives_way_to_the_one_that_takes_over_its
 def test_a_process_whose_run_is_over_for_prefect_is_ended(
     retrainings: Retrainings, prefect_server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from prefect.states import Cancelled
-
-    from tasks import doctor
-
     home = retrainings.home()
     orphan = psutil.Process(retrainings.start(home, "pretrain.step-taken:20=stop"))
     while orphan.status() != psutil.STATUS_STOPPED:
@@ -104,3 +107,22 @@ def run_id(home: Path) -> str:
 def state(home: Path, prefect_server: str) -> str | None:
     with temporary_settings({PREFECT_API_URL: prefect_server}), get_client(sync_client=True) as client:
         return client.read_flow_run(run_id(home)).state_name
+
+
+def test_servers_that_do_not_answer_are_findings_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    address = f"http://127.0.0.1:{free_port()}"
+    monkeypatch.setenv("CL_HOME", str(tmp_path))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    quick = {PREFECT_API_URL: f"{address}/api", PREFECT_CLIENT_MAX_RETRIES: 0}
+    with temporary_settings(quick):
+        prefect, mlflow = doctor.diagnose()
+    assert prefect.what.startswith("Prefect does not answer") and prefect.mend is None
+    assert mlflow.what.startswith(f"MLflow is not compared: MLflow at {address} does not answer")
+
+
+def test_the_servers_of_a_running_machine_must_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CL_HOME", str(tmp_path))
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    (tmp_path / "work").mkdir()
+    with FileLock(tmp_path / "work" / "up.lock"), pytest.raises(InputError, match="its screen shows the line"):
+        doctor_commands.doctor()
