@@ -5,7 +5,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -90,6 +91,13 @@ def audited(home: Path, weights: str = "", *, name: str = NAME) -> Audit:
         patch.setenv("CL_HOME", str(home))
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         return audit(name, weights=weights, checkpoint_every_s=0.001, longest_step_s=5)
+
+
+def wait_for(condition: Callable[[], bool], home: Path) -> None:
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < deadline, log(home)
+        time.sleep(0.05)
 
 
 def log(home: Path) -> str:

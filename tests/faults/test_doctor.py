@@ -1,6 +1,5 @@
 """`cl doctor` finds what killed processes left, says what it is, mends it on request, and lets the living be."""
 
-import os
 import re
 import signal
 from pathlib import Path
@@ -17,7 +16,7 @@ from cl_core.errors import InputError
 from flows import doctor_commands
 from tasks import doctor
 
-from .conftest import NAME, Retrainings, audited, log
+from .conftest import NAME, Retrainings, audited, log, wait_for
 
 KILLED = {
     "pretrain.checkpoint-staged:20": (
@@ -59,9 +58,7 @@ def test_a_stopped_process_is_alive_and_gives_way_to_the_one_that_takes_over_its
 ) -> None:
     undisturbed, home = retrainings.undisturbed(), retrainings.home()
     stopped = psutil.Process(retrainings.start(home, "pretrain.step-taken:20=stop"))
-    while stopped.status() != psutil.STATUS_STOPPED:
-        assert stopped.is_running(), log(home)
-        os.sched_yield()
+    wait_for(lambda: stopped.status() == psutil.STATUS_STOPPED, home)
     code, said = retrainings.doctor(home, mend=True)
     assert code == 0, said
     assert stopped.status() == psutil.STATUS_STOPPED, "the doctor lets the living be"
@@ -76,9 +73,7 @@ def test_a_process_whose_run_is_over_for_prefect_is_ended(
 ) -> None:
     home = retrainings.home()
     orphan = psutil.Process(retrainings.start(home, "pretrain.step-taken:20=stop"))
-    while orphan.status() != psutil.STATUS_STOPPED:
-        assert orphan.is_running(), log(home)
-        os.sched_yield()
+    wait_for(lambda: orphan.status() == psutil.STATUS_STOPPED, home)
     monkeypatch.setenv("CL_HOME", str(home))
     monkeypatch.setattr(doctor, "_GRACE_S", 0)
     with temporary_settings({PREFECT_API_URL: prefect_server}):

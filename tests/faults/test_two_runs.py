@@ -1,11 +1,9 @@
 """Two runs for the same training at once: one trains, the other says for whom it waits, and uses the result."""
 
-import os
-
 import psutil
 import pytest
 
-from .conftest import NAME, Retrainings, audited, log
+from .conftest import NAME, Retrainings, audited, log, wait_for
 
 
 @pytest.mark.parametrize(
@@ -15,16 +13,13 @@ from .conftest import NAME, Retrainings, audited, log
 def test_one_trains_and_the_other_waits_and_uses_it(retrainings: Retrainings, other: str, sentence: str) -> None:
     undisturbed, home = retrainings.undisturbed(), retrainings.home()
     first = psutil.Process(retrainings.start(home, "pretrain.step-taken:20=stop", run="first"))
-    while first.status() != psutil.STATUS_STOPPED:
-        assert first.is_running(), log(home)
-        os.sched_yield()
+    wait_for(lambda: first.status() == psutil.STATUS_STOPPED, home)
     second = retrainings.start(home, run="second", model_name=other)
-    while sentence not in log(home):
-        assert psutil.pid_exists(second), log(home)
-        os.sched_yield()
+    wait_for(lambda: sentence in log(home), home)
     first.resume()
     assert [retrainings.wait(process) for process in (first.pid, second)] == [0, 0], log(home)
-    assert log(home).count("steps, from the start") == 1
+    # What a step says goes to Prefect's log and to the terminal.
+    assert log(home).count("steps, from the start") == 2
     assert "stands: data, training spec and code have not changed" in log(home)
     assert audited(home, undisturbed.weights).problems == []
     assert audited(home, undisturbed.weights, name=other).problems == []
