@@ -79,6 +79,7 @@ def _surroundings(folder: Path, ports: tuple[int, int]) -> dict[str, str]:
         "MLFLOW_TRACKING_URI": f"http://127.0.0.1:{ports[1]}",
         "CL_FAILPOINTS": "",
         "CL_DATABASE_URL": "",
+        "TMPDIR": str(folder),
     }
 
 

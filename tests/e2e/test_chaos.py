@@ -17,8 +17,7 @@ SAMPLE = ["pretrain.checkpoint-sealed:20", "register.version-created", "promote.
 
 
 def chaos(home: Path, *arguments: str, timeout: int) -> "subprocess.CompletedProcess[str]":
-    environment = {**os.environ, "CL_HOME": str(home), "COLUMNS": "200", "TMPDIR": str(home)}
-    home.mkdir()
+    environment = {**os.environ, "CL_HOME": str(home), "COLUMNS": "200", "TMPDIR": str(home.parent)}
     return subprocess.run(
         [str(CL), "chaos", *arguments], env=environment, capture_output=True, text=True, timeout=timeout, check=False
     )
@@ -41,8 +40,11 @@ def test_runs_that_are_killed_are_put_back_to_work_by_prefect_and_come_to_the_sa
     for name, attempts, _, repeated, verdict in rows[1:]:
         assert (int(attempts) == 2, int(repeated) <= 1, verdict) == (True, True, "as undisturbed"), name
     assert f"{len(rows)} of {len(rows)} runs came to exactly" in finished.stdout
-    assert list(home.iterdir()) == [], "neither the user's home nor the temporary one has anything left"
-    assert not [process for process in psutil.process_iter() if str(home) in " ".join(environ_of(process))]
+    assert not home.exists(), "the user's own is not touched"
+    assert not list(tmp_path.glob("cl-*")), "the temporary one is gone"
+    assert not [
+        process for process in psutil.process_iter() if str(tmp_path / "cl-chaos") in " ".join(environ_of(process))
+    ]
 
 
 def test_the_list_names_every_failpoint_with_what_is_true_there(tmp_path: Path) -> None:

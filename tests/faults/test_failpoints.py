@@ -57,6 +57,13 @@ def test_a_full_disk_is_named_and_the_run_goes_on_once_there_is_space(retraining
     assert audited(home, undisturbed.weights).problems == []
 
 
+def test_a_connection_lost_between_two_calls_is_tried_again_by_the_same_process(retrainings: Retrainings) -> None:
+    undisturbed, home = retrainings.undisturbed(), retrainings.home()
+    assert retrainings.run(home, "register.curves-logged=error") == 0, log(home)
+    assert "register  is tried again, at most 3 times in all: connection lost" in log(home)
+    assert audited(home, undisturbed.weights).problems == []
+
+
 def test_every_place_is_reached_by_one_line_of_code() -> None:
     names = "\n".join(
         file.read_text()
