@@ -28,6 +28,16 @@ def weights(checkpoint: Path) -> str:
     return hashlib.sha256((checkpoint / "method.safetensors").read_bytes()).hexdigest()
 
 
+_TRAINED: list[str] = []
+
+
+def undisturbed(job_of: JobOf) -> str:
+    """The weights of two workers to whom nothing happens; trained once for all tests of this file."""
+    if not _TRAINED:
+        _TRAINED.append(weights(ray_train.fit(job_of("undisturbed", compute=TWO, epochs=20)).path))
+    return _TRAINED[0]
+
+
 def ray_processes() -> list[psutil.Process]:
     return [p for p in psutil.Process().children(recursive=True) if "ray" in " ".join(p.cmdline()[:3]).lower()]
 
@@ -50,7 +60,8 @@ def test_more_workers_than_cpus_is_an_error_in_seconds(job_of: JobOf) -> None:
 
 def test_two_workers_survive_the_death_of_one_and_leave_nothing_behind(job_of: JobOf) -> None:
     before, handler = temporary_folders(), signal.getsignal(signal.SIGINT)
-    job = job_of(compute=TWO, epochs=40)
+    expected = undisturbed(job_of)
+    job = job_of(compute=TWO, epochs=20)
     killed: list[int] = []
 
     def kill_a_worker() -> None:
@@ -68,8 +79,9 @@ def test_two_workers_survive_the_death_of_one_and_leave_nothing_behind(job_of: J
     checkpoint = ray_train.fit(job)
     thread.join()
     assert killed, "a worker was killed while it trained"
-    assert checkpoint.step == 40 * (job.snapshot.rows["train"] // 32)
+    assert checkpoint.step == 20 * (job.snapshot.rows["train"] // 32)
     assert checkpoint.resumed_from_step >= 20
+    assert weights(checkpoint.path) == expected
     assert [p.step for p in job.progress.read()] == list(range(1, checkpoint.step + 1))
     assert not ray_processes()
     assert temporary_folders() == before
@@ -77,7 +89,7 @@ def test_two_workers_survive_the_death_of_one_and_leave_nothing_behind(job_of: J
 
 
 def test_a_stopped_worker_is_noticed_and_the_training_ends_with_the_same_bits(job_of: JobOf) -> None:
-    undisturbed = ray_train.fit(job_of("undisturbed", compute=TWO, epochs=20))
+    expected = undisturbed(job_of)
     stalling = TWO.model_copy(update={"stall_timeout_s": 5})
     job = job_of("stopped", compute=stalling, epochs=20)
     stopped: list[psutil.Process] = []
@@ -99,7 +111,7 @@ def test_a_stopped_worker_is_noticed_and_the_training_ends_with_the_same_bits(jo
     assert stopped, "a worker was stopped while it trained"
     assert not stopped[0].is_running()
     assert checkpoint.resumed_from_step >= 20
-    assert weights(checkpoint.path) == weights(undisturbed.path)
+    assert weights(checkpoint.path) == expected
     assert not ray_processes()
 
 
