@@ -122,10 +122,21 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         StorageFullError: When the disk is full; the old file stands.
     """
+    with replacing(path) as temporary:
+        temporary.write_text(text)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A file to write that then replaces `path`, such that a reader, or a crash, sees the old or the new one whole.
+
+    Raises:
+        StorageFullError: When the disk is full; the old file stands.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with disk_full_is_an_error(path):
         try:
-            temporary.write_text(text)
+            yield temporary
             _fsync(temporary)
             temporary.replace(path)
         finally:

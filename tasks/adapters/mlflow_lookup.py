@@ -32,10 +32,15 @@ def known_model(client: "MlflowClient", name: str) -> "RegisteredModel":
 
 
 def known_version(client: "MlflowClient", name: str, version: int) -> None:
-    """Nothing, or an InputError that lists the versions there are."""
+    """Nothing, or an InputError that lists the versions there are; 0 stands for the champion where there is none."""
     known_model(client, name)
     existing = sorted(int(found.version) for found in versions(client, name))
     if version not in existing:
+        if not version:
+            raise InputError(
+                f"model {name!r} has no champion yet; name one of its versions: {listed(existing)}, or promote one "
+                f"(`cl promote {name} VERSION`)"
+            )
         raise InputError(f"model {name!r} has no version {version}; there are: {listed(existing)}")
 
 

@@ -7,7 +7,9 @@ guess what it needs; here each step is a call of its own, so that a kill between
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cl_core.errors import InputError
 from cl_core.export import EmbeddingModel, export_program
+from cl_core.refs import ModelRef
 from tasks.adapters.mlflow_connection import pytorch_flavor
 
 if TYPE_CHECKING:
@@ -82,3 +84,24 @@ def save(model: EmbeddingModel, folder: Path, logged: "LoggedModel") -> None:
             f"torch=={torch.__version__.partition('+')[0]}",
         ],
     )
+
+
+def image_shape(ref: ModelRef) -> tuple[int, int, int]:
+    """(H, W, C) of the uint8 images that a version takes; to be called where MLflow is connected.
+
+    Raises:
+        InputError: When its signature is of something else.
+    """
+    pytorch_flavor()
+    from mlflow.models import get_model_info
+
+    signature = get_model_info(ref.uri).signature
+    inputs = signature.inputs.inputs if signature else []
+    shape = tuple(int(side) for side in inputs[0].shape[1:]) if inputs and hasattr(inputs[0], "shape") else ()
+    if len(shape) != 3:
+        raise InputError(
+            f"{ref.uri} takes {signature.inputs if signature else 'what nobody has written down'}, not images; "
+            "name a model that `cl retrain` registered"
+        )
+    height, width, channels = shape
+    return height, width, channels

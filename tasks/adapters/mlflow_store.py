@@ -20,6 +20,7 @@ from cl_core.specs import PromotionSpec
 from tasks.adapters import mlflow_champions as champions
 from tasks.adapters import mlflow_lookup as lookup
 from tasks.adapters.mlflow_connection import connected, pytorch_flavor
+from tasks.adapters.mlflow_model import image_shape
 from tasks.adapters.mlflow_registration import register
 from tasks.adapters.mlflow_version import CHAMPION, Registration, VersionRow, as_ref, as_row
 
@@ -165,6 +166,20 @@ class ModelStore:
             alias = model.aliases.get(CHAMPION) if model else None
             return as_ref(client.get_model_version(name, alias)) if alias else None
 
+    def find(self, name: str, version: int) -> ModelRef:
+        """The version of this number; 0 is the champion.
+
+        Raises:
+            InputError: When there is no such model or version, or no champion.
+        """
+        if not version:
+            champion = self.champion(name)
+            if champion is not None:
+                return champion
+        with connected(self.tracking_uri) as client:
+            lookup.known_version(client, name, version)
+            return as_ref(client.get_model_version(name, str(version)))
+
     def versions(self, name: str) -> list[VersionRow]:
         """All versions, newest first.
 
@@ -213,6 +228,15 @@ class ModelStore:
             lookup.known_version(client, ref.name, ref.version)
             program: nn.Module = pytorch_flavor().load_model(ref.uri)
             return program
+
+    def image_shape(self, ref: ModelRef) -> tuple[int, int, int]:
+        """(H, W, C) of the uint8 images that a version takes, as its signature says.
+
+        Raises:
+            InputError: When its signature is of something else: another program registered it.
+        """
+        with connected(self.tracking_uri):
+            return image_shape(ref)
 
     def log_report(self, run_id: str, name: str, page: str) -> None:
         """Put a report beside the artifacts of a version's run; a report of the same name is replaced."""
