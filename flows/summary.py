@@ -3,9 +3,11 @@
 import resource
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from cl_core.data.validate import ValidationReport
+from cl_core.embedding.search import Hit
 from cl_core.parity import ELSEWHERE, Finding
 from cl_core.refs import EvaluationReport, Retrained
 from cl_core.report.summary import fetch_lines, score_rows
@@ -80,6 +82,16 @@ def show_versions(name: str, versions: list[VersionRow]) -> None:
             f"{row.created:%Y-%m-%d %H:%M} UTC",
             row.reason,
         )
+    _console().print(table)
+
+
+def show_hits(hits: list[Hit]) -> None:
+    """A table of what a search found, nearest first."""
+    table = Table()
+    for column, justify in {"": "right", "cosine": "right", "label": "left", "split": "left", "origin": "left"}.items():
+        table.add_column(column, justify=justify, overflow="fold")  # type: ignore[arg-type]
+    for rank, (row, cosine) in enumerate(hits, start=1):
+        table.add_row(str(rank), f"{cosine:.3f}", escape(row.label or "-"), row.split or "-", escape(row.origin))
     _console().print(table)
 
 

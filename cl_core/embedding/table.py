@@ -109,15 +109,21 @@ def check(path: Path) -> None:
         )
 
 
-def blocks(path: Path) -> Iterator[tuple[list[Row], NDArray[np.float32]]]:
-    """The rows of a file with their (n, D) embeddings, a row group at a time."""
+def embedding_groups(path: Path) -> Iterator[NDArray[np.float32]]:
+    """The (n, D) embeddings of a file, a row group at a time."""
     with pq.ParquetFile(path) as file:
         for group in range(file.num_row_groups):
-            read = file.read_row_group(group)
-            texts = (read[name].to_pylist() for name in Row._fields)
-            vectors = read["embedding"].combine_chunks()
-            values = vectors.flatten().to_numpy().reshape(len(vectors), -1)
-            yield [Row(*row) for row in zip(*texts, strict=True)], values
+            vectors = file.read_row_group(group, columns=["embedding"])["embedding"].combine_chunks()
+            yield np.array(vectors.flatten().to_numpy()).reshape(len(vectors), -1)
+
+
+def rows_at(path: Path, places: Sequence[tuple[int, int]]) -> list[Row]:
+    """What a file says of the rows at these places: row group, and position in it."""
+    with pq.ParquetFile(path) as file:
+        read = {
+            group: file.read_row_group(group, columns=list(Row._fields)) for group in {group for group, _ in places}
+        }
+    return [Row(*(read[group][name][position].as_py() for name in Row._fields)) for group, position in places]
 
 
 def dimensions(path: Path) -> int:

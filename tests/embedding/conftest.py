@@ -32,18 +32,18 @@ def encoded(seed: int, width: int, height: int, mode: str = "RGB") -> bytes:
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> Path:
+def folder(tmp_path: Path) -> Path:
     """Seven images of two classes, grey and coloured, of several sizes, one of them twice; and two that are none."""
-    folder = tmp_path / "pictures"
+    root = tmp_path / "pictures"
     for number, (label, width, height, mode) in enumerate(
         [
             *(("boot", 8, 8, "RGB"), ("boot", 20, 12, "RGB"), ("boot", 9, 31, "L")),
             *(("sandal", 8, 8, "L"), ("sandal", 40, 40, "RGB"), ("sandal", 16, 8, "RGB")),
         ]
     ):
-        (folder / label).mkdir(parents=True, exist_ok=True)
-        (folder / label / f"{number}.png").write_bytes(encoded(number, width, height, mode))
-    (folder / "sandal" / "twin.png").write_bytes(encoded(5, 16, 8, "RGB"))
-    (folder / "sandal" / "cut.png").write_bytes(encoded(7, 16, 16)[:200])
-    (folder / "boot" / "text.jpg").write_text("no image")
-    return folder
+        (root / label).mkdir(parents=True, exist_ok=True)
+        (root / label / f"{number}.png").write_bytes(encoded(number, width, height, mode))
+    (root / "sandal" / "twin.png").write_bytes(encoded(5, 16, 8, "RGB"))
+    (root / "sandal" / "cut.png").write_bytes(encoded(7, 16, 16)[:200])
+    (root / "boot" / "text.jpg").write_text("no image")
+    return root

@@ -23,7 +23,7 @@ from cl_core.specs import DataSpec, SourceSpec
 COLUMNS = ["id", "origin", "label", "split", "embedding"]
 
 
-def folder(path: Path) -> SourceSpec:
+def of_folder(path: Path) -> SourceSpec:
     return SourceSpec(location=str(path))
 
 
@@ -31,8 +31,8 @@ def shapes(count: int, **options: object) -> SourceSpec:
     return SourceSpec(source="synthetic", source_options={"count": count, "size": SIZE, "channels": 3, **options})
 
 
-def test_each_image_gets_a_row_with_its_id_origin_label_and_embedding(pictures, tmp_path):
-    made = write_embeddings(model(), folder(pictures), tmp_path / "out.parquet")
+def test_each_image_gets_a_row_with_its_id_origin_label_and_embedding(folder, tmp_path):
+    made = write_embeddings(model(), of_folder(folder), tmp_path / "out.parquet")
     table = pq.read_table(tmp_path / "out.parquet")
     assert table.column_names == COLUMNS
     assert table.schema.field("embedding").type == pa.list_(pa.float32(), SIZE * SIZE * 3)
@@ -47,9 +47,9 @@ def test_each_image_gets_a_row_with_its_id_origin_label_and_embedding(pictures, 
     assert (made.new, made.facts.rows, made.facts.quarantined, made.dimensions) == (True, 7, 2, SIZE * SIZE * 3)
 
 
-def test_images_come_to_the_models_size_exactly_as_in_training(pictures, tmp_path):
-    write_embeddings(model(), folder(pictures), tmp_path / "out.parquet")
-    spec = DataSpec(name="shoes", source="image_folder", location=str(pictures), image_size=SIZE)
+def test_images_come_to_the_models_size_exactly_as_in_training(folder, tmp_path):
+    write_embeddings(model(), of_folder(folder), tmp_path / "out.parquet")
+    spec = DataSpec(name="shoes", source="image_folder", location=str(folder), image_size=SIZE)
     snapshot = ingest(spec, datasets=tmp_path / "datasets").snapshot
     cache = build_cache(snapshot, size=SIZE, caches=tmp_path / "caches")
     trained = {}
@@ -68,15 +68,15 @@ def test_a_colour_image_becomes_its_luma_for_a_model_of_grey_ones(tmp_path):
     seen = []
     write_embeddings(
         model(lambda images: seen.append(images) or flat_unit_rows(images), channels=1),
-        folder(tmp_path / "in"),
+        of_folder(tmp_path / "in"),
         tmp_path / "out.parquet",
     )
     colours = np.random.default_rng(1).integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
     np.testing.assert_allclose(seen[0][0, :, :, 0], colours @ [0.299, 0.587, 0.114], atol=1)
 
 
-def test_what_is_no_image_is_in_a_file_beside_with_its_reason_and_counted(pictures, tmp_path):
-    made = write_embeddings(model(), folder(pictures), tmp_path / "out.parquet")
+def test_what_is_no_image_is_in_a_file_beside_with_its_reason_and_counted(folder, tmp_path):
+    made = write_embeddings(model(), of_folder(folder), tmp_path / "out.parquet")
     rows = pq.read_table(tmp_path / "out.quarantine.parquet").to_pylist()
     assert {(row["origin"], row["reason"]) for row in rows} == {
         ("sandal/cut.png", "damaged"),
@@ -89,21 +89,21 @@ def test_a_folder_without_a_usable_image_is_refused_with_an_example(tmp_path):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.png").write_text("no image")
     with pytest.raises(DataError, match=r"none of the 1 inputs .* is a usable image; a\.png, for one: starts with"):
-        write_embeddings(model(), folder(tmp_path / "in"), tmp_path / "out.parquet")
+        write_embeddings(model(), of_folder(tmp_path / "in"), tmp_path / "out.parquet")
     assert {path.name for path in tmp_path.iterdir()} == {"in"}
 
 
-def test_the_file_says_which_model_and_which_images_and_nothing_of_where_mlflow_is(pictures, tmp_path):
-    write_embeddings(model(), folder(pictures), tmp_path / "out.parquet")
+def test_the_file_says_which_model_and_which_images_and_nothing_of_where_mlflow_is(folder, tmp_path):
+    write_embeddings(model(), of_folder(folder), tmp_path / "out.parquet")
     facts = read_facts(tmp_path / "out.parquet")
     assert (facts.model_uri, facts.model_version, facts.training_digest) == ("models:/shoes/3", 3, "3" * 64)
-    assert facts.data == folder(pictures) and facts.image_shape == (SIZE, SIZE, 3)
+    assert facts.data == of_folder(folder) and facts.image_shape == (SIZE, SIZE, 3)
     names = pq.read_metadata(tmp_path / "out.parquet").metadata.keys() - {b"ARROW:schema"}
     assert names == {b"counterpoint", b"counterpoint.sha256"}
 
 
-def test_a_snapshot_is_embedded_with_its_labels_splits_and_origins(pictures, tmp_path):
-    spec = DataSpec(name="shoes", source="image_folder", location=str(pictures), test_share=0.5)
+def test_a_snapshot_is_embedded_with_its_labels_splits_and_origins(folder, tmp_path):
+    spec = DataSpec(name="shoes", source="image_folder", location=str(folder), test_share=0.5)
     snapshot = ingest(spec, datasets=tmp_path / "datasets").snapshot
     data = SourceSpec(source="snapshot", location=str(snapshot.path))
     write_embeddings(model(), data, tmp_path / "out.parquet")
@@ -173,29 +173,29 @@ def test_parts_of_another_model_are_not_taken(tmp_path):
     assert "by an earlier run" not in made.reason and not list(tmp_path.glob("*.parts"))
 
 
-def test_a_file_of_the_same_model_and_images_stands_and_the_model_is_not_asked(pictures, tmp_path):
+def test_a_file_of_the_same_model_and_images_stands_and_the_model_is_not_asked(folder, tmp_path):
     output = tmp_path / "out.parquet"
-    first = write_embeddings(model(), folder(pictures), output)
-    again = write_embeddings(model(embed=None), folder(pictures), output)
+    first = write_embeddings(model(), of_folder(folder), output)
+    again = write_embeddings(model(embed=None), of_folder(folder), output)
     assert not again.new and again.facts == first.facts
     assert again.reason.startswith(f"{output} stands: models:/shoes/3 embedded these images before")
 
 
-def test_a_new_image_a_newer_version_and_a_damaged_byte_are_reasons_to_embed_anew(pictures, tmp_path):
+def test_a_new_image_a_newer_version_and_a_damaged_byte_are_reasons_to_embed_anew(folder, tmp_path):
     output = tmp_path / "out.parquet"
-    write_embeddings(model(), folder(pictures), output)
-    (pictures / "boot" / "new.png").write_bytes(encoded(9, 8, 8))
-    grown = write_embeddings(model(), folder(pictures), output)
+    write_embeddings(model(), of_folder(folder), output)
+    (folder / "boot" / "new.png").write_bytes(encoded(9, 8, 8))
+    grown = write_embeddings(model(), of_folder(folder), output)
     assert grown.facts.rows == 8 and "it replaces those of 7 images by models:/shoes/3" in grown.reason
-    newer = write_embeddings(model(version=4), folder(pictures), output)
+    newer = write_embeddings(model(version=4), of_folder(folder), output)
     assert newer.new and read_facts(output).model_version == 4
     whole = output.read_bytes()
     output.write_bytes(whole[:1000] + bytes([whole[1000] ^ 1]) + whole[1001:])
-    mended = write_embeddings(model(version=4), folder(pictures), output)
+    mended = write_embeddings(model(version=4), of_folder(folder), output)
     assert "the file that stood was damaged" in mended.reason and output.read_bytes() == whole
 
 
-def test_a_file_of_something_else_is_left_alone(pictures, tmp_path):
+def test_a_file_of_something_else_is_left_alone(folder, tmp_path):
     for name, write in {
         "text.parquet": lambda path: path.write_text("text"),
         "table.parquet": lambda path: pq.write_table(pa.table({"a": [1]}), path),
@@ -203,7 +203,7 @@ def test_a_file_of_something_else_is_left_alone(pictures, tmp_path):
         write(tmp_path / name)
         before = (tmp_path / name).read_bytes()
         with pytest.raises(InputError, match=f"{name} holds no embeddings written by `cl embed`"):
-            write_embeddings(model(), folder(pictures), tmp_path / name)
+            write_embeddings(model(), of_folder(folder), tmp_path / name)
         assert (tmp_path / name).read_bytes() == before
 
 
