@@ -14,6 +14,7 @@ from flows.app import app
 from flows.embed import embed
 from flows.evaluate import evaluate
 from flows.ingest import ingest
+from flows.measure import measure
 from flows.pretrain import pretrain
 from flows.promote import promote, rollback
 from flows.recipe import read
@@ -25,7 +26,7 @@ from flows.validate import validate
 GOLDEN = Path(__file__).parent / "golden"
 FLOWS = {
     flow.name: flow
-    for flow in (retrain, ingest, validate, pretrain, evaluate, register, report, promote, rollback, embed)
+    for flow in (retrain, ingest, validate, pretrain, evaluate, register, report, promote, rollback, embed, measure)
 }
 every_flow = pytest.mark.parametrize("name", FLOWS)
 
