@@ -4,6 +4,7 @@
 guess what it needs; here each step is a call of its own, so that a kill between any two can be mended.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,13 +20,16 @@ if TYPE_CHECKING:
 NAME = "encoder"
 
 
-def find_or_log_model(client: "MlflowClient", run: "Run", model: EmbeddingModel, staged: Path) -> "LoggedModel":
+def find_or_log_model(
+    client: "MlflowClient", run: "Run", model: EmbeddingModel, tags: Mapping[str, str], staged: Path
+) -> "LoggedModel":
     """The run's model, uploaded whole; what a killed attempt left half uploaded is deleted first.
 
     Args:
         client: Of the store.
         run: That the model belongs to.
         model: To be exported.
+        tags: Of the logged model.
         staged: Private folder to save into before the upload.
     """
     from mlflow.entities import LoggedModelOutput
@@ -35,15 +39,19 @@ def find_or_log_model(client: "MlflowClient", run: "Run", model: EmbeddingModel,
     for logged in found:
         if logged.status != "READY":
             client.delete_logged_model(logged.model_id)
-    logged = ready[0] if ready else _log_model(client, run, model, staged / "model")
+    logged = ready[0] if ready else _log_model(client, run, model, tags, staged / "model")
     outputs = run.outputs.model_outputs if run.outputs else []
     if logged.model_id not in {output.model_id for output in outputs}:
         client.log_outputs(run.info.run_id, [LoggedModelOutput(logged.model_id, step=0)])
     return logged
 
 
-def _log_model(client: "MlflowClient", run: "Run", model: EmbeddingModel, folder: Path) -> "LoggedModel":
-    logged = client.create_logged_model(run.info.experiment_id, name=NAME, source_run_id=run.info.run_id)
+def _log_model(
+    client: "MlflowClient", run: "Run", model: EmbeddingModel, tags: Mapping[str, str], folder: Path
+) -> "LoggedModel":
+    logged = client.create_logged_model(
+        run.info.experiment_id, name=NAME, source_run_id=run.info.run_id, tags=dict(tags)
+    )
     save(model, folder, logged)
     client.log_model_artifacts(logged.model_id, str(folder))
     return client.finalize_logged_model(logged.model_id, "READY")
