@@ -28,8 +28,9 @@ def lineage() -> Lineage:
 
 
 def _recipe(tags: set[str]) -> str:
-    """The recipe's name: of the file that a command was given, or of the deployment; empty without one."""
+    """File name of the recipe that a command was given, or that the deployment is named after; empty without one."""
     named = sorted(tag.removeprefix(RECIPE_TAG) for tag in tags if tag.startswith(RECIPE_TAG))
     if named:
         return named[0]
-    return str(runtime.deployment.name or "") if _RECIPE_DEPLOYMENT in tags else ""
+    deployment = runtime.deployment.name if _RECIPE_DEPLOYMENT in tags else None
+    return f"{deployment}.json" if deployment else ""

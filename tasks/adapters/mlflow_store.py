@@ -172,13 +172,8 @@ class ModelStore:
         Raises:
             InputError: When there is no such model or version, or no champion.
         """
-        if not version:
-            champion = self.champion(name)
-            if champion is not None:
-                return champion
         with connected(self.tracking_uri) as client:
-            lookup.known_version(client, name, version)
-            return as_ref(client.get_model_version(name, str(version)))
+            return as_ref(lookup.numbered(client, name, version))
 
     def versions(self, name: str) -> list[VersionRow]:
         """All versions, newest first.
@@ -198,15 +193,7 @@ class ModelStore:
             InputError: When there is no such model or version.
         """
         with connected(self.tracking_uri) as client:
-            lookup.known_model(client, name)
-            if found := lookup.of_training(client, name, training_digest):
-                return as_ref(found[0])
-            numbers = lookup.listed(sorted(int(version.version) for version in lookup.versions(client, name)))
-            raise InputError(
-                f"no version of {name!r} was made by training {training_digest[:12]}, which follows from the data, the "
-                f"training spec and the code as they are now; there are: {numbers}. "
-                "`cl register` with the same options makes one"
-            )
+            return as_ref(lookup.made_by(client, name, training_digest))
 
     def last_decision(self, model: ModelRef) -> Decision | None:
         """What was decided last about a version, its champion being the one of this moment; None before the first."""

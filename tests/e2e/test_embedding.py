@@ -6,16 +6,20 @@ import re
 import signal
 import time
 import urllib.request
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from cl_core.digest import source_digest
 from cl_core.embedding.search import nearest_rows
 from cl_core.embedding.table import read_facts, write
 from cl_core.errors import InputError
 from cl_core.registry import SOURCES
+from tasks.adapters.mlflow_connection import connected
+from tasks.adapters.mlflow_version import Lineage
 from tasks.searching import search
 
 from .conftest import CommandLine
@@ -70,6 +74,17 @@ def embedded(champion: CommandLine, folder: Path) -> Path:
     assert kept is not None and int(kept[1].replace(",", "")) >= 3 * 1024 - 1
     assert f"1 inputs are in {output.with_name('killed.quarantine.parquet')}" in resumed.err
     return output
+
+
+def test_a_version_tells_which_code_recipe_and_run_of_prefect_it_comes_from(champion: CommandLine) -> None:
+    with connected(f"sqlite:///{champion.home}/mlflow.db") as client:
+        lineage = Lineage.of_tags(client.get_model_version("shapes", "1").tags)
+    [run] = ask(champion, "flow_runs/filter", {"flow_runs": {"id": {"any_": [lineage.flow_run_id]}}})
+    assert run["tags"] == ["recipe:recipe.json"] and run["parameters"]["model_name"] == "shapes"
+    assert lineage.flow_run_url == f"{champion.prefect.removesuffix('/api')}/runs/flow-run/{lineage.flow_run_id}"
+    assert lineage.recipe == "recipe.json"
+    assert lineage.code_version == version("counterpoint")
+    assert lineage.source_digest == source_digest("cl_core", "tasks", "flows")
 
 
 def test_a_killed_command_goes_on_and_ends_with_the_bytes_of_an_undisturbed_one(
