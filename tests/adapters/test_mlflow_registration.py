@@ -62,7 +62,7 @@ def test_the_run_holds_parameters_curves_scores_dataset_and_files(home, client):
     )
     [dataset] = [entry.dataset for entry in run.inputs.dataset_inputs]
     assert (dataset.name, dataset.digest) == ("shoe-photos", "5" * 36)
-    assert run.data.tags["mlflow.note.content"].startswith("# shoes")
+    assert "\n# shoes\n" in run.data.tags["mlflow.note.content"]
     assert run.data.tags["counterpoint.snapshot_digest"] == "5" * 64
     assert {file.path for file in client.list_artifacts(run.info.run_id)} == {
         "spec.json",
