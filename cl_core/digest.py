@@ -33,10 +33,15 @@ def digest_of(value: Any) -> str:
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()
 
 
-def file_sha256(path: Path) -> str:
-    """64 hexadecimal digits: the sha256 of a file's bytes, read a mebibyte at a time."""
+def file_sha256(path: Path, size: int | None = None) -> str:
+    """64 hexadecimal digits: the sha256 of a file's bytes, or of its first `size`, read a mebibyte at a time."""
+    digest = hashlib.sha256()
+    remaining = path.stat().st_size if size is None else size
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        while remaining > 0 and (chunk := file.read(min(CHUNK_BYTES, remaining))):
+            digest.update(chunk)
+            remaining -= len(chunk)
+    return digest.hexdigest()
 
 
 @cache

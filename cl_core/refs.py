@@ -88,6 +88,17 @@ class ModelRef(StepResult):
     created: bool = Field(description="False when the version stood already.")
 
 
+class EmbeddingsRef(StepResult):
+    """Embeddings of many images, in one Parquet file."""
+
+    path: Path
+    model_uri: str = Field(description="models:/NAME/VERSION of the model that made them.")
+    training_digest: str = Field(description="Of the training that made the model.")
+    rows: int
+    dimensions: int
+    quarantined: int = Field(description="Inputs that could not be embedded; they stand in a file beside.")
+
+
 class Decision(Ref):
     """The gate's verdict on a version."""
 

@@ -140,13 +140,28 @@ def write_text(path: Path, text: str, *, failpoint: str = "") -> None:
     Raises:
         StorageFullError: When the disk is full; the old file stands.
     """
+    with replacing(path, failpoint=failpoint) as temporary:
+        temporary.write_text(text)
+
+
+@contextlib.contextmanager
+def replacing(path: Path, *, failpoint: str = "") -> Iterator[Path]:
+    """A file to write that then replaces `path`, such that a reader, or a crash, sees the old or the new one whole.
+
+    Args:
+        path: To be replaced.
+        failpoint: Reached when the new file is written, before it takes the place.
+
+    Raises:
+        StorageFullError: When the disk is full; the old file stands.
+    """
     for left in path.parent.glob(f".{glob.escape(path.name)}.*{_TEMPORARY}"):
         if liveness.is_gone(left.name.removeprefix(f".{path.name}.")):
             left.unlink(missing_ok=True)
     temporary = path.with_name(f".{path.name}.{liveness.token()}{_TEMPORARY}")
     with disk_full_is_an_error(path):
         try:
-            temporary.write_text(text)
+            yield temporary
             _fsync(temporary)
             _reach(failpoint)
             temporary.replace(path)

@@ -64,6 +64,23 @@ class DataSpec(Spec):
     )
 
 
+class SourceSpec(Spec):
+    """Which images, however many, when nothing is trained on them."""
+
+    source: Annotated[str, NameIn(SOURCES)] = Field(
+        "image_folder",
+        title="Source",
+        description="Kind of place that the images come from; `snapshot` is what `cl ingest` made.",
+    )
+    location: str = Field(
+        "",
+        title="Location",
+        description="Folder or file to read; of a snapshot its folder, datasets/NAME/DIGEST. "
+        "May be empty for sources that know their own place.",
+    )
+    source_options: Options = Field({}, title="Source options", description="Options of the source, as JSON.")
+
+
 class TrainingSpec(Spec):
     """How the encoder is trained. Everything here, and nothing else of the specs, decides the weights."""
 

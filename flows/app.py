@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from cl_core import registry
-from flows.recipe import read
+from flows.recipe import Recipe, read
 from tasks.settings import Settings, embed_prefect
 
 app = App(
@@ -32,6 +32,11 @@ def _launch(
     if recipe is not None:
         app.config = (read(recipe),)
     app(tokens, exit_on_error=False, print_error=False)
+
+
+def recipe_name() -> str:
+    """File name of the recipe that this process was given; empty without one."""
+    return Path(app.config[0].source).name if app.config and isinstance(app.config[0], Recipe) else ""
 
 
 def names() -> str:

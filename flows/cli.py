@@ -11,13 +11,13 @@ from rich.markup import escape
 
 from cl_core import registry
 from cl_core.errors import CounterpointError, InputError
-from cl_core.specs import ComputeSpec, DataSpec, EvaluationSpec, PromotionSpec, TrainingSpec
+from cl_core.specs import ComputeSpec, DataSpec, EvaluationSpec, PromotionSpec, SourceSpec, TrainingSpec
 
 FAILED, WRONG_INPUT, INTERRUPTED = 1, 2, 130
 
-_PREFIXES = {spec.__name__: name for name, spec in {
-    "data": DataSpec, "training": TrainingSpec, "evaluation": EvaluationSpec, "promotion": PromotionSpec,
-    "compute": ComputeSpec}.items()}  # fmt: skip
+_PREFIXES = {spec.__name__: name for spec, name in (
+    (DataSpec, "data"), (SourceSpec, "data"), (TrainingSpec, "training"), (EvaluationSpec, "evaluation"),
+    (PromotionSpec, "promotion"), (ComputeSpec, "compute"))}  # fmt: skip
 
 
 def main() -> None:
@@ -29,6 +29,7 @@ def main() -> None:
             chaos_commands,
             comparison_commands,
             doctor_commands,
+            embedding_commands,
             model_commands,
             operation_commands,
             step_commands,

@@ -5,7 +5,7 @@ from pathlib import Path
 from prefect import flow
 
 from cl_core.refs import Retrained
-from flows.recipe import parameters_of
+from flows.recipe import bearing, parameters_of
 from flows.retrain import retrain
 from tasks.leases import FLOW
 
@@ -13,5 +13,9 @@ from tasks.leases import FLOW
 @flow(name="compare", **FLOW)
 def compare(recipes: list[Path]) -> dict[str, Retrained]:
     """Retrain each recipe whose result does not stand; results by the recipes' names."""
-    asked = {recipe.stem: parameters_of(retrain, recipe, field="recipes") for recipe in recipes}
-    return {name: retrain(**parameters) for name, parameters in asked.items()}
+    asked = {recipe: parameters_of(retrain, recipe, field="recipes") for recipe in recipes}
+    results = {}
+    for recipe, parameters in asked.items():
+        with bearing(recipe.name):
+            results[recipe.stem] = retrain(**parameters)
+    return results

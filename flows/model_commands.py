@@ -1,7 +1,8 @@
 """The commands about what is registered: each a thin call of a flow or of the model store."""
 
-from flows.app import app, prepare
-from flows.parameters import ModelName, Reason, Version
+from cl_core.specs import ComputeSpec, DataSpec, EvaluationSpec
+from flows.app import app, names, prepare
+from flows.parameters import ModelName, Reason, Version, VersionOrChampion
 
 
 @app.command
@@ -21,6 +22,28 @@ def models(model_name: ModelName | None = None) -> None:
         show_versions(name, store.versions(name))
     if not names:
         print("No model is registered yet; `cl retrain` registers one.")
+
+
+@app.command(help_epilogue=names())
+def measure(
+    model_name: ModelName = "fashion-mnist",
+    version: VersionOrChampion = 0,
+    *,
+    data: DataSpec = DataSpec(),
+    evaluation: EvaluationSpec = EvaluationSpec(),
+    compute: ComputeSpec = ComputeSpec(),
+) -> None:
+    """Measure a registered version beside raw pixels, on the snapshot of a source, and print its scores.
+
+    Args:
+        model_name: Name of the registered model.
+        version: Number of the version; 0 is the champion, which users fetch.
+    """
+    prepare()
+    from flows.measure import measure as flow
+    from flows.summary import show_scores
+
+    show_scores(flow(model_name, version, data, evaluation, compute))
 
 
 @app.command

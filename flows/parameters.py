@@ -1,5 +1,6 @@
 """Parameters that several flows and commands share."""
 
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -24,5 +25,13 @@ ModelName = Annotated[
 Force = Annotated[bool, _field("Force", "Read the source, and train, again even if the results stand.")]
 
 Version = Annotated[int, _field("Version", "Number of the version that becomes the champion.", ge=1)]
+
+VersionOrChampion = Annotated[
+    int, _field("Version", "Number of the version; 0 is the champion, which users fetch.", ge=0)
+]
+
+Output = Annotated[Path, _field("Output file", "Parquet file to write; what it holds of other embeddings is replaced.")]
+
+Workers = Annotated[int, _field("Workers", "Processes that decode images.", ge=1, le=1024)]
 
 Reason = Annotated[str, _field("Reason", "Why, in words; kept with the version.", min_length=1, max_length=1000)]

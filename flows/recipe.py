@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_origin
@@ -50,6 +51,15 @@ def read(path: Path) -> Recipe:
         InputError: When there is no such file, or it holds something else.
     """
     return Recipe(values_of(path, field="--recipe"), str(path))
+
+
+def bearing(name: str) -> AbstractContextManager[Any]:
+    """The runs that begin in here bear a recipe's name as a tag, by which their versions tell where they come from."""
+    from prefect import tags
+
+    from tasks.lineage import RECIPE_TAG
+
+    return tags(f"{RECIPE_TAG}{name}") if name else nullcontext()
 
 
 def parameters_of(flow: "Flow[..., Any]", path: Path, *, field: str) -> dict[str, Any]:

@@ -3,8 +3,9 @@
 import time
 
 from cl_core.specs import ComputeSpec, DataSpec, EvaluationSpec, PromotionSpec, TrainingSpec
-from flows.app import app, names, prepare
+from flows.app import app, names, prepare, recipe_name
 from flows.parameters import Force, ModelName
+from flows.recipe import bearing
 
 
 @app.command(help_epilogue=names())
@@ -29,7 +30,8 @@ def retrain(
     from flows.summary import show
 
     flow_began = time.monotonic()
-    result = flow(model_name, data, training, evaluation, promotion, compute, force)
+    with bearing(recipe_name()):
+        result = flow(model_name, data, training, evaluation, promotion, compute, force)
     show(result, flow_seconds=time.monotonic() - flow_began, total_seconds=time.time() - began)
 
 
@@ -119,7 +121,8 @@ def register(
     prepare()
     from flows.register import register as flow
 
-    print(flow(model_name, data, training, evaluation, compute, force).uri)
+    with bearing(recipe_name()):
+        print(flow(model_name, data, training, evaluation, compute, force).uri)
 
 
 @app.command(help_epilogue=names())

@@ -4,9 +4,11 @@ import resource
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from cl_core.data.validate import ValidationReport
+from cl_core.embedding.search import Hit
 from cl_core.finding import Finding
 from cl_core.parity import ELSEWHERE
 from cl_core.parity import Finding as ParityFinding
@@ -121,6 +123,16 @@ def show_findings(findings: list[Finding], *, title: str) -> None:
     for found in findings:
         by_whom = "`cl doctor --mend` " if found.mend is not None else ""
         table.add_row(found.what, found.where, f"{by_whom}{found.remedy}")
+    _console().print(table)
+
+
+def show_hits(hits: list[Hit]) -> None:
+    """A table of what a search found, nearest first."""
+    table = Table()
+    for column, justify in {"": "right", "cosine": "right", "label": "left", "split": "left", "origin": "left"}.items():
+        table.add_column(column, justify=justify, overflow="fold")  # type: ignore[arg-type]
+    for rank, (row, cosine) in enumerate(hits, start=1):
+        table.add_row(str(rank), f"{cosine:.3f}", escape(row.label or "-"), row.split or "-", escape(row.origin))
     _console().print(table)
 
 

@@ -43,7 +43,32 @@ def training_artifact() -> Iterator[Callable[[Progress], None]]:
     yield show
 
 
+@contextmanager
+def embedding_artifact() -> Iterator[Callable[[int, int], None]]:
+    """A progress artifact of embedding; call with the number of inputs done, and of all."""
+    artifact = cast(UUID, create_progress_artifact(0.0, key="embedding-progress", description="starting"))
+    began = updated = time.monotonic()
+
+    def show(done: int, inputs: int) -> None:
+        nonlocal updated
+        if time.monotonic() - updated < _UPDATE_EVERY_S and done < inputs:
+            return
+        updated = time.monotonic()
+        update_progress_artifact(
+            artifact,
+            progress=min(100.0, 100 * done / max(1, inputs)),
+            description=f"{done:,} of {inputs:,} inputs, {updated - began:,.0f} s",
+        )
+
+    yield show
+
+
+def publish_scores(rows: list[dict[str, str]]) -> None:
+    """Scores by themselves, under the key that reports use as well."""
+    create_table_artifact(rows, key="scores", description="Scores with their 95 % intervals")
+
+
 def publish_report(markdown: str, rows: list[dict[str, str]]) -> None:
     """The essence of a report and its scores, under keys that keep a history from run to run."""
     create_markdown_artifact(markdown, key="retrain-report", description="The essence of the report")
-    create_table_artifact(rows, key="scores", description="Scores with their 95 % intervals")
+    publish_scores(rows)

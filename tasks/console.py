@@ -26,6 +26,15 @@ def counting(what: str, unit: str) -> Iterator[Callable[[int], None]]:
 
 
 @contextmanager
+def bar_over(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar over a known number of inputs; call with the number done, and of all."""
+    columns = (TextColumn(f"{what:>14}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with _bar(*columns) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, inputs: bar.update(task, total=inputs, completed=done)
+
+
+@contextmanager
 def training_bar() -> Iterator[Callable[[TrainingProgress], None]]:
     """A bar over a training's steps; call with each progress report."""
     columns = (

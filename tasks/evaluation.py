@@ -6,7 +6,7 @@ from cl_core.assessment import Assessment, Representation, assess, protocols
 from cl_core.digest import digest_of
 from cl_core.refs import CheckpointRef, EvaluationReport
 from cl_core.specs import EvaluationSpec
-from cl_core.training.job import TrainingJob
+from cl_core.training.job import PreparedData, TrainingJob
 from tasks import representations
 from tasks.settings import Settings
 from tasks.step import STEP, say
@@ -19,11 +19,6 @@ def evaluate(job: TrainingJob, checkpoint: CheckpointRef, evaluation: Evaluation
     before = {path.name for path in settings.evaluations.glob("*")}
     assessments = assess_all(job, checkpoint, evaluation)
     fresh = {path.name for path in settings.evaluations.glob("*")} - before
-    left_out = [
-        f"{name}: the data have no labels"
-        for name, protocol in protocols(evaluation).items()
-        if protocol.needs_labels and not job.snapshot.classes
-    ]
     digest = digest_of([checkpoint.digest, evaluation, sorted(assessments)])
     note = (
         f"measured {', '.join(evaluation.protocols)} on {len(assessments)} representations of "
@@ -37,7 +32,7 @@ def evaluate(job: TrainingJob, checkpoint: CheckpointRef, evaluation: Evaluation
         snapshot_digest=job.snapshot.digest,
         path=settings.evaluations,
         representations={name: one.report for name, one in assessments.items()},
-        left_out=left_out,
+        left_out=left_out(job, evaluation),
         note=say(note),
     )
 
@@ -52,14 +47,23 @@ def assess_all(job: TrainingJob, checkpoint: CheckpointRef, evaluation: Evaluati
     return {one.name: assess_one(one, job, evaluation) for one in made}
 
 
-def assess_one(representation: Representation, job: TrainingJob, evaluation: EvaluationSpec) -> Assessment:
+def assess_one(representation: Representation, on: PreparedData, evaluation: EvaluationSpec) -> Assessment:
     """The assessment of one representation, kept under CL_HOME."""
     settings = Settings.from_environment()
     return assess(
         representation,
         evaluation,
-        snapshot=job.snapshot,
-        cache=job.cache,
+        snapshot=on.snapshot,
+        cache=on.cache,
         embeddings=settings.embeddings,
         evaluations=settings.evaluations,
     )
+
+
+def left_out(on: PreparedData, evaluation: EvaluationSpec) -> list[str]:
+    """Protocols that cannot run on the data, each with its reason."""
+    return [
+        f"{name}: the data have no labels"
+        for name, protocol in protocols(evaluation).items()
+        if protocol.needs_labels and not on.snapshot.classes
+    ]

@@ -14,6 +14,7 @@ from tasks import representations
 from tasks.adapters.mlflow_store import ModelStore
 from tasks.adapters.mlflow_version import Registration
 from tasks.evaluation import assess_all, assess_one
+from tasks.lineage import lineage
 from tasks.settings import Settings
 from tasks.step import STEP, say
 
@@ -43,6 +44,7 @@ def register(
             evaluation=scores,
             specs={"data": job.data, "training": job.training, "evaluation": evaluation},
             curves=[progress.model_dump() for progress in job.progress.read()],
+            lineage=lineage(),
         )
     )
     note = f"registered as {model.uri}" if model.created else f"{model.uri} stands: this training was registered before"

@@ -16,7 +16,7 @@ from cl_core.digest import digest_of, source_digest
 from cl_core.encoders import Encoder
 from cl_core.features import extract
 from cl_core.training.checkpoint import load_encoder_state
-from cl_core.training.job import TrainingJob
+from cl_core.training.job import PreparedData, TrainingJob
 from cl_core.views.simclr import SimCLRViews
 
 # Feature extraction runs in blocks of so many images; it bounds memory and does not change the features.
@@ -37,23 +37,23 @@ def untrained(job: TrainingJob) -> Representation:
     return _of_encoder("untrained", digest, _fresh_encoder(job), job)
 
 
-def raw_pixels(job: TrainingJob) -> Representation:
+def raw_pixels(on: PreparedData) -> Representation:
     """The images themselves, as one long row each."""
-    digest = digest_of(["raw_pixels", _images(job), _code()])
+    digest = digest_of(["raw_pixels", _images(on), _code()])
 
     def embed(images: NDArray[np.uint8]) -> NDArray[np.float32]:
         return images.reshape(len(images), -1).astype(np.float32) / np.float32(255)
 
-    return Representation("raw_pixels", digest, embed, _viewed(job, lambda views: views.flatten(1)))
+    return Representation("raw_pixels", digest, embed, _viewed(on, lambda views: views.flatten(1)))
 
 
-def registered(model: nn.Module, training_digest: str, job: TrainingJob) -> Representation:
+def registered(model: nn.Module, training_digest: str, on: PreparedData) -> Representation:
     """A registered model, as users call it: raw images in, unit embeddings out.
 
     Args:
         model: Maps (N, H, W, C) uint8 to (N, F) float32.
         training_digest: Of the training that made it.
-        job: Of the challenger, whose snapshot both are measured on.
+        on: The snapshot that it is measured on.
     """
 
     def embed(images: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -63,14 +63,14 @@ def registered(model: nn.Module, training_digest: str, job: TrainingJob) -> Repr
 
     def embed_views(split: ImageSplit) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         # The model's input is pixels, so the views go back to pixels.
-        mean, std = (torch.tensor(v).reshape(1, -1, 1, 1) for v in (job.mean, job.std))
+        mean, std = (torch.tensor(v).reshape(1, -1, 1, 1) for v in (on.mean, on.std))
         first, second = (
             ((view * std + mean) * 255).round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()
-            for view in _make_views(split, job)
+            for view in _make_views(split, on)
         )
         return embed(first), embed(second)
 
-    digest = digest_of(["registered", training_digest, _images(job), _code()])
+    digest = digest_of(["registered", training_digest, _images(on), _code()])
     return Representation("champion", digest, embed, embed_views)
 
 
@@ -108,26 +108,26 @@ def _of_encoder(name: str, digest: str, encoder: Encoder, job: TrainingJob) -> R
     return Representation(name, digest, embed, _viewed(job, forward))
 
 
-def _viewed(job: TrainingJob, forward: Callable[[torch.Tensor], torch.Tensor]) -> EmbedViews:
+def _viewed(on: PreparedData, forward: Callable[[torch.Tensor], torch.Tensor]) -> EmbedViews:
     """Two views of each sample through a function of normalised images."""
 
     def embed_views(split: ImageSplit) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         with torch.inference_mode():
-            first, second = (forward(view).numpy() for view in _make_views(split, job))
+            first, second = (forward(view).numpy() for view in _make_views(split, on))
         return first, second
 
     return embed_views
 
 
-def _make_views(split: ImageSplit, job: TrainingJob) -> tuple[torch.Tensor, torch.Tensor]:
+def _make_views(split: ImageSplit, on: PreparedData) -> tuple[torch.Tensor, torch.Tensor]:
     """The same views whatever a method was trained with: alignment compares methods only on equal views."""
     first, second = SimCLRViews()(
         torch.from_numpy(split.images),
         sample_ids=split.sample_ids,
         seed=0,
         epoch=0,
-        size=job.data.image_size,
-        normalization=job.normalization,
+        size=on.data.image_size,
+        normalization=on.normalization,
     )
     return first, second
 
@@ -137,9 +137,9 @@ def _fresh_encoder(job: TrainingJob) -> Encoder:
     return assemble(job.training).encoder.build(channels=job.snapshot.channels, size=job.data.image_size)
 
 
-def _images(job: TrainingJob) -> list[Any]:
+def _images(on: PreparedData) -> list[Any]:
     """What decides the images that a representation embeds."""
-    return [job.snapshot.digest, job.data.image_size]
+    return [on.snapshot.digest, on.data.image_size]
 
 
 def _code() -> list[str]:

@@ -30,8 +30,9 @@ COMMANDS = {
     "evaluate": ["data", "training", "evaluation", "compute"],
     "register": ["data", "training", "evaluation", "compute"],
     "report": ["data", "training", "evaluation", "compute"],
+    "measure": ["data", "evaluation", "compute"],
 }
-EVERY = [*COMMANDS, "models", "promote", "rollback"]
+EVERY = [*COMMANDS, "embed", "search", "atlas", "models", "promote", "rollback"]
 
 
 def cl(*arguments, folder, **settings):
@@ -76,8 +77,8 @@ def test_the_help_of_a_command_shows_every_field_with_its_description_and_every_
             assert f"{option(group, field)} " in shown
             description = " ".join(info.description.replace("`", "").split())
             assert description[:40] in shown, f"{group}.{field}"
-    # A report reads what stands: there is nothing to force.
-    assert "--recipe" in shown and ("--force" in shown) is (command != "report")
+    # Where what stands is read, there is nothing to force.
+    assert "--recipe" in shown and ("--force" in shown) is (command not in ("report", "measure"))
     for registry in (SOURCES, VIEWS, ENCODERS, LOSSES, METHODS, EVALUATIONS):
         assert ", ".join(registry.names()) in shown
     assert list(tmp_path.iterdir()) == []
@@ -88,6 +89,7 @@ def test_the_help_of_a_command_shows_every_field_with_its_description_and_every_
     [
         ["--help"],
         *([command, "--help"] for command in COMMANDS),
+        *([command, "--help"] for command in ("embed", "search", "atlas")),
         ["--version"],
         ["retrain", "--training.method", "x"],
         ["report", "--model-name", "a b"],

@@ -9,10 +9,12 @@ import pytest
 from prefect.utilities.callables import parameter_schema
 
 from cl_core.assembly import complete
-from flows import model_commands, step_commands  # noqa: F401 - imported, they are in `app`
+from flows import embedding_commands, model_commands, step_commands  # noqa: F401 - imported, they are in `app`
 from flows.app import app
+from flows.embed import embed
 from flows.evaluate import evaluate
 from flows.ingest import ingest
+from flows.measure import measure
 from flows.pretrain import pretrain
 from flows.promote import promote, rollback
 from flows.recipe import read
@@ -23,7 +25,8 @@ from flows.validate import validate
 
 GOLDEN = Path(__file__).parent / "golden"
 FLOWS = {
-    flow.name: flow for flow in (retrain, ingest, validate, pretrain, evaluate, register, report, promote, rollback)
+    flow.name: flow
+    for flow in (retrain, ingest, validate, pretrain, evaluate, register, report, promote, rollback, embed, measure)
 }
 every_flow = pytest.mark.parametrize("name", FLOWS)
 

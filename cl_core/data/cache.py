@@ -13,12 +13,12 @@ import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from PIL import Image
 
 from cl_core import failpoints
 from cl_core.data.decode import decode_image
 from cl_core.data.parallel import map_batches
 from cl_core.data.read import SnapshotRow, row_groups
+from cl_core.data.resize import to_shape
 from cl_core.data.schema import CACHE_SETTINGS, GROUP_ROWS, ID_BYTES, SPLITS, cache_schema
 from cl_core.digest import source_digest
 from cl_core.errors import DataError, IntegrityError
@@ -77,7 +77,7 @@ def build_cache(
         "shape": list(shape),
         "rows": snapshot.rows,
         "classes": snapshot.classes,
-        "code": source_digest("cl_core.data.cache", "cl_core.data.decode", "cl_core.data.schema"),
+        "code": source_digest(*(f"cl_core.data.{module}" for module in ("cache", "decode", "resize", "schema"))),
     }
     if _stands(final, facts):
         return final
@@ -168,18 +168,8 @@ def _sized(rows: list[SnapshotRow], shape: tuple[int, int, int]) -> NDArray[np.u
     """(n, H, W, C) uint8: the images of some rows, brought to `shape`."""
     images = np.empty((len(rows), *shape), np.uint8)
     for image, row in zip(images, rows, strict=True):
-        pixels = np.asarray(_square(decode_image(row.payload)[0], shape[0]))
-        image[:] = pixels if pixels.ndim == 3 else pixels[:, :, None]
+        image[:] = to_shape(decode_image(row.payload)[0], shape)
     return images
-
-
-def _square(image: Image.Image, size: int) -> Image.Image:
-    """The largest centred square at `size`: the same as resizing the shorter side and cropping, without the rest."""
-    if image.size == (size, size):
-        return image
-    side = min(image.size)
-    left, top = (image.width - side) / 2, (image.height - side) / 2
-    return image.resize((size, size), Image.Resampling.BICUBIC, box=(left, top, left + side, top + side))
 
 
 def _bytes_of(column: pa.FixedSizeBinaryArray) -> NDArray[np.uint8]:

@@ -39,7 +39,7 @@ def gather(
         How many inputs there were.
     """
     count = 0
-    for batch, findings in map_batches(check, _batches(given), workers):
+    for batch, findings in map_batches(check, batches(given), workers):
         kept, refused = [], []
         for each, found in zip(batch, findings, strict=True):
             if isinstance(found, Finding):
@@ -68,8 +68,12 @@ def split_by_hash(sample: bytes, test_share: float) -> str:
     return "test" if int.from_bytes(sample[:8], "big") < test_share * 2**64 else "train"
 
 
-def _batches(given: Iterable[Input]) -> Iterator[list[Input]]:
-    """Inputs in lists of bounded length and size."""
+def batches(given: Iterable[Input], *, rows: int = _BATCH_ROWS) -> Iterator[list[Input]]:
+    """Inputs in lists of at most `rows`, and about 8 MiB.
+
+    Raises:
+        DataError: When an input names a split that there is not.
+    """
     batch: list[Input] = []
     size = 0
     for each in given:
@@ -81,7 +85,7 @@ def _batches(given: Iterable[Input]) -> Iterator[list[Input]]:
                     "or leaves the split empty for the content's hash to decide"
                 )
             size += len(each.payload)
-        if len(batch) == _BATCH_ROWS or size >= _BATCH_BYTES:
+        if len(batch) == rows or size >= _BATCH_BYTES:
             yield batch
             batch, size = [], 0
     if batch:

@@ -62,7 +62,7 @@ def render(inputs: ReportInputs) -> str:
     if inputs.labels is not None and trained.confusion:
         confusion = to_svg(confusion_matrix(trained.confusion, inputs.classes), "Confusion matrix of the test split")
     per_class = inputs.profile.per_class if inputs.profile.classes else {}
-    template = _environment().get_template("template.html")
+    template = environment().get_template("template.html")
     return template.render(
         inputs=inputs,
         columns=columns,
@@ -84,7 +84,8 @@ def render(inputs: ReportInputs) -> str:
     )
 
 
-def _environment() -> Environment:
+def environment() -> Environment:
+    """Templates that escape what they are given, with the words and numbers of all pages."""
     environment = Environment(
         loader=PackageLoader("cl_core.report", ""),
         autoescape=True,

@@ -11,18 +11,14 @@ from cl_core.training.progress import ProgressLog
 from cl_core.views import Normalization
 
 
-class TrainingJob(BaseModel):
-    """One training: what, on which data, and where its results go."""
+class PreparedData(BaseModel):
+    """A snapshot at the size that an encoder takes: all that measuring one needs."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    digest: str = Field(description="Training digest; its results stand under it.")
     snapshot: SnapshotRef
     data: DataSpec
-    training: TrainingSpec
-    compute: ComputeSpec
-    cache: Path = Field(description="The snapshot's images at training size.")
-    folder: Path = Field(description="Where checkpoints and progress go.")
+    cache: Path = Field(description="The snapshot's images at the size of `data`.")
     mean: tuple[float, ...] = Field(description="Of the training split's pixels, per channel, in 0..1.")
     std: tuple[float, ...] = Field(description="Of the training split's pixels, per channel, in 0..1.")
 
@@ -30,6 +26,15 @@ class TrainingJob(BaseModel):
     def normalization(self) -> Normalization:
         """Of the training split."""
         return Normalization(self.mean, self.std)
+
+
+class TrainingJob(PreparedData):
+    """One training: what, on which data, and where its results go."""
+
+    digest: str = Field(description="Training digest; its results stand under it.")
+    training: TrainingSpec
+    compute: ComputeSpec
+    folder: Path = Field(description="Where checkpoints and progress go.")
 
     @property
     def checkpoints(self) -> CheckpointStore:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from cl_core.errors import InputError
-from tasks.adapters.mlflow_version import TRAINING_DIGEST
+from tasks.adapters.mlflow_version import CHAMPION, TRAINING_DIGEST
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -37,6 +37,34 @@ def known_version(client: "MlflowClient", name: str, version: int) -> None:
     existing = sorted(int(found.version) for found in versions(client, name))
     if version not in existing:
         raise InputError(f"model {name!r} has no version {version}; there are: {listed(existing)}")
+
+
+def numbered(client: "MlflowClient", name: str, version: int) -> "ModelVersion":
+    """The version of this number, 0 being the champion; or an InputError that lists the versions there are."""
+    if version:
+        known_version(client, name, version)
+        return client.get_model_version(name, str(version))
+    alias = known_model(client, name).aliases.get(CHAMPION)
+    if alias is None:
+        existing = listed(sorted(int(found.version) for found in versions(client, name)))
+        raise InputError(
+            f"model {name!r} has no champion yet; name one of its versions: {existing}, or promote one "
+            f"(`cl promote {name} VERSION`)"
+        )
+    return client.get_model_version(name, alias)
+
+
+def made_by(client: "MlflowClient", name: str, training_digest: str) -> "ModelVersion":
+    """The version that a training made, or an InputError that lists the versions there are."""
+    known_model(client, name)
+    if found := of_training(client, name, training_digest):
+        return found[0]
+    numbers = listed(sorted(int(version.version) for version in versions(client, name)))
+    raise InputError(
+        f"no version of {name!r} was made by training {training_digest[:12]}, which follows from the data, the "
+        f"training spec and the code as they are now; there are: {numbers}. "
+        "`cl register` with the same options makes one"
+    )
 
 
 def versions(client: "MlflowClient", name: str) -> "list[ModelVersion]":

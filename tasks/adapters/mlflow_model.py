@@ -4,11 +4,14 @@
 guess what it needs; here each step is a call of its own, so that a kill between any two can be mended.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cl_core.errors import InputError
 from cl_core.export import EmbeddingModel, export_program
 from cl_core.failpoints import reach
+from cl_core.refs import ModelRef
 from tasks.adapters.mlflow_connection import pytorch_flavor
 
 if TYPE_CHECKING:
@@ -18,13 +21,16 @@ if TYPE_CHECKING:
 NAME = "encoder"
 
 
-def find_or_log_model(client: "MlflowClient", run: "Run", model: EmbeddingModel, staged: Path) -> "LoggedModel":
+def find_or_log_model(
+    client: "MlflowClient", run: "Run", model: EmbeddingModel, tags: Mapping[str, str], staged: Path
+) -> "LoggedModel":
     """The run's model, uploaded whole; what a killed attempt left half uploaded is deleted first.
 
     Args:
         client: Of the store.
         run: That the model belongs to.
         model: To be exported.
+        tags: Of the logged model.
         staged: Private folder to save into before the upload.
     """
     from mlflow.entities import LoggedModelOutput
@@ -34,7 +40,7 @@ def find_or_log_model(client: "MlflowClient", run: "Run", model: EmbeddingModel,
     for logged in found:
         if logged.status != "READY":
             client.delete_logged_model(logged.model_id)
-    logged = ready[0] if ready else _log_model(client, run, model, staged / "model")
+    logged = ready[0] if ready else _log_model(client, run, model, tags, staged / "model")
     outputs = run.outputs.model_outputs if run.outputs else []
     if logged.model_id not in {output.model_id for output in outputs}:
         client.log_outputs(run.info.run_id, [LoggedModelOutput(logged.model_id, step=0)])
@@ -42,8 +48,12 @@ def find_or_log_model(client: "MlflowClient", run: "Run", model: EmbeddingModel,
     return logged
 
 
-def _log_model(client: "MlflowClient", run: "Run", model: EmbeddingModel, folder: Path) -> "LoggedModel":
-    logged = client.create_logged_model(run.info.experiment_id, name=NAME, source_run_id=run.info.run_id)
+def _log_model(
+    client: "MlflowClient", run: "Run", model: EmbeddingModel, tags: Mapping[str, str], folder: Path
+) -> "LoggedModel":
+    logged = client.create_logged_model(
+        run.info.experiment_id, name=NAME, source_run_id=run.info.run_id, tags=dict(tags)
+    )
     reach("register.model-created")
     save(model, folder, logged)
     reach("register.model-saved")
@@ -89,3 +99,24 @@ def save(model: EmbeddingModel, folder: Path, logged: "LoggedModel") -> None:
             f"torch=={torch.__version__.partition('+')[0]}",
         ],
     )
+
+
+def image_shape(ref: ModelRef) -> tuple[int, int, int]:
+    """(H, W, C) of the uint8 images that a version takes; to be called where MLflow is connected.
+
+    Raises:
+        InputError: When its signature is of something else.
+    """
+    pytorch_flavor()
+    from mlflow.models import get_model_info
+
+    signature = get_model_info(ref.uri).signature
+    inputs = signature.inputs.inputs if signature else []
+    shape = tuple(int(side) for side in inputs[0].shape[1:]) if inputs and hasattr(inputs[0], "shape") else ()
+    if len(shape) != 3:
+        raise InputError(
+            f"{ref.uri} takes {signature.inputs if signature else 'what nobody has written down'}, not images; "
+            "name a model that `cl retrain` registered"
+        )
+    height, width, channels = shape
+    return height, width, channels

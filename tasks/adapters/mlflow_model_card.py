@@ -1,17 +1,32 @@
 """The model card: what a registered version is, what it is worth, and how to fetch it."""
 
 from cl_core.refs import RepresentationReport, Score
+from cl_core.report.wording import is_share
 from tasks.adapters.mlflow_version import Registration
+
+# MLflow's own limit of a description, and of a tag on older servers.
+_PAGE_CHARACTERS = 5000
+_LEADING_SCORES = 3
+_CUT = "\n\nThe rest stands in `model_card.md` among the artifacts of the run.\n"
+
+
+def page_card(registration: Registration) -> str:
+    """What MLflow shows as the description: one paragraph, which lists of versions begin with, then the card."""
+    card = f"{short_card(registration)}\n\n{model_card(registration)}"
+    if len(card) <= _PAGE_CHARACTERS:
+        return card
+    return card[: card.rindex("\n", 0, _PAGE_CHARACTERS - len(_CUT))] + _CUT
 
 
 def short_card(registration: Registration) -> str:
-    """One paragraph, for lists of versions."""
+    """One paragraph, with the leading scores."""
     snapshot, checkpoint, scores = (
         registration.snapshot,
         registration.checkpoint,
         registration.evaluation.trained.scores,
     )
-    measured = "; ".join(f"{name} {_interval(score)}" for name, score in sorted(scores.items()))
+    leading = [name for name in scores if is_share(name)] or list(scores)
+    measured = "; ".join(f"{name} {_interval(scores[name])}" for name in leading[:_LEADING_SCORES])
     return (
         f"Image encoder trained by contrastive learning on {snapshot.name} ({snapshot.digest[:8]}, "
         f"{_rows(snapshot.rows)}) for {checkpoint.step:,} steps. {measured}. Takes {_shape(registration)}."
@@ -69,6 +84,12 @@ training, and the raw input without any encoder.
 
 {_table(registration)}
 {_left_out(registration)}
+## Lineage
+
+| | |
+|---|---|
+{_lineage(registration)}
+
 ## Limits
 
 - The scores hold for data like the test split of this snapshot; measure again on your own before relying on them.
@@ -106,6 +127,22 @@ def _settings(registration: Registration) -> str:
     return "\n".join(
         f"| {name.replace('_', ' ').capitalize()} | {training[name]} |" for name in wanted if name in training
     )
+
+
+def _lineage(registration: Registration) -> str:
+    lineage = registration.lineage
+    code = f"counterpoint {lineage.code_version}, source `{lineage.source_digest[:12]}`" if lineage.code_version else ""
+    run = f"[{lineage.flow_run_id}]({lineage.flow_run_url})" if lineage.flow_run_url else f"`{lineage.flow_run_id}`"
+    recipe = f"{lineage.recipe}; " if lineage.recipe else ""
+    rows = {
+        "Data": f"{registration.snapshot.name}, snapshot `{registration.snapshot.digest}`",
+        "Code": code or "not recorded",
+        "Recipe": f"{recipe}the complete specs stand in `spec.json`",
+        "Training": f"`{registration.checkpoint.digest}`",
+        "Evaluation": f"`{registration.evaluation.digest}`",
+        "Prefect flow run": run if lineage.flow_run_id else "none: it was registered outside a flow",
+    }
+    return "\n".join(f"| {name} | {value} |" for name, value in rows.items())
 
 
 def _rows(rows: dict[str, int]) -> str:

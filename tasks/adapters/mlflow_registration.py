@@ -5,6 +5,7 @@ What comes before the version is found again by the same tag and completed, so a
 """
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,13 +14,12 @@ from cl_core.failpoints import reach
 from cl_core.refs import ModelRef
 from tasks.adapters import mlflow_lookup as lookup
 from tasks.adapters import mlflow_model, mlflow_run
-from tasks.adapters.mlflow_model_card import model_card, short_card
+from tasks.adapters.mlflow_model_card import model_card, page_card
 from tasks.adapters.mlflow_version import (
     CHALLENGER,
     EVALUATION_DIGEST,
-    SNAPSHOT_DIGEST,
-    TRAINING_DIGEST,
     WEIGHTS,
+    Lineage,
     Registration,
     as_ref,
 )
@@ -28,9 +28,6 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
     from mlflow.entities.model_registry import ModelVersion
-
-# MLflow's own limit.
-_TAG_CHARACTERS = 5000
 
 
 def register(
@@ -70,8 +67,7 @@ def _create_version(
 ) -> "ModelVersion":
     experiment = mlflow_run.find_or_create_experiment(client, registration.name, artifact_root)
     reach("register.experiment-found")
-    identity = {name: registration.tags[name] for name in (TRAINING_DIGEST, SNAPSHOT_DIGEST)}
-    run = mlflow_run.find_or_create_run(client, experiment, identity)
+    run = mlflow_run.find_or_create_run(client, experiment, registration.origin)
     reach("register.run-created")
     mlflow_run.log_parameters(client, run, registration.specs)
     reach("register.parameters-logged")
@@ -80,7 +76,7 @@ def _create_version(
     mlflow_run.log_dataset(client, run, registration.snapshot)
     reach("register.dataset-logged")
     _log_evaluation(client, run, registration, staged)
-    model = mlflow_model.find_or_log_model(client, run, registration.model, staged)
+    model = mlflow_model.find_or_log_model(client, run, registration.model, registration.origin, staged)
     client.set_terminated(run.info.run_id, "FINISHED")
     reach("register.run-ended")
     _ensure_registered_model(client, registration.name)
@@ -91,7 +87,7 @@ def _create_version(
         run_id=run.info.run_id,
         model_id=model.model_id,
         tags=registration.tags,
-        description=short_card(registration),
+        description=page_card(registration),
     )
     reach("register.version-created")
     version = _find_version(client, registration)
@@ -102,10 +98,13 @@ def _create_version(
 def _update_evaluation(
     client: "MlflowClient", registration: Registration, version: "ModelVersion", staged: Path
 ) -> None:
-    """Show the newer evaluation; its digest is written last, so that a kill repeats it."""
+    """Show the newer evaluation; its digest is written last, so that a kill repeats it. The lineage stays."""
+    registration = replace(registration, lineage=Lineage.of_tags(version.tags))
     _log_evaluation(client, client.get_run(as_ref(version).run_id), registration, staged)
-    client.update_model_version(registration.name, version.version, description=short_card(registration))
-    for tag, value in registration.tags.items():
+    client.update_model_version(registration.name, version.version, description=page_card(registration))
+    tags = registration.tags
+    tags[EVALUATION_DIGEST] = tags.pop(EVALUATION_DIGEST)
+    for tag, value in tags.items():
         client.set_model_version_tag(registration.name, version.version, tag, value)
 
 
@@ -117,13 +116,12 @@ def _log_evaluation(client: "MlflowClient", run: "Run", registration: Registrati
     specs = {name: spec.model_dump(mode="json") for name, spec in registration.specs.items()}
     (files / "spec.json").write_text(json.dumps(specs, indent=1, sort_keys=True) + "\n")
     (files / "evaluation.json").write_text(registration.evaluation.model_dump_json(indent=1) + "\n")
-    card = model_card(registration)
-    (files / "model_card.md").write_text(card)
+    (files / "model_card.md").write_text(model_card(registration))
     save_weights(registration.model, files / WEIGHTS)
     client.log_artifacts(run.info.run_id, str(files))
     reach("register.files-uploaded")
     # What MLflow's page of the run shows as its description.
-    client.set_tag(run.info.run_id, "mlflow.note.content", card[:_TAG_CHARACTERS])
+    client.set_tag(run.info.run_id, "mlflow.note.content", page_card(registration))
     reach("register.described")
 
 

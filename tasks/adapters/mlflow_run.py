@@ -59,11 +59,18 @@ def find_or_create_experiment(client: "MlflowClient", name: str, artifact_root: 
 
 
 def find_or_create_run(client: "MlflowClient", experiment: "Experiment", tags: Mapping[str, str]) -> "Run":
-    """The run with this training digest; the oldest, should two machines have created one each at the same instant."""
+    """The run with these tags, known by its training digest; the oldest, should two machines have created one each.
+
+    What a killed attempt left gets the tags of this one, which finishes it.
+    """
+    from mlflow.entities import RunTag
+
     wanted = f"tags.`{TRAINING_DIGEST}` = '{tags[TRAINING_DIGEST]}'"
     found = client.search_runs([experiment.experiment_id], wanted, order_by=["attributes.start_time ASC"])
     if found:
-        return client.get_run(found[0].info.run_id)
+        run_id = found[0].info.run_id
+        client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
+        return client.get_run(run_id)
     return client.create_run(
         experiment.experiment_id, tags=dict(tags), run_name=f"{experiment.name} {tags[TRAINING_DIGEST][:8]}"
     )

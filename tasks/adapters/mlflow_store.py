@@ -19,6 +19,7 @@ from tasks.adapters import mlflow_champions as champions
 from tasks.adapters import mlflow_lookup as lookup
 from tasks.adapters import model_lock
 from tasks.adapters.mlflow_connection import connected, pytorch_flavor
+from tasks.adapters.mlflow_model import image_shape
 from tasks.adapters.mlflow_registration import register
 from tasks.adapters.mlflow_version import CHAMPION, Registration, VersionRow, as_ref, as_row
 
@@ -164,6 +165,15 @@ class ModelStore:
             alias = model.aliases.get(CHAMPION) if model else None
             return as_ref(client.get_model_version(name, alias)) if alias else None
 
+    def find(self, name: str, version: int) -> ModelRef:
+        """The version of this number; 0 is the champion.
+
+        Raises:
+            InputError: When there is no such model or version, or no champion.
+        """
+        with connected(self.tracking_uri) as client:
+            return as_ref(lookup.numbered(client, name, version))
+
     def versions(self, name: str) -> list[VersionRow]:
         """All versions, newest first.
 
@@ -182,15 +192,7 @@ class ModelStore:
             InputError: When there is no such model or version.
         """
         with connected(self.tracking_uri) as client:
-            lookup.known_model(client, name)
-            if found := lookup.of_training(client, name, training_digest):
-                return as_ref(found[0])
-            numbers = lookup.listed(sorted(int(version.version) for version in lookup.versions(client, name)))
-            raise InputError(
-                f"no version of {name!r} was made by training {training_digest[:12]}, which follows from the data, the "
-                f"training spec and the code as they are now; there are: {numbers}. "
-                "`cl register` with the same options makes one"
-            )
+            return as_ref(lookup.made_by(client, name, training_digest))
 
     def last_decision(self, model: ModelRef) -> Decision | None:
         """What was decided last about a version, its champion being the one of this moment; None before the first."""
@@ -212,6 +214,15 @@ class ModelStore:
             lookup.known_version(client, ref.name, ref.version)
             program: nn.Module = pytorch_flavor().load_model(ref.uri)
             return program
+
+    def image_shape(self, ref: ModelRef) -> tuple[int, int, int]:
+        """(H, W, C) of the uint8 images that a version takes, as its signature says.
+
+        Raises:
+            InputError: When its signature is of something else: another program registered it.
+        """
+        with connected(self.tracking_uri):
+            return image_shape(ref)
 
     def log_report(self, run_id: str, name: str, page: str) -> None:
         """Put a report beside the artifacts of a version's run; a report of the same name is replaced."""

@@ -23,6 +23,42 @@ SNAPSHOT_DIGEST = "counterpoint.snapshot_digest"
 EVALUATION_DIGEST = "counterpoint.evaluation_digest"
 SCORES = "counterpoint.scores"
 DECISION = "counterpoint.decision"
+# Where it comes from; the data's digest is above. On the version, its run and the logged model alike.
+CODE_VERSION = "counterpoint.code_version"
+SOURCE_DIGEST = "counterpoint.source_digest"
+RECIPE = "counterpoint.recipe"
+FLOW_RUN_ID = "counterpoint.prefect_flow_run_id"
+FLOW_RUN_URL = "counterpoint.prefect_flow_run_url"
+
+
+class Lineage(Ref):
+    """Where a version comes from, beside its data."""
+
+    code_version: str = Field("", description="Of the package.")
+    source_digest: str = Field("", description="Of all its source files.")
+    recipe: str = Field("", description="Name of the recipe, when one was used; the complete specs are in spec.json.")
+    flow_run_id: str = Field("", description="Of the Prefect flow run that registered it.")
+    flow_run_url: str = Field("", description="Its page; empty where no server had pages.")
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """As tags; what is not known has none."""
+        known = {tag: getattr(self, name) for tag, name in _LINEAGE_TAGS.items()}
+        return {tag: value for tag, value in known.items() if value}
+
+    @classmethod
+    def of_tags(cls, tags: Mapping[str, str]) -> "Lineage":
+        """The lineage that tags tell of."""
+        return cls(**{name: tags.get(tag, "") for tag, name in _LINEAGE_TAGS.items()})
+
+
+_LINEAGE_TAGS = {
+    CODE_VERSION: "code_version",
+    SOURCE_DIGEST: "source_digest",
+    RECIPE: "recipe",
+    FLOW_RUN_ID: "flow_run_id",
+    FLOW_RUN_URL: "flow_run_url",
+}
 
 # A file of the run.
 WEIGHTS = "weights.safetensors"
@@ -40,6 +76,7 @@ class Registration:
         evaluation: Scores beside the baselines.
         specs: What was asked for, by group: `data`, `training`, `evaluation`, ...
         curves: One mapping per reported training step, with `step` and any metrics.
+        lineage: Where it comes from.
     """
 
     name: str
@@ -49,6 +86,7 @@ class Registration:
     evaluation: EvaluationReport
     specs: Mapping[str, BaseModel]
     curves: Sequence[Mapping[str, float]]
+    lineage: Lineage
 
     @property
     def tags(self) -> dict[str, str]:
@@ -59,7 +97,13 @@ class Registration:
             SNAPSHOT_DIGEST: self.snapshot.digest,
             SCORES: json.dumps(scores),
             EVALUATION_DIGEST: self.evaluation.digest,
+            **self.lineage.tags,
         }
+
+    @property
+    def origin(self) -> dict[str, str]:
+        """What its run and its logged model carry: which training, on which data, by which code and run."""
+        return {TRAINING_DIGEST: self.checkpoint.digest, SNAPSHOT_DIGEST: self.snapshot.digest, **self.lineage.tags}
 
 
 class VersionRow(Ref):

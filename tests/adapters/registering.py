@@ -18,9 +18,16 @@ from cl_core.refs import CheckpointRef, EvaluationReport, RepresentationReport, 
 from cl_core.specs import PromotionSpec, TrainingSpec
 from cl_core.views import Normalization
 from tasks.adapters.mlflow_store import ModelStore
-from tasks.adapters.mlflow_version import Registration
+from tasks.adapters.mlflow_version import Lineage, Registration
 
 NAME = "shoes"
+LINEAGE = Lineage(
+    code_version="0.1.0",
+    source_digest="c" * 64,
+    recipe="shoes-simclr.json",
+    flow_run_id="0191f1c8-0000-7000-8000-000000000000",
+    flow_run_url="http://prefect.example/runs/flow-run/0191f1c8-0000-7000-8000-000000000000",
+)
 SIZE, CHANNELS, FEATURES = 8, 1, 4
 STEPS = range(10, 60, 10)
 
@@ -79,6 +86,7 @@ def registration(digit: int = 1, name: str = NAME) -> Registration:
         ),
         evaluation=evaluation(),
         specs={"training": TrainingSpec.model_construct(**TRAINING)},
+        lineage=LINEAGE,
         curves=[{"step": step, "loss": 5 / step, "accuracy": step / 100, "seconds": step / 4} for step in STEPS],
     )
 

@@ -2,6 +2,7 @@ import dataclasses
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 
@@ -61,7 +62,7 @@ def test_the_run_holds_parameters_curves_scores_dataset_and_files(home, client):
     )
     [dataset] = [entry.dataset for entry in run.inputs.dataset_inputs]
     assert (dataset.name, dataset.digest) == ("shoe-photos", "5" * 36)
-    assert run.data.tags["mlflow.note.content"].startswith("# shoes")
+    assert "\n# shoes\n" in run.data.tags["mlflow.note.content"]
     assert run.data.tags["counterpoint.snapshot_digest"] == "5" * 64
     assert {file.path for file in client.list_artifacts(run.info.run_id)} == {
         "spec.json",
@@ -82,7 +83,8 @@ def test_the_card_shows_scores_beside_baselines_and_how_to_fetch(home, client):
     assert 'mlflow.pyfunc.load_model("models:/shoes@champion")' in card
     assert "uint8 images (N, 8, 8, 1)" in card
     description = client.get_model_version(NAME, "1").description
-    assert "linear_probe.accuracy 0.9 [0.89, 0.91]" in description and "\n" not in description
+    assert "linear_probe.accuracy 0.9 [0.89, 0.91]" in description.splitlines()[0]
+    assert description.endswith(card)
 
 
 def test_a_long_curve_and_a_long_parameter_fit(home, client):
@@ -194,3 +196,23 @@ def test_what_was_not_measured_at_a_step_is_no_point_of_its_curve(home, client):
     run = client.get_run(store_at(home).register(dataclasses.replace(registration(), curves=curves)).run_id)
     points = client.get_metric_history(run.info.run_id, "training/knn_accuracy")
     assert [(point.step, point.value) for point in points] == [(2, 0.5)]
+
+
+def test_a_version_is_found_by_its_number_and_0_is_the_champion(full_home, tmp_path):
+    home = tmp_path / "home"
+    shutil.copytree(full_home, home)
+    store = store_at(home)
+    assert store.find(NAME, 2).uri == "models:/shoes/2"
+    with pytest.raises(
+        InputError, match=r"has no champion yet; name one of its versions: 1, 2, 3, or promote one \(`cl"
+    ):
+        store.find(NAME, 0)
+    store.promote(NAME, 3, "wanted")
+    assert store.find(NAME, 0).version == 3
+    with pytest.raises(InputError, match="has no version 4; there are: 1, 2, 3"):
+        store.find(NAME, 4)
+
+
+def test_a_version_says_which_images_it_takes(full_home):
+    store = store_at(full_home)
+    assert store.image_shape(store.find(NAME, 1)) == (8, 8, 1)

@@ -1,7 +1,8 @@
 """Sources: where samples come from. One file each."""
 
+import hashlib
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from cl_core.registry import Component
@@ -50,3 +51,34 @@ class Source(Component):
         Raises:
             DataError: When the location is missing, empty or unreadable.
         """
+
+    def number_of_inputs(self, location: str) -> int:
+        """How many inputs `samples` delivers. They are all read for it, unless a source knows a quicker way."""
+        return sum(1 for _ in self.samples(location))
+
+    def find(self, location: str, wanted: Mapping[bytes, str]) -> dict[bytes, bytes]:
+        """The encoded images of a few samples: of those that are still where they were, with the same bytes.
+
+        All inputs are read for it, unless a source knows a quicker way.
+
+        Args:
+            location: As for `samples`.
+            wanted: Origin of each sample, by its id: the sha256 of the encoded image, 32 bytes.
+
+        Returns:
+            Encoded image by id; what is not found is left out.
+        """
+        origins = set(wanted.values())
+        found: dict[bytes, bytes] = {}
+        for each in self.samples(location):
+            if isinstance(each, RawSample) and each.origin in origins:
+                found |= unchanged([each.payload], wanted)
+                if len(found) == len(wanted):
+                    break
+        return found
+
+
+def unchanged(payloads: Iterable[bytes], wanted: Mapping[bytes, str]) -> dict[bytes, bytes]:
+    """The encoded images whose ids are wanted, by id."""
+    by_id = {hashlib.sha256(payload).digest(): payload for payload in payloads}
+    return {sample: payload for sample, payload in by_id.items() if sample in wanted}

@@ -37,6 +37,7 @@ SHA256 = {
     "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
 }
 PREFIXES = {"train": "train", "test": "t10k"}
+_IMAGES = 70_000
 _IMAGES_HEADER_BYTES, _LABELS_HEADER_BYTES = 16, 8
 
 
@@ -68,6 +69,10 @@ class FashionMNIST(Source):
             labels = _read(folder, f"{prefix}-labels-idx1-ubyte", _LABELS_HEADER_BYTES)
             for row, (image, label) in enumerate(zip(images, labels, strict=True)):
                 yield RawSample(encode_png(image), CLASSES[label], split, f"{prefix}-images-idx3-ubyte#{row}")
+
+    def number_of_inputs(self, location: str) -> int:
+        """There is only one Fashion-MNIST."""
+        return _IMAGES
 
     def _folder(self, location: str) -> Path:
         """The first of the three places that has all four files."""

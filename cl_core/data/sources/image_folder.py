@@ -1,9 +1,10 @@
 """A folder of image files: one folder per class, or unlabelled; at any depth."""
 
+import contextlib
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -11,7 +12,7 @@ from pydantic import Field
 
 from cl_core.data.decode import MAX_PAYLOAD_BYTES
 from cl_core.data.schema import SPLITS
-from cl_core.data.sources import RawSample, Source, Unreadable
+from cl_core.data.sources import RawSample, Source, Unreadable, unchanged
 from cl_core.errors import DataError
 from cl_core.registry import SOURCES
 
@@ -80,6 +81,18 @@ class ImageFolder(Source):
                     yield RawSample(path.read_bytes(), label, split, origin)
             except OSError as error:
                 yield Unreadable(origin, str(error.strerror))
+
+    def number_of_inputs(self, location: str) -> int:
+        """How many image files there are; none is read."""
+        return sum(1 for _ in _image_files(_root(location)))
+
+    def find(self, location: str, wanted: Mapping[bytes, str]) -> dict[bytes, bytes]:
+        """Reads just these files."""
+        found: dict[bytes, bytes] = {}
+        for origin in wanted.values():
+            with contextlib.suppress(OSError, ValueError):
+                found |= unchanged([Path(_root(location), origin).read_bytes()], wanted)
+        return found
 
 
 def _root(location: str) -> Path:

@@ -3,7 +3,7 @@
 import json
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, Self
@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import Field, model_validator
 
-from cl_core.data.sources import RawSample, Source, Unreadable
+from cl_core.data.sources import RawSample, Source, Unreadable, unchanged
 from cl_core.errors import DataError
 from cl_core.registry import SOURCES
 
@@ -76,6 +76,32 @@ class ParquetFiles(Source):
                 raise DataError(
                     f"data.location: {path} is no readable Parquet file ({error}); export it again"
                 ) from error
+
+    def number_of_inputs(self, location: str) -> int:
+        """How many rows there are, as the files' footers say."""
+        return sum(_footer(path).num_rows for path in _files(location))
+
+    def find(self, location: str, wanted: Mapping[bytes, str]) -> dict[bytes, bytes]:
+        """Reads just the row groups that hold these rows."""
+        found: dict[bytes, bytes] = {}
+        for path in _files(location):
+            named = (origin.rpartition("#") for origin in wanted.values())
+            rows = [int(row) for name, _, row in named if name == path.name and row.isdecimal()]
+            found |= unchanged(self._images(path, rows), wanted) if rows else {}
+        return found
+
+    def _images(self, path: Path, rows: list[int]) -> Iterator[bytes]:
+        """The encoded images of these rows of a file, as far as it has them."""
+        with pq.ParquetFile(path, memory_map=True) as file:
+            start = 0
+            for group in range(file.num_row_groups):
+                stop = start + file.metadata.row_group(group).num_rows
+                here = [row - start for row in rows if start <= row < stop]
+                if here:
+                    column = file.read_row_group(group, columns=[self.image_column])[self.image_column]
+                    images = column.take(here).to_pylist()
+                    yield from filter(None, (each.get("bytes") if isinstance(each, dict) else each for each in images))
+                start = stop
 
     def _rows(self, path: Path, file: pq.ParquetFile) -> Iterator[RawSample | Unreadable]:
         columns = [name for name in (self.image_column, self.label_column, self.split_column) if name]
@@ -147,6 +173,13 @@ def _files(location: str) -> list[Path]:
     if not files:
         raise DataError(f"data.location: {root} holds no .parquet files at any depth; give the folder that does")
     return files
+
+
+def _footer(path: Path) -> pq.FileMetaData:
+    try:
+        return pq.read_metadata(path)
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"data.location: {path} is no readable Parquet file ({error}); export it again") from error
 
 
 def _refuse(error: OSError) -> None:

@@ -60,6 +60,10 @@ class Synthetic(Source):
             for number, shape, image in zip(numbers, shapes, self._draw(numbers, shapes), strict=True):
                 yield RawSample(encode_png(image), names[shape] if self.labelled else None, "", f"synthetic#{number}")
 
+    def number_of_inputs(self, location: str) -> int:
+        """As the options say."""
+        return self.count
+
     def _draw(self, numbers: U64, shapes: NDArray[np.int64]) -> NDArray[np.uint8]:
         """(N, H, W, C) uint8 pictures of the given shapes; each follows from its number and the seed alone."""
         n, size = len(numbers), self.size

@@ -1,0 +1,86 @@
+"""A snapshot that was ingested before: its distinct samples, with their labels and splits."""
+
+from collections.abc import Iterator, Mapping
+from itertools import groupby
+from operator import itemgetter
+from pathlib import Path
+from typing import Literal
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+from pydantic import Field
+
+from cl_core.data.read import open_snapshot, row_groups
+from cl_core.data.schema import ID_BYTES, SPLITS
+from cl_core.data.sources import RawSample, Source, unchanged
+from cl_core.digest import file_sha256
+from cl_core.errors import DataError, IntegrityError
+from cl_core.registry import SOURCES
+from cl_core.sealed import MANIFEST, manifest_of
+
+
+@SOURCES.register("snapshot")
+class SnapshotFolder(Source):
+    """The folder of a snapshot, `datasets/NAME/DIGEST` under CL_HOME. A sample's origin is that of its first copy."""
+
+    splits: Literal["both", "train", "test"] = Field("both", title="Splits", description="Which samples are read.")
+
+    def fingerprint(self, location: str) -> str:
+        """Checksum of the manifest, which holds those of all files."""
+        return file_sha256(_folder(location) / MANIFEST)
+
+    def samples(self, location: str) -> Iterator[RawSample]:
+        """The rows of the test split, then those of the training split, each sorted by id; checksums are compared."""
+        snapshot = open_snapshot(_folder(location))
+        for split in self._wanted:
+            origins = _origins(snapshot.path, split)
+            for rows in row_groups(snapshot, split):
+                for row in rows:
+                    sample, origin = next(origins, (b"", ""))
+                    if sample != row.id:
+                        raise IntegrityError(
+                            f"{snapshot.path / 'sources.parquet'} does not list the {split} samples in their order; "
+                            "ingest the source again"
+                        )
+                    yield RawSample(row.payload, row.label, split, origin)
+
+    def number_of_inputs(self, location: str) -> int:
+        """As the manifest says."""
+        rows = manifest_of(_folder(location))["rows"]
+        return sum(rows[split] for split in self._wanted)
+
+    def find(self, location: str, wanted: Mapping[bytes, str]) -> dict[bytes, bytes]:
+        """Looks the ids up."""
+        path = _folder(location)
+        parts = [str(part) for split in self._wanted for part in (path / split).glob("part-*.parquet")]
+        ids = pa.array(list(wanted), pa.binary(ID_BYTES))
+        table = ds.dataset(parts, format="parquet").to_table(columns=["image"], filter=ds.field("id").isin(ids))
+        return unchanged(table["image"].to_pylist(), wanted)
+
+    @property
+    def _wanted(self) -> tuple[str, ...]:
+        return SPLITS if self.splits == "both" else (self.splits,)
+
+
+def _folder(location: str) -> Path:
+    path = Path(location).expanduser().absolute()
+    if not location or not (path / MANIFEST).is_file():
+        raise DataError(
+            f"data.location: there is no snapshot at {location!r}; give its folder, datasets/NAME/DIGEST under "
+            "CL_HOME, as `cl ingest` prints it"
+        )
+    return path
+
+
+def _origins(snapshot: Path, split: str) -> Iterator[tuple[bytes, str]]:
+    """The id of each sample of a split, sorted, and where its first copy came from."""
+
+    def copies() -> Iterator[tuple[bytes, str]]:
+        with pq.ParquetFile(snapshot / "sources.parquet") as file:
+            for batch in file.iter_batches(columns=["id", "split", "origin"]):
+                for sample, where, origin in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+                    if where == split:
+                        yield sample, origin
+
+    return (next(group) for _, group in groupby(copies(), key=itemgetter(0)))

@@ -1,0 +1,140 @@
+"""Nearest rows of a file, the page that shows them, and the plane of a map."""
+
+import re
+import shutil
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from embedding.conftest import SIZE, encoded, flat_unit_rows, model
+
+from cl_core.embedding.plane import write_places
+from cl_core.embedding.search import nearest_rows, pictures, query_pixels
+from cl_core.embedding.table import EmbeddingFacts, Row, read_facts, table, write
+from cl_core.embedding.write import write_embeddings
+from cl_core.errors import InputError
+from cl_core.report.search import missing_sentence, search_page
+from cl_core.specs import SourceSpec
+from tasks.searching import open_atlas
+
+FACTS = EmbeddingFacts(
+    digest="d" * 64,
+    model_name="shoes",
+    model_version=3,
+    model_uri="models:/shoes/3",
+    training_digest="3" * 64,
+    image_shape=(SIZE, SIZE, 3),
+    data=SourceSpec(location="/nowhere"),
+    rows=1000,
+    quarantined=0,
+)
+
+
+@pytest.fixture
+def cloud(tmp_path):
+    """A thousand random embeddings in row groups of 300, some of them equal, and the file that holds them."""
+    vectors = np.random.default_rng(0).standard_normal((1000, 16)).astype(np.float32)
+    vectors[[700, 350, 20]] = vectors[10]
+    rows = [Row(f"{number:064x}", f"{number}.png", None, None) for number in range(1000)]
+    starts = range(0, 1000, 300)
+    tables = [table(rows[start : start + 300], vectors[start : start + 300]) for start in starts]
+    write(tmp_path / "cloud.parquet", tables, FACTS)
+    return tmp_path / "cloud.parquet", vectors
+
+
+def test_the_nearest_are_those_of_greatest_cosine_and_the_earlier_of_equals(cloud):
+    file, vectors = cloud
+    unit = vectors.astype(np.float64) / np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
+    for query in (10, 999):
+        cosines = unit @ unit[query]
+        wanted = np.argsort(-np.round(cosines, 6), kind="stable")[:25]
+        hits = nearest_rows(vectors[query], file, count=25)
+        assert [hit.row.origin for hit in hits] == [f"{number}.png" for number in wanted]
+        assert [hit.cosine for hit in hits] == pytest.approx(cosines[wanted], abs=1e-5)
+    assert [hit.row.origin for hit in nearest_rows(vectors[10], file, count=4)] == [
+        "10.png",
+        "20.png",
+        "350.png",
+        "700.png",
+    ]
+    assert len(nearest_rows(vectors[0], file, count=2000)) == 1000
+
+
+@pytest.fixture
+def embedded(folder, tmp_path):
+    output = tmp_path / "out.parquet"
+    write_embeddings(model(), SourceSpec(location=str(folder)), output)
+    return output
+
+
+def found_by(image, embedded, count=5):
+    facts = read_facts(embedded)
+    hits = nearest_rows(flat_unit_rows(query_pixels(image, facts.image_shape))[0], embedded, count=count)
+    return facts, hits
+
+
+def test_the_page_needs_nothing_but_itself_and_shows_each_image_with_its_cosine(embedded, folder):
+    image = folder / "sandal" / "5.png"
+    facts, hits = found_by(image, embedded)
+    assert [hit.row.origin for hit in hits[:2]] == ["sandal/5.png", "sandal/twin.png"]
+    page = search_page(image, embedded, facts, hits, pictures(hits, facts))
+    sources = re.findall(r'<img src="([^"]*)"', page)
+    assert len(sources) == 6 and all(source.startswith("data:image/png;base64,") for source in sources)
+    assert not re.findall(r'(?:src|href)="(?!data:)', page) and "<script" not in page
+    assert [float(cosine) for cosine in re.findall(r'"cosine">([\d.]+)<', page)] == [
+        pytest.approx(hit.cosine, abs=5e-4) for hit in hits
+    ]
+    assert page.count("the same file") == 2 and "missing" not in page
+    assert "models:/shoes/3" in page and len(page) < 200_000
+
+
+def test_images_that_have_gone_or_changed_are_named_and_counted_in_a_sentence(embedded, folder):
+    image = folder / "sandal" / "5.png"
+    facts, hits = found_by(image, embedded, count=7)
+    (folder / "sandal" / "4.png").unlink()
+    (folder / "boot" / "0.png").write_bytes(encoded(99, 8, 8))
+    page = search_page(image, embedded, facts, hits, pictures(hits, facts))
+    assert f"2 of 7 pictures are missing: {folder} no longer holds these images" in page
+    assert page.count("no picture") == 2 and "sandal/4.png" in page
+    payload = image.read_bytes()
+    shutil.rmtree(folder)
+    assert missing_sentence(hits, pictures(hits, facts), facts).startswith("7 of 7 pictures are missing")
+    image.parent.mkdir(parents=True)
+    image.write_bytes(payload)
+
+
+def test_what_a_file_says_is_shown_as_text_and_not_as_markup(cloud, folder):
+    file, vectors = cloud
+    image = folder / "sandal" / "5.png"
+    hits = [hit._replace(row=hit.row._replace(origin="<b>x</b>")) for hit in nearest_rows(vectors[0], file, count=3)]
+    page = search_page(image, file, FACTS, hits, {})
+    assert page.count("&lt;b&gt;x&lt;/b&gt;") == 3 and "<b>x</b>" not in page
+
+
+@pytest.mark.parametrize(
+    ("name", "message"), [("nowhere.png", "cannot be read"), ("text.jpg", "is no usable image .*; give a JPEG")]
+)
+def test_a_query_that_is_no_image_is_refused(tmp_path, name, message):
+    (tmp_path / "text.jpg").write_text("no image")
+    with pytest.raises(InputError, match=message):
+        query_pixels(tmp_path / name, (SIZE, SIZE, 3))
+
+
+def test_the_plane_of_a_map_keeps_the_most_variance_two_directions_can(cloud, tmp_path):
+    file, vectors = cloud
+    write_places(file, tmp_path / "map.parquet")
+    written = pq.read_table(tmp_path / "map.parquet")
+    assert written.column_names == [*Row._fields, "x", "y"]
+    assert written["origin"].to_pylist() == pq.read_table(file)["origin"].to_pylist()
+    centred = vectors.astype(np.float64) - vectors.mean(axis=0, dtype=np.float64)
+    greatest = np.linalg.svd(centred, compute_uv=False)[:2]
+    places = np.stack([written["x"].to_numpy(), written["y"].to_numpy()])
+    assert np.linalg.norm(places, axis=1) == pytest.approx(greatest, rel=1e-4)
+    assert places @ places.T == pytest.approx(np.diag(greatest**2), abs=1e-2)
+
+
+def test_without_embedding_atlas_the_command_that_installs_it_is_named(cloud, monkeypatch):
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.setattr("sys.executable", "/nowhere/python")
+    with pytest.raises(InputError, match=r"pip install 'counterpoint\[embedding-atlas\]'"):
+        open_atlas(cloud[0], umap=False, port=5055)
