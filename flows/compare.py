@@ -7,9 +7,10 @@ from prefect import flow
 from cl_core.refs import Retrained
 from flows.recipe import parameters_of
 from flows.retrain import retrain
+from tasks.flow_run import FLOW
 
 
-@flow(name="compare", persist_result=True, result_serializer="json")
+@flow(name="compare", **FLOW)
 def compare(recipes: list[Path]) -> dict[str, Retrained]:
     """Retrain each recipe whose result does not stand; results by the recipes' names."""
     asked = {recipe.stem: parameters_of(retrain, recipe, field="recipes") for recipe in recipes}

@@ -6,11 +6,12 @@ from cl_core.refs import EvaluationReport
 from cl_core.specs import ComputeSpec, DataSpec, EvaluationSpec, TrainingSpec
 from flows.parameters import Force
 from tasks.evaluation import evaluate as measure
+from tasks.flow_run import FLOW
 from tasks.ingestion import ingest, validate
 from tasks.training import plan, preflight, pretrain
 
 
-@flow(name="evaluate", persist_result=True, result_serializer="json")
+@flow(name="evaluate", **FLOW)
 def evaluate(
     data: DataSpec = DataSpec(),
     training: TrainingSpec = TrainingSpec(),

@@ -5,11 +5,12 @@ from prefect import flow
 from cl_core.refs import SnapshotRef
 from cl_core.specs import ComputeSpec, DataSpec
 from flows.parameters import Force
+from tasks.flow_run import FLOW
 from tasks.ingestion import ingest as ingest_samples
 from tasks.ingestion import validate
 
 
-@flow(name="ingest", persist_result=True, result_serializer="json")
+@flow(name="ingest", **FLOW)
 def ingest(data: DataSpec = DataSpec(), compute: ComputeSpec = ComputeSpec(), force: Force = False) -> SnapshotRef:
     """Bring a source's samples into a validated snapshot."""
     snapshot = ingest_samples(data, compute, force=force)

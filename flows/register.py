@@ -6,12 +6,13 @@ from cl_core.refs import ModelRef
 from cl_core.specs import ComputeSpec, DataSpec, EvaluationSpec, TrainingSpec
 from flows.parameters import Force, ModelName
 from tasks.evaluation import evaluate
+from tasks.flow_run import FLOW
 from tasks.ingestion import ingest, validate
 from tasks.registration import register as register_version
 from tasks.training import plan, preflight, pretrain
 
 
-@flow(name="register", persist_result=True, result_serializer="json")
+@flow(name="register", **FLOW)
 def register(
     model_name: ModelName = "fashion-mnist",
     data: DataSpec = DataSpec(),

@@ -6,13 +6,14 @@ from cl_core.refs import ReportRef
 from cl_core.specs import ComputeSpec, DataSpec, EvaluationSpec, TrainingSpec
 from flows.parameters import ModelName
 from tasks.evaluation import evaluate
+from tasks.flow_run import FLOW
 from tasks.ingestion import ingest, validate
 from tasks.registration import find_version
 from tasks.reporting import report as write_report
 from tasks.training import plan, preflight, pretrain
 
 
-@flow(name="report", persist_result=True, result_serializer="json")
+@flow(name="report", **FLOW)
 def report(
     model_name: ModelName = "fashion-mnist",
     data: DataSpec = DataSpec(),

@@ -6,6 +6,7 @@ from cl_core.refs import Retrained
 from cl_core.specs import ComputeSpec, DataSpec, EvaluationSpec, PromotionSpec, TrainingSpec
 from flows.parameters import Force, ModelName
 from tasks.evaluation import evaluate
+from tasks.flow_run import FLOW
 from tasks.ingestion import ingest, validate
 from tasks.registration import promote, register
 from tasks.reporting import report
@@ -13,7 +14,7 @@ from tasks.training import plan, preflight, pretrain
 from tasks.turns import turn
 
 
-@flow(name="retrain", persist_result=True, result_serializer="json")
+@flow(name="retrain", **FLOW)
 def retrain(
     model_name: ModelName = "fashion-mnist",
     data: DataSpec = DataSpec(),

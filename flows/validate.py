@@ -5,11 +5,12 @@ from prefect import flow
 from cl_core.data.validate import ValidationReport
 from cl_core.specs import ComputeSpec, DataSpec
 from flows.parameters import Force
+from tasks.flow_run import FLOW
 from tasks.ingestion import ingest
 from tasks.ingestion import validate as check
 
 
-@flow(name="validate", persist_result=True, result_serializer="json")
+@flow(name="validate", **FLOW)
 def validate(
     data: DataSpec = DataSpec(), compute: ComputeSpec = ComputeSpec(), force: Force = False
 ) -> ValidationReport:

@@ -62,6 +62,15 @@ class Progress(BaseModel):
         return ", ".join([self.headline, *(f"{name.replace('_', ' ')} {value:.3g}" for name, value in known.items())])
 
 
+class Repeat(BaseModel):
+    """Training that was done and lost, because its process ended between two checkpoints."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    steps: int = Field(description="Optimiser steps that were logged and are taken again; at least.")
+    seconds: float = Field(description="Time that they took.")
+
+
 class ProgressLog:
     """The file of progress lines.
 
@@ -85,7 +94,28 @@ class ProgressLog:
         return [Progress.model_validate(json.loads(line)) for line in lines if line.startswith("{")]
 
     def rewind(self, step: int) -> None:
-        """Forget what was logged after `step`, because training goes on from there."""
-        kept = [progress.model_dump_json() + "\n" for progress in self.read() if progress.step <= step]
+        """Forget what was logged after `step`, because training goes on from there; only that it is repeated stays."""
+        logged = self.read()
+        kept = [progress for progress in logged if progress.step <= step]
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        sealed.write_text(self.path, "".join(kept))
+        if len(kept) < len(logged):
+            spent = kept[-1].seconds if kept else 0.0
+            lost = Repeat(steps=logged[-1].step - step, seconds=logged[-1].seconds - spent)
+            with self._repeats.open("a") as file:
+                file.write(lost.model_dump_json() + "\n")
+        sealed.write_text(self.path, "".join(progress.model_dump_json() + "\n" for progress in kept))
+
+    def clear(self) -> None:
+        """Forget all progress, because training begins anew."""
+        self.path.unlink(missing_ok=True)
+
+    def repeats(self) -> list[Repeat]:
+        """What training has been repeated so far, oldest first."""
+        if not self._repeats.exists():
+            return []
+        lines = self._repeats.read_text().split("\n")[:-1]
+        return [Repeat.model_validate_json(line) for line in lines]
+
+    @property
+    def _repeats(self) -> Path:
+        return self.path.with_name("repeats.jsonl")
