@@ -27,6 +27,7 @@ def main() -> None:
         # fmt: off
         from flows import (  # noqa: F401 - imported, they are in `app`
             comparison_commands,
+            explain_commands,
             model_commands,
             operation_commands,
             step_commands,

@@ -5,18 +5,18 @@ a run whose process was killed, is told by those automations (`failure_automatio
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any, cast
 
 from prefect import get_client
-from prefect.automations import Automation
 from prefect.blocks.abstract import NotificationBlock
 from prefect.blocks.core import Block
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.context import FlowRunContext
 from prefect.events.actions import SendNotification
-from prefect.events.schemas.automations import EventTrigger, Posture
+from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 from prefect.logging import get_run_logger
 from prefect.utilities.urls import url_for
 
@@ -28,6 +28,7 @@ from tasks.step import ledger
 FAILED, CRASHED = "counterpoint: a run failed", "counterpoint: a run crashed"
 # A crashed run that something starts again goes on within a minute; only one that does not is worth a message.
 RESTART_WITHIN_S = 120
+_FLOW_RUN = {"prefect.resource.id": "prefect.flow-run.*"}
 _LOUD = ("httpx", "httpcore", "apprise")
 
 _logger = logging.getLogger(__name__)
@@ -60,14 +61,11 @@ def tell_of_failure(flow: str, flow_run: FlowRun, state: State[Any]) -> None:
     _send(what, model=model, version=0, reason=state.message or "no reason given", flow_run_id=str(flow_run.id))
 
 
-def failure_automations(
-    block: str, flows: Sequence[str], *, restart_within_s: float = RESTART_WITHIN_S
-) -> list[Automation]:
-    """Automations, not yet created, with which a server tells of runs that failed or crashed, killed ones included.
+def failure_automations(block: str, *, restart_within_s: float = RESTART_WITHIN_S) -> list[AutomationCore]:
+    """Automations with which a server tells of runs that failed or crashed, those whose process was killed included.
 
     Args:
         block: Notification block, as TYPE/NAME, such as slack-webhook/team.
-        flows: Names of the flows whose runs are told of.
         restart_within_s: How long a crashed run may take until it runs again before it is told of. Seconds.
 
     Raises:
@@ -75,25 +73,31 @@ def failure_automations(
     """
     document = notification_block(block)._block_document_id
     assert document is not None
-    failed = EventTrigger(
-        posture=Posture.Reactive, expect={"prefect.flow-run.Failed"}, threshold=1, **_of_each_run(flows)
-    )
-    crashed = EventTrigger(
-        posture=Posture.Proactive,
-        after={"prefect.flow-run.Crashed"},
-        expect={f"prefect.flow-run.{state}" for state in ("Running", "Completed", "Failed", "Cancelled")},
-        threshold=1,
-        within=restart_within_s,
-        **_of_each_run(flows),
-    )
+    triggers = {
+        FAILED: EventTrigger(
+            match=_FLOW_RUN,
+            expect={"prefect.flow-run.Failed"},
+            for_each={"prefect.resource.id"},
+            posture=Posture.Reactive,
+            threshold=1,
+        ),
+        CRASHED: EventTrigger(
+            match=_FLOW_RUN,
+            after={"prefect.flow-run.Crashed"},
+            expect={f"prefect.flow-run.{state}" for state in ("Running", "Completed", "Failed", "Cancelled")},
+            for_each={"prefect.resource.id"},
+            posture=Posture.Proactive,
+            within=timedelta(seconds=restart_within_s),
+        ),
+    }
     return [
-        Automation(
+        AutomationCore(
             name=name,
-            description="Made by Counterpoint; made again whenever its deployments are.",
+            description="A message through the block that CL_NOTIFY names.",
             trigger=trigger,
             actions=[SendNotification(block_document_id=document, subject=_SUBJECT, body=_body())],
         )
-        for name, trigger in ((FAILED, failed), (CRASHED, crashed))
+        for name, trigger in triggers.items()
     ]
 
 
@@ -154,15 +158,6 @@ def _send(what: str, *, model: str, version: int, reason: str, flow_run_id: str 
             f"nobody was told that: {what}. The message could not be delivered through block {block} ({cause}); "
             "mend the block in the Prefect UI, or unset CL_NOTIFY"
         )
-
-
-def _of_each_run(flows: Sequence[str]) -> dict[str, Any]:
-    related = {"prefect.resource.role": "flow", "prefect.resource.name": list(flows)}
-    return {
-        "match": {"prefect.resource.id": "prefect.flow-run.*"},
-        "match_related": related,
-        "for_each": {"prefect.resource.id"},
-    }
 
 
 def _body() -> str:

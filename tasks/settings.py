@@ -79,6 +79,11 @@ class Settings:
         return os.environ.get("CL_NOTIFY", "")
 
     @property
+    def has_prefect(self) -> bool:
+        """Whether there is a Prefect server, or the database of the temporary one, that could be asked."""
+        return "PREFECT_API_URL" in os.environ or (self.home / "prefect").exists()
+
+    @property
     def tracking_uri(self) -> str:
         """Where MLflow is."""
         return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{self.home / 'mlflow.db'}"

@@ -16,6 +16,7 @@ from tasks.adapters.mlflow_version import CHAMPION, DECISION
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities.model_registry import RegisteredModel
 
 _SUCCESSION = "counterpoint.champions"
 # A tag holds 5,000 characters on older servers; this many versions fit.
@@ -71,10 +72,15 @@ class Succession(BaseModel):
         return earlier[-1] if earlier else 0
 
 
+def recorded(model: "RegisteredModel") -> Succession:
+    """The succession as it is written down, finished or not."""
+    return Succession.model_validate_json(model.tags.get(_SUCCESSION, "{}"))
+
+
 def settled(client: "MlflowClient", name: str) -> tuple[Succession, Move | None]:
     """The succession, after finishing what a killed process began, and that unfinished move if there was one."""
     model = client.get_registered_model(name)
-    succession = Succession.model_validate_json(model.tags.get(_SUCCESSION, "{}"))
+    succession = recorded(model)
     unfinished = succession.pending
     if unfinished is not None:
         return carry_out(client, name, succession), unfinished
