@@ -10,18 +10,19 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, cast
 
-from prefect import get_client
+from prefect import get_client, runtime
 from prefect.blocks.abstract import NotificationBlock
 from prefect.blocks.core import Block
 from prefect.client.schemas.objects import FlowRun, State
-from prefect.context import FlowRunContext
 from prefect.events.actions import SendNotification
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 from prefect.logging import get_run_logger
+from prefect.logging.loggers import flow_run_logger
 from prefect.utilities.urls import url_for
 
 from cl_core.errors import InputError
 from cl_core.refs import Decision
+from tasks.console import tell
 from tasks.settings import Settings
 from tasks.step import ledger
 
@@ -31,7 +32,7 @@ RESTART_WITHIN_S = 120
 _FLOW_RUN = {"prefect.resource.id": "prefect.flow-run.*"}
 _LOUD = ("httpx", "httpcore", "apprise")
 
-_logger = logging.getLogger(__name__)
+Logger = logging.Logger | logging.LoggerAdapter[Any]
 
 
 def tell_of_decision(decision: Decision, *, before: int, news: bool = True) -> None:
@@ -44,12 +45,15 @@ def tell_of_decision(decision: Decision, *, before: int, news: bool = True) -> N
     """
     name, version = decision.name, decision.version
     if decision.champion != before:
-        what = f"The champion of {name} is now version {decision.champion}" + (
-            f", after version {before}" * bool(before)
-        )
-        _send(what, model=name, version=decision.champion, reason=decision.reason)
+        after = f", after version {before}" if before else ""
+        what = f"The champion of {name} is now version {decision.champion}{after}"
+        concerned = decision.champion
     elif not decision.promoted and news:
-        _send(f"The gate refused version {version} of {name}", model=name, version=version, reason=decision.reason)
+        what, concerned = f"The gate refused version {version} of {name}", version
+    else:
+        return
+    flow_run_id = str(runtime.flow_run.id)
+    _send(what, flow_run_id, get_run_logger(), model=name, version=concerned, reason=decision.reason)
 
 
 def tell_of_failure(flow: str, flow_run: FlowRun, state: State[Any]) -> None:
@@ -58,7 +62,8 @@ def tell_of_failure(flow: str, flow_run: FlowRun, state: State[Any]) -> None:
         return
     model = str((flow_run.parameters or {}).get("model_name", ""))
     what = f"Run {flow_run.name} of {flow} has {(state.name or 'failed').lower()}"
-    _send(what, model=model, version=0, reason=state.message or "no reason given", flow_run_id=str(flow_run.id))
+    reason = state.message or "no reason given"
+    _send(what, str(flow_run.id), flow_run_logger(flow_run), model=model, version=0, reason=reason)
 
 
 def failure_automations(block: str, *, restart_within_s: float = RESTART_WITHIN_S) -> list[AutomationCore]:
@@ -127,14 +132,11 @@ def flow_run_page(flow_run_id: str) -> str:
     return url_for("flow-run", obj_id=flow_run_id) or f"cl explain {flow_run_id}"
 
 
-def _send(what: str, *, model: str, version: int, reason: str, flow_run_id: str = "") -> None:
+def _send(what: str, flow_run_id: str, logger: Logger, *, model: str, version: int, reason: str) -> None:
     """Send a message, once per flow run. One that cannot be delivered is logged, and fails nothing."""
     block = Settings.from_environment().notify
     if not block:
         return
-    context = FlowRunContext.get()
-    if not flow_run_id and context is not None and context.flow_run is not None:
-        flow_run_id = str(context.flow_run.id)
     account = ledger(flow_run_id)
     if any(line["event"] == "told" and line["what"] == what for line in account.lines()):
         return
@@ -154,10 +156,12 @@ def _send(what: str, *, model: str, version: int, reason: str, flow_run_id: str 
     except Exception as error:
         # Not the error's own words: they may hold the address, which is the block's secret.
         cause = str(error) if isinstance(error, InputError) else _named(error)
-        _log(
+        sentence = (
             f"nobody was told that: {what}. The message could not be delivered through block {block} ({cause}); "
             "mend the block in the Prefect UI, or unset CL_NOTIFY"
         )
+        logger.warning(sentence)
+        tell("notify", sentence)
 
 
 def _body() -> str:
@@ -181,13 +185,6 @@ def _named(error: Exception) -> str:
     response = getattr(error, "response", None)
     status = f", HTTP status {response.status_code}" if response is not None else ""
     return f"{type(error).__name__}{status}"
-
-
-def _log(sentence: str) -> None:
-    try:
-        get_run_logger().warning(sentence)
-    except Exception:  # Outside a run, as hooks are.
-        _logger.warning(sentence)
 
 
 @contextmanager

@@ -31,7 +31,7 @@ COMMANDS = {
     "register": ["data", "training", "evaluation", "compute"],
     "report": ["data", "training", "evaluation", "compute"],
 }
-EVERY = [*COMMANDS, "models", "promote", "rollback"]
+EVERY = [*COMMANDS, "models", "promote", "rollback", "explain"]
 
 
 def cl(*arguments, folder, **settings):
@@ -60,7 +60,7 @@ def test_help_lists_the_commands_and_the_settings(tmp_path):
     assert (done.returncode, done.stderr) == (0, "")
     for word in [*EVERY, "--recipe"]:
         assert word in done.stdout
-    for setting in ["CL_HOME", "MLFLOW_TRACKING_URI", "PREFECT_API_URL", "RAY_ADDRESS"]:
+    for setting in ["CL_HOME", "MLFLOW_TRACKING_URI", "PREFECT_API_URL", "RAY_ADDRESS", "CL_NOTIFY"]:
         assert setting in done.stdout
     assert list(tmp_path.iterdir()) == []
 
