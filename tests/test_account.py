@@ -49,7 +49,7 @@ def test_the_line_and_the_rows_say_what_was_lost_and_name_gpus_only_where_there_
     steps = costs([attempt("ingest", 0, 0.01), killed, again])
     assert cost_line(steps) == (
         "pretrain 2 min 40 s (80.0 CPU-s, 120.0 GPU-s); in all 2 min 40 s, 80.0 CPU-s, 120.0 GPU-s; "
-        "12 s lost to retries, 10 s waited between them, 1,400 training steps taken twice: pretrain (2 attempts)"
+        "12 s lost, 10 s waited between attempts, 1,400 training steps taken twice: pretrain (2 attempts)"
     )
     *_, pretrain, total = cost_rows(steps)
     assert (pretrain["seconds"], pretrain["GPU-seconds"], pretrain["seconds lost"]) == ("160.0", "120.0", "12.0")

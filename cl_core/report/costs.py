@@ -26,16 +26,16 @@ def cost_line(steps: Sequence[StepCost]) -> str:
 
 
 def lost(steps: Sequence[StepCost]) -> str:
-    """What retries and kills cost, in words; "nothing lost to retries" when there were none."""
+    """What failures, kills and retries cost, in words; "nothing lost to retries" when there were none."""
     again = [step for step in steps if step.attempts > 1 or step.lost_seconds or step.repeated_steps]
     if not again:
         return "nothing lost to retries"
-    parts = [f"{duration(sum(step.lost_seconds for step in steps))} lost to retries"]
+    parts = [f"{duration(sum(step.lost_seconds for step in steps))} lost"]
     if waited := sum(step.waited_seconds for step in steps):
-        parts.append(f"{duration(waited)} waited between them")
+        parts.append(f"{duration(waited)} waited between attempts")
     if repeated := sum(step.repeated_steps for step in steps):
         parts.append(f"{repeated:,} training steps taken twice")
-    names = ", ".join(f"{step.step} ({step.attempts} attempts)" for step in again)
+    names = ", ".join(f"{step.step} ({step.attempts} attempt{'s' * (step.attempts > 1)})" for step in again)
     return f"{', '.join(parts)}: {names}"
 
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import socket
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -106,16 +107,22 @@ def test_a_failed_run_is_told_with_its_reason_and_without_the_setting_nobody_is(
 def test_a_message_that_cannot_be_delivered_fails_nothing_and_is_named_without_its_address(
     shared_cl: CommandLine, refused: Finished
 ) -> None:
-    address = f"http://127.0.0.1:{free_port()}"
-    closed = save_block(shared_cl.prefect, "closed", address)
-    for block, cause in {closed: "ConnectError", "custom-webhook/nobody": "there is no block"}.items():
-        finished = shared_cl.run("pretrain", *WRONG, recipe=PRETRAINING, CL_NOTIFY=block)
-        assert (finished.code, finished.error.split(":")[1]) == (2, " training.batch_size")
-        log = logged(shared_cl, last_run(shared_cl)["id"])
-        for said in (finished.err, log):
-            assert f"could not be delivered through block {block} ({cause}" in said
-            assert "mend the block in the Prefect UI, or unset CL_NOTIFY" in said
-            assert SECRET not in said and address not in said
+    # Bound, so that nobody else takes it, and never listening.
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{bound.getsockname()[1]}"
+        undelivered(shared_cl, save_block(shared_cl.prefect, "closed", address), "ConnectError", address)
+    undelivered(shared_cl, "custom-webhook/nobody", "CL_NOTIFY: there is no block", address)
+
+
+def undelivered(cl: CommandLine, block: str, cause: str, address: str) -> None:
+    """Check that a failed run says that nobody could be told, and fails as it would without that."""
+    finished = cl.run("pretrain", *WRONG, recipe=PRETRAINING, CL_NOTIFY=block)
+    assert (finished.code, finished.error.split(":")[1]) == (2, " training.batch_size")
+    for said in (finished.err, logged(cl, last_run(cl)["id"])):
+        assert f"could not be delivered through block {block} ({cause}" in said, said
+        assert "mend the block in the Prefect UI, or unset CL_NOTIFY" in said
+        assert SECRET not in said and address not in said
 
 
 def test_the_server_itself_tells_of_failed_and_of_crashed_runs_and_the_run_leaves_it_to_it(
