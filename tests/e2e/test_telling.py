@@ -161,6 +161,32 @@ with get_client(sync_client=True) as client:
             urllib.request.urlopen(request, timeout=30).close()
 
 
+def test_registering_deployments_makes_and_removes_those_automations_as_the_setting_says(
+    block: str, shared_cl: CommandLine
+) -> None:
+    program = """
+import os
+from prefect import get_client
+from flows.deployments import register
+from tasks.notification import CRASHED, FAILED
+ours = lambda: {one.name for one in client.read_automations() if one.name in (CRASHED, FAILED)}
+with get_client(sync_client=True) as client:
+    before = {one.id for one in client.read_automations()}
+    try:
+        for block in (%r, %r, "custom-webhook/nobody", ""):
+            os.environ["CL_NOTIFY"] = block
+            register("pool", [])
+            print(len(ours()), len(client.read_automations()))
+    finally:
+        for one in client.read_automations():
+            if one.id not in before:
+                client.delete_automation(one.id)
+"""
+    made = in_prefect(shared_cl.prefect, program % (block, block)).split()
+    assert made[::2] == ["2", "2", "0", "0"]
+    assert made[1] == made[3] and int(made[5]) == int(made[1]) - 2, "registered again, nothing is doubled"
+
+
 def test_the_prefect_ui_shows_data_scores_decision_links_and_costs(refused: Finished, shared_cl: CommandLine) -> None:
     run = first_run(shared_cl)
     shown = {
