@@ -15,7 +15,7 @@ app = App(
     name="cl",
     help="Counterpoint: from a team's own images to a registered embedding model.",
     help_epilogue="Settings come from the environment: CL_HOME (default ./.counterpoint), MLFLOW_TRACKING_URI, "
-    "PREFECT_API_URL, RAY_ADDRESS.",
+    "PREFECT_API_URL, RAY_ADDRESS, CL_NOTIFY (a Prefect notification block, such as slack-webhook/team).",
     version=lambda: _version(),
     suppress_keyboard_interrupt=False,
 )

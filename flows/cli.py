@@ -30,6 +30,7 @@ def main() -> None:
             comparison_commands,
             doctor_commands,
             embedding_commands,
+            explain_commands,
             model_commands,
             operation_commands,
             step_commands,

@@ -7,7 +7,7 @@ from prefect import flow
 from cl_core.refs import Retrained
 from flows.recipe import bearing, parameters_of
 from flows.retrain import retrain
-from tasks.leases import FLOW
+from tasks.flow_run import FLOW
 
 
 @flow(name="compare", **FLOW)

@@ -11,6 +11,7 @@ from prefect import Flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.deployments.runner import RunnerDeployment
+from prefect.events.schemas.automations import AutomationCore
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from prefect.types.entrypoint import EntrypointType
 from pydantic import BaseModel
@@ -19,6 +20,9 @@ from cl_core.errors import InputError
 from flows.automations import automations
 from flows.declaration import Declaration, Deployment
 from flows.recipe import validated, values_of
+from tasks.console import tell
+from tasks.notification import CRASHED, FAILED, failure_automations
+from tasks.settings import Settings
 
 
 def plan(declaration: Declaration, folder: Path) -> list[RunnerDeployment]:
@@ -129,7 +133,11 @@ def _ensure_queue(client: SyncPrefectClient, work_pool: str, name: str) -> None:
 
 
 def _ensure_automations(client: SyncPrefectClient) -> None:
-    for wanted in automations():
+    messages = _messages()
+    for name in {FAILED, CRASHED} - {wanted.name for wanted in messages}:
+        for old in client.read_automations_by_name(name):
+            client.delete_automation(old.id)
+    for wanted in [*automations(), *messages]:
         found = client.read_automations_by_name(wanted.name)
         if not found:
             client.create_automation(wanted)
@@ -137,3 +145,14 @@ def _ensure_automations(client: SyncPrefectClient) -> None:
             client.update_automation(found[0].id, wanted)
         for double in found[1:]:
             client.delete_automation(double.id)
+
+
+def _messages() -> list[AutomationCore]:
+    """Those that tell people of failed runs; none where CL_NOTIFY names no block, or one that has yet to be made."""
+    block = Settings.from_environment().notify
+    try:
+        return failure_automations(block) if block else []
+    except InputError as error:
+        # Its server must be up before a person can make the block in it.
+        tell("notify", f"nobody will be told of failed runs: {error}, then register the deployments again")
+        return []

@@ -6,9 +6,10 @@ from cl_core.refs import EmbeddingsRef
 from cl_core.specs import SourceSpec
 from flows.parameters import ModelName, Output, VersionOrChampion, Workers
 from tasks.embedding import embed as embed_images
+from tasks.flow_run import FLOW
 
 
-@flow(name="embed", persist_result=True, result_serializer="json")
+@flow(name="embed", **FLOW)
 def embed(
     output: Output,
     data: SourceSpec,

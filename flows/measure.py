@@ -5,12 +5,13 @@ from prefect import flow
 from cl_core.refs import EvaluationReport
 from cl_core.specs import ComputeSpec, DataSpec, EvaluationSpec
 from flows.parameters import ModelName, VersionOrChampion
+from tasks.flow_run import FLOW
 from tasks.ingestion import ingest, validate
 from tasks.measurement import find_measurable
 from tasks.measurement import measure as measure_version
 
 
-@flow(name="measure", persist_result=True, result_serializer="json")
+@flow(name="measure", **FLOW)
 def measure(
     model_name: ModelName = "fashion-mnist",
     version: VersionOrChampion = 0,

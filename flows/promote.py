@@ -4,7 +4,7 @@ from prefect import flow
 
 from cl_core.refs import Decision
 from flows.parameters import ModelName, Reason, Version
-from tasks.leases import FLOW
+from tasks.flow_run import FLOW
 from tasks.registration import promote_by_hand, roll_back
 
 

@@ -57,7 +57,7 @@ def bearing(name: str) -> AbstractContextManager[Any]:
     """The runs that begin in here bear a recipe's name as a tag, by which their versions tell where they come from."""
     from prefect import tags
 
-    from tasks.lineage import RECIPE_TAG
+    from tasks.provenance import RECIPE_TAG
 
     return tags(f"{RECIPE_TAG}{name}") if name else nullcontext()
 

@@ -5,9 +5,9 @@ from prefect import flow
 from cl_core.data.validate import ValidationReport
 from cl_core.specs import ComputeSpec, DataSpec
 from flows.parameters import Force
+from tasks.flow_run import FLOW
 from tasks.ingestion import ingest
 from tasks.ingestion import validate as check
-from tasks.leases import FLOW
 
 
 @flow(name="validate", **FLOW)

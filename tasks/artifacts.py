@@ -1,18 +1,23 @@
 """What the Prefect UI shows of a run besides its state."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import cast
 from uuid import UUID
 
 from prefect.artifacts import (
+    TableArtifact,
     create_markdown_artifact,
     create_progress_artifact,
     create_table_artifact,
     update_progress_artifact,
 )
 
+from cl_core.data.profile import SnapshotFacts
+from cl_core.data.validate import ValidationReport
+from cl_core.refs import Decision
+from cl_core.report.markdown import decision_markdown, links_markdown, profile_markdown
 from cl_core.training.progress import Progress
 
 # Each update is a request to the server.
@@ -68,7 +73,33 @@ def publish_scores(rows: list[dict[str, str]]) -> None:
     create_table_artifact(rows, key="scores", description="Scores with their 95 % intervals")
 
 
+def publish_profile(facts: SnapshotFacts, validation: ValidationReport, *, note: str, changed: str) -> None:
+    """What data a run trains on: how much, which classes, what was refused, what is near, and what changed."""
+    create_markdown_artifact(
+        profile_markdown(facts, validation, note=note, changed=changed),
+        key="data-profile",
+        description=f"Snapshot {facts.digest[:12]} of {facts.name}: {changed}",
+    )
+
+
+def publish_decision(decision: Decision) -> None:
+    """What was decided about a version, why, and which version users fetch now."""
+    create_markdown_artifact(decision_markdown(decision), key="decision", description=decision.reason)
+
+
+def publish_links(links: Mapping[str, str]) -> None:
+    """Where the run, the version and the report of a model stand."""
+    create_markdown_artifact(links_markdown(links), key="links", description="MLflow run, model version and report")
+
+
 def publish_report(markdown: str, rows: list[dict[str, str]]) -> None:
     """The essence of a report and its scores, under keys that keep a history from run to run."""
     create_markdown_artifact(markdown, key="retrain-report", description="The essence of the report")
     publish_scores(rows)
+
+
+def publish_costs(flow_run_id: UUID, line: str, rows: list[dict[str, str]]) -> None:
+    """What the steps of a flow run cost; for a run that has ended, so that its id has to be given."""
+    TableArtifact(
+        key="time-accounting", description=f"What each step cost: {line}", table=rows, flow_run_id=flow_run_id
+    ).create()

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from prefect import task
 
 from cl_core.embedding.write import FinishedModel, write_embeddings
 from cl_core.refs import EmbeddingsRef
@@ -14,13 +13,13 @@ from cl_core.specs import SourceSpec
 from tasks.artifacts import embedding_artifact
 from tasks.console import bar_over
 from tasks.registration import model_store
-from tasks.step import STEP, say
+from tasks.step import say, step
 
 if TYPE_CHECKING:
     from torch import nn
 
 
-@task(name="embed", **STEP)
+@step("embed")
 def embed(model_name: str, version: int, data: SourceSpec, output: Path, *, workers: int) -> EmbeddingsRef:
     """Write the embedding of every image to one Parquet file, go on writing it, or find that it stands."""
     model = finished_model(model_name, version)

@@ -1,7 +1,5 @@
 """Evaluation of the frozen encoder, beside what was there before training, as a task."""
 
-from prefect import task
-
 from cl_core.assessment import Assessment, Representation, assess, protocols
 from cl_core.digest import digest_of
 from cl_core.refs import CheckpointRef, EvaluationReport
@@ -9,10 +7,10 @@ from cl_core.specs import EvaluationSpec
 from cl_core.training.job import PreparedData, TrainingJob
 from tasks import representations
 from tasks.settings import Settings
-from tasks.step import STEP, say
+from tasks.step import say, step
 
 
-@task(name="evaluate", **STEP)
+@step("evaluate")
 def evaluate(job: TrainingJob, checkpoint: CheckpointRef, evaluation: EvaluationSpec) -> EvaluationReport:
     """Measure the trained encoder, the same encoder untrained, and raw pixels."""
     settings = Settings.from_environment()
@@ -33,7 +31,7 @@ def evaluate(job: TrainingJob, checkpoint: CheckpointRef, evaluation: Evaluation
         path=settings.evaluations,
         representations={name: one.report for name, one in assessments.items()},
         left_out=left_out(job, evaluation),
-        note=say(note),
+        note=say(note, stood=not fresh),
     )
 
 

@@ -2,21 +2,22 @@
 
 from pathlib import Path
 
-from prefect import task
-
 from cl_core import failpoints
 from cl_core.data import validate as validation
 from cl_core.data import write
 from cl_core.data.cache import build_cache
+from cl_core.data.changes import changes, earlier_facts
+from cl_core.data.read import snapshot_facts
 from cl_core.data.validate import ValidationReport
 from cl_core.refs import SnapshotRef
 from cl_core.specs import ComputeSpec, DataSpec
+from tasks.artifacts import publish_profile
 from tasks.console import counting
 from tasks.settings import Settings
-from tasks.step import STEP, say
+from tasks.step import say, step
 
 
-@task(name="ingest", **STEP)
+@step("ingest")
 def ingest(data: DataSpec, compute: ComputeSpec, *, force: bool) -> SnapshotRef:
     """Bring the source's samples into a snapshot, or find that its snapshot stands."""
     with counting("ingest", "inputs") as show:
@@ -27,10 +28,10 @@ def ingest(data: DataSpec, compute: ComputeSpec, *, force: bool) -> SnapshotRef:
             force=force,
             on_progress=show,
         )
-    return ingested.snapshot.model_copy(update={"note": say(ingested.reason)})
+    return ingested.snapshot.model_copy(update={"note": say(ingested.reason, stood=not ingested.new)})
 
 
-@task(name="validate", **STEP)
+@step("validate")
 def validate(snapshot: SnapshotRef, data: DataSpec, compute: ComputeSpec) -> ValidationReport:
     """Refuse data that cannot be trained on."""
     cache = training_cache(snapshot, data.image_size, compute)
@@ -42,6 +43,9 @@ def validate(snapshot: SnapshotRef, data: DataSpec, compute: ComputeSpec) -> Val
         f"{report.quarantined} quarantined, {report.duplicates} copies merged, "
         f"{near.test_images} test images with a near-duplicate in training"
     )
+    facts = snapshot_facts(snapshot)
+    changed = changes(earlier_facts(snapshot.path), facts)
+    publish_profile(facts, report, note=snapshot.note, changed=changed)
     return report
 
 

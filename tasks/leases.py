@@ -52,18 +52,6 @@ def drop(flow: Any, flow_run: FlowRun, state: Any) -> None:
     _place(str(flow_run.id)).unlink(missing_ok=True)
 
 
-FLOW: dict[str, Any] = {
-    "persist_result": True,
-    "result_serializer": "json",
-    "on_running": [take],
-    "on_completion": [drop],
-    "on_failure": [drop],
-    "on_crashed": [drop],
-    "on_cancellation": [drop],
-}
-"""Options of every flow."""
-
-
 def leases() -> list[Lease]:
     """All there are under CL_HOME, those of ended processes included."""
     found = (read(path) for path in sorted(_place("any").parent.glob("*.json")))

@@ -1,7 +1,5 @@
 """Measuring a registered version on a snapshot of anyone's choice, as a task."""
 
-from prefect import task
-
 from cl_core.data.read import snapshot_facts
 from cl_core.digest import digest_of
 from cl_core.errors import InputError
@@ -15,10 +13,10 @@ from tasks.evaluation import assess_one, left_out
 from tasks.ingestion import training_cache
 from tasks.registration import model_store
 from tasks.settings import Settings
-from tasks.step import STEP, say
+from tasks.step import say, step
 
 
-@task(name="find model", **STEP)
+@step("find model")
 def find_measurable(model_name: str, version: int, data: DataSpec) -> ModelRef:
     """The version, 0 being the champion; refuses data of another size before it is read."""
     store = model_store()
@@ -32,7 +30,7 @@ def find_measurable(model_name: str, version: int, data: DataSpec) -> ModelRef:
     return model.model_copy(update={"note": say(f"{model.uri} takes images of {height} x {width} pixels")})
 
 
-@task(name="measure", **STEP)
+@step("measure")
 def measure(
     model: ModelRef, snapshot: SnapshotRef, data: DataSpec, evaluation: EvaluationSpec, compute: ComputeSpec
 ) -> EvaluationReport:

@@ -2,8 +2,6 @@
 
 from typing import NamedTuple
 
-from prefect import task
-
 from cl_core.assessment import Assessment, gain
 from cl_core.export import EmbeddingModel
 from cl_core.gate import Gains
@@ -13,10 +11,12 @@ from cl_core.training.job import TrainingJob
 from tasks import representations
 from tasks.adapters.mlflow_store import ModelStore
 from tasks.adapters.mlflow_version import Registration
+from tasks.artifacts import publish_decision
 from tasks.evaluation import assess_all, assess_one
-from tasks.lineage import lineage
+from tasks.notification import tell_of_decision
+from tasks.provenance import lineage
 from tasks.settings import Settings
-from tasks.step import STEP, say
+from tasks.step import remembered, say, step
 
 
 def model_store() -> ModelStore:
@@ -25,7 +25,7 @@ def model_store() -> ModelStore:
     return ModelStore(settings.tracking_uri, settings.artifact_root, settings.work)
 
 
-@task(name="register", **STEP)
+@step("register")
 def register(
     model_name: str,
     job: TrainingJob,
@@ -48,17 +48,17 @@ def register(
         )
     )
     note = f"registered as {model.uri}" if model.created else f"{model.uri} stands: this training was registered before"
-    return model.model_copy(update={"note": say(note)})
+    return model.model_copy(update={"note": say(note, stood=not model.created)})
 
 
-@task(name="find version", **STEP)
+@step("find version")
 def find_version(model_name: str, job: TrainingJob) -> ModelRef:
     """The version that this training was registered as; refuses where there is none."""
     model = model_store().of_training(model_name, job.digest)
     return model.model_copy(update={"note": say(f"{model.uri} was made by training {job.digest[:12]}")})
 
 
-@task(name="promote", **STEP)
+@step("promote")
 def promote(
     model: ModelRef,
     job: TrainingJob,
@@ -81,8 +81,14 @@ def promote(
         over_champion=over(champion.assessment if champion else None),
         champion=champion.version if champion else 0,
     )
+    standing = store.champion(model.name)
+    before = remembered("champion", standing.version if standing else 0)
+    last = store.last_decision(model)
+    last_reason = remembered("last reason", last.reason if last else "")
     decision = store.decide(model.name, model.version, promotion, scores, gains)
-    say(decision.reason)
+    say(decision.reason, stood=before == model.version)
+    publish_decision(decision)
+    tell_of_decision(decision, before=before, news=decision.reason != last_reason)
     return decision
 
 
@@ -104,17 +110,27 @@ def champion_assessment(
     return ChampionAssessment(champion.version, assess_one(representation, job, evaluation))
 
 
-@task(name="promote by hand", **STEP)
+@step("promote by hand")
 def promote_by_hand(model_name: str, version: int, reason: str) -> Decision:
     """Make a version the champion, whatever the gate said."""
-    decision = model_store().promote(model_name, version, reason)
+    store = model_store()
+    standing = store.champion(model_name)
+    before = remembered("champion", standing.version if standing else 0)
+    decision = store.promote(model_name, version, reason)
     say(decision.reason)
+    publish_decision(decision)
+    tell_of_decision(decision, before=before)
     return decision
 
 
-@task(name="roll back", **STEP)
+@step("roll back")
 def roll_back(model_name: str, reason: str) -> Decision:
     """Make the version before the champion again."""
-    decision = model_store().rollback(model_name, reason)
+    store = model_store()
+    standing = store.champion(model_name)
+    before = remembered("champion", standing.version if standing else 0)
+    decision = store.rollback(model_name, reason)
     say(decision.reason)
+    publish_decision(decision)
+    tell_of_decision(decision, before=before)
     return decision

@@ -1,11 +1,10 @@
 """The report of a run: an HTML file, an MLflow artifact, and its essence in the Prefect UI, as a task."""
 
 import numpy as np
-from prefect import get_client, task
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.context import FlowRunContext
 
 from cl_core import failpoints, sealed
+from cl_core.account import StepCost, costs
 from cl_core.data.cache import load_split
 from cl_core.data.read import snapshot_facts
 from cl_core.data.validate import ValidationReport
@@ -15,14 +14,15 @@ from cl_core.report import ReportInputs, render, score_rows, summary_markdown
 from cl_core.specs import EvaluationSpec
 from cl_core.training.job import TrainingJob
 from tasks import representations
-from tasks.artifacts import publish_report
+from tasks.adapters.mlflow_pages import pages
+from tasks.artifacts import publish_links, publish_report
 from tasks.evaluation import assess_all
 from tasks.registration import champion_assessment, model_store
 from tasks.settings import Settings
-from tasks.step import STEP, say
+from tasks.step import ledger, say, step
 
 
-@task(name="report", **STEP)
+@step("report")
 def report(
     model: ModelRef,
     job: TrainingJob,
@@ -36,7 +36,8 @@ def report(
     digest = digest_of([scores.digest, decision])
     path = Settings.from_environment().reports / model.name / f"version-{model.version}-{digest[:12]}.html"
     stands = path.exists() and not model.created
-    inputs = _inputs(model, decision, job, checkpoint, scores, evaluation, validation, pictures=not stands)
+    links = pages(Settings.from_environment().tracking_uri, model, path)
+    inputs = _inputs(model, decision, job, checkpoint, scores, evaluation, validation, links, pictures=not stands)
     note = f"{path} stands"
     if not stands:
         page = render(inputs)
@@ -49,7 +50,8 @@ def report(
         failpoints.reach("report.file-written")
         note = f"written to {path}"
     publish_report(summary_markdown(inputs), score_rows(scores, inputs.champion))
-    return ReportRef(path=path, note=say(note))
+    publish_links(links)
+    return ReportRef(path=path, note=say(note, stood=stands))
 
 
 def _inputs(
@@ -60,6 +62,7 @@ def _inputs(
     scores: EvaluationReport,
     evaluation: EvaluationSpec,
     validation: ValidationReport,
+    links: dict[str, str],
     *,
     pictures: bool,
 ) -> ReportInputs:
@@ -88,7 +91,7 @@ def _inputs(
         },
         lineage=_lineage(model, job, checkpoint, scores),
         timings=_timings(),
-        links={"MLflow": Settings.from_environment().tracking_uri},
+        links=links,
         images=test.images[shown],
         embeddings=representation.embed(test.images) if pictures else np.empty((0, 1), np.float32),
         labels=None if test.labels is None else test.labels[shown],
@@ -109,13 +112,9 @@ def _lineage(
     ]
 
 
-def _timings() -> list[tuple[str, float, str]]:
-    """Seconds of each step of this run so far, as Prefect counts them, and its state."""
+def _timings() -> list[StepCost]:
+    """What each step of this run, but for this one, has cost so far."""
     context = FlowRunContext.get()
     if context is None or context.flow_run is None:
         return []
-    with get_client(sync_client=True) as client:
-        runs = client.read_task_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[context.flow_run.id])))
-    done = [(run.start_time, run) for run in runs if run.start_time and run.state and run.state.is_final()]
-    ordered = [run for _, run in sorted(done, key=lambda pair: pair[0])]
-    return [(run.name.rsplit("-", 1)[0], run.total_run_time.total_seconds(), run.state_name or "") for run in ordered]
+    return [cost for cost in costs(ledger(str(context.flow_run.id)).read().attempts) if cost.outcome != "running"]

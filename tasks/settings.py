@@ -4,6 +4,8 @@ CL_HOME                 everything Counterpoint keeps; default ./.counterpoint
 MLFLOW_TRACKING_URI     MLflow; default SQLite under CL_HOME
 PREFECT_API_URL         Prefect; default a temporary server whose database is under CL_HOME
 RAY_ADDRESS             Ray; default a local cluster, only for two or more workers
+CL_NOTIFY               Prefect notification block, such as slack-webhook/team, that is told of failed runs, refused
+                        versions and new champions; default none, and nothing is sent
 """
 
 import os
@@ -65,6 +67,21 @@ class Settings:
     def logs(self) -> Path:
         """Logs of the services that `cl up` runs."""
         return self.home / "logs"
+
+    @property
+    def accounts(self) -> Path:
+        """What the steps of each flow run did and cost, a file per flow run."""
+        return self.work / "accounts"
+
+    @property
+    def notify(self) -> str:
+        """Block that is told what happened, as TYPE/NAME; empty without one."""
+        return os.environ.get("CL_NOTIFY", "")
+
+    @property
+    def has_prefect(self) -> bool:
+        """Whether there is a Prefect server, or the database of the temporary one, that could be asked."""
+        return "PREFECT_API_URL" in os.environ or (self.home / "prefect").exists()
 
     @property
     def tracking_uri(self) -> str:

@@ -1,8 +1,8 @@
 """Contrastive pretraining as a task."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-
-from prefect import task
 
 from cl_core import failpoints, sealed
 from cl_core.assembly import check_batches, complete, training_digest
@@ -22,13 +22,13 @@ from tasks.attempts import count_attempt
 from tasks.console import training_bar
 from tasks.ingestion import training_cache
 from tasks.settings import Settings
-from tasks.step import STEP, say
+from tasks.step import holding_gpus, record_repeats, say, step
 from tasks.turns import alone
 
 _RESULT = "checkpoint.json"
 
 
-@task(name="preflight", **STEP)
+@step("preflight")
 def preflight(data: DataSpec, training: TrainingSpec, evaluation: EvaluationSpec) -> None:
     """Refuse wrong names and options, and a run that has died too often, before anything is read or trained."""
     count_attempt()
@@ -37,7 +37,7 @@ def preflight(data: DataSpec, training: TrainingSpec, evaluation: EvaluationSpec
     protocols(evaluation)
 
 
-@task(name="plan", **STEP)
+@step("plan")
 def plan(snapshot: SnapshotRef, data: DataSpec, training: TrainingSpec, compute: ComputeSpec) -> TrainingJob:
     """Everything that the training, and what follows it, needs to know; refuses batches that cannot be."""
     facts = snapshot_facts(snapshot)
@@ -58,20 +58,18 @@ def plan(snapshot: SnapshotRef, data: DataSpec, training: TrainingSpec, compute:
     return job
 
 
-@task(name="pretrain", **STEP)
+@step("pretrain")
 def pretrain(job: TrainingJob, *, force: bool) -> CheckpointRef:
     """Train the encoder, go on training it, or find that the trained one stands."""
     with alone(job.folder / "lock", "pretrain", "which is at the same training; its result will be used"):
         failpoints.reach("pretrain.locked")
         standing = None if force else _standing(job.folder / _RESULT)
         if standing is not None:
-            return standing.model_copy(
-                update={
-                    "note": say(f"training {job.digest[:12]} stands: data, training spec and code have not changed")
-                }
-            )
+            note = f"training {job.digest[:12]} stands: data, training spec and code have not changed"
+            return standing.model_copy(update={"note": say(note, stood=True)})
         if force:
             job.checkpoints.clear()
+            # Not to be counted as training that was lost.
             job.progress.clear()
         with training_bar() as bar, training_artifact() as artifact:
 
@@ -79,7 +77,8 @@ def pretrain(job: TrainingJob, *, force: bool) -> CheckpointRef:
                 bar(progress)
                 artifact(progress)
 
-            with following(job.progress, show):
+            gpus = job.compute.workers * job.compute.gpus_per_worker
+            with following(job.progress, show), holding_gpus(gpus), _repeats_recorded(job):
                 checkpoint = ray_train.fit(job)
         failpoints.reach("pretrain.finished")
         sealed.write_text(job.folder / _RESULT, checkpoint.model_dump_json(), failpoint="pretrain.result-staged")
@@ -87,6 +86,17 @@ def pretrain(job: TrainingJob, *, force: bool) -> CheckpointRef:
     begun = f"resumed at step {checkpoint.resumed_from_step}" if checkpoint.resumed_from_step else "from the start"
     note = say(f"training {job.digest[:12]} took {checkpoint.step} steps, {begun}, {checkpoint.seconds:.0f} s in all")
     return checkpoint.model_copy(update={"note": note})
+
+
+@contextmanager
+def _repeats_recorded(job: TrainingJob) -> Iterator[None]:
+    """Put what the body trains again, after a kill or a lost worker, into the account, however the body ends."""
+    before = len(job.progress.repeated())
+    try:
+        yield
+    finally:
+        repeats = job.progress.repeated()[before:]
+        record_repeats(sum(repeat.steps for repeat in repeats), sum(repeat.seconds for repeat in repeats))
 
 
 def _standing(result: Path) -> CheckpointRef | None:

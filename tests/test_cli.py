@@ -32,7 +32,7 @@ COMMANDS = {
     "report": ["data", "training", "evaluation", "compute"],
     "measure": ["data", "evaluation", "compute"],
 }
-EVERY = [*COMMANDS, "embed", "search", "atlas", "models", "promote", "rollback"]
+EVERY = [*COMMANDS, "embed", "search", "atlas", "models", "promote", "rollback", "explain"]
 
 
 def cl(*arguments, folder, **settings):
@@ -61,7 +61,7 @@ def test_help_lists_the_commands_and_the_settings(tmp_path):
     assert (done.returncode, done.stderr) == (0, "")
     for word in [*EVERY, "--recipe"]:
         assert word in done.stdout
-    for setting in ["CL_HOME", "MLFLOW_TRACKING_URI", "PREFECT_API_URL", "RAY_ADDRESS"]:
+    for setting in ["CL_HOME", "MLFLOW_TRACKING_URI", "PREFECT_API_URL", "RAY_ADDRESS", "CL_NOTIFY"]:
         assert setting in done.stdout
     assert list(tmp_path.iterdir()) == []
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cl_core.account import StepCost
 from cl_core.data.profile import SnapshotFacts
 from cl_core.data.validate import NearDuplicates
 from cl_core.refs import Decision, EvaluationReport, Score
@@ -39,8 +40,8 @@ class ReportInputs:
     """By group (data, training, ...), as JSON values."""
     lineage: Sequence[tuple[str, str, str]] = ()
     """(what, digest or id, detail), from the data to the model."""
-    timings: Sequence[tuple[str, float, str]] = ()
-    """(step, seconds, "ran" or "stood")."""
+    timings: Sequence[StepCost] = ()
+    """What each step of the run that wrote the report cost, retries included."""
     links: Mapping[str, str] = field(default_factory=dict)
     """Addresses by name, such as the pages of the run in MLflow and Prefect."""
     images: NDArray[np.uint8]

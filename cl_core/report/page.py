@@ -8,6 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from cl_core.report import wording
+from cl_core.report.costs import lost
 from cl_core.report.drawing import to_svg
 from cl_core.report.embedding_map import embedding_map, map_sample, project, unit_rows
 from cl_core.report.figures import SHOWN_CLASSES, class_counts, confusion_matrix, score_intervals, training_curve
@@ -79,7 +80,8 @@ def render(inputs: ReportInputs) -> str:
         samples=_samples(inputs),
         counts=per_class and to_svg(class_counts(per_class), "Samples per class"),
         shown_classes=SHOWN_CLASSES,
-        longest=max((seconds for _, seconds, _ in inputs.timings), default=0.0),
+        longest=max((step.seconds for step in inputs.timings), default=0.0),
+        lost=lost(inputs.timings),
         smooth=max(inputs.images.shape[1:3]) > SAMPLE_SIDE,
     )
 

@@ -1,8 +1,7 @@
 """The essence of a report: rows for a table, three lines of Python, and a page of markdown."""
 
 import json
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 import numpy as np
@@ -10,6 +9,7 @@ import numpy as np
 from cl_core.refs import EvaluationReport, Score
 from cl_core.report.figures import downsample, finite_points
 from cl_core.report.inputs import ReportInputs, score_columns
+from cl_core.report.markdown import escaped, linked, table
 from cl_core.report.wording import gain, interval, is_share, number, spoken
 
 _BARS = "▁▂▃▄▅▆▇█"
@@ -56,38 +56,25 @@ def sparkline(values: Sequence[float], width: int = 40) -> str:
 
 def summary_markdown(inputs: ReportInputs) -> str:
     """The report on one screen: verdict, main scores beside the baselines, course of the loss, where things are."""
-    parts = [f"# {_escaped(inputs.title)}", _verdict(inputs)]
+    parts = [f"# {escaped(inputs.title)}", _verdict(inputs)]
     rows = score_rows(inputs.evaluation, inputs.champion)
     main = [row for row in rows if is_share(row["score"])] or rows
     if main:
-        parts.append("\n".join([_line(main[0]), "|---" * len(main[0]) + "|", *(_line(row.values()) for row in main)]))
-    parts += [f"_{_escaped(sentence)}_" for sentence in inputs.evaluation.left_out]
+        parts.append(table(main))
+    parts += [f"_{escaped(sentence)}_" for sentence in inputs.evaluation.left_out]
     losses = finite_points(inputs.curves, "loss")[:, 1].tolist()
     if losses:
         parts.append(f"Loss {number(losses[0])} `{sparkline(losses)}` {number(losses[-1])}")
     parts.append("```python\n" + "\n".join(fetch_lines(inputs.fetch_uri)) + "\n```")
     places = {"Model": inputs.uri, "Training": inputs.evaluation.training_digest, **inputs.links}
-    parts.append("\n".join(f"- {_escaped(name)}: {_linked(place)}" for name, place in places.items()))
+    parts.append("\n".join(f"- {escaped(name)}: {linked(place)}" for name, place in places.items()))
     return "\n\n".join(parts) + "\n"
 
 
 def _verdict(inputs: ReportInputs) -> str:
     decision = inputs.decision
     if decision is None:
-        return f"**{_escaped(inputs.model_name)} version {inputs.version}.** It has not been decided on."
+        return f"**{escaped(inputs.model_name)} version {inputs.version}.** It has not been decided on."
     word = "is the champion" if inputs.is_champion else "is not the champion"
     measured = f" Gain over the champion: {gain(decision.gain)}." if decision.gain else ""
-    return f"**{_escaped(inputs.model_name)} version {inputs.version} {word}.** {_escaped(decision.reason)}{measured}"
-
-
-def _line(cells: Iterable[str]) -> str:
-    return "| " + " | ".join(map(_escaped, cells)) + " |"
-
-
-def _linked(place: str) -> str:
-    return f"<{place}>" if re.fullmatch(r"https?://[^\s<>]+", place) else f"`{place.replace('`', ' ')}`"
-
-
-def _escaped(text: str) -> str:
-    """Text that markdown shows as it is: no markup, no HTML, one line."""
-    return re.sub(r"([\\`*_{}\[\]<>#|])", r"\\\1", " ".join(text.split()))
+    return f"**{escaped(inputs.model_name)} version {inputs.version} {word}.** {escaped(decision.reason)}{measured}"

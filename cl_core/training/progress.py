@@ -71,6 +71,11 @@ class Repeated(BaseModel):
     reached_step: int = Field(description="Last step that the attempt before had told of.")
     seconds: float = Field(description="Time spent on what lies between.")
 
+    @property
+    def steps(self) -> int:
+        """Optimiser steps that were told of and are taken again; at least."""
+        return self.reached_step - self.from_step
+
 
 class ProgressLog:
     """The file of progress lines, and one beside it of what had to be repeated.

@@ -73,6 +73,11 @@ class Succession(BaseModel):
         return earlier[-1] if earlier else 0
 
 
+def recorded(model: "RegisteredModel") -> Succession:
+    """The succession as it is written down, finished or not."""
+    return Succession.model_validate_json(model.tags.get(_SUCCESSION, "{}"))
+
+
 def settled(client: "MlflowClient", name: str) -> tuple[Succession, Move | None]:
     """The succession, after finishing what a killed process began, and that unfinished move if there was one."""
     model = client.get_registered_model(name)
@@ -85,11 +90,6 @@ def settled(client: "MlflowClient", name: str) -> tuple[Succession, Move | None]
         # Someone has set the alias in MLflow itself: theirs is the last word, and rolling back goes to what was before.
         succession = Succession(champions=[*succession.champions, alias], withdrawn=succession.withdrawn)
     return succession, None
-
-
-def recorded(model: "RegisteredModel") -> Succession:
-    """The succession as it was written last."""
-    return Succession.model_validate_json(model.tags.get(_SUCCESSION, "{}"))
 
 
 def settle(client: "MlflowClient", name: str) -> None:

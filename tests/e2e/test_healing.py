@@ -7,6 +7,8 @@ import psutil
 import pytest
 from machine import DECLARATION, SMALL, Machine, at_work, wait
 
+from cl_core.account import Ledger, costs
+
 # Long enough to be hit in the middle, on any machine.
 STEADY = {**SMALL, "model_name": "steady", "training": {**SMALL["training"], "epochs": 400, "warmup_epochs": 1}}
 
@@ -30,6 +32,12 @@ def test_a_killed_flow_process_is_replaced_and_the_same_run_completes(machine: M
     assert machine.ask(f"flow_runs/{run}")["run_count"] == 2
     machine.wait_for_log(run, "resumed at step")
     machine.wait_for_log(run, "registered as models:/steady/1")
+    account = Ledger(machine.home / "work" / "accounts" / f"{run}.jsonl").read()
+    [pretrain] = [cost for cost in costs(account.attempts) if cost.step == "pretrain"]
+    assert [one.outcome for one in account.attempts if one.step == "pretrain"] == ["killed", "ran"]
+    # It goes on from a checkpoint: what the killed attempt did up to there is not lost.
+    assert pretrain.lost_seconds < pretrain.seconds / 2
+    assert pretrain.waited_seconds > 14
 
 
 def test_a_run_whose_worker_died_too_is_noticed_by_its_silence(machine: Machine) -> None:

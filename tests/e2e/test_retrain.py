@@ -68,7 +68,15 @@ def test_the_prefect_server_shows_steps_and_artifacts(first: Finished, shared_cl
     assert {run["state_type"] for run in runs} == {"COMPLETED"}
     kinds = {artifact["key"]: artifact["type"] for artifact in ask(shared_cl, "artifacts/filter", {})}
     kinds.pop(None, None)  # Results of tasks.
-    assert kinds == {"training-progress": "progress", "retrain-report": "markdown", "scores": "table"}
+    assert kinds == {
+        "data-profile": "markdown",
+        "training-progress": "progress",
+        "decision": "markdown",
+        "retrain-report": "markdown",
+        "scores": "table",
+        "links": "markdown",
+        "time-accounting": "table",
+    }
     progress = ask(shared_cl, "artifacts/filter", {"artifacts": {"type": {"any_": ["progress"]}}})
     assert progress[0]["data"] == 100
 

@@ -68,6 +68,14 @@ def test_a_registration_waits_for_an_mlflow_that_is_down(
     wait_for_state("Completed", evaluated, "clothes")
 
 
+def test_what_that_wait_cost_is_told_apart_from_the_work(registered: tuple[Finished, str]) -> None:
+    [line] = [line for line in registered[0].err.splitlines() if line.strip().startswith("time  ")]
+    lost = re.search(r"([\d.]+) s lost, ([\d.]+) s waited between attempts: register \((\d) attempts\)$", line)
+    assert lost is not None, line
+    # MLflow is asked for 7 s before an attempt is given up, and the first pause is at least 2.5 s.
+    assert float(lost[1]) > 6 and float(lost[2]) > 2 and int(lost[3]) >= 2
+
+
 def test_a_report_of_a_version_that_nobody_has_decided_on_says_so(
     registered: tuple[Finished, str], evaluated: CommandLine
 ) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from cl_core.account import Outcome, StepCost
 from cl_core.data.profile import SizeCount, SnapshotFacts
 from cl_core.data.validate import NearDuplicates
 from cl_core.refs import Decision, EvaluationReport, RepresentationReport, Score
@@ -14,6 +15,21 @@ from cl_core.report import ReportInputs
 
 CLASSES = ["Bag", "Coat", "Shirt"]
 ROWS = 240
+
+
+def cost(step: str, seconds: float, outcome: Outcome) -> StepCost:
+    return StepCost(
+        step=step,
+        outcome=outcome,
+        attempts=1,
+        seconds=seconds,
+        cpu_seconds=0.9 * seconds,
+        gpu_seconds=0,
+        lost_seconds=0,
+        waited_seconds=0,
+        repeated_steps=0,
+        why="",
+    )
 
 
 def score(value: float) -> Score:
@@ -86,7 +102,7 @@ def make_inputs() -> Callable[..., ReportInputs]:
             ),
             "specs": {"training": {"method": "simclr"}},
             "lineage": [("Data", "c" * 64, "small"), ("Training", "7" * 64, "simclr")],
-            "timings": [("ingest", 0.4, "stood"), ("pretrain", 134.0, "ran")],
+            "timings": [cost("ingest", 0.4, "stood"), cost("pretrain", 134.0, "ran")],
             "links": {"MLflow run": "http://localhost:5000/#/runs/3f1"},
             "images": generator.integers(0, 256, (ROWS, 8, 8, 1), dtype=np.uint8),
             "embeddings": embeddings.astype(np.float32),

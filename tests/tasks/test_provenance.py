@@ -2,7 +2,7 @@
 
 import pytest
 
-from tasks.lineage import _recipe, lineage
+from tasks.provenance import _recipe, lineage
 
 
 @pytest.mark.parametrize(

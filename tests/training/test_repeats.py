@@ -1,0 +1,37 @@
+"""Training that is taken again after a kill is counted: how many steps, and the time they had taken."""
+
+from small_training import JobOf, train_in_a_process
+
+from cl_core import sealed
+from cl_core.specs import ComputeSpec
+from cl_core.training.loop import train
+
+# Kills after the n-th line of progress; only the first step's checkpoint stands by then.
+KILL = """
+import os, signal
+from cl_core.training import checkpoint, loop, progress
+append, save, lines = progress.ProgressLog.append, checkpoint.CheckpointStore.save, []
+def counted(self, line):
+    append(self, line)
+    lines.append(line)
+    if len(lines) == 6: os.kill(os.getpid(), signal.SIGKILL)
+def only_early(self, step, **rest):
+    if step <= 2: save(self, step, **rest)
+progress.ProgressLog.append, checkpoint.CheckpointStore.save = counted, only_early
+"""
+
+
+def test_a_killed_training_says_how_many_steps_it_takes_again_and_an_undisturbed_one_says_none(job_of: JobOf) -> None:
+    job = job_of("killed")
+    assert train_in_a_process(job, prelude=KILL).wait() < 0
+    latest = job.checkpoints.latest()
+    assert latest is not None and sealed.manifest_of(latest)["step"] == 2
+    logged = job.progress.read()
+    assert [line.step for line in logged] == [1, 2, 3, 4, 5, 6]
+    assert train(job).resumed_from_step == 2
+    [repeat] = job.progress.repeated()
+    assert repeat.steps == 4
+    assert repeat.seconds == logged[5].seconds - logged[1].seconds > 0
+    undisturbed = job_of("undisturbed", compute=ComputeSpec(threads=1, report_every_s=0))
+    train(undisturbed)
+    assert undisturbed.progress.repeated() == []
