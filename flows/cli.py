@@ -11,13 +11,14 @@ from rich.markup import escape
 
 from cl_core import registry
 from cl_core.errors import CounterpointError, InputError
+from cl_core.retention import RetentionSpec
 from cl_core.specs import ComputeSpec, DataSpec, EvaluationSpec, PromotionSpec, TrainingSpec
 
 FAILED, WRONG_INPUT, INTERRUPTED = 1, 2, 130
 
 _PREFIXES = {spec.__name__: name for name, spec in {
     "data": DataSpec, "training": TrainingSpec, "evaluation": EvaluationSpec, "promotion": PromotionSpec,
-    "compute": ComputeSpec}.items()}  # fmt: skip
+    "compute": ComputeSpec, "": RetentionSpec}.items()}  # fmt: skip
 
 
 def main() -> None:
@@ -31,6 +32,7 @@ def main() -> None:
             doctor_commands,
             model_commands,
             operation_commands,
+            prune_commands,
             step_commands,
         )
 

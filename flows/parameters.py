@@ -2,7 +2,10 @@
 
 from typing import Annotated, Any
 
+from cyclopts import Parameter
 from pydantic import Field
+
+from cl_core.retention import RetentionSpec
 
 
 def _field(title: str, description: str, **bounds: Any) -> Any:
@@ -26,3 +29,8 @@ Force = Annotated[bool, _field("Force", "Read the source, and train, again even 
 Version = Annotated[int, _field("Version", "Number of the version that becomes the champion.", ge=1)]
 
 Reason = Annotated[str, _field("Reason", "Why, in words; kept with the version.", min_length=1, max_length=1000)]
+
+Retention = Annotated[RetentionSpec, Parameter(name="*")]
+"""On the command line its fields are options of their own: there is nothing else to choose."""
+
+DryRun = Annotated[bool, _field("Dry run", "List what would be removed, with sizes and reasons, and remove nothing.")]

@@ -13,6 +13,7 @@ from cl_core.parity import Finding as ParityFinding
 from cl_core.refs import EvaluationReport, Retrained
 from cl_core.report.summary import fetch_lines, score_rows
 from tasks.adapters.mlflow_version import VersionRow
+from tasks.pruned import Pruned, rows
 from tasks.settings import Settings
 
 if TYPE_CHECKING:
@@ -122,6 +123,22 @@ def show_findings(findings: list[Finding], *, title: str) -> None:
         by_whom = "`cl doctor --mend` " if found.mend is not None else ""
         table.add_row(found.what, found.where, f"{by_whom}{found.remedy}")
     _console().print(table)
+
+
+def show_pruned(pruned: Pruned) -> None:
+    """A table of what goes, with sizes and reasons; which versions lose what; and the sum."""
+    if listed := rows(pruned):
+        table = Table(title="Goes" if pruned.dry_run else "Gone", title_justify="left")
+        for column in listed[0]:
+            table.add_column(column, overflow="fold", justify="right" if column == "size" else "left")
+        for row in listed:
+            table.add_row(*row.values())
+        _console().print(table)
+    for loss in pruned.retention.broken:
+        _console().print(loss.sentence)
+    for item in pruned.kept_after_all:
+        _console().print(f"kept after all, because it is in use by now: {item.path}")
+    _console().print(pruned.note)
 
 
 def show_parity(findings: list[ParityFinding]) -> None:

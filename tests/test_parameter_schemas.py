@@ -9,12 +9,13 @@ import pytest
 from prefect.utilities.callables import parameter_schema
 
 from cl_core.assembly import complete
-from flows import model_commands, step_commands  # noqa: F401 - imported, they are in `app`
+from flows import model_commands, prune_commands, step_commands  # noqa: F401 - imported, they are in `app`
 from flows.app import app
 from flows.evaluate import evaluate
 from flows.ingest import ingest
 from flows.pretrain import pretrain
 from flows.promote import promote, rollback
+from flows.prune import prune
 from flows.recipe import read
 from flows.register import register
 from flows.report import report
@@ -23,7 +24,8 @@ from flows.validate import validate
 
 GOLDEN = Path(__file__).parent / "golden"
 FLOWS = {
-    flow.name: flow for flow in (retrain, ingest, validate, pretrain, evaluate, register, report, promote, rollback)
+    flow.name: flow
+    for flow in (retrain, ingest, validate, pretrain, evaluate, register, report, promote, rollback, prune)
 }
 every_flow = pytest.mark.parametrize("name", FLOWS)
 

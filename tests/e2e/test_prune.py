@@ -1,0 +1,163 @@
+"""`cl prune` on a home with several versions, a failed run's leavings and a training that is running."""
+
+import re
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tasks.adapters.mlflow_connection import connected
+
+from .conftest import CommandLine, Finished
+
+# The least that makes a version: pixels go in, and one epoch later a vector comes out.
+SPECS = {
+    "data": {"name": "shapes", "source": "synthetic", "source_options": {"count": 200, "size": 8}, "image_size": 8},
+    "training": {"encoder": "mlp", "epochs": 1, "batch_size": 32, "warmup_epochs": 0.1, "held_out_share": 0},
+    "evaluation": {"protocols": ["geometry"], "resamples": 100},
+    "compute": {"threads": 1, "checkpoint_every_s": 0.001, "report_every_s": 0},
+}
+NAMED = {"model_name": "shapes", **SPECS}
+
+
+def other_data(seed: int) -> dict[str, object]:
+    options = {"count": 200, "size": 8, "seed": seed}
+    return {**NAMED, "data": {**NAMED["data"], "source_options": options}}
+
+
+@pytest.fixture(scope="module")
+def three(shared_cl: CommandLine) -> CommandLine:
+    """Three versions on three snapshots, the second one champion, and the first one before it."""
+    for seed in (0, 1, 2):
+        finished = shared_cl.run("retrain", recipe=other_data(seed))
+        assert finished.code == 0, finished.err
+    for version in ("1", "2"):
+        assert shared_cl.run("promote", "shapes", version).code == 0
+    return shared_cl
+
+
+def stands(home: Path) -> dict[str, set[str]]:
+    folders = {"datasets": "shapes/*", "trainings": "*", "caches": "*", "evaluations": "*", "reports": "shapes/*"}
+    return {folder: {path.name for path in (home / folder).glob(what)} for folder, what in folders.items()}
+
+
+def sizes(finished: Finished) -> list[str]:
+    return re.findall(r"(\d+) of \d+ things (?:would be )?removed, ([\d.]+ \w+) of", finished.out)[-1]
+
+
+def test_while_nothing_is_old_nothing_goes(three: CommandLine) -> None:
+    before = stands(three.home)
+    finished = three.run("prune", "--keep-versions", "1")
+    assert finished.code == 0, finished.err
+    assert "0 of" in finished.out, finished.out
+    assert stands(three.home) == before
+
+
+@pytest.fixture(scope="module")
+def pruned(three: CommandLine) -> tuple[dict[str, set[str]], Finished, Finished, CommandLine]:
+    """A fourth version, and a retraining that was killed; then only the newest is kept, first on paper."""
+    assert three.run("retrain", recipe=other_data(3)).code == 0
+    # Now 1 is for a rollback, 2 the champion, 3 nobody's, 4 the challenger.
+    before = stands(three.home)
+    arguments = ("prune", "--keep-versions", "1", "--keep-days", "0")
+    dry = three.run(*arguments, "--dry-run")
+    assert dry.code == 0, dry.err
+    assert stands(three.home) == before
+    real = three.run(*arguments)
+    assert real.code == 0, real.err
+    return before, dry, real, three
+
+
+def test_a_dry_run_lists_what_the_real_one_removes(pruned) -> None:
+    before, dry, real, cl = pruned
+    assert sizes(dry) == sizes(real)
+    assert "would be freed" in dry.out
+    after = stands(cl.home)
+    assert len(before["trainings"]) - len(after["trainings"]) == 1
+    assert len(before["caches"]) - len(after["caches"]) == 1
+    assert {name for name in before["datasets"] - after["datasets"] if len(name) == 64} != set()
+    rows = [line for line in dry.out.splitlines() if re.search(r"│ (training|snapshot|cache|report) ", line)]
+    assert {row.split("│")[1].strip() for row in rows} == {"training", "snapshot", "cache", "report"}
+
+
+def test_a_version_that_loses_its_data_is_named_in_the_list_and_marked_in_mlflow(pruned) -> None:
+    _, dry, real, cl = pruned
+    for finished in (dry, real):
+        said = " ".join(finished.out.split())
+        assert "lineage of shapes version 3: its checkpoint" in said
+        assert "cannot be resumed or re-evaluated on its own data" in said
+    with connected(f"sqlite:///{cl.home}/mlflow.db") as client:
+        tags = {number: client.get_model_version("shapes", number).tags for number in "1234"}
+    assert [number for number in tags if "counterpoint.lineage" in tags[number]] == ["3"]
+
+
+def test_the_list_is_an_artifact_in_prefect(pruned) -> None:
+    *_, cl = pruned
+    from .test_retrain import ask
+
+    found = ask(cl, "artifacts/filter", {"artifacts": {"key": {"any_": ["prune"]}}, "sort": "CREATED_DESC"})
+    assert found[0]["type"] == "markdown"
+    assert "| kind | what | size | last used | why it goes |" in found[0]["data"]
+
+
+def test_what_is_kept_still_stands_for_the_next_retraining_and_a_rollback(pruned) -> None:
+    *_, cl = pruned
+    again = cl.run("retrain", recipe=other_data(1))
+    assert again.code == 0, again.err
+    for sentence in (
+        "the source has not changed since snapshot",
+        "stands: data, training spec and code have not changed",
+        "stands: checkpoint, snapshot, protocols and code have not changed",
+        "version 2 is the champion already",
+    ):
+        assert sentence in again.err
+    assert "version 1 is the champion again" in cl.run("rollback", "shapes").err
+    assert cl.run("promote", "shapes", "2").code == 0
+
+
+def test_a_version_whose_makings_went_is_made_again_from_its_source(pruned) -> None:
+    """Nothing lets a later run trip over what was removed: the source is read, and the same digests come again."""
+    before, _, _, cl = pruned
+    again = cl.run("retrain", recipe=other_data(2))
+    assert again.code == 0, again.err
+    assert "that no snapshot of 'shapes' holds yet" in again.err
+    assert "models:/shapes/3 stands" in again.err
+    assert stands(cl.home)["trainings"] == before["trainings"]
+
+
+def test_what_a_running_training_uses_stays_and_what_a_dead_one_left_goes(cl: CommandLine) -> None:
+    long = {name: SPECS[name] for name in ("data", "training", "compute")}
+    long = {**long, "training": {**long["training"], "epochs": 100_000}}
+    with cl.start("pretrain", recipe=long) as process:
+        deadline = time.monotonic() + 120
+        while len(cl.progress()) < 5:
+            assert process.poll() is None and time.monotonic() < deadline, process.communicate()[1]
+            time.sleep(0.05)
+        before = stands(cl.home)
+        running = cl.run("prune", "--keep-versions", "1", "--keep-days", "0")
+        assert process.poll() is None
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    assert running.code == 0, running.err
+    assert "0 of" in running.out and "because flow run" in running.out, running.out
+    assert stands(cl.home) == before
+    # A killed run cannot say that it has ended: that is told to Prefect, as the command asks for.
+    cancel_all(cl)
+    after = cl.run("prune", "--keep-days", "0")
+    assert after.code == 0, after.err
+    assert "a failed run's: it has no result" in " ".join(after.out.split())
+    assert stands(cl.home)["trainings"] == set()
+
+
+def cancel_all(cl: CommandLine) -> None:
+    from .test_retrain import ask
+
+    for run in ask(cl, "flow_runs/filter", {"flow_runs": {"state": {"type": {"any_": ["RUNNING"]}}}}):
+        ask(cl, f"flow_runs/{run['id']}/set_state", {"state": {"type": "CANCELLED"}, "force": True})
+
+
+def test_a_number_out_of_range_is_refused_by_name(cl: CommandLine) -> None:
+    finished = cl.run("prune", "--keep-days", "-1")
+    assert finished.code == 2
+    assert finished.error == "error: keep_days: input should be greater than or equal to 0; got '-1'"
