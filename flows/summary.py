@@ -12,6 +12,7 @@ from cl_core.parity import ELSEWHERE
 from cl_core.parity import Finding as ParityFinding
 from cl_core.refs import EvaluationReport, Retrained
 from cl_core.report.summary import fetch_lines, score_rows
+from tasks.adapters.mlflow_connection import shown
 from tasks.adapters.mlflow_version import VersionRow
 from tasks.pruned import Pruned, rows
 from tasks.settings import Settings
@@ -32,7 +33,7 @@ def show(result: Retrained, *, flow_seconds: float, total_seconds: float) -> Non
         f"Took     {flow_seconds:.0f} s in the flow, {total_seconds:.0f} s in all; peak memory {peak:.1f} GiB"
     )
     champion = f"models:/{result.model.name}@champion" if result.decision.champion else result.model.uri
-    console.print(f"\nFetch it (with MLFLOW_TRACKING_URI={Settings.from_environment().tracking_uri}):\n")
+    console.print(f"\nFetch it (with MLFLOW_TRACKING_URI={shown(Settings.from_environment().tracking_uri)}):\n")
     for line in fetch_lines(champion):
         console.print(f"    {line}")
 

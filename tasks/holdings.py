@@ -13,7 +13,7 @@ from typing import Any
 from cl_core import liveness, sealed
 from cl_core.errors import IntegrityError
 from cl_core.refs import CheckpointRef
-from cl_core.retention import Item
+from cl_core.standing import Item
 from tasks.settings import Settings
 from tasks.training_folder import LOCK, MADE_FROM, RESULT, free_training
 

@@ -5,7 +5,8 @@ from pathlib import Path
 from pydantic import Field
 
 from cl_core.refs import StepResult
-from cl_core.retention import Item, Retention, Running
+from cl_core.retention import Retention
+from cl_core.standing import Item, Running
 
 _ROWS_SHOWN = 500
 

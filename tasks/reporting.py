@@ -15,6 +15,7 @@ from cl_core.report import ReportInputs, render, score_rows, summary_markdown
 from cl_core.specs import EvaluationSpec
 from cl_core.training.job import TrainingJob
 from tasks import representations
+from tasks.adapters.mlflow_connection import shown
 from tasks.artifacts import publish_report
 from tasks.evaluation import assess_all
 from tasks.registration import champion_assessment, model_store
@@ -65,7 +66,7 @@ def _inputs(
 ) -> ReportInputs:
     """What the report is made from; without pictures, what its essence is made from, which takes no time."""
     test = load_split(job.cache, "test")
-    shown = slice(None if pictures else 0)
+    pictured = slice(None if pictures else 0)
     representation = representations.trained(job, checkpoint.path)
     champion = champion_assessment(model_store(), model, job, evaluation)
     predictions = assess_all(job, checkpoint, evaluation)["trained"].predictions
@@ -88,11 +89,11 @@ def _inputs(
         },
         lineage=_lineage(model, job, checkpoint, scores),
         timings=_timings(),
-        links={"MLflow": Settings.from_environment().tracking_uri},
-        images=test.images[shown],
+        links={"MLflow": shown(Settings.from_environment().tracking_uri)},
+        images=test.images[pictured],
         embeddings=representation.embed(test.images) if pictures else np.empty((0, 1), np.float32),
-        labels=None if test.labels is None else test.labels[shown],
-        predicted=predictions["linear_probe"][shown] if "linear_probe" in predictions else None,
+        labels=None if test.labels is None else test.labels[pictured],
+        predicted=predictions["linear_probe"][pictured] if "linear_probe" in predictions else None,
     )
 
 

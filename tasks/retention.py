@@ -16,7 +16,8 @@ from prefect.client.schemas.sorting import FlowRunSort
 from prefect.context import FlowRunContext
 
 from cl_core.errors import InputError
-from cl_core.retention import Item, Retention, RetentionSpec, Running, Version, decide
+from cl_core.retention import Retention, RetentionSpec, decide
+from cl_core.standing import Item, Running, Version
 from tasks.adapters.mlflow_connection import shown
 from tasks.adapters.mlflow_references import record_broken_lineage, registered_versions
 from tasks.holdings import forget_ingests, holdings, remove

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cl_core.retention import Item, RetentionSpec, Running, Version, decide, held
+from cl_core.retention import RetentionSpec, decide, held
+from cl_core.standing import Item, Running, Version
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 DIGESTS = [letter * 64 for letter in "abc"]

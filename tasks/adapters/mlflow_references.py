@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from cl_core.retention import BrokenLineage, Version
+from cl_core.retention import BrokenLineage
+from cl_core.standing import Version
 from tasks.adapters import mlflow_champions as champions
 from tasks.adapters.mlflow_connection import connected
 from tasks.adapters.mlflow_version import SNAPSHOT_DIGEST, TRAINING_DIGEST
