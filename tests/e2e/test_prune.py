@@ -15,7 +15,7 @@ from .conftest import CommandLine, Finished
 SPECS = {
     "data": {"name": "shapes", "source": "synthetic", "source_options": {"count": 200, "size": 8}, "image_size": 8},
     "training": {"encoder": "mlp", "epochs": 1, "batch_size": 32, "warmup_epochs": 0.1, "held_out_share": 0},
-    "evaluation": {"protocols": ["knn", "geometry"], "resamples": 100},
+    "evaluation": {"protocols": ["knn", "geometry"], "options": {"knn": {"ks": [20]}}, "resamples": 100},
     "compute": {"threads": 1, "checkpoint_every_s": 0.001, "report_every_s": 0},
 }
 NAMED = {"model_name": "shapes", "promotion": {"score": "knn_20.accuracy"}, **SPECS}
