@@ -6,6 +6,7 @@ from prefect import get_client, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.client.schemas.filters import (
     FlowRunFilter,
+    FlowRunFilterEndTime,
     FlowRunFilterId,
     FlowRunFilterStartTime,
     FlowRunFilterState,
@@ -27,6 +28,7 @@ from tasks.step import STEP, say
 
 # A run that waits for its next attempt is scheduled, and goes on with what it has found.
 _MAY_GO_ON = [StateType.RUNNING, StateType.PENDING, StateType.PAUSED, StateType.CANCELLING, StateType.SCHEDULED]
+_CRASHED_LATELY = timedelta(minutes=30)
 
 
 @task(name="prune", **STEP)
@@ -49,19 +51,27 @@ def oldest_running_flow(retention: RetentionSpec) -> Running | None:
     """The flow run, other than this one, that began first and has not ended; None when there is none."""
     context = FlowRunContext.get()
     own = [context.flow_run.id] if context is not None and context.flow_run is not None else []
-    since = datetime.now(UTC) - timedelta(days=retention.longest_run_days)
-    wanted = FlowRunFilter(
-        id=FlowRunFilterId(not_any_=own),
-        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=_MAY_GO_ON)),
-        start_time=FlowRunFilterStartTime(after_=since, is_null_=False),
+    now = datetime.now(UTC)
+    begun = FlowRunFilterStartTime(after_=now - timedelta(days=retention.longest_run_days), is_null_=False)
+    at_work = FlowRunFilter(id=FlowRunFilterId(not_any_=own), state=_in_state(*_MAY_GO_ON), start_time=begun)
+    # An automation puts a crashed run back to work some seconds later, and it goes on with what it had found.
+    crashed = FlowRunFilter(
+        state=_in_state(StateType.CRASHED),
+        start_time=begun,
+        end_time=FlowRunFilterEndTime(after_=now - _CRASHED_LATELY),
     )
     with get_client(sync_client=True) as client:
-        found = client.read_flow_runs(flow_run_filter=wanted, sort=FlowRunSort.START_TIME_ASC, limit=1)
-    return (
-        Running(id=str(found[0].id), name=found[0].name, since=found[0].start_time)
-        if found and found[0].start_time
-        else None
-    )
+        found = [
+            run
+            for wanted in (at_work, crashed)
+            for run in client.read_flow_runs(flow_run_filter=wanted, sort=FlowRunSort.START_TIME_ASC, limit=1)
+        ]
+    running = [Running(id=str(run.id), name=run.name, since=run.start_time) for run in found if run.start_time]
+    return min(running, key=lambda run: run.since, default=None)
+
+
+def _in_state(*types: StateType) -> FlowRunFilterState:
+    return FlowRunFilterState(type=FlowRunFilterStateType(any_=list(types)))
 
 
 def check_store(settings: Settings, versions: list[Version]) -> None:
