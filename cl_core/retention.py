@@ -142,7 +142,7 @@ class _Judge:
         if item.busy:
             return False, "a process is at work on it"
         if self.running is not None and item.last_used >= self.running.since - _CLOCKS_DIFFER:
-            return False, f"used since flow run {self.running.name!r} began, which is still running"
+            return False, f"used since flow run {self.running.name!r} began, which may still go on"
         if item.kind == "leavings":
             return self._aged(item, "half-written by a process of another machine", at_least=_ELSEWHERE_DAYS)
         if item.kind == "training":
