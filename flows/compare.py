@@ -14,6 +14,6 @@ from tasks.leases import FLOW
 @flow(name="compare", **FLOW)
 def compare(recipes: list[Path]) -> dict[str, Retrained]:
     """Retrain each recipe whose result does not stand; results by the recipes' names."""
-    confirmed = [confined(recipe, field="recipes") for recipe in recipes]
-    asked = {recipe.stem: parameters_of(retrain, recipe, field="recipes") for recipe in confirmed}
+    allowed = [confined(recipe, field="recipes") for recipe in recipes]
+    asked = {recipe.stem: parameters_of(retrain, recipe, field="recipes") for recipe in allowed}
     return {name: retrain(**parameters) for name, parameters in asked.items()}

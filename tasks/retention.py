@@ -15,6 +15,7 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import StateType
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.context import FlowRunContext
+from prefect.logging import get_run_logger
 
 from cl_core.errors import InputError
 from cl_core.retention import Retention, RetentionSpec, decide
@@ -22,7 +23,7 @@ from cl_core.standing import Item, Running, Version
 from tasks.adapters.mlflow_connection import shown
 from tasks.adapters.mlflow_references import record_broken_lineage, registered_versions
 from tasks.holdings import forget_ingests, holdings, remove
-from tasks.pruned import Pruned, markdown, sentence
+from tasks.pruned import Pruned, markdown, readable, sentence
 from tasks.settings import Settings
 from tasks.step import STEP, say
 
@@ -101,5 +102,9 @@ def _carry_out(settings: Settings, decided: Retention) -> tuple[list[Item], list
     for verdict in decided.going:
         gone = remove(verdict.item)
         (removed if gone else kept).append(verdict.item)
+        did = "removed" if gone else "kept after all, because it is in use by now"
+        get_run_logger().info(
+            "%s %s (%s): %s", did, verdict.item.path, readable(verdict.item.size_bytes), verdict.reason
+        )
     forget_ingests(settings.datasets)
     return removed, kept
