@@ -107,7 +107,7 @@ def test_nothing_that_mlflow_keeps_holds_a_secret(ran) -> None:
 
 def test_nothing_that_prefect_keeps_holds_a_secret(ran, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Its database, with parameters, logs and artifacts, and its own log."""
-    (home,) = (path.parent for path in tmp_path_factory.getbasetemp().glob("prefect*/prefect.db"))
+    (home,) = {path.resolve().parent for path in tmp_path_factory.getbasetemp().glob("prefect*/prefect.db")}
     assert leaks(b"".join(path.read_bytes() for path in home.rglob("*") if path.is_file())) == []
 
 
