@@ -1,7 +1,7 @@
 """The command that removes what nothing refers to any more."""
 
 from cl_core.retention import RetentionSpec
-from flows.app import app, prepare
+from flows.app import app, check_addressed, prepare
 from flows.parameters import DryRun, Retention
 
 
@@ -12,6 +12,7 @@ def prune(*, retention: Retention = RetentionSpec(), dry_run: DryRun = False) ->
     Args:
         dry_run: Print what would be removed, with sizes and reasons, and remove nothing.
     """
+    check_addressed()
     prepare()
     from flows.prune import prune as flow
     from flows.summary import show_pruned

@@ -32,7 +32,8 @@ def sentence(pruned: Pruned) -> str:
         return text
     return (
         f"{text}; what was used since {pruned.running.since:%Y-%m-%d %H:%M} UTC stays, because flow run "
-        f"{pruned.running.name!r} ({pruned.running.id}) may still go on; if its process is dead, cancel it in Prefect"
+        f"{pruned.running.name!r} ({pruned.running.id}) may still go on; if its process is dead, `cl doctor --mend` "
+        "tells Prefect"
     )
 
 

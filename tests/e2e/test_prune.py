@@ -8,6 +8,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from tasks.adapters.mlflow_connection import connected
 
@@ -176,3 +177,13 @@ def test_a_number_out_of_range_is_refused_by_name(cl: CommandLine) -> None:
     finished = cl.run("prune", "--keep-days", "-1")
     assert finished.code == 2
     assert finished.error == "error: keep_days: input should be greater than or equal to 0; got '-1'"
+
+
+def test_while_servers_run_for_the_home_they_must_be_the_ones_that_are_asked(tmp_path: Path) -> None:
+    """Another Prefect would know nothing of the runs that are at work, and all that they use would go."""
+    lock = tmp_path / "home" / "work" / "up.lock"
+    lock.parent.mkdir(parents=True)
+    with FileLock(lock):
+        finished = CommandLine(tmp_path / "home").run("prune", "--dry-run")
+    assert finished.code == 2
+    assert "`cl up` runs for this CL_HOME, but PREFECT_API_URL is not set" in finished.error

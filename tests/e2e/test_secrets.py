@@ -63,7 +63,9 @@ def ran(
         nobody = f"http://{USER}:{URI_PASSWORD}@127.0.0.1:{free_port()}"
         finished.append(shared_cl.run("models", **{**settings, "MLFLOW_TRACKING_URI": nobody}))
         finished.append(shared_cl.run("models", **{**settings, "MLFLOW_TRACKING_URI": f"nosql://a:{URI_PASSWORD}@b/c"}))
-        assert [each.code for each in finished[-2:]] == [1, 2]
+        finished.append(shared_cl.run("doctor", **{**settings, "MLFLOW_TRACKING_URI": nobody}))
+        assert [each.code for each in finished[-3:-1]] == [1, 2]
+        assert "MLflow is" in finished[-1].out, finished[-1].err
         yield shared_cl, store, finished
 
 
