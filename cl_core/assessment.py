@@ -44,12 +44,14 @@ class Representation:
         digest: Of everything that decides the features, the snapshot and image size included.
         embed: Images to features.
         embed_views: Two views of each sample to features.
+        training: Digest of the training that made the encoder; empty for a baseline.
     """
 
     name: str
     digest: str
     embed: Embed
     embed_views: EmbedViews
+    training: str
 
 
 @dataclass(frozen=True)
@@ -107,14 +109,20 @@ def assess(
     code = source_digest("cl_core.assessment"), source_digest("cl_core.evaluation"), source_digest("cl_core.statistics")
     digest = digest_of([representation.digest, spec, {name: p.model_dump() for name, p in chosen.items()}, code])
     folder = evaluations / digest
+    # A folder's name says nothing to a person; retention goes by what its manifest says it was made from.
+    facts = {
+        "representation": representation.name,
+        "training": representation.training,
+        "snapshot": snapshot.digest,
+    }
     if not sealed.is_sound(folder):
-        train, test = _features(representation, cache, embeddings)
+        train, test = _features(representation, cache, embeddings, facts)
         outcomes = {
             name: protocol(train, test, classes=snapshot.classes, resamples=spec.resamples, seed=spec.seed)
             for name, protocol in chosen.items()
             if test.labels is not None or not protocol.needs_labels
         }
-        _keep(folder, outcomes, test)
+        _keep(folder, outcomes, test, facts)
     return _read(folder)
 
 
@@ -140,7 +148,9 @@ def gain(first: Assessment, second: Assessment, score: str, spec: EvaluationSpec
     return paired_gain(right, other, resamples=spec.resamples, seed=spec.seed)
 
 
-def _features(representation: Representation, cache: Path, embeddings: Path) -> tuple[Features, Features]:
+def _features(
+    representation: Representation, cache: Path, embeddings: Path, facts: Mapping[str, str]
+) -> tuple[Features, Features]:
     splits = {name: load_split(cache, name) for name in ("train", "test")}
     viewed = _first(splits["test"], _VIEWED_SAMPLES)
 
@@ -149,7 +159,7 @@ def _features(representation: Representation, cache: Path, embeddings: Path) -> 
         first, second = representation.embed_views(viewed)
         return made | {"view-0": SplitFeatures(viewed.ids, first), "view-1": SplitFeatures(viewed.ids, second)}
 
-    kept = cached_features(embeddings / representation.digest, compute)
+    kept = cached_features(embeddings / representation.digest, compute, facts)
     train, test = (Features(kept[name].embeddings, split.labels, split.ids) for name, split in splits.items())
     return train, replace(test, views=(kept["view-0"].embeddings, kept["view-1"].embeddings))
 
@@ -164,7 +174,7 @@ def _first(split: ImageSplit, count: int) -> ImageSplit:
     )
 
 
-def _keep(folder: Path, outcomes: Mapping[str, Outcome], test: Features) -> None:
+def _keep(folder: Path, outcomes: Mapping[str, Outcome], test: Features, facts: Mapping[str, str]) -> None:
     """Seal the scores as JSON and the predictions as Parquet."""
     report = RepresentationReport(
         scores={name: score for outcome in outcomes.values() for name, score in outcome.scores.items()},
@@ -179,7 +189,7 @@ def _keep(folder: Path, outcomes: Mapping[str, Outcome], test: Features) -> None
     with sealed.staging(folder.parent) as staged:
         (staged / "report.json").write_text(report.model_dump_json(indent=1))
         pq.write_table(pa.table({"id": ids, **columns}), staged / "predictions.parquet")
-        sealed.publish(staged, folder, {}, failpoint="evaluate.assessment-")
+        sealed.publish(staged, folder, dict(facts), failpoint="evaluate.assessment-")
 
 
 def _read(folder: Path) -> Assessment:

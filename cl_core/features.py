@@ -75,12 +75,15 @@ def extract(
     return features
 
 
-def cached_features(path: Path, compute: Callable[[], Mapping[str, SplitFeatures]]) -> dict[str, SplitFeatures]:
+def cached_features(
+    path: Path, compute: Callable[[], Mapping[str, SplitFeatures]], facts: Mapping[str, str]
+) -> dict[str, SplitFeatures]:
     """The features kept at `path`; computed and kept first unless a sound directory stands there.
 
     Args:
         path: A directory whose name is a digest of the encoder's weights, the data and how they are fed.
         compute: Makes the features of each split.
+        facts: What they are made from, kept in the manifest.
 
     Returns:
         By split; bit-identical whether computed now or before.
@@ -94,7 +97,7 @@ def cached_features(path: Path, compute: Callable[[], Mapping[str, SplitFeatures
         with staging(path.parent) as staged:
             for split, features in computed.items():
                 _write(staged / f"{split}.parquet", features)
-            publish(staged, path, {"splits": list(computed)}, failpoint="evaluate.features-")
+            publish(staged, path, {**facts, "splits": list(computed)}, failpoint="evaluate.features-")
     return {file.stem: _read(file) for file in sorted(path.glob("*.parquet"))}
 
 

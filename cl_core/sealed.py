@@ -20,7 +20,7 @@ from cl_core.digest import file_sha256
 from cl_core.errors import IntegrityError, StorageFullError
 
 MANIFEST = "manifest.json"
-_STAGING = ".staging-"
+STAGING = ".staging-"
 _TEMPORARY = ".tmp"
 
 
@@ -36,7 +36,7 @@ def staging(parent: Path) -> Iterator[Path]:
     with disk_full_is_an_error(parent):
         parent.mkdir(parents=True, exist_ok=True)
         _remove_abandoned(parent)
-        staged = Path(tempfile.mkdtemp(prefix=f"{_STAGING}{liveness.token()}-", dir=parent))
+        staged = Path(tempfile.mkdtemp(prefix=f"{STAGING}{liveness.token()}-", dir=parent))
         try:
             yield staged
         finally:
@@ -100,9 +100,14 @@ def manifest_of(path: Path) -> dict[str, Any]:
 def verify(path: Path) -> dict[str, Any]:
     """The manifest of a sealed directory, after comparing every file with its checksum.
 
+    Who verifies is about to use it: that counts as a change of the directory, so that retention, which goes by when a
+    thing was last used, leaves alone what a run has found. It is noted first, so that what is gone by then is missed.
+
     Raises:
         IntegrityError: When a file is missing or its bytes have changed; the message names it.
     """
+    with contextlib.suppress(OSError):  # Where only reading is allowed, nothing is removed either.
+        os.utime(path)
     manifest = manifest_of(path)
     for name, expected in manifest["files"].items():
         file = path / name
@@ -186,7 +191,7 @@ def disk_full_is_an_error(path: Path) -> Iterator[None]:
 
 def abandoned(folder: Path) -> list[Path]:
     """What killed processes of this host left half-written below a folder: staged directories and temporary files."""
-    left = [path for path in folder.rglob(f"{_STAGING}*") if liveness.is_gone(path.name.removeprefix(_STAGING))]
+    left = [path for path in folder.rglob(f"{STAGING}*") if is_abandoned(path)]
     for path in folder.rglob(f".*{_TEMPORARY}"):
         maker = path.name.removesuffix(_TEMPORARY)
         # The name of the file that was to be written stands before, and may have dots itself.
@@ -196,10 +201,15 @@ def abandoned(folder: Path) -> list[Path]:
     return [path for path in left if not any(other in path.parents for other in left)]
 
 
+def is_abandoned(staged: Path) -> bool:
+    """Whether a staging directory was left by a process of this host that has ended; others may be at work."""
+    return liveness.is_gone(staged.name.removeprefix(STAGING))
+
+
 def _remove_abandoned(parent: Path) -> None:
     """Remove staging directories of processes of this host that are no longer alive."""
-    for left in parent.glob(f"{_STAGING}*"):
-        if liveness.is_gone(left.name.removeprefix(_STAGING)):
+    for left in parent.glob(f"{STAGING}*"):
+        if is_abandoned(left):
             shutil.rmtree(left, ignore_errors=True)
 
 

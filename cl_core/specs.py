@@ -4,9 +4,10 @@ Each is a group in the Prefect form and a prefix on the command line (`--trainin
 by name and its options are the mapping beside it, validated by the component itself (`cl_core.assembly`).
 """
 
+import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from cl_core.registry import ENCODERS, EVALUATIONS, LOSSES, METHODS, SOURCES, VIEWS, NameIn
 
@@ -62,6 +63,16 @@ class DataSpec(Spec):
         title="Largest quarantined share",
         description="A larger share of rejected inputs stops the run. Fraction of all inputs.",
     )
+
+    @field_validator("location")
+    @classmethod
+    def _holds_no_password(cls, location: str) -> str:
+        if re.search(r"://[^/@]*:[^@]*@", location):
+            raise ValueError(
+                "an address with a password in it is refused, because a spec is kept with the model that it makes; "
+                "give the password as a setting of the environment"
+            )
+        return location
 
 
 class SourceSpec(Spec):

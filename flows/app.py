@@ -8,6 +8,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from cl_core import registry
+from cl_core.errors import InputError
 from flows.recipe import Recipe, read
 from tasks.settings import Settings, embed_prefect
 
@@ -68,6 +69,18 @@ def prepare(*, server: bool = True) -> float:
     if server:
         _start_prefect()
     return psutil.Process().create_time()
+
+
+def check_addressed() -> None:
+    """Refuse to look past the servers that run for this home, for commands that go by what Prefect says."""
+    from tasks.leftovers import is_held
+
+    lock = Settings.from_environment().work / "up.lock"
+    if "PREFECT_API_URL" not in os.environ and lock.exists() and is_held(lock):
+        raise InputError(
+            "`cl up` runs for this CL_HOME, but PREFECT_API_URL is not set, so its runs cannot be asked for; "
+            "its screen shows the line that sets it"
+        )
 
 
 def _start_prefect() -> None:

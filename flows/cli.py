@@ -11,13 +11,14 @@ from rich.markup import escape
 
 from cl_core import registry
 from cl_core.errors import CounterpointError, InputError
+from cl_core.retention import RetentionSpec
 from cl_core.specs import ComputeSpec, DataSpec, EvaluationSpec, PromotionSpec, SourceSpec, TrainingSpec
 
 FAILED, WRONG_INPUT, INTERRUPTED = 1, 2, 130
 
 _PREFIXES = {spec.__name__: name for spec, name in (
     (DataSpec, "data"), (SourceSpec, "data"), (TrainingSpec, "training"), (EvaluationSpec, "evaluation"),
-    (PromotionSpec, "promotion"), (ComputeSpec, "compute"))}  # fmt: skip
+    (PromotionSpec, "promotion"), (ComputeSpec, "compute"), (RetentionSpec, ""))}  # fmt: skip
 
 
 def main() -> None:
@@ -33,6 +34,7 @@ def main() -> None:
             explain_commands,
             model_commands,
             operation_commands,
+            prune_commands,
             step_commands,
         )
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from prefect import flow
 
+from cl_core.data.roots import confined
 from cl_core.refs import Retrained
 from flows.recipe import bearing, parameters_of
 from flows.retrain import retrain
@@ -13,7 +14,8 @@ from tasks.flow_run import FLOW
 @flow(name="compare", **FLOW)
 def compare(recipes: list[Path]) -> dict[str, Retrained]:
     """Retrain each recipe whose result does not stand; results by the recipes' names."""
-    asked = {recipe: parameters_of(retrain, recipe, field="recipes") for recipe in recipes}
+    allowed = [confined(recipe, field="recipes") for recipe in recipes]
+    asked = {recipe: parameters_of(retrain, recipe, field="recipes") for recipe in allowed}
     results = {}
     for recipe, parameters in asked.items():
         with bearing(recipe.name):

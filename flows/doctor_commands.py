@@ -1,10 +1,8 @@
 """The command that looks for what is wrong, and mends it."""
 
-import os
 import sys
 
-from cl_core.errors import InputError
-from flows.app import app, prepare
+from flows.app import app, check_addressed, prepare
 
 
 @app.command
@@ -14,7 +12,7 @@ def doctor(*, mend: bool = False) -> None:
     Args:
         mend: Mend what can be mended without a person's decision, and say what was done.
     """
-    _check_addressed()
+    check_addressed()
     prepare()
     from flows.summary import show_findings
     from tasks.doctor import diagnose
@@ -32,16 +30,3 @@ def doctor(*, mend: bool = False) -> None:
         return
     show_findings(findings, title="Wrong")
     sys.exit(1)
-
-
-def _check_addressed() -> None:
-    """Refuse to look past the servers that run for this home."""
-    from tasks.leftovers import is_held
-    from tasks.settings import Settings
-
-    lock = Settings.from_environment().work / "up.lock"
-    if "PREFECT_API_URL" not in os.environ and lock.exists() and is_held(lock):
-        raise InputError(
-            "`cl up` runs for this CL_HOME, but PREFECT_API_URL is not set, so its runs cannot be asked for; "
-            "its screen shows the line that sets it"
-        )

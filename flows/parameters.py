@@ -3,7 +3,10 @@
 from pathlib import Path
 from typing import Annotated, Any
 
+from cyclopts import Parameter
 from pydantic import Field
+
+from cl_core.retention import RetentionSpec
 
 
 def _field(title: str, description: str, **bounds: Any) -> Any:
@@ -35,3 +38,8 @@ Output = Annotated[Path, _field("Output file", "Parquet file to write; what it h
 Workers = Annotated[int, _field("Workers", "Processes that decode images.", ge=1, le=1024)]
 
 Reason = Annotated[str, _field("Reason", "Why, in words; kept with the version.", min_length=1, max_length=1000)]
+
+Retention = Annotated[RetentionSpec, Parameter(name="*")]
+"""On the command line its fields are options of their own: there is nothing else to choose."""
+
+DryRun = Annotated[bool, _field("Dry run", "List what would be removed, with sizes and reasons, and remove nothing.")]

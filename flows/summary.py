@@ -14,7 +14,9 @@ from cl_core.parity import ELSEWHERE
 from cl_core.parity import Finding as ParityFinding
 from cl_core.refs import EvaluationReport, Retrained
 from cl_core.report.summary import fetch_lines, score_rows
+from tasks.adapters.mlflow_connection import shown
 from tasks.adapters.mlflow_version import VersionRow
+from tasks.pruned import Pruned, rows
 from tasks.settings import Settings
 
 if TYPE_CHECKING:
@@ -33,7 +35,7 @@ def show(result: Retrained, *, flow_seconds: float, total_seconds: float) -> Non
         f"Took     {flow_seconds:.0f} s in the flow, {total_seconds:.0f} s in all; peak memory {peak:.1f} GiB"
     )
     champion = f"models:/{result.model.name}@champion" if result.decision.champion else result.model.uri
-    console.print(f"\nFetch it (with MLFLOW_TRACKING_URI={Settings.from_environment().tracking_uri}):\n")
+    console.print(f"\nFetch it (with MLFLOW_TRACKING_URI={shown(Settings.from_environment().tracking_uri)}):\n")
     for line in fetch_lines(champion):
         console.print(f"    {line}")
 
@@ -134,6 +136,22 @@ def show_hits(hits: list[Hit]) -> None:
     for rank, (row, cosine) in enumerate(hits, start=1):
         table.add_row(str(rank), f"{cosine:.3f}", escape(row.label or "-"), row.split or "-", escape(row.origin))
     _console().print(table)
+
+
+def show_pruned(pruned: Pruned) -> None:
+    """A table of what goes, with sizes and reasons; which versions lose what; and the sum."""
+    if listed := rows(pruned):
+        table = Table(title="Goes" if pruned.dry_run else "Gone", title_justify="left")
+        for column in listed[0]:
+            table.add_column(column, overflow="fold", justify="right" if column == "size" else "left")
+        for row in listed:
+            table.add_row(*row.values())
+        _console().print(table)
+    for loss in pruned.retention.broken:
+        _console().print(loss.sentence)
+    for item in pruned.kept_after_all:
+        _console().print(f"kept after all, because it is in use by now: {item.path}")
+    _console().print(pruned.note)
 
 
 def show_parity(findings: list[ParityFinding]) -> None:

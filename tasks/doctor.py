@@ -19,6 +19,7 @@ from prefect.states import Crashed
 from cl_core.errors import StoreUnreachableError
 from cl_core.finding import Finding
 from tasks import leases
+from tasks.adapters.mlflow_connection import shown
 from tasks.adapters.mlflow_inspection import inspect
 from tasks.leases import Lease
 from tasks.leftovers import leftovers
@@ -129,4 +130,4 @@ def _models() -> list[Finding]:
     try:
         return inspect(store)
     except StoreUnreachableError as error:
-        return [Finding(f"MLflow is not compared: {error}", store.tracking_uri, "start it (`cl up`)")]
+        return [Finding(f"MLflow is not compared: {error}", shown(store.tracking_uri), "start it (`cl up`)")]

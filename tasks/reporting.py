@@ -68,7 +68,7 @@ def _inputs(
 ) -> ReportInputs:
     """What the report is made from; without pictures, what its essence is made from, which takes no time."""
     test = load_split(job.cache, "test")
-    shown = slice(None if pictures else 0)
+    pictured = slice(None if pictures else 0)
     representation = representations.trained(job, checkpoint.path)
     champion = champion_assessment(model_store(), model, job, evaluation)
     predictions = assess_all(job, checkpoint, evaluation)["trained"].predictions
@@ -92,10 +92,10 @@ def _inputs(
         lineage=_lineage(model, job, checkpoint, scores),
         timings=_timings(),
         links=links,
-        images=test.images[shown],
+        images=test.images[pictured],
         embeddings=representation.embed(test.images) if pictures else np.empty((0, 1), np.float32),
-        labels=None if test.labels is None else test.labels[shown],
-        predicted=predictions["linear_probe"][shown] if "linear_probe" in predictions else None,
+        labels=None if test.labels is None else test.labels[pictured],
+        predicted=predictions["linear_probe"][pictured] if "linear_probe" in predictions else None,
     )
 
 

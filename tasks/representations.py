@@ -26,7 +26,7 @@ _BLOCK = 1_000
 def trained(job: TrainingJob, checkpoint: Path) -> Representation:
     """The trained encoder."""
     encoder = trained_encoder(job, checkpoint)
-    return _of_encoder("trained", digest_of(["trained", job.digest, _code()]), encoder, job)
+    return _of_encoder("trained", digest_of(["trained", job.digest, _code()]), encoder, job, job.digest)
 
 
 def untrained(job: TrainingJob) -> Representation:
@@ -34,7 +34,7 @@ def untrained(job: TrainingJob) -> Representation:
     spec = job.training
     encoder = [spec.encoder, spec.encoder_options, spec.precision, spec.seed]
     digest = digest_of(["untrained", _images(job), encoder, _code()])
-    return _of_encoder("untrained", digest, _fresh_encoder(job), job)
+    return _of_encoder("untrained", digest, _fresh_encoder(job), job, "")
 
 
 def raw_pixels(on: PreparedData) -> Representation:
@@ -44,7 +44,7 @@ def raw_pixels(on: PreparedData) -> Representation:
     def embed(images: NDArray[np.uint8]) -> NDArray[np.float32]:
         return images.reshape(len(images), -1).astype(np.float32) / np.float32(255)
 
-    return Representation("raw_pixels", digest, embed, _viewed(on, lambda views: views.flatten(1)))
+    return Representation("raw_pixels", digest, embed, _viewed(on, lambda views: views.flatten(1)), "")
 
 
 def registered(model: nn.Module, training_digest: str, on: PreparedData) -> Representation:
@@ -71,7 +71,7 @@ def registered(model: nn.Module, training_digest: str, on: PreparedData) -> Repr
         return embed(first), embed(second)
 
     digest = digest_of(["registered", training_digest, _images(on), _code()])
-    return Representation("champion", digest, embed, embed_views)
+    return Representation("champion", digest, embed, embed_views, training_digest)
 
 
 def trained_encoder(job: TrainingJob, checkpoint: Path) -> Encoder:
@@ -85,7 +85,7 @@ def trained_encoder(job: TrainingJob, checkpoint: Path) -> Encoder:
     return encoder
 
 
-def _of_encoder(name: str, digest: str, encoder: Encoder, job: TrainingJob) -> Representation:
+def _of_encoder(name: str, digest: str, encoder: Encoder, job: TrainingJob, training: str) -> Representation:
     spec = job.training
     device = "cuda" if job.compute.gpus_per_worker else "cpu"
     encoder.to(device)
@@ -105,7 +105,7 @@ def _of_encoder(name: str, digest: str, encoder: Encoder, job: TrainingJob) -> R
         features: torch.Tensor = encoder.eval()(views.to(device)).float().cpu()
         return features
 
-    return Representation(name, digest, embed, _viewed(job, forward))
+    return Representation(name, digest, embed, _viewed(job, forward), training)
 
 
 def _viewed(on: PreparedData, forward: Callable[[torch.Tensor], torch.Tensor]) -> EmbedViews:

@@ -6,6 +6,9 @@ PREFECT_API_URL         Prefect; default a temporary server whose database is un
 RAY_ADDRESS             Ray; default a local cluster, only for two or more workers
 CL_NOTIFY               Prefect notification block, such as slack-webhook/team, that is told of failed runs, refused
                         versions and new champions; default none, and nothing is sent
+CL_DATA_ROOTS           folders, separated by colons, that paths among a run's parameters are confined to, beside
+                        CL_HOME; default none: all paths may be used (read by cl_core/data/roots.py)
+CL_FETCH_LOOPBACK       1 lets downloads come from this machine's own addresses; default not (cl_core/data/fetch.py)
 """
 
 import os

@@ -1,5 +1,6 @@
 """Contrastive pretraining as a task."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,9 +24,8 @@ from tasks.console import training_bar
 from tasks.ingestion import training_cache
 from tasks.settings import Settings
 from tasks.step import holding_gpus, record_repeats, say, step
+from tasks.training_folder import LOCK, MADE_FROM, RESULT
 from tasks.turns import alone
-
-_RESULT = "checkpoint.json"
 
 
 @step("preflight")
@@ -61,9 +61,9 @@ def plan(snapshot: SnapshotRef, data: DataSpec, training: TrainingSpec, compute:
 @step("pretrain")
 def pretrain(job: TrainingJob, *, force: bool) -> CheckpointRef:
     """Train the encoder, go on training it, or find that the trained one stands."""
-    with alone(job.folder / "lock", "pretrain", "which is at the same training; its result will be used"):
+    with alone(job.folder / LOCK, "pretrain", "which is at the same training; its result will be used"):
         failpoints.reach("pretrain.locked")
-        standing = None if force else _standing(job.folder / _RESULT)
+        standing = None if force else _standing(job.folder / RESULT)
         if standing is not None:
             note = f"training {job.digest[:12]} stands: data, training spec and code have not changed"
             return standing.model_copy(update={"note": say(note, stood=True)})
@@ -71,6 +71,7 @@ def pretrain(job: TrainingJob, *, force: bool) -> CheckpointRef:
             job.checkpoints.clear()
             # Not to be counted as training that was lost.
             job.progress.clear()
+        sealed.write_text(job.folder / MADE_FROM, json.dumps({"snapshot": job.snapshot.digest}) + "\n")
         with training_bar() as bar, training_artifact() as artifact:
 
             def show(progress: Progress) -> None:
@@ -81,7 +82,7 @@ def pretrain(job: TrainingJob, *, force: bool) -> CheckpointRef:
             with following(job.progress, show), holding_gpus(gpus), _repeats_recorded(job):
                 checkpoint = ray_train.fit(job)
         failpoints.reach("pretrain.finished")
-        sealed.write_text(job.folder / _RESULT, checkpoint.model_dump_json(), failpoint="pretrain.result-staged")
+        sealed.write_text(job.folder / RESULT, checkpoint.model_dump_json(), failpoint="pretrain.result-staged")
         failpoints.reach("pretrain.result-written")
     begun = f"resumed at step {checkpoint.resumed_from_step}" if checkpoint.resumed_from_step else "from the start"
     note = say(f"training {job.digest[:12]} took {checkpoint.step} steps, {begun}, {checkpoint.seconds:.0f} s in all")

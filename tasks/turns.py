@@ -38,19 +38,34 @@ def alone(lock: Path, step: str, doing: str) -> Iterator[None]:
         step: That waits.
         doing: What the holder does: `which ...`.
     """
-    lock.parent.mkdir(parents=True, exist_ok=True)
     taken, holder = FileLock(lock), lock.with_suffix(HOLDER)
     try:
-        taken.acquire(timeout=0)
+        take(taken, timeout_s=0)
     except Timeout:
         whom = holder.read_text() if holder.exists() else "another run"
         sentence = f"waits for {whom}, {doing}"
         get_run_logger().info(sentence)
         tell(step, sentence)
-        taken.acquire()
+        take(taken, timeout_s=-1)
     try:
         sealed.write_text(holder, f"flow run {flow_run.name!r}")
         yield
     finally:
         holder.unlink(missing_ok=True)
         taken.release()
+
+
+def take(lock: FileLock, *, timeout_s: float) -> None:
+    """Acquire a lock; its folder is made when missing, also when retention takes it away at this moment.
+
+    Raises:
+        Timeout: When another process has it for longer; below 0, it is waited for without end.
+    """
+    folder = Path(lock.lock_file).parent
+    while not lock.is_locked:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            lock.acquire(timeout=timeout_s)
+        except (FileNotFoundError, FileExistsError):
+            if folder.exists() and not folder.is_dir():
+                raise  # What is in the way will not go by itself.

@@ -34,6 +34,9 @@ def test_the_projects_own_declaration_has_a_nightly_a_free_one_and_each_recipe()
     (nightly,) = deployments["retrain/nightly"].schedules
     assert nightly.schedule.cron == "0 3 * * *"
     assert not deployments["retrain/free"].schedules
+    (pruning,) = deployments["prune/nightly"].schedules
+    assert pruning.schedule.cron == "0 5 * * *"
+    assert deployments["prune/nightly"].parameters["retention"]["keep_versions"] == 5
 
 
 def test_a_form_is_complete_whatever_the_recipe_leaves_out(tmp_path: Path) -> None:

@@ -90,7 +90,7 @@ def splits() -> dict[str, SplitFeatures]:
 
 
 def test_features_read_back_are_bit_identical(tmp_path, splits):
-    kept = cached_features(tmp_path / "digest", lambda: splits)
+    kept = cached_features(tmp_path / "digest", lambda: splits, {})
     assert kept.keys() == splits.keys()
     for name, (ids, embeddings) in kept.items():
         np.testing.assert_array_equal(ids, splits[name].ids)
@@ -99,24 +99,24 @@ def test_features_read_back_are_bit_identical(tmp_path, splits):
 
 
 def test_kept_features_are_not_computed_again(tmp_path, splits):
-    first = cached_features(tmp_path / "digest", lambda: splits)
+    first = cached_features(tmp_path / "digest", lambda: splits, {})
 
     def compute() -> dict[str, SplitFeatures]:
         raise AssertionError("computed twice")
 
-    second = cached_features(tmp_path / "digest", compute)
+    second = cached_features(tmp_path / "digest", compute, {})
     assert all(second[name].embeddings.tobytes() == first[name].embeddings.tobytes() for name in splits)
 
 
 def test_damaged_features_are_computed_again(tmp_path, splits):
     path = tmp_path / "digest"
-    cached_features(path, lambda: splits)
+    cached_features(path, lambda: splits, {})
     file = path / "train.parquet"
     content = bytearray(file.read_bytes())
     content[1000] ^= 1
     file.write_bytes(content)
 
-    kept = cached_features(path, lambda: splits)
+    kept = cached_features(path, lambda: splits, {})
     assert kept["train"].embeddings.tobytes() == splits["train"].embeddings.tobytes()
     verify(path)
 
@@ -126,12 +126,12 @@ def test_a_failed_computation_leaves_nothing(tmp_path):
         raise TrainingError("broken")
 
     with pytest.raises(TrainingError, match="broken"):
-        cached_features(tmp_path / "digest", compute)
+        cached_features(tmp_path / "digest", compute, {})
     assert list(tmp_path.iterdir()) == []
 
 
 def test_the_files_are_plain_parquet(tmp_path, splits):
-    cached_features(tmp_path / "digest", lambda: splits)
+    cached_features(tmp_path / "digest", lambda: splits, {})
     table = pq.read_table(tmp_path / "digest" / "test.parquet")
     assert table.schema.types == [pa.binary(32), pa.binary(28)]
     assert table["features"][3].as_py() == splits["test"].embeddings[3].tobytes()
@@ -140,5 +140,5 @@ def test_the_files_are_plain_parquet(tmp_path, splits):
 def test_split_features_in_any_memory_order_are_kept_by_row(tmp_path):
     embeddings = np.asfortranarray(np.arange(12, dtype=np.float32).reshape(3, 4))
     split = SplitFeatures(np.zeros((3, 32), dtype=np.uint8), embeddings)
-    kept = cached_features(tmp_path / "digest", lambda: {"train": split})
+    kept = cached_features(tmp_path / "digest", lambda: {"train": split}, {})
     np.testing.assert_array_equal(kept["train"].embeddings, embeddings)

@@ -9,7 +9,12 @@ import pytest
 from prefect.utilities.callables import parameter_schema
 
 from cl_core.assembly import complete
-from flows import embedding_commands, model_commands, step_commands  # noqa: F401 - imported, they are in `app`
+from flows import (  # noqa: F401 - imported, they are in `app`
+    embedding_commands,
+    model_commands,
+    prune_commands,
+    step_commands,
+)
 from flows.app import app
 from flows.embed import embed
 from flows.evaluate import evaluate
@@ -17,6 +22,7 @@ from flows.ingest import ingest
 from flows.measure import measure
 from flows.pretrain import pretrain
 from flows.promote import promote, rollback
+from flows.prune import prune
 from flows.recipe import read
 from flows.register import register
 from flows.report import report
@@ -26,7 +32,10 @@ from flows.validate import validate
 GOLDEN = Path(__file__).parent / "golden"
 FLOWS = {
     flow.name: flow
-    for flow in (retrain, ingest, validate, pretrain, evaluate, register, report, promote, rollback, embed, measure)
+    for flow in (
+        *(retrain, ingest, validate, pretrain, evaluate, register, report, promote, rollback),
+        *(embed, measure, prune),
+    )
 }
 every_flow = pytest.mark.parametrize("name", FLOWS)
 

@@ -4,9 +4,11 @@ import json
 
 import pytest
 
+from cl_core.errors import InputError
 from cl_core.specs import DataSpec, EvaluationSpec, TrainingSpec
 from flows import step_commands  # noqa: F401 - imported, they are in `app`
 from flows.app import app
+from flows.compare import compare
 from flows.recipe import read
 
 OPTIONS = {
@@ -67,3 +69,12 @@ def test_a_recipe_without_anything_in_a_group_leaves_its_defaults(asked):
         "training": TrainingSpec(),
         "evaluation": EvaluationSpec(options={"knn": {}}),
     }
+
+
+def test_a_recipe_outside_the_folders_of_the_setting_is_not_read(tmp_path, monkeypatch):
+    """A comparison can be started by anyone who may fill in its form."""
+    monkeypatch.setenv("CL_DATA_ROOTS", str(tmp_path / "allowed"))
+    monkeypatch.setenv("CL_HOME", str(tmp_path / "home"))
+    (tmp_path / "secret.json").write_text('{"password": 1}')
+    with pytest.raises(InputError, match=r"recipes: .*secret.json lies in none of .*CL_DATA_ROOTS"):
+        compare.fn([tmp_path / "secret.json"])

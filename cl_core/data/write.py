@@ -13,6 +13,7 @@ from cl_core.data.external_sort import RUN_BYTES, ExternalSort
 from cl_core.data.gather import gather
 from cl_core.data.profile import SnapshotFacts
 from cl_core.data.read import open_snapshot
+from cl_core.data.roots import confined
 from cl_core.data.schema import INPUTS, QUARANTINE_TABLE
 from cl_core.data.sources import Source
 from cl_core.digest import digest_of, file_sha256, source_digest
@@ -58,11 +59,14 @@ def ingest(
 
     Raises:
         SpecError: When the source or one of its options is unknown or out of range.
+        InputError: When the location leads out of the folders of CL_DATA_ROOTS.
         DataError: When the location is missing, empty or unreadable, or no input is a usable image.
         StorageFullError: When the disk is full; nothing half-written remains.
         InfrastructureError: When a worker process is killed.
     """
     source: Source = SOURCES.build(spec.source, spec.source_options, field="data.source")
+    if spec.location:
+        confined(spec.location, field="data.location")
     root = datasets.absolute() / spec.name
     record = root / "ingests" / f"{_key(spec, source)}.json"
     if not force and (standing := _recorded(record, root)) is not None:

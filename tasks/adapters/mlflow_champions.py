@@ -98,6 +98,15 @@ def settle(client: "MlflowClient", name: str) -> None:
     client.set_registered_model_tag(name, _SUCCESSION, succession.model_dump_json())
 
 
+def awaited(model: "RegisteredModel", existing: set[int]) -> dict[int, str]:
+    """Versions that may be fetched next, and why: by a move that is not carried out yet, or by a rollback."""
+    succession = recorded(model)
+    coming = {succession.champion: "champion to be"} if succession.pending else {}
+    return {
+        version: why for version, why in {succession.before(existing): "for a rollback", **coming}.items() if version
+    }
+
+
 def carry_out(client: "MlflowClient", name: str, succession: Succession) -> Succession:
     """Write the intention, the reasons and the alias, then strike the intention off; each call may be repeated."""
     move = succession.pending

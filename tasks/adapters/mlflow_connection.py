@@ -4,9 +4,9 @@ import contextlib
 import errno
 import logging
 import os
+import re
 import time
 import urllib.error
-import urllib.parse
 import urllib.request
 import warnings
 from collections.abc import Iterator
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 # Who called may retry after a longer pause.
 _PAUSES_S = (1, 2, 4)
 _PROBE_TIMEOUT_S = 3
+
+_HOST = re.compile(r"([\w.-]*|\[[0-9A-Fa-f:.]+\])(:\d+)?")
 
 _REFUSALS = {
     "UNAUTHENTICATED": HTTPStatus.UNAUTHORIZED,
@@ -132,9 +134,16 @@ def _refused(cause: BaseException) -> HTTPStatus | None:
 
 
 def shown(tracking_uri: str) -> str:
-    """The address without user name and password, fit for a message."""
-    parts = urllib.parse.urlsplit(tracking_uri)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl() if "@" in parts.netloc else tracking_uri
+    """The address without what may be secret, fit for a message, a page or a log: no user, password, or query."""
+    place, _, _ = tracking_uri.partition("?")
+    scheme, separator, rest = place.partition("://")
+    authority, slash, path = rest.partition("/")
+    if "@" in authority:
+        return f"{scheme}://{authority.rpartition('@')[2]}{slash}{path}"
+    # A slash in a password ends what looks like the host; a host and a port look otherwise.
+    if "@" in path and not _HOST.fullmatch(authority):
+        return f"{scheme}{separator}{path.rpartition('@')[2]}"
+    return place
 
 
 def _probe_server(tracking_uri: str) -> None:
@@ -175,6 +184,11 @@ def _wait_for_answer(tracking_uri: str) -> None:
                 f"MLflow's database at {shown(tracking_uri)} cannot be read ({_first_line(error)}); "
                 "restore it from a backup, or move it away to start an empty one"
             ) from error
+        except (sqlalchemy.exc.ArgumentError, ImportError) as error:
+            raise InputError(
+                f"MLFLOW_TRACKING_URI: {shown(tracking_uri)} is no address that can be used ({type(error).__name__}); "
+                "give sqlite:///PATH, the address of another database whose driver is installed, or http(s)"
+            ) from None  # The cause would repeat the address with its password.
         time.sleep(pause)
 
 

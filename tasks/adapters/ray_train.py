@@ -41,6 +41,9 @@ _ENVIRONMENT = {
     "RAY_TRAIN_METRICS_ENABLED": "0",
 }
 
+# A cluster of this machine alone listens on its loopback interface, as Ray has it on other systems than Linux.
+_LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "GLOO_SOCKET_IFNAME": "lo"}
+
 
 def fit(job: TrainingJob) -> CheckpointRef:
     """Train a job to its end with as many workers as it asks for.
@@ -50,7 +53,8 @@ def fit(job: TrainingJob) -> CheckpointRef:
         TrainingError: What the training itself raised; not retried.
         WorkersLostError: When workers died more often than `MAX_GROUP_RESTARTS`.
     """
-    for name, value in _ENVIRONMENT.items():
+    address = os.environ.get("RAY_ADDRESS", "")
+    for name, value in {**_ENVIRONMENT, **({} if address else _LOOPBACK)}.items():
         os.environ.setdefault(name, value)
     # What is said at INFO is of use to Ray's own developers.
     logging.getLogger("ray.train").setLevel(logging.WARNING)
@@ -58,7 +62,6 @@ def fit(job: TrainingJob) -> CheckpointRef:
     logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)
     if job.compute.workers == 1:
         return _in_process(job)
-    address = os.environ.get("RAY_ADDRESS", "")
     if not address:
         _check_resources(job.compute, cpus=os.cpu_count() or 1, gpus=_local_gpus(), where="this machine")
     with temporary_folder(job.folder) as folder, _cluster(address, job.compute, folder):

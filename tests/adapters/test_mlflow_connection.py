@@ -2,6 +2,7 @@ import contextlib
 import errno
 import threading
 import time
+import traceback
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -128,3 +129,30 @@ def test_a_damaged_database_is_named(tmp_path):
 def test_a_full_disk_is_named(home):
     with pytest.raises(StorageFullError, match=r"no space left for MLflow at sqlite:.*mlflow\.db"):
         fill_the_disk(store_at(home).tracking_uri)
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("http://host:5000", "http://host:5000"),
+        ("http://user:hunter2@host:5000/mlflow", "http://host:5000/mlflow"),
+        ("http://user:hunt@er2@host/", "http://host/"),
+        ("http://user:hunt/er2@host/", "http://host/"),
+        ("https://[::1]:5000/a@b", "https://[::1]:5000/a@b"),
+        ("https://host/a@b", "https://host/a@b"),
+        ("postgresql+psycopg2://user:hunter2@host:5432/mlflow", "postgresql+psycopg2://host:5432/mlflow"),
+        ("postgresql://host/mlflow?user=me&password=hunter2", "postgresql://host/mlflow"),
+        ("mysql+pymysql://user:hunter2@[::1]:3306/mlflow", "mysql+pymysql://[::1]:3306/mlflow"),
+        ("sqlite:////home/me@work/mlflow.db", "sqlite:////home/me@work/mlflow.db"),
+    ],
+)
+def test_an_address_is_shown_without_what_may_be_secret(address, said):
+    assert shown(address) == said
+
+
+def test_an_address_that_is_none_is_refused_without_being_repeated(tmp_path):
+    password = "hunter" + "2"  # Not as one word, because a traceback shows the lines of this test.
+    store = ModelStore(f"nosql://user:{password}@host/mlflow", None, tmp_path)
+    with pytest.raises(InputError, match=r"MLFLOW_TRACKING_URI: nosql://host/mlflow is no address") as refused:
+        store.names()
+    assert password not in "".join(traceback.format_exception(refused.value))

@@ -1,6 +1,7 @@
 """Ray Train with real workers: the same result contract as in-process, restarts, refusals, and nothing left behind."""
 
 import hashlib
+import ipaddress
 import signal
 import subprocess
 import sys
@@ -42,6 +43,12 @@ def ray_processes() -> list[psutil.Process]:
     return [p for p in psutil.Process().children(recursive=True) if "ray" in " ".join(p.cmdline()[:3]).lower()]
 
 
+def addresses_listened_on() -> list[str]:
+    """Addresses at which processes of the cluster can be reached; IPv4 ones without their IPv6 form."""
+    found = [c for p in ray_processes() for c in p.net_connections("inet") if c.status == psutil.CONN_LISTEN]
+    return [connection.laddr.ip.removeprefix("::ffff:") for connection in found]
+
+
 def test_one_worker_trains_in_this_process(job_of: JobOf) -> None:
     job = job_of(epochs=1, warmup_epochs=0)
     checkpoint = ray_train.fit(job)
@@ -63,6 +70,7 @@ def test_two_workers_survive_the_death_of_one_and_leave_nothing_behind(job_of: J
     expected = undisturbed(job_of)
     job = job_of(compute=TWO, epochs=20)
     killed: list[int] = []
+    listening: list[str] = []
 
     def kill_a_worker() -> None:
         deadline = time.monotonic() + 200
@@ -70,6 +78,7 @@ def test_two_workers_survive_the_death_of_one_and_leave_nothing_behind(job_of: J
             if len(job.progress.read()) > 20:
                 victims = [p for p in ray_processes() if "RayTrainWorker" in p.name() + " ".join(p.cmdline())]
                 if victims:
+                    listening.extend(addresses_listened_on())
                     victims[0].kill()
                     killed.append(victims[0].pid)
             time.sleep(0.02)
@@ -79,6 +88,7 @@ def test_two_workers_survive_the_death_of_one_and_leave_nothing_behind(job_of: J
     checkpoint = ray_train.fit(job)
     thread.join()
     assert killed, "a worker was killed while it trained"
+    assert len(listening) > 5 and {ipaddress.ip_address(address).is_loopback for address in listening} == {True}
     assert checkpoint.step == 20 * (job.snapshot.rows["train"] // 32)
     assert checkpoint.resumed_from_step >= 20
     assert weights(checkpoint.path) == expected

@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from cl_core.data.fetch import fetch
 from cl_core.data.png import encode_png
+from cl_core.data.roots import confined
 from cl_core.data.sources import RawSample, Source
 from cl_core.errors import DataError
 from cl_core.registry import SOURCES
@@ -36,6 +39,20 @@ SHA256 = {
     "t10k-images-idx3-ubyte": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
     "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
 }
+# Of the packed files at the mirrors.
+PACKED_SHA256 = {
+    "train-images-idx3-ubyte": "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
+    "train-labels-idx1-ubyte": "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
+    "t10k-images-idx3-ubyte": "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
+    "t10k-labels-idx1-ubyte": "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
+}
+MIRRORS = (
+    "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
+    "https://fashion-mnist.s3.eu-central-1.amazonaws.com/",
+)
+# The largest file, packed and unpacked; a little gzip file can unpack to as much as the disk or the memory holds.
+_PACKED_BYTES, _UNPACKED_BYTES = 26_421_880, 16 + 60_000 * 784
+_DOWNLOAD_S = 600
 PREFIXES = {"train": "train", "test": "t10k"}
 _IMAGES = 70_000
 _IMAGES_HEADER_BYTES, _LABELS_HEADER_BYTES = 16, 8
@@ -45,7 +62,7 @@ _IMAGES_HEADER_BYTES, _LABELS_HEADER_BYTES = 16, 8
 class FashionMNIST(Source):
     """The four IDX files, plain or gzipped, from the first of three places that has them.
 
-    The places: the location, if one is given; the folder of Debian's package; torchvision's download.
+    The places: the location, if one is given; the folder of Debian's package; a download.
 
     Source: Xiao et al. 2017, "Fashion-MNIST", arXiv:1708.07747. Licence: MIT, Zalando SE.
     """
@@ -53,7 +70,7 @@ class FashionMNIST(Source):
     download_folder: str = Field(
         "~/.cache/counterpoint/fashion-mnist",
         title="Download folder",
-        description="Where torchvision puts the files when no other place has them. Empty: nothing is downloaded.",
+        description="Where the files are downloaded to when no other place has them. Empty: nothing is downloaded.",
     )
 
     def fingerprint(self, location: str) -> str:
@@ -77,7 +94,7 @@ class FashionMNIST(Source):
     def _folder(self, location: str) -> Path:
         """The first of the three places that has all four files."""
         if location:
-            folder = Path(location).expanduser().absolute()
+            folder = confined(location, field="data.location")
             if missing := _missing(folder):
                 raise DataError(
                     f"data.location: {folder} lacks {', '.join(missing)} (plain or .gz); give the folder that holds "
@@ -91,19 +108,17 @@ class FashionMNIST(Source):
     def _downloaded(self) -> Path:
         problem = "source_options.download_folder is empty"
         if self.download_folder:
-            # torchvision's import takes seconds and is only needed here.
-            from torchvision.datasets import FashionMNIST as Download
-
-            folder = Path(self.download_folder).expanduser().absolute()
+            # Where torchvision puts them, so that what it has downloaded once is not downloaded again.
+            folder = confined(self.download_folder, field="data.source_options.download_folder") / "FashionMNIST/raw"
             try:
-                Download(str(folder), download=True)
-                return Path(Download(str(folder)).raw_folder)
-            except (OSError, RuntimeError) as error:
-                # torchvision's message has a line for each mirror.
-                problem = " ".join(f"{type(error).__name__}: {error}".split())
+                for name in _missing(folder):
+                    _download(name, folder / f"{name}.gz")
+                return folder
+            except (OSError, DataError) as error:
+                problem = str(error)
         raise DataError(
             "Fashion-MNIST was found in none of three places: no folder is given as data.location; "
-            f"{DEBIAN_FOLDER} lacks {', '.join(_missing(DEBIAN_FOLDER))}; torchvision's download into "
+            f"{DEBIAN_FOLDER} lacks {', '.join(_missing(DEBIAN_FOLDER))}; the download into "
             f"{self.download_folder!r} failed ({problem}). "
             f"On Debian or Ubuntu run `apt-get install {DEBIAN_PACKAGE}`; elsewhere give a folder with the four files"
         )
@@ -113,13 +128,44 @@ def _missing(folder: Path) -> list[str]:
     return [name for name in SHA256 if not (folder / name).is_file() and not (folder / f"{name}.gz").is_file()]
 
 
+def _download(name: str, target: Path) -> None:
+    """Fetch a packed file from the first mirror that has it.
+
+    Raises:
+        DataError: When none has it.
+    """
+    problems = []
+    for mirror in MIRRORS:
+        try:
+            fetch(
+                f"{mirror}{name}.gz",
+                target,
+                sha256=PACKED_SHA256[name],
+                max_bytes=_PACKED_BYTES,
+                timeout_s=_DOWNLOAD_S,
+            )
+            return
+        except DataError as error:
+            problems.append(str(error))
+    raise DataError("; ".join(problems))
+
+
+def _unpacked(path: Path) -> bytes:
+    """All bytes of a plain or gzipped file, as far as they can be Fashion-MNIST's."""
+    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+        data: bytes = file.read(_UNPACKED_BYTES + 1)
+    if len(data) > _UNPACKED_BYTES:
+        raise ValueError(f"it holds more than the {_UNPACKED_BYTES:,} bytes of the largest file")
+    return data
+
+
 def _read(folder: Path, name: str, header_bytes: int) -> NDArray[np.uint8]:
     """The values of an IDX file after its header, when its bytes are the published ones."""
     plain, packed = folder / name, folder / f"{name}.gz"
     path = plain if plain.is_file() else packed
     try:
-        data = path.read_bytes() if path is plain else gzip.decompress(path.read_bytes())
-    except (OSError, EOFError, ValueError) as error:
+        data = _unpacked(path)
+    except (OSError, EOFError, ValueError, zlib.error) as error:
         raise DataError(f"{path} cannot be read ({error}); fetch it again") from error
     found = hashlib.sha256(data).hexdigest()
     if found != SHA256[name]:

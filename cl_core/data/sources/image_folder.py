@@ -1,6 +1,7 @@
 """A folder of image files: one folder per class, or unlabelled; at any depth."""
 
 import contextlib
+import errno
 import hashlib
 import os
 import stat
@@ -11,6 +12,7 @@ from typing import Literal
 from pydantic import Field
 
 from cl_core.data.decode import MAX_PAYLOAD_BYTES
+from cl_core.data.roots import SETTING, confined, leads_out
 from cl_core.data.schema import SPLITS
 from cl_core.data.sources import RawSample, Source, Unreadable, unchanged
 from cl_core.errors import DataError
@@ -24,13 +26,16 @@ IMAGE_SUFFIXES = {
 }
 
 
+_OUTSIDE = f"a link that leads out of the folders of {SETTING}; it is not followed"
+
+
 @SOURCES.register("image_folder")
 class ImageFolder(Source):
     """Every image file below a folder.
 
     With `labels` from folders, the first folder on the way to a file is its class, and files that lie outside any have
     no label. With `splits` from folders, `train` and `test` folders at the top name the splits, and the classes come
-    below. Symbolic links are followed, but not in circles.
+    below. Symbolic links are followed, but not in circles, and not out of the folders of CL_DATA_ROOTS.
     """
 
     labels: Literal["from_folder", "none"] = Field(
@@ -50,6 +55,8 @@ class ImageFolder(Source):
         for parts, path in _image_files(root):
             empty = False
             try:
+                if leads_out(path):
+                    raise PermissionError(errno.EPERM, _OUTSIDE)
                 state = path.stat()
                 known = f"{state.st_size} {state.st_mtime_ns}"
             except OSError as error:
@@ -74,6 +81,8 @@ class ImageFolder(Source):
                 split, *folders = folders
             label = _text(folders[0]) if self.labels == "from_folder" and folders else None
             try:
+                if leads_out(path):
+                    raise PermissionError(errno.EPERM, _OUTSIDE)
                 size = path.stat().st_size
                 if size > MAX_PAYLOAD_BYTES:
                     yield Unreadable(origin, f"{size:,} bytes; files of at most {MAX_PAYLOAD_BYTES:,} are read")
@@ -98,7 +107,7 @@ class ImageFolder(Source):
 def _root(location: str) -> Path:
     if not location:
         raise DataError("data.location is empty; give the folder that holds the images")
-    root = Path(location).expanduser().absolute()
+    root = confined(location, field="data.location")
     try:
         mode = root.stat().st_mode
     except (FileNotFoundError, NotADirectoryError) as error:
@@ -141,7 +150,11 @@ def _image_files(root: Path) -> Iterator[tuple[list[str], Path]]:
             continue
         for entry in _entries(folder):
             below = [*parts, entry.name]
-            if entry.is_dir():
+            if leads_out(Path(entry)):
+                # Nobody looks whether it is a file or a folder: either way, it is named and not followed.
+                if entry.is_dir() or Path(entry.name).suffix.lower() in IMAGE_SUFFIXES:
+                    yield below, folder / entry.name
+            elif entry.is_dir():
                 waiting.append((below, folder / entry.name, above | {here}))
             elif Path(entry.name).suffix.lower() in IMAGE_SUFFIXES:
                 yield below, folder / entry.name

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import Field, model_validator
 
+from cl_core.data.roots import confined
 from cl_core.data.sources import RawSample, Source, Unreadable, unchanged
 from cl_core.errors import DataError
 from cl_core.registry import SOURCES
@@ -155,7 +156,7 @@ class ParquetFiles(Source):
 def _files(location: str) -> list[Path]:
     if not location:
         raise DataError("data.location is empty; give a Parquet file, or a folder of them")
-    root = Path(location).expanduser().absolute()
+    root = confined(location, field="data.location")
     try:
         if stat.S_ISREG(root.stat().st_mode):
             return [root]
@@ -170,6 +171,8 @@ def _files(location: str) -> list[Path]:
             f"data.location: {error.filename} cannot be read ({error.strerror}); make it readable, or move it away"
         ) from error
     files = sorted(path for path in below if path.suffix == ".parquet" and path.is_file())
+    for path in files:
+        confined(path, field="data.location")  # A row cannot be put aside before the file has been opened.
     if not files:
         raise DataError(f"data.location: {root} holds no .parquet files at any depth; give the folder that does")
     return files

@@ -1,0 +1,57 @@
+"""What stands under CL_HOME and what refers to it, as values: what retention decides from."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from cl_core.refs import Ref
+
+Kind = Literal["snapshot", "cache", "training", "features", "evaluation", "report", "leavings"]
+
+
+class Version(Ref):
+    """A registered version, and why what it was made from is held.
+
+    Args:
+        name: Of the registered model.
+        version: Its number.
+        training: Digest of the training that made it; empty for a version of other origin.
+        snapshot: Digest of the snapshot that it was trained on; empty for a version of other origin.
+        held_by: What speaks for it, whatever its age: aliases, a rollback to come.
+    """
+
+    name: str
+    version: int
+    training: str
+    snapshot: str
+    held_by: list[str]
+
+    def __str__(self) -> str:
+        return f"{self.name} version {self.version}"
+
+
+class Running(Ref):
+    """The flow run that has been running for the longest time."""
+
+    id: str
+    name: str
+    since: datetime
+
+
+class Item(Ref):
+    """Something that stands under CL_HOME and can be removed by itself."""
+
+    kind: Kind
+    path: Path
+    size_bytes: int
+    last_used: datetime = Field(description="When it was last written, or verified by a run that used it.")
+    snapshot: str = Field("", description="Digest of the snapshot that it is, or was made from; empty: unknown.")
+    training: str = Field("", description="Digest of the training that it is, or was made by; empty: none.")
+    finished: bool = Field(
+        True, description="Whether a training has a result; whether the process that made leavings has ended."
+    )
+    busy: bool = Field(False, description="Whether a living process holds its lock, or writes to it.")
+    model: str = Field("", description="Of a report: the registered model.")
+    version: int = Field(0, description="Of a report: the version.")

@@ -1,0 +1,20 @@
+"""The command that removes what nothing refers to any more."""
+
+from cl_core.retention import RetentionSpec
+from flows.app import app, check_addressed, prepare
+from flows.parameters import DryRun, Retention
+
+
+@app.command
+def prune(*, retention: Retention = RetentionSpec(), dry_run: DryRun = False) -> None:  # noqa: B008
+    """Remove what no alias, none of the newest versions and no running flow refers to; no version itself.
+
+    Args:
+        dry_run: Print what would be removed, with sizes and reasons, and remove nothing.
+    """
+    check_addressed()
+    prepare()
+    from flows.prune import prune as flow
+    from flows.summary import show_pruned
+
+    show_pruned(flow(retention, dry_run))
