@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from cl_core.refs import SnapshotRef
+from cl_core.refs import SnapshotRef, StartRef
 from cl_core.specs import ComputeSpec, DataSpec, TrainingSpec
 from cl_core.training.checkpoint import CheckpointStore
 from cl_core.training.progress import ProgressLog
@@ -22,6 +22,7 @@ class TrainingJob(BaseModel):
     training: TrainingSpec
     compute: ComputeSpec
     cache: Path = Field(description="The snapshot's images at training size.")
+    start: StartRef | None = Field(None, description="What the encoder starts from; none for fresh weights.")
     folder: Path = Field(description="Where checkpoints and progress go.")
     mean: tuple[float, ...] = Field(description="Of the training split's pixels, per channel, in 0..1.")
     std: tuple[float, ...] = Field(description="Of the training split's pixels, per channel, in 0..1.")

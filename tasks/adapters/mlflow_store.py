@@ -6,7 +6,7 @@ Every public method may be killed at any point and called again: what stands is 
 import contextlib
 import re
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,7 @@ from tasks.adapters import mlflow_champions as champions
 from tasks.adapters import mlflow_lookup as lookup
 from tasks.adapters.mlflow_connection import connected, pytorch_flavor
 from tasks.adapters.mlflow_registration import register
+from tasks.adapters.mlflow_run import fetch_files
 from tasks.adapters.mlflow_version import CHAMPION, Registration, VersionRow, as_ref, as_row
 
 if TYPE_CHECKING:
@@ -213,6 +214,15 @@ class ModelStore:
             lookup.known_version(client, ref.name, ref.version)
             program: nn.Module = pytorch_flavor().load_model(ref.uri)
             return program
+
+    def fetch(self, ref: ModelRef, files: Sequence[str], into: Path) -> None:
+        """Copy files that were registered with a version into a folder.
+
+        Raises:
+            InputError: When the version has none of that name.
+        """
+        with connected(self.tracking_uri) as client:
+            fetch_files(client, ref, files, into)
 
     def log_report(self, run_id: str, name: str, page: str) -> None:
         """Put a report beside the artifacts of a version's run; a report of the same name is replaced."""
