@@ -31,6 +31,7 @@ _DECIDES_WEIGHTS = (
     "cl_core.training.loop",
     "cl_core.training.optimizer",
     "cl_core.training.schedule",
+    "cl_core.training.start",
     "cl_core.views",
 )
 
@@ -120,10 +121,11 @@ def complete(training: TrainingSpec) -> TrainingSpec:
     )
 
 
-def training_digest(training: TrainingSpec, *, snapshot_digest: str, image_size: int) -> str:
-    """Digest of everything that decides the weights: data, image size, completed spec, and the code.
+def training_digest(training: TrainingSpec, *, snapshot_digest: str, image_size: int, start_sha256: str = "") -> str:
+    """Digest of everything that decides the weights: data, image size, completed spec, first weights, and the code.
 
-    The number of workers is not in it: a training begun by two may be finished by one.
+    The number of workers is not in it: a training begun by two may be finished by one. `start_sha256` is that of the
+    weights that the encoder starts from, and empty for fresh ones, which follow from the seed.
     """
     parts = assemble(training)
     components = [part for part in (parts.method, parts.loss, parts.views, parts.encoder) if part is not None]
@@ -134,6 +136,7 @@ def training_digest(training: TrainingSpec, *, snapshot_digest: str, image_size:
             "snapshot": snapshot_digest,
             "image_size": image_size,
             "training": complete(training),
+            "start": start_sha256,
             "code": {**code, **plugins},
         }
     )

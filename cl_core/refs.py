@@ -30,6 +30,14 @@ class SnapshotRef(StepResult):
     quarantined: int = Field(description="Rejected inputs.")
 
 
+class StartRef(Ref):
+    """Weights that a training starts from."""
+
+    champion: str = Field(description="models:/NAME/VERSION of the champion that they were, then.")
+    sha256: str = Field(description="Of the weights' file, 64 hexadecimal digits.")
+    path: Path = Field(description="Sealed directory that holds them.")
+
+
 class CheckpointRef(StepResult):
     """A finished training."""
 

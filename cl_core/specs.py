@@ -115,6 +115,12 @@ class TrainingSpec(Spec):
         "resnet_small", title="Encoder", description="Network that is trained, evaluated and registered."
     )
     encoder_options: Options = Field({}, title="Encoder options", description="Options of the encoder, as JSON.")
+    start_from: Literal["scratch", "champion"] = Field(
+        "scratch",
+        title="Start from",
+        description="Weights of the encoder before the first step: fresh ones, or those of the model's champion when "
+        "this training is first asked for; without a champion, fresh ones.",
+    )
     epochs: int = Field(4, ge=1, le=100_000, title="Epochs", description="Passes over the training split.")
     batch_size: int = Field(
         256, ge=2, le=1_048_576, title="Batch size", description="Samples per step, over all workers together."

@@ -22,10 +22,10 @@ def register(
     force: Force = False,
 ) -> ModelRef:
     """Turn a dataset into a registered version, and leave the champion as it is."""
-    preflight(data, training, evaluation)
+    preflight(data, training, evaluation, model_name)
     snapshot = ingest(data, compute, force=force)
     validate(snapshot, data, compute)
-    job = plan(snapshot, data, training, compute)
+    job = plan(snapshot, data, training, compute, model_name)
     checkpoint = pretrain(job, force=force)
     scores = evaluate(job, checkpoint, evaluation)
     return register_version(model_name, job, checkpoint, scores, evaluation)

@@ -22,10 +22,10 @@ def report(
     compute: ComputeSpec = ComputeSpec(),
 ) -> ReportRef:
     """Write the report of the version that was registered under these specs."""
-    preflight(data, training, evaluation)
+    preflight(data, training, evaluation, model_name)
     snapshot = ingest(data, compute, force=False)
     validation = validate(snapshot, data, compute)
-    job = plan(snapshot, data, training, compute)
+    job = plan(snapshot, data, training, compute, model_name)
     # Before the training, which takes long where nothing stands: a mistyped spec is refused in seconds.
     model = find_version(model_name, job)
     checkpoint = pretrain(job, force=False)

@@ -26,10 +26,10 @@ def retrain(
 ) -> Retrained:
     """Turn a dataset into a registered encoder. What stands under its digest is not done again."""
     with turn(model_name):
-        preflight(data, training, evaluation)
+        preflight(data, training, evaluation, model_name)
         snapshot = ingest(data, compute, force=force)
         validation = validate(snapshot, data, compute)
-        job = plan(snapshot, data, training, compute)
+        job = plan(snapshot, data, training, compute, model_name)
         checkpoint = pretrain(job, force=force)
         scores = evaluate(job, checkpoint, evaluation)
         model = register(model_name, job, checkpoint, scores, evaluation)

@@ -42,7 +42,8 @@ def register(
             snapshot=job.snapshot,
             checkpoint=checkpoint,
             evaluation=scores,
-            specs={"data": job.data, "training": job.training, "evaluation": evaluation},
+            specs={"data": job.data, "training": job.training, "evaluation": evaluation}
+            | ({"start": job.start} if job.start else {}),
             curves=[progress.model_dump() for progress in job.progress.read()],
             lineage=lineage(),
         )

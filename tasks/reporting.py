@@ -105,6 +105,7 @@ def _lineage(
     return [
         ("source", job.data.source, job.data.location or "the source's own place"),
         ("snapshot", job.snapshot.digest, job.snapshot.note),
+        *([("starting weights", job.start.sha256, f"of {job.start.champion}")] if job.start else []),
         ("training", checkpoint.digest, checkpoint.note),
         ("evaluation", scores.digest, scores.note),
         ("MLflow run", model.run_id, model.note),

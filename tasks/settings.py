@@ -47,6 +47,11 @@ class Settings:
         return self.home / "trainings"
 
     @property
+    def starts(self) -> Path:
+        """Weights that trainings start from, and which training starts from which."""
+        return self.home / "starts"
+
+    @property
     def embeddings(self) -> Path:
         """Features of splits, by what made them."""
         return self.home / "embeddings"

@@ -3,12 +3,14 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from cl_core import failpoints, sealed
 from cl_core.assembly import check_batches, complete, training_digest
 from cl_core.assessment import protocols
 from cl_core.data.read import snapshot_facts
+from cl_core.digest import digest_of
 from cl_core.errors import IntegrityError
 from cl_core.image_size import check_image_size
 from cl_core.refs import CheckpointRef, SnapshotRef
@@ -23,26 +25,41 @@ from tasks.attempts import count_attempt
 from tasks.console import training_bar
 from tasks.ingestion import training_cache
 from tasks.settings import Settings
+from tasks.starting import check_start_from, starting_weights
 from tasks.step import holding_gpus, record_repeats, say, step
 from tasks.training_folder import LOCK, MADE_FROM, RESULT
 from tasks.turns import alone
 
 
 @step("preflight")
-def preflight(data: DataSpec, training: TrainingSpec, evaluation: EvaluationSpec) -> None:
+def preflight(data: DataSpec, training: TrainingSpec, evaluation: EvaluationSpec, model_name: str = "") -> None:
     """Refuse wrong names and options, and a run that has died too often, before anything is read or trained."""
     count_attempt()
+    check_start_from(training, model_name)
     SOURCES.build(data.source, data.source_options, field="data.source")
     check_image_size(training, image_size=data.image_size)
     protocols(evaluation)
 
 
 @step("plan")
-def plan(snapshot: SnapshotRef, data: DataSpec, training: TrainingSpec, compute: ComputeSpec) -> TrainingJob:
-    """Everything that the training, and what follows it, needs to know; refuses batches that cannot be."""
+def plan(
+    snapshot: SnapshotRef, data: DataSpec, training: TrainingSpec, compute: ComputeSpec, model_name: str = ""
+) -> TrainingJob:
+    """Everything that the training, and what follows it, needs to know; refuses batches that cannot be.
+
+    The model's name is that whose champion the training may start from.
+    """
     facts = snapshot_facts(snapshot)
     check_batches(training, compute, train_rows=snapshot.rows["train"], classes=facts.per_class["train"])
-    digest = training_digest(training, snapshot_digest=snapshot.digest, image_size=data.image_size)
+    digest_from = partial(training_digest, training, snapshot_digest=snapshot.digest, image_size=data.image_size)
+    start = starting_weights(
+        training,
+        model_name=model_name,
+        request=digest_of([model_name, digest_from()]),
+        channels=snapshot.channels,
+        image_size=data.image_size,
+    )
+    digest = digest_from(start_sha256=start.sha256 if start else "")
     job = TrainingJob(
         digest=digest,
         snapshot=snapshot,
@@ -50,6 +67,7 @@ def plan(snapshot: SnapshotRef, data: DataSpec, training: TrainingSpec, compute:
         training=complete(training),
         compute=compute,
         cache=training_cache(snapshot, data.image_size, compute),
+        start=start,
         folder=Settings.from_environment().trainings / digest,
         mean=facts.mean,
         std=facts.std,

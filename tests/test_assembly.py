@@ -136,6 +136,7 @@ def test_every_other_input_is_another_training():
         {"loss_options": {"temperature": 0.30000000000000004}},
         {"views_options": {"flip_probability": 0.4}},
         {"held_out_share": 0.1},
+        {"start_from": "champion"},
         {"method": "dacl"},
         {"loss": "decoupled"},
         {"views": "moco_v2"},

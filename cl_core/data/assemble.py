@@ -36,7 +36,9 @@ class Content(NamedTuple):
     """(split, origin, label) of every copy, sorted."""
 
 
-def assemble(folder: Path, *, name: str, sound: ExternalSort, rejected: ExternalSort) -> SnapshotFacts:
+def assemble(
+    folder: Path, *, name: str, sound: Iterator[Row], rejected: ExternalSort, conflicting: Path
+) -> SnapshotFacts:
     """Write the files of a snapshot into `folder`: SPLIT/part-NNNNN.parquet, sources.parquet, quarantine.parquet.
 
     Copies within a split become one row. A content with a label in one copy and none in another has that label; one
@@ -46,8 +48,9 @@ def assemble(folder: Path, *, name: str, sound: ExternalSort, rejected: External
     Args:
         folder: Empty.
         name: Of the dataset.
-        sound: Inputs that can be decoded, `INPUTS`.
+        sound: Inputs that can be decoded, `INPUTS`, sorted by their first four columns.
         rejected: The others, `QUARANTINE_TABLE`.
+        conflicting: Folder for the contents that are nobody's sample, in parts like those of a split.
 
     Returns:
         The profile, with the digest: the sha256 of the format's version and of every row's id, split and label.
@@ -57,14 +60,16 @@ def assemble(folder: Path, *, name: str, sound: ExternalSort, rejected: External
     with ExitStack() as files:
         splits = {split: files.enter_context(_split_writer(folder / split)) for split in SPLITS}
         sources = files.enter_context(_table_writer(folder / "sources.parquet", SOURCES_TABLE))
-        contents = files.enter_context(closing(_contents(sound.rows())))
+        set_aside = files.enter_context(_split_writer(conflicting))
+        contents = files.enter_context(closing(_contents(sound)))
         for first, copies in contents:
+            key, _, _, _, payload, *finding = first
             labels = sorted({label for _, _, label in copies if label})
             if len(labels) > 1:
                 rejected.add(_conflict(copies, labels))
+                set_aside.add((key, payload, None), size=len(payload))
                 continue
             label = labels[0] if labels else ""
-            key, _, _, _, payload, *finding = first
             for split, origin, _ in copies:
                 sources.add((key, split, origin))
             present = sorted({split for split, _, _ in copies})

@@ -2,12 +2,13 @@
 
 import hashlib
 import struct
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
 from cl_core.data.decode import Rejected, decode_image
-from cl_core.data.sources import RawSample, Unreadable
+from cl_core.data.sources import Listed, RawSample, Unreadable
 
 _LEVELS = np.arange(256, dtype=np.int64)
 _POWERS = np.stack([_LEVELS, _LEVELS**2], axis=1)
@@ -34,12 +35,25 @@ class Finding(NamedTuple):
     moments: bytes
 
 
-def check(inputs: list[RawSample | Unreadable]) -> list[Finding | Rejected]:
+@dataclass(frozen=True)
+class Recalled:
+    """An input that is as it was when an earlier ingestion looked at it, and what was found then."""
+
+    listed: Listed
+    found: Finding | Rejected
+
+
+Input = RawSample | Unreadable | Recalled
+
+
+def check(inputs: list[Input]) -> list[Finding | Rejected]:
     """What was found in each input, or why it is rejected, in the same order."""
     return [_check(each) for each in inputs]
 
 
-def _check(given: RawSample | Unreadable) -> Finding | Rejected:
+def _check(given: Input) -> Finding | Rejected:
+    if isinstance(given, Recalled):
+        return given.found
     if isinstance(given, Unreadable):
         return Rejected("unreadable", given.detail)
     try:

@@ -80,7 +80,7 @@ class ExternalSort:
         self._runs.append(path)
 
     def _merge(self, runs: list[Path]) -> Iterator[Row]:
-        return heapq.merge(*map(_read, runs), key=itemgetter(*range(self._keys)))
+        return merged(*map(_read, runs), keys=self._keys)
 
     def _batches(self, rows: Iterator[Row]) -> Iterator[pa.RecordBatch]:
         """Rows regrouped into batches of about `_BATCH_BYTES`."""
@@ -98,6 +98,11 @@ class ExternalSort:
     def _batch(self, rows: list[Row]) -> pa.RecordBatch:
         columns = zip(zip(*rows, strict=True), self._schema, strict=True)
         return pa.record_batch([pa.array(column, field.type) for column, field in columns], schema=self._schema)
+
+
+def merged(*sorted_rows: Iterator[Row], keys: int) -> Iterator[Row]:
+    """Rows of several streams, each sorted by its leading columns, as one."""
+    return heapq.merge(*sorted_rows, key=itemgetter(*range(keys)))
 
 
 def _read(run: Path) -> Iterator[Row]:

@@ -55,6 +55,31 @@ INPUTS = pa.schema(
         pa.field("moments", pa.binary(8 * MOMENTS), nullable=False),  # int64: sums of R, G, B, then of their squares.
     ]
 )
+# The same without the payload, where an earlier snapshot has it.
+RECALLED = pa.schema([field for field in INPUTS if field.name != "image"])
+
+# What a source lists, and what is noted of each input so that the next ingestion need not open it; sorted by name.
+LISTING = pa.schema(
+    [
+        pa.field("name", pa.binary(), nullable=False),
+        pa.field("state", pa.string(), nullable=False),
+        pa.field("label", pa.string()),
+        pa.field("split", pa.string(), nullable=False),
+        pa.field("origin", pa.string(), nullable=False),
+    ]
+)
+NOTES = pa.schema(
+    [
+        pa.field("name", pa.binary(), nullable=False),
+        pa.field("state", pa.string(), nullable=False),
+        pa.field("reason", pa.string()),  # Null for an input that can be decoded; the fields after `detail`, else.
+        pa.field("detail", pa.string()),
+        *(
+            pa.field(name, INPUTS.field(name).type)
+            for name in ("id", "format", "width", "height", "channels", "moments")
+        ),
+    ]
+)
 
 
 def cache_schema(shape: tuple[int, int, int]) -> pa.Schema:

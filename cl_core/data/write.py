@@ -5,16 +5,18 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import PIL
 from pydantic import Field
 
 from cl_core import failpoints
 from cl_core.data.assemble import assemble
-from cl_core.data.external_sort import RUN_BYTES, ExternalSort
-from cl_core.data.gather import gather
+from cl_core.data.external_sort import RUN_BYTES, ExternalSort, merged
+from cl_core.data.gather import Gathered, gather
+from cl_core.data.known import CONFLICTING, Counts, Known, notes_writer
 from cl_core.data.profile import SnapshotFacts
 from cl_core.data.read import open_snapshot
 from cl_core.data.roots import confined
-from cl_core.data.schema import INPUTS, QUARANTINE_TABLE
+from cl_core.data.schema import LISTING
 from cl_core.data.sources import Source
 from cl_core.digest import digest_of, file_sha256, source_digest
 from cl_core.errors import DataError, IntegrityError
@@ -46,14 +48,15 @@ def ingest(
     """Bring a source's samples into a snapshot, `datasets/NAME/DIGEST/`.
 
     The digest follows from content, labels and splits alone: order, file names, copies and workers do not change it.
-    A source that has not changed since a snapshot was made of it is not read again. Memory does not grow with the
+    A source that has not changed since a snapshot was made of it is not read again, nor is an input that has not, where
+    the source can tell; what comes of it is the same as if all had been read. Memory does not grow with the
     number of samples; the disk takes the encoded images twice while it works.
 
     Args:
         spec: Which source, and how it is split.
         datasets: Folder of all datasets; made when missing.
         workers: Processes that decode.
-        force: Read the source even if it seems unchanged.
+        force: Read every input, even if it seems unchanged.
         on_progress: Called with the number of inputs checked so far.
         run_bytes: Images held in memory before they are sorted onto the disk. Bytes.
 
@@ -75,30 +78,43 @@ def ingest(
             new=False,
             reason=f"the source has not changed since snapshot {standing.digest[:_SHOWN]} was made of it",
         )
-    with staging(root) as staged, staging(root) as scratch:
+    place = root / "ingests" / digest_of([spec.source, spec.location, source])
+    known = Known(place, root, code=_code(source), trusted=not force)
+    counts = Counts()
+    with staging(root) as staged, staging(root) as noted, staging(root) as scratch:
         failpoints.reach("ingest.begun")
-        sound = ExternalSort(INPUTS, keys=4, folder=scratch / "sound", run_bytes=run_bytes)
-        rejected = ExternalSort(QUARANTINE_TABLE, keys=3, folder=scratch / "rejected", run_bytes=run_bytes)
-        gather(
-            source.samples(spec.location),
-            test_share=spec.test_share,
-            sound=sound,
-            rejected=rejected,
-            workers=workers,
-            on_progress=on_progress,
-        )
+        inputs = Gathered.under(scratch, run_bytes=run_bytes)
+        listing = ExternalSort(LISTING, keys=1, folder=scratch / "listing", run_bytes=run_bytes)
+        with notes_writer(noted) as notes:
+            gather(
+                known.inputs(source, spec.location, listing, counts),
+                test_share=spec.test_share,
+                into=inputs,
+                notes=notes,
+                counts=counts,
+                workers=workers,
+                on_progress=on_progress,
+            )
         failpoints.reach("ingest.inputs-sorted")
-        facts = assemble(staged, name=spec.name, sound=sound, rejected=rejected)
+        recalled = known.with_payloads(inputs.recalled.rows())
+        facts = assemble(
+            staged,
+            name=spec.name,
+            sound=merged(inputs.sound.rows(), recalled, keys=4),
+            rejected=inputs.rejected,
+            conflicting=noted / CONFLICTING,
+        )
         if not sum(facts.rows.values()):
-            raise DataError(_nothing_usable(spec, facts, rejected))
+            raise DataError(_nothing_usable(spec, facts, inputs.rejected))
         final = root / facts.digest
         stood = is_sound(final)
         _publish(staged, final, facts)
+        known.replace(noted, snapshot=facts.digest)
     record.parent.mkdir(exist_ok=True)
-    known = {"snapshot": facts.digest, "manifest_sha256": file_sha256(final / MANIFEST)}
-    write_text(record, json.dumps(known) + "\n", failpoint="ingest.record-staged")
+    told = {"snapshot": facts.digest, "manifest_sha256": file_sha256(final / MANIFEST)}
+    write_text(record, json.dumps(told) + "\n", failpoint="ingest.record-staged")
     failpoints.reach("ingest.recorded")
-    return Ingested(snapshot=open_snapshot(final), new=not stood, reason=_reason(facts, stood))
+    return Ingested(snapshot=open_snapshot(final), new=not stood, reason=_reason(facts, counts, stood))
 
 
 def _key(spec: DataSpec, source: Source) -> str:
@@ -110,9 +126,14 @@ def _key(spec: DataSpec, source: Source) -> str:
             source,
             spec.test_share,
             source.fingerprint(spec.location),
-            source_digest("cl_core.data", type(source).__module__),
+            _code(source),
         ]
     )
+
+
+def _code(source: Source) -> str:
+    """Digest of what decides what is found in an input; Pillow decodes it."""
+    return digest_of([source_digest("cl_core.data", type(source).__module__), PIL.__version__])
 
 
 def _recorded(record: Path, root: Path) -> SnapshotRef | None:
@@ -158,8 +179,11 @@ def _nothing_usable(spec: DataSpec, facts: SnapshotFacts, rejected: ExternalSort
     )
 
 
-def _reason(facts: SnapshotFacts, stood: bool) -> str:
+def _reason(facts: SnapshotFacts, counts: Counts, stood: bool) -> str:
+    read = f"{facts.inputs:,} inputs were read and"
+    if counts.gone is not None:
+        read = f"{counts.read:,} inputs were read anew, {counts.known:,} were known, {counts.gone:,} have gone: they"
     rows = f"{sum(facts.rows.values()):,} distinct samples"
     if stood:
-        return f"the source was read and holds the same {rows} as snapshot {facts.digest[:_SHOWN]}"
-    return f"{facts.inputs:,} inputs were read and hold {rows} that no snapshot of {facts.name!r} holds yet"
+        return f"{read} hold the same {rows} as snapshot {facts.digest[:_SHOWN]}"
+    return f"{read} hold {rows} that no snapshot of {facts.name!r} holds yet"

@@ -11,11 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cl_core.data.decode import Rejected, decode_image
-from cl_core.data.gather import Input, batches
+from cl_core.data.gather import batches
 from cl_core.data.parallel import map_batches
 from cl_core.data.resize import to_shape
-from cl_core.data.sources import Unreadable
+from cl_core.data.sources import RawSample, Unreadable
 from cl_core.embedding.table import Row
+
+Input = RawSample | Unreadable
 
 PART_INPUTS = 1024
 """A part is what a killed run loses at most, and a row group of the file."""

@@ -32,6 +32,7 @@ from cl_core.training.online_knn import OnlineKnn
 from cl_core.training.optimizer import build_optimizer
 from cl_core.training.progress import Progress
 from cl_core.training.schedule import learning_rate
+from cl_core.training.start import load_start
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +61,8 @@ def train(job: TrainingJob) -> CheckpointRef:
     parts = assemble(spec)
     torch.manual_seed(spec.seed)
     encoder = parts.encoder.build(channels=job.snapshot.channels, size=job.data.image_size)
+    if job.start is not None:
+        load_start(encoder, job.start.path)  # Before the method is built, which may copy the encoder.
     method = parts.method.build(encoder, parts.loss).to(device)
     if spec.channels_last:
         method = method.to(memory_format=torch.channels_last)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 
 from cl_core.errors import InputError
-from cl_core.refs import EvaluationReport, SnapshotRef
+from cl_core.refs import EvaluationReport, ModelRef, SnapshotRef
 from tasks.adapters.mlflow_version import TRAINING_DIGEST
 
 if TYPE_CHECKING:
@@ -148,6 +148,22 @@ def log_dataset(client: "MlflowClient", run: "Run", snapshot: SnapshotRef) -> No
         profile=json.dumps({"rows": snapshot.rows, "classes": len(snapshot.classes), "channels": snapshot.channels}),
     )
     client.log_inputs(run.info.run_id, datasets=[DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])])
+
+
+def fetch_files(client: "MlflowClient", model: ModelRef, files: Sequence[str], into: Path) -> None:
+    """Copy files of a version's run into a folder.
+
+    Raises:
+        InputError: When there is none of that name, as with a version that was not registered by Counterpoint.
+    """
+    there = {file.path for file in client.list_artifacts(model.run_id)} if model.run_id else set()
+    for name in files:
+        if name not in there:
+            raise InputError(
+                f"{model.uri} keeps no {name} beside the model (it has: {', '.join(sorted(there)) or 'nothing'}); "
+                "`cl register` and `cl retrain` register versions that do"
+            )
+        client.download_artifacts(model.run_id, name, str(into))
 
 
 def _flat(path: str, value: Any) -> Iterator[tuple[str, str]]:

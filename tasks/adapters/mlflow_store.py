@@ -5,7 +5,7 @@ Every public method may be killed at any point and called again: what stands is 
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,7 @@ from tasks.adapters import model_lock
 from tasks.adapters.mlflow_connection import connected, pytorch_flavor
 from tasks.adapters.mlflow_model import image_shape
 from tasks.adapters.mlflow_registration import register
+from tasks.adapters.mlflow_run import fetch_files
 from tasks.adapters.mlflow_version import CHAMPION, Registration, VersionRow, as_ref, as_row
 
 if TYPE_CHECKING:
@@ -223,6 +224,15 @@ class ModelStore:
         """
         with connected(self.tracking_uri):
             return image_shape(ref)
+
+    def fetch(self, ref: ModelRef, files: Sequence[str], into: Path) -> None:
+        """Copy files that were registered with a version into a folder.
+
+        Raises:
+            InputError: When the version has none of that name.
+        """
+        with connected(self.tracking_uri) as client:
+            fetch_files(client, ref, files, into)
 
     def log_report(self, run_id: str, name: str, page: str) -> None:
         """Put a report beside the artifacts of a version's run; a report of the same name is replaced."""

@@ -9,6 +9,25 @@ from cl_core.registry import Component
 
 
 @dataclass(frozen=True)
+class Listed:
+    """One input as its source lists it, unopened.
+
+    Args:
+        name: By which the source finds it again; no two inputs of a listing share one.
+        state: Changes whenever the content may have; empty where that cannot be told, and the input is always read.
+        label: Name of its class; None without one.
+        split: `train` or `test`; empty where the source does not say.
+        origin: Where it stands, for people.
+    """
+
+    name: bytes
+    state: str
+    label: str | None
+    split: str
+    origin: str
+
+
+@dataclass(frozen=True)
 class RawSample:
     """One input as the source delivers it, not yet looked at.
 
@@ -17,12 +36,14 @@ class RawSample:
         label: Name of its class; None without one.
         split: `train` or `test`; empty where the source does not say.
         origin: Where it came from, for people: a path, or a row of a file.
+        listed: How it was listed; None where the source lists nothing.
     """
 
     payload: bytes
     label: str | None
     split: str
     origin: str
+    listed: Listed | None = None
 
 
 @dataclass(frozen=True)
@@ -31,6 +52,7 @@ class Unreadable:
 
     origin: str
     detail: str
+    listed: Listed | None = None
 
 
 class Source(Component):
@@ -43,6 +65,22 @@ class Source(Component):
         Raises:
             DataError: When the location is missing, empty or unreadable.
         """
+
+    def listed(self, location: str) -> Iterator[Listed] | None:
+        """All inputs, in any order, unopened; None where looking at an input costs as much as reading it.
+
+        A source that lists its inputs also says how to `read` one. Then an input whose state has not changed since an
+        earlier ingestion is not read again.
+
+        Raises:
+            DataError: When the location is missing, empty or unreadable.
+        """
+        del location
+        return None
+
+    def read(self, location: str, listed: Listed) -> RawSample | Unreadable:
+        """One of the inputs that `listed` gave, opened."""
+        raise NotImplementedError(f"{type(self).__name__} lists inputs and does not say how to read one")
 
     @abstractmethod
     def samples(self, location: str) -> Iterator[RawSample | Unreadable]:

@@ -14,7 +14,7 @@ from pydantic import Field
 from cl_core.data.decode import MAX_PAYLOAD_BYTES
 from cl_core.data.roots import SETTING, confined, leads_out
 from cl_core.data.schema import SPLITS
-from cl_core.data.sources import RawSample, Source, Unreadable, unchanged
+from cl_core.data.sources import Listed, RawSample, Source, Unreadable, unchanged
 from cl_core.errors import DataError
 from cl_core.registry import SOURCES
 
@@ -48,20 +48,13 @@ class ImageFolder(Source):
     )
 
     def fingerprint(self, location: str) -> str:
-        """Digest of the path, size and time of change of every image file."""
+        """Digest of the path and state of every image file."""
         root = _root(location)
         seen = hashlib.sha256(os.fsencode(root))
         empty = True
         for parts, path in _image_files(root):
             empty = False
-            try:
-                if leads_out(path):
-                    raise PermissionError(errno.EPERM, _OUTSIDE)
-                state = path.stat()
-                known = f"{state.st_size} {state.st_mtime_ns}"
-            except OSError as error:
-                known = str(error.errno)
-            seen.update(os.fsencode("/".join(parts)) + f"\0{known}\0".encode())
+            seen.update(os.fsencode("/".join(parts)) + f"\0{_state(path)}\0".encode())
         if empty:
             raise DataError(
                 f"data.location: {root} holds no image files at any depth (names that end in .jpg, .png, .webp, .gif, "
@@ -69,27 +62,36 @@ class ImageFolder(Source):
             )
         return seen.hexdigest()
 
-    def samples(self, location: str) -> Iterator[RawSample | Unreadable]:
-        """Every image file; a file that cannot be read is passed on as unreadable."""
+    def listed(self, location: str) -> Iterator[Listed]:
+        """Every image file by its path, which says its split and class."""
         root = _root(location)
         with_splits = self.splits == "from_folder" and _has_splits(root)
         for parts, path in _image_files(root):
-            origin = _text("/".join(parts))
+            name = "/".join(parts)
             folders = parts[:-1]
             split = ""
             if with_splits and folders:
                 split, *folders = folders
             label = _text(folders[0]) if self.labels == "from_folder" and folders else None
-            try:
-                if leads_out(path):
-                    raise PermissionError(errno.EPERM, _OUTSIDE)
-                size = path.stat().st_size
-                if size > MAX_PAYLOAD_BYTES:
-                    yield Unreadable(origin, f"{size:,} bytes; files of at most {MAX_PAYLOAD_BYTES:,} are read")
-                else:
-                    yield RawSample(path.read_bytes(), label, split, origin)
-            except OSError as error:
-                yield Unreadable(origin, str(error.strerror))
+            yield Listed(os.fsencode(name), _state(path), label, split, _text(name))
+
+    def read(self, location: str, listed: Listed) -> RawSample | Unreadable:
+        """One image file; one that cannot be read, or is too large to be an image, is passed on as unreadable."""
+        path = _place(location) / os.fsdecode(listed.name)
+        try:
+            if leads_out(path):
+                raise PermissionError(errno.EPERM, _OUTSIDE)
+            size = path.stat().st_size
+            if size > MAX_PAYLOAD_BYTES:
+                detail = f"{size:,} bytes; files of at most {MAX_PAYLOAD_BYTES:,} are read"
+                return Unreadable(listed.origin, detail, listed)
+            return RawSample(path.read_bytes(), listed.label, listed.split, listed.origin, listed)
+        except OSError as error:
+            return Unreadable(listed.origin, str(error.strerror), listed)
+
+    def samples(self, location: str) -> Iterator[RawSample | Unreadable]:
+        """Every image file, read."""
+        return (self.read(location, listed) for listed in self.listed(location))
 
     def number_of_inputs(self, location: str) -> int:
         """How many image files there are; none is read."""
@@ -102,6 +104,23 @@ class ImageFolder(Source):
             with contextlib.suppress(OSError, ValueError):
                 found |= unchanged([Path(_root(location), origin).read_bytes()], wanted)
         return found
+
+
+def _state(path: Path) -> str:
+    """Size, times and inode of a file, as Git's index has them: another file under the same name has another state,
+    even if it brings the size and the time of change along. Empty where it cannot be looked at.
+    """
+    if leads_out(path):
+        return _OUTSIDE
+    try:
+        state = path.stat()
+    except OSError:
+        return ""
+    return f"{state.st_size} {state.st_mtime_ns} {state.st_ctime_ns} {state.st_ino}"
+
+
+def _place(location: str) -> Path:
+    return Path(location).expanduser().absolute()
 
 
 def _root(location: str) -> Path:
