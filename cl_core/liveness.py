@@ -1,8 +1,13 @@
-"""Which process made a thing, in a form that can be part of its name, and whether that process is gone."""
+"""Which process made a thing, in a form that can be part of its name; whether that process is gone; and its end."""
 
+import contextlib
 import os
 import socket
+import time
+from collections.abc import Collection
 from pathlib import Path
+
+import psutil
 
 _START_TIME, _STATE = 19, 0  # Fields of /proc/PID/stat after the command's name: Linux, proc(5), numbers 22 and 3.
 
@@ -36,6 +41,22 @@ def pid_of(maker: str) -> int:
     host = f"{socket.gethostname()}-"
     pid = maker.removeprefix(host).partition("-")[0]
     return int(pid) if maker.startswith(host) and pid.isdecimal() else 0
+
+
+def kill(processes: Collection[psutil.Process], *, timeout_s: float) -> None:
+    """SIGKILL, which ends stopped processes too, and wait until none runs; ashes that no parent clears do not count."""
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    deadline = time.monotonic() + timeout_s
+    while any(_runs(process) for process in processes) and time.monotonic() < deadline:
+        time.sleep(0.02)
+
+
+def _runs(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
 
 
 def started(pid: int = 0) -> str:

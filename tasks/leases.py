@@ -90,10 +90,7 @@ def end(lease: Lease) -> None:
         process = psutil.Process(pid)
         family = [process, *process.children(recursive=True)]
         if not lease.is_stale:
-            for member in family:
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    member.kill()
-            psutil.wait_procs(family, timeout=_END_TIMEOUT_S)
+            liveness.kill(family, timeout_s=_END_TIMEOUT_S)
 
 
 def _place(flow_run_id: str) -> Path:

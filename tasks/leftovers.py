@@ -15,8 +15,8 @@ from tasks.turns import HOLDER
 
 
 def leftovers(settings: Settings) -> list[Finding]:
-    """What is left under CL_HOME and by Ray; nothing that belongs to a living process."""
-    return [*_half_written(settings), *_holders(settings), *_clusters()]
+    """What is left under CL_HOME, and by Ray for its trainings; nothing that belongs to a living process."""
+    return [*_half_written(settings), *_holders(settings), *_clusters(settings)]
 
 
 def locks(settings: Settings) -> list[Path]:
@@ -55,8 +55,10 @@ def _holders(settings: Settings) -> Iterator[Finding]:
             )
 
 
-def _clusters() -> Iterator[Finding]:
+def _clusters(settings: Settings) -> Iterator[Finding]:
     for folder in cluster_folder.abandoned_folders():
+        if not cluster_folder.is_for(folder, settings.home):
+            continue
         processes = cluster_folder.processes_of(folder)
         running = f", and {len(processes)} processes of it still run" if processes else ""
         mend: Callable[[], None] = partial(cluster_folder.remove_abandoned, folder)

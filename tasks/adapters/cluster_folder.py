@@ -14,18 +14,23 @@ from cl_core import liveness
 
 _ROOT = Path("/tmp")  # noqa: S108 - what is made in it is private
 _FOLDER = "cl-ray-"
+_TRAINING = "training.txt"
 _END_TIMEOUT_S = 10
 
 
 @contextlib.contextmanager
-def temporary_folder() -> Iterator[Path]:
+def temporary_folder(training: Path) -> Iterator[Path]:
     """A short private folder for Ray's sockets, whose paths may have 107 bytes at most; removed afterwards.
 
     What killed processes of this machine left is removed first, their workers included: these would go on writing.
+
+    Args:
+        training: Folder of the training that the cluster is for.
     """
     for left in abandoned_folders():
         remove_abandoned(left)
     folder = Path(tempfile.mkdtemp(prefix=f"{_FOLDER}{os.getpid()}-{liveness.started()}-", dir=_ROOT))
+    (folder / _TRAINING).write_text(str(training))
     try:
         yield folder
     finally:
@@ -39,6 +44,12 @@ def abandoned_folders() -> list[Path]:
         for left in _ROOT.glob(f"{_FOLDER}*-*-*")
         if liveness.is_gone(f"{socket.gethostname()}-{left.name.removeprefix(_FOLDER)}")
     ]
+
+
+def is_for(folder: Path, home: Path) -> bool:
+    """Whether a cluster was started for a training under a home."""
+    note = folder / _TRAINING
+    return note.exists() and home in Path(note.read_text()).parents
 
 
 def processes_of(folder: Path) -> set[psutil.Process]:
@@ -56,9 +67,5 @@ def processes_of(folder: Path) -> set[psutil.Process]:
 
 def remove_abandoned(folder: Path) -> None:
     """End what is left of a cluster whose master has ended, and remove its folder."""
-    left = processes_of(folder)
-    for process in left:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
-    psutil.wait_procs(left, timeout=_END_TIMEOUT_S)
+    liveness.kill(processes_of(folder), timeout_s=_END_TIMEOUT_S)
     shutil.rmtree(folder, ignore_errors=True)

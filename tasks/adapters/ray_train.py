@@ -61,7 +61,7 @@ def fit(job: TrainingJob) -> CheckpointRef:
     address = os.environ.get("RAY_ADDRESS", "")
     if not address:
         _check_resources(job.compute, cpus=os.cpu_count() or 1, gpus=_local_gpus(), where="this machine")
-    with temporary_folder() as folder, _cluster(address, job.compute, folder):
+    with temporary_folder(job.folder) as folder, _cluster(address, job.compute, folder):
         return _worker_group(job, folder)
 
 

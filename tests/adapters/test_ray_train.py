@@ -122,22 +122,26 @@ def test_workers_whose_master_is_killed_end_and_are_cleared_away_before_the_next
         "ray_train.fit(TrainingJob.model_validate_json(sys.stdin.read()))"
     )
     with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, text=True) as master:
-        assert master.stdin is not None
-        master.stdin.write(job.model_dump_json())
-        master.stdin.close()
-        deadline = time.monotonic() + 200
-        while len(job.progress.read()) < 20:
-            assert time.monotonic() < deadline and master.poll() is None
-            time.sleep(0.02)
-        family = set(psutil.Process(master.pid).children(recursive=True))
-        [folder] = Path("/tmp").glob(f"cl-ray-{master.pid}-*")
-        assert cluster_folder.processes_of(folder) == family
-        # As hung as can be: they would wake up beside the next training and write where it writes.
-        for process in family:
-            process.suspend()
-        master.kill()
-    assert cluster_folder.abandoned_folders() == [folder]
-    with cluster_folder.temporary_folder():
+        try:
+            assert master.stdin is not None
+            master.stdin.write(job.model_dump_json())
+            master.stdin.close()
+            deadline = time.monotonic() + 200
+            while len(job.progress.read()) < 20:
+                assert time.monotonic() < deadline and master.poll() is None
+                time.sleep(0.02)
+            family = psutil.Process(master.pid).children(recursive=True)
+            [folder] = Path("/tmp").glob(f"cl-ray-{master.pid}-*")
+            workers = {process for process in family if "RayTrainWo" in process.name()}
+            assert len(workers) == 2 and workers < cluster_folder.processes_of(folder) <= set(family)
+            # As hung as can be: they would wake up beside the next training and write where it writes.
+            for process in family:
+                process.suspend()
+        finally:
+            master.kill()
+    assert folder in cluster_folder.abandoned_folders()
+    assert cluster_folder.is_for(folder, job.folder.parent) and not cluster_folder.is_for(folder, job.folder / "other")
+    with cluster_folder.temporary_folder(job.folder):
         assert not folder.exists()
         assert all(not process.is_running() or process.status() == psutil.STATUS_ZOMBIE for process in family)
 
