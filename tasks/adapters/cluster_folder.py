@@ -53,14 +53,14 @@ def is_for(folder: Path, home: Path) -> bool:
 
 
 def processes_of(folder: Path) -> set[psutil.Process]:
-    """The processes of the cluster in a folder: those that print into it, as far as they may be looked at.
+    """The processes of the cluster in a folder: those that write into it, as far as they may be looked at.
 
-    Ray overwrites the names and the environments of some.
+    Ray overwrites the names and the environments of some, and ends some too late, or not while they are stopped.
     """
     found = set()
     for process in psutil.process_iter():
-        with contextlib.suppress(OSError, psutil.NoSuchProcess):
-            if folder in Path(f"/proc/{process.pid}/fd/1").readlink().parents:
+        with contextlib.suppress(psutil.Error):
+            if any(folder in Path(file.path).parents and file.mode != "r" for file in process.open_files()):
                 found.add(process)
     return found
 
