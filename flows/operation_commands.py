@@ -11,24 +11,31 @@ from filelock import FileLock, Timeout
 
 from cl_core.errors import InputError
 from flows.app import app
-from tasks.operation import Ports
+from tasks.operation import LOOPBACK, Ports
 from tasks.settings import Settings
 
-Port = Annotated[int, Parameter(help="Port on the loopback interface.")]
+Port = Annotated[int, Parameter(help="Port that it listens on.")]
 
 
 @app.command
-def up(*, deployments: Path = Path("infra/prefect.yaml"), prefect_port: Port = 4200, mlflow_port: Port = 5000) -> None:
+def up(
+    *,
+    deployments: Path = Path("infra/prefect.yaml"),
+    prefect_port: Port = 4200,
+    mlflow_port: Port = 5000,
+    host: str = LOOPBACK,
+) -> None:
     """Start Prefect, MLflow and a worker, register the deployments, and keep it all running until Ctrl-C.
 
     Args:
         deployments: File that declares work pool, deployments and schedules.
+        host: Address that the servers listen on; one that other machines reach only with authentication.
     """
     settings = Settings.from_environment()
     with _alone(settings):
         from flows.startup import run
 
-        run(settings, Ports(prefect_port, mlflow_port), deployments)
+        run(settings, Ports(prefect_port, mlflow_port), deployments, host)
 
 
 @app.command

@@ -15,7 +15,7 @@ from tasks.services import Supervisor, check_free, stop_remembered
 from tasks.settings import Settings
 
 
-def run(settings: Settings, ports: Ports, deployments: Path) -> None:
+def run(settings: Settings, ports: Ports, deployments: Path, host: str) -> None:
     """Start everything, register what is declared, and supervise until Ctrl-C or SIGTERM.
 
     Raises:
@@ -25,13 +25,13 @@ def run(settings: Settings, ports: Ports, deployments: Path) -> None:
     console, began = Console(highlight=False, soft_wrap=True), time.monotonic()
     stop = _StopRequest()
     declaration = Declaration.read(deployments)
-    operation = Operation(settings, ports, declaration.work_pool, os.environ.get("CL_DATABASE_URL", ""))
+    operation = Operation(settings, ports, declaration.work_pool, host, os.environ.get("CL_DATABASE_URL", ""))
     for name in stop_remembered(operation.record):
         console.print(f"ended the {name} that an earlier start had left")
     supervisor = Supervisor(operation.services(), operation.record, stop)
     *servers, worker = supervisor.services
     for server in servers:
-        check_free(server.port, server.name)
+        check_free(server.port, server.name, operation.host)
     if operation.database_url:
         database.prepare(operation.database_url)
     os.environ.update(operation.for_clients())

@@ -8,7 +8,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from tasks.operation import Operation
+from tasks.operation import Operation, data_roots
 from tasks.services import Supervisor
 
 _REFRESH_S = 1.0
@@ -56,6 +56,7 @@ def _addresses(operation: Operation) -> str:
         f"MLflow   {operation.mlflow}  models, scores, reports\n"
         f"Home     {operation.settings.home}\n"
         f"Logs     {operation.settings.logs}\n"
+        f"Data     {data_roots().replace(':', ', ')} may be read by runs (CL_DATA_ROOTS)\n"
         f"\nFor commands in another terminal:\n\n"
         f"    export CL_HOME={operation.settings.home} PREFECT_API_URL={operation.prefect_api} "
         f"MLFLOW_TRACKING_URI={operation.mlflow}\n"

@@ -1,23 +1,27 @@
 """What runs on one machine: a Prefect server, an MLflow server and a worker, over the folders of CL_HOME."""
 
 import os
+import socket
 import sys
 import urllib.parse
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from cl_core import sealed
+from tasks.binding import MLFLOW_AUTHENTICATION, check_bind, is_loopback
 from tasks.services import Service
 from tasks.settings import Settings
 
-HOST = "127.0.0.1"
+LOOPBACK = "127.0.0.1"
+_EVERYWHERE = ("", "0.0.0.0", "::")  # noqa: S104 - only with authentication
 # Runs whose process has gone are noticed by the silence of their heartbeats; the least that Prefect allows.
 HEARTBEAT_S = 30
 
 
 @dataclass(frozen=True)
 class Ports:
-    """Where the servers listen, on the loopback interface."""
+    """Where the servers listen."""
 
     prefect: int = 4200
     mlflow: int = 5000
@@ -31,28 +35,39 @@ class Operation:
         settings: Where things are kept.
         ports: Where the servers listen.
         work_pool: That the worker serves.
+        host: That the servers listen on; another than the loopback only with authentication.
         database_url: `postgresql://USER:PASSWORD@HOST/NAME` for both servers; empty: SQLite files under CL_HOME.
     """
 
     settings: Settings
     ports: Ports
     work_pool: str
-    database_url: str = ""
+    host: str = LOOPBACK
+    database_url: str = field(default="", repr=False)
+
+    def __post_init__(self) -> None:
+        for server in ("prefect", "mlflow"):
+            check_bind(self.host, server=server)
+
+    @property
+    def address(self) -> str:
+        """Where this machine reaches its own servers."""
+        return LOOPBACK if self.host in _EVERYWHERE else self.host
 
     @property
     def prefect_api(self) -> str:
         """Address of Prefect's API."""
-        return f"http://{HOST}:{self.ports.prefect}/api"
+        return f"http://{self.address}:{self.ports.prefect}/api"
 
     @property
     def prefect_ui(self) -> str:
         """Address of Prefect's pages."""
-        return f"http://{HOST}:{self.ports.prefect}"
+        return f"http://{self.address}:{self.ports.prefect}"
 
     @property
     def mlflow(self) -> str:
         """Address of MLflow, for programs and for people."""
-        return f"http://{HOST}:{self.ports.mlflow}"
+        return f"http://{self.address}:{self.ports.mlflow}"
 
     @property
     def record(self) -> Path:
@@ -68,7 +83,13 @@ class Operation:
             "MLFLOW_TRACKING_URI": self.mlflow,
             "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_S),
             "DO_NOT_TRACK": "1",
+            **(_credentials() if self.asks_for_passwords else {}),
         }
+
+    @property
+    def asks_for_passwords(self) -> bool:
+        """Whether the servers want to know who comes."""
+        return not is_loopback(self.host)
 
     def services(self) -> list[Service]:
         """What is started, in order."""
@@ -77,7 +98,7 @@ class Operation:
     def _prefect_server(self) -> Service:
         return Service(
             name="Prefect server",
-            command=[*_module("prefect"), "server", "start", "--host", HOST, "--port", str(self.ports.prefect)],
+            command=[*_module("prefect"), "server", "start", "--host", self.host, "--port", str(self.ports.prefect)],
             environment={
                 **_inherited(),
                 **self.for_clients(),
@@ -97,14 +118,20 @@ class Operation:
     def _mlflow_server(self) -> Service:
         artifacts = self.settings.home / "mlflow-artifacts"
         places = ["--artifacts-destination", str(artifacts), "--workers", "1"]
+        authentication = MLFLOW_AUTHENTICATION if self.asks_for_passwords else ()
         return Service(
             name="MLflow server",
-            command=[*_module("mlflow"), "server", "--host", HOST, "--port", str(self.ports.mlflow), *places],
+            command=[
+                *(*_module("mlflow"), "server", "--host", self.host, "--port", str(self.ports.mlflow)),
+                *(*places, *authentication),
+            ],
             environment={
                 **{name: value for name, value in _inherited().items() if name != "MLFLOW_TRACKING_URI"},
                 # Not on the command line, which every user of the machine can read.
                 "MLFLOW_BACKEND_STORE_URI": _for_mlflow(self.database_url)
                 or f"sqlite:///{self.settings.home / 'mlflow.db'}",
+                # Its users are kept beside its database, not in the folder it was started in.
+                **(self._for_others() if self.asks_for_passwords else {}),
                 "MLFLOW_DISABLE_TELEMETRY": "true",
                 # Of no use here, and it starts processes of its own.
                 "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
@@ -115,13 +142,56 @@ class Operation:
             health=f"{self.mlflow}/health",
         )
 
+    def _for_others(self) -> dict[str, str]:
+        """What MLflow is told where other machines reach it: who its users are, and by which names it goes."""
+        names = (LOOPBACK, "localhost", self.address, socket.gethostname())
+        allowed = os.environ.get("MLFLOW_SERVER_ALLOWED_HOSTS") or ",".join(f"{name}:*" for name in names)
+        return {"MLFLOW_AUTH_CONFIG_PATH": str(self._users()), "MLFLOW_SERVER_ALLOWED_HOSTS": allowed}
+
+    def _users(self) -> Path:
+        """The file that says where MLflow keeps its users."""
+        file = self.settings.work / "mlflow-users.ini"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        function = "mlflow.server.auth:authenticate_request_basic_auth"
+        sealed.write_text(
+            file,
+            "[mlflow]\ndefault_permission = READ\n"
+            f"database_uri = sqlite:///{self.settings.home / 'mlflow-users.db'}\n"
+            f"admin_username = {_admin()}\nauthorization_function = {function}\n",
+        )
+        return file
+
     def _worker(self) -> Service:
         return Service(
             name="worker",
             command=[*_module("prefect"), "worker", "start", "--pool", self.work_pool, "--type", "process"],
-            environment={**_inherited(), **self.for_clients(), "OMP_WAIT_POLICY": "PASSIVE"},
+            environment={
+                **_inherited(),
+                **self.for_clients(),
+                # Whoever reaches the forms chooses the paths.
+                "CL_DATA_ROOTS": data_roots(),
+                "OMP_WAIT_POLICY": "PASSIVE",
+            },
             log=self.settings.logs / "worker.log",
         )
+
+
+def data_roots() -> str:
+    """The folders that runs may read and write, beside CL_HOME: as set, or that of the start and Debian's datasets."""
+    return os.environ.get("CL_DATA_ROOTS") or os.pathsep.join((str(Path.cwd()), "/usr/share/datasets"))
+
+
+def _admin() -> str:
+    return os.environ.get("MLFLOW_AUTH_ADMIN_USERNAME", "admin")
+
+
+def _credentials() -> dict[str, str]:
+    """What this machine's own clients say to servers that ask."""
+    return {
+        "PREFECT_API_AUTH_STRING": os.environ["PREFECT_SERVER_API_AUTH_STRING"],
+        "MLFLOW_TRACKING_USERNAME": _admin(),
+        "MLFLOW_TRACKING_PASSWORD": os.environ["MLFLOW_AUTH_ADMIN_PASSWORD"],
+    }
 
 
 def _module(name: str) -> list[str]:

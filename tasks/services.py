@@ -197,7 +197,7 @@ def stop_remembered(record: Path) -> list[str]:
     return [name for name, _ in left]
 
 
-def check_free(port: int, name: str) -> None:
+def check_free(port: int, name: str, host: str) -> None:
     """Refuse a port that something listens on.
 
     Raises:
@@ -207,7 +207,7 @@ def check_free(port: int, name: str) -> None:
         # As servers do: a connection that is being closed does not keep a port.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         with contextlib.suppress(OSError):
-            listener.bind(("127.0.0.1", port))
+            listener.bind((host, port))
             return
     raise InputError(
         f"port {port}, on which the {name} should listen, is in use by {_owner(port)}; end that, or choose another port"

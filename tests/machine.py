@@ -1,5 +1,6 @@
 """A machine at work: `cl up` as a process, and its Prefect server asked through its API."""
 
+import base64
 import contextlib
 import json
 import os
@@ -55,15 +56,16 @@ class Machine:
     settings: dict[str, str] = field(default_factory=dict)
     prefect_port: int = field(default_factory=free_port)
     mlflow_port: int = field(default_factory=free_port)
+    host: str = "127.0.0.1"
     process: "subprocess.Popen[str] | None" = None
 
     @property
     def api(self) -> str:
-        return f"http://127.0.0.1:{self.prefect_port}/api"
+        return f"http://{self.host}:{self.prefect_port}/api"
 
     @property
     def mlflow(self) -> str:
-        return f"http://127.0.0.1:{self.mlflow_port}"
+        return f"http://{self.host}:{self.mlflow_port}"
 
     @property
     def environment(self) -> dict[str, str]:
@@ -71,6 +73,12 @@ class Machine:
         servers = ("MLFLOW_TRACKING_URI", "PREFECT_API_URL")
         inherited = {name: value for name, value in os.environ.items() if name not in servers}
         return {**inherited, "CL_HOME": str(self.home), **self.settings}
+
+    @property
+    def credentials(self) -> dict[str, str]:
+        """What a request to Prefect bears where it asks who comes."""
+        said = self.settings.get("PREFECT_SERVER_API_AUTH_STRING", "")
+        return {"Authorization": f"Basic {base64.b64encode(said.encode()).decode()}"} if said else {}
 
     @property
     def output(self) -> str:
@@ -82,7 +90,7 @@ class Machine:
         # What is JSON is YAML.
         declared.write_text(json.dumps(self.declaration))
         ports = ["--prefect-port", str(self.prefect_port), "--mlflow-port", str(self.mlflow_port)]
-        return [str(CL), "up", "--deployments", str(declared), *ports]
+        return [str(CL), "up", "--deployments", str(declared), *ports, "--host", self.host]
 
     def start(self) -> None:
         """Run `cl up`, and wait until it says that it is ready."""
@@ -117,7 +125,7 @@ class Machine:
         request = urllib.request.Request(
             f"{self.api}/{path}",
             data=None if body is None else json.dumps(body).encode(),
-            headers={"Content-Type": "application/json"},
+            headers={"Content-Type": "application/json", **self.credentials},
             method=method or ("GET" if body is None else "POST"),
         )
         deadline = time.monotonic() + 90
@@ -193,9 +201,11 @@ def wait(condition: Callable[[], bool], timeout: float, what: Callable[[], str] 
 
 
 @contextlib.contextmanager
-def at_work(folder: Path, declaration: dict[str, Any] = DECLARATION, **settings: str) -> Iterator[Machine]:
+def at_work(
+    folder: Path, declaration: dict[str, Any] = DECLARATION, *, host: str = "127.0.0.1", **settings: str
+) -> Iterator[Machine]:
     """A machine that is ready; nothing of it is left afterwards."""
-    machine = Machine(folder / "home", declaration, settings)
+    machine = Machine(folder / "home", declaration, settings, host=host)
     try:
         machine.start()
         yield machine
