@@ -151,6 +151,8 @@ class _Judge:
             return self._snapshot(item)
         if item.kind == "report":
             return self._report(item)
+        if item.kind == "start":
+            return self._aged(item, "weights that trainings started from, which MLflow keeps with their version")
         return self._derived(item)
 
     def _training(self, item: Item) -> tuple[bool, str]:

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from cl_core.refs import Ref
 
-Kind = Literal["snapshot", "cache", "training", "features", "evaluation", "report", "leavings"]
+Kind = Literal["snapshot", "cache", "training", "features", "evaluation", "report", "start", "leavings"]
 
 
 class Version(Ref):

@@ -31,6 +31,7 @@ def holdings(settings: Settings) -> list[Item]:
         *_derived("features", settings.embeddings),
         *_derived("evaluation", settings.evaluations),
         *_reports(settings.reports),
+        *(_item("start", path) for path in _digests(settings.starts)),
         *_leavings(settings),
     ]
 
@@ -63,12 +64,16 @@ def remove(item: Item) -> bool:
 
 
 def forget_ingests(datasets: Path) -> int:
-    """Remove the records of ingestions whose snapshot no longer stands; how many there were."""
+    """Remove the records and notes of ingestions whose snapshot no longer stands; how many there were."""
     forgotten = 0
-    for record in datasets.glob("*/ingests/*.json"):
+    for record in [*datasets.glob("*/ingests/*.json"), *datasets.glob(f"*/ingests/*/*/{sealed.MANIFEST}")]:
         snapshot = str(_json(record).get("snapshot"))
-        if _DIGEST.fullmatch(snapshot) and not (record.parents[1] / snapshot).exists():
-            record.unlink(missing_ok=True)
+        dataset = datasets / record.relative_to(datasets).parts[0]
+        if _DIGEST.fullmatch(snapshot) and not (dataset / snapshot).exists():
+            if record.name == sealed.MANIFEST:
+                shutil.rmtree(record.parent, ignore_errors=True)
+            else:
+                record.unlink(missing_ok=True)
             forgotten += 1
     return forgotten
 
@@ -120,6 +125,7 @@ def _reports(folder: Path) -> Iterator[Item]:
 def _leavings(settings: Settings) -> Iterator[Item]:
     """Staging folders; those within a training's own folder go with it, or with its next checkpoint."""
     parents = [settings.caches, settings.embeddings, settings.evaluations, settings.trainings, settings.work]
+    parents.append(settings.starts)
     parents += [*_children(settings.datasets), *_children(settings.reports)]
     for parent in parents:
         for path in sorted(parent.glob(f"{sealed.STAGING}*")):

@@ -43,7 +43,7 @@ def going(items, versions=(), *, running=None, **spec):
 @st.composite
 def homes(draw):
     """Any set of things, of which no two are in one place, and any versions that may refer to them."""
-    kinds = ["snapshot", "cache", "training", "features", "evaluation", "report", "leavings"]
+    kinds = ["snapshot", "cache", "training", "features", "evaluation", "report", "start", "leavings"]
     found = {}
     for _ in range(draw(st.integers(0, 12))):
         kind = draw(st.sampled_from(kinds))
@@ -234,6 +234,12 @@ def test_a_report_goes_with_its_version_and_stays_with_a_held_one():
     gone_reports = going(items, versions, keep_versions=1)
     assert list(gone_reports) == ["report-clothes1"]
     assert gone_reports["report-clothes1"].endswith("; MLflow keeps a copy")
+
+
+def test_weights_that_a_training_started_from_stay_for_the_days_asked_for():
+    items = [item("start", days=6.9, model="new"), item("start", days=7, model="old")]
+    why = "weights that trainings started from, which MLflow keeps with their version"
+    assert going(items, keep_days=7) == {"start-old": f"{why}; last used 7.0 days ago"}
 
 
 def test_what_another_machine_may_be_writing_stays_for_a_day_at_least():

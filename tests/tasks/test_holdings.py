@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,11 +10,13 @@ import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
 from filelock import FileLock
 
 from cl_core import sealed
 from cl_core.data.cache import build_cache
+from cl_core.data.png import encode_png
 from cl_core.data.read import open_snapshot
 from cl_core.data.write import ingest
 from cl_core.specs import DataSpec
@@ -38,6 +41,9 @@ def settings(tmp_path: Path) -> Settings:
     folder.mkdir(parents=True)
     (folder / "made-from.json").write_text(json.dumps({"snapshot": snapshot.digest}))
     (folder / "progress.jsonl").write_text("{}\n")
+    with sealed.staging(settings.starts) as staged:
+        (staged / "weights.safetensors").write_bytes(b"weights")
+        sealed.publish(staged, settings.starts / ("9" * 64), {"champion": "models:/shapes/2"})
     page = settings.reports / "shapes" / "version-3-0123456789ab.html"
     page.parent.mkdir(parents=True)
     page.write_text("<html></html>")
@@ -76,6 +82,7 @@ def test_everything_that_a_home_holds_is_listed_with_what_it_was_made_from(setti
     training = the(settings, "training")
     assert (training.snapshot, training.finished, training.busy) == (snapshot, False, False)
     assert (the(settings, "report").model, the(settings, "report").version) == ("shapes", 3)
+    assert the(settings, "start").path == settings.starts / ("9" * 64)
     assert (the(settings, "leavings").finished, the(settings, "leavings").busy) == (True, False)
     for item in holdings(settings):
         assert timedelta(days=1.9) < datetime.now(UTC) - item.last_used < timedelta(days=2.1)
@@ -197,8 +204,23 @@ def test_records_of_ingestions_go_with_their_snapshot_and_the_next_run_reads_the
     assert ingest(DATA, datasets=settings.datasets).new
 
 
+def test_the_notes_of_an_ingestion_go_with_their_snapshot(settings, tmp_path):
+    encoded = encode_png(np.zeros((8, 8, 1), np.uint8))
+    for number in range(3):
+        (tmp_path / "pets").mkdir(exist_ok=True)
+        (tmp_path / "pets" / f"{number}.png").write_bytes(encoded)
+    data = DataSpec(name="pets", source="image_folder", location=str(tmp_path / "pets"))
+    snapshot = ingest(data, datasets=settings.datasets).snapshot
+    assert len(list((settings.datasets / "pets").glob("ingests/*/*/notes.parquet"))) == 1
+    assert forget_ingests(settings.datasets) == 0
+    shutil.rmtree(snapshot.path)
+    assert forget_ingests(settings.datasets) == 2
+    assert [path for path in (settings.datasets / "pets").rglob("*") if path.is_file()] == []
+    assert "3 inputs were read and" in ingest(data, datasets=settings.datasets).reason
+
+
 def test_what_is_not_named_as_we_name_it_is_left_alone(settings):
     for name in ("datasets/shapes/notes", "trainings/mine", "caches/by-hand", "reports/shapes/index.html"):
         (settings.home / name).mkdir(parents=True)
     before = len(holdings(settings))
-    assert before == 6
+    assert before == 7
