@@ -188,8 +188,12 @@ class Machine:
 
     def service(self, name: str) -> psutil.Process:
         """The process of a service."""
+        return psutil.Process(self.pid(name))
+
+    def pid(self, name: str) -> int:
+        """The number of a service's process, which may have ended; 0 while none is remembered."""
         record = json.loads((self.home / "work" / "services.json").read_text())
-        return psutil.Process(next(one["pid"] for one in record if one["name"] == name))
+        return next((int(one["pid"]) for one in record if one["name"] == name), 0)
 
 
 def wait(condition: Callable[[], bool], timeout: float, what: Callable[[], str] = lambda: "") -> None:

@@ -35,8 +35,9 @@ def undisturbed(machine: Machine) -> Audit:
     ("service", "place"),
     [
         ("Prefect server", "pretrain.step-taken:20"),
-        ("worker", "pretrain.step-taken:20"),
-        ("MLflow server", "register.parameters-logged"),
+        # Each takes two minutes, most of them waiting.
+        pytest.param("worker", "pretrain.step-taken:20", marks=pytest.mark.sweep),
+        pytest.param("MLflow server", "register.parameters-logged", marks=pytest.mark.sweep),
     ],
 )
 @pytest.mark.timeout(600)
@@ -70,7 +71,7 @@ def outage(machine: Machine, service: str) -> Iterator[None]:
     yield
     time.sleep(max(0, ended - time.monotonic()))
     supervisor.resume()
-    wait(lambda: machine.service(service) != victim, 60)
+    wait(lambda: machine.pid(service) not in (0, victim.pid), 60)
 
 
 def start(machine: Machine, name: str, failpoints: str) -> str:
