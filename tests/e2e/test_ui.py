@@ -148,6 +148,51 @@ def test_a_failed_run_that_is_retried_goes_on_where_it_was(machine: Machine, bro
     browser.keep("completed")
 
 
+@pytest.fixture(scope="module")
+def challenged(machine: Machine) -> str:
+    """A run that registered a second version, beside a champion."""
+    first = machine.run("retrain/small", {**SMALL, "model_name": "shown"})
+    assert machine.wait_for(first)["type"] == "COMPLETED", machine.logs(first)
+    promoted = machine.run("promote/promote", {"model_name": "shown", "version": 1, "reason": "somebody has to be"})
+    assert machine.wait_for(promoted)["type"] == "COMPLETED", machine.logs(promoted)
+    run = machine.run("retrain/small", {**SMALL, "model_name": "shown", "training": {**SMALL["training"], "seed": 3}})
+    assert machine.wait_for(run)["type"] == "COMPLETED", machine.logs(run)
+    return run
+
+
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [
+        ("data-profile", ["356", "44", "quarantine"]),
+        ("scores", ["linear_probe.accuracy", "trained", "untrained", "raw pixels", "champion"]),
+        ("decision", ["version 2 is not promoted", "linear_probe.accuracy"]),
+        ("links", ["MLflow run", "Model version", "Report"]),
+        ("time-accounting", ["pretrain", "attempts", "cpu", "nothing lost to retries"]),
+        ("retrain-report", ["linear_probe"]),
+    ],
+)
+def test_after_a_run_its_artifacts_say_what_came_of_it(
+    machine: Machine, browser: Browser, challenged: str, key: str, said: list[str]
+) -> None:
+    wanted = {"flow_run_id": {"any_": [challenged]}, "key": {"any_": [key]}}
+    (found,) = machine.ask("artifacts/filter", {"artifacts": wanted})
+    browser.open(page(machine, f"artifacts/artifact/{found['id']}"), until=key)
+    for text in said:
+        wait(lambda text=text: text.lower() in browser.text.lower(), 20, lambda text=text: f"{text} in {browser.text}")
+    browser.keep(key)
+
+
+def test_the_links_of_a_run_lead_to_its_run_version_and_report(
+    machine: Machine, browser: Browser, challenged: str
+) -> None:
+    wanted = {"flow_run_id": {"any_": [challenged]}, "key": {"any_": ["links"]}}
+    (found,) = machine.ask("artifacts/filter", {"artifacts": wanted})
+    links = dict(re.findall(r"- ([^:]+): <(http[^>]+)>", found["data"]))
+    for name, text in {"MLflow run": "linear_probe", "Model version": "Version 2", "Report": "version-2-"}.items():
+        browser.open(links[name], until=text)
+        browser.keep(name.lower().replace(" ", "-"))
+
+
 def runs_of(machine: Machine, model_name: str) -> list[dict[str, Any]]:
     runs = machine.ask("flow_runs/filter", {})
     return [run for run in runs if run["parameters"].get("model_name") == model_name]

@@ -76,6 +76,30 @@ def test_runs_of_one_model_take_turns_whatever_deployment_they_are_of(machine: M
     machine.wait_for_log(late["id"], "stands: data, training spec and code have not changed")
 
 
+def test_a_restart_of_the_server_neither_loses_nor_doubles_a_run_that_waits(machine: Machine) -> None:
+    deployment = machine.ask("deployments/name/retrain/small")
+    before = _runs_of(machine, deployment["id"])
+    steady = {**LONG, "model_name": "restarted", "training": {**LONG["training"], "epochs": 400}}
+    first, second = machine.run("retrain/small", steady), machine.run("retrain/small", steady)
+    wait(lambda: bool(_steps(machine, first) or _steps(machine, second)), 120)
+    server = machine.service("Prefect server")
+    server.kill()
+    wait(lambda: machine.service("Prefect server").pid != server.pid, 60)
+    states = [machine.wait_for(run, timeout=240)["type"] for run in (first, second)]
+    assert states == ["COMPLETED", "COMPLETED"], machine.logs(first) + machine.logs(second)
+    assert _runs_of(machine, deployment["id"]) - before == {first, second}
+    assert [machine.ask(f"flow_runs/{run}")["run_count"] for run in (first, second)] == [1, 1]
+    early, late = sorted(
+        (machine.ask(f"flow_runs/{run}") for run in (first, second)), key=lambda one: one["start_time"]
+    )
+    assert late["start_time"] >= early["end_time"]
+
+
+def _runs_of(machine: Machine, deployment: str) -> set[str]:
+    found = machine.ask("flow_runs/filter", {"deployments": {"id": {"any_": [deployment]}}})
+    return {one["id"] for one in found}
+
+
 def test_a_command_waits_for_a_run_of_the_same_model_and_says_for_whom(machine: Machine) -> None:
     run = machine.run("retrain/small", LONG)
     wait(lambda: bool(_steps(machine, run)), 120)
