@@ -51,7 +51,7 @@ def test_names_are_known_without_importing_a_component_or_torch():
 
 def test_what_this_project_brings_is_listed():
     assert {kind: set(found.names()) for kind, found in REGISTRIES.items()}.items() >= {
-        "source": {"fashion_mnist", "image_folder", "parquet", "synthetic"},
+        "source": {"fashion_mnist", "image_folder", "parquet", "snapshot", "synthetic"},
         "encoder": {"mlp", "resnet18", "resnet50", "resnet_small"},
     }.items()
     assert "simclr" in VIEWS.names() and "simclr" in METHODS.names() and "info_nce" in LOSSES.names()
