@@ -10,6 +10,6 @@ from tasks.retention import prune as prune_results
 
 
 @flow(name="prune", **FLOW)
-def prune(retention: Retention = RetentionSpec(), dry_run: DryRun = False) -> Pruned:  # noqa: B008
+def prune(retention: Retention = RetentionSpec(), dry_run: DryRun = False) -> Pruned:
     """Remove what no alias, none of the newest versions and no running flow refers to."""
     return prune_results(retention, dry_run=dry_run)

@@ -6,7 +6,7 @@ from flows.parameters import DryRun, Retention
 
 
 @app.command
-def prune(*, retention: Retention = RetentionSpec(), dry_run: DryRun = False) -> None:  # noqa: B008
+def prune(*, retention: Retention = RetentionSpec(), dry_run: DryRun = False) -> None:
     """Remove what no alias, none of the newest versions and no running flow refers to; no version itself.
 
     Args:
