@@ -1,0 +1,60 @@
+"""Where it runs, and how fast."""
+
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from cl_core.specs.spec import Spec
+
+
+class ComputeSpec(Spec):
+    """Where it runs and how fast. Nothing here changes what is asked for."""
+
+    workers: int = Field(
+        1,
+        ge=1,
+        le=4096,
+        title="Training workers",
+        description="Processes that share each batch. 1 trains in the flow's own process.",
+    )
+    threads: int = Field(
+        2,
+        ge=1,
+        le=65_536,
+        title="CPU threads",
+        description="CPU threads of all training workers together, shared evenly.",
+    )
+    gpus_per_worker: int = Field(
+        0, ge=0, le=1, title="GPUs per worker", description="1 gives each worker a GPU of its own; 0 trains on CPUs."
+    )
+    ingest_workers: int = Field(
+        1, ge=1, le=1024, title="Ingestion workers", description="Processes that check images while ingesting."
+    )
+    checkpoint_every_s: float = Field(
+        60, gt=0, title="Checkpoint interval", description="At most this much training is lost to a kill. Seconds."
+    )
+    stall_timeout_s: float = Field(
+        300,
+        gt=0,
+        title="Stall timeout",
+        description="Workers that take no step for so long are ended and go on from the last checkpoint; longer than "
+        "the longest step, and than the report interval. Of two or more workers. Seconds.",
+    )
+    report_every_s: float = Field(
+        2, ge=0, title="Report interval", description="Least time between two reports of progress. Seconds."
+    )
+    knn_every_epochs: int = Field(
+        1,
+        ge=1,
+        title="Neighbours interval",
+        description="Epochs between two scores of nearest neighbours on what training.held_out_share holds out.",
+    )
+
+    @model_validator(mode="after")
+    def _threads_are_shared_evenly(self) -> Self:
+        if self.threads % self.workers:
+            raise ValueError(
+                f"threads {self.threads} cannot be shared evenly by {self.workers} workers; "
+                f"nearest: {max(1, round(self.threads / self.workers)) * self.workers}"
+            )
+        return self

@@ -1,0 +1,78 @@
+"""Which samples: the spec of a dataset, and of a source that is read once."""
+
+import re
+from typing import Annotated
+
+from pydantic import Field, field_validator
+
+from cl_core.registry import SOURCES, NameIn
+from cl_core.specs.spec import Options, Spec
+
+
+class DataSpec(Spec):
+    """Which samples, and how they are split."""
+
+    name: str = Field(
+        "fashion-mnist",
+        title="Dataset name",
+        description="Name under which snapshots are kept. Letters, digits, dots, dashes and underscores.",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        max_length=100,
+    )
+    source: Annotated[str, NameIn(SOURCES)] = Field(
+        "fashion_mnist", title="Source", description="Kind of place that the samples come from."
+    )
+    location: str = Field(
+        "",
+        title="Location",
+        description="Folder or file to read. May be empty for sources that know their own place.",
+    )
+    source_options: Options = Field({}, title="Source options", description="Options of the source, as JSON.")
+    image_size: int = Field(
+        28, ge=8, le=512, title="Image size", description="Side of the square image that the encoder sees, in pixels."
+    )
+    test_share: float = Field(
+        0.1,
+        gt=0,
+        lt=1,
+        title="Test share",
+        description="Share of the samples held out for testing where the source names no test split; "
+        "the content's hash decides which. Fraction.",
+    )
+    min_train_samples: int = Field(
+        64, ge=2, title="Least training samples", description="Fewer distinct training samples are refused. Samples."
+    )
+    max_quarantined_share: float = Field(
+        0.05,
+        ge=0,
+        le=1,
+        title="Largest quarantined share",
+        description="A larger share of rejected inputs stops the run. Fraction of all inputs.",
+    )
+
+    @field_validator("location")
+    @classmethod
+    def _holds_no_password(cls, location: str) -> str:
+        if re.search(r"://[^/@]*:[^@]*@", location):
+            raise ValueError(
+                "an address with a password in it is refused, because a spec is kept with the model that it makes; "
+                "give the password as a setting of the environment"
+            )
+        return location
+
+
+class SourceSpec(Spec):
+    """Which images, however many, when nothing is trained on them."""
+
+    source: Annotated[str, NameIn(SOURCES)] = Field(
+        "image_folder",
+        title="Source",
+        description="Kind of place that the images come from; `snapshot` is what `cl ingest` made.",
+    )
+    location: str = Field(
+        "",
+        title="Location",
+        description="Folder or file to read; of a snapshot its folder, datasets/NAME/DIGEST. "
+        "May be empty for sources that know their own place.",
+    )
+    source_options: Options = Field({}, title="Source options", description="Options of the source, as JSON.")

@@ -1,0 +1,14 @@
+"""What all specs share."""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+Options = dict[str, Any]
+"""Options of a component, as it is given them; the component validates them."""
+
+
+class Spec(BaseModel):
+    """Base of all specs: frozen, and a field that does not exist is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)

@@ -1,0 +1,117 @@
+"""How an encoder is trained: the spec that decides the weights."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from cl_core.registry import ENCODERS, LOSSES, METHODS, VIEWS, NameIn
+from cl_core.specs.spec import Options, Spec
+
+PUBLISHED = "published"
+"""In place of a component's name: what the method's paper uses, with the paper's options."""
+
+
+class TrainingSpec(Spec):
+    """How the encoder is trained. Everything here, and nothing else of the specs, decides the weights."""
+
+    method: Annotated[str, NameIn(METHODS)] = Field(
+        "simclr", title="Method", description="Contrastive method that turns views into a loss."
+    )
+    method_options: Options = Field({}, title="Method options", description="Options of the method, as JSON.")
+    loss: Annotated[str, NameIn(LOSSES, besides=(PUBLISHED,))] = Field(
+        PUBLISHED,
+        title="Loss",
+        description="Loss that compares the embeddings. `published`: that of the method's paper, as there.",
+    )
+    loss_options: Options = Field({}, title="Loss options", description="Options of the loss, as JSON.")
+    views: Annotated[str, NameIn(VIEWS, besides=(PUBLISHED,))] = Field(
+        PUBLISHED,
+        title="Views",
+        description="Policy that makes the contrasted views. `published`: that of the method's paper, as there.",
+    )
+    views_options: Options = Field({}, title="Views options", description="Options of the view policy, as JSON.")
+    encoder: Annotated[str, NameIn(ENCODERS)] = Field(
+        "resnet_small", title="Encoder", description="Network that is trained, evaluated and registered."
+    )
+    encoder_options: Options = Field({}, title="Encoder options", description="Options of the encoder, as JSON.")
+    start_from: Literal["scratch", "champion"] = Field(
+        "scratch",
+        title="Start from",
+        description="Weights of the encoder before the first step: fresh ones, or those of the model's champion when "
+        "this training is first asked for; without a champion, fresh ones.",
+    )
+    epochs: int = Field(4, ge=1, le=100_000, title="Epochs", description="Passes over the training split.")
+    batch_size: int = Field(
+        256, ge=2, le=1_048_576, title="Batch size", description="Samples per step, over all workers together."
+    )
+    accumulate_steps: int = Field(
+        1,
+        ge=1,
+        le=1024,
+        title="Accumulated batches",
+        description="Batches whose gradients are averaged before the optimiser moves. 1 is off. "
+        "Adds no negatives: each batch is contrasted with itself only.",
+    )
+    sub_batch_size: int = Field(
+        0,
+        ge=0,
+        le=1_048_576,
+        title="Sub-batch size",
+        description="Samples that are embedded at once, by all workers together: a batch larger than memory gets the "
+        "gradient of the whole batch through sub-batches, at one more forward pass. Batch norm sees each by itself. "
+        "Less than the batch size; 0 is off. Samples.",
+    )
+    optimizer: Literal["adamw", "sgd", "lars"] = Field(
+        "adamw", title="Optimiser", description="Rule that moves the weights."
+    )
+    learning_rate: float = Field(
+        2e-3, gt=0, le=100, title="Learning rate", description="Peak rate, as used; not rescaled by the batch size."
+    )
+    weight_decay: float = Field(
+        1e-4, ge=0, le=1, title="Weight decay", description="On weight matrices; never on biases and norms. Per step."
+    )
+    momentum: float = Field(
+        0.9, ge=0, lt=1, title="Momentum", description="Of SGD and LARS; AdamW's first beta. Dimensionless."
+    )
+    warmup_epochs: float = Field(
+        0.5, ge=0, title="Warm-up", description="Linear rise of the learning rate before the cosine fall. Epochs."
+    )
+    precision: Literal["bf16", "fp32"] = Field(
+        "bf16", title="Precision", description="Arithmetic of the encoder's forward pass; losses are always float32."
+    )
+    channels_last: bool = Field(
+        True, title="Channels last", description="Memory layout of images; faster for convolutions."
+    )
+    held_out_share: float = Field(
+        0.02,
+        ge=0,
+        le=0.5,
+        title="Held-out share",
+        description="Share of the labelled training samples that is never trained on; while training, their nearest "
+        "neighbours guess their classes, and how often they are right says whether features improve. The content's "
+        "hash decides which. 0 is off; without labels there is nothing to hold out. Fraction.",
+    )
+    seed: int = Field(0, ge=0, lt=2**32, title="Seed", description="Decides weights at start, order and views.")
+
+    @property
+    def sub_batches(self) -> int:
+        """How many sub-batches a batch is embedded in; 1 is the whole at once."""
+        return -(-self.batch_size // self.sub_batch_size) if self.sub_batch_size else 1
+
+    @model_validator(mode="after")
+    def _warm_up_fits(self) -> Self:
+        if self.warmup_epochs >= self.epochs:
+            raise ValueError(
+                f"warmup_epochs {self.warmup_epochs:g} must be less than epochs {self.epochs}: "
+                "the learning rate would never reach its peak"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _sub_batches_are_parts(self) -> Self:
+        if self.sub_batch_size >= self.batch_size:
+            raise ValueError(
+                f"sub_batch_size {self.sub_batch_size} must be less than batch_size {self.batch_size}, of which it is "
+                "a part; 0 is off"
+            )
+        return self
