@@ -74,7 +74,7 @@ def _up(record: VersionRecord, settings: Settings) -> Iterator[Line]:
         yield Line("source", str(data["source"]), str(data.get("location") or "the source's own place"))
     yield Line("snapshot", snapshot or "not recorded", _where(settings.datasets.glob(f"*/{snapshot}"), snapshot))
     if training:
-        yield Line("recipe", ", ".join(f"{name} {training[name]}" for name in _RECIPE if name in training))
+        yield Line("trained with", ", ".join(f"{name} {training[name]}" for name in _RECIPE if name in training))
     yield Line("training", digest, _where([settings.trainings / digest], digest))
     if evaluation := tags.pop("evaluation_digest", ""):
         yield Line("evaluation", evaluation)
