@@ -20,6 +20,9 @@ from cl_core.embedding.write import write_embeddings
 from cl_core.errors import DataError, InputError
 from cl_core.specs import DataSpec, SourceSpec
 
+# Where processes find these modules.
+TESTS = Path(__file__).parents[1]
+
 COLUMNS = ["id", "origin", "label", "split", "embedding"]
 
 
@@ -139,7 +142,7 @@ def test_a_killed_run_goes_on_and_ends_with_the_bytes_of_an_undisturbed_one(tmp_
     """Killed at the 7th batch of 256: the first part, of 1,024 inputs, is finished and the second is not."""
     undisturbed, resumed = tmp_path / "undisturbed.parquet", tmp_path / "resumed.parquet"
     write_embeddings(model(), shapes(3000), undisturbed)
-    killed = subprocess.run([sys.executable, "-c", KILLED, str(resumed)], check=False)
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(resumed)], check=False, cwd=TESTS)
     assert killed.returncode == -signal.SIGKILL and not resumed.exists()
     embedded, progress = [], []
     made = write_embeddings(
@@ -158,7 +161,7 @@ def test_a_killed_run_goes_on_and_ends_with_the_bytes_of_an_undisturbed_one(tmp_
 
 def test_a_damaged_part_is_made_again(tmp_path):
     output = tmp_path / "out.parquet"
-    subprocess.run([sys.executable, "-c", KILLED, str(output)], check=False)
+    subprocess.run([sys.executable, "-c", KILLED, str(output)], check=False, cwd=TESTS)
     [rows] = tmp_path.glob("out.parquet.parts/*/part-000000/rows.parquet")
     rows.write_bytes(rows.read_bytes()[:-9] + b"x" + rows.read_bytes()[-8:])
     made = write_embeddings(model(), shapes(3000), output)
@@ -168,7 +171,7 @@ def test_a_damaged_part_is_made_again(tmp_path):
 
 def test_parts_of_another_model_are_not_taken(tmp_path):
     output = tmp_path / "out.parquet"
-    subprocess.run([sys.executable, "-c", KILLED, str(output)], check=False)
+    subprocess.run([sys.executable, "-c", KILLED, str(output)], check=False, cwd=TESTS)
     made = write_embeddings(model(version=4), shapes(3000), output)
     assert "by an earlier run" not in made.reason and not list(tmp_path.glob("*.parts"))
 
@@ -227,7 +230,7 @@ def test_memory_does_not_grow_with_the_number_of_images(tmp_path):
 
     def peak_mib(count: int) -> int:
         command = [sys.executable, "-c", PEAK, str(count), str(tmp_path / f"{count}.parquet")]
-        return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        return int(subprocess.run(command, check=True, capture_output=True, text=True, cwd=TESTS).stdout)
 
     assert peak_mib(49_152) < peak_mib(8_192) + 96
 
