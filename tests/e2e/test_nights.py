@@ -26,6 +26,7 @@ NIGHTLY = {
     "training": {
         **RECIPE["training"],
         "method": "supcon",
+        "method_options": {},
         "views_options": {"crop_area_min": 0.3},
         "epochs": 4,
         "start_from": "champion",
@@ -34,7 +35,7 @@ NIGHTLY = {
     "promotion": {"score": SCORE},
     "compute": {"threads": 1},
 }
-LONGER = ("--training.epochs", "10")
+LONGER = ("--training.epochs", "10", "--training.start-from", "champion")
 
 
 class Clothes:
@@ -129,7 +130,7 @@ def test_unchanged_data_end_in_seconds_as_a_success_that_says_why(
         "version 1 is the champion already",
     ):
         assert sentence in again.err
-    assert seconds_in_flow(again) < 20
+    assert seconds_in_flow(again) < 30
     assert time.monotonic() - before < 60
     assert versions(shared_cl) == {1}
 
@@ -151,7 +152,7 @@ def test_a_challenger_that_started_from_the_champion_wins_on_the_new_test_split(
     decision = decided(shared_cl, 2)
     assert decision.promoted
     assert decision.gain is not None
-    assert decision.gain.low > 0.04, "by far, not by luck: half of what it gains"
+    assert decision.gain.low > 0.05, "by far, not by luck"
     assert "over the champion, version 1" in decision.reason
 
 
@@ -214,6 +215,16 @@ def test_a_challenger_that_collapses_is_refused_and_the_champion_stays(
     assert "Traceback" not in collapsed.err
     assert champion(shared_cl) == 2
     assert versions(shared_cl) == {1, 2, 3}
+
+
+def test_without_a_models_name_there_is_no_champion_to_start_from(cl: CommandLine) -> None:
+    for command in ("pretrain", "evaluate"):
+        refused = cl.run(command, "--training.start-from", "champion")
+        assert refused.code == 2
+        assert refused.error.startswith(
+            "error: training.start_from: 'champion' is looked up under a registered model's"
+        )
+    assert not (cl.home / "datasets").exists()
 
 
 def succeeded(finished: Finished) -> Finished:
