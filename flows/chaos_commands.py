@@ -37,7 +37,8 @@ def chaos(
         return
     chosen = _chosen(points, PLACES)
     folder, ports = Path(tempfile.mkdtemp(prefix="cl-chaos-")), _free_ports()
-    # Prefect reads its settings when it is imported.
+    # Prefect reads its settings when it is imported, and makes its folder, but not the one above it.
+    (folder / "home").mkdir()
     os.environ.update(_surroundings(folder, ports))
     prepare(server=False)
     from flows.chaos_machine import machine

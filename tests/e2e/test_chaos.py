@@ -34,6 +34,7 @@ def test_runs_that_are_killed_are_put_back_to_work_by_prefect_and_come_to_the_sa
     home = tmp_path / "home"
     finished = chaos(home, "--points", ",".join(places), "--kills", str(kills), timeout=3600)
     assert finished.returncode == 0, finished.stdout + finished.stderr
+    assert "Warning" not in finished.stderr
     rows = re.findall(r"^│ (\S+|after \S+ s) +│ +(\d+) │ +(\d+) │ +(\d+) │ (.+?) +│$", finished.stdout, re.MULTILINE)
     assert rows[0][:2] == ("undisturbed", "1")
     assert {row[0] for row in rows[1:]} >= set(places) and len(rows) == 1 + len(places) + kills
