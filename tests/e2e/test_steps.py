@@ -2,6 +2,7 @@
 
 import json
 import re
+import socket
 import subprocess
 import time
 import urllib.request
@@ -31,9 +32,11 @@ def evaluated(shared_cl: CommandLine) -> CommandLine:
 
 
 @pytest.fixture(scope="module")
-def dead_address() -> str:
-    """Where no MLflow ever answers."""
-    return f"http://127.0.0.1:{free_port()}"
+def dead_address() -> Iterator[str]:
+    """Where no MLflow ever answers: bound, so that nobody else takes it, and never listening."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{bound.getsockname()[1]}"
 
 
 @pytest.fixture(scope="module")
