@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from cl_core.data.roots import confined
 from cl_core.embedding.write import FinishedModel, write_embeddings
 from cl_core.refs import EmbeddingsRef
 from cl_core.specs import SourceSpec
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 @step("embed")
 def embed(model_name: str, version: int, data: SourceSpec, output: Path, *, workers: int) -> EmbeddingsRef:
     """Write the embedding of every image to one Parquet file, go on writing it, or find that it stands."""
+    output, data = confined(output, field="output"), _in_place(data)
     model = finished_model(model_name, version)
     with bar_over("embed") as bar, embedding_artifact() as artifact:
 
@@ -29,9 +31,9 @@ def embed(model_name: str, version: int, data: SourceSpec, output: Path, *, work
             bar(done, inputs)
             artifact(done, inputs)
 
-        made = write_embeddings(model, _in_place(data), output.absolute(), workers=workers, on_progress=show)
+        made = write_embeddings(model, data, output, workers=workers, on_progress=show)
     return EmbeddingsRef(
-        path=output.absolute(),
+        path=output,
         model_uri=model.uri,
         training_digest=model.training_digest,
         rows=made.facts.rows,
@@ -66,5 +68,7 @@ def finished_model(model_name: str, version: int) -> FinishedModel:
 
 def _in_place(data: SourceSpec) -> SourceSpec:
     """The source with its whole path, so that its images are found from any folder later."""
-    path = Path(data.location).expanduser().absolute()
-    return data.model_copy(update={"location": str(path)}) if data.location and path.exists() else data
+    if not data.location:
+        return data
+    path = confined(data.location, field="data.location")
+    return data.model_copy(update={"location": str(path)}) if path.exists() else data

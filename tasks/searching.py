@@ -13,6 +13,7 @@ from cl_core.embedding.search import Hit, nearest_rows, pictures, query_pixels
 from cl_core.embedding.table import read_facts
 from cl_core.errors import InputError
 from cl_core.report.search import missing_sentence, search_page
+from tasks.adapters.mlflow_connection import shown
 from tasks.console import tell
 from tasks.embedding import finished_model
 from tasks.settings import Settings
@@ -44,10 +45,11 @@ def search(image: Path, embeddings: Path, *, count: int, page: Path) -> Search:
     query = query_pixels(image, facts.image_shape)
     model = finished_model(facts.model_name, facts.model_version)
     if model.training_digest != facts.training_digest:
+        here = shown(Settings.from_environment().tracking_uri)
         raise InputError(
             f"{embeddings} was made by {facts.model_uri} of training {facts.training_digest[:12]}, but here "
             f"{facts.model_uri} is of training {model.training_digest[:12] or 'unknown'}; set MLFLOW_TRACKING_URI to "
-            f"the MLflow that it came from (now {Settings.from_environment().tracking_uri}), or embed the images again"
+            f"the MLflow that it came from (now {here}), or embed the images again"
         )
     hits = nearest_rows(model.embed(query)[0], embeddings, count=count)
     found = pictures(hits, facts)

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import time
 import urllib.request
@@ -129,6 +130,26 @@ def test_a_search_finds_the_image_itself_first_and_writes_a_page(embedded: Path,
     query = np.array(table["embedding"][row].as_py(), np.float32)
     assert [origin for *_, origin in ranks] == [hit.row.origin for hit in nearest_rows(query, embedded, count=9)]
     assert page.read_text().count('src="data:image/png;base64,') == 10
+
+
+@pytest.mark.parametrize("field", ["output", "data.location"])
+def test_where_paths_are_confined_neither_side_of_an_embedding_leads_out(
+    champion: CommandLine, folder: Path, tmp_path: Path, field: str
+) -> None:
+    snapshot = next((champion.home / "datasets" / "shapes").glob("[0-9a-f]" * 64))
+    outside, inside = tmp_path / "outside", tmp_path / "inside"
+    inside.mkdir()
+    shutil.copytree(snapshot, outside / "snapshot")
+    places = {
+        "output": (outside / "out.parquet", snapshot),
+        "data.location": (inside / "out.parquet", outside / "snapshot"),
+    }
+    output, location = places[field]
+    source = ("--data.source", "snapshot", "--data.location", str(location))
+    refused = champion.run("embed", str(output), "--model-name", "shapes", *source, CL_DATA_ROOTS=str(inside))
+    assert refused.code == 2, refused.err
+    assert f"{field}: " in refused.error and "the setting CL_DATA_ROOTS" in refused.err
+    assert not output.exists()
 
 
 def test_a_search_with_a_version_of_another_training_is_refused(

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from pydantic import Field
 
 from cl_core.data.read import open_snapshot, row_groups
+from cl_core.data.roots import confined
 from cl_core.data.schema import ID_BYTES, SPLITS
 from cl_core.data.sources import RawSample, Source, unchanged
 from cl_core.digest import file_sha256
@@ -64,7 +65,7 @@ class SnapshotFolder(Source):
 
 
 def _folder(location: str) -> Path:
-    path = Path(location).expanduser().absolute()
+    path = confined(location, field="data.location")
     if not location or not (path / MANIFEST).is_file():
         raise DataError(
             f"data.location: there is no snapshot at {location!r}; give its folder, datasets/NAME/DIGEST under "
