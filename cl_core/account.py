@@ -1,22 +1,21 @@
 """The account of a flow run: what each of its steps did, why, and what it cost, attempt by attempt.
 
-A file of JSON lines under CL_HOME/work/accounts, one file per flow run. Lines are only ever appended, so that what a
-killed process had written stands, and the attempts of a flow run that is begun again add up.
+A file of JSON lines for each flow run, under `accounts` in the work folder of CL_HOME. Lines are only ever appended, so
+that what a killed process had written stands, and the attempts of a flow run that is begun again add up.
 """
 
 import contextlib
 import json
 import logging
 import os
-import socket
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import psutil
 from pydantic import Field
 
+from cl_core import liveness
 from cl_core.refs import Ref
 
 logger = logging.getLogger(__name__)
@@ -89,25 +88,25 @@ class Ledger:
         """The flow run and the attempts of its steps so far, oldest first."""
         run: dict[str, Any] = {"id": self.path.stem}
         attempts: dict[str, dict[str, Any]] = {}
-        places: dict[str, tuple[str, int]] = {}
+        processes: dict[str, str] = {}
         for line in self.lines():
             event, at, key = line.pop("event"), line.pop("at"), line.pop("attempt", "")
             if event == "run began":
-                # What an earlier process of the run has not ended ended with it, whatever its number is used for now.
+                # What an earlier process of the run has not ended ended with it.
                 for values in attempts.values():
                     values.setdefault("outcome", "killed")
                 run |= {**line, "began": run.get("began", at), "state": "", "message": ""}
             elif event == "run ended":
                 run |= line
             elif event == "began":
-                places[key] = line.pop("host"), line.pop("pid")
+                processes[key] = line.pop("process")
                 attempts[key] = {"began": at, "said": [], **line}
             elif event == "said":
                 attempts[key]["said"].append(line["sentence"])
             elif event in ("alive", "made", "repeated", "ended") and key in attempts:
                 attempts[key] |= line
         for key, values in attempts.items():
-            if "outcome" not in values and not _lives(*places[key]):
+            if "outcome" not in values and liveness.is_gone(processes[key]):
                 values["outcome"] = "killed"
         return Account(FlowRun.model_validate(run), [Attempt.model_validate(values) for values in attempts.values()])
 
@@ -159,11 +158,6 @@ def _cost(step: str, tried: list[Attempt]) -> StepCost:
         repeated_steps=sum(attempt.repeated_steps or 0 for attempt in tried),
         why=last.error or ". ".join(last.said),
     )
-
-
-def _lives(host: str, pid: int) -> bool:
-    """Whether the process of an attempt may still be at it; of another machine's, nobody here knows."""
-    return host != socket.gethostname() or psutil.pid_exists(pid)
 
 
 def _whole_lines(path: Path) -> Iterator[dict[str, Any]]:

@@ -7,10 +7,12 @@ its worker still runs, the worker reports a crash at once; where both are gone, 
 from datetime import timedelta
 
 from prefect.events.actions import ChangeFlowRunState
-from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
+from prefect.events.schemas.automations import AutomationCore
 from prefect.server.schemas.states import StateType
 
-HEARTBEAT_S = 30
+from tasks.operation import HEARTBEAT_S
+from tasks.run_events import happened, missed
+
 _SILENCE = timedelta(seconds=3 * HEARTBEAT_S)
 # The worker reports a crash again about 2 s after the runner; a run that was rescheduled by then would be undone.
 _SETTLED = timedelta(seconds=15)
@@ -18,11 +20,7 @@ _SETTLED = timedelta(seconds=15)
 _DEATHS = 20
 _DEATHS_WITHIN = timedelta(hours=2)
 
-_FLOW_RUN = {"prefect.resource.id": "prefect.flow-run.*"}
-_ENDS = {
-    f"prefect.flow-run.{state}"
-    for state in ("Completed", "Failed", "Crashed", "Cancelled", "Cancelling", "Paused", "Suspended")
-}
+_ENDS = ("Completed", "Failed", "Crashed", "Cancelled", "Cancelling", "Paused", "Suspended")
 
 
 def automations() -> list[AutomationCore]:
@@ -31,28 +29,14 @@ def automations() -> list[AutomationCore]:
         AutomationCore(
             name="counterpoint: notice a run whose process is gone",
             description="A run that has sent no heartbeat for 90 s is marked as crashed.",
-            trigger=EventTrigger(
-                match=_FLOW_RUN,
-                after={"prefect.flow-run.heartbeat"},
-                # No state that a run waits in: one that dies while it waits must be noticed too.
-                expect={"prefect.flow-run.heartbeat", *_ENDS},
-                for_each={"prefect.resource.id"},
-                posture=Posture.Proactive,
-                within=_SILENCE,
-            ),
+            # No state that a run waits in: one that dies while it waits must be noticed too.
+            trigger=missed(["heartbeat", *_ENDS], after="heartbeat", within=_SILENCE),
             actions=[ChangeFlowRunState(state=StateType.CRASHED, message="Its process sent no heartbeat for 90 s.")],
         ),
         AutomationCore(
             name="counterpoint: put a crashed run back to work",
             description="The same run goes on from the last good point, 15 s after a crash.",
-            trigger=EventTrigger(
-                match=_FLOW_RUN,
-                after={"prefect.flow-run.Crashed"},
-                expect={f"prefect.flow-run.{state}" for state in ("AwaitingRetry", "Running", "Failed", "Cancelled")},
-                for_each={"prefect.resource.id"},
-                posture=Posture.Proactive,
-                within=_SETTLED,
-            ),
+            trigger=missed(["AwaitingRetry", "Running", "Failed", "Cancelled"], after="Crashed", within=_SETTLED),
             actions=[
                 ChangeFlowRunState(
                     state=StateType.SCHEDULED,
@@ -64,14 +48,7 @@ def automations() -> list[AutomationCore]:
         AutomationCore(
             name="counterpoint: give up a run that cannot start",
             description=f"A run that died {_DEATHS // 2} times within two hours has failed.",
-            trigger=EventTrigger(
-                match=_FLOW_RUN,
-                expect={"prefect.flow-run.Crashed"},
-                for_each={"prefect.resource.id"},
-                posture=Posture.Reactive,
-                threshold=_DEATHS,
-                within=_DEATHS_WITHIN,
-            ),
+            trigger=happened("Crashed", times=_DEATHS, within=_DEATHS_WITHIN),
             actions=[
                 ChangeFlowRunState(
                     state=StateType.FAILED,

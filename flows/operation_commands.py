@@ -1,6 +1,7 @@
 """The commands that keep a machine at work: servers, worker, schedules."""
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,10 +10,14 @@ from typing import Annotated
 from cyclopts import Parameter
 from filelock import FileLock, Timeout
 
-from cl_core.errors import InputError
+from cl_core import sealed
+from cl_core.errors import InfrastructureError, InputError
 from flows.app import app
+from tasks.locks import is_held
 from tasks.operation import LOOPBACK, Ports
 from tasks.settings import Settings
+
+_NOTE_TIMEOUT_S = 5
 
 Port = Annotated[int, Parameter(help="Port that it listens on.")]
 
@@ -41,26 +46,27 @@ def up(
 @app.command
 def down() -> None:
     """End what `cl up` runs for this CL_HOME, and leave no process."""
-    from tasks.services import end_tree, stop_remembered
+    from tasks.services import SUPERVISOR_STOP_TIMEOUT_S, end_tree, stop_remembered
 
     settings = Settings.from_environment()
-    lock = FileLock(_lock(settings))
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
+    ended = is_held(settings.up_lock)
+    if ended:
         # It ends the services in order, and itself last.
-        end_tree(_holder(settings))
+        end_tree(_holder(settings), timeout_s=SUPERVISOR_STOP_TIMEOUT_S)
+    left = stop_remembered(settings.services)
+    if left:
+        print(f"Ended {', '.join(left)}, which a `cl up` that was killed had left.")
+    elif ended:
+        print("`cl up` has ended, with all that it ran.")
     else:
-        lock.release()
-    left = stop_remembered(settings.work / "services.json")
-    print(f"Ended {', '.join(left)}." if left else "Nothing of `cl up` runs for this CL_HOME any more.")
+        print("Nothing of `cl up` runs for this CL_HOME.")
 
 
 @contextmanager
 def _alone(settings: Settings) -> Iterator[None]:
     """Hold the lock of this home: two supervisors would fight over its servers."""
     settings.work.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(_lock(settings))
+    lock = FileLock(settings.up_lock)
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
@@ -68,17 +74,27 @@ def _alone(settings: Settings) -> Iterator[None]:
             f"`cl up` runs already for {settings.home}, as process {_holder(settings)}; "
             "`cl down` ends it, and another CL_HOME takes another"
         ) from error
+    holder = _note(settings)
     try:
-        _lock(settings).with_suffix(".pid").write_text(str(os.getpid()))
+        sealed.write_text(holder, str(os.getpid()))
         yield
     finally:
-        _lock(settings).with_suffix(".pid").unlink(missing_ok=True)
+        holder.unlink(missing_ok=True)
         lock.release()
 
 
-def _lock(settings: Settings) -> Path:
-    return settings.work / "up.lock"
+def _note(settings: Settings) -> Path:
+    """Says who holds the lock: what is written into a lock file itself, the next who tries it empties."""
+    return settings.up_lock.with_suffix(".pid")
 
 
 def _holder(settings: Settings) -> int:
-    return int(_lock(settings).with_suffix(".pid").read_text())
+    """The process of the `cl up` that runs; one that has only just begun has yet to say so."""
+    deadline = time.monotonic() + _NOTE_TIMEOUT_S
+    while not _note(settings).exists():
+        if time.monotonic() > deadline:
+            raise InfrastructureError(
+                f"a process holds {settings.up_lock} and does not say which it is; end it by hand, and remove the file"
+            )
+        time.sleep(0.1)
+    return int(_note(settings).read_text())

@@ -26,9 +26,9 @@ def run(settings: Settings, ports: Ports, deployments: Path, host: str) -> None:
     stop = _StopRequest()
     declaration = Declaration.read(deployments)
     operation = Operation(settings, ports, declaration.work_pool, host, os.environ.get("CL_DATABASE_URL", ""))
-    for name in stop_remembered(operation.record):
+    for name in stop_remembered(settings.services):
         console.print(f"ended the {name} that an earlier start had left")
-    supervisor = Supervisor(operation.services(), operation.record, stop)
+    supervisor = Supervisor(operation.services(), settings.services, stop)
     *servers, worker = supervisor.services
     for server in servers:
         check_free(server.port, server.name, operation.host)

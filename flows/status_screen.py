@@ -51,6 +51,11 @@ def watch(operation: Operation, supervisor: Supervisor, deployments: list[str]) 
 
 
 def _addresses(operation: Operation) -> str:
+    passwords = (
+        "    export PREFECT_API_AUTH_STRING=... MLFLOW_TRACKING_USERNAME=... MLFLOW_TRACKING_PASSWORD=...\n"
+        if operation.asks_for_passwords
+        else ""
+    )
     return (
         f"Prefect  {operation.prefect_ui}  deployments, schedules, runs\n"
         f"MLflow   {operation.mlflow}  models, scores, reports\n"
@@ -59,7 +64,7 @@ def _addresses(operation: Operation) -> str:
         f"Data     {data_roots().replace(':', ', ')} may be read by runs (CL_DATA_ROOTS)\n"
         f"\nFor commands in another terminal:\n\n"
         f"    export CL_HOME={operation.settings.home} PREFECT_API_URL={operation.prefect_api} "
-        f"MLFLOW_TRACKING_URI={operation.mlflow}\n"
+        f"MLFLOW_TRACKING_URI={operation.mlflow}\n{passwords}"
     )
 
 

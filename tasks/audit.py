@@ -4,7 +4,8 @@ from cl_core.refs import Ref
 from cl_core.training.progress import ProgressLog
 from tasks import leases
 from tasks.adapters.mlflow_inspection import inspect, registered_weights
-from tasks.leftovers import is_held, leftovers, locks
+from tasks.leftovers import leftovers, locks
+from tasks.locks import is_held
 from tasks.registration import model_store
 from tasks.settings import Settings
 

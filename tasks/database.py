@@ -3,6 +3,7 @@
 import urllib.parse
 
 from cl_core.errors import InfrastructureError, InputError
+from tasks.adapters.mlflow_connection import shown
 
 SCHEMAS = ("prefect", "mlflow")
 
@@ -19,9 +20,9 @@ def prepare(database_url: str) -> None:
     """
     import psycopg
 
-    shown = without_password(database_url)
+    where = shown(database_url)
     if urllib.parse.urlsplit(database_url).scheme not in ("postgresql", "postgres"):
-        raise InputError(f"CL_DATABASE_URL must be postgresql://USER:PASSWORD@HOST/NAME; got {shown}")
+        raise InputError(f"CL_DATABASE_URL must be postgresql://USER:PASSWORD@HOST/NAME; got {where}")
     try:
         with psycopg.connect(database_url, connect_timeout=10) as connection:
             for schema in SCHEMAS:
@@ -29,17 +30,11 @@ def prepare(database_url: str) -> None:
             connection.execute("CREATE EXTENSION IF NOT EXISTS pg_trgm SCHEMA public")
     except psycopg.OperationalError as error:
         raise InfrastructureError(
-            f"PostgreSQL at {shown} does not let us in ({str(error).strip().splitlines()[-1]}); "
+            f"PostgreSQL at {where} does not let us in ({str(error).strip().splitlines()[-1]}); "
             "start it, or correct CL_DATABASE_URL"
         ) from error
     except psycopg.Error as error:
         raise InputError(
-            f"PostgreSQL at {shown} refuses to make the schemas {' and '.join(SCHEMAS)} "
+            f"PostgreSQL at {where} refuses to make the schemas {' and '.join(SCHEMAS)} "
             f"({str(error).strip().splitlines()[0]}); let the user of CL_DATABASE_URL own its database"
         ) from error
-
-
-def without_password(database_url: str) -> str:
-    """The address, fit for a message."""
-    parts = urllib.parse.urlsplit(database_url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl()

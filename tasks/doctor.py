@@ -2,13 +2,11 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from uuid import UUID
 
 import httpx
-from filelock import FileLock, Timeout
 from prefect import get_client
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
@@ -23,6 +21,7 @@ from tasks.adapters.mlflow_connection import shown
 from tasks.adapters.mlflow_inspection import inspect
 from tasks.leases import Lease
 from tasks.leftovers import leftovers
+from tasks.locks import is_held
 from tasks.registration import model_store
 from tasks.services import stop_remembered
 from tasks.settings import Settings
@@ -38,19 +37,17 @@ def diagnose() -> list[Finding]:
 
 
 def _services(settings: Settings) -> Iterator[Finding]:
-    record, lock = settings.work / "services.json", settings.work / "up.lock"
-    if record.exists():
-        with suppress(Timeout), FileLock(lock).acquire(timeout=0):
-            yield Finding(
-                "`cl up` has ended without ending its services",
-                str(record),
-                "ends those that still run; `cl up` starts them again",
-                partial(_stop, settings),
-            )
+    if settings.services.exists() and not is_held(settings.up_lock):
+        yield Finding(
+            "`cl up` has ended without ending its services",
+            str(settings.services),
+            "ends those that still run; `cl up` starts them again",
+            partial(_stop, settings),
+        )
 
 
 def _stop(settings: Settings) -> None:
-    stop_remembered(settings.work / "services.json")
+    stop_remembered(settings.services)
 
 
 def _flow_runs() -> Iterator[Finding]:

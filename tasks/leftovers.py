@@ -5,11 +5,10 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from cl_core import sealed
 from cl_core.finding import Finding
 from tasks.adapters import cluster_folder
+from tasks.locks import is_held
 from tasks.settings import Settings
 from tasks.turns import HOLDER
 
@@ -21,19 +20,8 @@ def leftovers(settings: Settings) -> list[Finding]:
 
 def locks(settings: Settings) -> list[Path]:
     """The files that serve as locks of trainings and of models."""
-    models = [lock for lock in settings.work.glob("*.lock") if lock.stem != "up"]
+    models = [lock for lock in settings.work.glob("*.lock") if lock != settings.up_lock]
     return [*settings.trainings.glob("*/lock"), *models, *settings.work.glob("turns/*.lock")]
-
-
-def is_held(lock: Path) -> bool:
-    """Whether a living process holds a lock; the system frees those of dead ones."""
-    taken = FileLock(lock)
-    try:
-        taken.acquire(timeout=0)
-    except Timeout:
-        return True
-    taken.release()
-    return False
 
 
 def _half_written(settings: Settings) -> Iterator[Finding]:

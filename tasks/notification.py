@@ -15,7 +15,7 @@ from prefect.blocks.abstract import NotificationBlock
 from prefect.blocks.core import Block
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.events.actions import SendNotification
-from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
+from prefect.events.schemas.automations import AutomationCore
 from prefect.logging import get_run_logger
 from prefect.logging.loggers import flow_run_logger
 from prefect.utilities.urls import url_for
@@ -23,13 +23,13 @@ from prefect.utilities.urls import url_for
 from cl_core.errors import InputError
 from cl_core.refs import Decision
 from tasks.console import tell
+from tasks.run_events import happened, missed
 from tasks.settings import Settings
 from tasks.step import ledger
 
 FAILED, CRASHED = "counterpoint: a run failed", "counterpoint: a run crashed"
 # A crashed run that something starts again goes on within a minute; only one that does not is worth a message.
 RESTART_WITHIN_S = 120
-_FLOW_RUN = {"prefect.resource.id": "prefect.flow-run.*"}
 _LOUD = ("httpx", "httpcore", "apprise")
 
 Logger = logging.Logger | logging.LoggerAdapter[Any]
@@ -79,19 +79,10 @@ def failure_automations(block: str, *, restart_within_s: float = RESTART_WITHIN_
     document = notification_block(block)._block_document_id
     assert document is not None
     triggers = {
-        FAILED: EventTrigger(
-            match=_FLOW_RUN,
-            expect={"prefect.flow-run.Failed"},
-            for_each={"prefect.resource.id"},
-            posture=Posture.Reactive,
-            threshold=1,
-        ),
-        CRASHED: EventTrigger(
-            match=_FLOW_RUN,
-            after={"prefect.flow-run.Crashed"},
-            expect={f"prefect.flow-run.{state}" for state in ("Running", "Completed", "Failed", "Cancelled")},
-            for_each={"prefect.resource.id"},
-            posture=Posture.Proactive,
+        FAILED: happened("Failed"),
+        CRASHED: missed(
+            ["Running", "Completed", "Failed", "Cancelled"],
+            after="Crashed",
             within=timedelta(seconds=restart_within_s),
         ),
     }

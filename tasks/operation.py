@@ -69,11 +69,6 @@ class Operation:
         """Address of MLflow, for programs and for people."""
         return f"http://{self.address}:{self.ports.mlflow}"
 
-    @property
-    def record(self) -> Path:
-        """File that remembers what runs."""
-        return self.settings.work / "services.json"
-
     def for_clients(self) -> dict[str, str]:
         """The environment of whatever talks to these servers: the worker, its runs, and commands."""
         return {

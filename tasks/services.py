@@ -18,7 +18,7 @@ from pathlib import Path
 import psutil
 from pydantic import BaseModel, TypeAdapter
 
-from cl_core import sealed
+from cl_core import liveness, sealed
 from cl_core.errors import InfrastructureError, InputError
 
 # The first start of an empty database takes long on a small machine.
@@ -26,6 +26,8 @@ _START_TIMEOUT_S = 180
 _POLL_S = 0.25
 # A worker tells its runs to stop and waits for them; what is left then is killed.
 _STOP_TIMEOUT_S = 20
+# A supervisor ends three services, one after the other.
+SUPERVISOR_STOP_TIMEOUT_S = 4 * _STOP_TIMEOUT_S
 # A service that dies again and again is started again at these distances, the last one for good. Seconds.
 _PAUSES_S = (0, 2, 5, 15, 60)
 
@@ -52,19 +54,10 @@ class Service:
 
 
 class Running(BaseModel):
-    """A process that was started, and when, so that a later process of the same number is not taken for it."""
+    """A service that was started, and as which process (`cl_core.liveness`)."""
 
     name: str
-    pid: int
-    created: float
-
-    def process(self) -> psutil.Process | None:
-        """The process, if it still is the one that was started."""
-        with contextlib.suppress(psutil.NoSuchProcess):
-            found = psutil.Process(self.pid)
-            if abs(found.create_time() - self.created) < 0.01 and found.status() != psutil.STATUS_ZOMBIE:
-                return found
-        return None
+    process: str
 
 
 _REMEMBERED = TypeAdapter(list[Running])
@@ -165,10 +158,7 @@ class Supervisor:
         self._remember()
 
     def _remember(self) -> None:
-        running = []
-        for name, process in self._processes.items():
-            with contextlib.suppress(psutil.NoSuchProcess):
-                running.append(Running(name=name, pid=process.pid, created=psutil.Process(process.pid).create_time()))
+        running = [Running(name=name, process=liveness.token(one.pid)) for name, one in self._processes.items()]
         self._record.parent.mkdir(parents=True, exist_ok=True)
         sealed.write_text(self._record, _REMEMBERED.dump_json(running).decode())
 
@@ -190,11 +180,11 @@ def stop_remembered(record: Path) -> list[str]:
     """
     if not record.exists():
         return []
-    left = [(one.name, one.pid) for one in _REMEMBERED.validate_json(record.read_text()) if one.process() is not None]
-    for _, pid in reversed(left):
-        end_tree(pid)
+    left = [one for one in _REMEMBERED.validate_json(record.read_text()) if not liveness.is_gone(one.process)]
+    for one in reversed(left):
+        end_tree(liveness.pid_of(one.process))
     record.unlink(missing_ok=True)
-    return [name for name, _ in left]
+    return [one.name for one in left]
 
 
 def check_free(port: int, name: str, host: str) -> None:
@@ -214,15 +204,20 @@ def check_free(port: int, name: str, host: str) -> None:
     )
 
 
-def end_tree(pid: int) -> None:
-    """Ask a process and all that it has started to end, and kill what does not."""
+def end_tree(pid: int, *, timeout_s: float = _STOP_TIMEOUT_S) -> None:
+    """Ask a process to end, and kill it and all that it has started if it does not.
+
+    Args:
+        pid: Of the process, the leader of its group.
+        timeout_s: How long it may take. Seconds.
+    """
     family: list[psutil.Process] = []
     with contextlib.suppress(psutil.NoSuchProcess):
         process = psutil.Process(pid)
         # Listed first: children of a process that has ended belong to nobody.
         family = [process, *process.children(recursive=True)]
         process.terminate()
-    psutil.wait_procs(family[:1], timeout=_STOP_TIMEOUT_S)
+    psutil.wait_procs(family[:1], timeout=timeout_s)
     for left in family:
         with contextlib.suppress(psutil.NoSuchProcess):
             left.kill()

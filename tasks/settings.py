@@ -72,6 +72,16 @@ class Settings:
         return self.home / "work"
 
     @property
+    def up_lock(self) -> Path:
+        """Held by the `cl up` that runs for this home."""
+        return self.work / "up.lock"
+
+    @property
+    def services(self) -> Path:
+        """What `cl up` has started, so that another can end what a killed one has left."""
+        return self.work / "services.json"
+
+    @property
     def logs(self) -> Path:
         """Logs of the services that `cl up` runs."""
         return self.home / "logs"

@@ -1,8 +1,6 @@
 """What all steps share: which errors are retried, how results are kept, what is told, and the account of it all."""
 
 import functools
-import os
-import socket
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +14,7 @@ from prefect.logging import get_run_logger
 from prefect.tasks import exponential_backoff
 from pydantic import BaseModel
 
+from cl_core import liveness
 from cl_core.account import Ledger
 from cl_core.errors import CounterpointError
 from tasks.console import tell
@@ -146,7 +145,7 @@ def _attempt(name: str) -> Iterator[_Accounted | None]:
         yield None
         return
     attempt = _Accounted(ledger(str(context.task_run.flow_run_id)), name)
-    attempt.write("began", step=name, host=socket.gethostname(), pid=os.getpid())
+    attempt.write("began", step=name, process=liveness.token())
     token = _NOW.set(attempt)
     try:
         with attempt.meter.watching(attempt.sign_of_life):

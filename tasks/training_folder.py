@@ -1,10 +1,9 @@
 """A training's folder: what stands in it beside checkpoints and progress, and who may change it."""
 
-import contextlib
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from tasks.locks import taken_if_free
 
 RESULT = "checkpoint.json"
 MADE_FROM = "made-from.json"
@@ -12,22 +11,6 @@ MADE_FROM = "made-from.json"
 LOCK = "lock"
 
 
-@contextlib.contextmanager
-def free_training(folder: Path) -> Iterator[bool]:
+def free_training(folder: Path) -> AbstractContextManager[bool]:
     """Have a training to oneself if no process has it; says whether that is so. Nothing is created."""
-    lock = FileLock(folder / LOCK)
-    if not (folder / LOCK).exists():
-        yield True
-        return
-    try:
-        lock.acquire(blocking=False)
-    except Timeout:
-        yield False
-        return
-    except FileNotFoundError:
-        yield True
-        return
-    try:
-        yield True
-    finally:
-        lock.release()
+    return taken_if_free(folder / LOCK)

@@ -18,6 +18,8 @@ from typing import Any
 import psutil
 from servers import free_port
 
+from cl_core import liveness
+
 CL = Path(sys.executable).with_name("cl")
 FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 
@@ -193,7 +195,7 @@ class Machine:
     def pid(self, name: str) -> int:
         """The number of a service's process, which may have ended; 0 while none is remembered."""
         record = json.loads((self.home / "work" / "services.json").read_text())
-        return next((int(one["pid"]) for one in record if one["name"] == name), 0)
+        return next((liveness.pid_of(one["process"]) for one in record if one["name"] == name), 0)
 
 
 def wait(condition: Callable[[], bool], timeout: float, what: Callable[[], str] = lambda: "") -> None:

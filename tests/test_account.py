@@ -1,14 +1,13 @@
 """The account of a flow run: attempts add up, a kill leaves what it cost, and what was lost is told from the rest."""
 
 import json
-import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from cl_core import liveness
 from cl_core.account import Attempt, Ledger, Outcome, StepCost, costs
 from cl_core.report.costs import cost_line, cost_rows
 
@@ -59,12 +58,13 @@ def test_the_line_and_the_rows_say_what_was_lost_and_name_gpus_only_where_there_
 def test_a_killed_process_leaves_its_last_sign_of_life_and_the_next_one_adds_to_it(tmp_path: Path) -> None:
     path = tmp_path / "accounts" / "run.jsonl"
     program = f"""
-import os, socket, time
+import time
 from pathlib import Path
+from cl_core import liveness
 from cl_core.account import Ledger
 ledger = Ledger(Path({str(path)!r}))
 ledger.append("run began", name="quick-fox", flow="retrain", parameters={{}})
-ledger.append("began", attempt="a", step="pretrain", host=socket.gethostname(), pid=os.getpid())
+ledger.append("began", attempt="a", step="pretrain", process=liveness.token())
 ledger.append("alive", attempt="a", seconds=8.0, cpu_seconds=7.5, gpu_seconds=0.0)
 print("alive", flush=True)
 time.sleep(60)
@@ -84,14 +84,14 @@ time.sleep(60)
     again = Ledger(path)
     # As a container does it: the next process has the number of the one that was killed.
     again.append("run began", name="quick-fox", flow="retrain", parameters={})
-    again.append("began", attempt="b", step="pretrain", host=socket.gethostname(), pid=os.getpid())
+    again.append("began", attempt="b", step="pretrain", process=liveness.token())
     again.append("ended", attempt="b", outcome="ran", seconds=2.0, cpu_seconds=1.0, gpu_seconds=0.0)
     assert [(one.outcome, one.seconds) for one in again.read().attempts] == [("killed", 8.0), ("ran", 2.0)]
 
 
 def test_what_an_earlier_process_left_open_was_killed_even_if_its_number_is_in_use_again(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "run.jsonl")
-    ledger.append("began", attempt="a", step="ingest", host=socket.gethostname(), pid=os.getpid())
+    ledger.append("began", attempt="a", step="ingest", process=liveness.token())
     assert ledger.read().attempts[0].outcome == "running"
     ledger.append("run began", name="n", flow="f", parameters={})
     assert ledger.read().attempts[0].outcome == "killed"

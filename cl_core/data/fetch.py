@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cl_core.errors import DataError
-from cl_core.sealed import disk_full_is_an_error
+from cl_core.sealed import disk_full_is_an_error, replacing
 
 LOOPBACK_SETTING = "CL_FETCH_LOOPBACK"
 """Set to 1, http and https to this machine's own loopback addresses are allowed: for tests and local mirrors."""
@@ -61,19 +61,15 @@ def fetch(url: str, target: Path, *, sha256: str = "", max_bytes: int, timeout_s
         StorageFullError: When the disk is full.
     """
     deadline = time.monotonic() + timeout_s
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     with disk_full_is_an_error(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            found = _download(url, temporary, max_bytes=max_bytes, deadline=deadline)
-            if sha256 and found != sha256:
-                raise DataError(
-                    f"{url} is not the file that was wanted: sha256 {found[:12]}…, expected {sha256[:12]}…; "
-                    "fetch it by hand from a place you trust"
-                )
-            temporary.replace(target)
-        finally:
-            temporary.unlink(missing_ok=True)
+    with replacing(target) as temporary:
+        found = _download(url, temporary, max_bytes=max_bytes, deadline=deadline)
+        if sha256 and found != sha256:
+            raise DataError(
+                f"{url} is not the file that was wanted: sha256 {found[:12]}…, expected {sha256[:12]}…; "
+                "fetch it by hand from a place you trust"
+            )
 
 
 def is_public(address: Address) -> bool:

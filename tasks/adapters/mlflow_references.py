@@ -8,13 +8,12 @@ from cl_core.retention import BrokenLineage
 from cl_core.standing import Version
 from tasks.adapters import mlflow_champions as champions
 from tasks.adapters.mlflow_connection import connected
-from tasks.adapters.mlflow_version import SNAPSHOT_DIGEST, TRAINING_DIGEST
+from tasks.adapters.mlflow_version import LOST, SNAPSHOT_DIGEST, TRAINING_DIGEST
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.store.entities import PagedList
 
-LINEAGE = "counterpoint.lineage"
 # MLflow's own limit on the text of a tag.
 _TAG_CHARACTERS = 5000
 
@@ -34,10 +33,10 @@ def record_broken_lineage(tracking_uri: str, broken: Iterable[BrokenLineage]) ->
     """Leave with each version what it loses, and when; what an earlier time has left stays."""
     with connected(tracking_uri) as client:
         for loss in broken:
-            before = client.get_model_version(loss.name, str(loss.version)).tags.get(LINEAGE, "")
+            before = client.get_model_version(loss.name, str(loss.version)).tags.get(LOST, "")
             if loss.sentence not in before:
                 text = f"{before}\n{datetime.now(UTC):%Y-%m-%d}: {loss.sentence}".strip()
-                client.set_model_version_tag(loss.name, str(loss.version), LINEAGE, text[-_TAG_CHARACTERS:])
+                client.set_model_version_tag(loss.name, str(loss.version), LOST, text[-_TAG_CHARACTERS:])
 
 
 def _versions_of(client: "MlflowClient", name: str) -> Iterator[Version]:

@@ -241,7 +241,7 @@ class ModelStore:
 
     def is_changing(self, name: str) -> bool:
         """Whether a process of this machine is changing the model at this moment."""
-        return model_lock.is_held(self.work, name)
+        return model_lock.is_changing(self.work, name)
 
     @contextlib.contextmanager
     def changing(self, name: str) -> Iterator["MlflowClient"]:

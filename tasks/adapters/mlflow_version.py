@@ -23,6 +23,8 @@ SNAPSHOT_DIGEST = "counterpoint.snapshot_digest"
 EVALUATION_DIGEST = "counterpoint.evaluation_digest"
 SCORES = "counterpoint.scores"
 DECISION = "counterpoint.decision"
+# What retention has removed of that which the version was made from.
+LOST = "counterpoint.lineage"
 # Where it comes from; the data's digest is above. On the version, its run and the logged model alike.
 CODE_VERSION = "counterpoint.code_version"
 SOURCE_DIGEST = "counterpoint.source_digest"

@@ -8,19 +8,14 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from cl_core.errors import InfrastructureError
+from tasks.locks import is_held
 
 _TIMEOUT_S = 600
 
 
-def is_held(work: Path, name: str) -> bool:
+def is_changing(work: Path, name: str) -> bool:
     """Whether a process is changing the model at this moment."""
-    if not _file(work, name).exists():
-        return False
-    try:
-        with FileLock(_file(work, name)).acquire(timeout=0):
-            return False
-    except Timeout:
-        return True
+    return is_held(_file(work, name))
 
 
 @contextlib.contextmanager

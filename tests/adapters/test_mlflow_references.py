@@ -8,7 +8,8 @@ from registering import NAME, store_at
 from cl_core.errors import InputError
 from cl_core.retention import BrokenLineage
 from tasks.adapters.mlflow_connection import connected
-from tasks.adapters.mlflow_references import LINEAGE, record_broken_lineage, registered_versions
+from tasks.adapters.mlflow_references import record_broken_lineage, registered_versions
+from tasks.adapters.mlflow_version import LOST
 from tasks.retention import check_store
 from tasks.settings import Settings
 
@@ -71,8 +72,8 @@ def test_a_version_bears_what_it_has_lost_once_and_keeps_what_it_lost_before(sto
     for sentence in ("its checkpoint is removed", "its data is removed", "its checkpoint is removed"):
         record_broken_lineage(store.tracking_uri, [BrokenLineage(name=NAME, version=1, sentence=sentence)])
     with connected(store.tracking_uri) as client:
-        tag = client.get_model_version(NAME, "1").tags[LINEAGE]
-        assert LINEAGE not in client.get_model_version(NAME, "2").tags
+        tag = client.get_model_version(NAME, "1").tags[LOST]
+        assert LOST not in client.get_model_version(NAME, "2").tags
     first, second = tag.splitlines()
     assert first.endswith(": its checkpoint is removed") and second.endswith(": its data is removed")
 
