@@ -33,10 +33,10 @@ def compare(
 def parity() -> None:
     """Compare each loss and method part with the independent libraries that are installed; 1 when one differs."""
     prepare(server=False)
-    from cl_core.parity import checks, compare
+    from cl_core.parity import ELSEWHERE, checks, compare
     from flows.summary import show_parity
 
     findings = [compare(check) for check in checks()]
-    show_parity(findings)
+    show_parity(findings, ELSEWHERE)
     if any(finding.verdict == "differs" for finding in findings):
         sys.exit(1)

@@ -12,7 +12,7 @@ from tasks.flow_run import FLOW
 @flow(name="embed", **FLOW)
 def embed(
     output: Output,
-    data: SourceSpec,
+    data: SourceSpec = SourceSpec(),
     model_name: ModelName = "fashion-mnist",
     version: VersionOrChampion = 0,
     workers: Workers = 1,

@@ -16,7 +16,7 @@ from flows.parameters import ModelName, Output, VersionOrChampion, Workers
 def embed(
     output: Output,
     *,
-    data: SourceSpec,
+    data: SourceSpec = SourceSpec(),
     model_name: ModelName = "fashion-mnist",
     version: VersionOrChampion = 0,
     workers: Workers = 1,

@@ -4,8 +4,8 @@ from prefect import flow
 
 from cl_core.refs import Decision
 from flows.parameters import ModelName, Reason, Version
+from tasks.champions import promote_by_hand, roll_back
 from tasks.flow_run import FLOW
-from tasks.registration import promote_by_hand, roll_back
 
 
 @flow(name="promote", **FLOW)

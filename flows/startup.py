@@ -37,6 +37,7 @@ def run(settings: Settings, ports: Ports, deployments: Path, host: str) -> None:
     os.environ.update(operation.for_clients())
     # Prefect reads its settings when it is imported.
     from flows.deployments import plan, register
+    from tasks.revival import revive_interrupted
 
     planned = plan(declaration, deployments.parent)
     try:
@@ -44,6 +45,8 @@ def run(settings: Settings, ports: Ports, deployments: Path, host: str) -> None:
         supervisor.start(*servers)
         console.print(f"registering what {deployments} declares ...")
         registered = register(declaration.work_pool, planned)
+        for sentence in revive_interrupted():
+            console.print(sentence)
         supervisor.start(worker)
         console.print(f"ready after {time.monotonic() - began:.0f} s\n")
         watch(operation, supervisor, registered)

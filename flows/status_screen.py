@@ -23,8 +23,11 @@ def watch(operation: Operation, supervisor: Supervisor, deployments: list[str]) 
 
     On a terminal it is one screen; elsewhere a line for each thing that happens.
     """
+    from tasks.revival import Reviver
+
     console = Console(highlight=False)
     said: list[str] = []
+    reviver = Reviver()
     runs: list[tuple[str, str, str]] = []
     asked = 0.0
     screen = Live(console=console, auto_refresh=False) if console.is_terminal else None
@@ -32,7 +35,7 @@ def watch(operation: Operation, supervisor: Supervisor, deployments: list[str]) 
         console.print(_addresses(operation), *[f"  {name}" for name in deployments], sep="\n", soft_wrap=True)
     with screen or contextlib.nullcontext():
         while not supervisor.stopped():
-            for sentence in supervisor.mend():
+            for sentence in (*supervisor.mend(), *reviver.look()):
                 said.append(f"{time.strftime('%H:%M:%S')}  {sentence}")
                 if screen is None:
                     console.print(said[-1], soft_wrap=True)
@@ -91,11 +94,11 @@ def _runs(runs: list[tuple[str, str, str]]) -> Table | str:
 
 def _latest_runs() -> list[tuple[str, str, str]]:
     """Name, state and start of the runs that began last."""
+    import httpx
     from prefect import get_client
     from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
     from prefect.client.schemas.objects import StateType
     from prefect.client.schemas.sorting import FlowRunSort
-    from prefect.exceptions import PrefectHTTPStatusError
 
     begun = FlowRunFilterStateType(not_any_=[StateType.SCHEDULED])
     try:
@@ -105,7 +108,7 @@ def _latest_runs() -> list[tuple[str, str, str]]:
                 sort=FlowRunSort.START_TIME_DESC,
                 limit=_SHOWN_RUNS,
             )
-    except (OSError, PrefectHTTPStatusError):
+    except httpx.HTTPError:
         return []  # The server is being started again.
     return [
         (run.name, run.state_name or "", f"{run.start_time:%Y-%m-%d %H:%M} UTC" if run.start_time else "")

@@ -1,6 +1,7 @@
 """What a person reads on the terminal when a command has ended."""
 
 import resource
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -8,10 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from cl_core.data.validate import ValidationReport
-from cl_core.embedding.search import Hit
 from cl_core.finding import Finding
-from cl_core.parity import ELSEWHERE
-from cl_core.parity import Finding as ParityFinding
 from cl_core.refs import EvaluationReport, Retrained
 from cl_core.report.summary import fetch_lines, score_rows
 from tasks.adapters.mlflow_connection import shown
@@ -19,7 +17,9 @@ from tasks.adapters.mlflow_version import VersionRow
 from tasks.pruned import Pruned, rows
 from tasks.settings import Settings
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # They bring torch.
+    from cl_core.embedding.search import Hit
+    from cl_core.parity import Finding as ParityFinding
     from flows.chaos_sweep import Row
 
 
@@ -128,7 +128,7 @@ def show_findings(findings: list[Finding], *, title: str) -> None:
     _console().print(table)
 
 
-def show_hits(hits: list[Hit]) -> None:
+def show_hits(hits: "list[Hit]") -> None:
     """A table of what a search found, nearest first."""
     table = Table()
     for column, justify in {"": "right", "cosine": "right", "label": "left", "split": "left", "origin": "left"}.items():
@@ -154,8 +154,8 @@ def show_pruned(pruned: Pruned) -> None:
     _console().print(pruned.note)
 
 
-def show_parity(findings: list[ParityFinding]) -> None:
-    """A table of what was computed twice, and what nobody else computes."""
+def show_parity(findings: "list[ParityFinding]", elsewhere: Mapping[str, str]) -> None:
+    """A table of what was computed twice, and, by part, why nobody else computes the rest."""
     table = Table(title="The same numbers, by this project and by others", title_justify="left")
     for column in ("part", "of", "library"):
         table.add_column(column, overflow="fold")
@@ -174,7 +174,7 @@ def show_parity(findings: list[ParityFinding]) -> None:
         library = f"{check.library} {found.version}" if there else check.library
         table.add_row(check.part, check.what, library, *(numbers if there else ("-",) * 4), found.verdict)
     _console().print(table)
-    for part, reason in ELSEWHERE.items():
+    for part, reason in elsewhere.items():
         _console().print(f"{part}: {reason}")
     if any(found.verdict == "not installed" for found in findings):
         _console().print("What is not installed comes with: pip install 'counterpoint[parity]'")

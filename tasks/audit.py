@@ -6,7 +6,7 @@ from tasks import leases
 from tasks.adapters.mlflow_inspection import inspect, registered_weights
 from tasks.leftovers import leftovers, locks
 from tasks.locks import is_held
-from tasks.registration import model_store
+from tasks.model_store import model_store
 from tasks.settings import Settings
 
 

@@ -12,7 +12,6 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.exceptions import ObjectNotFound
-from prefect.states import Crashed
 
 from cl_core.errors import StoreUnreachableError
 from cl_core.finding import Finding
@@ -22,7 +21,8 @@ from tasks.adapters.mlflow_inspection import inspect
 from tasks.leases import Lease
 from tasks.leftovers import leftovers
 from tasks.locks import is_held
-from tasks.registration import model_store
+from tasks.model_store import model_store
+from tasks.revival import close
 from tasks.services import stop_remembered
 from tasks.settings import Settings
 
@@ -82,20 +82,19 @@ def _compare(lease: Lease, run: FlowRun | None) -> Iterator[Finding]:
     """What is wrong between a note of a process and what Prefect says of the run."""
     where = f"flow run {lease.flow_run_name} ({lease.flow}, {lease.flow_run_id})"
     state = run.state if run else None
-    if lease.is_stale and state is not None and state.type in (StateType.RUNNING, StateType.CANCELLING):
-        after = "Prefect puts it back to work" if run and run.deployment_id else "run its command again to go on"
+    if lease.is_stale and run and run.state_type in (StateType.RUNNING, StateType.CANCELLING):
         yield Finding(
             f"Prefect believes that it runs; its process {lease.process} has ended",
             where,
-            f"marks it as crashed; {after}",
-            partial(_mark_crashed, lease),
+            _how_closed(run),
+            partial(_close, run),
         )
     elif lease.is_stale and (state is None or state.is_final()):
         yield Finding(
             f"its process {lease.process} has ended and left a note of itself",
             where,
             "removes the note",
-            partial(leases.discard, lease),
+            partial(leases.discard, lease.flow_run_id),
         )
     elif not lease.is_stale and state is not None and state.is_final() and _age_s(state.timestamp) > _GRACE_S:
         yield Finding(
@@ -106,20 +105,25 @@ def _compare(lease: Lease, run: FlowRun | None) -> Iterator[Finding]:
         )
 
 
+def _how_closed(run: FlowRun) -> str:
+    if run.state_type == StateType.CANCELLING:
+        return "marks it as cancelled"
+    after = "Prefect puts it back to work" if run.deployment_id else "run its command again to go on"
+    return f"marks it as crashed; {after}"
+
+
 def _age_s(moment: datetime) -> float:
     return (datetime.now(UTC) - moment).total_seconds()
 
 
-def _mark_crashed(lease: Lease) -> None:
+def _close(run: FlowRun) -> None:
     with get_client(sync_client=True) as client:
-        message = f"`cl doctor` found that its process {lease.process} has ended."
-        client.set_flow_run_state(UUID(lease.flow_run_id), Crashed(message=message), force=True)
-    leases.discard(lease)
+        close(client, run, by="`cl doctor`")
 
 
 def _end(lease: Lease) -> None:
     leases.end(lease)
-    leases.discard(lease)
+    leases.discard(lease.flow_run_id)
 
 
 def _models() -> list[Finding]:

@@ -13,7 +13,7 @@ from cl_core.refs import EmbeddingsRef
 from cl_core.specs import SourceSpec
 from tasks.artifacts import embedding_artifact
 from tasks.console import bar_over
-from tasks.registration import model_store
+from tasks.model_store import model_store
 from tasks.step import say, step
 
 if TYPE_CHECKING:

@@ -43,6 +43,8 @@ def _reason(cost: StepCost, account: Account, earlier: Account | None) -> str:
         return ". ".join(filter(None, (cost.why, _because(cost.step, account, earlier))))
     if cost.outcome == "killed":
         return f"{cost.why}. Its process was killed".removeprefix(". ")
+    if cost.outcome == "running":
+        return "It is at work"
     return cost.why or _EACH_TIME
 
 

@@ -27,7 +27,9 @@ def _ended(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
     account = ledger(str(flow_run.id))
     account.append("run ended", state=state.name or "", message=state.message or "")
     steps = costs(account.read().attempts)
-    tell("time", cost_line(steps))
+    # Before the error of what was soon refused it would only be in the way. Seconds.
+    if state.is_completed() or sum(step.seconds for step in steps) >= 10:
+        tell("time", cost_line(steps))
     publish_costs(flow_run.id, cost_line(steps), cost_rows(steps))
 
 

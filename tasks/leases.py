@@ -38,7 +38,7 @@ def take(flow: Any, flow_run: FlowRun, state: Any) -> None:
     """Note that this process works on the run, after ending the one of this host that did before."""
     del state
     mine = Lease(flow_run_id=str(flow_run.id), flow_run_name=flow_run.name, flow=flow.name, process=liveness.token())
-    before = read(_place(mine.flow_run_id))
+    before = of(mine.flow_run_id)
     if before is not None and not before.is_stale and before.process != mine.process:
         end(before)
     place = _place(mine.flow_run_id)
@@ -49,13 +49,18 @@ def take(flow: Any, flow_run: FlowRun, state: Any) -> None:
 def drop(flow: Any, flow_run: FlowRun, state: Any) -> None:
     """Remove the note, because the run has ended."""
     del flow, state
-    _place(str(flow_run.id)).unlink(missing_ok=True)
+    discard(str(flow_run.id))
 
 
 def leases() -> list[Lease]:
     """All there are under CL_HOME, those of ended processes included."""
     found = (read(path) for path in sorted(_place("any").parent.glob("*.json")))
     return [lease for lease in found if lease is not None]
+
+
+def of(flow_run_id: str) -> Lease | None:
+    """Who works, or last worked, on a flow run; None when nobody has begun, or it has ended in order."""
+    return read(_place(flow_run_id))
 
 
 def read(path: Path) -> Lease | None:
@@ -66,9 +71,9 @@ def read(path: Path) -> Lease | None:
         return None
 
 
-def discard(lease: Lease) -> None:
-    """Remove a lease's file."""
-    _place(lease.flow_run_id).unlink(missing_ok=True)
+def discard(flow_run_id: str) -> None:
+    """Remove the note of a flow run."""
+    _place(flow_run_id).unlink(missing_ok=True)
 
 
 def end(lease: Lease) -> None:

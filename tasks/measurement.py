@@ -4,14 +4,14 @@ from cl_core.data.read import snapshot_facts
 from cl_core.digest import digest_of
 from cl_core.errors import InputError
 from cl_core.refs import EvaluationReport, ModelRef, SnapshotRef
-from cl_core.report import score_rows
+from cl_core.report.summary import score_rows
 from cl_core.specs import ComputeSpec, DataSpec, EvaluationSpec
 from cl_core.training.job import PreparedData
 from tasks import representations
 from tasks.artifacts import publish_scores
 from tasks.evaluation import assess_one, left_out
 from tasks.ingestion import training_cache
-from tasks.registration import model_store
+from tasks.model_store import model_store
 from tasks.settings import Settings
 from tasks.step import say, step
 

@@ -1,4 +1,4 @@
-"""Registration in MLflow, the gate, and moves of the champion by hand, as tasks."""
+"""Registration in MLflow and the gate, as tasks."""
 
 from typing import NamedTuple
 
@@ -12,17 +12,12 @@ from tasks import representations
 from tasks.adapters.mlflow_store import ModelStore
 from tasks.adapters.mlflow_version import Registration
 from tasks.artifacts import publish_decision
+from tasks.champions import champion_before
 from tasks.evaluation import assess_all, assess_one
+from tasks.model_store import model_store
 from tasks.notification import tell_of_decision
 from tasks.provenance import lineage
-from tasks.settings import Settings
 from tasks.step import remembered, say, step
-
-
-def model_store() -> ModelStore:
-    """The model store that the environment names."""
-    settings = Settings.from_environment()
-    return ModelStore(settings.tracking_uri, settings.artifact_root, settings.work)
 
 
 @step("register")
@@ -82,8 +77,7 @@ def promote(
         over_champion=over(champion.assessment if champion else None),
         champion=champion.version if champion else 0,
     )
-    standing = store.champion(model.name)
-    before = remembered("champion", standing.version if standing else 0)
+    before = champion_before(store, model.name)
     last = store.last_decision(model)
     last_reason = remembered("last reason", last.reason if last else "")
     decision = store.decide(model.name, model.version, promotion, scores, gains)
@@ -109,29 +103,3 @@ def champion_assessment(
         return None
     representation = representations.registered(store.load(champion), champion.training_digest, job)
     return ChampionAssessment(champion.version, assess_one(representation, job, evaluation))
-
-
-@step("promote by hand")
-def promote_by_hand(model_name: str, version: int, reason: str) -> Decision:
-    """Make a version the champion, whatever the gate said."""
-    store = model_store()
-    standing = store.champion(model_name)
-    before = remembered("champion", standing.version if standing else 0)
-    decision = store.promote(model_name, version, reason)
-    say(decision.reason)
-    publish_decision(decision)
-    tell_of_decision(decision, before=before)
-    return decision
-
-
-@step("roll back")
-def roll_back(model_name: str, reason: str) -> Decision:
-    """Make the version before the champion again."""
-    store = model_store()
-    standing = store.champion(model_name)
-    before = remembered("champion", standing.version if standing else 0)
-    decision = store.rollback(model_name, reason)
-    say(decision.reason)
-    publish_decision(decision)
-    tell_of_decision(decision, before=before)
-    return decision

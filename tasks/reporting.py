@@ -10,14 +10,17 @@ from cl_core.data.read import snapshot_facts
 from cl_core.data.validate import ValidationReport
 from cl_core.digest import digest_of
 from cl_core.refs import CheckpointRef, Decision, EvaluationReport, ModelRef, ReportRef
-from cl_core.report import ReportInputs, render, score_rows, summary_markdown
+from cl_core.report.inputs import ReportInputs
+from cl_core.report.page import render
+from cl_core.report.summary import score_rows, summary_markdown
 from cl_core.specs import EvaluationSpec
 from cl_core.training.job import TrainingJob
 from tasks import representations
 from tasks.adapters.mlflow_pages import pages
 from tasks.artifacts import publish_links, publish_report
 from tasks.evaluation import assess_all
-from tasks.registration import champion_assessment, model_store
+from tasks.model_store import model_store
+from tasks.registration import champion_assessment
 from tasks.settings import Settings
 from tasks.step import ledger, say, step
 

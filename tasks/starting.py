@@ -16,7 +16,7 @@ from cl_core.errors import IntegrityError, SpecError
 from cl_core.refs import ModelRef, StartRef
 from cl_core.specs import TrainingSpec
 from cl_core.training.start import SPEC, WEIGHTS, check_start
-from tasks.registration import model_store
+from tasks.model_store import model_store
 from tasks.settings import Settings
 from tasks.step import say
 

@@ -2,11 +2,16 @@
 
 import base64
 import contextlib
+import fcntl
 import json
 import os
+import pty
 import signal
+import struct
 import subprocess
 import sys
+import termios
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -16,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from servers import free_port
+from servers import free_port, give_tables
 
 from cl_core import liveness
 
@@ -94,10 +99,11 @@ class Machine:
         ports = ["--prefect-port", str(self.prefect_port), "--mlflow-port", str(self.mlflow_port)]
         return [str(CL), "up", "--deployments", str(declared), *ports, "--host", self.host]
 
-    def start(self) -> None:
+    def start(self, *, on_a_terminal: bool = False) -> None:
         """Run `cl up`, and wait until it says that it is ready."""
         self.home.parent.mkdir(parents=True, exist_ok=True)
-        with (self.home.parent / "up.out").open("w") as out:
+        printed = self.home.parent / "up.out"
+        with printed.open("w") as file, _terminal(printed) if on_a_terminal else contextlib.nullcontext(file) as out:
             self.process = subprocess.Popen(
                 self.command(),
                 env=self.environment,
@@ -198,6 +204,27 @@ class Machine:
         return next((liveness.pid_of(one["process"]) for one in record if one["name"] == name), 0)
 
 
+@contextlib.contextmanager
+def _terminal(printed: Path) -> Iterator[int]:
+    """A terminal's end for a program, for as long as it is opened; what comes out of it is appended to a file."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 160, 0, 0))
+
+    def copy() -> None:
+        # Its last user has gone: Linux says so with EIO.
+        with (
+            printed.open("ab", buffering=0) as out,
+            os.fdopen(ours, "rb", buffering=0) as source,
+            contextlib.suppress(OSError),
+        ):
+            while some := source.read(4096):
+                out.write(some)
+
+    threading.Thread(target=copy, daemon=True).start()
+    yield theirs
+    os.close(theirs)
+
+
 def wait(condition: Callable[[], bool], timeout: float, what: Callable[[], str] = lambda: "") -> None:
     """Return once it holds; fail when it does not in time."""
     deadline = time.monotonic() + timeout
@@ -208,10 +235,25 @@ def wait(condition: Callable[[], bool], timeout: float, what: Callable[[], str] 
 
 @contextlib.contextmanager
 def at_work(
-    folder: Path, declaration: dict[str, Any] = DECLARATION, *, host: str = "127.0.0.1", **settings: str
+    folder: Path,
+    declaration: dict[str, Any] = DECLARATION,
+    *,
+    host: str = "127.0.0.1",
+    new: bool = False,
+    **settings: str,
 ) -> Iterator[Machine]:
-    """A machine that is ready; nothing of it is left afterwards."""
+    """A machine that is ready; nothing of it is left afterwards.
+
+    Args:
+        folder: That its home is in.
+        declaration: Of what is deployed.
+        host: That its servers listen on.
+        new: Whether its servers make their tables themselves.
+        settings: More of its environment.
+    """
     machine = Machine(folder / "home", declaration, settings, host=host)
+    if not new and "CL_DATABASE_URL" not in settings:
+        give_tables(machine.home / "prefect")
     try:
         machine.start()
         yield machine

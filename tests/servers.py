@@ -3,6 +3,8 @@
 import contextlib
 import itertools
 import os
+import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -10,6 +12,8 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+
+from filelock import FileLock
 
 # Below the ports that the system hands out by itself, and a range for each test process: none is given twice.
 _PORTS = itertools.count(20_000 + 1_000 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]))
@@ -22,6 +26,22 @@ def free_port() -> int:
             listener.bind(("127.0.0.1", port))
             return port
     raise AssertionError("unreachable: ports have no end")
+
+
+def give_tables(prefect_home: Path) -> None:
+    """Put Prefect's empty database into its home: a server takes seconds to make one, and all tests share one copy."""
+    numbered = (folder for folder in prefect_home.parents if re.fullmatch(r"pytest-\d+", folder.name))
+    shared = next(numbered, prefect_home.parent) / "prefect-tables"
+    with FileLock(f"{shared}.lock"):
+        if not shared.exists():
+            making = shared.with_name("prefect-tables-in-making")
+            environment = {**os.environ, "PREFECT_HOME": str(making)}
+            environment.pop("PREFECT_API_URL", None)
+            make = [sys.executable, "-m", "prefect", "server", "database", "upgrade", "-y"]
+            subprocess.run(make, env=environment, check=True, capture_output=True)
+            making.rename(shared)
+    prefect_home.mkdir(parents=True, exist_ok=True)
+    shutil.copy(shared / "prefect.db", prefect_home)
 
 
 @contextlib.contextmanager

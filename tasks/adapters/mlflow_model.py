@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cl_core.errors import InputError
-from cl_core.export import EmbeddingModel, export_program
 from cl_core.failpoints import reach
 from cl_core.refs import ModelRef
 from tasks.adapters.mlflow_connection import pytorch_flavor
@@ -18,11 +17,13 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import LoggedModel, Run
 
+    from cl_core.export import EmbeddingModel
+
 NAME = "encoder"
 
 
 def find_or_log_model(
-    client: "MlflowClient", run: "Run", model: EmbeddingModel, tags: Mapping[str, str], staged: Path
+    client: "MlflowClient", run: "Run", model: "EmbeddingModel", tags: Mapping[str, str], staged: Path
 ) -> "LoggedModel":
     """The run's model, uploaded whole; what a killed attempt left half uploaded is deleted first.
 
@@ -49,7 +50,7 @@ def find_or_log_model(
 
 
 def _log_model(
-    client: "MlflowClient", run: "Run", model: EmbeddingModel, tags: Mapping[str, str], folder: Path
+    client: "MlflowClient", run: "Run", model: "EmbeddingModel", tags: Mapping[str, str], folder: Path
 ) -> "LoggedModel":
     logged = client.create_logged_model(
         run.info.experiment_id, name=NAME, source_run_id=run.info.run_id, tags=dict(tags)
@@ -64,13 +65,15 @@ def _log_model(
     return final
 
 
-def save(model: EmbeddingModel, folder: Path, logged: "LoggedModel") -> None:
+def save(model: "EmbeddingModel", folder: Path, logged: "LoggedModel") -> None:
     """Write the model into a new folder as MLflow keeps it, under the name it has been given there."""
     import mlflow
     import numpy as np
     import torch
     from mlflow.models import Model, ModelSignature
     from mlflow.types import Schema, TensorSpec
+
+    from cl_core.export import export_program
 
     example = model.example()
     features = model(example).shape[1]

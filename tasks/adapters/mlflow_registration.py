@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cl_core.export import save_weights
 from cl_core.failpoints import reach
 from cl_core.refs import ModelRef
 from tasks.adapters import mlflow_lookup as lookup
@@ -109,6 +108,8 @@ def _update_evaluation(
 
 
 def _log_evaluation(client: "MlflowClient", run: "Run", registration: Registration, staged: Path) -> None:
+    from cl_core.export import save_weights
+
     mlflow_run.log_scores(client, run, registration.evaluation, registration.checkpoint.step)
     reach("register.scores-logged")
     files = staged / "files"

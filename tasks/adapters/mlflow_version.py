@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, Field
 
-from cl_core.export import EmbeddingModel
 from cl_core.refs import CheckpointRef, EvaluationReport, ModelRef, Ref, Score, SnapshotRef
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
+
+    from cl_core.export import EmbeddingModel
 
 CHALLENGER = "challenger"
 CHAMPION = "champion"
@@ -82,7 +83,7 @@ class Registration:
     """
 
     name: str
-    model: EmbeddingModel
+    model: "EmbeddingModel"
     snapshot: SnapshotRef
     checkpoint: CheckpointRef
     evaluation: EvaluationReport

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from servers import free_port
+from servers import free_port, give_tables
 
 SAMPLE = Path(__file__).parents[1] / "data" / "fashion-mnist-sample.parquet"
 CL = Path(sys.executable).with_name("cl")
@@ -42,8 +42,9 @@ RECIPE = {
 
 @pytest.fixture(scope="session")
 def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a Prefect server's API, started as the locked packages give it."""
+    """The address of a Prefect server's API, started as the locked packages give it, on empty tables."""
     home, port = tmp_path_factory.mktemp("prefect"), free_port()
+    give_tables(home)
     environment = {**os.environ, "PREFECT_HOME": str(home)}
     environment.pop("PREFECT_API_URL", None)
     command = [str(CL.with_name("prefect")), "server", "start", "--host", "127.0.0.1", "--port", str(port)]

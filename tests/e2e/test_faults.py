@@ -141,4 +141,5 @@ def test_a_snapshot_with_a_flipped_byte_is_read_anew(cl: CommandLine, tmp_path: 
 
 
 def pretraining() -> dict[str, object]:
-    return {name: RECIPE[name] for name in ("data", "training", "compute")}
+    """Some seconds of training."""
+    return {"data": RECIPE["data"], "training": {**RECIPE["training"], "epochs": 4}, "compute": RECIPE["compute"]}

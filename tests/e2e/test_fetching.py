@@ -46,7 +46,9 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     try:
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
         programs = folder / "bin"
-        install = [programs / "pip", "install", "--quiet", "mlflow", "torch", "-c", ROOT / "requirements.lock"]
+        # What is imported is compiled then: some hundredth of it.
+        options = ["--quiet", "--no-compile", "-c", ROOT / "requirements.lock"]
+        install = [programs / "pip", "install", *options, "mlflow", "torch"]
         subprocess.run(install, check=True, stderr=subprocess.DEVNULL)
         yield programs
     finally:

@@ -1,7 +1,8 @@
-"""A run whose process dies is put back to work by Prefect itself: the same run, from the last good point."""
+"""A run whose process dies, with whatever else, is put back to work: the same run, from the last good point."""
 
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import psutil
 import pytest
@@ -9,27 +10,57 @@ from machine import DECLARATION, SMALL, Machine, at_work, wait
 
 from cl_core.account import Ledger, costs
 
-# Long enough to be hit in the middle, on any machine.
-STEADY = {**SMALL, "model_name": "steady", "training": {**SMALL["training"], "epochs": 400, "warmup_epochs": 1}}
+# Runs of one deployment take turns.
+TWO = {
+    **DECLARATION,
+    "deployments": [
+        *DECLARATION["deployments"],
+        {"name": "other", "flow": "flows.retrain.retrain", "parameters": {**SMALL, "model_name": "other"}},
+    ],
+}
 
 
 @pytest.fixture(scope="module")
 def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
-    with at_work(tmp_path_factory.mktemp("heal"), DECLARATION) as machine:
+    with at_work(tmp_path_factory.mktemp("heal"), TWO) as machine:
         yield machine
 
 
-def training(machine: Machine) -> bool:
-    return any(machine.home.glob("trainings/*/checkpoints/step-*/manifest.json"))
+def start(machine: Machine, name: str, *, deployment: str = "small", epochs: int = 150) -> str:
+    """A run that shares its training with no other, and trains for a tenth of a second per epoch."""
+    training = {**SMALL["training"], "epochs": epochs, "warmup_epochs": 1, "seed": sum(name.encode())}
+    return machine.run(f"retrain/{deployment}", {**SMALL, "model_name": name, "training": training})
+
+
+def start_to_train(machine: Machine, name: str, *, epochs: int = 150) -> str:
+    """A run that has stored a checkpoint."""
+    before = with_checkpoints(machine)
+    run = start(machine, name, epochs=epochs)
+    wait(lambda: with_checkpoints(machine) > before, 120, lambda: machine.logs(run))
+    return run
+
+
+def with_checkpoints(machine: Machine) -> set[Path]:
+    """The folders of trainings that have any."""
+    return {found.parents[2] for found in machine.home.glob("trainings/*/checkpoints/step-*/manifest.json")}
+
+
+def completes_at_the_second_attempt(machine: Machine, run: str) -> bool:
+    state = machine.wait_for(run, "COMPLETED", "FAILED", timeout=240)["type"]
+    assert state == "COMPLETED", machine.logs(run)
+    return bool(machine.ask(f"flow_runs/{run}")["run_count"] == 2)
+
+
+def messages(machine: Machine, run: str) -> list[str]:
+    """What the run's states have said."""
+    return [state["message"] for state in machine.ask(f"flow_run_states/?flow_run_id={run}")]
 
 
 def test_a_killed_flow_process_is_replaced_and_the_same_run_completes(machine: Machine) -> None:
-    run = machine.run("retrain/small", STEADY)
-    wait(lambda: training(machine), 120, lambda: machine.logs(run))
-    machine.process_of(run).send_signal(signal.SIGKILL)
+    run = start_to_train(machine, "steady")
+    machine.process_of(run).kill()
     machine.wait_for(run, "CRASHED", timeout=60)
-    assert machine.wait_for(run, "COMPLETED", "FAILED", timeout=180)["type"] == "COMPLETED", machine.logs(run)
-    assert machine.ask(f"flow_runs/{run}")["run_count"] == 2
+    assert completes_at_the_second_attempt(machine, run)
     machine.wait_for_log(run, "resumed at step")
     machine.wait_for_log(run, "registered as models:/steady/1")
     account = Ledger(machine.home / "work" / "accounts" / f"{run}.jsonl").read()
@@ -40,12 +71,47 @@ def test_a_killed_flow_process_is_replaced_and_the_same_run_completes(machine: M
     assert pretrain.waited_seconds > 14
 
 
-def test_a_run_whose_worker_died_too_is_noticed_by_its_silence(machine: Machine) -> None:
-    run = machine.run("retrain/small", {**STEADY, "force": True})
-    wait(lambda: "Created task run 'pretrain" in machine.logs(run) or machine.state(run)["type"] == "RUNNING", 120)
-    process, worker = machine.process_of(run), machine.service("worker")
-    for one in (worker, process):
-        one.send_signal(signal.SIGKILL)
-    psutil.wait_procs([worker, process], timeout=10)
-    machine.wait_for(run, "CRASHED", timeout=180)
-    assert machine.wait_for(run, "COMPLETED", "FAILED", timeout=240)["type"] == "COMPLETED", machine.logs(run)
+def test_runs_whose_end_nobody_reports_are_noticed_too(machine: Machine) -> None:
+    """A stopped process by its silence; one that dies with its worker, before its first heartbeat, by its lease."""
+    stopped = start_to_train(machine, "stopped")
+    sleeper = machine.process_of(stopped)
+    sleeper.send_signal(signal.SIGSTOP)
+    killed = start(machine, "killed", deployment="other")
+    machine.wait_for(killed, "RUNNING", timeout=120)
+    dead = [machine.service("worker"), machine.process_of(killed)]
+    for process in dead:
+        process.kill()
+    psutil.wait_procs(dead, timeout=10)
+    assert completes_at_the_second_attempt(machine, killed)
+    assert completes_at_the_second_attempt(machine, stopped)
+    assert "Its process sent no heartbeat for 90 s." in messages(machine, stopped)
+    assert "`cl up` found that its process has ended." in messages(machine, killed)
+    assert not sleeper.is_running() or sleeper.status() == psutil.STATUS_ZOMBIE
+
+
+def test_a_crash_after_a_restart_of_the_server_is_mended_although_the_server_holds_its_event_back(
+    machine: Machine,
+) -> None:
+    run = start_to_train(machine, "late", epochs=400)
+    server = machine.pid("Prefect server")
+    machine.service("Prefect server").kill()
+    wait(lambda: machine.pid("Prefect server") not in (0, server), 60)
+    assert machine.state(run)["type"] == "RUNNING"
+    machine.process_of(run).kill()
+    machine.wait_for(run, "CRASHED", timeout=120)
+    assert completes_at_the_second_attempt(machine, run)
+    assert f"run {machine.ask(f'flow_runs/{run}')['name']} was put back to work" in machine.output
+
+
+def test_after_a_power_cut_the_next_start_puts_runs_back_to_work(machine: Machine) -> None:
+    begun, pending = start_to_train(machine, "begun"), start(machine, "pending", deployment="other")
+    machine.wait_for(pending, "PENDING")
+    for process in machine.processes():
+        process.kill()
+    machine.process.wait(30)
+    machine.start()
+    for run in (begun, pending):
+        assert f"run {machine.ask(f'flow_runs/{run}')['name']} was put back to work" in machine.output
+    assert completes_at_the_second_attempt(machine, begun)
+    machine.wait_for_log(begun, "resumed at step")
+    assert machine.wait_for(pending, "COMPLETED", "FAILED")["type"] == "COMPLETED", machine.logs(pending)

@@ -25,6 +25,12 @@ def browser(machine: Machine) -> Iterator[Browser]:
         yield browser
 
 
+@pytest.fixture(autouse=True)
+def _leave(browser: Browser) -> Iterator[None]:
+    yield
+    browser.leave()
+
+
 @pytest.fixture
 def form(machine: Machine, browser: Browser) -> Browser:
     """The run form of retrain/small."""
@@ -93,6 +99,7 @@ def test_a_form_that_is_sent_becomes_a_run_that_shows_how_far_it_is_and_is_cance
     form.fill("Epochs (Optional)", str(LONG["training"]["epochs"]))
     form.click("Submit")
     wait(lambda: bool(runs_of(machine, "from-the-form")), 30, lambda: form.text)
+    form.leave()
     (run,) = runs_of(machine, "from-the-form")
     assert run["parameters"]["training"]["epochs"] == LONG["training"]["epochs"]
 
@@ -139,8 +146,10 @@ def test_a_failed_run_that_is_retried_goes_on_where_it_was(machine: Machine, bro
     browser.keep("retry")
     # The button of the dialogue, which lies above the page's own.
     browser.click("Retry")
-    wait(lambda: machine.ask(f"flow_runs/{run}")["run_count"] == 2, 60, lambda: browser.text)
+    wait(lambda: machine.ask(f"flow_runs/{run}")["state"]["type"] != "FAILED", 60, lambda: browser.text)
+    browser.leave()
     assert machine.wait_for(run)["type"] == "COMPLETED", machine.logs(run)
+    assert machine.ask(f"flow_runs/{run}")["run_count"] == 2
     after = finished(machine, run)
     assert {name: after[name] for name in before} == before, "steps that had finished were not run again"
     assert {"register", "promote", "report"} <= set(after)

@@ -30,7 +30,7 @@ OFTEN = {
 
 @pytest.fixture(scope="module")
 def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
-    with at_work(tmp_path_factory.mktemp("up"), OFTEN) as machine:
+    with at_work(tmp_path_factory.mktemp("up"), OFTEN, new=True) as machine:
         yield machine
 
 
@@ -179,11 +179,27 @@ def test_registering_again_doubles_nothing_and_down_leaves_no_process(machine: M
     assert down.returncode == 0, down.stderr
     machine.process.wait(60)
     assert machine.processes() == []
-    machine.start()
+    machine.start(on_a_terminal=True)
     assert _registered(machine) == before
+
+
+def test_its_screen_stays_while_a_server_is_down_and_sigterm_leaves_no_process(machine: Machine) -> None:
+    wait(lambda: "latest runs" in machine.output, 30, lambda: machine.output)
+    server = machine.service("Prefect server")
+    server.kill()
+    again = rf"Prefect server +runs +(?!{server.pid})\d+ +1 "
+    wait(lambda: re.search(again, _plain(machine.output)) is not None, 60, lambda: _plain(machine.output)[-3000:])
+    assert "Prefect server ended with -9 and was started again" in _plain(machine.output)
+    wait(lambda: _answers(machine.prefect_port), 60)
+    assert _registered(machine)["deployments"], "it has been asked while the screen went on"
     assert machine.end(signal.SIGTERM) == []
-    assert machine.process.returncode == 0
+    assert machine.process.returncode == 0, _plain(machine.output)[-3000:]
     assert machine.processes() == []
+
+
+def _plain(printed: str) -> str:
+    """Without what moves the cursor and colours."""
+    return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", printed)
 
 
 def _registered(machine: Machine) -> dict[str, list[str]]:

@@ -1,12 +1,21 @@
 """Nearest rows of a file, the page that shows them, and the plane of a map."""
 
+import contextlib
+import io
+import os
 import re
 import shutil
+import signal
+import subprocess
+import urllib.request
 
 import numpy as np
+import psutil
 import pyarrow.parquet as pq
 import pytest
 from embedding.conftest import SIZE, encoded, flat_unit_rows, model
+from machine import CL, wait
+from servers import free_port
 
 from cl_core.embedding.plane import write_places
 from cl_core.embedding.search import nearest_rows, pictures, query_pixels
@@ -131,6 +140,34 @@ def test_the_plane_of_a_map_keeps_the_most_variance_two_directions_can(cloud, tm
     places = np.stack([written["x"].to_numpy(), written["y"].to_numpy()])
     assert np.linalg.norm(places, axis=1) == pytest.approx(greatest, rel=1e-4)
     assert places @ places.T == pytest.approx(np.diag(greatest**2), abs=1e-2)
+
+
+def test_the_map_opens_on_this_machine_with_every_embedding_in_its_place_until_ctrl_c(cloud, tmp_path):
+    port = free_port()
+    arguments = ["atlas", str(cloud[0]), "--port", str(port)]
+    atlas = subprocess.Popen([CL, *arguments], stdout=subprocess.PIPE, text=True, env={**os.environ, "CL_HOME": "none"})
+    try:
+        wait(lambda: answers(f"http://localhost:{port}/"), 120, lambda: str(atlas.poll()))
+        with urllib.request.urlopen(f"http://localhost:{port}/data/dataset.parquet") as answer:
+            shown = pq.read_table(io.BytesIO(answer.read()))
+        family = [psutil.Process(atlas.pid), *psutil.Process(atlas.pid).children(recursive=True)]
+        listening = {one.laddr.ip for each in family for one in each.net_connections() if one.status == "LISTEN"}
+    finally:
+        atlas.send_signal(signal.SIGINT)
+        said, _ = atlas.communicate(timeout=30)
+    assert atlas.returncode == 0, said
+    write_places(cloud[0], tmp_path / "places.parquet")
+    places = pq.read_table(tmp_path / "places.parquet")
+    assert {name: shown[name].to_pylist() for name in ("origin", "x", "y")} == {
+        name: places[name].to_pylist() for name in ("origin", "x", "y")
+    }
+    assert listening <= {"127.0.0.1", "::1"}
+
+
+def answers(address):
+    with contextlib.suppress(OSError), urllib.request.urlopen(address, timeout=5) as answer:
+        return answer.status == 200
+    return False
 
 
 def test_without_embedding_atlas_the_command_that_installs_it_is_named(cloud, monkeypatch):

@@ -56,7 +56,7 @@ def run(retrain, order) -> None:
         elif order["parameters"]:
             work_on(retrain, order["parameters"], Path(order["run"]))
         else:
-            from tasks.registration import model_store
+            from tasks.model_store import model_store
 
             assert model_store().names() == []
         code = 0

@@ -3,8 +3,8 @@ from collections.abc import Callable
 import pytest
 
 from cl_core.refs import Decision, Score
-from cl_core.report import ReportInputs, fetch_lines, score_rows, summary_markdown
-from cl_core.report.summary import sparkline
+from cl_core.report.inputs import ReportInputs
+from cl_core.report.summary import fetch_lines, score_rows, sparkline, summary_markdown
 from cl_core.report.wording import duration, gain, interval, number
 
 Make = Callable[..., ReportInputs]

@@ -24,7 +24,12 @@ def run(
         Attempt(
             step="ingest", began=began, outcome="stood", said=["the source has not changed"], made={"digest": snapshot}
         ),
-        Attempt(step="pretrain", began=began, outcome=pretrain, said=["training took 12 steps"]),
+        Attempt(
+            step="pretrain",
+            began=began,
+            outcome=pretrain,
+            said=[] if pretrain == "running" else ["training took 12 steps"],
+        ),
     ]
     return Account(
         FlowRun(id=f"{began}", name=f"run-{began:.0f}", flow="retrain", parameters=parameters, began=began), attempts
@@ -39,6 +44,10 @@ def test_a_step_that_stood_says_what_it_said_then_and_one_without_a_result_is_do
     told = why(run(2), run(1))
     assert told["ingest"] == "the source has not changed"
     assert told["preflight"] == "it has no result that could stand: it is done each time"
+
+
+def test_a_step_at_work_says_so() -> None:
+    assert why(run(2, pretrain="running"), run(1))["pretrain"] == "It is at work"
 
 
 def test_a_training_ran_because_of_the_parameter_that_changed() -> None:
