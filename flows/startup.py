@@ -22,7 +22,7 @@ def run(settings: Settings, ports: Ports, deployments: Path, host: str) -> None:
         InputError: When the declaration is wrong or a port is in use; nothing has been started then.
         InfrastructureError: When a service does not start.
     """
-    console, began = Console(highlight=False, soft_wrap=True), time.monotonic()
+    console, began = Console(highlight=False, markup=False, soft_wrap=True), time.monotonic()
     stop = _StopRequest()
     declaration = Declaration.read(deployments)
     operation = Operation(settings, ports, declaration.work_pool, host, os.environ.get("CL_DATABASE_URL", ""))
@@ -37,7 +37,7 @@ def run(settings: Settings, ports: Ports, deployments: Path, host: str) -> None:
     os.environ.update(operation.for_clients())
     # Prefect reads its settings when it is imported.
     from flows.deployments import plan, register
-    from tasks.revival import revive_interrupted
+    from tasks.revival import Reviver
 
     planned = plan(declaration, deployments.parent)
     try:
@@ -45,11 +45,12 @@ def run(settings: Settings, ports: Ports, deployments: Path, host: str) -> None:
         supervisor.start(*servers)
         console.print(f"registering what {deployments} declares ...")
         registered = register(declaration.work_pool, planned)
-        for sentence in revive_interrupted():
+        reviver = Reviver(declaration.work_pool)
+        for sentence in reviver.begin():
             console.print(sentence)
         supervisor.start(worker)
         console.print(f"ready after {time.monotonic() - began:.0f} s\n")
-        watch(operation, supervisor, registered)
+        watch(operation, supervisor, reviver, registered)
     except KeyboardInterrupt:
         pass  # What was being started is ended below.
     finally:

@@ -2,6 +2,7 @@
 
 import contextlib
 import time
+from typing import TYPE_CHECKING
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -11,6 +12,9 @@ from rich.text import Text
 from tasks.operation import Operation, data_roots
 from tasks.services import Supervisor
 
+if TYPE_CHECKING:
+    from tasks.revival import Reviver
+
 _REFRESH_S = 1.0
 # Asking for runs is a request to the server, which has better things to do on a small machine.
 _RUNS_EVERY_S = 5.0
@@ -18,16 +22,14 @@ _SHOWN_RUNS = 6
 _COLOURS = {"RUNNING": "blue", "COMPLETED": "green", "FAILED": "red", "CRASHED": "red", "CANCELLED": "yellow"}
 
 
-def watch(operation: Operation, supervisor: Supervisor, deployments: list[str]) -> None:
-    """Show the state of the services, and mend them, until told to stop.
+def watch(operation: Operation, supervisor: Supervisor, reviver: "Reviver", deployments: list[str]) -> None:
+    """Show the state of the services, and mend them and their runs, until told to stop.
 
     On a terminal it is one screen; elsewhere a line for each thing that happens.
     """
-    from tasks.revival import Reviver
-
-    console = Console(highlight=False)
+    # Runs have the names that people give them.
+    console = Console(highlight=False, markup=False)
     said: list[str] = []
-    reviver = Reviver()
     runs: list[tuple[str, str, str]] = []
     asked = 0.0
     screen = Live(console=console, auto_refresh=False) if console.is_terminal else None
@@ -99,17 +101,20 @@ def _latest_runs() -> list[tuple[str, str, str]]:
     from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
     from prefect.client.schemas.objects import StateType
     from prefect.client.schemas.sorting import FlowRunSort
+    from prefect.settings import temporary_settings
+
+    from tasks.revival import AT_ONCE
 
     begun = FlowRunFilterStateType(not_any_=[StateType.SCHEDULED])
     try:
-        with get_client(sync_client=True) as client:
+        with temporary_settings(AT_ONCE), get_client(sync_client=True) as client:
             found = client.read_flow_runs(
                 flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=begun)),
                 sort=FlowRunSort.START_TIME_DESC,
                 limit=_SHOWN_RUNS,
             )
     except httpx.HTTPError:
-        return []  # The server is being started again.
+        return []
     return [
         (run.name, run.state_name or "", f"{run.start_time:%Y-%m-%d %H:%M} UTC" if run.start_time else "")
         for run in found

@@ -9,7 +9,6 @@ from uuid import UUID
 import httpx
 from prefect import get_client
 from prefect.client.orchestration import SyncPrefectClient
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.exceptions import ObjectNotFound
 
@@ -22,7 +21,7 @@ from tasks.leases import Lease
 from tasks.leftovers import leftovers
 from tasks.locks import is_held
 from tasks.model_store import model_store
-from tasks.revival import close
+from tasks.revival import mark_ended
 from tasks.services import stop_remembered
 from tasks.settings import Settings
 
@@ -51,12 +50,11 @@ def _stop(settings: Settings) -> None:
 
 
 def _flow_runs() -> Iterator[Finding]:
-    held = {lease.flow_run_id: lease for lease in leases.leases()}
     try:
         with get_client(sync_client=True) as client:
-            believed = {str(run.id): run for run in _believed_running(client)}
-            for run_id, lease in held.items():
-                yield from _compare(lease, believed.get(run_id) or _read(client, run_id))
+            client.hello()  # Whether it is there matters without any lease, too.
+            for lease in leases.leases():
+                yield from _compare(lease, _read(client, lease.flow_run_id))
     except httpx.TransportError as error:
         address = os.environ.get("PREFECT_API_URL", "its temporary server")
         yield Finding(
@@ -64,11 +62,6 @@ def _flow_runs() -> Iterator[Finding]:
             address,
             "start it (`cl up`), or correct PREFECT_API_URL",
         )
-
-
-def _believed_running(client: SyncPrefectClient) -> list[FlowRun]:
-    types = FlowRunFilterStateType(any_=[StateType.RUNNING, StateType.CANCELLING])
-    return client.read_flow_runs(flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=types)))
 
 
 def _read(client: SyncPrefectClient, run_id: str) -> FlowRun | None:
@@ -86,8 +79,8 @@ def _compare(lease: Lease, run: FlowRun | None) -> Iterator[Finding]:
         yield Finding(
             f"Prefect believes that it runs; its process {lease.process} has ended",
             where,
-            _how_closed(run),
-            partial(_close, run),
+            _how_marked(run),
+            partial(_mark_ended, run, lease),
         )
     elif lease.is_stale and (state is None or state.is_final()):
         yield Finding(
@@ -105,7 +98,7 @@ def _compare(lease: Lease, run: FlowRun | None) -> Iterator[Finding]:
         )
 
 
-def _how_closed(run: FlowRun) -> str:
+def _how_marked(run: FlowRun) -> str:
     if run.state_type == StateType.CANCELLING:
         return "marks it as cancelled"
     after = "Prefect puts it back to work" if run.deployment_id else "run its command again to go on"
@@ -116,9 +109,9 @@ def _age_s(moment: datetime) -> float:
     return (datetime.now(UTC) - moment).total_seconds()
 
 
-def _close(run: FlowRun) -> None:
+def _mark_ended(run: FlowRun, lease: Lease) -> None:
     with get_client(sync_client=True) as client:
-        close(client, run, by="`cl doctor`")
+        mark_ended(client, run, lease, by="`cl doctor`")
 
 
 def _end(lease: Lease) -> None:

@@ -66,7 +66,7 @@ def of(flow_run_id: str) -> Lease | None:
 def read(path: Path) -> Lease | None:
     """The lease in a file; None when there is none, or none that can be read."""
     try:
-        return Lease.model_validate_json(path.read_text())
+        return Lease.model_validate_json(path.read_bytes())
     except (FileNotFoundError, ValidationError):
         return None
 

@@ -221,8 +221,10 @@ def _terminal(printed: Path) -> Iterator[int]:
                 out.write(some)
 
     threading.Thread(target=copy, daemon=True).start()
-    yield theirs
-    os.close(theirs)
+    try:
+        yield theirs
+    finally:
+        os.close(theirs)
 
 
 def wait(condition: Callable[[], bool], timeout: float, what: Callable[[], str] = lambda: "") -> None:

@@ -35,10 +35,11 @@ def give_tables(prefect_home: Path) -> None:
     with FileLock(f"{shared}.lock"):
         if not shared.exists():
             making = shared.with_name("prefect-tables-in-making")
-            environment = {**os.environ, "PREFECT_HOME": str(making)}
-            environment.pop("PREFECT_API_URL", None)
+            mine = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+            environment = {**mine, "PREFECT_HOME": str(making)}
             make = [sys.executable, "-m", "prefect", "server", "database", "upgrade", "-y"]
-            subprocess.run(make, env=environment, check=True, capture_output=True)
+            made = subprocess.run(make, env=environment, capture_output=True, text=True)
+            assert made.returncode == 0, made.stdout + made.stderr
             making.rename(shared)
     prefect_home.mkdir(parents=True, exist_ok=True)
     shutil.copy(shared / "prefect.db", prefect_home)

@@ -5,6 +5,7 @@ import errno
 import logging
 import os
 import re
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 # Who called may retry after a longer pause.
 _PAUSES_S = (1, 2, 4)
 _PROBE_TIMEOUT_S = 3
+_LIGHTNING = "mlflow.pytorch._lightning_autolog"
 
 _HOST = re.compile(r"([\w.-]*|\[[0-9A-Fa-f:.]+\])(:\d+)?")
 
@@ -87,7 +89,12 @@ def pytorch_flavor() -> ModuleType:
         # MLflow warns about type hints of its own when it is imported.
         warnings.filterwarnings("ignore", "(?s).*Any type hint is inferred as AnyType", UserWarning)
         import mlflow.pyfunc
+
+        # Where Lightning is installed MLflow imports it, with all it finds: 4 s, and a handler on the root logger.
+        hidden = sys.modules.setdefault(_LIGHTNING, None) is None  # type: ignore[arg-type]
         import mlflow.pytorch
+    if hidden:
+        del sys.modules[_LIGHTNING]
     return mlflow.pytorch
 
 

@@ -1,5 +1,7 @@
 import contextlib
 import errno
+import subprocess
+import sys
 import threading
 import time
 import traceback
@@ -156,3 +158,13 @@ def test_an_address_that_is_none_is_refused_without_being_repeated(tmp_path):
     with pytest.raises(InputError, match=r"MLFLOW_TRACKING_URI: nosql://host/mlflow is no address") as refused:
         store.names()
     assert password not in "".join(traceback.format_exception(refused.value))
+
+
+def test_the_flavour_of_torch_comes_without_lightning_which_stays_there_for_others():
+    program = (
+        "import sys; from tasks.adapters.mlflow_connection import pytorch_flavor\n"
+        "pytorch_flavor(); pytorch_flavor(); assert 'pytorch_lightning' not in sys.modules\n"
+        "import mlflow.pytorch._lightning_autolog; assert 'pytorch_lightning' in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

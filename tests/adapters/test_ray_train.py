@@ -18,6 +18,9 @@ from cl_core.specs import ComputeSpec
 from cl_core.training import loop
 from tasks.adapters import cluster_folder, ray_train
 
+# A group that does not come up is given up, and started again, after minutes: that must be seen to the end.
+pytestmark = pytest.mark.timeout(900)
+
 TWO = ComputeSpec(workers=2, threads=2, checkpoint_every_s=1e-9, report_every_s=0)
 
 

@@ -1,6 +1,5 @@
 """A run whose process dies, with whatever else, is put back to work: the same run, from the last good point."""
 
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +8,10 @@ import pytest
 from machine import DECLARATION, SMALL, Machine, at_work, wait
 
 from cl_core.account import Ledger, costs
+
+pytestmark = pytest.mark.timeout(900)
+
+PUT_BACK = "Its process died; it goes on from the last good point."
 
 # Runs of one deployment take turns.
 TWO = {
@@ -26,18 +29,21 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
         yield machine
 
 
-def start(machine: Machine, name: str, *, deployment: str = "small", epochs: int = 150) -> str:
-    """A run that shares its training with no other, and trains for a tenth of a second per epoch."""
-    training = {**SMALL["training"], "epochs": epochs, "warmup_epochs": 1, "seed": sum(name.encode())}
+def start(machine: Machine, name: str, *, deployment: str = "small") -> str:
+    """A run that shares its training with no other."""
+    training = {**SMALL["training"], "epochs": 100, "warmup_epochs": 1, "seed": sum(name.encode())}
     return machine.run(f"retrain/{deployment}", {**SMALL, "model_name": name, "training": training})
 
 
-def start_to_train(machine: Machine, name: str, *, epochs: int = 150) -> str:
-    """A run that has stored a checkpoint."""
+def start_to_train(machine: Machine, name: str) -> tuple[str, psutil.Process]:
+    """A run that has stored a checkpoint, and its process, which is stopped in the middle of its training."""
     before = with_checkpoints(machine)
-    run = start(machine, name, epochs=epochs)
+    run = start(machine, name)
     wait(lambda: with_checkpoints(machine) > before, 120, lambda: machine.logs(run))
-    return run
+    process = machine.process_of(run)
+    process.suspend()
+    assert machine.state(run)["type"] == "RUNNING"
+    return run, process
 
 
 def with_checkpoints(machine: Machine) -> set[Path]:
@@ -53,12 +59,12 @@ def completes_at_the_second_attempt(machine: Machine, run: str) -> bool:
 
 def messages(machine: Machine, run: str) -> list[str]:
     """What the run's states have said."""
-    return [state["message"] for state in machine.ask(f"flow_run_states/?flow_run_id={run}")]
+    return [state["message"] for state in machine.ask(f"flow_run_states/?flow_run_id={run}") if state["message"]]
 
 
 def test_a_killed_flow_process_is_replaced_and_the_same_run_completes(machine: Machine) -> None:
-    run = start_to_train(machine, "steady")
-    machine.process_of(run).kill()
+    run, process = start_to_train(machine, "steady")
+    process.kill()
     machine.wait_for(run, "CRASHED", timeout=60)
     assert completes_at_the_second_attempt(machine, run)
     machine.wait_for_log(run, "resumed at step")
@@ -72,10 +78,8 @@ def test_a_killed_flow_process_is_replaced_and_the_same_run_completes(machine: M
 
 
 def test_runs_whose_end_nobody_reports_are_noticed_too(machine: Machine) -> None:
-    """A stopped process by its silence; one that dies with its worker, before its first heartbeat, by its lease."""
-    stopped = start_to_train(machine, "stopped")
-    sleeper = machine.process_of(stopped)
-    sleeper.send_signal(signal.SIGSTOP)
+    """A stopped process by its silence; one that dies with its worker by its lease."""
+    stopped, sleeper = start_to_train(machine, "stopped")
     killed = start(machine, "killed", deployment="other")
     machine.wait_for(killed, "RUNNING", timeout=120)
     dead = [machine.service("worker"), machine.process_of(killed)]
@@ -85,26 +89,26 @@ def test_runs_whose_end_nobody_reports_are_noticed_too(machine: Machine) -> None
     assert completes_at_the_second_attempt(machine, killed)
     assert completes_at_the_second_attempt(machine, stopped)
     assert "Its process sent no heartbeat for 90 s." in messages(machine, stopped)
-    assert "`cl up` found that its process has ended." in messages(machine, killed)
+    assert any(said.startswith("`cl up` found that its process") for said in messages(machine, killed))
     assert not sleeper.is_running() or sleeper.status() == psutil.STATUS_ZOMBIE
 
 
-def test_a_crash_after_a_restart_of_the_server_is_mended_although_the_server_holds_its_event_back(
-    machine: Machine,
-) -> None:
-    run = start_to_train(machine, "late", epochs=400)
+def test_a_server_that_was_started_again_notices_what_happens_to_runs_that_began_before(machine: Machine) -> None:
+    run, process = start_to_train(machine, "late")
     server = machine.pid("Prefect server")
     machine.service("Prefect server").kill()
     wait(lambda: machine.pid("Prefect server") not in (0, server), 60)
     assert machine.state(run)["type"] == "RUNNING"
-    machine.process_of(run).kill()
-    machine.wait_for(run, "CRASHED", timeout=120)
+    process.kill()
     assert completes_at_the_second_attempt(machine, run)
-    assert f"run {machine.ask(f'flow_runs/{run}')['name']} was put back to work" in machine.output
+    # Prefect's own order of events would put the run back 15 minutes late.
+    assert messages(machine, run).count(PUT_BACK) == 1
+    assert f"run {machine.ask(f'flow_runs/{run}')['name']} was put back" not in machine.output
 
 
 def test_after_a_power_cut_the_next_start_puts_runs_back_to_work(machine: Machine) -> None:
-    begun, pending = start_to_train(machine, "begun"), start(machine, "pending", deployment="other")
+    begun, _ = start_to_train(machine, "begun")
+    pending = start(machine, "pending", deployment="other")
     machine.wait_for(pending, "PENDING")
     for process in machine.processes():
         process.kill()
@@ -115,3 +119,5 @@ def test_after_a_power_cut_the_next_start_puts_runs_back_to_work(machine: Machin
     assert completes_at_the_second_attempt(machine, begun)
     machine.wait_for_log(begun, "resumed at step")
     assert machine.wait_for(pending, "COMPLETED", "FAILED")["type"] == "COMPLETED", machine.logs(pending)
+    for run in (begun, pending):
+        assert messages(machine, run).count(PUT_BACK) == 1

@@ -145,7 +145,14 @@ def test_the_plane_of_a_map_keeps_the_most_variance_two_directions_can(cloud, tm
 def test_the_map_opens_on_this_machine_with_every_embedding_in_its_place_until_ctrl_c(cloud, tmp_path):
     port = free_port()
     arguments = ["atlas", str(cloud[0]), "--port", str(port)]
-    atlas = subprocess.Popen([CL, *arguments], stdout=subprocess.PIPE, text=True, env={**os.environ, "CL_HOME": "none"})
+    atlas = subprocess.Popen(
+        [CL, *arguments],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "CL_HOME": str(tmp_path / "home")},
+        # A shell that runs the tests in the background makes them ignore Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     try:
         wait(lambda: answers(f"http://localhost:{port}/"), 120, lambda: str(atlas.poll()))
         with urllib.request.urlopen(f"http://localhost:{port}/data/dataset.parquet") as answer:
@@ -154,7 +161,10 @@ def test_the_map_opens_on_this_machine_with_every_embedding_in_its_place_until_c
         listening = {one.laddr.ip for each in family for one in each.net_connections() if one.status == "LISTEN"}
     finally:
         atlas.send_signal(signal.SIGINT)
-        said, _ = atlas.communicate(timeout=30)
+        try:
+            said, _ = atlas.communicate(timeout=30)
+        finally:
+            atlas.kill()
     assert atlas.returncode == 0, said
     write_places(cloud[0], tmp_path / "places.parquet")
     places = pq.read_table(tmp_path / "places.parquet")

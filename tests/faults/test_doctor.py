@@ -9,7 +9,7 @@ import pytest
 from filelock import FileLock
 from prefect import get_client
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
-from prefect.states import Cancelled
+from prefect.states import Cancelled, Cancelling
 from servers import free_port
 
 from cl_core.errors import InputError
@@ -85,6 +85,18 @@ def test_a_process_whose_run_is_over_for_prefect_is_ended(
         found.mend()
         assert list(doctor._flow_runs()) == []
     assert retrainings.wait(orphan.pid) == -signal.SIGKILL
+
+
+def test_a_run_that_was_being_cancelled_when_its_process_died_is_cancelled(
+    retrainings: Retrainings, prefect_server: str
+) -> None:
+    home = retrainings.home()
+    assert retrainings.run(home, "plan.made=kill") == -signal.SIGKILL, log(home)
+    with temporary_settings({PREFECT_API_URL: prefect_server}), get_client(sync_client=True) as client:
+        client.set_flow_run_state(run_id(home), Cancelling(), force=True)
+    code, said = retrainings.doctor(home, mend=True)
+    assert code == 0 and "marks it as cancelled" in words(said), said
+    assert state(home, prefect_server) == "Cancelled"
 
 
 def words(said: str) -> str:
