@@ -33,8 +33,8 @@ def watch(operation: Operation, supervisor: Supervisor, reviver: "Reviver", depl
     runs: list[tuple[str, str, str]] = []
     asked = 0.0
     screen = Live(console=console, auto_refresh=False) if console.is_terminal else None
-    if screen is None:
-        console.print(_addresses(operation), *[f"  {name}" for name in deployments], sep="\n", soft_wrap=True)
+    # Above the screen, which must fit into a terminal of 24 lines.
+    console.print(_addresses(operation), *[f"  {name}" for name in deployments], sep="\n", soft_wrap=True)
     with screen or contextlib.nullcontext():
         while not supervisor.stopped():
             for sentence in (*supervisor.mend(), *reviver.look()):
@@ -44,13 +44,8 @@ def watch(operation: Operation, supervisor: Supervisor, reviver: "Reviver", depl
             if screen is not None:
                 if time.monotonic() - asked > _RUNS_EVERY_S:
                     runs, asked = _latest_runs(), time.monotonic()
-                parts = [
-                    _addresses(operation),
-                    _services(supervisor),
-                    _runs(runs),
-                    *said[-3:],
-                    "Ctrl-C ends all of it.",
-                ]
+                latest = [Text(sentence, overflow="ellipsis", no_wrap=True) for sentence in said[-3:]]
+                parts = ["", _services(supervisor), _runs(runs), *latest, "Ctrl-C ends all of it."]
                 screen.update(Group(*parts), refresh=True)
             time.sleep(_REFRESH_S)
 

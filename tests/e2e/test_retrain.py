@@ -62,11 +62,13 @@ def test_the_report_stands_where_the_command_says(first: Finished, shared_cl: Co
 
 
 def test_the_prefect_server_shows_steps_and_artifacts(first: Finished, shared_cl: CommandLine) -> None:
-    runs = ask(shared_cl, "task_runs/filter", {"flows": {"name": {"any_": ["retrain"]}}})
+    (account,) = (shared_cl.home / "work" / "accounts").glob("*.jsonl")
+    runs = ask(shared_cl, "task_runs/filter", {"flow_runs": {"id": {"any_": [account.stem]}}})
     names = {run["name"].rsplit("-", 1)[0] for run in runs}
     assert {"preflight", "ingest", "validate", "plan", "pretrain", "evaluate", "register", "promote", "report"} <= names
     assert {run["state_type"] for run in runs} == {"COMPLETED"}
-    kinds = {artifact["key"]: artifact["type"] for artifact in ask(shared_cl, "artifacts/filter", {})}
+    mine = {"flow_run_id": {"any_": [account.stem]}}
+    kinds = {artifact["key"]: artifact["type"] for artifact in ask(shared_cl, "artifacts/filter", {"artifacts": mine})}
     kinds.pop(None, None)  # Results of tasks.
     assert kinds == {
         "data-profile": "markdown",
@@ -77,7 +79,7 @@ def test_the_prefect_server_shows_steps_and_artifacts(first: Finished, shared_cl
         "links": "markdown",
         "time-accounting": "table",
     }
-    progress = ask(shared_cl, "artifacts/filter", {"artifacts": {"type": {"any_": ["progress"]}}})
+    progress = ask(shared_cl, "artifacts/filter", {"artifacts": {**mine, "type": {"any_": ["progress"]}}})
     assert progress[0]["data"] == 100
 
 
