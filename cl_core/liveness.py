@@ -44,10 +44,15 @@ def pid_of(maker: str) -> int:
 
 
 def kill(processes: Collection[psutil.Process], *, timeout_s: float) -> None:
-    """SIGKILL, which ends stopped processes too, and wait until none runs; ashes that no parent clears do not count."""
+    """SIGKILL, which ends stopped processes too, and wait until none runs."""
     for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
+    wait(processes, timeout_s=timeout_s)
+
+
+def wait(processes: Collection[psutil.Process], *, timeout_s: float) -> None:
+    """Return once none runs, or the time is over; ashes that no parent clears do not count."""
     deadline = time.monotonic() + timeout_s
     while any(_runs(process) for process in processes) and time.monotonic() < deadline:
         time.sleep(0.02)

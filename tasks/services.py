@@ -217,11 +217,8 @@ def end_tree(pid: int, *, timeout_s: float = _STOP_TIMEOUT_S) -> None:
         # Listed first: children of a process that has ended belong to nobody.
         family = [process, *process.children(recursive=True)]
         process.terminate()
-    psutil.wait_procs(family[:1], timeout=timeout_s)
-    for left in family:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            left.kill()
-    psutil.wait_procs(family, timeout=_STOP_TIMEOUT_S)
+    liveness.wait(family[:1], timeout_s=timeout_s)
+    liveness.kill(family, timeout_s=_STOP_TIMEOUT_S)
     _end_group(pid)
 
 

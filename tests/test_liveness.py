@@ -5,6 +5,8 @@ import socket
 import subprocess
 import sys
 
+import psutil
+
 from cl_core import liveness
 
 
@@ -18,6 +20,8 @@ def test_a_running_process_is_there_and_an_ended_one_is_gone_already_before_its_
         process.stdin.close()
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
         assert liveness.is_gone(made), "what is left is a zombie"
+        # Longer than a test may take.
+        liveness.wait([psutil.Process(process.pid)], timeout_s=1000)
     assert liveness.is_gone(made)
 
 
