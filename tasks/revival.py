@@ -72,9 +72,10 @@ class Reviver:
             self._failure = ""
         except (httpx.HTTPError, OSError) as error:
             self._suspects = set()
-            if (starting or not _passes(error)) and self._failure != str(error):
-                self._failure = str(error)
-                yield f"runs whose process is gone could not be looked for: {error}"
+            failure = _said_of(error)
+            if (starting or not _passes(error)) and self._failure != failure:
+                self._failure = failure
+                yield f"runs whose process is gone could not be looked for: {failure}; `cl doctor` finds them too"
 
     def _close(self, client: SyncPrefectClient, *, starting: bool) -> Iterator[str]:
         gone = {}
@@ -140,6 +141,13 @@ def _put_back(client: SyncPrefectClient, run: FlowRun) -> Iterator[str]:
         return
     if answer.status == SetStateStatus.ACCEPT:
         yield f"run {run.name} was put back to work: its process had died"
+
+
+def _said_of(error: Exception) -> str:
+    """What went wrong, the same at every look: the address of a request is not."""
+    if isinstance(error, httpx.HTTPStatusError):
+        return f"Prefect answers {error.response.status_code} {error.response.reason_phrase}"
+    return f"{type(error).__name__} {error}".strip()
 
 
 def _passes(error: Exception) -> bool:

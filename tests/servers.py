@@ -9,8 +9,10 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from filelock import FileLock
@@ -43,6 +45,29 @@ def give_tables(prefect_home: Path) -> None:
             making.rename(shared)
     prefect_home.mkdir(parents=True, exist_ok=True)
     shutil.copy(shared / "prefect.db", prefect_home)
+
+
+@contextlib.contextmanager
+def answering(status: int, body: bytes = b"", content_type: str = "text/plain") -> Iterator[str]:
+    """The address of a server that answers every request with one status."""
+
+    class Answering(BaseHTTPRequestHandler):
+        def answer(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            self.send_response(status)
+            self.send_header("Content-Type", content_type)
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_GET = do_POST = do_PUT = answer  # noqa: N815 - named by http.server
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answering) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
 
 
 @contextlib.contextmanager

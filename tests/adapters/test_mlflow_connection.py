@@ -1,44 +1,18 @@
-import contextlib
 import errno
 import subprocess
 import sys
-import threading
 import time
 import traceback
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from registering import NAME, evaluation, gains, registration, store_at
-from servers import free_port, serving
+from servers import answering, free_port, serving
 
 from cl_core.errors import InputError, StorageFullError, StoreUnreachableError
 from cl_core.specs import PromotionSpec
 from tasks.adapters import mlflow_connection
 from tasks.adapters.mlflow_connection import connected, shown
 from tasks.adapters.mlflow_store import ModelStore
-
-
-@contextlib.contextmanager
-def answering(status, body, content_type):
-    """The address of a server that answers every request with one status."""
-
-    class Refusing(BaseHTTPRequestHandler):
-        def answer(self):
-            self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            self.send_response(status)
-            self.send_header("Content-Type", content_type)
-            self.end_headers()
-            self.wfile.write(body)
-
-        do_GET = do_POST = do_PUT = answer  # noqa: N815 - named by http.server
-
-        def log_message(self, *_):
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
 
 
 def ask_while_dying(address, end):

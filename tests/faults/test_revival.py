@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from prefect.settings import PREFECT_API_URL, temporary_settings
-from servers import free_port
+from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+from servers import answering, free_port
 
 from cl_core import liveness
 from tasks import revival
@@ -144,8 +144,19 @@ def test_a_run_that_has_moved_on_since_it_was_found_is_let_be(pool: Pool, ended:
         assert revival.mark_ended(client, found, lease, by="somebody") == ""
 
 
-def test_a_server_that_is_down_or_refuses_ends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_is_down_or_busy_is_asked_again_and_one_that_refuses_is_told_of_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(revival, "_LOOK_EVERY_S", 0)
-    with temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{free_port()}/api"}):
+    with temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{free_port()}/api", PREFECT_CLIENT_MAX_RETRIES: 0}):
         reviver = Reviver("any")
+        assert reviver.look() == []
+        [said] = reviver.begin()
+        assert said.startswith("runs whose process is gone could not be looked for: ")
+    with answering(503) as address, temporary_settings({PREFECT_API_URL: f"{address}/api"}):
+        assert Reviver("any").look() == []
+    with answering(401) as address, temporary_settings({PREFECT_API_URL: f"{address}/api"}):
+        reviver = Reviver("any")
+        [said] = reviver.look()
+        assert "401" in said
         assert reviver.look() == []
