@@ -26,6 +26,8 @@ from servers import free_port, give_tables
 from cl_core import liveness
 
 CL = Path(sys.executable).with_name("cl")
+# Lines and columns of the terminal that `cl up` is started on.
+TERMINAL = (24, 100)
 FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 
 # Seconds of training on a small network: what is tested is everything around it.
@@ -106,7 +108,7 @@ class Machine:
         with printed.open("w") as file, _terminal(printed) if on_a_terminal else contextlib.nullcontext(file) as out:
             self.process = subprocess.Popen(
                 self.command(),
-                env=self.environment,
+                env=self.environment | ({"TERM": "xterm"} if on_a_terminal else {}),
                 stdout=out,
                 stderr=out,
                 text=True,
@@ -208,7 +210,7 @@ class Machine:
 def _terminal(printed: Path) -> Iterator[int]:
     """A terminal's end for a program, for as long as it is opened; what comes out of it is appended to a file."""
     ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 160, 0, 0))
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", *TERMINAL, 0, 0))
 
     def copy() -> None:
         # Its last user has gone: Linux says so with EIO.

@@ -23,8 +23,8 @@ from cl_core import distributed
 
 SHARES = {
     1: [(12,)],
-    2: [(6, 6), (11, 1)],
-    4: [(3, 3, 3, 3), (6, 0, 5, 1)],
+    2: [(6, 6), (7, 5), (11, 1)],
+    4: [(3, 3, 3, 3), (5, 4, 2, 1), (6, 0, 5, 1)],
 }
 EVERY_WAY = [(workers, shares) for workers, ways in SHARES.items() for shares in ways]
 every_way = pytest.mark.parametrize(("workers", "shares"), EVERY_WAY, ids=["+".join(map(str, s)) for _, s in EVERY_WAY])

@@ -13,7 +13,7 @@ from flows.chaos import PLACES
 
 from .conftest import CL
 
-SAMPLE = ["pretrain.checkpoint-sealed:20", "register.version-created"]
+SAMPLE = ["pretrain.checkpoint-sealed:20", "register.version-created", "promote.alias-set"]
 
 
 def chaos(home: Path, *arguments: str, timeout: int) -> "subprocess.CompletedProcess[str]":
