@@ -1,14 +1,12 @@
 """Small registrations, and processes that are killed while they register."""
 
-import multiprocessing
 import os
 import signal
 from collections.abc import Callable
-from multiprocessing import forkserver
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-import pytest
+import forked
 import torch
 from torch import nn
 
@@ -131,19 +129,8 @@ def rollback(home: Path) -> None:
 
 
 def start(act: Callable[..., None], *arguments: object, killed_before_write: int = 0) -> BaseProcess:
-    """Run `act` in a process of its own, which a SIGKILL ends just before its n-th write to MLflow.
-
-    The processes are forked from one that has imported what takes seconds and opened no database.
-    """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["warm"])
-    # The fork server of Python 3.11 looks for the module to import on PYTHONPATH alone.
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(Path(__file__).parent))
-        forkserver.ensure_running()
-    process = context.Process(target=_act, args=(act, arguments, killed_before_write))
-    process.start()
-    return process
+    """Run `act` in a process of its own, which a SIGKILL ends just before its n-th write to MLflow."""
+    return forked.start(_act, act, arguments, killed_before_write)
 
 
 def _act(act: Callable[..., None], arguments: tuple[object, ...], killed_before_write: int) -> None:

@@ -3,6 +3,7 @@
 from functools import partial
 
 import components
+import forked
 import torch
 import torch.multiprocessing as mp
 from torch import nn
@@ -16,7 +17,6 @@ from cl_core.methods._in_batch import InBatch
 TEMPERATURE = 0.2
 LEARNING_RATE, MOMENTUM, STEPS = 0.3, 0.9, 20
 ROWS, FEATURES = 12, 5
-PRELOAD = ["cl_core.methods.simclr", "cl_core.losses.info_nce", "torch._dynamo"]
 
 
 def samples(step):
@@ -130,8 +130,7 @@ def _work(rank, shares_of_world, rendezvous, folder):
 def results_of_world(shares_of_world, folder):
     """Start one process per worker, let them do every case with every way of sharing, and collect what came."""
     workers = len(shares_of_world[0])
-    # Workers are forked from one fresh process that has imported torch and nothing more: one import instead of many.
-    mp.get_context("forkserver").set_forkserver_preload(PRELOAD)
+    forked.serve()
     arguments = (shares_of_world, folder / "rendezvous", folder)
     mp.start_processes(_work, arguments, nprocs=workers, start_method="forkserver")
     by_rank = [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(workers)]

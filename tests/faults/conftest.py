@@ -1,21 +1,21 @@
 """Retrainings in homes of their own, against a real Prefect server, in processes that can be killed."""
 
-import json
 import os
 import shutil
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+import forked
 import pytest
 from e2e.conftest import prefect_server  # noqa: F401 - a fixture
 
 from flows.chaos import RECIPE
 from tasks.audit import Audit, audit
+
+from . import programs
 
 NAME = "chaos"
 
@@ -24,15 +24,10 @@ NAME = "chaos"
 class Retrainings:
     """Starts retrainings in processes forked from one that has imported everything."""
 
-    server: "subprocess.Popen[str]"
+    prefect: str
     folder: Path
     reference: Audit | None = None
     made: int = field(default=0)
-
-    def ask(self, order: dict[str, object]) -> int:
-        assert self.server.stdin is not None and self.server.stdout is not None
-        print(json.dumps(order), file=self.server.stdin, flush=True)
-        return int(json.loads(self.server.stdout.readline()))
 
     def home(self) -> Path:
         """A new one, with an empty MLflow: creating the tables takes seconds."""
@@ -41,7 +36,7 @@ class Retrainings:
         home.mkdir()
         empty = self.folder / "empty"
         if not empty.exists():
-            assert self.wait(self.ask({"start": {"CL_HOME": str(empty)}, "parameters": {}})) == 0, log(empty)
+            assert ended(self._start(programs.make_empty_store, home=empty)) == 0, log(empty)
         shutil.copy(empty / "mlflow.db", home)
         return home
 
@@ -53,7 +48,7 @@ class Retrainings:
         run: str = "run",
         model_name: str = NAME,
         **changes: dict[str, object],
-    ) -> int:
+    ) -> BaseProcess:
         """A process that works on a flow run of this home: on the same one as before, if it has the same name here.
 
         The changes are merged into the recipe's groups.
@@ -61,20 +56,23 @@ class Retrainings:
         parameters = {"model_name": model_name} | {
             group: {**RECIPE[group], **changes.get(group, {})} for group in RECIPE
         }
-        settings = {"CL_HOME": str(home), "CL_FAILPOINTS": failpoints}
-        return self.ask({"start": settings, "parameters": parameters, "run": str(home.with_suffix(f".{run}"))})
-
-    def wait(self, process: int) -> int:
-        """Its exit code, below 0 when a signal ended it."""
-        return self.ask({"wait": process})
+        place = home.with_suffix(f".{run}")
+        return self._start(programs.work_on, parameters, place, home=home, CL_FAILPOINTS=failpoints)
 
     def run(self, home: Path, failpoints: str = "", **changes: dict[str, object]) -> int:
-        return self.wait(self.start(home, failpoints, **changes))
+        """The exit code of such a process."""
+        return ended(self.start(home, failpoints, **changes))
 
     def doctor(self, home: Path, *, mend: bool = False) -> tuple[int, str]:
         """The exit code of `cl doctor`, and what it printed."""
         home.with_suffix(".log").write_text("")
-        return self.wait(self.ask({"start": {"CL_HOME": str(home)}, "doctor": mend})), log(home)
+        return ended(self._start(programs.doctor, mend, home=home)), log(home)
+
+    def _start(self, main: Callable[..., None], *arguments: object, home: Path, **settings: str) -> BaseProcess:
+        here = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
+        environment = {**here, "PREFECT_API_URL": self.prefect, "CL_HOME": str(home), **settings}
+        printed = home.with_suffix(".log")
+        return forked.start_program(main, *arguments, environment=environment, out=printed, err=printed)
 
     def undisturbed(self) -> Audit:
         """What a run comes to that nothing happens to."""
@@ -93,6 +91,13 @@ def audited(home: Path, weights: str = "", *, name: str = NAME) -> Audit:
         return audit(name, weights=weights, checkpoint_every_s=0.001, longest_step_s=5)
 
 
+def ended(process: BaseProcess) -> int:
+    """Its exit code once it has ended, below 0 when a signal ended it."""
+    process.join()
+    assert process.exitcode is not None
+    return process.exitcode
+
+
 def wait_for(condition: Callable[[], bool], home: Path) -> None:
     deadline = time.monotonic() + 120
     while not condition():
@@ -108,17 +113,5 @@ def log(home: Path) -> str:
 def retrainings(
     tmp_path_factory: pytest.TempPathFactory,
     prefect_server: str,  # noqa: F811
-) -> Iterator[Retrainings]:
-    folder = tmp_path_factory.mktemp("homes")
-    environment = {**os.environ, "PREFECT_API_URL": prefect_server, "CL_HOME": str(folder / "nobody")}
-    with ExitStack() as stack:
-        server = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("fork_server.py"))],
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        stack.enter_context(server)
-        stack.callback(server.kill)
-        yield Retrainings(server, folder)
+) -> Retrainings:
+    return Retrainings(prefect_server, tmp_path_factory.mktemp("homes"))

@@ -16,7 +16,7 @@ from cl_core.errors import InputError
 from flows import doctor_commands
 from tasks import doctor
 
-from .conftest import NAME, Retrainings, audited, log, wait_for
+from .conftest import NAME, Retrainings, audited, ended, log, wait_for
 
 KILLED = {
     "pretrain.checkpoint-staged:20": (
@@ -57,14 +57,15 @@ def test_a_stopped_process_is_alive_and_gives_way_to_the_one_that_takes_over_its
     retrainings: Retrainings, prefect_server: str
 ) -> None:
     undisturbed, home = retrainings.undisturbed(), retrainings.home()
-    stopped = psutil.Process(retrainings.start(home, "pretrain.step-taken:20=stop"))
+    process = retrainings.start(home, "pretrain.step-taken:20=stop")
+    stopped = psutil.Process(process.pid)
     wait_for(lambda: stopped.status() == psutil.STATUS_STOPPED, home)
     code, said = retrainings.doctor(home, mend=True)
     assert code == 0, said
     assert stopped.status() == psutil.STATUS_STOPPED, "the doctor lets the living be"
     # As Prefect does once its heartbeats have been missing: it has crashed, and another process takes over.
     assert retrainings.run(home) == 0, log(home)
-    assert retrainings.wait(stopped.pid) == -signal.SIGKILL
+    assert ended(process) == -signal.SIGKILL
     assert audited(home, undisturbed.weights).problems == []
 
 
@@ -72,7 +73,8 @@ def test_a_process_whose_run_is_over_for_prefect_is_ended(
     retrainings: Retrainings, prefect_server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home = retrainings.home()
-    orphan = psutil.Process(retrainings.start(home, "pretrain.step-taken:20=stop"))
+    process = retrainings.start(home, "pretrain.step-taken:20=stop")
+    orphan = psutil.Process(process.pid)
     wait_for(lambda: orphan.status() == psutil.STATUS_STOPPED, home)
     monkeypatch.setenv("CL_HOME", str(home))
     monkeypatch.setattr(doctor, "_GRACE_S", 0)
@@ -84,7 +86,7 @@ def test_a_process_whose_run_is_over_for_prefect_is_ended(
         assert found.mend is not None
         found.mend()
         assert list(doctor._flow_runs()) == []
-    assert retrainings.wait(orphan.pid) == -signal.SIGKILL
+    assert ended(process) == -signal.SIGKILL
 
 
 def test_a_run_that_was_being_cancelled_when_its_process_died_is_cancelled(

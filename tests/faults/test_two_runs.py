@@ -3,7 +3,7 @@
 import psutil
 import pytest
 
-from .conftest import NAME, Retrainings, audited, log, wait_for
+from .conftest import NAME, Retrainings, audited, ended, log, wait_for
 
 
 @pytest.mark.parametrize(
@@ -12,12 +12,13 @@ from .conftest import NAME, Retrainings, audited, log, wait_for
 )
 def test_one_trains_and_the_other_waits_and_uses_it(retrainings: Retrainings, other: str, sentence: str) -> None:
     undisturbed, home = retrainings.undisturbed(), retrainings.home()
-    first = psutil.Process(retrainings.start(home, "pretrain.step-taken:20=stop", run="first"))
-    wait_for(lambda: first.status() == psutil.STATUS_STOPPED, home)
+    first = retrainings.start(home, "pretrain.step-taken:20=stop", run="first")
+    stopped = psutil.Process(first.pid)
+    wait_for(lambda: stopped.status() == psutil.STATUS_STOPPED, home)
     second = retrainings.start(home, run="second", model_name=other)
     wait_for(lambda: sentence in log(home), home)
-    first.resume()
-    assert [retrainings.wait(process) for process in (first.pid, second)] == [0, 0], log(home)
+    stopped.resume()
+    assert [ended(process) for process in (first, second)] == [0, 0], log(home)
     assert log(home).count("steps, from the start") == 1
     assert "stands: data, training spec and code have not changed" in log(home)
     assert audited(home, undisturbed.weights).problems == []

@@ -1,0 +1,42 @@
+"""Imported once by the server of `forked`: what takes seconds, so that each process forked from it starts at once.
+
+No database is opened here, and no thread is left: neither survives a fork.
+"""
+
+# ruff: noqa: E402 - Prefect and MLflow are told to be quiet before they are imported.
+import importlib
+import pkgutil
+import tempfile
+from pathlib import Path
+from types import SimpleNamespace
+
+from tasks.settings import Settings, embed_prefect
+
+embed_prefect(Settings.from_environment())
+
+import torch
+from sqlalchemy.orm import configure_mappers
+from torch import nn
+
+import cl_core
+import flows
+import tasks
+from cl_core.export import EmbeddingModel
+from cl_core.views import Normalization
+from tasks.adapters.mlflow_model import save
+
+torch.set_num_threads(1)
+for package in (cl_core, tasks, flows):
+    for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+        # What compares with other libraries imports them, which no command of a test does.
+        if "parity" not in module.name:
+            importlib.import_module(module.name)
+
+with tempfile.TemporaryDirectory() as folder:
+    model = EmbeddingModel(nn.Sequential(nn.Flatten(), nn.Linear(64, 2)), Normalization((0.3,), (0.2,)), 8)
+    save(model, Path(folder, "model"), SimpleNamespace(artifact_location=folder, source_run_id="", model_id="m-0"))
+
+import mlflow.store.model_registry.sqlalchemy_store
+import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
+
+configure_mappers()
