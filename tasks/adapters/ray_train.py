@@ -41,8 +41,15 @@ _ENVIRONMENT = {
     "RAY_TRAIN_METRICS_ENABLED": "0",
 }
 
-# A cluster of this machine alone listens on its loopback interface, as Ray has it on other systems than Linux.
-_LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "GLOO_SOCKET_IFNAME": "lo"}
+_OWN_CLUSTER = {
+    # It listens on the loopback interface, as Ray has it on other systems than Linux.
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    "GLOO_SOCKET_IFNAME": "lo",
+    # Ray gives workers a niceness of 15. Beside anything else at work they would get a thirtieth of a core each, and
+    # all wait in a collective for the one that has none.
+    "RAY_worker_niceness": "0",
+}
+"""Of a cluster that is started here, of this machine alone."""
 
 
 def fit(job: TrainingJob) -> CheckpointRef:
@@ -54,7 +61,7 @@ def fit(job: TrainingJob) -> CheckpointRef:
         WorkersLostError: When workers died more often than `MAX_GROUP_RESTARTS`.
     """
     address = os.environ.get("RAY_ADDRESS", "")
-    for name, value in {**_ENVIRONMENT, **({} if address else _LOOPBACK)}.items():
+    for name, value in {**_ENVIRONMENT, **({} if address else _OWN_CLUSTER)}.items():
         os.environ.setdefault(name, value)
     # What is said at INFO is of use to Ray's own developers.
     logging.getLogger("ray.train").setLevel(logging.WARNING)

@@ -74,6 +74,7 @@ def test_two_workers_survive_the_death_of_one_and_leave_nothing_behind(job_of: J
     job = job_of(compute=TWO, epochs=20)
     killed: list[int] = []
     listening: list[tuple[bool, str]] = []
+    niceness: set[int] = set()
 
     def kill_a_worker() -> None:
         deadline = time.monotonic() + 200
@@ -82,6 +83,7 @@ def test_two_workers_survive_the_death_of_one_and_leave_nothing_behind(job_of: J
                 victims = [p for p in ray_processes() if "RayTrainWorker" in p.name() + " ".join(p.cmdline())]
                 if victims:
                     listening.extend(listeners())
+                    niceness.update(victim.nice() for victim in victims)
                     victims[0].kill()
                     killed.append(victims[0].pid)
             time.sleep(0.02)
@@ -91,6 +93,8 @@ def test_two_workers_survive_the_death_of_one_and_leave_nothing_behind(job_of: J
     checkpoint = ray_train.fit(job)
     thread.join()
     assert killed, "a worker was killed while it trained"
+    # Ray's own 15 would leave them a thirtieth of a core each beside whatever else is at work.
+    assert niceness == {psutil.Process().nice()}
     assert len(listening) > 5
     # The store at which torch's workers meet knows no other address than all there are.
     assert [name[:14] for only_from_here, name in listening if not only_from_here] in ([], ["ray::RayTrainW"])
@@ -99,10 +103,12 @@ def test_two_workers_survive_the_death_of_one_and_leave_nothing_behind(job_of: J
     assert weights(checkpoint.path) == expected
     assert [p.step for p in job.progress.read()] == list(range(1, checkpoint.step + 1))
     assert not ray_processes()
-    assert temporary_folders() == before
+    # Those of the dead may have been cleared away.
+    assert temporary_folders() <= before
     assert signal.getsignal(signal.SIGINT) is handler
 
 
+@pytest.mark.sweep
 def test_a_stopped_worker_is_noticed_and_the_training_ends_with_the_same_bits(job_of: JobOf) -> None:
     expected = undisturbed(job_of)
     stalling = TWO.model_copy(update={"stall_timeout_s": 5})
