@@ -1,17 +1,20 @@
 """Evaluation of the frozen encoder, beside what was there before training, as a task."""
 
-from cl_core.assessment import Assessment, Representation, assess, protocols
+from typing import TYPE_CHECKING
+
 from cl_core.digest import digest_of
 from cl_core.refs import CheckpointRef, EvaluationReport
 from cl_core.specs import EvaluationSpec
-from cl_core.training.job import PreparedData, TrainingJob
-from tasks import representations
 from tasks.settings import Settings
 from tasks.step import say, step
 
+if TYPE_CHECKING:
+    from cl_core.assessment import Assessment, Representation
+    from cl_core.training.job import PreparedData, TrainingJob
+
 
 @step("evaluate")
-def evaluate(job: TrainingJob, checkpoint: CheckpointRef, evaluation: EvaluationSpec) -> EvaluationReport:
+def evaluate(job: "TrainingJob", checkpoint: CheckpointRef, evaluation: EvaluationSpec) -> EvaluationReport:
     """Measure the trained encoder, the same encoder untrained, and raw pixels."""
     settings = Settings.from_environment()
     before = {path.name for path in settings.evaluations.glob("*")}
@@ -35,8 +38,10 @@ def evaluate(job: TrainingJob, checkpoint: CheckpointRef, evaluation: Evaluation
     )
 
 
-def assess_all(job: TrainingJob, checkpoint: CheckpointRef, evaluation: EvaluationSpec) -> dict[str, Assessment]:
+def assess_all(job: "TrainingJob", checkpoint: CheckpointRef, evaluation: EvaluationSpec) -> "dict[str, Assessment]":
     """Assessments of the trained encoder and the baselines, by name; read back where they stand."""
+    from tasks import representations
+
     made = (
         representations.trained(job, checkpoint.path),
         representations.untrained(job),
@@ -45,8 +50,10 @@ def assess_all(job: TrainingJob, checkpoint: CheckpointRef, evaluation: Evaluati
     return {one.name: assess_one(one, job, evaluation) for one in made}
 
 
-def assess_one(representation: Representation, on: PreparedData, evaluation: EvaluationSpec) -> Assessment:
+def assess_one(representation: "Representation", on: "PreparedData", evaluation: EvaluationSpec) -> "Assessment":
     """The assessment of one representation, kept under CL_HOME."""
+    from cl_core.assessment import assess
+
     settings = Settings.from_environment()
     return assess(
         representation,
@@ -58,8 +65,10 @@ def assess_one(representation: Representation, on: PreparedData, evaluation: Eva
     )
 
 
-def left_out(on: PreparedData, evaluation: EvaluationSpec) -> list[str]:
+def left_out(on: "PreparedData", evaluation: EvaluationSpec) -> list[str]:
     """Protocols that cannot run on the data, each with its reason."""
+    from cl_core.assessment import protocols
+
     return [
         f"{name}: the data have no labels"
         for name, protocol in protocols(evaluation).items()

@@ -4,10 +4,7 @@ from cl_core.data.read import snapshot_facts
 from cl_core.digest import digest_of
 from cl_core.errors import InputError
 from cl_core.refs import EvaluationReport, ModelRef, SnapshotRef
-from cl_core.report.summary import score_rows
 from cl_core.specs import ComputeSpec, DataSpec, EvaluationSpec
-from cl_core.training.job import PreparedData
-from tasks import representations
 from tasks.artifacts import publish_scores
 from tasks.evaluation import assess_one, left_out
 from tasks.ingestion import training_cache
@@ -35,6 +32,10 @@ def measure(
     model: ModelRef, snapshot: SnapshotRef, data: DataSpec, evaluation: EvaluationSpec, compute: ComputeSpec
 ) -> EvaluationReport:
     """Measure a registered version, as users call it, beside raw pixels."""
+    from cl_core.report.summary import score_rows
+    from cl_core.training.job import PreparedData
+    from tasks import representations
+
     store, facts = model_store(), snapshot_facts(snapshot)
     on = PreparedData(
         snapshot=snapshot,

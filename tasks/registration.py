@@ -1,14 +1,10 @@
 """Registration in MLflow and the gate, as tasks."""
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from cl_core.assessment import Assessment, gain
-from cl_core.export import EmbeddingModel
 from cl_core.gate import Gains
 from cl_core.refs import CheckpointRef, Decision, EvaluationReport, ModelRef, Score
 from cl_core.specs import EvaluationSpec, PromotionSpec
-from cl_core.training.job import TrainingJob
-from tasks import representations
 from tasks.adapters.mlflow_store import ModelStore
 from tasks.adapters.mlflow_version import Registration
 from tasks.artifacts import publish_decision
@@ -19,16 +15,23 @@ from tasks.notification import tell_of_decision
 from tasks.provenance import lineage
 from tasks.step import remembered, say, step
 
+if TYPE_CHECKING:
+    from cl_core.assessment import Assessment
+    from cl_core.training.job import TrainingJob
+
 
 @step("register")
 def register(
     model_name: str,
-    job: TrainingJob,
+    job: "TrainingJob",
     checkpoint: CheckpointRef,
     scores: EvaluationReport,
     evaluation: EvaluationSpec,
 ) -> ModelRef:
     """Register the encoder as a new version of the model, exactly once per training."""
+    from cl_core.export import EmbeddingModel
+    from tasks import representations
+
     encoder = representations.trained_encoder(job, checkpoint.path)
     model = model_store().register(
         Registration(
@@ -48,7 +51,7 @@ def register(
 
 
 @step("find version")
-def find_version(model_name: str, job: TrainingJob) -> ModelRef:
+def find_version(model_name: str, job: "TrainingJob") -> ModelRef:
     """The version that this training was registered as; refuses where there is none."""
     model = model_store().of_training(model_name, job.digest)
     return model.model_copy(update={"note": say(f"{model.uri} was made by training {job.digest[:12]}")})
@@ -57,18 +60,20 @@ def find_version(model_name: str, job: TrainingJob) -> ModelRef:
 @step("promote")
 def promote(
     model: ModelRef,
-    job: TrainingJob,
+    job: "TrainingJob",
     checkpoint: CheckpointRef,
     scores: EvaluationReport,
     evaluation: EvaluationSpec,
     promotion: PromotionSpec,
 ) -> Decision:
     """Put the version to the gate: beside raw pixels, the untrained encoder and the champion, on one test split."""
+    from cl_core.assessment import gain
+
     store = model_store()
     known = assess_all(job, checkpoint, evaluation)
     champion = champion_assessment(store, model, job, evaluation)
 
-    def over(other: Assessment | None) -> Score | None:
+    def over(other: "Assessment | None") -> Score | None:
         return None if other is None else gain(known["trained"], other, promotion.score, evaluation)
 
     gains = Gains(
@@ -91,13 +96,15 @@ class ChampionAssessment(NamedTuple):
     """What the champion scores on the challenger's snapshot."""
 
     version: int
-    assessment: Assessment
+    assessment: "Assessment"
 
 
 def champion_assessment(
-    store: ModelStore, challenger: ModelRef, job: TrainingJob, evaluation: EvaluationSpec
+    store: ModelStore, challenger: ModelRef, job: "TrainingJob", evaluation: EvaluationSpec
 ) -> ChampionAssessment | None:
     """The champion embedded afresh on this snapshot; None when there is none, or it is the challenger itself."""
+    from tasks import representations
+
     champion = store.champion(challenger.name)
     if champion is None or champion.version == challenger.version:
         return None

@@ -1,5 +1,7 @@
 """The report of a run: an HTML file, an MLflow artifact, and its essence in the Prefect UI, as a task."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from prefect.context import FlowRunContext
 
@@ -11,11 +13,7 @@ from cl_core.data.validate import ValidationReport
 from cl_core.digest import digest_of
 from cl_core.refs import CheckpointRef, Decision, EvaluationReport, ModelRef, ReportRef
 from cl_core.report.inputs import ReportInputs
-from cl_core.report.page import render
-from cl_core.report.summary import score_rows, summary_markdown
 from cl_core.specs import EvaluationSpec
-from cl_core.training.job import TrainingJob
-from tasks import representations
 from tasks.adapters.mlflow_pages import pages
 from tasks.artifacts import publish_links, publish_report
 from tasks.evaluation import assess_all
@@ -24,17 +22,23 @@ from tasks.registration import champion_assessment
 from tasks.settings import Settings
 from tasks.step import ledger, say, step
 
+if TYPE_CHECKING:
+    from cl_core.training.job import TrainingJob
+
 
 @step("report")
 def report(
     model: ModelRef,
-    job: TrainingJob,
+    job: "TrainingJob",
     checkpoint: CheckpointRef,
     scores: EvaluationReport,
     evaluation: EvaluationSpec,
     validation: ValidationReport,
 ) -> ReportRef:
     """Write the report of a version with the last decision about it, or find that it stands."""
+    from cl_core.report.page import render
+    from cl_core.report.summary import score_rows, summary_markdown
+
     decision = model_store().last_decision(model)
     digest = digest_of([scores.digest, decision])
     path = Settings.from_environment().reports / model.name / f"version-{model.version}-{digest[:12]}.html"
@@ -60,7 +64,7 @@ def report(
 def _inputs(
     model: ModelRef,
     decision: Decision | None,
-    job: TrainingJob,
+    job: "TrainingJob",
     checkpoint: CheckpointRef,
     scores: EvaluationReport,
     evaluation: EvaluationSpec,
@@ -70,6 +74,8 @@ def _inputs(
     pictures: bool,
 ) -> ReportInputs:
     """What the report is made from; without pictures, what its essence is made from, which takes no time."""
+    from tasks import representations
+
     test = load_split(job.cache, "test")
     pictured = slice(None if pictures else 0)
     representation = representations.trained(job, checkpoint.path)
@@ -103,7 +109,7 @@ def _inputs(
 
 
 def _lineage(
-    model: ModelRef, job: TrainingJob, checkpoint: CheckpointRef, scores: EvaluationReport
+    model: ModelRef, job: "TrainingJob", checkpoint: CheckpointRef, scores: EvaluationReport
 ) -> list[tuple[str, str, str]]:
     return [
         ("source", job.data.source, job.data.location or "the source's own place"),

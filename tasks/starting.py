@@ -15,7 +15,6 @@ from cl_core.digest import file_sha256
 from cl_core.errors import IntegrityError, SpecError
 from cl_core.refs import ModelRef, StartRef
 from cl_core.specs import TrainingSpec
-from cl_core.training.start import SPEC, WEIGHTS, check_start
 from tasks.model_store import model_store
 from tasks.settings import Settings
 from tasks.step import say
@@ -81,6 +80,8 @@ def starting_weights(
 
 
 def _decide(starts: Path, training: TrainingSpec, model_name: str, *, channels: int, image_size: int) -> _Decided:
+    from cl_core.training.start import SPEC, WEIGHTS, check_start
+
     store = model_store()
     champion = store.champion(model_name)
     if champion is None:
@@ -94,6 +95,8 @@ def _decide(starts: Path, training: TrainingSpec, model_name: str, *, channels: 
 
 
 def _fetch_again(weights: Path, champion: ModelRef) -> None:
+    from cl_core.training.start import SPEC, WEIGHTS
+
     with sealed.staging(weights.parent) as staged:
         model_store().fetch(champion, (WEIGHTS, SPEC), staged)
         found = file_sha256(staged / WEIGHTS)

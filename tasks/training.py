@@ -5,21 +5,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cl_core import failpoints, sealed
-from cl_core.assembly import check_batches, complete, training_digest
-from cl_core.assessment import protocols
 from cl_core.data.read import snapshot_facts
 from cl_core.digest import digest_of
 from cl_core.errors import IntegrityError
-from cl_core.image_size import check_image_size
 from cl_core.refs import CheckpointRef, SnapshotRef
 from cl_core.registry import SOURCES
 from cl_core.specs import ComputeSpec, DataSpec, EvaluationSpec, TrainingSpec
 from cl_core.training.follow import following
-from cl_core.training.job import TrainingJob
 from cl_core.training.progress import Progress
-from tasks.adapters import ray_train
 from tasks.artifacts import training_artifact
 from tasks.attempts import count_attempt
 from tasks.console import training_bar
@@ -30,10 +26,16 @@ from tasks.step import holding_gpus, record_repeats, say, step
 from tasks.training_folder import LOCK, MADE_FROM, RESULT
 from tasks.turns import alone
 
+if TYPE_CHECKING:
+    from cl_core.training.job import TrainingJob
+
 
 @step("preflight")
 def preflight(data: DataSpec, training: TrainingSpec, evaluation: EvaluationSpec, model_name: str = "") -> None:
     """Refuse wrong names and options, and a run that has died too often, before anything is read or trained."""
+    from cl_core.assessment import protocols
+    from cl_core.image_size import check_image_size
+
     count_attempt()
     check_start_from(training, model_name)
     SOURCES.build(data.source, data.source_options, field="data.source")
@@ -44,11 +46,14 @@ def preflight(data: DataSpec, training: TrainingSpec, evaluation: EvaluationSpec
 @step("plan")
 def plan(
     snapshot: SnapshotRef, data: DataSpec, training: TrainingSpec, compute: ComputeSpec, model_name: str = ""
-) -> TrainingJob:
+) -> "TrainingJob":
     """Everything that the training, and what follows it, needs to know; refuses batches that cannot be.
 
     The model's name is that whose champion the training may start from.
     """
+    from cl_core.assembly import check_batches, complete, training_digest
+    from cl_core.training.job import TrainingJob
+
     facts = snapshot_facts(snapshot)
     check_batches(training, compute, train_rows=snapshot.rows["train"], classes=facts.per_class["train"])
     digest_from = partial(training_digest, training, snapshot_digest=snapshot.digest, image_size=data.image_size)
@@ -77,8 +82,10 @@ def plan(
 
 
 @step("pretrain")
-def pretrain(job: TrainingJob, *, force: bool) -> CheckpointRef:
+def pretrain(job: "TrainingJob", *, force: bool) -> CheckpointRef:
     """Train the encoder, go on training it, or find that the trained one stands."""
+    from tasks.adapters import ray_train
+
     with alone(job.folder / LOCK, "pretrain", "which is at the same training; its result will be used"):
         failpoints.reach("pretrain.locked")
         standing = None if force else _standing(job.folder / RESULT)
@@ -108,7 +115,7 @@ def pretrain(job: TrainingJob, *, force: bool) -> CheckpointRef:
 
 
 @contextmanager
-def _repeats_recorded(job: TrainingJob) -> Iterator[None]:
+def _repeats_recorded(job: "TrainingJob") -> Iterator[None]:
     """Put what the body trains again, after a kill or a lost worker, into the account, however the body ends."""
     before = len(job.progress.repeated())
     try:

@@ -111,6 +111,21 @@ def test_help_and_refusals_import_nothing_heavy(tmp_path, arguments):
     assert "flows.cli" in imported and not HEAVY & imported
 
 
+def test_flows_are_imported_without_what_their_steps_use(tmp_path):
+    """Prefect imports a flow once more to cancel a run of it, and `cl up` all of them before it is ready."""
+    program = (
+        "import importlib, pkgutil, sys, flows\n"
+        "for module in pkgutil.iter_modules(flows.__path__): importlib.import_module(f'flows.{module.name}')\n"
+        "print(*sys.modules)"
+    )
+    environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=tmp_path, env=environment
+    )
+    imported = set(done.stdout.split())
+    assert "flows.retrain" in imported and not {"torch", "torchvision", "ray", "mlflow", "sklearn"} & imported
+
+
 def test_the_version_is_that_of_the_package(tmp_path):
     done = cl("--version", folder=tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (0, version("counterpoint") + "\n", "")
