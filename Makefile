@@ -7,7 +7,7 @@ READY := .venv/.ready
 FASHION_MNIST := /usr/share/datasets/fashion-mnist
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo up down methods test test-all check bench lock clean
+.PHONY: help setup demo up down methods test sweep test-all check bench lock clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -43,9 +43,11 @@ test: setup ## run all tests, after installing what they use of Debian where thi
 	@infra/debian-packages.sh
 	@$(BIN)/pytest
 
-test-all: setup ## run all tests and the sweeps that kill at every place there is (about half an hour more)
+sweep: setup ## run what is too long for every commit: faults everywhere, fetching in a new environment
 	@infra/debian-packages.sh
-	@$(BIN)/pytest --sweep
+	@$(BIN)/pytest --sweep -m sweep
+
+test-all: test sweep ## run all tests, the sweep included
 
 check: setup ## format, lint, types and import rules
 	@$(BIN)/ruff format --check .

@@ -17,11 +17,13 @@ LONG = {"e2e", "faults", "adapters", "distributed"}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--sweep", action="store_true", help="also run what kills at every place there is: many minutes")
+    parser.addoption("--sweep", action="store_true", help="also run what takes many minutes: faults everywhere")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "sweep: part of a sweep too long for every commit; runs with --sweep")
+    config.addinivalue_line(
+        "markers", "sweep: faults everywhere, and what else is too long for every commit; runs with --sweep"
+    )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -7,12 +7,14 @@ What it cannot show is how a program begins, so that some tests start the progra
 import atexit
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
 import traceback
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from multiprocessing import forkserver
 from multiprocessing.process import BaseProcess
@@ -57,22 +59,22 @@ def start_program(
     return start(_be_a_program, main, arguments, dict(environment), out, err)
 
 
-class Command:
-    """`cl` as such a process; asked as `subprocess.Popen` is."""
+class Program:
+    """Such a process that is asked as `subprocess.Popen` is."""
 
-    def __init__(self, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="cl-command-")
-        self._out, self._err = (Path(self._folder.name, name) for name in ("out", "err"))
-        self._process = start_program(_cl, list(arguments), environment=environment, out=self._out, err=self._err)
+    def __init__(self, main: Callable[..., object], *arguments: object, environment: Mapping[str, str]) -> None:
+        folder = Path(tempfile.mkdtemp(prefix="cl-program-"))
+        weakref.finalize(self, shutil.rmtree, folder)
+        self._out, self._err = folder / "out", folder / "err"
+        self._process = start_program(main, *arguments, environment=environment, out=self._out, err=self._err)
         assert self._process.pid is not None
         self.pid = self._process.pid
 
-    def __enter__(self) -> "Command":
+    def __enter__(self) -> "Program":
         return self
 
     def __exit__(self, *_: object) -> None:
         self.wait()
-        self._folder.cleanup()
 
     @property
     def returncode(self) -> int | None:
@@ -101,7 +103,12 @@ class Command:
         self.send_signal(signal.SIGKILL)
 
 
-def _cl(arguments: list[str]) -> None:
+def cl(*arguments: str, environment: Mapping[str, str]) -> Program:
+    """`cl` with these arguments."""
+    return Program(_cl, arguments, environment=environment)
+
+
+def _cl(arguments: tuple[str, ...]) -> None:
     from flows.cli import main
 
     sys.argv = ["cl", *arguments]

@@ -33,7 +33,7 @@ FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 # Seconds of training on a small network: what is tested is everything around it.
 SMALL: dict[str, Any] = {
     "model_name": "shapes",
-    "data": {"name": "shapes", "source": "synthetic", "source_options": {"count": 400}},
+    "data": {"name": "shapes", "source": "synthetic", "source_options": {"count": 400, "size": 16}, "image_size": 16},
     "training": {"encoder": "mlp", "epochs": 2, "batch_size": 64, "warmup_epochs": 0.1, "precision": "fp32"},
     "evaluation": {"resamples": 200},
     "compute": {"threads": 1, "checkpoint_every_s": 0.1, "report_every_s": 0},

@@ -14,6 +14,7 @@ from tasks.settings import Settings, embed_prefect
 
 embed_prefect(Settings.from_environment())
 
+import small_training  # noqa: F401 - what forked processes do stands there, too
 import torch
 from sqlalchemy.orm import configure_mappers
 from torch import nn

@@ -2,10 +2,10 @@
 
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import forked
 import pytest
 
 from cl_core.assembly import complete, training_digest
@@ -66,19 +66,16 @@ def job_of(snapshot: SnapshotRef, cache: Path, tmp_path: Path) -> JobOf:
     return make
 
 
-def train_in_a_process(job: TrainingJob, prelude: str = "") -> subprocess.Popen[bytes]:
-    """Start a training as a process of its own, after some lines of Python that may sabotage it."""
-    program = f"""
-import sys
-from cl_core.training.job import TrainingJob
-from cl_core.training.loop import train
-{prelude}
-train(TrainingJob.model_validate_json(sys.stdin.read()))
-"""
-    written = job.folder / "job.json"
-    written.write_text(job.model_dump_json())
-    with written.open() as file:
-        return subprocess.Popen([sys.executable, "-c", program], stdin=file)
+def train_in_a_process(job: TrainingJob, prelude: str = "") -> forked.Program:
+    """Start a training in a process of its own, after some lines of Python that may sabotage it."""
+    return forked.Program(_train, job.model_dump_json(), prelude, environment=os.environ)
+
+
+def _train(job: str, prelude: str) -> None:
+    from cl_core.training.loop import train
+
+    exec(prelude, {})
+    train(TrainingJob.model_validate_json(job))
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import forked
 import pytest
-from forked import Command
 from servers import free_port, give_tables
 
 SAMPLE = Path(__file__).parents[1] / "data" / "fashion-mnist-sample.parquet"
@@ -82,7 +82,7 @@ class CommandLine:
 
     def start(
         self, *arguments: str, recipe: dict[str, object] | None = None, under: Sequence[str] = (), **settings: str
-    ) -> "subprocess.Popen[str] | Command":
+    ) -> "subprocess.Popen[str] | forked.Program":
         """A command as a process in a session of its own, so that what it leaves behind can be seen.
 
         It is the installed program where it runs under another one or with a Prefect server of its own; forked, which
@@ -104,7 +104,7 @@ class CommandLine:
         if self.prefect:
             environment["PREFECT_API_URL"] = self.prefect
             if not under:
-                return Command(arguments, environment)
+                return forked.cl(*arguments, environment=environment)
         return subprocess.Popen(
             [*under, str(CL), *arguments],
             env=environment,

@@ -44,6 +44,7 @@ def test_a_stopped_run_leaves_no_process_and_the_next_one_goes_on(cl: CommandLin
     assert "resumed at step" in resumed.err
 
 
+@pytest.mark.sweep
 def test_ctrl_c_on_a_worker_group_leaves_nothing_even_of_a_hung_raylet_and_the_next_run_goes_on(
     cl: CommandLine,
 ) -> None:

@@ -32,7 +32,7 @@ from tasks import representations
 from tasks.adapters.mlflow_store import ModelStore
 from tasks.adapters.mlflow_version import Lineage, Registration
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.sweep, pytest.mark.timeout(900)]
 
 ROOT = Path(__file__).parents[2]
 NAME, PORT = "fashion-mnist", "5001"

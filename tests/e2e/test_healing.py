@@ -31,7 +31,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
 
 def start(machine: Machine, name: str, *, deployment: str = "small") -> str:
     """A run that shares its training with no other."""
-    training = {**SMALL["training"], "epochs": 100, "warmup_epochs": 1, "seed": sum(name.encode())}
+    training = {**SMALL["training"], "epochs": 50, "warmup_epochs": 1, "seed": sum(name.encode())}
     return machine.run(f"retrain/{deployment}", {**SMALL, "model_name": name, "training": training})
 
 
@@ -93,6 +93,7 @@ def test_runs_whose_end_nobody_reports_are_noticed_too(machine: Machine) -> None
     assert not sleeper.is_running() or sleeper.status() == psutil.STATUS_ZOMBIE
 
 
+@pytest.mark.sweep
 def test_a_server_that_was_started_again_notices_what_happens_to_runs_that_began_before(machine: Machine) -> None:
     run, process = start_to_train(machine, "late")
     server = machine.pid("Prefect server")
@@ -106,6 +107,7 @@ def test_a_server_that_was_started_again_notices_what_happens_to_runs_that_began
     assert f"run {machine.ask(f'flow_runs/{run}')['name']} was put back" not in machine.output
 
 
+@pytest.mark.sweep
 def test_after_a_power_cut_the_next_start_puts_runs_back_to_work(machine: Machine) -> None:
     begun, _ = start_to_train(machine, "begun")
     pending = start(machine, "pending", deployment="other")

@@ -11,6 +11,9 @@ from machine import Machine, at_work, wait
 from flows.chaos import RECIPE
 from tasks.audit import Audit, audit
 
+# Each takes two minutes, most of them waiting.
+pytestmark = [pytest.mark.sweep, pytest.mark.timeout(600)]
+
 OUTAGE_S = 30
 DECLARATION = {
     "work_pool": "counterpoint",
@@ -35,12 +38,10 @@ def undisturbed(machine: Machine) -> Audit:
     ("service", "place"),
     [
         ("Prefect server", "pretrain.step-taken:20"),
-        # Each takes two minutes, most of them waiting.
-        pytest.param("worker", "pretrain.step-taken:20", marks=pytest.mark.sweep),
-        pytest.param("MLflow server", "register.parameters-logged", marks=pytest.mark.sweep),
+        ("worker", "pretrain.step-taken:20"),
+        ("MLflow server", "register.parameters-logged"),
     ],
 )
-@pytest.mark.timeout(600)
 def test_half_a_minute_without_a_service_costs_time_only(
     machine: Machine, undisturbed: Audit, service: str, place: str
 ) -> None:

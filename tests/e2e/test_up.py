@@ -79,7 +79,7 @@ def test_runs_of_one_model_take_turns_whatever_deployment_they_are_of(machine: M
 def test_a_restart_of_the_server_neither_loses_nor_doubles_a_run_that_waits(machine: Machine) -> None:
     deployment = machine.ask("deployments/name/retrain/small")
     before = _runs_of(machine, deployment["id"])
-    steady = {**LONG, "model_name": "restarted", "training": {**LONG["training"], "epochs": 400}}
+    steady = {**LONG, "model_name": "restarted", "training": {**LONG["training"], "epochs": 200}}
     first, second = machine.run("retrain/small", steady), machine.run("retrain/small", steady)
     wait(lambda: bool(_steps(machine, first) or _steps(machine, second)), 120)
     server = machine.service("Prefect server")

@@ -17,14 +17,11 @@ from .conftest import Retrainings, audited, log
 
 ROOT = Path(failpoints.__file__).parents[1]
 
-# One of each kind of write; the whole table is swept with `--sweep`.
+# One of each step that writes; the whole table is swept with `--sweep`.
 SAMPLE = (
     "ingest.snapshot-sealed",
-    "cache.split-written:2",
     "pretrain.checkpoint-half-written:20",
-    "pretrain.finished",
     "evaluate.assessment-sealed:3",
-    "register.model-uploaded",
     "register.version-created",
     "promote.intention-written",
     "report.page-logged",

@@ -7,6 +7,7 @@ import types
 from collections.abc import Callable
 from pathlib import Path
 
+import forked
 import pytest
 import torch
 import torch.nn.functional as F
@@ -248,7 +249,7 @@ def work(rank: int, rendezvous: Path, written: str, told: "multiprocessing.Queue
 def test_two_workers_stop_together(job_of: JobOf, tmp_path: Path) -> None:
     two = ComputeSpec(workers=2, threads=2, checkpoint_every_s=3600, report_every_s=0)
     job = job_of(compute=two, **LARGER_QUEUE | {"batch_size": 64, "epochs": WITHIN // 4, "learning_rate": 1.0})
-    context = multiprocessing.get_context("spawn")
+    context = forked.serve()
     told = context.Queue()
     arguments = (tmp_path / "rendezvous", job.model_dump_json(), told)
     workers = [context.Process(target=work, args=(rank, *arguments)) for rank in range(2)]

@@ -4,6 +4,7 @@ import multiprocessing
 import signal
 from pathlib import Path
 
+import forked
 import numpy as np
 import pytest
 import safetensors.torch
@@ -185,7 +186,7 @@ def work(rank: int, rendezvous: Path, written: str, told: "multiprocessing.Queue
 
 def test_two_workers_share_the_work_and_find_the_same(job_of: JobOf, tmp_path: Path) -> None:
     job = job_of(**HELD_OUT)
-    context = multiprocessing.get_context("spawn")
+    context = forked.serve()
     told = context.Queue()
     arguments = (tmp_path / "rendezvous", job.model_dump_json(), told)
     workers = [context.Process(target=work, args=(rank, *arguments)) for rank in range(2)]
