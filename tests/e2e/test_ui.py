@@ -172,7 +172,7 @@ def challenged(machine: Machine) -> str:
 @pytest.mark.parametrize(
     ("key", "said"),
     [
-        ("data-profile", ["356", "44", "quarantine"]),
+        ("data-profile", ["365", "35", "quarantine"]),
         ("scores", ["linear_probe.accuracy", "trained", "untrained", "raw pixels", "champion"]),
         ("decision", ["version 2 is not promoted", "linear_probe.accuracy"]),
         ("links", ["MLflow run", "Model version", "Report"]),
