@@ -14,6 +14,7 @@ os.environ.setdefault("DO_NOT_TRACK", "1")
 pytest_plugins = ["small_training"]
 
 LONG = {"e2e", "faults", "adapters", "distributed"}
+LONGEST = {"test_chaos.py", "test_failpoints.py"}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -28,7 +29,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     # Files of minutes first, so that no process is left alone with one; seconds fill the end.
-    items.sort(key=lambda item: not LONG.intersection(item.path.parts))
+    items.sort(key=lambda item: (item.path.name not in LONGEST, not LONG.intersection(item.path.parts)))
     if not config.getoption("--sweep"):
         left_out = [item for item in items if item.get_closest_marker("sweep")]
         config.hook.pytest_deselected(items=left_out)

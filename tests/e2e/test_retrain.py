@@ -14,7 +14,8 @@ from .conftest import RECIPE, CommandLine, Finished
 
 @pytest.fixture(scope="module")
 def first(shared_cl: CommandLine) -> Finished:
-    finished = shared_cl.run("retrain", recipe=RECIPE)
+    # As a person's shell does: the installed program.
+    finished = shared_cl.run("retrain", recipe=RECIPE, under=["env"])
     assert finished.code == 0, finished.err
     return finished
 
