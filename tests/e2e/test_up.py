@@ -148,7 +148,9 @@ def test_a_server_that_dies_is_started_again(machine: Machine) -> None:
     server.kill()
     wait(lambda: machine.pid("MLflow server") not in (0, server.pid), 30)
     wait(lambda: _answers(machine.mlflow_port), 60)
-    assert "MLflow server ended with -9 and was started again" in machine.output
+    # It is said once the server has been started, so a moment later.
+    said = "MLflow server ended with -9 and was started again"
+    wait(lambda: said in machine.output, 30, lambda: machine.output)
 
 
 def _answers(port: int) -> bool:
