@@ -45,9 +45,10 @@ test: setup ## run all tests, after installing what they use of Debian where thi
 
 sweep: setup ## run what is too long for every commit: faults everywhere, fetching in a new environment
 	@infra/debian-packages.sh
-	@$(BIN)/pytest --sweep -m sweep
+	@$(BIN)/pytest --sweep -m "sweep and not whole"
 
-test-all: test sweep ## run all tests, the sweep included
+test-all: test sweep ## run all tests: the sweep too, and `cl chaos` at every place (about an hour more)
+	@$(BIN)/pytest --sweep -m whole
 
 check: setup ## format, lint, types and import rules
 	@$(BIN)/ruff format --check .

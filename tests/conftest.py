@@ -25,6 +25,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "sweep: faults everywhere, and what else is too long for every commit; runs with --sweep"
     )
+    config.addinivalue_line("markers", "whole: of the sweep, what takes an hour by itself")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -15,7 +15,6 @@ from .conftest import CL
 
 # From every step: each takes 40 seconds of a core here, and tests/faults sweeps all of them.
 THIRTY = [PLACES[number * len(PLACES) // 30] for number in range(30)]
-KILLS = 2
 
 
 def chaos(home: Path, *arguments: str, timeout: int) -> "subprocess.CompletedProcess[str]":
@@ -26,15 +25,21 @@ def chaos(home: Path, *arguments: str, timeout: int) -> "subprocess.CompletedPro
 
 
 @pytest.mark.sweep
-@pytest.mark.timeout(3600)
-def test_runs_that_are_killed_are_put_back_to_work_by_prefect_and_come_to_the_same(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("places", "kills"),
+    [pytest.param(THIRTY, 2, id="thirty"), pytest.param(list(PLACES), 20, id="all", marks=pytest.mark.whole)],
+)
+@pytest.mark.timeout(7200)
+def test_runs_that_are_killed_are_put_back_to_work_by_prefect_and_come_to_the_same(
+    tmp_path: Path, places: list[str], kills: int
+) -> None:
     home = tmp_path / "home"
-    finished = chaos(home, "--points", ",".join(THIRTY), "--kills", str(KILLS), timeout=3600)
+    finished = chaos(home, "--points", ",".join(places), "--kills", str(kills), timeout=7200)
     assert finished.returncode == 0, finished.stdout + finished.stderr
     assert "Warning" not in finished.stderr
     rows = re.findall(r"^│ (\S+|after \S+ s) +│ +(\d+) │ +(\d+) │ +(\d+) │ (.+?) +│$", finished.stdout, re.MULTILINE)
     assert rows[0][:2] == ("undisturbed", "1")
-    assert {row[0] for row in rows[1:]} >= set(THIRTY) and len(rows) == 1 + len(THIRTY) + KILLS
+    assert {row[0] for row in rows[1:]} >= set(places) and len(rows) == 1 + len(places) + kills
     for name, attempts, _, repeated, verdict in rows[1:]:
         assert (int(attempts) == 2, int(repeated) <= 1, verdict) == (True, True, "as undisturbed"), name
     assert f"{len(rows)} of {len(rows)} runs came to exactly" in finished.stdout
