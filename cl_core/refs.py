@@ -133,3 +133,13 @@ class Retrained(Ref):
     model: ModelRef
     decision: Decision
     report: ReportRef
+
+
+class Lineage(Ref):
+    """Where a registered version comes from, beside its data."""
+
+    code_version: str = Field("", description="Version of the package.")
+    source_digest: str = Field("", description="Digest of all its source files.")
+    recipe: str = Field("", description="Name of the recipe, when one was used; the complete specs are in spec.json.")
+    flow_run_id: str = Field("", description="Id of the Prefect flow run that registered it.")
+    flow_run_url: str = Field("", description="Page of that run; empty without a Prefect UI.")

@@ -35,9 +35,10 @@ C = TypeVar("C", bound=Component)
 class Registry(Generic[C]):
     """The components of one kind, by name."""
 
-    def __init__(self, kind: str, package: str) -> None:
+    def __init__(self, kind: str, package: str, *, group: str = "") -> None:
         self.kind = kind
         self.package = package
+        self.group = group or f"counterpoint.{package.rpartition('.')[2]}"
         self._classes: dict[str, type[C]] = {}
 
     def register(self, name: str) -> Callable[[type[C]], type[C]]:
@@ -68,7 +69,7 @@ class Registry(Generic[C]):
             SpecError: When its name is taken: which of the two was meant, nobody could tell.
         """
         found: dict[str, EntryPoint] = {}
-        for point in entry_points(group=f"counterpoint.{self.package.rpartition('.')[2]}"):
+        for point in entry_points(group=self.group):
             if point.name in self._modules:
                 raise self._taken(point.name, self._modules[point.name], _described(point))
             if point.name in found:
@@ -183,4 +184,4 @@ VIEWS: Registry[Any] = Registry("view policy", "cl_core.views")
 ENCODERS: Registry[Any] = Registry("encoder", "cl_core.encoders")
 LOSSES: Registry[Any] = Registry("loss", "cl_core.losses")
 METHODS: Registry[Any] = Registry("method", "cl_core.methods")
-EVALUATIONS: Registry[Any] = Registry("evaluation", "cl_core.evaluation")
+EVALUATIONS: Registry[Any] = Registry("evaluation", "cl_core.evaluation.protocols", group="counterpoint.evaluation")

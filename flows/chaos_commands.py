@@ -12,7 +12,7 @@ from cyclopts import Parameter
 
 from cl_core.errors import InputError
 from cl_core.failpoints import POINTS
-from flows.app import app, prepare
+from flows.cli.app import app, prepare
 
 
 @app.command
@@ -43,7 +43,7 @@ def chaos(
     prepare(server=False)
     from flows.chaos_machine import machine
     from flows.chaos_sweep import sweep, undisturbed
-    from flows.summary import show_matrix, show_row
+    from flows.cli.render import show_matrix, show_row
 
     with machine(folder, ports) as at_work:
         reference = undisturbed(at_work)

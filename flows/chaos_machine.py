@@ -19,7 +19,7 @@ from prefect.exceptions import ObjectNotFound
 
 from cl_core.errors import InfrastructureError
 from flows.chaos import RECIPE, WORK_POOL
-from tasks.leases import Lease, end, read
+from tasks.runtime.run_owner import Lease, end, read
 
 _START_TIMEOUT_S = 300
 _END_TIMEOUT_S = 120
@@ -98,7 +98,7 @@ def machine(folder: Path, ports: tuple[int, int]) -> Iterator[Machine]:
     deployment = {"name": _DEPLOYMENT.partition("/")[2], "flow": "flows.retrain.retrain", "parameters": RECIPE}
     # What is JSON is YAML.
     declared.write_text(json.dumps({"work_pool": WORK_POOL, "deployments": [deployment]}))
-    command = [sys.executable, "-c", "from flows.cli import main; main()", "up", "--deployments", str(declared)]
+    command = [sys.executable, "-c", "from flows.cli.main import main; main()", "up", "--deployments", str(declared)]
     command += ["--prefect-port", str(ports[0]), "--mlflow-port", str(ports[1])]
     with (folder / "up.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)  # noqa: S603 - our own

@@ -4,11 +4,11 @@ from pathlib import Path
 
 from prefect import flow
 
-from cl_core.data.roots import confined
+from cl_core.data.path_roots import confined
 from cl_core.refs import Retrained
-from flows.recipe import bearing, parameters_of
+from flows.cli.recipes import bearing, parameters_of
 from flows.retrain import retrain
-from tasks.flow_run import FLOW
+from tasks.runtime.hooks import FLOW
 
 
 @flow(name="compare", **FLOW)

@@ -6,7 +6,7 @@ from cl_core.refs import EmbeddingsRef
 from cl_core.specs import SourceSpec
 from flows.parameters import ModelName, Output, VersionOrChampion, Workers
 from tasks.embedding import embed as embed_images
-from tasks.flow_run import FLOW
+from tasks.runtime.hooks import FLOW
 
 
 @flow(name="embed", **FLOW)

@@ -6,8 +6,8 @@ from cl_core.refs import EvaluationReport
 from cl_core.specs import ComputeSpec, DataSpec, EvaluationSpec, TrainingSpec
 from flows.parameters import Force
 from tasks.evaluation import evaluate as measure
-from tasks.flow_run import FLOW
 from tasks.ingestion import ingest, validate
+from tasks.runtime.hooks import FLOW
 from tasks.training import plan, preflight, pretrain
 
 

@@ -5,9 +5,9 @@ from prefect import flow
 from cl_core.refs import SnapshotRef
 from cl_core.specs import ComputeSpec, DataSpec
 from flows.parameters import Force
-from tasks.flow_run import FLOW
 from tasks.ingestion import ingest as ingest_samples
 from tasks.ingestion import validate
+from tasks.runtime.hooks import FLOW
 
 
 @flow(name="ingest", **FLOW)

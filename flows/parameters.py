@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 from pydantic import Field
 
-from cl_core.retention import RetentionSpec
+from cl_core.retention.policy import RetentionSpec
 
 
 def _field(title: str, description: str, **bounds: Any) -> Any:

@@ -5,8 +5,8 @@ from prefect import flow
 from cl_core.refs import CheckpointRef
 from cl_core.specs import ComputeSpec, DataSpec, EvaluationSpec, TrainingSpec
 from flows.parameters import Force
-from tasks.flow_run import FLOW
 from tasks.ingestion import ingest, validate
+from tasks.runtime.hooks import FLOW
 from tasks.training import plan, preflight
 from tasks.training import pretrain as train_encoder
 

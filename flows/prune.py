@@ -2,11 +2,11 @@
 
 from prefect import flow
 
-from cl_core.retention import RetentionSpec
+from cl_core.retention.policy import RetentionSpec
 from flows.parameters import DryRun, Retention
-from tasks.flow_run import FLOW
-from tasks.pruned import Pruned
-from tasks.retention import prune as prune_results
+from tasks.prune_result import Pruned
+from tasks.pruning import prune as prune_results
+from tasks.runtime.hooks import FLOW
 
 
 @flow(name="prune", **FLOW)

@@ -6,9 +6,9 @@ from cl_core.refs import ModelRef
 from cl_core.specs import ComputeSpec, DataSpec, EvaluationSpec, TrainingSpec
 from flows.parameters import Force, ModelName
 from tasks.evaluation import evaluate
-from tasks.flow_run import FLOW
 from tasks.ingestion import ingest, validate
 from tasks.registration import register as register_version
+from tasks.runtime.hooks import FLOW
 from tasks.training import plan, preflight, pretrain
 
 

@@ -6,10 +6,10 @@ from cl_core.refs import ReportRef
 from cl_core.specs import ComputeSpec, DataSpec, EvaluationSpec, TrainingSpec
 from flows.parameters import ModelName
 from tasks.evaluation import evaluate
-from tasks.flow_run import FLOW
 from tasks.ingestion import ingest, validate
 from tasks.registration import find_version
 from tasks.reporting import report as write_report
+from tasks.runtime.hooks import FLOW
 from tasks.training import plan, preflight, pretrain
 
 

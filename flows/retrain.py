@@ -6,12 +6,12 @@ from cl_core.refs import Retrained
 from cl_core.specs import ComputeSpec, DataSpec, EvaluationSpec, PromotionSpec, TrainingSpec
 from flows.parameters import Force, ModelName
 from tasks.evaluation import evaluate
-from tasks.flow_run import FLOW
 from tasks.ingestion import ingest, validate
 from tasks.registration import promote, register
 from tasks.reporting import report
+from tasks.runtime.exclusive import turn
+from tasks.runtime.hooks import FLOW
 from tasks.training import plan, preflight, pretrain
-from tasks.turns import turn
 
 
 @flow(name="retrain", **FLOW)

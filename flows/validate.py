@@ -2,12 +2,12 @@
 
 from prefect import flow
 
-from cl_core.data.validate import ValidationReport
+from cl_core.data.validation import ValidationReport
 from cl_core.specs import ComputeSpec, DataSpec
 from flows.parameters import Force
-from tasks.flow_run import FLOW
 from tasks.ingestion import ingest
 from tasks.ingestion import validate as check
+from tasks.runtime.hooks import FLOW
 
 
 @flow(name="validate", **FLOW)

@@ -2,12 +2,12 @@
 
 from cl_core.refs import Ref
 from cl_core.training.progress import ProgressLog
-from tasks import leases
-from tasks.adapters.mlflow_inspection import inspect, registered_weights
-from tasks.leftovers import leftovers, locks
-from tasks.locks import is_held
-from tasks.model_store import model_store
-from tasks.settings import Settings
+from tasks.adapters.mlflow.environment import model_store
+from tasks.adapters.mlflow.inspection import inspect, registered_weights
+from tasks.runtime import run_owner
+from tasks.runtime.locks import is_held
+from tasks.runtime.settings import Settings
+from tasks.server.leftovers import leftovers, locks
 
 
 class Audit(Ref):
@@ -34,7 +34,7 @@ def audit(model_name: str, *, weights: str, checkpoint_every_s: float, longest_s
         for found in (*leftovers(settings), *inspect(model_store(), name=model_name, grace_s=0))
     ]
     problems += [f"{lock} is held" for lock in locks(settings) if is_held(lock)]
-    problems += [f"a lease of flow run {lease.flow_run_name} is left" for lease in leases.leases() if lease.is_stale]
+    problems += [f"a lease of flow run {lease.flow_run_name} is left" for lease in run_owner.leases() if lease.is_stale]
     registered = registered_weights(model_store(), model_name)
     if len(registered) != 1:
         problems.append(f"{len(registered)} versions are registered, not one")

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from cl_core.data.roots import confined
-from cl_core.embedding.write import FinishedModel, write_embeddings
+from cl_core.data.path_roots import confined
+from cl_core.embedding.writer import FinishedModel, write_embeddings
 from cl_core.refs import EmbeddingsRef
 from cl_core.specs import SourceSpec
-from tasks.artifacts import embedding_artifact
-from tasks.console import bar_over
-from tasks.model_store import model_store
-from tasks.step import say, step
+from tasks.adapters.mlflow.environment import model_store
+from tasks.runtime.artifacts import embedding_artifact
+from tasks.runtime.console import bar_over
+from tasks.runtime.step import say, step
 
 if TYPE_CHECKING:
     from torch import nn

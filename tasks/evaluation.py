@@ -2,14 +2,14 @@
 
 from typing import TYPE_CHECKING
 
-from cl_core.digest import digest_of
+from cl_core.hashing import digest_of
 from cl_core.refs import CheckpointRef, EvaluationReport
 from cl_core.specs import EvaluationSpec
-from tasks.settings import Settings
-from tasks.step import say, step
+from tasks.runtime.settings import Settings
+from tasks.runtime.step import say, step
 
 if TYPE_CHECKING:
-    from cl_core.assessment import Assessment, Representation
+    from cl_core.evaluation.runner import Assessment, Representation
     from cl_core.training.job import PreparedData, TrainingJob
 
 
@@ -40,7 +40,7 @@ def evaluate(job: "TrainingJob", checkpoint: CheckpointRef, evaluation: Evaluati
 
 def assess_all(job: "TrainingJob", checkpoint: CheckpointRef, evaluation: EvaluationSpec) -> "dict[str, Assessment]":
     """Assessments of the trained encoder and the baselines, by name; read back where they stand."""
-    from tasks import representations
+    from cl_core.evaluation import representations
 
     made = (
         representations.trained(job, checkpoint.path),
@@ -52,7 +52,7 @@ def assess_all(job: "TrainingJob", checkpoint: CheckpointRef, evaluation: Evalua
 
 def assess_one(representation: "Representation", on: "PreparedData", evaluation: EvaluationSpec) -> "Assessment":
     """The assessment of one representation, kept under CL_HOME."""
-    from cl_core.assessment import assess
+    from cl_core.evaluation.runner import assess
 
     settings = Settings.from_environment()
     return assess(
@@ -67,7 +67,7 @@ def assess_one(representation: "Representation", on: "PreparedData", evaluation:
 
 def left_out(on: "PreparedData", evaluation: EvaluationSpec) -> list[str]:
     """Protocols that cannot run on the data, each with its reason."""
-    from cl_core.assessment import protocols
+    from cl_core.evaluation.runner import protocols
 
     return [
         f"{name}: the data have no labels"

@@ -3,25 +3,25 @@
 from pathlib import Path
 
 from cl_core import failpoints
-from cl_core.data import validate as validation
-from cl_core.data import write
+from cl_core.data import validation
 from cl_core.data.cache import build_cache
-from cl_core.data.changes import changes, earlier_facts
-from cl_core.data.read import snapshot_facts
-from cl_core.data.validate import ValidationReport
+from cl_core.data.ingest import pipeline
+from cl_core.data.snapshot import snapshot_facts
+from cl_core.data.snapshot_diff import changes, earlier_facts
+from cl_core.data.validation import ValidationReport
 from cl_core.refs import SnapshotRef
 from cl_core.specs import ComputeSpec, DataSpec
-from tasks.artifacts import publish_profile
-from tasks.console import counting
-from tasks.settings import Settings
-from tasks.step import say, step
+from tasks.runtime.artifacts import publish_profile
+from tasks.runtime.console import counting
+from tasks.runtime.settings import Settings
+from tasks.runtime.step import say, step
 
 
 @step("ingest")
 def ingest(data: DataSpec, compute: ComputeSpec, *, force: bool) -> SnapshotRef:
     """Bring the source's samples into a snapshot, or find that its snapshot stands."""
     with counting("ingest", "inputs") as show:
-        ingested = write.ingest(
+        ingested = pipeline.ingest(
             data,
             datasets=Settings.from_environment().datasets,
             workers=compute.ingest_workers,

@@ -1,16 +1,16 @@
 """Measuring a registered version on a snapshot of anyone's choice, as a task."""
 
-from cl_core.data.read import snapshot_facts
-from cl_core.digest import digest_of
+from cl_core.data.snapshot import snapshot_facts
 from cl_core.errors import InputError
+from cl_core.hashing import digest_of
 from cl_core.refs import EvaluationReport, ModelRef, SnapshotRef
 from cl_core.specs import ComputeSpec, DataSpec, EvaluationSpec
-from tasks.artifacts import publish_scores
+from tasks.adapters.mlflow.environment import model_store
 from tasks.evaluation import assess_one, left_out
 from tasks.ingestion import training_cache
-from tasks.model_store import model_store
-from tasks.settings import Settings
-from tasks.step import say, step
+from tasks.runtime.artifacts import publish_scores
+from tasks.runtime.settings import Settings
+from tasks.runtime.step import say, step
 
 
 @step("find model")
@@ -32,9 +32,9 @@ def measure(
     model: ModelRef, snapshot: SnapshotRef, data: DataSpec, evaluation: EvaluationSpec, compute: ComputeSpec
 ) -> EvaluationReport:
     """Measure a registered version, as users call it, beside raw pixels."""
+    from cl_core.evaluation import representations
     from cl_core.report.summary import score_rows
     from cl_core.training.job import PreparedData
-    from tasks import representations
 
     store, facts = model_store(), snapshot_facts(snapshot)
     on = PreparedData(

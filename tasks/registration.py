@@ -2,21 +2,21 @@
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from cl_core.gate import Gains
+from cl_core.evaluation.promotion_gate import Gains
 from cl_core.refs import CheckpointRef, Decision, EvaluationReport, ModelRef, Score
 from cl_core.specs import EvaluationSpec, PromotionSpec
-from tasks.adapters.mlflow_store import ModelStore
-from tasks.adapters.mlflow_version import Registration
-from tasks.artifacts import publish_decision
-from tasks.champions import champion_before
+from tasks.adapters.mlflow.environment import model_store
+from tasks.adapters.mlflow.model_store import ModelStore
+from tasks.adapters.mlflow.model_version import Registration
+from tasks.champion_moves import champion_before
 from tasks.evaluation import assess_all, assess_one
-from tasks.model_store import model_store
-from tasks.notification import tell_of_decision
-from tasks.provenance import lineage
-from tasks.step import remembered, say, step
+from tasks.runtime.artifacts import publish_decision
+from tasks.runtime.notifications import tell_of_decision
+from tasks.runtime.provenance import lineage
+from tasks.runtime.step import remembered, say, step
 
 if TYPE_CHECKING:
-    from cl_core.assessment import Assessment
+    from cl_core.evaluation.runner import Assessment
     from cl_core.training.job import TrainingJob
 
 
@@ -29,8 +29,8 @@ def register(
     evaluation: EvaluationSpec,
 ) -> ModelRef:
     """Register the encoder as a new version of the model, exactly once per training."""
+    from cl_core.evaluation import representations
     from cl_core.export import EmbeddingModel
-    from tasks import representations
 
     encoder = representations.trained_encoder(job, checkpoint.path)
     model = model_store().register(
@@ -67,7 +67,7 @@ def promote(
     promotion: PromotionSpec,
 ) -> Decision:
     """Put the version to the gate: beside raw pixels, the untrained encoder and the champion, on one test split."""
-    from cl_core.assessment import gain
+    from cl_core.evaluation.runner import gain
 
     store = model_store()
     known = assess_all(job, checkpoint, evaluation)
@@ -103,7 +103,7 @@ def champion_assessment(
     store: ModelStore, challenger: ModelRef, job: "TrainingJob", evaluation: EvaluationSpec
 ) -> ChampionAssessment | None:
     """The champion embedded afresh on this snapshot; None when there is none, or it is the challenger itself."""
-    from tasks import representations
+    from cl_core.evaluation import representations
 
     champion = store.champion(challenger.name)
     if champion is None or champion.version == challenger.version:

@@ -5,22 +5,23 @@ from typing import TYPE_CHECKING
 import numpy as np
 from prefect.context import FlowRunContext
 
-from cl_core import failpoints, sealed
-from cl_core.account import StepCost, costs
+from cl_core import artifact_dir, failpoints
 from cl_core.data.cache import load_split
-from cl_core.data.read import snapshot_facts
-from cl_core.data.validate import ValidationReport
-from cl_core.digest import digest_of
+from cl_core.data.snapshot import snapshot_facts
+from cl_core.data.validation import ValidationReport
+from cl_core.hashing import digest_of
 from cl_core.refs import CheckpointRef, Decision, EvaluationReport, ModelRef, ReportRef
-from cl_core.report.inputs import ReportInputs
+from cl_core.report.costs import StepCost
+from cl_core.report.report_inputs import ReportInputs
 from cl_core.specs import EvaluationSpec
-from tasks.adapters.mlflow_pages import pages
-from tasks.artifacts import publish_links, publish_report
+from tasks.adapters.mlflow.environment import model_store
+from tasks.adapters.mlflow.ui_links import pages
 from tasks.evaluation import assess_all
-from tasks.model_store import model_store
 from tasks.registration import champion_assessment
-from tasks.settings import Settings
-from tasks.step import ledger, say, step
+from tasks.runtime.artifacts import publish_links, publish_report
+from tasks.runtime.run_log import costs
+from tasks.runtime.settings import Settings
+from tasks.runtime.step import ledger, say, step
 
 if TYPE_CHECKING:
     from cl_core.training.job import TrainingJob
@@ -53,7 +54,7 @@ def report(
         model_store().log_report(model.run_id, path.name, page)
         failpoints.reach("report.page-logged")
         path.parent.mkdir(parents=True, exist_ok=True)
-        sealed.write_text(path, page, failpoint="report.file-staged")
+        artifact_dir.write_text(path, page, failpoint="report.file-staged")
         failpoints.reach("report.file-written")
         note = f"written to {path}"
     publish_report(summary_markdown(inputs), score_rows(scores, inputs.champion))
@@ -74,7 +75,7 @@ def _inputs(
     pictures: bool,
 ) -> ReportInputs:
     """What the report is made from; without pictures, what its essence is made from, which takes no time."""
-    from tasks import representations
+    from cl_core.evaluation import representations
 
     test = load_split(job.cache, "test")
     pictured = slice(None if pictures else 0)

@@ -7,24 +7,24 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cl_core import failpoints, sealed
-from cl_core.data.read import snapshot_facts
-from cl_core.digest import digest_of
+from cl_core import artifact_dir, failpoints
+from cl_core.data.snapshot import snapshot_facts
 from cl_core.errors import IntegrityError
+from cl_core.hashing import digest_of
 from cl_core.refs import CheckpointRef, SnapshotRef
 from cl_core.registry import SOURCES
 from cl_core.specs import ComputeSpec, DataSpec, EvaluationSpec, TrainingSpec
 from cl_core.training.follow import following
 from cl_core.training.progress import Progress
-from tasks.artifacts import training_artifact
-from tasks.attempts import count_attempt
-from tasks.console import training_bar
 from tasks.ingestion import training_cache
-from tasks.settings import Settings
-from tasks.starting import check_start_from, starting_weights
-from tasks.step import holding_gpus, record_repeats, say, step
-from tasks.training_folder import LOCK, MADE_FROM, RESULT
-from tasks.turns import alone
+from tasks.initial_weights import check_start_from, starting_weights
+from tasks.runtime.artifacts import training_artifact
+from tasks.runtime.attempts import count_attempt
+from tasks.runtime.console import training_bar
+from tasks.runtime.exclusive import alone
+from tasks.runtime.settings import Settings
+from tasks.runtime.step import holding_gpus, record_repeats, say, step
+from tasks.runtime.training_folder import LOCK, MADE_FROM, RESULT
 
 if TYPE_CHECKING:
     from cl_core.training.job import TrainingJob
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 @step("preflight")
 def preflight(data: DataSpec, training: TrainingSpec, evaluation: EvaluationSpec, model_name: str = "") -> None:
     """Refuse wrong names and options, and a run that has died too often, before anything is read or trained."""
-    from cl_core.assessment import protocols
-    from cl_core.image_size import check_image_size
+    from cl_core.evaluation.runner import protocols
+    from cl_core.training.preflight import check_image_size
 
     count_attempt()
     check_start_from(training, model_name)
@@ -51,7 +51,7 @@ def plan(
 
     The model's name is that whose champion the training may start from.
     """
-    from cl_core.assembly import check_batches, complete, training_digest
+    from cl_core.training.components import check_batches, complete, training_digest
     from cl_core.training.job import TrainingJob
 
     facts = snapshot_facts(snapshot)
@@ -84,7 +84,7 @@ def plan(
 @step("pretrain")
 def pretrain(job: "TrainingJob", *, force: bool) -> CheckpointRef:
     """Train the encoder, go on training it, or find that the trained one stands."""
-    from tasks.adapters import ray_train
+    from tasks.adapters.ray import trainer
 
     with alone(job.folder / LOCK, "pretrain", "which is at the same training; its result will be used"):
         failpoints.reach("pretrain.locked")
@@ -96,7 +96,7 @@ def pretrain(job: "TrainingJob", *, force: bool) -> CheckpointRef:
             job.checkpoints.clear()
             # Not to be counted as training that was lost.
             job.progress.clear()
-        sealed.write_text(job.folder / MADE_FROM, json.dumps({"snapshot": job.snapshot.digest}) + "\n")
+        artifact_dir.write_text(job.folder / MADE_FROM, json.dumps({"snapshot": job.snapshot.digest}) + "\n")
         with training_bar() as bar, training_artifact() as artifact:
 
             def show(progress: Progress) -> None:
@@ -105,9 +105,9 @@ def pretrain(job: "TrainingJob", *, force: bool) -> CheckpointRef:
 
             gpus = job.compute.workers * job.compute.gpus_per_worker
             with following(job.progress, show), holding_gpus(gpus), _repeats_recorded(job):
-                checkpoint = ray_train.fit(job)
+                checkpoint = trainer.fit(job)
         failpoints.reach("pretrain.finished")
-        sealed.write_text(job.folder / RESULT, checkpoint.model_dump_json(), failpoint="pretrain.result-staged")
+        artifact_dir.write_text(job.folder / RESULT, checkpoint.model_dump_json(), failpoint="pretrain.result-staged")
         failpoints.reach("pretrain.result-written")
     begun = f"resumed at step {checkpoint.resumed_from_step}" if checkpoint.resumed_from_step else "from the start"
     note = say(f"training {job.digest[:12]} took {checkpoint.step} steps, {begun}, {checkpoint.seconds:.0f} s in all")
@@ -131,7 +131,7 @@ def _standing(result: Path) -> CheckpointRef | None:
         return None
     checkpoint = CheckpointRef.model_validate_json(result.read_text())
     try:
-        sealed.verify(checkpoint.path)
+        artifact_dir.verify(checkpoint.path)
     except IntegrityError as error:
         say(f"the finished training cannot be used and is repeated from the last good checkpoint: {error}")
         return None

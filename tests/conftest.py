@@ -11,9 +11,9 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("DO_NOT_TRACK", "1")
 
-pytest_plugins = ["small_training"]
+pytest_plugins = ["pictures", "small_training"]
 
-LONG = {"e2e", "faults", "adapters", "distributed"}
+LONG = {"e2e", "faults", "adapters", "parallel"}
 LONGEST = {"test_chaos.py", "test_failpoints.py"}
 
 

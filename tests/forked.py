@@ -109,7 +109,7 @@ def cl(*arguments: str, environment: Mapping[str, str]) -> Program:
 
 
 def _cl(arguments: tuple[str, ...]) -> None:
-    from flows.cli import main
+    from flows.cli.main import main
 
     sys.argv = ["cl", *arguments]
     main()
@@ -147,7 +147,7 @@ def _read_settings_again() -> None:
     """Prefect has read them when it was imported, in another environment."""
     from prefect.context import refresh_global_settings_context
 
-    from tasks.settings import Settings, embed_prefect
+    from tasks.runtime.settings import Settings, embed_prefect
 
     embed_prefect(Settings.from_environment())
     refresh_global_settings_context()

@@ -23,7 +23,7 @@ from typing import Any
 import psutil
 from servers import free_port, give_tables
 
-from cl_core import liveness
+from cl_core import processes
 
 CL = Path(sys.executable).with_name("cl")
 # Lines and columns of the terminal that `cl up` is started on.
@@ -44,8 +44,8 @@ DECLARATION: dict[str, Any] = {
     "work_pool": "counterpoint",
     "deployments": [
         {"name": "small", "flow": "flows.retrain.retrain", "parameters": SMALL},
-        {"name": "promote", "flow": "flows.promote.promote"},
-        {"name": "rollback", "flow": "flows.promote.rollback"},
+        {"name": "promote", "flow": "flows.champion.promote"},
+        {"name": "rollback", "flow": "flows.champion.rollback"},
     ],
 }
 
@@ -203,7 +203,7 @@ class Machine:
     def pid(self, name: str) -> int:
         """The number of a service's process, which may have ended; 0 while none is remembered."""
         record = json.loads((self.home / "work" / "services.json").read_text())
-        return next((liveness.pid_of(one["process"]) for one in record if one["name"] == name), 0)
+        return next((processes.pid_of(one["process"]) for one in record if one["name"] == name), 0)
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 
-from tasks.settings import Settings, embed_prefect
+from tasks.runtime.settings import Settings, embed_prefect
 
 embed_prefect(Settings.from_environment())
 
@@ -24,7 +24,7 @@ import flows
 import tasks
 from cl_core.export import EmbeddingModel
 from cl_core.views import Normalization
-from tasks.adapters.mlflow_model import save
+from tasks.adapters.mlflow.logged_model import save
 
 torch.set_num_threads(1)
 for package in (cl_core, tasks, flows):

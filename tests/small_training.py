@@ -8,12 +8,12 @@ from pathlib import Path
 import forked
 import pytest
 
-from cl_core.assembly import complete, training_digest
 from cl_core.data.cache import build_cache
-from cl_core.data.read import snapshot_facts
-from cl_core.data.write import ingest
+from cl_core.data.ingest.pipeline import ingest
+from cl_core.data.snapshot import snapshot_facts
 from cl_core.refs import SnapshotRef
 from cl_core.specs import ComputeSpec, DataSpec, TrainingSpec
+from cl_core.training.components import complete, training_digest
 from cl_core.training.job import TrainingJob
 
 DATA = DataSpec(

@@ -15,16 +15,17 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from cl_core import failpoints
-from cl_core.data.decode import decode_image
-from cl_core.data.parallel import map_batches
-from cl_core.data.read import SnapshotRow, row_groups
-from cl_core.data.resize import to_shape
+from cl_core.artifact_dir import manifest_of, publish, staging, verify
 from cl_core.data.schema import CACHE_SETTINGS, GROUP_ROWS, ID_BYTES, SPLITS, cache_schema
-from cl_core.digest import source_digest
+from cl_core.data.snapshot import SnapshotRow, row_groups
+from cl_core.data.worker_pool import map_batches
 from cl_core.errors import DataError, IntegrityError
+from cl_core.hashing import source_digest
+from cl_core.modalities.decode import decode_image
+from cl_core.modalities.resize import to_shape
 from cl_core.refs import SnapshotRef
-from cl_core.sealed import manifest_of, publish, staging, verify
 
+_CODE = ("cl_core.data.cache", "cl_core.modalities.decode", "cl_core.modalities.resize", "cl_core.data.schema")
 _SPARE = 1.1  # Loading takes a row group beside the arrays.
 
 
@@ -77,7 +78,7 @@ def build_cache(
         "shape": list(shape),
         "rows": snapshot.rows,
         "classes": snapshot.classes,
-        "code": source_digest(*(f"cl_core.data.{module}" for module in ("cache", "decode", "resize", "schema"))),
+        "code": source_digest(*_CODE),
     }
     if _stands(final, facts):
         return final

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from cl_core.embedding.table import Row, dimensions, embedding_groups
+from cl_core.embedding.embeddings_file import Row, dimensions, embedding_groups
 
 
 def write_places(embeddings: Path, output: Path) -> None:

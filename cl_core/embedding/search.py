@@ -7,12 +7,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cl_core.data.decode import Rejected, decode_image
-from cl_core.data.resize import to_shape
 from cl_core.data.sources import Source
-from cl_core.embedding.table import EmbeddingFacts, Row, embedding_groups, rows_at
+from cl_core.embedding.embeddings_file import EmbeddingFacts, Row, embedding_groups, rows_at
 from cl_core.errors import DataError, InputError
-from cl_core.neighbours import nearest
+from cl_core.evaluation.nearest import nearest
+from cl_core.modalities.decode import Rejected, decode_image
+from cl_core.modalities.resize import to_shape
 from cl_core.registry import SOURCES
 
 

@@ -5,9 +5,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from cl_core import distributed
 from cl_core.losses import PairLoss, Relation, RowIds, at_least_float32
 from cl_core.methods import Samples
+from cl_core.parallel import collectives
 
 
 class Contrast(nn.Module):
@@ -35,12 +35,12 @@ class Contrast(nn.Module):
         """
         everyone = gathered(candidate_ids)
         relation = Relation(anchor_ids, everyone)
-        return self.against(anchors, distributed.all_gather(at_least_float32(candidates)), relation)
+        return self.against(anchors, collectives.all_gather(at_least_float32(candidates)), relation)
 
     def against(self, anchors: Tensor, candidates: Tensor, relation: Relation) -> Tensor:
         """The same with candidates that every worker has already, such as a queue beside gathered keys."""
         total = self.loss(anchors, candidates, relation, dict(self.learned))
-        return distributed.global_mean(total.total, total.count)
+        return collectives.global_mean(total.total, total.count)
 
     def of_coinciding(self, relation: Relation) -> float:
         """The loss when every embedding is the same: where a collapsed training stands still.
@@ -59,9 +59,9 @@ class Contrast(nn.Module):
 
 def gathered(ids: RowIds) -> RowIds:
     """Everyone's ids, in the order in which `distributed.all_gather` puts their rows; alone the very same ids."""
-    if distributed.world_size() == 1:
+    if collectives.world_size() == 1:
         return ids
-    together = distributed.all_gather(torch.stack([ids.samples, ids.views, ids.groups], dim=1))
+    together = collectives.all_gather(torch.stack([ids.samples, ids.views, ids.groups], dim=1))
     return RowIds(*together.unbind(1))
 
 

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from cl_core import distributed
 from cl_core.losses import at_least_float32
+from cl_core.parallel import collectives
 
 
 @torch.no_grad()
@@ -38,4 +38,4 @@ def sinkhorn(scores: Tensor, *, epsilon: float, iterations: int) -> Tensor:
 
 def _log_sum_over_all_rows(logits: Tensor) -> Tensor:
     """(K,) logarithm of the sum of exp over all workers' rows; a worker without rows adds exp of minus infinity."""
-    return distributed.all_gather(logits.logsumexp(dim=0, keepdim=True)).logsumexp(dim=0)
+    return collectives.all_gather(logits.logsumexp(dim=0, keepdim=True)).logsumexp(dim=0)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from cl_core import distributed
+from cl_core.parallel import collectives
 
 
 class ViewQueues(nn.Module):
@@ -35,4 +35,4 @@ class ViewQueues(nn.Module):
     def own_share(self, view: int) -> Tensor:
         """(Q, D) the rows of a view that this worker looks after; none until the queue is full."""
         full = int(self.entered) >= self.rows.shape[1]
-        return self.rows[view, distributed.rank() :: distributed.world_size()] if full else self.rows[view, :0]
+        return self.rows[view, collectives.rank() :: collectives.world_size()] if full else self.rows[view, :0]

@@ -7,11 +7,11 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from cl_core import distributed
 from cl_core.encoders import Encoder
 from cl_core.losses import at_least_float32
 from cl_core.methods import Method, MethodOptions, Published, Samples, Step
 from cl_core.methods._heads import mlp_head
+from cl_core.parallel import collectives
 
 
 class WholeBatchOptions(MethodOptions):
@@ -96,12 +96,12 @@ def check_paired(first: Tensor, second: Tensor) -> None:
 
 def rows_of_all(rows: Tensor) -> Tensor:
     """() N, how many rows all workers have together, in the rows' precision."""
-    return distributed.all_reduce_sum(rows.new_tensor(len(rows)))
+    return collectives.all_reduce_sum(rows.new_tensor(len(rows)))
 
 
 def centred(rows: Tensor, count: Tensor) -> Tensor:
     """(B, D) this worker's rows less the mean over all workers' N = count rows."""
-    return rows - distributed.all_sum(rows.sum(dim=0)) / count
+    return rows - collectives.all_sum(rows.sum(dim=0)) / count
 
 
 def off_diagonal(matrix: Tensor) -> Tensor:

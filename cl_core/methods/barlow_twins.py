@@ -6,11 +6,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from cl_core import distributed
 from cl_core.encoders import Encoder
 from cl_core.losses import PairLoss
 from cl_core.methods import Method
 from cl_core.methods._whole_batch import WholeBatch, WholeBatchOptions, centred, check_paired, off_diagonal, rows_of_all
+from cl_core.parallel import collectives
 from cl_core.registry import METHODS
 
 # Added to variances, as torch's batch norm does, with which the published code standardises.
@@ -77,7 +77,7 @@ def barlow_twins(first: Tensor, second: Tensor, *, redundancy_weight: float, sca
     """
     check_paired(first, second)
     count = rows_of_all(first)
-    correlation = distributed.all_sum(_standardised(first, count).T @ _standardised(second, count)) / count
+    correlation = collectives.all_sum(_standardised(first, count).T @ _standardised(second, count)) / count
     disagreement = (1 - correlation.diagonal()).square().sum()
     redundancy = off_diagonal(correlation).square().sum()
     return scale * (disagreement + redundancy_weight * redundancy)
@@ -86,5 +86,5 @@ def barlow_twins(first: Tensor, second: Tensor, *, redundancy_weight: float, sca
 def _standardised(rows: Tensor, count: Tensor) -> Tensor:
     """Each dimension with mean 0 and variance 1 over all workers' rows."""
     rows = centred(rows, count)
-    variance = distributed.all_sum(rows.square().sum(dim=0)) / count
+    variance = collectives.all_sum(rows.square().sum(dim=0)) / count
     return rows * torch.rsqrt(variance + _EPSILON)

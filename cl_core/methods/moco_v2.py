@@ -7,13 +7,13 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from cl_core import distributed
 from cl_core.encoders import Encoder
 from cl_core.losses import PairLoss, Relation, RowIds, at_least_float32
 from cl_core.methods import Method, MethodOptions, Moment, Published, Samples, Step, refuse, wanted
 from cl_core.methods._contrast import Contrast
 from cl_core.methods._key_queue import KeyQueue
 from cl_core.methods._momentum import MomentumNetwork
+from cl_core.parallel import collectives
 from cl_core.registry import METHODS
 
 # Samples of the training split for each key in the queue, at least.
@@ -143,8 +143,8 @@ class MoCoV2(Method):
         ids, directions = samples.ids, len(self.query_views)
         queries = torch.cat(embedded[:directions])
         # Sample by sample: in which order keys enter the queue must not depend on how samples are shared out.
-        keys = distributed.all_gather(torch.stack(embedded[directions:], dim=1).detach()).flatten(0, 1)
-        key_ids = distributed.all_gather(ids).repeat_interleave(directions)
+        keys = collectives.all_gather(torch.stack(embedded[directions:], dim=1).detach()).flatten(0, 1)
+        key_ids = collectives.all_gather(ids).repeat_interleave(directions)
         self._to_enter.append((keys, key_ids))
         query_views = torch.tensor(self.query_views, device=ids.device).repeat_interleave(len(ids))
         key_views = torch.tensor(self.key_views, device=ids.device).repeat(len(keys) // directions)

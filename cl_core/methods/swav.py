@@ -10,13 +10,13 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from cl_core import distributed
 from cl_core.encoders import Encoder
 from cl_core.losses import LossSum, PairLoss, at_least_float32
 from cl_core.methods import Method, Moment, Published, Samples, Step, refuse
 from cl_core.methods._projector import ProjectorOptions
 from cl_core.methods._sinkhorn import sinkhorn
 from cl_core.methods._view_queues import ViewQueues
+from cl_core.parallel import collectives
 from cl_core.registry import METHODS
 
 # The first views, at full size, are assigned to prototypes; from the others their assignment is only predicted.
@@ -170,7 +170,7 @@ class SwAV(Method):
         if self.queues is not None and samples.moment.epoch >= self.options.queue_start_epoch:
             self._to_enter.append(torch.stack(assigned, dim=1).detach())
         return Step(
-            loss=distributed.global_mean(loss.total, loss.count),
+            loss=collectives.global_mean(loss.total, loss.count),
             embeddings=torch.cat(assigned).detach(),
             groups=samples.ids.repeat(_ASSIGNED_VIEWS),
             metrics={"prototype_entropy": entropy},
@@ -195,7 +195,7 @@ class SwAV(Method):
         self._normalise_prototypes()
         if self.queues is not None:
             for rows in self._to_enter:
-                self.queues.enter(distributed.all_gather(rows).transpose(0, 1))
+                self.queues.enter(collectives.all_gather(rows).transpose(0, 1))
         self._to_enter.clear()
 
     @torch.no_grad()
@@ -253,6 +253,6 @@ def prototype_entropy(scores: Tensor) -> Tensor:
         () in nats: 0 when one prototype is nearest to all rows, log(K) when each is nearest to as many.
     """
     counts = scores.new_zeros(scores.shape[1]).index_add_(0, scores.argmax(dim=1), scores.new_ones(len(scores)))
-    counts = distributed.all_reduce_sum(counts)
+    counts = collectives.all_reduce_sum(counts)
     shares = counts / counts.sum()
     return -torch.xlogy(shares, shares).sum()

@@ -7,11 +7,11 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from cl_core import distributed
 from cl_core.encoders import Encoder
 from cl_core.losses import PairLoss
 from cl_core.methods import Method
 from cl_core.methods._whole_batch import WholeBatch, WholeBatchOptions, centred, check_paired, off_diagonal, rows_of_all
+from cl_core.parallel import collectives
 from cl_core.registry import METHODS
 
 # Added to variances, so that a standard deviation of 0 has a gradient; the published code's.
@@ -87,10 +87,10 @@ def vicreg(
     """
     check_paired(first, second)
     count, dimensions = rows_of_all(first), first.shape[1]
-    invariance = distributed.all_sum((first - second).square().sum()) / (count * dimensions)
+    invariance = collectives.all_sum((first - second).square().sum()) / (count * dimensions)
     variance, covariance = first.new_zeros(()), first.new_zeros(())
     for rows in (centred(first, count), centred(second, count)):
-        covariances = distributed.all_sum(rows.T @ rows) / (count - 1)
+        covariances = collectives.all_sum(rows.T @ rows) / (count - 1)
         deviations = (covariances.diagonal() + _EPSILON).sqrt()
         variance = variance + F.relu(1 - deviations).mean() / 2
         covariance = covariance + off_diagonal(covariances).square().sum() / dimensions

@@ -12,11 +12,11 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from cl_core.batch_norm import SyncBatchNorm
 from cl_core.losses import PairLoss, Relation, RowIds, relation_within
 from cl_core.methods._sinkhorn import sinkhorn
 from cl_core.methods.barlow_twins import barlow_twins
 from cl_core.methods.vicreg import vicreg
+from cl_core.parallel.sync_batch_norm import SyncBatchNorm
 from cl_core.parity import libraries
 from cl_core.parity.libraries import SAMPLES, TEMPERATURE, Quantity, labels
 from cl_core.registry import LOSSES

@@ -1,11 +1,31 @@
 """What a run cost, in a line and in rows: the same on the terminal, in the Prefect UI and in the report."""
 
 from collections.abc import Sequence
+from typing import Literal
 
-from cl_core.account import StepCost
+from pydantic import Field
+
+from cl_core.refs import Ref
 from cl_core.report.wording import duration
 
+Outcome = Literal["ran", "stood", "failed", "killed", "running"]
+
 _SHOWN_S = 0.05  # Shorter steps are left out of the line.
+
+
+class StepCost(Ref):
+    """A step over all its attempts in a flow run."""
+
+    step: str
+    outcome: Outcome = Field(description="Of the last attempt.")
+    attempts: int
+    seconds: float
+    cpu_seconds: float
+    gpu_seconds: float
+    lost_seconds: float = Field(description="Of attempts that failed or were killed, but for what could be kept.")
+    waited_seconds: float = Field(description="Between such an attempt and the next one.")
+    repeated_steps: int = Field(description="Training steps taken twice.")
+    why: str = Field(description="What the last attempt said of itself, or why it failed.")
 
 
 def cost_line(steps: Sequence[StepCost]) -> str:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from cl_core.data.profile import SnapshotFacts
-from cl_core.data.validate import ValidationReport
+from cl_core.data.validation import ValidationReport
 from cl_core.refs import Decision
 from cl_core.report.wording import gain
 

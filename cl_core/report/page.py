@@ -13,7 +13,7 @@ from cl_core.report.drawing import to_svg
 from cl_core.report.embedding_map import embedding_map, map_sample, project, unit_rows
 from cl_core.report.figures import SHOWN_CLASSES, class_counts, confusion_matrix, score_intervals, training_curve
 from cl_core.report.gallery import gallery, png_uri
-from cl_core.report.inputs import ReportInputs, score_columns
+from cl_core.report.report_inputs import ReportInputs, score_columns
 from cl_core.report.summary import fetch_lines
 
 CURVES = {

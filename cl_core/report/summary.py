@@ -8,8 +8,8 @@ import numpy as np
 
 from cl_core.refs import EvaluationReport, Score
 from cl_core.report.figures import downsample, finite_points
-from cl_core.report.inputs import ReportInputs, score_columns
 from cl_core.report.markdown import escaped, linked, table
+from cl_core.report.report_inputs import ReportInputs, score_columns
 from cl_core.report.wording import gain, interval, is_share, number, spoken
 
 _BARS = "▁▂▃▄▅▆▇█"

@@ -1,13 +1,13 @@
 """Specs: what a person asks for. Complete, frozen, and stored with the model that was made from them.
 
 Each is a group in the Prefect form and a prefix on the command line (`--training.batch-size`). A component is chosen
-by name and its options are the mapping beside it, validated by the component itself (`cl_core.assembly`).
+by name and its options are the mapping beside it, validated by the component itself (`cl_core.training.components`).
 """
 
+from cl_core.specs.base import Options, Spec
 from cl_core.specs.compute import ComputeSpec
 from cl_core.specs.data import DataSpec, SourceSpec
-from cl_core.specs.measuring import EvaluationSpec, PromotionSpec
-from cl_core.specs.spec import Options, Spec
+from cl_core.specs.evaluation import EvaluationSpec, PromotionSpec
 from cl_core.specs.training import PUBLISHED, TrainingSpec
 
 __all__ = [

@@ -4,7 +4,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from cl_core.specs.spec import Spec
+from cl_core.specs.base import Spec
 
 
 class ComputeSpec(Spec):

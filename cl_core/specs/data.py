@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import Field, field_validator
 
 from cl_core.registry import SOURCES, NameIn
-from cl_core.specs.spec import Options, Spec
+from cl_core.specs.base import Options, Spec
 
 
 class DataSpec(Spec):

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from cl_core.registry import ENCODERS, LOSSES, METHODS, VIEWS, NameIn
-from cl_core.specs.spec import Options, Spec
+from cl_core.specs.base import Options, Spec
 
 PUBLISHED = "published"
 """In place of a component's name: what the method's paper uses, with the paper's options."""

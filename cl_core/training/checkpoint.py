@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.optimizer import Optimizer
 
-from cl_core import failpoints, sealed
+from cl_core import artifact_dir, failpoints
 from cl_core.errors import IntegrityError
 
 logger = logging.getLogger(__name__)
@@ -45,13 +45,13 @@ class CheckpointStore:
             StorageFullError: When the disk is full.
         """
         final = self.at(step)
-        with sealed.staging(self.folder) as staged:
+        with artifact_dir.staging(self.folder) as staged:
             _write_tensors(staged / _METHOD, method.state_dict())
             failpoints.reach("pretrain.checkpoint-half-written")
             tensors, values = _flatten(optimizer.state_dict())
             _write_tensors(staged / _OPTIMIZER_TENSORS, tensors)
             (staged / _OPTIMIZER_VALUES).write_text(json.dumps(values, sort_keys=True))
-            sealed.publish(staged, final, {**facts, "step": step}, failpoint="pretrain.checkpoint-")
+            artifact_dir.publish(staged, final, {**facts, "step": step}, failpoint="pretrain.checkpoint-")
         for old in self._newest_first()[self.keep :]:
             shutil.rmtree(old)
         failpoints.reach("pretrain.checkpoint-kept")
@@ -65,7 +65,7 @@ class CheckpointStore:
         """The newest checkpoint whose bytes are as written; damaged ones are passed over with a warning."""
         for path in self._newest_first():
             try:
-                sealed.verify(path)
+                artifact_dir.verify(path)
             except IntegrityError as error:
                 logger.warning("checkpoint passed over, falling back to the one before: %s", error)
             else:
@@ -91,7 +91,7 @@ def load(path: Path, *, method: nn.Module, optimizer: Optimizer) -> int:
     tensors = safetensors.torch.load_file(path / _OPTIMIZER_TENSORS)
     optimizer.load_state_dict(_unflatten(tensors, values))
     _lay_out_as_parameters(optimizer)
-    return int(sealed.manifest_of(path)["step"])
+    return int(artifact_dir.manifest_of(path)["step"])
 
 
 def load_encoder_state(path: Path) -> dict[str, Tensor]:
@@ -100,7 +100,7 @@ def load_encoder_state(path: Path) -> dict[str, Tensor]:
     Raises:
         IntegrityError: When the checkpoint is damaged.
     """
-    sealed.verify(path)
+    artifact_dir.verify(path)
     state = safetensors.torch.load_file(path / _METHOD)
     return {name.removeprefix("encoder."): t for name, t in state.items() if name.startswith("encoder.")}
 

@@ -11,28 +11,29 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.optim.optimizer import Optimizer
 
-from cl_core import distributed, failpoints, sealed
-from cl_core.assembly import assemble
-from cl_core.batch_norm import synchronised
+from cl_core import artifact_dir, failpoints
 from cl_core.data.cache import load_split
 from cl_core.data.hold_out import hold_out
-from cl_core.data.order import class_balanced_batches, share_of, shuffled_batches
-from cl_core.digest import digest_of
+from cl_core.data.sampling import class_balanced_batches, share_of, shuffled_batches
 from cl_core.errors import NotFiniteLossError
+from cl_core.hashing import digest_of
 from cl_core.methods import Method, MethodOptions, Moment
+from cl_core.parallel import collectives
+from cl_core.parallel.sync_batch_norm import synchronised
 from cl_core.refs import CheckpointRef
 from cl_core.specs import TrainingSpec
 from cl_core.training import checkpoint
-from cl_core.training.collapse import CollapseWatch
+from cl_core.training.components import assemble
 from cl_core.training.feed import Feed
 from cl_core.training.gradients import backward
+from cl_core.training.health.detector import CollapseWatch
 from cl_core.training.job import TrainingJob
 from cl_core.training.memory import forget_peak, peak_bytes
 from cl_core.training.online_knn import OnlineKnn
 from cl_core.training.optimizer import build_optimizer
 from cl_core.training.progress import Progress
 from cl_core.training.schedule import learning_rate
-from cl_core.training.start import load_start
+from cl_core.training.warm_start import load_start
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +54,7 @@ def train(job: TrainingJob) -> CheckpointRef:
     """
     forget_peak()
     spec = job.training
-    workers, rank = distributed.world_size(), distributed.rank()
+    workers, rank = collectives.world_size(), collectives.rank()
 
     # --- the parts, the same on every worker
     torch.set_num_threads(job.compute.threads // workers)
@@ -119,7 +120,7 @@ def train(job: TrainingJob) -> CheckpointRef:
                     scale=1 / spec.accumulate_steps,
                 )
             loss += result.loss.detach() / spec.accumulate_steps
-        distributed.average_gradients(method.parameters())
+        collectives.average_gradients(method.parameters())
         method.after_backward(moment)
         optimizer.step()
         method.after_step(moment)
@@ -127,7 +128,7 @@ def train(job: TrainingJob) -> CheckpointRef:
 
         # --- the whole batch's loss: finite on every worker or on none
         done = step + 1
-        loss = distributed.average(loss)
+        loss = collectives.average(loss)
         looked_at = step % _FINITE_CHECK_STEPS.get(device, _FINITE_CHECK_STEPS_DEFAULT) == 0 or watch.is_due(done)
         if looked_at and not math.isfinite(loss):
             raise _not_finite(f"the loss became {loss.item()} at step {done}", rate)
@@ -170,7 +171,7 @@ def train(job: TrainingJob) -> CheckpointRef:
 
     if not _is_finite(method):
         raise _not_finite("the weights are no longer finite after the last step", rate)
-    distributed.barrier()
+    collectives.barrier()
     final = job.checkpoints.latest()
     assert final is not None, "the last step writes a checkpoint"
     return CheckpointRef(
@@ -189,17 +190,17 @@ def _restore(job: TrainingJob, method: Method, optimizer: Optimizer) -> tuple[in
 
     Worker 0 looks and tells the others, so that all go on from the same step.
     """
-    found = job.checkpoints.latest() if distributed.rank() == 0 else None
-    step = 0 if found is None else int(sealed.manifest_of(found)["step"])
-    step = int(distributed.all_reduce_sum(torch.tensor(step)))
+    found = job.checkpoints.latest() if collectives.rank() == 0 else None
+    step = 0 if found is None else int(artifact_dir.manifest_of(found)["step"])
+    step = int(collectives.all_reduce_sum(torch.tensor(step)))
     spent, checks = 0.0, []
     if step:
         path = job.checkpoints.at(step)
         checkpoint.load(path, method=method, optimizer=optimizer)
-        facts = sealed.manifest_of(path)
+        facts = artifact_dir.manifest_of(path)
         spent, checks = float(facts["seconds"]), facts["checks"]
         logger.info("going on from step %d", step)
-    if distributed.rank() == 0:
+    if collectives.rank() == 0:
         job.progress.rewind(step, seconds=spent)
     return step, spent, checks
 

@@ -6,11 +6,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cl_core import distributed
 from cl_core.data.cache import ImageSplit
 from cl_core.encoders import Encoder
-from cl_core.features import extract
-from cl_core.neighbours import nearest, vote
+from cl_core.evaluation.features import extract
+from cl_core.evaluation.nearest import nearest, vote
+from cl_core.parallel import collectives
 from cl_core.training.job import TrainingJob
 
 # Rows of the bank: at most so many, or one in so many of the split. Enough for a trend, at two hundredths of an epoch's
@@ -49,7 +49,7 @@ class OnlineKnn:
         )
         labelled = np.flatnonzero(self.trained.labels >= 0)
         bank = labelled[: max(_LEAST_BANK, len(labelled) // _ROWS_PER_BANK_ROW)]
-        answers = distributed.all_gather(self._features(encoder, self.trained, _own(bank)).to(self.device)).cpu()
+        answers = collectives.all_gather(self._features(encoder, self.trained, _own(bank)).to(self.device)).cpu()
         asked = _own(np.arange(len(self.held_out.ids)))
         neighbours = nearest(self._features(encoder, self.held_out, asked), answers, k=min(_NEIGHBOURS, len(bank)))
         guessed = vote(
@@ -60,7 +60,7 @@ class OnlineKnn:
             temperature=_TEMPERATURE,
         )
         right = (guessed == torch.from_numpy(self.held_out.labels[asked])).sum()
-        return distributed.all_reduce_sum(right.to(self.device)).item() / len(self.held_out.ids)
+        return collectives.all_reduce_sum(right.to(self.device)).item() / len(self.held_out.ids)
 
     def _features(self, encoder: Encoder, split: ImageSplit, rows: np.ndarray) -> Tensor:
         if not len(rows):
@@ -81,4 +81,4 @@ class OnlineKnn:
 
 def _own(rows: np.ndarray) -> np.ndarray:
     """This worker's part, in order: gathered, the parts are the rows."""
-    return np.array_split(rows, distributed.world_size())[distributed.rank()]
+    return np.array_split(rows, collectives.world_size())[collectives.rank()]

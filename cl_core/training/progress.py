@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from cl_core import sealed
+from cl_core import artifact_dir
 
 
 class Progress(BaseModel):
@@ -114,7 +114,7 @@ class ProgressLog:
             again = Repeated(from_step=step, reached_step=lines[-1].step, seconds=max(0, lines[-1].seconds - seconds))
             with self._repeated.open("a") as file:
                 file.write(again.model_dump_json() + "\n")
-        sealed.write_text(self.path, "".join(kept))
+        artifact_dir.write_text(self.path, "".join(kept))
 
     def repeated(self) -> list[Repeated]:
         """What had to be repeated so far, one entry for each attempt that went on before where another had been."""

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cl_core.registry import Component
-from cl_core.seeding import uniforms
+from cl_core.rng import uniforms
 
 # A policy draws from one stream per view, numbered from 0; partners are drawn from a stream above them all.
 _PARTNER_STREAM = 1 << 15

@@ -8,16 +8,16 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
-from cl_core.seeding import uniforms
+from cl_core.rng import uniforms
 from cl_core.views import Normalization
 from cl_core.views._options import ChainOptions, Operation
-from cl_core.views.operations import laws
+from cl_core.views.operations import distributions
 from cl_core.views.operations.chain import ViewParameters, make_view
 from cl_core.views.operations.normalize import normalize
 
 # Every draw owns its column of a sample's uniform numbers, used or not: switching one operation off, or drawing
 # another strength, leaves all other draws as they were.
-_BOX = slice(0, laws.CROP_DRAWS)
+_BOX = slice(0, distributions.CROP_DRAWS)
 _FLIP, _JITTER, _BRIGHTNESS, _CONTRAST, _SATURATION, _HUE, _ORDER, _GRAYSCALE, _BLUR, _SIGMA = range(_BOX.stop, 32)
 _SOLARIZE, _ROTATION, _QUARTERS, _TILT, _CUTOUT = range(32, 37)
 _HOLE = slice(37, 39)
@@ -91,13 +91,13 @@ class ChainViews(ChainOptions):
             return torch.from_numpy(draws[:, column] < probability)
 
         def factors(column: int, strength: float) -> Tensor:
-            return torch.from_numpy(laws.factors(draws[:, column], strength)).float()
+            return torch.from_numpy(distributions.factors(draws[:, column], strength)).float()
 
         def between(column: int, low: float, high: float) -> Tensor:
-            return torch.from_numpy(laws.between(draws[:, column], low, high)).float()
+            return torch.from_numpy(distributions.between(draws[:, column], low, high)).float()
 
         ratio = (self.crop_ratio_min, self.crop_ratio_max)
-        boxes = laws.crop_boxes(draws[:, _BOX], height=height, width=width, area=law.area, ratio=ratio)
+        boxes = distributions.crop_boxes(draws[:, _BOX], height=height, width=width, area=law.area, ratio=ratio)
         if "crop" in self.without:
             boxes[:] = (0, 0, height, width)
         turned = drawn(_ROTATION, of("rotation", self.rotation_probability))
@@ -105,21 +105,21 @@ class ChainViews(ChainOptions):
         return ViewParameters(
             boxes=torch.from_numpy(boxes),
             flip=drawn(_FLIP, of("flip", self.flip_probability)),
-            turns=turned * torch.from_numpy(laws.quarters(draws[:, _QUARTERS])),
+            turns=turned * torch.from_numpy(distributions.quarters(draws[:, _QUARTERS])),
             tilt=between(_TILT, -degrees, degrees),
             jitter=drawn(_JITTER, of("jitter", self.jitter_probability)),
             brightness=factors(_BRIGHTNESS, of("brightness", self.brightness)),
             contrast=factors(_CONTRAST, of("contrast", self.contrast)),
             saturation=factors(_SATURATION, of("saturation", self.saturation)),
             hue=between(_HUE, -hue, hue),
-            order=torch.from_numpy(laws.orders(draws[:, _ORDER])),
+            order=torch.from_numpy(distributions.orders(draws[:, _ORDER])),
             grayscale=drawn(_GRAYSCALE, of("grayscale", self.grayscale_probability)),
             blur=drawn(_BLUR, of("blur", law.blur)),
             sigma=between(_SIGMA, self.blur_sigma_min, self.blur_sigma_max),
             solarize=drawn(_SOLARIZE, of("solarize", law.solarize)),
             threshold=torch.full((len(draws),), self.solarize_threshold),
             cutout=drawn(_CUTOUT, of("cutout", self.cutout_probability)),
-            holes=torch.from_numpy(laws.holes(draws[:, _HOLE], size=size, share=self.cutout_share)),
+            holes=torch.from_numpy(distributions.holes(draws[:, _HOLE], size=size, share=self.cutout_share)),
         )
 
     def _unless_without(self, operation: Operation, amount: float) -> float:

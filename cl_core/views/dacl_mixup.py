@@ -10,9 +10,9 @@ from torch import Tensor
 
 from cl_core.errors import SpecError
 from cl_core.registry import VIEWS
-from cl_core.seeding import uniforms
+from cl_core.rng import uniforms
 from cl_core.views import ImageViews, Normalization
-from cl_core.views.operations import laws
+from cl_core.views.operations import distributions
 from cl_core.views.operations.crop import resized_crop
 from cl_core.views.operations.mixup import binary_mixup, geometric_mixup, linear_mixup
 from cl_core.views.operations.normalize import normalize
@@ -125,7 +125,7 @@ def vector_views(
     views = []
     for view, others in enumerate(partners):
         draws = uniforms(seed=seed, epoch=epoch, sample_ids=sample_ids, stream=view, count=_MASK)
-        shares = laws.between(draws[:, _SHARE], alpha, 1.0)
+        shares = distributions.between(draws[:, _SHARE], alpha, 1.0)
         if mixing == "binary":
             kept = _masks(shares, rows.shape[1:], sample_ids=sample_ids, seed=seed, epoch=epoch, view=view)
             views.append(binary_mixup(rows, others, torch.from_numpy(kept)))
@@ -136,7 +136,7 @@ def vector_views(
 
 
 def _masks(
-    shares: laws.F64, shape: torch.Size, *, sample_ids: NDArray[np.uint64], seed: int, epoch: int, view: int
+    shares: distributions.F64, shape: torch.Size, *, sample_ids: NDArray[np.uint64], seed: int, epoch: int, view: int
 ) -> NDArray[np.bool_]:
     """(B, ...) whether a value is the sample's own; each is with the probability of the sample's share."""
     values = shape.numel()

@@ -12,9 +12,9 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from cl_core.assembly import assemble
 from cl_core.methods import Samples
 from cl_core.specs import TrainingSpec
+from cl_core.training.components import assemble
 from cl_core.training.gradients import backward
 from cl_core.training.optimizer import build_optimizer
 from cl_core.views import Normalization

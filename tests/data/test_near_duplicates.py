@@ -4,8 +4,8 @@ from scipy.fft import dctn
 
 from cl_core.data import near_duplicates as module
 from cl_core.data.cache import build_cache, load_split
+from cl_core.data.ingest.pipeline import ingest
 from cl_core.data.near_duplicates import near_duplicates, perceptual_hashes
-from cl_core.data.write import ingest
 from cl_core.specs import DataSpec
 
 

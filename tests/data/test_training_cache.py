@@ -11,8 +11,8 @@ from PIL import Image
 
 from cl_core.data import cache as cache_module
 from cl_core.data.cache import build_cache, cached_groups, load_split
-from cl_core.data.read import row_groups
-from cl_core.data.write import ingest
+from cl_core.data.ingest.pipeline import ingest
+from cl_core.data.snapshot import row_groups
 from cl_core.errors import DataError, IntegrityError
 from cl_core.specs import DataSpec
 

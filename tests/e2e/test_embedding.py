@@ -14,14 +14,14 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from cl_core.digest import source_digest
+from cl_core.embedding.embeddings_file import read_facts, write
 from cl_core.embedding.search import nearest_rows
-from cl_core.embedding.table import read_facts, write
 from cl_core.errors import InputError
+from cl_core.hashing import source_digest
 from cl_core.registry import SOURCES
-from tasks.adapters.mlflow_connection import connected
-from tasks.adapters.mlflow_version import Lineage
-from tasks.searching import search
+from tasks.adapters.mlflow.connection import connected
+from tasks.adapters.mlflow.model_version import lineage_from_tags
+from tasks.embedding_search import search
 
 from .conftest import CommandLine
 
@@ -79,7 +79,7 @@ def embedded(champion: CommandLine, folder: Path) -> Path:
 
 def test_a_version_tells_which_code_recipe_and_run_of_prefect_it_comes_from(champion: CommandLine) -> None:
     with connected(f"sqlite:///{champion.home}/mlflow.db") as client:
-        lineage = Lineage.of_tags(client.get_model_version("shapes", "1").tags)
+        lineage = lineage_from_tags(client.get_model_version("shapes", "1").tags)
     [run] = ask(champion, "flow_runs/filter", {"flow_runs": {"id": {"any_": [lineage.flow_run_id]}}})
     assert run["tags"] == ["recipe:recipe.json"] and run["parameters"]["model_name"] == "shapes"
     assert lineage.flow_run_url == f"{champion.prefect.removesuffix('/api')}/runs/flow-run/{lineage.flow_run_id}"

@@ -21,16 +21,16 @@ import pytest
 from servers import free_port
 from small_training import JobOf
 
-from cl_core.assessment import assess
 from cl_core.data.cache import load_split
+from cl_core.evaluation import representations
+from cl_core.evaluation.runner import assess
 from cl_core.export import EmbeddingModel
-from cl_core.refs import EvaluationReport
+from cl_core.refs import EvaluationReport, Lineage
 from cl_core.specs import EvaluationSpec
 from cl_core.training.job import TrainingJob
 from cl_core.training.loop import train
-from tasks import representations
-from tasks.adapters.mlflow_store import ModelStore
-from tasks.adapters.mlflow_version import Lineage, Registration
+from tasks.adapters.mlflow.model_store import ModelStore
+from tasks.adapters.mlflow.model_version import Registration
 
 pytestmark = [pytest.mark.sweep, pytest.mark.timeout(900)]
 

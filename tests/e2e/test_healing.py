@@ -7,7 +7,7 @@ import psutil
 import pytest
 from machine import DECLARATION, SMALL, Machine, at_work, wait
 
-from cl_core.account import Ledger, costs
+from tasks.runtime.run_log import Ledger, costs
 
 pytestmark = pytest.mark.timeout(900)
 

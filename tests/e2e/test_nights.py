@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from cl_core.refs import Decision
-from tasks.adapters.mlflow_connection import connected
-from tasks.adapters.mlflow_version import SNAPSHOT_DIGEST
+from tasks.adapters.mlflow.connection import connected
+from tasks.adapters.mlflow.model_version import SNAPSHOT_DIGEST
 
 from .conftest import RECIPE, SAMPLE, CommandLine, Finished
 

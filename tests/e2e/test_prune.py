@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from tasks.adapters.mlflow_connection import connected
+from tasks.adapters.mlflow.connection import connected
 
 from .conftest import CommandLine, Finished
 from .test_retrain import ask

@@ -11,8 +11,8 @@ from servers import free_port, serving
 
 from cl_core.refs import ModelRef
 from cl_core.specs import DataSpec, TrainingSpec
-from tasks.model_store import model_store
-from tasks.settings import Settings
+from tasks.adapters.mlflow.environment import model_store
+from tasks.runtime.settings import Settings
 
 from .conftest import CommandLine, Finished
 from .test_prune import NAMED

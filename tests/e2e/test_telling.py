@@ -138,7 +138,7 @@ def test_the_server_itself_tells_of_failed_and_of_crashed_runs_and_the_run_leave
 ) -> None:
     program = f"""
 from prefect import get_client
-from tasks.notification import failure_automations
+from flows.deployments.automations import failure_automations
 with get_client(sync_client=True) as client:
     for one in failure_automations({block!r}, restart_within_s=10):
         print(client.create_automation(one))
@@ -175,8 +175,8 @@ def test_registering_deployments_makes_and_removes_those_automations_as_the_sett
     program = """
 import os
 from prefect import get_client
-from flows.deployments import register
-from tasks.notification import CRASHED, FAILED
+from flows.deployments.apply import register
+from tasks.runtime.notifications import CRASHED, FAILED
 ours = lambda: {one.name for one in client.read_automations() if one.name in (CRASHED, FAILED)}
 with get_client(sync_client=True) as client:
     before = {one.id for one in client.read_automations()}

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cl_core.embedding.write import FinishedModel
+from cl_core.embedding.writer import FinishedModel
 
 SIZE = 8
 

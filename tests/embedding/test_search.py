@@ -17,14 +17,14 @@ from embedding.conftest import SIZE, encoded, flat_unit_rows, model
 from machine import CL, wait
 from servers import free_port
 
+from cl_core.embedding.embeddings_file import EmbeddingFacts, Row, read_facts, table, write
 from cl_core.embedding.plane import write_places
 from cl_core.embedding.search import nearest_rows, pictures, query_pixels
-from cl_core.embedding.table import EmbeddingFacts, Row, read_facts, table, write
-from cl_core.embedding.write import write_embeddings
+from cl_core.embedding.writer import write_embeddings
 from cl_core.errors import InputError
-from cl_core.report.search import missing_sentence, search_page
+from cl_core.report.search_page import missing_sentence, search_page
 from cl_core.specs import SourceSpec
-from tasks.searching import open_atlas
+from tasks.embedding_search import open_atlas
 
 FACTS = EmbeddingFacts(
     digest="d" * 64,

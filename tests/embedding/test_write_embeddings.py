@@ -13,10 +13,10 @@ import pytest
 from embedding.conftest import SIZE, encoded, flat_unit_rows, model
 
 from cl_core.data.cache import build_cache, load_split
-from cl_core.data.write import ingest
-from cl_core.embedding import prepare
-from cl_core.embedding.table import read_facts
-from cl_core.embedding.write import write_embeddings
+from cl_core.data.ingest.pipeline import ingest
+from cl_core.embedding import batches
+from cl_core.embedding.embeddings_file import read_facts
+from cl_core.embedding.writer import write_embeddings
 from cl_core.errors import DataError, InputError
 from cl_core.specs import DataSpec, SourceSpec
 
@@ -123,7 +123,7 @@ import os, signal, sys
 from pathlib import Path
 from embedding.conftest import model, flat_unit_rows
 from embedding.test_write_embeddings import shapes
-from cl_core.embedding.write import write_embeddings
+from cl_core.embedding.writer import write_embeddings
 
 batches = 0
 def embed(images):
@@ -216,7 +216,7 @@ from pathlib import Path
 import numpy as np
 from embedding.conftest import model
 from embedding.test_write_embeddings import shapes
-from cl_core.embedding.write import write_embeddings
+from cl_core.embedding.writer import write_embeddings
 
 wide = np.random.default_rng(0).standard_normal((192, 1024), dtype=np.float32)
 wider = model(lambda images: images.reshape(len(images), -1) @ wide)
@@ -239,6 +239,6 @@ def test_inputs_of_one_part_are_a_row_group(tmp_path):
     write_embeddings(model(), shapes(1100), tmp_path / "out.parquet")
     file = pq.ParquetFile(tmp_path / "out.parquet")
     assert [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)] == [
-        prepare.PART_INPUTS,
-        1100 - prepare.PART_INPUTS,
+        batches.PART_INPUTS,
+        1100 - batches.PART_INPUTS,
     ]

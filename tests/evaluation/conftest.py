@@ -3,7 +3,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from cl_core.evaluation import Features
+from cl_core.evaluation.protocols import Features
 
 CLASSES = ["bag", "boot", "coat", "shirt"]
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from cl_core.evaluation import Features
-from cl_core.evaluation.geometry import Geometry
-from cl_core.geometry import alignment, effective_rank, feature_std, uniformity
+from cl_core.evaluation.embedding_metrics import alignment, effective_rank, feature_std, uniformity
+from cl_core.evaluation.protocols import Features
+from cl_core.evaluation.protocols.geometry import Geometry
 
 FIGURES = {
     "geometry.uniformity": uniformity,

@@ -7,9 +7,9 @@ import torch
 from sklearn.neighbors import KNeighborsClassifier
 
 from cl_core.errors import DataError, SpecError
-from cl_core.evaluation import Features
-from cl_core.evaluation.knn import Knn
-from cl_core.neighbours import nearest
+from cl_core.evaluation.nearest import nearest
+from cl_core.evaluation.protocols import Features
+from cl_core.evaluation.protocols.knn import Knn
 
 SETTINGS = {"resamples": 200, "seed": 0}
 
@@ -56,7 +56,7 @@ def test_many_queries_are_answered_block_by_block(monkeypatch):
     generator = torch.Generator().manual_seed(0)
     queries, bank = torch.randn(50, 8, generator=generator), torch.randn(70, 8, generator=generator)
     whole = nearest(queries, bank, k=9)
-    monkeypatch.setattr("cl_core.neighbours._SIMILARITIES", 7 * 80)
+    monkeypatch.setattr("cl_core.evaluation.nearest._SIMILARITIES", 7 * 80)
     torch.testing.assert_close(nearest(queries, bank, k=9), whole)
 
 

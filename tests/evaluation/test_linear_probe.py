@@ -8,8 +8,8 @@ from sklearn.metrics import confusion_matrix, f1_score
 from sklearn.preprocessing import StandardScaler
 
 from cl_core.errors import DataError, SpecError
-from cl_core.evaluation._logistic_regression import Probe, fit
-from cl_core.evaluation.linear_probe import LinearProbe, Scale, validation_order
+from cl_core.evaluation.protocols._logistic_regression import Probe, fit
+from cl_core.evaluation.protocols.linear_probe import LinearProbe, Scale, validation_order
 from cl_core.registry import EVALUATIONS
 
 SETTINGS = {"resamples": 200, "seed": 0}

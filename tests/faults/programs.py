@@ -31,13 +31,13 @@ def work_on(parameters: dict[str, Any], place: Path) -> None:
 
 def make_empty_store() -> None:
     """Let MLflow make its tables, which takes seconds."""
-    from tasks.model_store import model_store
+    from tasks.adapters.mlflow.environment import model_store
 
     assert model_store().names() == []
 
 
 def doctor(mend: bool) -> None:
     """`cl doctor`."""
-    from flows.doctor_commands import doctor
+    from flows.cli.doctor import doctor
 
     doctor(mend=mend)

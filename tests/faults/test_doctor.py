@@ -13,8 +13,8 @@ from prefect.states import Cancelled, Cancelling
 from servers import free_port
 
 from cl_core.errors import InputError
-from flows import doctor_commands
-from tasks import doctor
+from flows.cli import doctor
+from tasks.server import diagnostics
 
 from .conftest import NAME, Retrainings, audited, ended, log, wait_for
 
@@ -77,15 +77,15 @@ def test_a_process_whose_run_is_over_for_prefect_is_ended(
     orphan = psutil.Process(process.pid)
     wait_for(lambda: orphan.status() == psutil.STATUS_STOPPED, home)
     monkeypatch.setenv("CL_HOME", str(home))
-    monkeypatch.setattr(doctor, "_GRACE_S", 0)
+    monkeypatch.setattr(diagnostics, "_GRACE_S", 0)
     with temporary_settings({PREFECT_API_URL: prefect_server}):
         with get_client(sync_client=True) as client:
             client.set_flow_run_state(run_id(home), Cancelled(), force=True)
-        [found] = doctor._flow_runs()
+        [found] = diagnostics._flow_runs()
         assert "for Prefect the run is Cancelled" in found.what
         assert found.mend is not None
         found.mend()
-        assert list(doctor._flow_runs()) == []
+        assert list(diagnostics._flow_runs()) == []
     assert ended(process) == -signal.SIGKILL
 
 
@@ -124,7 +124,7 @@ def test_servers_that_do_not_answer_are_findings_of_their_own(tmp_path: Path, mo
     monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
     quick = {PREFECT_API_URL: f"{address}/api", PREFECT_CLIENT_MAX_RETRIES: 0}
     with temporary_settings(quick):
-        prefect, mlflow = doctor.diagnose()
+        prefect, mlflow = diagnostics.diagnose()
     assert prefect.what.startswith("Prefect does not answer") and prefect.mend is None
     assert mlflow.what.startswith(f"MLflow is not compared: MLflow at {address} does not answer")
 
@@ -134,4 +134,4 @@ def test_the_servers_of_a_running_machine_must_be_named(tmp_path: Path, monkeypa
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
     (tmp_path / "work").mkdir()
     with FileLock(tmp_path / "work" / "up.lock"), pytest.raises(InputError, match="its screen shows the line"):
-        doctor_commands.doctor()
+        doctor.doctor()

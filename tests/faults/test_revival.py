@@ -17,10 +17,10 @@ import pytest
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from servers import answering, free_port
 
-from cl_core import liveness
-from tasks import revival
-from tasks.leases import Lease
-from tasks.revival import Reviver
+from cl_core import processes
+from tasks.runtime.run_owner import Lease
+from tasks.server import recovery
+from tasks.server.recovery import Reviver
 
 
 class Pool:
@@ -66,7 +66,7 @@ class Pool:
 @pytest.fixture
 def pool(prefect_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pool]:
     monkeypatch.setenv("CL_HOME", str(tmp_path))
-    monkeypatch.setattr(revival, "_LOOK_EVERY_S", 0)
+    monkeypatch.setattr(recovery, "_LOOK_EVERY_S", 0)
     with temporary_settings({PREFECT_API_URL: prefect_server}):
         yield Pool(prefect_server, tmp_path)
 
@@ -75,11 +75,11 @@ def pool(prefect_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def ended() -> str:
     """A process that has ended."""
     with subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE) as process:
-        return liveness.token(process.pid)
+        return processes.token(process.pid)
 
 
 def test_while_it_runs_a_dead_process_is_seen_twice_before_its_run_is_closed(pool: Pool, ended: str) -> None:
-    dead, alive = pool.run("RUNNING", ended), pool.run("RUNNING", liveness.token())
+    dead, alive = pool.run("RUNNING", ended), pool.run("RUNNING", processes.token())
     unwanted, elsewhere = pool.run("CANCELLING", ended), pool.run("RUNNING")
     command = pool.run("RUNNING", ended, deployed=False)
     reviver = Reviver(pool.name)
@@ -97,10 +97,10 @@ def test_when_it_starts_nothing_of_its_pool_is_at_work_but_what_has_a_living_pro
     other = Pool(pool.server, pool.home)
     states = {
         pool.run("PENDING"): "AwaitingRetry",
-        pool.run("PENDING", liveness.token()): "AwaitingRetry",
+        pool.run("PENDING", processes.token()): "AwaitingRetry",
         pool.run("RUNNING"): "AwaitingRetry",
         pool.run("CANCELLING"): "Cancelled",
-        pool.run("RUNNING", liveness.token()): "Running",
+        pool.run("RUNNING", processes.token()): "Running",
         other.run("PENDING"): "Pending",
         other.run("RUNNING"): "Running",
     }
@@ -112,7 +112,7 @@ def test_a_run_that_stays_pending_has_no_process_either(pool: Pool, monkeypatch:
     run, reviver = pool.run("PENDING"), Reviver(pool.name)
     reviver.look()
     assert reviver.look() == [] and pool.state(run) == "Pending"
-    monkeypatch.setattr(revival, "_PENDING_AT_MOST", timedelta(0))
+    monkeypatch.setattr(recovery, "_PENDING_AT_MOST", timedelta(0))
     reviver.look()
     assert len(reviver.look()) == 2 and pool.state(run) == "AwaitingRetry"
 
@@ -123,9 +123,9 @@ def test_what_automations_leave_is_put_back_later_and_what_crashed_long_ago_is_n
     run, other, command = pool.run("CRASHED"), Pool(pool.server, pool.home), pool.run("CRASHED", deployed=False)
     foreign, reviver = other.run("CRASHED"), Reviver(pool.name)
     assert reviver.look() == []
-    monkeypatch.setattr(revival, "_GRACE", timedelta(0))
+    monkeypatch.setattr(recovery, "_GRACE", timedelta(0))
     with monkeypatch.context() as patch:
-        patch.setattr(revival, "_LATELY", timedelta(0))
+        patch.setattr(recovery, "_LATELY", timedelta(0))
         assert reviver.look() == []
     assert [sentence.split(" ", 2)[2] for sentence in reviver.look()] == ["was put back to work: its process had died"]
     assert [pool.state(each) for each in (run, foreign, command)] == ["AwaitingRetry", "Crashed", "Crashed"]
@@ -133,21 +133,21 @@ def test_what_automations_leave_is_put_back_later_and_what_crashed_long_ago_is_n
 
 def test_a_run_that_has_moved_on_since_it_was_found_is_let_be(pool: Pool, ended: str) -> None:
     run = pool.run("RUNNING", ended)
-    with revival.get_client(sync_client=True) as client:
+    with recovery.get_client(sync_client=True) as client:
         found = client.read_flow_run(uuid.UUID(run))
-        lease = revival.leases.of(run)
+        lease = recovery.leases.of(run)
         pool.ask(f"flow_runs/{run}/set_state", {"state": {"type": "RUNNING"}, "force": True})
-        assert revival.mark_ended(client, found, lease, by="somebody") == ""
-        assert revival.mark_ended(client, client.read_flow_run(uuid.UUID(run)), None, by="somebody") == ""
-        assert pool.state(run) == "Running" and revival.leases.of(run) == lease
+        assert recovery.mark_ended(client, found, lease, by="somebody") == ""
+        assert recovery.mark_ended(client, client.read_flow_run(uuid.UUID(run)), None, by="somebody") == ""
+        assert pool.state(run) == "Running" and recovery.leases.of(run) == lease
         client.delete_flow_run(uuid.UUID(run))
-        assert revival.mark_ended(client, found, lease, by="somebody") == ""
+        assert recovery.mark_ended(client, found, lease, by="somebody") == ""
 
 
 def test_a_server_that_is_down_or_busy_is_asked_again_and_one_that_refuses_is_told_of_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(revival, "_LOOK_EVERY_S", 0)
+    monkeypatch.setattr(recovery, "_LOOK_EVERY_S", 0)
     with temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{free_port()}/api", PREFECT_CLIENT_MAX_RETRIES: 0}):
         reviver = Reviver("any")
         assert reviver.look() == []

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from sklearn.datasets import load_digits
 
-from cl_core.data.order import class_balanced_batches, shuffled_batches
+from cl_core.data.sampling import class_balanced_batches, shuffled_batches
 from cl_core.encoders.mlp import MLP
 from cl_core.methods import Samples
 from cl_core.views import partner_positions

@@ -7,7 +7,6 @@ import torch
 from lightly.loss import BarlowTwinsLoss
 from torch import nn
 
-from cl_core.assembly import assemble
 from cl_core.encoders import Encoder
 from cl_core.encoders.mlp import MLP
 from cl_core.errors import SpecError
@@ -15,6 +14,7 @@ from cl_core.methods import Samples
 from cl_core.methods.barlow_twins import BarlowTwinsOptions, barlow_twins
 from cl_core.registry import METHODS
 from cl_core.specs import TrainingSpec
+from cl_core.training.components import assemble
 
 PAPER = {"redundancy_weight": 0.0051, "scale": 1.0}
 

@@ -8,13 +8,13 @@ import pytest
 from small_training import JobOf
 from torch import nn
 
-from cl_core.assembly import assemble, complete
 from cl_core.encoders.mlp import MLP
 from cl_core.errors import SpecError
 from cl_core.losses.info_nce import InfoNCE
 from cl_core.methods import Samples
 from cl_core.methods.dacl import DACLOptions
 from cl_core.specs import TrainingSpec
+from cl_core.training.components import assemble, complete
 from cl_core.training.loop import train
 
 

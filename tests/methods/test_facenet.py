@@ -12,7 +12,6 @@ from pytorch_metric_learning.reducers import MeanReducer
 from small_training import JobOf
 from torch import nn
 
-from cl_core.assembly import assemble, complete
 from cl_core.encoders import Encoder
 from cl_core.encoders.mlp import MLP
 from cl_core.errors import SpecError
@@ -20,6 +19,7 @@ from cl_core.losses.triplet import Triplet
 from cl_core.methods import Samples
 from cl_core.methods.facenet import FaceNetOptions
 from cl_core.specs import TrainingSpec
+from cl_core.training.components import assemble, complete
 from cl_core.training.feed import Feed
 from cl_core.training.loop import train
 

@@ -9,7 +9,6 @@ import torch.nn.functional as F
 from info_nce import info_nce as info_nce_of_another
 from torch import nn
 
-from cl_core.assembly import assemble
 from cl_core.encoders import Encoder
 from cl_core.encoders.mlp import MLP
 from cl_core.errors import SpecError
@@ -20,6 +19,7 @@ from cl_core.methods._heads import mlp_head
 from cl_core.methods.moco_v3 import MoCoV3, MoCoV3Options, rising_momentum
 from cl_core.registry import LOSSES, METHODS
 from cl_core.specs import TrainingSpec
+from cl_core.training.components import assemble
 
 TEMPERATURE, MOMENTUM, RATE, STEPS = 0.3, 0.8, 0.1, 4
 INPUT, HIDDEN, FEATURES, WIDTH = 6, 8, 5, 4

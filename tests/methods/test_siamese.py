@@ -10,7 +10,6 @@ import torch.nn.functional as F
 from open_clip.loss import SigLipLoss
 from torch import nn
 
-from cl_core.assembly import assemble, complete
 from cl_core.encoders import Encoder
 from cl_core.encoders.mlp import MLP
 from cl_core.errors import SpecError
@@ -19,6 +18,7 @@ from cl_core.losses.pairwise_logistic import PairwiseLogistic
 from cl_core.methods import Samples
 from cl_core.methods.siamese import SiameseOptions
 from cl_core.specs import TrainingSpec
+from cl_core.training.components import assemble, complete
 
 LABELS = [0, 2, 2, 0, 5, 5]
 SAMPLES = Samples(torch.arange(40, 46), torch.tensor(LABELS))

@@ -9,7 +9,6 @@ import torch
 from pytorch_metric_learning.losses import NTXentLoss, SelfSupervisedLoss, SupConLoss
 from torch import nn
 
-from cl_core.assembly import assemble, complete
 from cl_core.encoders import Encoder
 from cl_core.encoders.mlp import MLP
 from cl_core.errors import SpecError
@@ -17,6 +16,7 @@ from cl_core.losses.supcon import SupCon
 from cl_core.methods import Samples
 from cl_core.methods.supcon import SupConOptions
 from cl_core.specs import TrainingSpec
+from cl_core.training.components import assemble, complete
 
 TEMPERATURE = 0.3
 

@@ -9,7 +9,6 @@ import torch.nn.functional as F
 from lightly.loss import SwaVLoss
 from torch import nn
 
-from cl_core.assembly import assemble, check_batches
 from cl_core.encoders import Encoder
 from cl_core.encoders.mlp import MLP
 from cl_core.encoders.resnet_small import ResNetSmall
@@ -19,6 +18,7 @@ from cl_core.methods._sinkhorn import sinkhorn
 from cl_core.methods.swav import SwAVOptions, prototype_entropy, swapped_prediction
 from cl_core.registry import METHODS
 from cl_core.specs import ComputeSpec, TrainingSpec
+from cl_core.training.components import assemble, check_batches
 
 SAMPLES, SIDES = 6, (8, 8, 5, 5, 5)  # Two full-size views and three small ones.
 

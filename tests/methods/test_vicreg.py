@@ -8,7 +8,6 @@ from lightly.loss import VICRegLoss
 from pytorch_metric_learning.losses import VICRegLoss as VICRegLossOfPML
 from torch import nn
 
-from cl_core.assembly import assemble
 from cl_core.encoders import Encoder
 from cl_core.encoders.mlp import MLP
 from cl_core.errors import SpecError
@@ -16,6 +15,7 @@ from cl_core.methods import Samples
 from cl_core.methods.vicreg import VICRegOptions, vicreg
 from cl_core.registry import METHODS
 from cl_core.specs import TrainingSpec
+from cl_core.training.components import assemble
 
 PAPER = {"invariance_weight": 25.0, "variance_weight": 25.0, "covariance_weight": 1.0}
 

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cl_core.account import Outcome, StepCost
 from cl_core.data.profile import SizeCount, SnapshotFacts
-from cl_core.data.validate import NearDuplicates
+from cl_core.data.validation import NearDuplicates
 from cl_core.refs import Decision, EvaluationReport, RepresentationReport, Score
-from cl_core.report.inputs import ReportInputs
+from cl_core.report.costs import Outcome, StepCost
+from cl_core.report.report_inputs import ReportInputs
 
 CLASSES = ["Bag", "Coat", "Shirt"]
 ROWS = 240

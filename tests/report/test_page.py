@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from cl_core.refs import Decision
-from cl_core.report.inputs import ReportInputs
 from cl_core.report.page import render
+from cl_core.report.report_inputs import ReportInputs
 from cl_core.report.wording import interval, number
 
 Make = Callable[..., ReportInputs]

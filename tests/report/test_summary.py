@@ -3,7 +3,7 @@ from collections.abc import Callable
 import pytest
 
 from cl_core.refs import Decision, Score
-from cl_core.report.inputs import ReportInputs
+from cl_core.report.report_inputs import ReportInputs
 from cl_core.report.summary import fetch_lines, score_rows, sparkline, summary_markdown
 from cl_core.report.wording import duration, gain, interval, number
 

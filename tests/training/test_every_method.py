@@ -10,7 +10,7 @@ import safetensors.torch
 from small_methods import NAMES, changes
 from small_training import JobOf, train_in_a_process
 
-from cl_core import sealed
+from cl_core import artifact_dir
 from cl_core.training.loop import train
 
 CURVES = Path(__file__).parents[1] / "golden" / "curves" / "twenty_steps.json"
@@ -69,7 +69,7 @@ CheckpointStore.save = killing
     )
     assert process.wait() == -signal.SIGKILL
     latest = job.checkpoints.latest()
-    assert latest is not None and sealed.manifest_of(latest)["step"] == 13
+    assert latest is not None and artifact_dir.manifest_of(latest)["step"] == 13
     resumed = train(job)
     assert resumed.resumed_from_step == 13
     first, second = (

@@ -95,10 +95,10 @@ def worker(rank: int, *, job: TrainingJob, stop_at: int, log: Path) -> str:
     """Lines that make a process one of two workers, let it log what it is fed, and stop it before a step."""
     return f"""
 import atexit, json, pathlib, torch
-from cl_core import distributed
+from cl_core.parallel import collectives
 from cl_core.training import feed, loop
 torch.set_default_dtype(torch.float64)
-world = distributed.process_group(
+world = collectives.process_group(
     rendezvous=pathlib.Path({str(job.folder / "rendezvous")!r}), rank={rank}, world_size=2, timeout_s=60
 )
 world.__enter__()

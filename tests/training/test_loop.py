@@ -12,7 +12,7 @@ from small_methods import changes
 from small_training import JobOf
 
 from cl_core.errors import NotFiniteLossError, StorageFullError
-from cl_core.seeding import permutation
+from cl_core.rng import permutation
 from cl_core.training import loop
 from cl_core.training.feed import Feed
 from cl_core.training.follow import following

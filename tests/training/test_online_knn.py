@@ -12,14 +12,15 @@ import torch
 from sklearn.neighbors import KNeighborsClassifier
 from small_training import JobOf, train_in_a_process
 
-from cl_core import distributed, sealed
-from cl_core.assembly import assemble
+from cl_core import artifact_dir
 from cl_core.data.cache import ImageSplit, load_split
 from cl_core.data.hold_out import hold_out
 from cl_core.encoders import Encoder
-from cl_core.features import extract
+from cl_core.evaluation.features import extract
+from cl_core.parallel import collectives
 from cl_core.specs import ComputeSpec
 from cl_core.training import online_knn
+from cl_core.training.components import assemble
 from cl_core.training.feed import Feed
 from cl_core.training.job import TrainingJob
 from cl_core.training.loop import train
@@ -174,13 +175,13 @@ CheckpointStore.save = killing
         for each in (undisturbed_job, job)
     )
     assert told == again
-    assert sealed.manifest_of(resumed.path)["checks"] == sealed.manifest_of(undisturbed.path)["checks"]
+    assert artifact_dir.manifest_of(resumed.path)["checks"] == artifact_dir.manifest_of(undisturbed.path)["checks"]
 
 
 def work(rank: int, rendezvous: Path, written: str, told: "multiprocessing.Queue[float]") -> None:
     torch.set_num_threads(1)
     job = TrainingJob.model_validate_json(written)
-    with distributed.process_group(rendezvous=rendezvous, rank=rank, world_size=2, timeout_s=60):
+    with collectives.process_group(rendezvous=rendezvous, rank=rank, world_size=2, timeout_s=60):
         told.put(knn_of(job).accuracy(encoder_of(job)))
 
 

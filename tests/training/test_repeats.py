@@ -2,7 +2,7 @@
 
 from small_training import JobOf, train_in_a_process
 
-from cl_core import sealed
+from cl_core import artifact_dir
 from cl_core.specs import ComputeSpec
 from cl_core.training.loop import train
 
@@ -25,7 +25,7 @@ def test_a_killed_training_says_how_many_steps_it_takes_again_and_an_undisturbed
     job = job_of("killed")
     assert train_in_a_process(job, prelude=KILL).wait() < 0
     latest = job.checkpoints.latest()
-    assert latest is not None and sealed.manifest_of(latest)["step"] == 2
+    assert latest is not None and artifact_dir.manifest_of(latest)["step"] == 2
     logged = job.progress.read()
     assert [line.step for line in logged] == [1, 2, 3, 4, 5, 6]
     assert train(job).resumed_from_step == 2

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from small_training import JobOf, train_in_a_process
 
-from cl_core import sealed
+from cl_core import artifact_dir
 from cl_core.specs import ComputeSpec
 from cl_core.training.loop import train
 
@@ -34,7 +34,7 @@ def test_killed_in_the_middle_of_an_epoch_it_ends_with_the_same_bits(job_of: Job
 
     latest = job.checkpoints.latest()
     assert latest is not None
-    reached = sealed.manifest_of(latest)["step"]
+    reached = artifact_dir.manifest_of(latest)["step"]
     assert 3 <= reached < undisturbed.step
     resumed = train(job)
     assert resumed.resumed_from_step == reached
@@ -46,12 +46,12 @@ def test_killed_in_the_middle_of_an_epoch_it_ends_with_the_same_bits(job_of: Job
 def test_killed_while_it_writes_a_checkpoint_it_goes_on_from_the_one_before(job_of: JobOf, moment: str) -> None:
     undisturbed = train(job_of("undisturbed"))
     job = job_of("killed")
-    target = "sealed.write_text" if moment == "before the manifest" else "pathlib.Path.rename"
+    target = "artifact_dir.write_text" if moment == "before the manifest" else "pathlib.Path.rename"
     process = train_in_a_process(
         job,
         prelude=f"""
 import os, signal, pathlib
-from cl_core import sealed
+from cl_core import artifact_dir
 original, calls = {target}, []
 def killing(*args, **kwargs):
     calls.append(1)
@@ -66,7 +66,7 @@ def killing(*args, **kwargs):
     assert len(left) == 1, "it was killed with a checkpoint half written"
     latest = job.checkpoints.latest()
     assert latest is not None
-    reached = sealed.manifest_of(latest)["step"]
+    reached = artifact_dir.manifest_of(latest)["step"]
     resumed = train(job)
     assert resumed.resumed_from_step == reached > 0
     assert weights(resumed.path) == weights(undisturbed.path)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torchvision.transforms.v2 import functional as reference
 
-from cl_core.views.operations import laws
+from cl_core.views.operations import distributions
 from cl_core.views.operations.cutout import cutout
 
 
@@ -22,7 +22,7 @@ def test_each_sample_loses_its_own_box(channels):
 def test_squares_have_their_centre_anywhere_and_end_at_the_border(size, share, side):
     grid = (np.arange(size) + 0.5) / size
     draws = np.stack(np.meshgrid(grid, grid, indexing="ij"), axis=-1).reshape(-1, 2)
-    holes = laws.holes(draws, size=size, share=share)
+    holes = distributions.holes(draws, size=size, share=share)
     for (row, column), hole in zip(np.ndindex(size, size), holes.tolist(), strict=True):
         top, left = max(0, row - side // 2), max(0, column - side // 2)
         bottom, right = min(size, row - side // 2 + side), min(size, column - side // 2 + side)
@@ -30,4 +30,4 @@ def test_squares_have_their_centre_anywhere_and_end_at_the_border(size, share, s
 
 
 def test_a_square_is_one_pixel_at_least():
-    assert laws.holes(np.array([[0.0, 0.999]]), size=8, share=0.01).tolist() == [[0, 7, 1, 1]]
+    assert distributions.holes(np.array([[0.0, 0.999]]), size=8, share=0.01).tolist() == [[0, 7, 1, 1]]

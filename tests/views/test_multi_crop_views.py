@@ -6,7 +6,7 @@ import torch
 from scipy import stats
 from view_batches import make, policy_of, random_images
 
-from cl_core.seeding import uniforms
+from cl_core.rng import uniforms
 from cl_core.views._policy import DRAWS
 
 

@@ -5,7 +5,7 @@ import torch
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as reference
 
-from cl_core.seeding import uniforms
+from cl_core.rng import uniforms
 from cl_core.views._policy import DRAWS
 from cl_core.views.operations.blur import kernel_radius
 from cl_core.views.operations.chain import ViewParameters, make_view

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from cl_core.registry import VIEWS
-from cl_core.seeding import uniforms
+from cl_core.rng import uniforms
 from cl_core.views import ImageViews, Normalization, partner_positions
 from cl_core.views._policy import DRAWS, ChainViews
 from cl_core.views.operations.chain import ViewParameters

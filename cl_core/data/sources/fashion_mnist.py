@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from cl_core.data.fetch import fetch
-from cl_core.data.png import encode_png
-from cl_core.data.roots import confined
+from cl_core.data.download import fetch
+from cl_core.data.path_roots import confined
 from cl_core.data.sources import RawSample, Source
 from cl_core.errors import DataError
+from cl_core.modalities.png import encode_png
 from cl_core.registry import SOURCES
 
 CLASSES = (

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import Field, model_validator
 
-from cl_core.data.roots import confined
+from cl_core.data.path_roots import confined
 from cl_core.data.sources import RawSample, Source, Unreadable, unchanged
 from cl_core.errors import DataError
 from cl_core.registry import SOURCES

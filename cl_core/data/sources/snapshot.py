@@ -11,14 +11,14 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from pydantic import Field
 
-from cl_core.data.read import open_snapshot, row_groups
-from cl_core.data.roots import confined
+from cl_core.artifact_dir import MANIFEST, manifest_of
+from cl_core.data.path_roots import confined
 from cl_core.data.schema import ID_BYTES, SPLITS
+from cl_core.data.snapshot import open_snapshot, row_groups
 from cl_core.data.sources import RawSample, Source, unchanged
-from cl_core.digest import file_sha256
 from cl_core.errors import DataError, IntegrityError
+from cl_core.hashing import file_sha256
 from cl_core.registry import SOURCES
-from cl_core.sealed import MANIFEST, manifest_of
 
 
 @SOURCES.register("snapshot")

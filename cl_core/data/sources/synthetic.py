@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from cl_core.data.png import encode_png
 from cl_core.data.sources import RawSample, Source
+from cl_core.modalities.png import encode_png
 from cl_core.registry import SOURCES
-from cl_core.seeding import U64, uniforms
+from cl_core.rng import U64, uniforms
 
 Grid = NDArray[np.float64]
 

@@ -1,0 +1,1 @@
+"""Ingestion: turn the inputs of a source into an immutable snapshot."""

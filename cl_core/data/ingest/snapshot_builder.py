@@ -1,0 +1,125 @@
+"""Assembling a snapshot: sorted inputs become its distinct rows, its digest and its profile."""
+
+import hashlib
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, closing
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow as pa
+
+from cl_core.data.ingest.external_sort import ExternalSort, Row
+from cl_core.data.ingest.row_groups import RowGroupWriter
+from cl_core.data.profile import SnapshotFacts, Tally
+from cl_core.data.schema import (
+    FORMAT_VERSION,
+    GROUP_ROWS,
+    QUARANTINE_TABLE,
+    ROWS,
+    ROWS_SETTINGS,
+    SOURCES_TABLE,
+    SPLITS,
+    TEXT_SETTINGS,
+)
+from cl_core.hashing import canonical_json
+
+_TEXT_GROUP_ROWS = 1 << 16
+_NAMED_LABELS = 5
+
+
+class Content(NamedTuple):
+    """All copies of one content: the first in full, of each only where it stood, so that memory stays small."""
+
+    first: Row
+    copies: list[tuple[str, str, str]]
+    """(split, origin, label) of every copy, sorted."""
+
+
+def assemble(
+    folder: Path, *, name: str, sound: Iterator[Row], rejected: ExternalSort, conflicting: Path
+) -> SnapshotFacts:
+    """Write the files of a snapshot into `folder`: SPLIT/part-NNNNN.parquet, sources.parquet, quarantine.parquet.
+
+    Copies within a split become one row. A content with a label in one copy and none in another has that label; one
+    with two different labels is nobody's sample: all its copies are quarantined. A content in both splits stays in
+    both and is counted as leaked.
+
+    Args:
+        folder: Empty.
+        name: Of the dataset.
+        sound: Inputs that can be decoded, `INPUTS`, sorted by their first four columns.
+        rejected: The others, `QUARANTINE_TABLE`.
+        conflicting: Folder for the contents that are nobody's sample, in parts like those of a split.
+
+    Returns:
+        The profile, with the digest: the sha256 of the format's version and of every row's id, split and label.
+    """
+    tally = Tally()
+    digest = hashlib.sha256(f"counterpoint snapshot {FORMAT_VERSION}\n".encode())
+    with ExitStack() as files:
+        splits = {split: files.enter_context(_split_writer(folder / split)) for split in SPLITS}
+        sources = files.enter_context(_table_writer(folder / "sources.parquet", SOURCES_TABLE))
+        set_aside = files.enter_context(_split_writer(conflicting))
+        contents = files.enter_context(closing(_contents(sound)))
+        for first, copies in contents:
+            key, _, _, _, payload, *finding = first
+            labels = sorted({label for _, _, label in copies if label})
+            if len(labels) > 1:
+                rejected.add(_conflict(copies, labels))
+                set_aside.add((key, payload, None), size=len(payload))
+                continue
+            label = labels[0] if labels else ""
+            for split, origin, _ in copies:
+                sources.add((key, split, origin))
+            present = sorted({split for split, _, _ in copies})
+            for split in present:
+                splits[split].add((key, payload, label or None), size=len(payload))
+                digest.update(key + _split_and_label(split, label))
+                tally.add(split, label, payload, *finding)
+            tally.copies += len(copies)
+            tally.leaked += len(present) > 1
+    with _table_writer(folder / "quarantine.parquet", QUARANTINE_TABLE) as quarantine:
+        for row in rejected.rows():
+            quarantine.add(row)
+            tally.quarantined[row[1]] += 1
+    return tally.facts(name=name, digest=digest.hexdigest())
+
+
+def _contents(rows: Iterator[Row]) -> Generator[Content]:
+    """Neighbours with the same id, together."""
+    content: Content | None = None
+    for row in rows:
+        if content is None or content.first[0] != row[0]:
+            if content is not None:
+                yield content
+            content = Content(row, [])
+        content.copies.append((row[1], row[2], row[3]))
+    if content is not None:
+        yield content
+
+
+def _conflict(copies: list[tuple[str, str, str]], labels: list[str]) -> list[list[str]]:
+    """Columns of `QUARANTINE_TABLE` for the copies of a content with several labels."""
+    all_labels = ", ".join(map(repr, labels[:_NAMED_LABELS])) + (", …" if len(labels) > _NAMED_LABELS else "")
+    return [
+        [origin for _, origin, _ in copies],
+        ["conflicting_labels"] * len(copies),
+        [f"labelled {label!r} here; copies of it are labelled {all_labels}" for _, _, label in copies],
+    ]
+
+
+@lru_cache
+def _split_and_label(split: str, label: str) -> bytes:
+    """Bytes that no other pair of split and label has."""
+    return canonical_json([split, label]).encode() + b"\n"
+
+
+def _split_writer(folder: Path) -> RowGroupWriter:
+    return RowGroupWriter(
+        ROWS, ROWS_SETTINGS, name=lambda number: folder / f"part-{number:05d}.parquet", group_rows=GROUP_ROWS
+    )
+
+
+def _table_writer(path: Path, schema: pa.Schema) -> RowGroupWriter:
+    return RowGroupWriter(schema, TEXT_SETTINGS, name=lambda _: path, group_rows=_TEXT_GROUP_ROWS)

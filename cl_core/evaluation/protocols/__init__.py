@@ -1,0 +1,104 @@
+"""Evaluations of frozen features: linear probe, nearest neighbours, geometry. One file each.
+
+None of them updates an encoder; each sees the training features, the test features and, where there are any, labels.
+"""
+
+from abc import abstractmethod
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cl_core.errors import DataError
+from cl_core.refs import Score
+from cl_core.registry import Component
+
+
+@dataclass(frozen=True)
+class Features:
+    """Features of one split.
+
+    Args:
+        embeddings: (N, D) float32, not normalised.
+        labels: (N,) int64 indices of classes, -1 for a sample without one; None when no sample has one.
+        ids: (N, 32) uint8, content hashes; they decide validation parts and break ties.
+        views: Two (M, D) float32 arrays, row i of each an augmented view of one sample; for alignment.
+    """
+
+    embeddings: NDArray[np.float32]
+    labels: NDArray[np.int64] | None
+    ids: NDArray[np.uint8]
+    views: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None
+
+    @property
+    def groups(self) -> NDArray[np.int64]:
+        """(N,) class of each sample, -1 without one."""
+        return np.full(len(self.ids), -1) if self.labels is None else self.labels
+
+    @property
+    def sample_ids(self) -> NDArray[np.uint64]:
+        """(N,) leading 64 bits of each content hash."""
+        return np.ascontiguousarray(self.ids[:, :8]).view(">u8").ravel().astype(np.uint64)
+
+    def labelled(self, split: str) -> "Features":
+        """Those samples that have a label, without views.
+
+        Args:
+            split: Name of the split, for the message.
+
+        Raises:
+            DataError: When there are none.
+        """
+        has_label = self.groups >= 0
+        if not has_label.any():
+            raise DataError(
+                f"the {split} split has no labelled sample, and this evaluation needs them; give some a label, "
+                "or leave the evaluation out of evaluation.protocols"
+            )
+        return self.rows(has_label)
+
+    def rows(self, chosen: NDArray[np.int64] | NDArray[np.bool_]) -> "Features":
+        """These samples, without views: positions, or whether each sample is taken."""
+        return Features(self.embeddings[chosen], self.groups[chosen], self.ids[chosen])
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an evaluation found.
+
+    Args:
+        scores: By name, with 95 % intervals.
+        per_class: precision, recall and f1 by class name, where the evaluation has them.
+        confusion: (C, C) counts, rows true, columns predicted; empty where there is none.
+        predictions: By name, (N,) int64 predicted class of each test sample, labelled or not, in the order of the
+            test split; what paired comparisons need.
+        choices: What was chosen on the validation part.
+    """
+
+    scores: dict[str, Score]
+    per_class: dict[str, dict[str, Score]] = field(default_factory=dict)
+    confusion: list[list[int]] = field(default_factory=list)
+    predictions: dict[str, NDArray[np.int64]] = field(default_factory=dict)
+    choices: dict[str, float] = field(default_factory=dict)
+
+
+class Evaluation(Component):
+    """One protocol. Its fields are its options."""
+
+    needs_labels: ClassVar[bool]
+
+    @abstractmethod
+    def __call__(self, train: Features, test: Features, *, classes: list[str], resamples: int, seed: int) -> Outcome:
+        """Measure the features.
+
+        Args:
+            train: Features of the training split.
+            test: Features of the test split; its labels score, and never choose anything.
+            classes: Names of the classes.
+            resamples: Bootstrap resamples behind each interval.
+            seed: Decides resamples and validation part.
+
+        Raises:
+            DataError: When the evaluation needs labels and a split has none.
+        """

@@ -1,0 +1,103 @@
+"""How the test features lie on the sphere: says, without labels, whether an encoder has collapsed."""
+
+from collections.abc import Callable
+from typing import ClassVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor
+
+from cl_core.evaluation.bootstrap import mean_score, resample_counts, score
+from cl_core.evaluation.embedding_metrics import (
+    effective_rank,
+    exponential_entropy,
+    feature_std,
+    gaussian_kernel,
+    squared_distances,
+    uniformity,
+)
+from cl_core.evaluation.protocols import Evaluation, Features, Outcome
+from cl_core.refs import Score
+from cl_core.registry import EVALUATIONS
+
+
+@EVALUATIONS.register("geometry")
+class Geometry(Evaluation):
+    """Alignment (where there are views), uniformity, effective rank and spread of the test features.
+
+    The effective rank is that of the features as they are, neither centred nor normalised; the others are of unit
+    features. Source and range of each stand in `cl_core.evaluation.embedding_metrics`.
+    """
+
+    needs_labels: ClassVar[bool] = False
+
+    samples: int = Field(
+        4096,
+        ge=2,
+        le=16_384,
+        title="Samples",
+        description="Most test samples measured, those with the least content hash. Memory grows with the square.",
+    )
+
+    def __call__(self, train: Features, test: Features, *, classes: list[str], resamples: int, seed: int) -> Outcome:
+        """See `Evaluation`; training features, labels and classes are not looked at."""
+        chosen = np.argsort(test.sample_ids, kind="stable")[: self.samples]
+        embeddings = torch.from_numpy(test.embeddings[chosen])
+
+        def resampled(statistic: Callable[[Tensor], Tensor]) -> np.ndarray:
+            blocks = resample_counts(len(embeddings), resamples=resamples, seed=seed)
+            return np.concatenate([statistic(torch.from_numpy(counts)).double().numpy() for counts in blocks])
+
+        scores = {
+            "geometry.uniformity": score(uniformity(embeddings).item(), resampled(_uniformities(embeddings))),
+            "geometry.effective_rank": score(effective_rank(embeddings).item(), resampled(_ranks(embeddings))),
+            "geometry.feature_std": score(feature_std(embeddings).item(), resampled(_stds(embeddings))),
+        }
+        if test.views is not None:
+            scores["geometry.alignment"] = _alignment(*test.views, resamples=resamples, seed=seed)
+        return Outcome(scores=scores)
+
+
+def _alignment(first: np.ndarray, second: np.ndarray, *, resamples: int, seed: int) -> Score:
+    distances = squared_distances(torch.tensor(first), torch.tensor(second))
+    return mean_score(distances.numpy(), resamples=resamples, seed=seed)
+
+
+def _uniformities(embeddings: Tensor) -> Callable[[Tensor], Tensor]:
+    """Uniformity as a function of (B, N) counts; a sample drawn twice is no pair of samples."""
+    kernel = gaussian_kernel(embeddings)
+
+    def statistic(counts: Tensor) -> Tensor:
+        pairs = counts.sum(1).square() - counts.square().sum(1)
+        return (((counts @ kernel) * counts).sum(1) / pairs).log()
+
+    return statistic
+
+
+def _ranks(embeddings: Tensor) -> Callable[[Tensor], Tensor]:
+    """Effective rank as a function of (B, N) counts, the singular vectors held.
+
+    To first order a singular value moves by the energy along its own vector, and the turning of the vectors does not
+    count; following it would cost a decomposition per resample.
+    """
+    exact = embeddings.double()
+    vectors = torch.linalg.eigh(exact.T @ exact).eigenvectors
+    energies = (exact @ vectors).square().float()
+    return lambda counts: exponential_entropy((counts @ energies).sqrt())
+
+
+def _stds(embeddings: Tensor) -> Callable[[Tensor], Tensor]:
+    """Spread of unit features as a function of (B, N) counts."""
+    unit = F.normalize(embeddings.float(), dim=1)
+    # Centred before squaring: a mean that is large beside the spread would swallow it in float32.
+    centred = unit - unit.mean(0)
+
+    def statistic(counts: Tensor) -> Tensor:
+        samples = counts.sum(1, keepdim=True)
+        variances = counts @ centred.square() / samples - (counts @ centred / samples).square()
+        # Drawing with replacement loses 1 / N of the variance on average.
+        return (variances.clamp(min=0) * samples / (samples - 1)).sqrt().mean(1)
+
+    return statistic

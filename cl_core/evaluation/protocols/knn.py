@@ -1,0 +1,60 @@
+"""Weighted nearest neighbours: how well the neighbourhoods of the features follow the classes, with nothing trained."""
+
+from typing import Annotated, ClassVar
+
+import numpy as np
+import torch
+from pydantic import Field
+
+from cl_core.errors import SpecError
+from cl_core.evaluation.bootstrap import accuracy_score
+from cl_core.evaluation.nearest import nearest, vote
+from cl_core.evaluation.protocols import Evaluation, Features, Outcome
+from cl_core.registry import EVALUATIONS
+
+
+@EVALUATIONS.register("knn")
+class Knn(Evaluation):
+    """Each test sample takes the class with the greatest vote among its k most similar training samples.
+
+    A neighbour votes with exp(cosine / temperature).
+
+    Source: Wu et al. 2018, "Unsupervised feature learning via non-parametric instance discrimination",
+    arXiv:1805.01978, Sec. 3.4. Differences: ties of similarity go to the sample with the lesser content hash.
+    """
+
+    needs_labels: ClassVar[bool] = True
+
+    ks: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        (20, 200), min_length=1, title="Neighbours", description="Each k gives a score `knn_K.accuracy`. Samples."
+    )
+    temperature: float = Field(
+        0.1, ge=0.01, title="Temperature", description="Divides the cosine in a neighbour's vote. Dimensionless."
+    )
+
+    def __call__(self, train: Features, test: Features, *, classes: list[str], resamples: int, seed: int) -> Outcome:
+        """See `Evaluation`.
+
+        Raises:
+            SpecError: When more neighbours are asked for than there are labelled training samples.
+        """
+        train = train.labelled("training")
+        test.labelled("test")
+        if max(self.ks) > len(train.ids):
+            raise SpecError(
+                f"evaluation.options.knn.ks: {max(self.ks)} neighbours are asked for, and the training split has "
+                f"{len(train.ids)} labelled samples; choose at most {len(train.ids)}"
+            )
+        order = np.lexsort(train.ids.T[::-1])
+        bank, queries = (torch.tensor(rows) for rows in (train.embeddings[order], test.embeddings))
+        neighbours = nearest(queries, bank, k=max(self.ks))
+        groups = torch.from_numpy(train.groups[order])
+
+        scored = test.groups >= 0
+        outcome = Outcome(scores={})
+        for k in self.ks:
+            predicted = vote(neighbours, groups, k=k, classes=len(classes), temperature=self.temperature).numpy()
+            right = (predicted == test.groups)[scored]
+            outcome.scores[f"knn_{k}.accuracy"] = accuracy_score(right, resamples=resamples, seed=seed)
+            outcome.predictions[f"knn_{k}"] = predicted
+        return outcome

@@ -1,0 +1,145 @@
+"""Linear probe: how well a linear classifier on frozen features tells the classes apart."""
+
+import math
+from typing import Annotated, ClassVar, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import Tensor
+
+from cl_core.errors import DataError
+from cl_core.evaluation.bootstrap import classification_scores, confusion_matrix
+from cl_core.evaluation.protocols import Evaluation, Features, Outcome
+from cl_core.evaluation.protocols._logistic_regression import Probe, fit
+from cl_core.registry import EVALUATIONS
+from cl_core.rng import uniforms
+
+# Of the draws that pick the validation part, away from those of the view policies.
+_STREAM = (1 << 16) - 1
+# Choosing among strengths needs no more: the validation part is far noisier.
+_SELECTION_COARSER = 10
+
+
+@EVALUATIONS.register("linear_probe")
+class LinearProbe(Evaluation):
+    """Multinomial logistic regression on standardised features, its L2 strength chosen on a validation part.
+
+    The validation part is drawn from the training split by content hash. After the choice, the classifier is fitted
+    once to all labelled training samples, and the test split is looked at once.
+
+    Source: Kornblith et al. 2019, "Do better ImageNet models transfer better?", arXiv:1805.08974, App. A.2.
+    Differences: features are standardised, and the grid is coarser.
+    """
+
+    needs_labels: ClassVar[bool] = True
+
+    l2_strengths: tuple[Annotated[float, Field(gt=0)], ...] = Field(
+        (1000, 200, 40, 8, 1.6),
+        min_length=1,
+        title="L2 strengths",
+        description="Tried on the validation part. Half of it times the squared weights is added to the cross-entropy "
+        "summed over samples, in nats: 1 / C of scikit-learn.",
+    )
+    validation_share: float = Field(
+        0.1, gt=0, lt=1, title="Validation share", description="Of the labelled training samples. Fraction."
+    )
+    selection_samples: int = Field(
+        20_000,
+        ge=1,
+        title="Samples for selection",
+        description="Most samples fitted while the L2 strength is chosen; the last fit always takes all of them.",
+    )
+    tolerance: float = Field(
+        1e-5,
+        gt=0,
+        title="Tolerance",
+        description="The last fit ends when an iteration lowers the objective by less; those for selection end at ten "
+        "times as much. Nats per sample.",
+    )
+
+    def __call__(self, train: Features, test: Features, *, classes: list[str], resamples: int, seed: int) -> Outcome:
+        """See `Evaluation`; the choice is `linear_probe.l2`."""
+        train = train.labelled("training")
+        scale = Scale.of(train.embeddings)
+        features = scale.standardise(train.embeddings)
+        # Classes that only the test split has get no weights: nothing could hold them back.
+        known, groups = np.unique(train.groups, return_inverse=True)
+        targets = torch.from_numpy(groups)
+
+        choice = self._choose(features, targets, validation_order(train, seed=seed))
+        probe = fit(features, targets, **choice._asdict(), tolerance=self.tolerance)
+        predicted = known[probe.predict(scale.standardise(test.embeddings))]
+
+        test.labelled("test")
+        scored = test.groups >= 0
+        confusion = confusion_matrix(test.groups[scored], predicted[scored], classes=len(classes))
+        scores, per_class = classification_scores(confusion, classes=classes, resamples=resamples, seed=seed)
+        return Outcome(
+            scores={f"linear_probe.{name}": score for name, score in scores.items()},
+            per_class=per_class,
+            confusion=confusion.tolist(),
+            predictions={"linear_probe": predicted},
+            choices={"linear_probe.l2": choice.l2},
+        )
+
+    def _choose(self, features: Tensor, targets: Tensor, order: NDArray[np.int64]) -> "Choice":
+        """The strength most accurate on the validation part; the stronger of equals."""
+        held_out = math.ceil(self.validation_share * len(order))
+        if held_out == len(order):
+            raise DataError(
+                f"the linear probe needs training samples besides its validation part; got {len(order)} labelled "
+                "training sample: give more a label, or leave linear_probe out of evaluation.protocols"
+            )
+        validation, fitted = (torch.from_numpy(part) for part in (order[:held_out], order[held_out:]))
+        fitted = fitted[: self.selection_samples]
+        examples, answers = features[fitted], targets[fitted]
+        curvature = examples.T @ examples / len(examples)
+        probe = Probe.zero(features.shape[1], int(targets.max()) + 1)
+        tolerance = _SELECTION_COARSER * self.tolerance
+        best, most = Choice(math.nan, probe, curvature), -1.0
+        # From strong to weak: each optimum is near the one before, the first near zero.
+        for l2 in sorted(self.l2_strengths, reverse=True):
+            probe = fit(examples, answers, l2=l2, start=probe, curvature=curvature, tolerance=tolerance)
+            accuracy = float(np.mean(probe.predict(features[validation]) == targets[validation].numpy()))
+            if accuracy > most:
+                best, most = Choice(l2, probe, curvature), accuracy
+        return best
+
+
+class Scale(NamedTuple):
+    """Mean and standard deviation of the training features; 1 for a feature that does not vary."""
+
+    mean: NDArray[np.float32]
+    std: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, embeddings: NDArray[np.float32]) -> "Scale":
+        """Those of (N, D) features, accumulated in float64."""
+        mean = embeddings.mean(0, dtype=np.float64).astype(np.float32)
+        std = np.sqrt(np.square(embeddings - mean).mean(0, dtype=np.float64)).astype(np.float32)
+        # What is left of a constant after rounding is no variation.
+        constant = std <= 4 * np.finfo(np.float32).eps * np.abs(mean)
+        return cls(mean, np.where(constant, np.float32(1), std))
+
+    def standardise(self, embeddings: NDArray[np.float32]) -> Tensor:
+        """(N, D) features with mean 0 and standard deviation 1 on the training split."""
+        return torch.from_numpy((embeddings - self.mean) / self.std)
+
+
+class Choice(NamedTuple):
+    """What the last fit starts from."""
+
+    l2: float
+    start: Probe  # The classifier fitted with this strength to a part of the training samples.
+    curvature: Tensor  # (D, D) of that part.
+
+
+def validation_order(train: Features, *, seed: int) -> NDArray[np.int64]:
+    """Positions of the training samples, shuffled by content: its beginning is the validation part.
+
+    The hash itself may have decided the split, so that its order is no longer random within one: it is mixed anew.
+    """
+    draws = uniforms(seed=seed, epoch=0, sample_ids=train.sample_ids, stream=_STREAM, count=1)[:, 0]
+    return np.lexsort((train.sample_ids, draws))

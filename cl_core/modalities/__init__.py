@@ -1,0 +1,1 @@
+"""Modalities: from hostile bytes to arrays, one kind of data per file."""

@@ -1,0 +1,1 @@
+"""Computing on several workers as on one: collectives with gradients, synchronized batch norm."""

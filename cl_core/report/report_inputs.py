@@ -1,0 +1,90 @@
+"""What a report is made from: plain values, so that rendering reads no file and asks no server."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cl_core.data.profile import SnapshotFacts
+from cl_core.data.validation import NearDuplicates
+from cl_core.refs import Decision, EvaluationReport, Score
+from cl_core.report.costs import StepCost
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ReportInputs:
+    """Everything that the report shows.
+
+    Raises:
+        ValueError: When images, embeddings and labels differ in length, or a label names no class.
+    """
+
+    title: str
+    model_name: str
+    version: int
+    uri: str
+    """models:/NAME/VERSION"""
+    decision: Decision | None
+    """The last one that is recorded for this version; none before the first."""
+    evaluation: EvaluationReport
+    champion: Mapping[str, Score] = field(default_factory=dict)
+    """Scores, on the same test split, of the champion that the gate compared with; empty without one."""
+    curves: Sequence[Mapping[str, float]] = ()
+    """One mapping per report of the trainer: step, epoch, seconds, loss, accuracy, alignment, ... in order of step."""
+    profile: SnapshotFacts
+    near_duplicates: NearDuplicates | None = None
+    """Across the splits; none when they were not looked for."""
+    specs: Mapping[str, Any] = field(default_factory=dict)
+    """By group (data, training, ...), as JSON values."""
+    lineage: Sequence[tuple[str, str, str]] = ()
+    """(what, digest or id, detail), from the data to the model."""
+    timings: Sequence[StepCost] = ()
+    """What each step of the run that wrote the report cost, retries included."""
+    links: Mapping[str, str] = field(default_factory=dict)
+    """Addresses by name, such as the pages of the run in MLflow and Prefect."""
+    images: NDArray[np.uint8]
+    """(M, H, W, C) test images."""
+    embeddings: NDArray[np.float32]
+    """(M, F), of the trained encoder."""
+    labels: NDArray[np.integer] | None = None
+    """(M,) index into `classes`, -1 without a label; none when no image has one."""
+    predicted: NDArray[np.integer] | None = None
+    """(M,) index into `classes`, as the linear probe predicts, -1 where it did not; without it the neighbours vote."""
+
+    def __post_init__(self) -> None:
+        lengths = {"images": len(self.images), "embeddings": len(self.embeddings)}
+        for name, indices in (("labels", self.labels), ("predicted", self.predicted)):
+            if indices is None:
+                continue
+            lengths[name] = len(indices)
+            if len(indices) and not -1 <= indices.min() <= indices.max() < len(self.classes):
+                raise ValueError(
+                    f"{name} must be -1 or the number of one of {len(self.classes)} classes; "
+                    f"they run from {indices.min()} to {indices.max()}"
+                )
+        if len(set(lengths.values())) > 1:
+            raise ValueError(f"a report needs one row per test image in each array; came {lengths}")
+
+    @property
+    def classes(self) -> list[str]:
+        """Class names in the order of the labels' numbers; empty without labels."""
+        return self.profile.classes
+
+    @property
+    def is_champion(self) -> bool:
+        """Whether users fetch this version."""
+        return self.decision is not None and self.decision.champion == self.version
+
+    @property
+    def fetch_uri(self) -> str:
+        """Where a user should fetch from: the alias when this version holds it, else this very version."""
+        return f"models:/{self.model_name}@champion" if self.is_champion else self.uri
+
+
+def score_columns(report: EvaluationReport, champion: Mapping[str, Score]) -> dict[str, Mapping[str, Score]]:
+    """Scores by what they were measured on: the trained encoder first, the champion, if there is one, last."""
+    columns: dict[str, Mapping[str, Score]] = {"trained": report.trained.scores}
+    columns |= {name: measured.scores for name, measured in report.representations.items() if name != "trained"}
+    return columns | ({"champion": champion} if champion else {})

@@ -1,0 +1,1 @@
+"""Retention: decide which artifacts nothing refers to any more."""

@@ -1,0 +1,103 @@
+"""Watching whether a training learns: collapse is noticed while it happens, and called by its name.
+
+What is seen depends on the step alone, and the checks that a verdict rests on are kept with each checkpoint: a resumed
+training stops where the undisturbed one would have.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cl_core.errors import CollapseError
+from cl_core.methods import Step
+from cl_core.parallel import collectives
+from cl_core.training.health.metrics import Health, health, of_all_workers
+from cl_core.training.health.rules import VERDICTS, Check, Seen
+
+_CHECKS_PER_WINDOW = 10
+# Steps. In a long training a window is a hundredth of it: what takes ten times as long is noticed ten times as late.
+_LEAST_WINDOW = 100
+
+
+class CollapseWatch:
+    """Looks at a training every so many steps.
+
+    Args:
+        steps: Of the whole training.
+        warmup_steps: Nothing is judged while the learning rate rises.
+        plateaus: Values at which the loss stands still when nothing is learnt, by what they mean.
+        checks: What `state` gave at an earlier step.
+    """
+
+    def __init__(
+        self, *, steps: int, warmup_steps: int, plateaus: Mapping[str, float], checks: Sequence[Sequence[Any]] = ()
+    ) -> None:
+        self.steps = steps
+        self.warmup_steps = warmup_steps
+        self.plateaus = plateaus
+        self.every = max(_LEAST_WINDOW, steps // 100) // _CHECKS_PER_WINDOW
+        self.checks = [Check(step, loss, Health(*figures), metrics) for step, loss, figures, metrics in checks]
+
+    def is_due(self, step: int) -> bool:
+        """Whether the training is looked at after this step, counted from 1."""
+        return step in (1, self.steps) or step % self.every == 0
+
+    def look(self, step: int, loss: Tensor, made: Step, *, samples: int) -> None:
+        """Look at what a step made; every worker takes part, worker 0 judges.
+
+        Args:
+            step: From 1.
+            loss: () of the whole batch, finite.
+            made: By this worker.
+            samples: B, this worker's.
+
+        Raises:
+            CollapseError: On every worker.
+        """
+        embeddings, groups = of_all_workers(made, samples=samples)
+        metrics = {name: collectives.average(value).item() for name, value in made.metrics.items()}
+        verdict = ""
+        if collectives.rank() == 0:
+            verdict = self.judge(Check(step, loss.item(), health(embeddings, groups), metrics))
+        if collectives.all_reduce_sum(torch.tensor(float(bool(verdict)), device=loss.device)):
+            raise CollapseError(
+                verdict or f"stopped after step {step}: worker 0 has found a collapse, and describes it"
+            )
+
+    def judge(self, check: Check) -> str:
+        """Add a check; a sentence that says what is wrong, empty while nothing is."""
+        self.checks = [*self.state(), check]
+        first, window = self.checks[0], self.checks[1:][-_CHECKS_PER_WINDOW:]
+        if len(window) < _CHECKS_PER_WINDOW or window[0].step <= self.warmup_steps:
+            return ""
+        left = (self.steps - check.step) / (self.every * _CHECKS_PER_WINDOW)
+        seen = Seen(first, window, self.plateaus, left)
+        found = [finding for verdict in VERDICTS if (finding := verdict(seen))]
+        if not found:
+            return ""
+        return (
+            f"stopped after step {check.step}: {found[0].what}. So it was at each of {len(window)} checks since step "
+            f"{window[0].step}. {_beside(first, check)}. {found[0].advice}. Nothing is registered of this training; "
+            "its earlier checkpoints stand"
+        )
+
+    @property
+    def latest(self) -> Check:
+        """The newest check; worker 0 has them."""
+        return self.checks[-1]
+
+    def state(self) -> list[Check]:
+        """The first check and those of the window: values that JSON holds."""
+        return self.checks[:1] + self.checks[1:][-_CHECKS_PER_WINDOW:]
+
+
+def _beside(first: Check, check: Check) -> str:
+    """The figures of now, and those of the start."""
+    names = ("accuracy", "intraclass_correlation", "feature_std", "effective_rank")
+    figures = [("loss", check.loss, first.loss)]
+    figures += [(name, getattr(check.health, name), getattr(first.health, name)) for name in names]
+    return "Now (and at the start): " + ", ".join(
+        f"{name.replace('_', ' ')} {now:.3g} ({then:.3g})" for name, now, then in figures
+    )

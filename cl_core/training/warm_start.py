@@ -1,0 +1,82 @@
+"""The weights that a training starts from, where it does not start from scratch: a champion's."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from cl_core.encoders import Encoder
+from cl_core.errors import SpecError
+from cl_core.registry import ENCODERS
+from cl_core.specs import TrainingSpec
+from cl_core.training.components import assemble
+
+WEIGHTS, SPEC = "weights.safetensors", "spec.json"
+"""The files of a registered version that a training starts from."""
+
+_PREFIX = "encoder."
+
+
+def load_start(encoder: Encoder, folder: Path) -> None:
+    """Give an encoder the weights and running statistics that a training starts from.
+
+    Args:
+        encoder: Of the kind that `check_start` has compared.
+        folder: Holds `WEIGHTS` of a registered version; the normalisation in it is not the encoder's.
+    """
+    encoder.load_state_dict(_encoder_state(folder))
+
+
+def check_start(folder: Path, training: TrainingSpec, *, champion: str, channels: int, image_size: int) -> None:
+    """Refuse a champion whose encoder is another than the one that is to be trained.
+
+    Args:
+        folder: Holds `WEIGHTS` and `SPEC` of the champion.
+        training: What is asked for.
+        champion: Its address, for the message.
+        channels: 1 or 3, of the images.
+        image_size: Pixels.
+
+    Raises:
+        SpecError: Naming both encoders, and what to do.
+    """
+    theirs = json.loads((folder / SPEC).read_text())["training"]
+    wanted = assemble(training).encoder
+    mine = _described(training.encoder, wanted.model_dump(mode="json"))
+    found = _described(theirs["encoder"], _completed(theirs["encoder"], theirs["encoder_options"]))
+    if found == mine:
+        with torch.device("meta"):
+            shapes = _shapes(wanted.build(channels=channels, size=image_size).state_dict())
+        if shapes == _shapes(_encoder_state(folder)):
+            return
+        mine += f" for {image_size} x {image_size} images with {channels} channels"
+        found += " for images of another size or number of channels"
+    raise SpecError(
+        f"training.start_from: wanted a champion with encoder {mine}, but {champion} has {found}; set "
+        "training.encoder and encoder_options to the champion's, or start from 'scratch'"
+    )
+
+
+def _completed(name: str, options: dict[str, Any]) -> dict[str, Any]:
+    """An encoder's options as today's code completes them, if it still takes them."""
+    try:
+        completed: dict[str, Any] = ENCODERS.build(name, options, field="training.encoder").model_dump(mode="json")
+    except SpecError:
+        return options
+    return completed
+
+
+def _described(name: str, options: dict[str, Any]) -> str:
+    return f"{name!r} {json.dumps(options, sort_keys=True)}"
+
+
+def _encoder_state(folder: Path) -> dict[str, Tensor]:
+    state = safetensors.torch.load_file(folder / WEIGHTS)
+    return {name.removeprefix(_PREFIX): tensor for name, tensor in state.items() if name.startswith(_PREFIX)}
+
+
+def _shapes(state: dict[str, Tensor]) -> dict[str, torch.Size]:
+    return {name: tensor.shape for name, tensor in state.items()}

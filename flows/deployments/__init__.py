@@ -1,0 +1,1 @@
+"""Deployments: the schema of prefect.yaml, and applying it to a Prefect server."""

@@ -1,0 +1,160 @@
+"""What killed registrations and promotions left in MLflow, and how each is mended."""
+
+import tempfile
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cl_core.hashing import file_sha256
+from tasks.adapters.mlflow import champion_history as champions
+from tasks.adapters.mlflow import lookup
+from tasks.adapters.mlflow.connection import connected
+from tasks.adapters.mlflow.model_store import ModelStore
+from tasks.adapters.mlflow.model_version import CHAMPION, TRAINING_DIGEST, WEIGHTS
+from tasks.runtime.diagnosis import Finding
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+    from mlflow.entities.model_registry import ModelVersion
+
+# A server is used by other machines, whose locks cannot be seen from here: what is so young may be in the making.
+SHARED_GRACE_S = 3600
+
+
+def inspect(store: ModelStore, *, name: str = "", grace_s: float | None = None) -> list[Finding]:
+    """What is half-registered or half-promoted, but for models that a process of this machine is changing.
+
+    Args:
+        store: Whose models are looked at.
+        name: Of the only model to look at; all without it.
+        grace_s: What is younger is left alone. Seconds; by default an hour on a server, nothing on a database.
+    """
+    shared = store.tracking_uri.startswith(("http://", "https://"))
+    before = time.time() - (grace_s if grace_s is not None else SHARED_GRACE_S if shared else 0)
+    with connected(store.tracking_uri) as client:
+        experiments = {one.name: one.experiment_id for one in client.search_experiments(max_results=1000)}
+        found: list[Finding] = []
+        for model in [name] if name else sorted({*experiments, *lookup.names(client)}):
+            if store.is_changing(model):
+                continue
+            versions = lookup.versions(client, model)
+            runs = _runs(client, experiments[model]) if model in experiments else []
+            found += _unregistered(store, model, runs, versions, before)
+            found += _unfinished_models(store, model, experiments.get(model, ""), client, before)
+            found += _versions(store, model, versions)
+            found += _succession(store, model, client)
+    return found
+
+
+def _runs(client: "MlflowClient", experiment: str) -> "list[Run]":
+    return list(client.search_runs([experiment], f"tags.`{TRAINING_DIGEST}` LIKE '%'"))
+
+
+def _unregistered(
+    store: ModelStore, name: str, runs: "list[Run]", versions: "list[ModelVersion]", before: float
+) -> Iterator[Finding]:
+    of_versions = {version.run_id for version in versions}
+    for run in runs:
+        if run.info.run_id not in of_versions and run.info.start_time / 1000 <= before:
+            yield Finding(
+                f"a run of model {name!r} has no version: its registration was not finished",
+                f"MLflow run {run.info.run_id}",
+                "deletes the run; retraining with the same options makes the version instead",
+                partial(_delete_run, store, name, run.info.run_id),
+            )
+
+
+def _unfinished_models(
+    store: ModelStore, name: str, experiment: str, client: "MlflowClient", before: float
+) -> Iterator[Finding]:
+    for logged in client.search_logged_models([experiment]) if experiment else []:
+        if logged.status != "READY" and logged.creation_timestamp / 1000 <= before:
+            yield Finding(
+                f"a model of {name!r} was not uploaded to its end",
+                f"MLflow model {logged.model_id}",
+                "deletes it",
+                partial(_delete_model, store, name, logged.model_id),
+            )
+
+
+def _versions(store: ModelStore, name: str, versions: "list[ModelVersion]") -> Iterator[Finding]:
+    seen: set[str] = set()
+    for version in sorted(versions, key=lambda one: int(one.version)):
+        where = f"models:/{name}/{version.version}"
+        digest = version.tags.get(TRAINING_DIGEST, "")
+        if not digest:
+            yield Finding(
+                "a version does not say which training made it",
+                where,
+                "delete it in MLflow, or leave it: only its gate cannot compare it",
+            )
+        elif digest in seen:
+            yield Finding(
+                f"a training was registered twice as {name!r}",
+                where,
+                "deletes the later version",
+                partial(_delete_version, store, name, version.version),
+            )
+        seen.add(digest)
+
+
+def _succession(store: ModelStore, name: str, client: "MlflowClient") -> Iterator[Finding]:
+    model = lookup.find_model(client, name)
+    if model is None:
+        return
+    succession = champions.recorded(model)
+    alias = int(model.aliases.get(CHAMPION, 0))
+    where = f"models:/{name}@{CHAMPION}"
+    if succession.pending is not None:
+        yield Finding(
+            f"a {succession.pending.kind} of {name!r} was not carried out to its end",
+            where,
+            f"finishes it: {succession.pending.decision.reason}",
+            partial(_settle, store, name),
+        )
+    elif alias != succession.champion:
+        yield Finding(
+            f"{name!r} has {champions.named(alias)} for users, and {champions.named(succession.champion)} on record",
+            where,
+            "records what users fetch: the alias was set by hand",
+            partial(_settle, store, name) if alias else None,
+        )
+
+
+def _delete_run(store: ModelStore, name: str, run_id: str) -> None:
+    with store.changing(name) as client:
+        experiment = client.get_run(run_id).info.experiment_id
+        for logged in client.search_logged_models([experiment], f"source_run_id = '{run_id}'"):
+            client.delete_logged_model(logged.model_id)
+        client.delete_run(run_id)
+
+
+def _delete_model(store: ModelStore, name: str, model_id: str) -> None:
+    with store.changing(name) as client:
+        client.delete_logged_model(model_id)
+
+
+def _delete_version(store: ModelStore, name: str, version: str) -> None:
+    with store.changing(name) as client:
+        client.delete_model_version(name, version)
+
+
+def _settle(store: ModelStore, name: str) -> None:
+    with store.changing(name) as client:
+        champions.settle(client, name)
+
+
+def registered_weights(store: ModelStore, name: str) -> dict[int, str]:
+    """The sha256 of the weights of each version of a model, by its number; empty when there is no such model."""
+    with connected(store.tracking_uri) as client, tempfile.TemporaryDirectory() as folder:
+        if lookup.find_model(client, name) is None:
+            return {}
+        return {
+            int(version.version): file_sha256(
+                Path(client.download_artifacts(version.run_id or "", WEIGHTS, tempfile.mkdtemp(dir=folder)))
+            )
+            for version in lookup.versions(client, name)
+        }

@@ -1,0 +1,125 @@
+"""The logged model: a pt2 program that MLflow serves, saved and uploaded through the client alone.
+
+`mlflow.pytorch.log_model` does the same through the run that is active in this thread, and loads what it saved to
+guess what it needs; here each step is a call of its own, so that a kill between any two can be mended.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cl_core.errors import InputError
+from cl_core.failpoints import reach
+from cl_core.refs import ModelRef
+from tasks.adapters.mlflow.connection import pytorch_flavor
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import LoggedModel, Run
+
+    from cl_core.export import EmbeddingModel
+
+NAME = "encoder"
+
+
+def find_or_log_model(
+    client: "MlflowClient", run: "Run", model: "EmbeddingModel", tags: Mapping[str, str], staged: Path
+) -> "LoggedModel":
+    """The run's model, uploaded whole; what a killed attempt left half uploaded is deleted first.
+
+    Args:
+        client: Of the store.
+        run: That the model belongs to.
+        model: To be exported.
+        tags: Of the logged model.
+        staged: Private folder to save into before the upload.
+    """
+    from mlflow.entities import LoggedModelOutput
+
+    found = client.search_logged_models([run.info.experiment_id], f"source_run_id = '{run.info.run_id}'")
+    ready = [logged for logged in found if logged.status == "READY"]
+    for logged in found:
+        if logged.status != "READY":
+            client.delete_logged_model(logged.model_id)
+    logged = ready[0] if ready else _log_model(client, run, model, tags, staged / "model")
+    outputs = run.outputs.model_outputs if run.outputs else []
+    if logged.model_id not in {output.model_id for output in outputs}:
+        client.log_outputs(run.info.run_id, [LoggedModelOutput(logged.model_id, step=0)])
+    reach("register.model-linked")
+    return logged
+
+
+def _log_model(
+    client: "MlflowClient", run: "Run", model: "EmbeddingModel", tags: Mapping[str, str], folder: Path
+) -> "LoggedModel":
+    logged = client.create_logged_model(
+        run.info.experiment_id, name=NAME, source_run_id=run.info.run_id, tags=dict(tags)
+    )
+    reach("register.model-created")
+    save(model, folder, logged)
+    reach("register.model-saved")
+    client.log_model_artifacts(logged.model_id, str(folder))
+    reach("register.model-uploaded")
+    final = client.finalize_logged_model(logged.model_id, "READY")
+    reach("register.model-finalised")
+    return final
+
+
+def save(model: "EmbeddingModel", folder: Path, logged: "LoggedModel") -> None:
+    """Write the model into a new folder as MLflow keeps it, under the name it has been given there."""
+    import mlflow
+    import numpy as np
+    import torch
+    from mlflow.models import Model, ModelSignature
+    from mlflow.types import Schema, TensorSpec
+
+    from cl_core.export import export_program
+
+    example = model.example()
+    features = model(example).shape[1]
+    # Without names: with one, MLflow would hand the program a dictionary.
+    signature = ModelSignature(
+        inputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, *example.shape[1:]))]),
+        outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, features))]),
+    )
+    pytorch_flavor().save_model(
+        export_program(model).module(),
+        str(folder),
+        mlflow_model=Model(
+            artifact_path=logged.artifact_location,
+            run_id=logged.source_run_id,
+            model_id=logged.model_id,
+            model_uuid=logged.model_id,
+        ),
+        signature=signature,
+        # Two rows: a batch of one would be frozen into the program.
+        input_example=example.numpy(),
+        serialization_format="pt2",
+        pip_requirements=[
+            f"mlflow=={mlflow.__version__}",
+            f"numpy=={np.__version__}",
+            # Without the local part that names a build (+cpu, +cu130): indexes do not have it.
+            f"torch=={torch.__version__.partition('+')[0]}",
+        ],
+    )
+
+
+def image_shape(ref: ModelRef) -> tuple[int, int, int]:
+    """(H, W, C) of the uint8 images that a version takes; to be called where MLflow is connected.
+
+    Raises:
+        InputError: When its signature is of something else.
+    """
+    pytorch_flavor()
+    from mlflow.models import get_model_info
+
+    signature = get_model_info(ref.uri).signature
+    inputs = signature.inputs.inputs if signature else []
+    shape = tuple(int(side) for side in inputs[0].shape[1:]) if inputs and hasattr(inputs[0], "shape") else ()
+    if len(shape) != 3:
+        raise InputError(
+            f"{ref.uri} takes {signature.inputs if signature else 'what nobody has written down'}, not images; "
+            "name a model that `cl retrain` registered"
+        )
+    height, width, channels = shape
+    return height, width, channels

@@ -1,0 +1,142 @@
+"""Registering a version exactly once, however often it is tried and wherever it was killed.
+
+The training digest is written as a tag in the same transaction as the version, looked up before and checked after.
+What comes before the version is found again by the same tag and completed, so a version that exists is whole.
+"""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cl_core.failpoints import reach
+from cl_core.refs import ModelRef
+from tasks.adapters.mlflow import logged_model, lookup, training_run
+from tasks.adapters.mlflow.model_card import model_card, page_card
+from tasks.adapters.mlflow.model_version import (
+    CHALLENGER,
+    EVALUATION_DIGEST,
+    WEIGHTS,
+    Registration,
+    as_ref,
+    lineage_from_tags,
+)
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+    from mlflow.entities.model_registry import ModelVersion
+
+
+def register(
+    client: "MlflowClient", registration: Registration, *, artifact_root: Path | None, staged: Path
+) -> ModelRef:
+    """The version with this training, and `challenger` on the newest.
+
+    A version that stands already keeps its model; its scores are brought up to date if it was evaluated anew.
+
+    Args:
+        client: Of the store.
+        registration: What to register.
+        artifact_root: Folder for the artifacts of a new experiment; None leaves the choice to the server.
+        staged: Private folder to write files into before they are uploaded.
+    """
+    reach("register.locked")
+    version = _find_version(client, registration)
+    created = version is None
+    if version is None:
+        version = _create_version(client, registration, artifact_root, staged)
+    elif version.tags.get(EVALUATION_DIGEST) != registration.evaluation.digest:
+        _update_evaluation(client, registration, version, staged)
+    _point_challenger_at(client, registration.name, int(version.version))
+    return as_ref(version, created=created)
+
+
+def _find_version(client: "MlflowClient", registration: Registration) -> "ModelVersion | None":
+    """The version with this training digest. Others are deleted: two machines were at it at the same instant."""
+    found = lookup.of_training(client, registration.name, registration.checkpoint.digest)
+    for double in found[1:]:
+        client.delete_model_version(registration.name, double.version)
+    return found[0] if found else None
+
+
+def _create_version(
+    client: "MlflowClient", registration: Registration, artifact_root: Path | None, staged: Path
+) -> "ModelVersion":
+    experiment = training_run.find_or_create_experiment(client, registration.name, artifact_root)
+    reach("register.experiment-found")
+    run = training_run.find_or_create_run(client, experiment, registration.origin)
+    reach("register.run-created")
+    training_run.log_parameters(client, run, registration.specs)
+    reach("register.parameters-logged")
+    training_run.log_curves(client, run, registration.curves)
+    reach("register.curves-logged")
+    training_run.log_dataset(client, run, registration.snapshot)
+    reach("register.dataset-logged")
+    _log_evaluation(client, run, registration, staged)
+    model = logged_model.find_or_log_model(client, run, registration.model, registration.origin, staged)
+    client.set_terminated(run.info.run_id, "FINISHED")
+    reach("register.run-ended")
+    _ensure_registered_model(client, registration.name)
+    reach("register.name-registered")
+    client.create_model_version(
+        registration.name,
+        source=model.model_uri,
+        run_id=run.info.run_id,
+        model_id=model.model_id,
+        tags=registration.tags,
+        description=page_card(registration),
+    )
+    reach("register.version-created")
+    version = _find_version(client, registration)
+    assert version is not None
+    return version
+
+
+def _update_evaluation(
+    client: "MlflowClient", registration: Registration, version: "ModelVersion", staged: Path
+) -> None:
+    """Show the newer evaluation; its digest is written last, so that a kill repeats it. The lineage stays."""
+    registration = replace(registration, lineage=lineage_from_tags(version.tags))
+    _log_evaluation(client, client.get_run(as_ref(version).run_id), registration, staged)
+    client.update_model_version(registration.name, version.version, description=page_card(registration))
+    tags = registration.tags
+    tags[EVALUATION_DIGEST] = tags.pop(EVALUATION_DIGEST)
+    for tag, value in tags.items():
+        client.set_model_version_tag(registration.name, version.version, tag, value)
+
+
+def _log_evaluation(client: "MlflowClient", run: "Run", registration: Registration, staged: Path) -> None:
+    from cl_core.export import save_weights
+
+    training_run.log_scores(client, run, registration.evaluation, registration.checkpoint.step)
+    reach("register.scores-logged")
+    files = staged / "files"
+    files.mkdir()
+    specs = {name: spec.model_dump(mode="json") for name, spec in registration.specs.items()}
+    (files / "spec.json").write_text(json.dumps(specs, indent=1, sort_keys=True) + "\n")
+    (files / "evaluation.json").write_text(registration.evaluation.model_dump_json(indent=1) + "\n")
+    (files / "model_card.md").write_text(model_card(registration))
+    save_weights(registration.model, files / WEIGHTS)
+    client.log_artifacts(run.info.run_id, str(files))
+    reach("register.files-uploaded")
+    # What MLflow's page of the run shows as its description.
+    client.set_tag(run.info.run_id, "mlflow.note.content", page_card(registration))
+    reach("register.described")
+
+
+def _ensure_registered_model(client: "MlflowClient", name: str) -> None:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+
+
+def _point_challenger_at(client: "MlflowClient", name: str, version: int) -> None:
+    """Move the alias up to this version; a training from before, registered again, leaves a newer one in place."""
+    if int(client.get_registered_model(name).aliases.get(CHALLENGER, 0)) < version:
+        client.set_registered_model_alias(name, CHALLENGER, str(version))
+        reach("register.challenger-set")

@@ -1,0 +1,100 @@
+"""What a person does with a file of embeddings: search it by an image, and walk about in it. No flow is needed."""
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+from cl_core import artifact_dir
+from cl_core.embedding.embeddings_file import read_facts
+from cl_core.embedding.plane import write_places
+from cl_core.embedding.search import Hit, nearest_rows, pictures, query_pixels
+from cl_core.errors import InputError
+from cl_core.report.search_page import missing_sentence, search_page
+from tasks.adapters.mlflow.connection import shown
+from tasks.embedding import finished_model
+from tasks.runtime.console import tell
+from tasks.runtime.settings import Settings
+
+_ATLAS = "embedding-atlas"
+
+
+class Search(NamedTuple):
+    """What a search came to.
+
+    Args:
+        hits: Nearest first.
+        page: HTML file with the pictures.
+        missing: A sentence about pictures that were not found again; empty when all were.
+    """
+
+    hits: list[Hit]
+    page: Path
+    missing: str
+
+
+def search(image: Path, embeddings: Path, *, count: int, page: Path) -> Search:
+    """Find the rows nearest to an image, with the very model that made the embeddings, and write a page of them.
+
+    Raises:
+        InputError: When a file is missing or holds something else, or the model is another one here.
+    """
+    facts = read_facts(embeddings)
+    query = query_pixels(image, facts.image_shape)
+    model = finished_model(facts.model_name, facts.model_version)
+    if model.training_digest != facts.training_digest:
+        here = shown(Settings.from_environment().tracking_uri)
+        raise InputError(
+            f"{embeddings} was made by {facts.model_uri} of training {facts.training_digest[:12]}, but here "
+            f"{facts.model_uri} is of training {model.training_digest[:12] or 'unknown'}; set MLFLOW_TRACKING_URI to "
+            f"the MLflow that it came from (now {here}), or embed the images again"
+        )
+    hits = nearest_rows(model.embed(query)[0], embeddings, count=count)
+    found = pictures(hits, facts)
+    page.parent.mkdir(parents=True, exist_ok=True)
+    artifact_dir.write_text(page, search_page(image, embeddings, facts, hits, found))
+    return Search(hits, page.absolute(), missing_sentence(hits, found, facts))
+
+
+def open_atlas(embeddings: Path, *, umap: bool, port: int) -> int:
+    """Serve the embeddings as a map for the browser, until it is stopped; returns Embedding Atlas's exit code.
+
+    Args:
+        embeddings: A file of embeddings.
+        umap: Let Embedding Atlas compute the places by UMAP, which takes minutes, instead of taking the plane of
+            largest variance.
+        port: Where its server listens on this machine.
+
+    Raises:
+        InputError: When the file holds something else, or Embedding Atlas is not installed.
+    """
+    facts = read_facts(embeddings)
+    program = _atlas_program()
+    with tempfile.TemporaryDirectory(prefix="cl-atlas-") as folder:
+        given, options = embeddings, ["--vector", "embedding"]
+        if not umap:
+            # Named as the person knows it: the map shows the name with every point.
+            given, options = Path(folder, embeddings.name), ["--x", "x", "--y", "y"]
+            write_places(embeddings, given)
+        tell("atlas", f"{facts.rows:,} embeddings by {facts.model_uri}; Ctrl-C ends the map")
+        with subprocess.Popen([program, str(given), *options, "--port", str(port)]) as atlas:  # noqa: S603 - looked up above
+            try:
+                return atlas.wait()
+            except KeyboardInterrupt:
+                # A terminal has sent it to both; a scheduler's SIGTERM reached only this process.
+                atlas.terminate()
+                return 0
+
+
+def _atlas_program() -> str:
+    """The command of the environment that runs this one, else the first on the path."""
+    beside = Path(sys.executable).with_name(_ATLAS)
+    program = str(beside) if beside.exists() else shutil.which(_ATLAS)
+    if program is None:
+        raise InputError(
+            "the map is drawn by Embedding Atlas, which is not installed; install it with: "
+            "pip install 'counterpoint[embedding-atlas]'"
+        )
+    return program

@@ -1,0 +1,1 @@
+"""Lineage: why a step ran, and where a version comes from."""

@@ -1,0 +1,1 @@
+"""What all steps share: retries, settings, run log, locks, artifacts, notifications."""

@@ -1,0 +1,105 @@
+"""What the Prefect UI shows of a run besides its state."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import cast
+from uuid import UUID
+
+from prefect.artifacts import (
+    TableArtifact,
+    create_markdown_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
+
+from cl_core.data.profile import SnapshotFacts
+from cl_core.data.validation import ValidationReport
+from cl_core.refs import Decision
+from cl_core.report.markdown import decision_markdown, links_markdown, profile_markdown
+from cl_core.training.progress import Progress
+
+# Each update is a request to the server.
+_UPDATE_EVERY_S = 2.0
+
+
+@contextmanager
+def training_artifact() -> Iterator[Callable[[Progress], None]]:
+    """A progress artifact of a training; call with each progress report."""
+    artifact = cast(UUID, create_progress_artifact(0.0, key="training-progress", description="starting"))
+    updated = 0.0
+
+    def show(progress: Progress) -> None:
+        nonlocal updated
+        finished = progress.step == progress.steps
+        if time.monotonic() - updated < _UPDATE_EVERY_S and not finished:
+            return
+        updated = time.monotonic()
+        update_progress_artifact(
+            artifact,
+            progress=100 * progress.step / progress.steps,
+            description=(
+                f"epoch {progress.epoch:.2f}, step {progress.step} of {progress.steps}, {progress.figures}, "
+                f"{progress.images_per_s:,.0f} images/s, {progress.seconds_left:.0f} s left"
+            ),
+        )
+
+    yield show
+
+
+@contextmanager
+def embedding_artifact() -> Iterator[Callable[[int, int], None]]:
+    """A progress artifact of embedding; call with the number of inputs done, and of all."""
+    artifact = cast(UUID, create_progress_artifact(0.0, key="embedding-progress", description="starting"))
+    began = updated = time.monotonic()
+
+    def show(done: int, inputs: int) -> None:
+        nonlocal updated
+        if time.monotonic() - updated < _UPDATE_EVERY_S and done < inputs:
+            return
+        updated = time.monotonic()
+        update_progress_artifact(
+            artifact,
+            progress=min(100.0, 100 * done / max(1, inputs)),
+            description=f"{done:,} of {inputs:,} inputs, {updated - began:,.0f} s",
+        )
+
+    yield show
+
+
+def publish_scores(rows: list[dict[str, str]]) -> None:
+    """Scores by themselves, under the key that reports use as well."""
+    create_table_artifact(rows, key="scores", description="Scores with their 95 % intervals")
+
+
+def publish_profile(facts: SnapshotFacts, validation: ValidationReport, *, note: str, changed: str) -> None:
+    """What data a run trains on: how much, which classes, what was refused, what is near, and what changed."""
+    create_markdown_artifact(
+        profile_markdown(facts, validation, note=note, changed=changed),
+        key="data-profile",
+        description=f"Snapshot {facts.digest[:12]} of {facts.name}: {changed}",
+    )
+
+
+def publish_decision(decision: Decision) -> None:
+    """What was decided about a version, why, and which version users fetch now."""
+    create_markdown_artifact(decision_markdown(decision), key="decision", description=decision.reason)
+
+
+def publish_links(links: Mapping[str, str]) -> None:
+    """Where the run, the version and the report of a model stand."""
+    create_markdown_artifact(links_markdown(links), key="links", description="MLflow run, model version and report")
+
+
+def publish_report(markdown: str, rows: list[dict[str, str]]) -> None:
+    """The essence of a report and its scores, under keys that keep a history from run to run."""
+    create_markdown_artifact(markdown, key="retrain-report", description="The essence of the report")
+    publish_scores(rows)
+
+
+def publish_costs(flow_run_id: UUID, line: str, rows: list[dict[str, str]]) -> None:
+    """What the steps of a flow run cost; for a run that has ended, so that its id has to be given."""
+    TableArtifact(
+        key="time-accounting", description=f"What each step cost: {line}", table=rows, flow_run_id=flow_run_id
+    ).create()

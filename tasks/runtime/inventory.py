@@ -1,0 +1,164 @@
+"""What stands under CL_HOME, by itself removable, and removing it."""
+
+import contextlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from cl_core import artifact_dir, processes
+from cl_core.errors import IntegrityError
+from cl_core.refs import CheckpointRef
+from cl_core.retention.inventory_items import Item
+from tasks.runtime.settings import Settings
+from tasks.runtime.training_folder import LOCK, MADE_FROM, RESULT, free_training
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_CACHE = re.compile(r"([0-9a-f]{64})-\d+x\d+x\d+")
+_REPORT = re.compile(r"version-(\d+)-[0-9a-f]+\.html")
+
+
+def holdings(settings: Settings) -> list[Item]:
+    """Everything that retention may judge; what has another name than we give is nobody's, and left alone."""
+    return [
+        *_trainings(settings.trainings),
+        *_snapshots(settings.datasets),
+        *_caches(settings.caches),
+        *_derived("features", settings.embeddings),
+        *_derived("evaluation", settings.evaluations),
+        *_reports(settings.reports),
+        *(_item("start", path) for path in _digests(settings.starts)),
+        *_leavings(settings),
+    ]
+
+
+def remove(item: Item) -> bool:
+    """Delete an item, unless it is locked or has been used since it was listed; says whether it is gone.
+
+    It is renamed first, so that nobody ever sees a part of it; what a kill leaves of it is leavings, for the next time.
+    """
+    if item.kind == "leavings":
+        shutil.rmtree(item.path, ignore_errors=True)
+        return not item.path.exists()
+    lock = free_training(item.path) if item.kind == "training" else contextlib.nullcontext(True)
+    with lock as free:
+        if not item.path.exists():
+            return True
+        if not free or last_used(item.path) > item.last_used:
+            return False
+        with artifact_dir.staging(item.path.parent) as staged:
+            away = staged / item.path.name
+            try:
+                item.path.rename(away)
+            except FileNotFoundError:
+                return True  # Someone else was quicker.
+            # Between the look at the time and the renaming a run may have found it, and may count on it.
+            if last_used(away) > item.last_used and not item.path.exists():
+                away.rename(item.path)
+                return False
+        return True
+
+
+def forget_ingests(datasets: Path) -> int:
+    """Remove the records and notes of ingestions whose snapshot no longer stands; how many there were."""
+    forgotten = 0
+    for record in [*datasets.glob("*/ingests/*.json"), *datasets.glob(f"*/ingests/*/*/{artifact_dir.MANIFEST}")]:
+        snapshot = str(_json(record).get("snapshot"))
+        dataset = datasets / record.relative_to(datasets).parts[0]
+        if _DIGEST.fullmatch(snapshot) and not (dataset / snapshot).exists():
+            if record.name == artifact_dir.MANIFEST:
+                shutil.rmtree(record.parent, ignore_errors=True)
+            else:
+                record.unlink(missing_ok=True)
+            forgotten += 1
+    return forgotten
+
+
+def last_used(path: Path) -> datetime:
+    """The latest time of change of a file, or of a folder and all in it but its lock."""
+    return datetime.fromtimestamp(max(state.st_mtime_ns for state in _states(path)) / 1e9, UTC)
+
+
+def _trainings(folder: Path) -> Iterator[Item]:
+    for path in _digests(folder):
+        result, made_from = path / RESULT, str(_json(path / MADE_FROM).get("snapshot", ""))
+        if result.exists():
+            with contextlib.suppress(ValueError, OSError):
+                made_from = CheckpointRef.model_validate_json(result.read_text()).snapshot_digest
+        with free_training(path) as free:
+            yield _item(
+                "training", path, training=path.name, snapshot=made_from, finished=result.exists(), busy=not free
+            )
+
+
+def _snapshots(folder: Path) -> Iterator[Item]:
+    for dataset in _children(folder):
+        for path in _digests(dataset):
+            yield _item("snapshot", path, snapshot=path.name)
+
+
+def _caches(folder: Path) -> Iterator[Item]:
+    for path in _children(folder):
+        if named := _CACHE.fullmatch(path.name):
+            yield _item("cache", path, snapshot=named[1])
+
+
+def _derived(kind: str, folder: Path) -> Iterator[Item]:
+    for path in _digests(folder):
+        facts: dict[str, Any] = {}
+        with contextlib.suppress(IntegrityError):
+            facts = artifact_dir.manifest_of(path)
+        yield _item(kind, path, snapshot=str(facts.get("snapshot", "")), training=str(facts.get("training", "")))
+
+
+def _reports(folder: Path) -> Iterator[Item]:
+    for model in _children(folder):
+        for path in sorted(model.glob("version-*.html")):
+            if named := _REPORT.fullmatch(path.name):
+                yield _item("report", path, model=model.name, version=int(named[1]))
+
+
+def _leavings(settings: Settings) -> Iterator[Item]:
+    """Staging folders; those within a training's own folder go with it, or with its next checkpoint."""
+    parents = [settings.caches, settings.embeddings, settings.evaluations, settings.trainings, settings.work]
+    parents.append(settings.starts)
+    parents += [*_children(settings.datasets), *_children(settings.reports)]
+    for parent in parents:
+        for path in sorted(parent.glob(f"{artifact_dir.STAGING}*")):
+            ended = artifact_dir.is_abandoned(path)
+            here = processes.pid_of(path.name.removeprefix(artifact_dir.STAGING)) != 0
+            yield _item("leavings", path, finished=ended, busy=here and not ended)
+
+
+def _item(kind: str, path: Path, **known: Any) -> Item:
+    size = sum(state.st_size for state in _states(path))
+    return Item.model_validate({"kind": kind, "path": path, "size_bytes": size, "last_used": last_used(path), **known})
+
+
+def _states(path: Path) -> Iterator[os.stat_result]:
+    yield path.lstat()
+    for folder, folders, files in os.walk(path):
+        for name in (*folders, *files):
+            if name != LOCK:
+                with contextlib.suppress(FileNotFoundError):  # Files come and go while a training runs.
+                    yield Path(folder, name).lstat()
+
+
+def _digests(folder: Path) -> list[Path]:
+    return [path for path in _children(folder) if _DIGEST.fullmatch(path.name)]
+
+
+def _children(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob("*") if path.is_dir() and not path.is_symlink())
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        known = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return known if isinstance(known, dict) else {}

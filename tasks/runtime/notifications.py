@@ -1,0 +1,140 @@
+"""Messages to people, through the Prefect block that CL_NOTIFY names: a failed run, a refused version, a new champion.
+
+The flow run that fails tells of it itself, where its server has no automation that would. What only the server can see,
+a run whose process was killed, is told by those automations (`flows.deployments.automations`).
+"""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, cast
+
+from prefect import get_client, runtime
+from prefect.blocks.abstract import NotificationBlock
+from prefect.blocks.core import Block
+from prefect.client.schemas.objects import FlowRun, State
+from prefect.logging import get_run_logger
+from prefect.logging.loggers import flow_run_logger
+from prefect.utilities.urls import url_for
+
+from cl_core.errors import InputError
+from cl_core.refs import Decision
+from tasks.runtime.console import tell
+from tasks.runtime.settings import Settings
+from tasks.runtime.step import ledger
+
+FAILED, CRASHED = "counterpoint: a run failed", "counterpoint: a run crashed"
+_LOUD = ("httpx", "httpcore", "apprise")
+
+Logger = logging.Logger | logging.LoggerAdapter[Any]
+
+
+def tell_of_decision(decision: Decision, *, before: int, news: bool = True) -> None:
+    """Tell of a champion that changed, and of a version that the gate refused.
+
+    Args:
+        decision: What was decided.
+        before: The champion before it; 0 when there was none.
+        news: False when the same version was refused for the same reason before, which nobody needs to hear again.
+    """
+    name, version = decision.name, decision.version
+    if decision.champion != before:
+        after = f", after version {before}" if before else ""
+        what = f"The champion of {name} is now version {decision.champion}{after}"
+        concerned = decision.champion
+    elif not decision.promoted and news:
+        what, concerned = f"The gate refused version {version} of {name}", version
+    else:
+        return
+    flow_run_id = str(runtime.flow_run.id)
+    _send(what, flow_run_id, get_run_logger(), model=name, version=concerned, reason=decision.reason)
+
+
+def tell_of_failure(flow: str, flow_run: FlowRun, state: State[Any]) -> None:
+    """Tell that a flow run did not come to its end, unless its server will."""
+    if not Settings.from_environment().notify or _server_tells():
+        return
+    model = str((flow_run.parameters or {}).get("model_name", ""))
+    what = f"Run {flow_run.name} of {flow} has {(state.name or 'failed').lower()}"
+    reason = state.message or "no reason given"
+    _send(what, str(flow_run.id), flow_run_logger(flow_run), model=model, version=0, reason=reason)
+
+
+def notification_block(block: str) -> NotificationBlock:
+    """The block of that name on the server.
+
+    Raises:
+        InputError: When there is none, or it is not one that sends messages.
+    """
+    try:
+        found = Block.load(block)
+    except ValueError as error:
+        raise InputError(
+            f"CL_NOTIFY: there is no block {block!r} on the Prefect server; make one under Blocks in its UI and give "
+            "its type and name, such as slack-webhook/team"
+        ) from error
+    if not isinstance(found, NotificationBlock):
+        raise InputError(f"CL_NOTIFY: block {block!r} sends no messages; choose one that does, such as slack-webhook")
+    return found
+
+
+def flow_run_page(flow_run_id: str) -> str:
+    """The address of a flow run in the Prefect UI; the command that shows it where there is no UI."""
+    return url_for("flow-run", obj_id=flow_run_id) or f"cl explain {flow_run_id}"
+
+
+def _send(what: str, flow_run_id: str, logger: Logger, *, model: str, version: int, reason: str) -> None:
+    """Send a message, once per flow run. One that cannot be delivered is logged, and fails nothing."""
+    block = Settings.from_environment().notify
+    if not block:
+        return
+    account = ledger(flow_run_id)
+    if any(line["event"] == "told" and line["what"] == what for line in account.lines()):
+        return
+    lines = {
+        "Model": model,
+        "Version": str(version or ""),
+        "Reason": reason,
+        "Run": flow_run_page(flow_run_id),
+    }
+    body = "\n".join([f"{what}.", *(f"{name}: {value}" for name, value in lines.items() if value)])
+    try:
+        with _quiet():
+            found = notification_block(block)
+            with found.raise_on_failure():
+                cast(Any, found).notify(body=body, subject=what)
+        account.append("told", what=what)
+    except Exception as error:
+        # Not the error's own words: they may hold the address, which is the block's secret.
+        cause = str(error) if isinstance(error, InputError) else _named(error)
+        sentence = (
+            f"nobody was told that: {what}. The message could not be delivered through block {block} ({cause}); "
+            "mend the block in the Prefect UI, or unset CL_NOTIFY"
+        )
+        logger.warning(sentence)
+        tell("notify", sentence)
+
+
+def _server_tells() -> bool:
+    with get_client(sync_client=True) as client:
+        return bool(client.read_automations_by_name(FAILED))
+
+
+def _named(error: Exception) -> str:
+    response = getattr(error, "response", None)
+    status = f", HTTP status {response.status_code}" if response is not None else ""
+    return f"{type(error).__name__}{status}"
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep libraries that write addresses into their logs from doing so."""
+    loggers = [logging.getLogger(name) for name in _LOUD]
+    before = [logger.propagate for logger in loggers]
+    for logger in loggers:
+        logger.propagate = False
+    try:
+        yield
+    finally:
+        for logger, propagate in zip(loggers, before, strict=True):
+            logger.propagate = propagate

@@ -1,0 +1,158 @@
+import subprocess
+import sys
+
+import pytest
+from permissions import obeying
+
+from cl_core.data.sources import RawSample, Unreadable
+from cl_core.data.sources.image_folder import ImageFolder
+from cl_core.errors import DataError
+from cl_core.modalities.decode import MAX_PAYLOAD_BYTES
+
+
+@pytest.fixture
+def place(tmp_path):
+    """Writes files of a few bytes; the source does not look into them."""
+
+    def write(*names: str) -> str:
+        for name in names:
+            path = tmp_path / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(name.encode())
+        return str(tmp_path)
+
+    return write
+
+
+def delivered(source: ImageFolder, location: str) -> set[tuple[str, str | None, str]]:
+    samples = list(source.samples(location))
+    assert all(isinstance(sample, RawSample) for sample in samples)
+    return {(sample.origin, sample.label, sample.split) for sample in samples}
+
+
+def test_the_first_folder_is_the_class_at_any_depth(place):
+    location = place("cat/a.jpg", "cat/x/y/b.PNG", "dog/c.webp", "loose.gif")
+    assert delivered(ImageFolder(), location) == {
+        ("cat/a.jpg", "cat", ""),
+        ("cat/x/y/b.PNG", "cat", ""),
+        ("dog/c.webp", "dog", ""),
+        ("loose.gif", None, ""),
+    }
+
+
+def test_train_and_test_folders_are_splits(place):
+    location = place("train/cat/a.jpg", "test/cat/b.jpg", "test/c.jpg")
+    assert delivered(ImageFolder(), location) == {
+        ("train/cat/a.jpg", "cat", "train"),
+        ("test/cat/b.jpg", "cat", "test"),
+        ("test/c.jpg", None, "test"),
+    }
+
+
+def test_a_class_named_train_is_a_class_beside_others(place):
+    location = place("train/a.jpg", "car/b.jpg")
+    assert delivered(ImageFolder(), location) == {("train/a.jpg", "train", ""), ("car/b.jpg", "car", "")}
+
+
+def test_splits_beside_another_folder_are_ambiguous(place):
+    location = place("train/a.jpg", "test/b.jpg", "val/c.jpg")
+    with pytest.raises(DataError, match=r"holds train/ and test/ beside val/.*source_options.splits to 'none'"):
+        list(ImageFolder().samples(location))
+    assert {label for _, label, _ in delivered(ImageFolder(splits="none"), location)} == {"train", "test", "val"}
+
+
+def test_without_labels_no_folder_is_a_class(place):
+    assert delivered(ImageFolder(labels="none"), place("cat/a.jpg")) == {("cat/a.jpg", None, "")}
+
+
+def test_files_that_do_not_claim_to_be_images_are_passed_over(place):
+    location = place("a.png", "README.txt", ".DS_Store", "._a.png", "LICENSE", ".git/b.png", "scan.tiff")
+    assert {origin for origin, _, _ in delivered(ImageFolder(), location)} == {"a.png", "scan.tiff"}
+
+
+def test_a_loop_of_links_is_walked_once(place, tmp_path):
+    location = place("cat/a.jpg")
+    (tmp_path / "cat" / "again").symlink_to(tmp_path, target_is_directory=True)
+    assert delivered(ImageFolder(), location) == {("cat/a.jpg", "cat", "")}
+    assert len(ImageFolder().fingerprint(location)) == 64
+
+
+def test_a_linked_folder_is_followed(place, tmp_path):
+    place("elsewhere/a.jpg", "here/dog/b.jpg")
+    (tmp_path / "here" / "cat").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    assert delivered(ImageFolder(), str(tmp_path / "here")) == {("cat/a.jpg", "cat", ""), ("dog/b.jpg", "dog", "")}
+
+
+def test_a_name_that_is_no_utf8_is_escaped(place, tmp_path):
+    place("cat/a.jpg")
+    (tmp_path / "cat" / "a.jpg").rename(tmp_path / "cat" / b"caf\xe9.jpg".decode(errors="surrogateescape"))
+    assert delivered(ImageFolder(), str(tmp_path)) == {("cat/caf\\xe9.jpg", "cat", "")}
+
+
+def test_a_file_too_large_to_be_an_image_is_not_read(tmp_path):
+    with (tmp_path / "huge.jpg").open("wb") as file:
+        file.truncate(MAX_PAYLOAD_BYTES + 1)  # Sparse: takes no space.
+    (found,) = ImageFolder().samples(str(tmp_path))
+    assert isinstance(found, Unreadable)
+    assert "67,108,865 bytes" in found.detail
+
+
+def test_a_change_of_content_name_or_place_changes_the_fingerprint(place, tmp_path):
+    location = place("cat/a.jpg")
+    seen = {ImageFolder().fingerprint(location)}
+    (tmp_path / "cat" / "a.jpg").write_bytes(b"longer than before")
+    seen.add(ImageFolder().fingerprint(location))
+    (tmp_path / "cat" / "a.jpg").rename(tmp_path / "cat" / "b.jpg")
+    seen.add(ImageFolder().fingerprint(location))
+    assert len(seen) == 3
+
+
+@pytest.mark.parametrize("ask", ["fingerprint", "samples"])
+@pytest.mark.parametrize(
+    ("location", "message"),
+    [
+        ("", r"data.location is empty; give the folder"),
+        ("/no/such/folder", r"there is no folder /no/such/folder; give"),
+        (__file__, r"test_image_folder.py is a file; give the folder"),
+    ],
+)
+def test_a_place_that_is_no_folder_is_an_error(ask, location, message):
+    with pytest.raises(DataError, match=message):
+        list(getattr(ImageFolder(), ask)(location))
+
+
+def test_a_folder_without_images_is_an_error(place):
+    with pytest.raises(DataError, match=r"holds no image files at any depth"):
+        ImageFolder().fingerprint(place("notes.txt"))
+
+
+@pytest.mark.parametrize(
+    ("closed", "message"),
+    [
+        ("", "the folder {root} cannot be listed (Permission denied); make it readable, or move it away"),
+        ("dog", "the folder {root}/dog cannot be listed (Permission denied); make it readable, or move it away"),
+        ("..", "{root} cannot be reached (Permission denied); make the folders above it readable, or give another"),
+    ],
+    ids=["itself", "one inside", "one above"],
+)
+def test_a_folder_that_may_not_be_read_is_an_error_and_not_a_gap(tmp_path, closed, message):
+    root = tmp_path / "above" / "pets"
+    for name in ("cat/a.jpg", "dog/b.jpg"):
+        (root / name).parent.mkdir(parents=True)
+        (root / name).write_bytes(b"")
+    code = (
+        "import sys\n"
+        "from cl_core.data.sources.image_folder import ImageFolder\n"
+        "for ask in (ImageFolder().fingerprint, lambda location: list(ImageFolder().samples(location))):\n"
+        "    try: ask(sys.argv[1])\n"
+        "    except ValueError as error: print(error)\n"
+    )
+    folder = (root / closed).resolve()
+    folder.chmod(0)
+    try:
+        done = subprocess.run(
+            [*obeying(), sys.executable, "-c", code, root], capture_output=True, text=True, check=True
+        )
+    finally:
+        folder.chmod(0o700)
+    assert done.stdout.splitlines() == [f"data.location: {message.format(root=root)}"] * 2

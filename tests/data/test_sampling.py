@@ -1,0 +1,158 @@
+"""Which samples meet: what an epoch holds, what decides it, and how it is shared out."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cl_core.data.sampling import class_balanced_batches, class_balanced_count, share_of, shuffled_batches
+from cl_core.rng import permutation
+
+
+def shuffled(*, seed=0, epoch=0, rows=100, batch_size=16):
+    return shuffled_batches(seed=seed, epoch=epoch, rows=np.arange(rows), batch_size=batch_size)
+
+
+def labels_of(sizes, *, unlabelled=0, seed=0):
+    """Labels of classes of these sizes and of some samples without one, in random order."""
+    labels = np.repeat([*range(len(sizes)), -1], [*sizes, unlabelled])
+    return np.random.default_rng(seed).permutation(labels)
+
+
+def balanced(labels, *, classes, each, seed=0, epoch=0, rows=None):
+    return class_balanced_batches(
+        seed=seed,
+        epoch=epoch,
+        rows=np.arange(len(labels)) if rows is None else rows,
+        labels=labels,
+        batch_size=classes * each,
+        samples_per_class=each,
+    )
+
+
+def test_a_shuffled_epoch_visits_every_sample_once():
+    assert np.array_equal(np.sort(shuffled(rows=96).flatten()), np.arange(96))
+
+
+def test_samples_that_fill_no_batch_wait_for_another_epoch():
+    first, second = shuffled(epoch=0), shuffled(epoch=1)
+    assert first.shape == second.shape == (6, 16)
+    left_out = [set(range(100)) - set(batches.flatten()) for batches in (first, second)]
+    assert [len(samples) for samples in left_out] == [4, 4] and left_out[0] != left_out[1]
+
+
+def test_a_shuffled_epoch_is_the_permutation_of_seed_and_epoch():
+    for seed, epoch in ((0, 0), (0, 1), (7, 0)):
+        assert (
+            shuffled(seed=seed, epoch=epoch).flatten().tolist()
+            == permutation(seed=seed, epoch=epoch, size=100)[:96].tolist()
+        )
+    assert len({tuple(shuffled(seed=seed, epoch=epoch).flatten()) for seed in range(3) for epoch in range(3)}) == 9
+
+
+def test_only_the_rows_that_are_trained_on_are_visited():
+    rows = np.arange(1, 101, 3)
+    batches = shuffled_batches(seed=0, epoch=0, rows=rows, batch_size=17)
+    assert np.array_equal(np.sort(batches.flatten()), rows)
+
+
+def test_every_batch_holds_k_samples_of_each_of_p_classes():
+    labels = labels_of([40, 25, 31, 60, 12])
+    for batch in balanced(labels, classes=3, each=4):
+        assert list(Counter(labels[batch].tolist()).values()) == [4, 4, 4]
+
+
+def test_a_sample_is_visited_at_most_once_and_one_without_a_label_never():
+    labels = labels_of([40, 25, 31, 60, 12], unlabelled=50)
+    visited = balanced(labels, classes=3, each=4).flatten()
+    assert len(np.unique(visited)) == len(visited)
+    assert (labels[visited] >= 0).all()
+
+
+def test_equal_classes_whose_samples_fill_the_batches_are_all_visited():
+    labels = labels_of([32] * 6)
+    visited = balanced(labels, classes=3, each=4).flatten()
+    assert np.array_equal(np.sort(visited), np.arange(192))
+
+
+def test_a_class_far_larger_than_the_others_is_used_as_often_as_they_can_meet_it():
+    # The two small classes have 5 handfuls each: ten batches of two classes, each with one of the large class.
+    labels = labels_of([1000, 10, 10])
+    batches = balanced(labels, classes=2, each=2)
+    assert len(batches) == 10
+    assert all((labels[batch] == 0).sum() == 2 for batch in batches)
+
+
+def test_large_classes_do_not_come_first():
+    """Batches are made from the class with the most left; unshuffled, the small classes would come in the end only."""
+    labels = labels_of([400] * 3 + [40] * 3)
+    batches = balanced(labels, classes=3, each=4)
+    small = (labels[batches] >= 3).sum(axis=1)
+    # 90 batches of the large three alone, and ten handfuls of each of the six in 20 more.
+    assert len(batches) == 110 and small.sum() == 3 * 40
+    assert min(part.sum() for part in np.array_split(small, 3)) >= 20
+
+
+def test_equal_classes_meet_each_other_in_every_combination():
+    labels = labels_of([80] * 6)
+    together = Counter(frozenset(labels[batch].tolist()) for batch in balanced(labels, classes=3, each=2))
+    assert len(together) == 20  # 6 choose 3, in 80 batches.
+
+
+def test_a_balanced_epoch_is_a_pure_function_of_seed_and_epoch():
+    labels = labels_of([40, 25, 31, 60, 12], unlabelled=9)
+    first, again = (balanced(labels, classes=3, each=4, seed=5, epoch=2) for _ in range(2))
+    assert np.array_equal(first, again)
+    others = [balanced(labels, classes=3, each=4, seed=seed, epoch=epoch) for seed in (5, 6) for epoch in range(3)]
+    assert len({tuple(batches.flatten()) for batches in others}) == 6
+
+
+def test_names_of_classes_do_not_matter():
+    """Labels are numbers of classes; a gap between them is as good as none."""
+    labels = labels_of([40, 25, 31], unlabelled=9)
+    gaps = np.array([3, 70, 500, -1])[labels]
+    assert np.array_equal(balanced(labels, classes=2, each=4), balanced(gaps, classes=2, each=4))
+
+
+def test_balanced_rows_that_are_not_trained_on_are_not_visited():
+    labels, rows = labels_of([40, 25, 31]), np.arange(0, 96, 2)
+    visited = balanced(labels, classes=2, each=4, rows=rows).flatten()
+    assert len(visited) and set(visited) <= set(rows)
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(
+    sizes=st.lists(st.integers(0, 60), min_size=2, max_size=8),
+    classes=st.integers(2, 4),
+    each=st.integers(1, 5),
+    unlabelled=st.integers(0, 10),
+)
+def test_every_epoch_has_as_many_batches_and_no_order_could_make_more(sizes, classes, each, unlabelled):
+    labels = labels_of(sizes, unlabelled=unlabelled)
+    made = [balanced(labels, classes=classes, each=each, epoch=epoch) for epoch in range(3)]
+    # b batches hold at most b handfuls of a class and P of all: by trying every b, where the count is by bisection.
+    handfuls = [size // each for size in sizes]
+    possible = [b for b in range(sum(handfuls) + 1) if sum(min(h, b) for h in handfuls) >= classes * b]
+    assert [len(batches) for batches in made] == [max(possible)] * 3
+    assert class_balanced_count(sizes, batch_size=classes * each, samples_per_class=each) == max(possible)
+    for batch in np.concatenate(made):
+        assert set(Counter(labels[batch].tolist()).values()) == {each} and len(set(labels[batch].tolist())) == classes
+
+
+def test_too_few_classes_make_no_batch():
+    assert balanced(labels_of([40, 25]), classes=3, each=4).shape == (0, 12)
+    assert class_balanced_count([40, 25], batch_size=12, samples_per_class=4) == 0
+
+
+@pytest.mark.parametrize("workers", [1, 2, 4])
+@pytest.mark.parametrize("sub_batches", [1, 3])
+def test_workers_share_each_sub_batch_without_overlap(sub_batches, workers):
+    batch = np.arange(100, 132)
+    shares = [share_of(batch, sub_batches=sub_batches, worker=worker, workers=workers) for worker in range(workers)]
+    together = [np.concatenate([share[number] for share in shares]) for number in range(sub_batches)]
+    # Which samples are embedded at once does not depend on the number of workers.
+    assert [part.tolist() for part in together] == [part.tolist() for part in np.array_split(batch, sub_batches)]
+    sizes = [len(part) for share in shares for part in share]
+    assert max(sizes) - min(sizes) <= 1

@@ -1,0 +1,96 @@
+import json
+import shutil
+import time
+
+import pytest
+from PIL import Image, ImageEnhance
+
+from cl_core.data.cache import build_cache
+from cl_core.data.ingest.pipeline import ingest
+from cl_core.data.validation import ValidationReport, validate
+from cl_core.errors import DataError
+from cl_core.specs import DataSpec
+
+
+@pytest.fixture
+def validated(tmp_path):
+    """Ingests, caches and validates a folder."""
+
+    def run(folder, **changes):
+        settings = {"min_train_samples": 2, "image_size": 12, **changes}
+        spec = DataSpec(name="pets", source="image_folder", location=str(folder), **settings)
+        snapshot = ingest(spec, datasets=tmp_path / "datasets").snapshot
+        return validate(snapshot, build_cache(snapshot, size=12, caches=tmp_path / "caches"), spec)
+
+    return run
+
+
+def test_sound_data_passes_with_its_numbers(sample, tmp_path):
+    options = {"label_column": "label", "split_column": "split"}
+    spec = DataSpec(source="parquet", location=str(sample), source_options=options)
+    snapshot = ingest(spec, datasets=tmp_path).snapshot
+    cache = build_cache(snapshot, size=28, caches=tmp_path)
+    started = time.perf_counter()
+    report = validate(snapshot, cache, spec)
+    assert time.perf_counter() - started < 1
+    assert (report.train_samples, report.test_samples, report.classes, report.smallest_class) == (2000, 500, 10, 200)
+    assert (report.quarantined, report.quarantined_share, report.duplicates, report.unlabelled) == (0, 0.0, 0, 0)
+    assert ValidationReport.model_validate(json.loads(report.model_dump_json())) == report
+
+
+def test_too_few_training_samples_are_refused(folder, validated):
+    with pytest.raises(
+        DataError, match=r"3\d distinct training samples, at least 64 are wanted; add samples, or lower"
+    ):
+        validated(folder, min_train_samples=64)
+
+
+def test_an_empty_test_split_is_refused(folder, tmp_path, validated):
+    shutil.copytree(folder, tmp_path / "in" / "train")
+    with pytest.raises(DataError, match=r"no test samples; give the source a test split"):
+        validated(tmp_path / "in")
+
+
+def test_one_class_is_refused_and_no_class_is_not(folder, validated):
+    shutil.rmtree(folder / "dog")
+    with pytest.raises(DataError, match=r"all labelled samples are of one class, 'cat'"):
+        validated(folder, test_share=0.3)
+    assert validated(folder, test_share=0.3, source_options={"labels": "none"}).classes == 0
+
+
+def test_the_same_content_in_train_and_test_is_refused(folder, tmp_path, validated):
+    shutil.copytree(folder, tmp_path / "in" / "train")
+    (tmp_path / "in" / "test").mkdir()
+    shutil.copytree(folder / "cat", tmp_path / "in" / "test" / "cat")
+    with pytest.raises(DataError, match=r"20 images are in both the training and the test split"):
+        validated(tmp_path / "in")
+
+
+def test_too_large_a_quarantined_share_is_refused_with_its_reasons(folder, validated):
+    for number in range(10):
+        (folder / "cat" / f"bad-{number}.png").write_text("no image")
+    with pytest.raises(DataError, match=r"10 of 50 inputs \(20.0%\) are quarantined \(10 not_an_image\), at most 5.0%"):
+        validated(folder)
+    assert validated(folder, max_quarantined_share=0.2).quarantined_share == pytest.approx(0.2)
+
+
+def test_all_that_is_wrong_is_said_at_once(folder, tmp_path, validated):
+    shutil.copytree(folder / "cat", tmp_path / "in" / "train" / "cat")
+    with pytest.raises(
+        DataError, match=r"training samples.*; no test samples.*; all labelled samples are of one class"
+    ):
+        validated(tmp_path / "in", min_train_samples=64)
+
+
+def test_near_duplicates_across_splits_are_reported_and_not_refused(tmp_path, validated, folder):
+    shutil.copytree(folder, tmp_path / "in" / "train")
+    (tmp_path / "in" / "test" / "cat").mkdir(parents=True)
+    for number in (1, 3, 5):
+        image = Image.open(folder / "cat" / f"{number}.png")
+        ImageEnhance.Brightness(image).enhance(0.98).save(tmp_path / "in" / "test" / "cat" / f"{number}.png")
+    Image.new("L", (12, 12), 50).save(tmp_path / "in" / "test" / "cat" / "plain.png")
+    found = validated(tmp_path / "in").near_duplicates
+    assert (found.pairs, found.test_images, found.plain_images, found.complete) == (3, 3, 1, True)
+    assert found.test_share == 0.75
+    assert all(len(train) == len(test) == 64 for train, test in found.examples)
+    assert len(found.examples) == 3

@@ -1,0 +1,94 @@
+"""What is declared for Prefect: complete forms, queues by model, and refusals before anything is started."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cl_core.errors import InputError
+from flows.deployments.apply import plan
+from flows.deployments.schema import DEFAULT, Declaration
+
+ROOT = Path(__file__).parents[2]
+
+
+def written(folder: Path, *deployments: str) -> Path:
+    file = folder / "prefect.yaml"
+    file.write_text("work_pool: pool\ndeployments:\n" + "".join(f"  - {one}\n" for one in deployments))
+    return file
+
+
+def planned(file: Path) -> list[Any]:
+    return plan(Declaration.read(file), file.parent)
+
+
+def test_the_projects_own_declaration_has_a_nightly_a_free_one_and_each_recipe() -> None:
+    deployments = {f"{one.flow_name}/{one.name}": one for one in planned(ROOT / DEFAULT)}
+    assert {
+        *("retrain/nightly", "retrain/free", "ingest/ingest", "embed/embed", "measure/evaluate"),
+        *("promote/promote", "rollback/rollback"),
+    } <= set(deployments)
+    recipes = {recipe.stem for recipe in (ROOT / "infra" / "recipes").glob("*-fashion.json")}
+    assert {f"retrain/{recipe}" for recipe in recipes} <= set(deployments)
+    (nightly,) = deployments["retrain/nightly"].schedules
+    assert nightly.schedule.cron == "0 3 * * *"
+    assert not deployments["retrain/free"].schedules
+    (pruning,) = deployments["prune/nightly"].schedules
+    assert pruning.schedule.cron == "0 5 * * *"
+    assert deployments["prune/nightly"].parameters["retention"]["keep_versions"] == 5
+
+
+def test_a_form_is_complete_whatever_the_recipe_leaves_out(tmp_path: Path) -> None:
+    (tmp_path / "short.json").write_text('{"model_name": "parts", "training": {"method": "moco_v2"}}')
+    (one,) = planned(written(tmp_path, "{name: short, flow: flows.retrain.retrain, recipe: short.json}"))
+    assert one.parameters["model_name"] == "parts"
+    assert one.parameters["training"]["method"] == "moco_v2"
+    assert one.parameters["training"]["batch_size"] == 256
+    assert one.parameters["promotion"] == {"automatic": True, "score": "linear_probe.accuracy", "tolerance": 0.0}
+    assert one.parameters["force"] is False
+
+
+def test_parameters_win_over_the_recipe(tmp_path: Path) -> None:
+    (tmp_path / "short.json").write_text('{"model_name": "parts"}')
+    declared = "{name: short, flow: flows.retrain.retrain, recipe: short.json, parameters: {model_name: wholes}}"
+    (one,) = planned(written(tmp_path, declared))
+    assert one.parameters["model_name"] == "wholes"
+
+
+def test_retrainings_of_one_model_share_a_queue_and_others_have_none(tmp_path: Path) -> None:
+    deployments = planned(
+        written(
+            tmp_path,
+            "{name: a, flow: flows.retrain.retrain, parameters: {model_name: parts}}",
+            "{name: b, flow: flows.retrain.retrain, parameters: {model_name: parts}}",
+            "{name: c, flow: flows.retrain.retrain, parameters: {model_name: wholes}}",
+            "{name: d, flow: flows.champion.promote}",
+        )
+    )
+    assert [one.work_queue_name for one in deployments] == ["model-parts", "model-parts", "model-wholes", None]
+
+
+@pytest.mark.parametrize(
+    ("declared", "sentence"),
+    [
+        ("{name: a, flow: flows.retrain.nothing}", "there is no flow 'flows.retrain.nothing'"),
+        ("{name: a, flow: flows.cli.recipes.read}", "is no flow but a function"),
+        ("{name: a, flow: flows.retrain.retrain, recipe: none.json}", "there is no file"),
+        ("{recipes: none-*.json, flow: flows.retrain.retrain}", "matches 'none-*.json'"),
+        ("{name: a, flow: flows.retrain.retrain, parameters: {training: {epochs: 0}}}", "epochs"),
+        ("{name: a, flow: flows.retrain.retrain, parameters: {colour: red}}", "colour"),
+        ("{name: a, flow: flows.retrain.retrain, schedules: [{slug: s}]}", "either cron or interval_s"),
+        ("{name: a, flow: flows.retrain.retrain, cron: '* * * * *'}", "cron"),
+        ("{flow: flows.retrain.retrain}", "give a name, or a pattern of recipes"),
+        ("{name: a, flow: ", "is not readable as YAML"),
+    ],
+)
+def test_what_cannot_be_is_refused_and_named(tmp_path: Path, declared: str, sentence: str) -> None:
+    with pytest.raises(InputError, match=re.escape(sentence)):
+        planned(written(tmp_path, declared))
+
+
+def test_a_declaration_that_is_not_there_is_named() -> None:
+    with pytest.raises(InputError, match=r"there is no file nowhere\.yaml; the project's own is infra/prefect\.yaml"):
+        Declaration.read(Path("nowhere.yaml"))

@@ -1,0 +1,136 @@
+"""What people see of a flow: the parameters of its form, and the command of the same name."""
+
+import inspect
+import json
+import os
+from pathlib import Path
+
+import pytest
+from prefect.utilities.callables import parameter_schema
+
+from cl_core.training.components import complete
+from flows.champion import promote, rollback
+from flows.cli import inference, models, pipeline  # noqa: F401 - imported, they are in `app`
+from flows.cli import prune as prune_command  # noqa: F401
+from flows.cli.app import app
+from flows.cli.recipes import read
+from flows.embed import embed
+from flows.evaluate import evaluate
+from flows.evaluate_model import measure
+from flows.ingest import ingest
+from flows.pretrain import pretrain
+from flows.prune import prune
+from flows.register import register
+from flows.report import report
+from flows.retrain import retrain
+from flows.validate import validate
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+FLOWS = {
+    flow.name: flow
+    for flow in (
+        *(retrain, ingest, validate, pretrain, evaluate, register, report, promote, rollback),
+        *(embed, measure, prune),
+    )
+}
+every_flow = pytest.mark.parametrize("name", FLOWS)
+
+
+def schema_of(name):
+    return parameter_schema(FLOWS[name]).model_dump_for_openapi()
+
+
+def leaves(schema, definitions, path=""):
+    """Each field that a person fills in, with its full path."""
+    for name, field in schema.items():
+        here = f"{path}{name}"
+        references = [part["$ref"] for part in [field, *field.get("allOf", [])] if "$ref" in part]
+        if references:
+            group = definitions[references[0].rpartition("/")[2]]
+            yield from leaves(group["properties"], definitions, f"{here}.")
+        else:
+            yield here, field
+
+
+@every_flow
+def test_the_form_of_a_flow_is_the_golden_one(name):
+    """A change here is a change for everyone who has a deployment, a recipe or a script."""
+    golden = GOLDEN / f"{name}.json"
+    text = json.dumps(schema_of(name), indent=1, sort_keys=True) + "\n"
+    if os.environ.get("CL_UPDATE_GOLDEN") == "1":
+        golden.parent.mkdir(exist_ok=True)
+        golden.write_text(text)
+    command = "CL_UPDATE_GOLDEN=1 pytest tests/flows/test_parameter_schemas.py"
+    assert golden.is_file(), (
+        f"{golden} is missing; CL_UPDATE_GOLDEN=1 pytest tests/flows/test_parameter_schemas.py writes it"
+    )
+    assert json.loads(golden.read_text()) == json.loads(text), (
+        f"the parameters of {name} have changed; if that is meant, run {command}, read the difference, and say it in "
+        "CHANGELOG.md"
+    )
+
+
+def test_every_golden_file_belongs_to_a_flow():
+    assert {path.stem for path in GOLDEN.glob("*.json")} == set(FLOWS)
+
+
+@every_flow
+def test_every_field_of_a_form_has_a_title_and_a_description(name):
+    schema = schema_of(name)
+    fields = dict(leaves(schema["properties"], schema.get("definitions", {})))
+    assert fields
+    for path, field in fields.items():
+        assert field.get("title"), path
+        assert field.get("description", "").endswith("."), f"{path}: {field.get('description')}"
+
+
+def test_the_form_of_retrain_has_every_group():
+    schema = schema_of("retrain")
+    groups = {path.partition(".")[0] for path, _ in leaves(schema["properties"], schema["definitions"])}
+    assert groups == {"model_name", "data", "training", "evaluation", "promotion", "compute", "force"}
+
+
+@every_flow
+def test_no_field_is_of_a_kind_that_a_form_shows_as_raw_json_but_options(name):
+    schema = schema_of(name)
+    for path, field in leaves(schema["properties"], schema.get("definitions", {})):
+        if field.get("type") in (None, "object"):
+            assert path.endswith("options"), f"{path}: {field}"
+
+
+@every_flow
+def test_the_command_of_the_same_name_has_the_same_parameters_types_and_defaults(name):
+    def shape(function):
+        parameters = inspect.signature(function).parameters.values()
+        return {parameter.name: (parameter.annotation, parameter.default) for parameter in parameters}
+
+    assert shape(app[name].default_command) == shape(FLOWS[name].fn)
+
+
+@every_flow
+def test_a_flow_and_its_command_say_what_they_do(name):
+    assert FLOWS[name].description.strip().endswith(".")
+    assert app[name].help.strip()
+
+
+def test_a_command_without_options_asks_for_the_defaults_of_the_flow():
+    command, bound, _ = app.parse_args(["retrain"], exit_on_error=False, print_error=False)
+    assert command is pipeline.retrain
+    for name, parameter in inspect.signature(retrain.fn).parameters.items():
+        assert bound.arguments.get(name, parameter.default) == parameter.default
+
+
+@pytest.mark.parametrize(
+    "recipe", sorted((Path(__file__).parents[2] / "infra" / "recipes").glob("*.json")), ids=lambda p: p.stem
+)
+def test_a_recipe_asks_the_command_for_what_it_asks_the_flow(recipe, monkeypatch):
+    """What a deployment passes on as JSON, and what the command reads from the file, is one training."""
+    values = json.loads(recipe.read_text())
+    monkeypatch.setattr(app, "config", (read(recipe),))
+    _, bound, _ = app.parse_args(["retrain"], exit_on_error=False, print_error=False)
+    asked = retrain.validate_parameters(values)
+    for name in values:
+        ours, theirs = bound.arguments[name], asked[name]
+        if name == "training":
+            ours, theirs = complete(ours), complete(theirs)
+        assert ours == theirs

@@ -1,0 +1,149 @@
+"""Images made to fill the memory or to hang a decoder are judged by their headers, in little memory and time."""
+
+import io
+import struct
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from cl_core.modalities.decode import Rejected, decode
+
+# Beside what Python, numpy and Pillow themselves take.
+_ROOM_BYTES = 100 << 20
+
+
+def chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def png(*chunks: bytes, width: int = 8, height: int = 8, rows: bytes = bytes(8 * 9)) -> bytes:
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
+    body = chunk(b"IDAT", zlib.compress(rows, 9))
+    return b"\x89PNG\r\n\x1a\n" + header + b"".join(chunks) + body + chunk(b"IEND", b"")
+
+
+def flat_png(side: int) -> bytes:
+    """A whole, valid PNG: every row of it is there, packed a thousandfold."""
+    # A hundred rows, packed such that what follows may be the same again; then the checksum of so many zeros.
+    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+    rows = packer.compress(bytes(100 * (side + 1))) + packer.flush(zlib.Z_FULL_FLUSH)
+    checksum = struct.pack(">HH", side * (side + 1) % 65_521, 1)
+    body = b"\x78\xda" + rows * (side // 100) + packer.flush() + checksum
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", body) + chunk(b"IEND", b"")
+
+
+def test_the_large_png_is_valid_when_it_is_small() -> None:
+    assert decode(flat_png(200)).shape == (200, 200, 1)
+
+
+def encoded(kind: str, **settings: object) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (16, 16)).save(file, kind, **settings)
+    return file.getvalue()
+
+
+def jpeg(side: int) -> bytes:
+    """A small JPEG whose header says that it is large."""
+    small = encoded("JPEG")
+    frame = small.index(b"\xff\xc0")
+    return small[: frame + 5] + struct.pack(">HH", side, side) + small[frame + 9 :]
+
+
+def gif(canvas: int, frame: int) -> bytes:
+    """A GIF with a canvas and a first frame of these sides."""
+    small = encoded("GIF")
+    place = small.index(b",", 13 + 3 * 2 ** ((small[10] & 7) + 1))
+    changed = bytearray(small)
+    changed[6:10] = struct.pack("<HH", canvas, canvas)
+    changed[place + 5 : place + 9] = struct.pack("<HH", frame, frame)
+    return bytes(changed)
+
+
+def webp(side: int, kind: bytes) -> bytes:
+    """A WebP whose header says that it is large: a still one, or an animation's canvas."""
+    if kind == b"VP8X":
+        body = b"VP8X" + struct.pack("<I", 10) + b"\x02\0\0\0" + 2 * (side - 1).to_bytes(3, "little")
+        return b"RIFF" + struct.pack("<I", 4 + len(body)) + b"WEBP" + body
+    small = bytearray(encoded("WEBP", lossless=True))
+    place = small.index(b"VP8L") + 9
+    bits = int.from_bytes(small[place : place + 4], "little") >> 28 << 28
+    small[place : place + 4] = (bits | (side - 1) | (side - 1) << 14).to_bytes(4, "little")
+    return bytes(small)
+
+
+BOMBS = {
+    "png of 50,000 x 50,000, all of it there": (lambda: flat_png(50_000), {"too_large"}),
+    "png header of 2 ** 31 - 1": (lambda: png(width=2**31 - 1, height=2**31 - 1), {"too_large", "damaged"}),
+    "png of no width": (lambda: png(width=0), {"damaged"}),
+    "text of 256 MiB": (
+        lambda: png(chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(1 << 28), 9))),
+        {"damaged", "usable"},
+    ),
+    "colour profile of 256 MiB": (
+        lambda: png(chunk(b"iCCP", b"p\0\0" + zlib.compress(bytes(1 << 28), 9))),
+        {"damaged", "usable"},
+    ),
+    "rows of 256 MiB for a small png": (lambda: png(rows=bytes(1 << 28)), {"damaged", "usable"}),
+    "jpeg header of 65,500": (lambda: jpeg(65_500), {"too_large"}),
+    "gif canvas of 65,535": (lambda: gif(65_535, 16), {"too_large"}),
+    "gif frame of 65,535": (lambda: gif(16, 65_535), {"too_large", "damaged"}),
+    "webp of 16,384": (lambda: webp(16_384, b"VP8L"), {"too_large", "damaged"}),
+    "webp animation of 16,384": (lambda: webp(16_384, b"VP8X"), {"too_large", "damaged"}),
+}
+
+# Reads a file, decodes it, and prints the verdict and how much memory that took more than before.
+_PROGRAM = """
+import resource, sys
+from pathlib import Path
+import numpy, PIL.Image
+from cl_core.modalities.decode import Rejected, decode
+PIL.Image.init()
+payload = Path(sys.argv[1]).read_bytes()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+try:
+    decode(payload)
+    verdict = "usable"
+except Rejected as rejected:
+    verdict = rejected.reason
+print(verdict, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
+"""
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_a_bomb_is_judged_in_little_memory_and_little_time(name: str, tmp_path: Path) -> None:
+    make, verdicts = BOMBS[name]
+    payload = make()
+    assert len(payload) < 4 << 20, "a bomb is small"
+    (tmp_path / "bomb").write_bytes(payload)
+    done = subprocess.run(
+        [sys.executable, "-c", _PROGRAM, tmp_path / "bomb"], capture_output=True, text=True, timeout=20
+    )
+    assert done.returncode == 0, done.stderr
+    verdict, taken = done.stdout.split()
+    assert verdict in verdicts
+    assert int(taken) < _ROOM_BYTES
+
+
+def test_of_an_animation_of_a_thousand_frames_one_is_decoded() -> None:
+    frames = [Image.new("RGB", (64, 64), (number % 256, number // 256, 0)) for number in range(1000)]
+    file = io.BytesIO()
+    frames[0].save(file, "GIF", save_all=True, append_images=frames[1:])
+    assert decode(file.getvalue()).shape == (64, 64, 3)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF"])
+def test_no_part_of_an_image_is_a_whole_one(kind: str) -> None:
+    """Cut at every hundredth of its length, an image of noise is rejected; no cut hangs or crashes the decoder."""
+    noise = Image.effect_noise((64, 64), 80)
+    file = io.BytesIO()
+    noise.save(file, kind)
+    payload = file.getvalue()
+    for share in range(1, 95):
+        with pytest.raises(Rejected) as rejected:
+            decode(payload[: len(payload) * share // 100])
+        assert rejected.value.reason in ("damaged", "not_an_image")

@@ -1,0 +1,173 @@
+"""What is learnt does not depend on how many workers share a batch, nor on how evenly."""
+
+import components
+import pytest
+import torch
+from pytorch_metric_learning.losses import NTXentLoss, SelfSupervisedLoss
+from worlds import (
+    LEARNING_RATE,
+    MOMENTUM,
+    ROWS,
+    STEPS,
+    TEMPERATURE,
+    gather,
+    means,
+    neighbour,
+    networks,
+    results_of_world,
+    samples,
+    train,
+)
+
+from cl_core.parallel import collectives
+
+SHARES = {
+    1: [(12,)],
+    2: [(6, 6), (7, 5), (11, 1)],
+    4: [(3, 3, 3, 3), (5, 4, 2, 1), (6, 0, 5, 1)],
+}
+EVERY_WAY = [(workers, shares) for workers, ways in SHARES.items() for shares in ways]
+every_way = pytest.mark.parametrize(("workers", "shares"), EVERY_WAY, ids=["+".join(map(str, s)) for _, s in EVERY_WAY])
+
+
+@pytest.fixture(scope="module")
+def worlds(tmp_path_factory):
+    """Results of real process groups of one, two and four workers."""
+    return {
+        workers: results_of_world(ways, tmp_path_factory.mktemp(f"world-{workers}")) for workers, ways in SHARES.items()
+    }
+
+
+@pytest.fixture(scope="module")
+def reference():
+    """The same training without Counterpoint: another library's loss, plain torch, the whole batch at once."""
+    network = torch.nn.Sequential(*networks())
+    optimizer = torch.optim.SGD(network.parameters(), lr=LEARNING_RATE, momentum=MOMENTUM)
+    loss_of = SelfSupervisedLoss(NTXentLoss(TEMPERATURE))
+    losses, gradients = [], []
+    for step in range(STEPS):
+        optimizer.zero_grad()
+        (first, second), _ = samples(step)
+        loss = loss_of(network(first), network(second))
+        loss.backward()
+        if step == 0:
+            gradients = [parameter.grad.clone() for parameter in network.parameters()]
+        optimizer.step()
+        losses.append(loss.item())
+    return losses, gradients, [parameter.detach().clone() for parameter in network.parameters()]
+
+
+def assert_trained_alike(found, reference):
+    losses, gradients, weights = found
+    assert losses == pytest.approx(reference[0], abs=1e-10)
+    for ours, theirs in zip(gradients, reference[1], strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-10, rtol=0)
+    for ours, theirs in zip(weights, reference[2], strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-10, rtol=0)
+
+
+def test_a_single_process_trains_as_another_library_does(reference):
+    assert_trained_alike(train((ROWS,)), reference)
+
+
+@every_way
+def test_losses_gradients_and_weights_after_twenty_steps_are_those_of_a_single_process(
+    worlds, reference, workers, shares
+):
+    for found in worlds[workers]["train", shares]:
+        assert_trained_alike(found, reference)
+
+
+def test_the_reference_moves_far_enough_to_tell(reference):
+    """Weights that hardly move would agree whatever the gradients were."""
+    losses, gradients, weights = reference
+    begun = torch.nn.Sequential(*networks()).parameters()
+    assert all((after - before).abs().max() > 1e-2 for before, after in zip(begun, weights, strict=True))
+    assert all(gradient.abs().max() > 1e-3 for gradient in gradients)
+    assert max(losses) - min(losses) > 0.1
+
+
+@every_way
+def test_gathered_rows_are_everyones_in_the_order_of_ranks(worlds, workers, shares):
+    for everyone, _ in worlds[workers]["gather", shares]:
+        assert everyone.tolist() == [[k, k] for k in range(ROWS)]
+
+
+@every_way
+def test_the_gradient_of_a_gathered_row_is_summed_over_the_workers_that_used_it(worlds, workers, shares):
+    # Worker r weighs row k by (r + 1) (k + 1): over all workers (1 + ... + W) (k + 1).
+    of_all = workers * (workers + 1) / 2
+    gradients = torch.cat([gradient for _, gradient in worlds[workers]["gather", shares]])
+    assert gradients.tolist() == [[of_all * (k + 1)] * 2 for k in range(ROWS)]
+
+
+@every_way
+def test_a_sum_over_workers_has_the_gradient_of_all_uses(worlds, workers, shares):
+    """Of (sum of squares)^2 by row k: 4 k (0 + 1 + 4 + ... + 121) = 4 k 506, each worker a W-th of the objective."""
+    assert [total for total, _ in worlds[workers]["summed", shares]] == [506.0] * workers
+    gradients = torch.cat([gradient for _, gradient in worlds[workers]["summed", shares]])
+    assert gradients.tolist() == pytest.approx([4 * k * 506 for k in range(ROWS)], rel=1e-12)
+
+
+@every_way
+def test_gathering_leaves_the_gradient_of_its_neighbours_alone(worlds, workers, shares):
+    """d/dx (x^2 + 3 x) at 0 is 3: for the rows from each of W workers, for what is added to them once."""
+    for own, added in worlds[workers]["neighbour", shares]:
+        assert own.flatten().tolist() == [3.0 * workers] * len(own)
+        assert added.flatten().tolist() == [3.0] * ROWS
+
+
+@every_way
+def test_a_global_mean_averaged_over_workers_is_the_mean_of_all_terms(worlds, workers, shares):
+    # The mean of 0, 1, ..., 11 is 5.5, however they are shared out; the mean of means is not.
+    for mean, gradient in worlds[workers]["means", shares]:
+        assert (mean, gradient) == (pytest.approx(5.5, abs=1e-12), pytest.approx(5.5, abs=1e-12))
+
+
+@every_way
+def test_each_worker_knows_its_rank_and_sums_leave_their_input_alone(worlds, workers, shares):
+    total = workers * (workers + 1) / 2
+    assert worlds[workers]["facts", shares] == [(rank, workers, rank + 1.0, total) for rank in range(workers)]
+
+
+def test_without_a_process_group_everything_is_the_identity():
+    rows, module = torch.ones(3, 2, requires_grad=True), torch.nn.Linear(2, 2)
+    assert (collectives.rank(), collectives.world_size()) == (0, 1)
+    assert collectives.all_gather(rows) is rows
+    module(rows[:, :2]).sum().backward()
+    gradient = module.weight.grad.clone()
+    collectives.average_gradients(module.parameters())
+    assert module.weight.grad.equal(gradient)
+    assert collectives.all_sum(rows) is rows
+    assert collectives.all_reduce_sum(rows).equal(rows) and not collectives.all_reduce_sum(rows).requires_grad
+    assert collectives.average(rows).equal(rows)
+    assert collectives.global_mean(torch.tensor(6.0), torch.tensor(4.0)).item() == 1.5
+    assert collectives.global_mean(torch.tensor(0.0), torch.tensor(0.0)).item() == 0.0
+    collectives.barrier()
+    assert gather((3,))[1].tolist() == [[1, 1], [2, 2], [3, 3]]
+    assert neighbour((2,))[1].tolist() == [[3], [3]]
+    assert means((12,)) == (5.5, 5.5)
+
+
+@pytest.fixture(scope="module")
+def alone():
+    """Every loss and method trained by this process alone, with torch's own batch norm."""
+    return {name: components.train(name, (ROWS,)) for name in components.names()}
+
+
+@every_way
+@pytest.mark.parametrize("name", components.names())
+def test_every_loss_and_method_learns_what_a_single_process_learns(worlds, alone, name, workers, shares):
+    for found in worlds[workers][name, shares]:
+        for ours, theirs in zip(found, alone[name], strict=True):
+            torch.testing.assert_close(ours, theirs, atol=1e-10, rtol=0)
+
+
+@pytest.mark.parametrize("name", components.names())
+def test_every_loss_and_method_moves_far_enough_to_tell(alone, name):
+    losses, gradients, weights = alone[name]
+    begun = components.case_of(name)[0].double().state_dict()
+    moved = {key: float((weights[key] - value).abs().max()) for key, value in begun.items() if key in gradients}
+    # A bias before a batch norm moves nothing and is not moved.
+    assert sum(distance > 1e-3 for distance in moved.values()) >= len(moved) / 2, moved
+    assert max(losses) - min(losses) > 1e-3

@@ -1,0 +1,218 @@
+import dataclasses
+import json
+import math
+import os
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from registering import NAME, STEPS, evaluation, registration, store_at
+from safetensors.torch import load_file
+
+from cl_core.errors import InputError
+from cl_core.refs import Score
+from tasks.adapters.mlflow.connection import connected
+
+
+@pytest.fixture
+def client(home):
+    with connected(store_at(home).tracking_uri) as client:
+        yield client
+
+
+def artifact(client, run_id, name, home):
+    from pathlib import Path
+
+    return Path(client.download_artifacts(run_id, name, str(home)))
+
+
+def test_a_version_is_registered_once_and_the_second_time_says_so(home):
+    first = store_at(home).register(registration())
+    second = store_at(home).register(registration())
+    assert (first.version, first.created, first.uri) == (1, True, "models:/shoes/1")
+    assert second == first.model_copy(update={"created": False})
+
+
+def test_another_training_is_another_version_and_the_challenger_is_the_newest(home):
+    store = store_at(home)
+    versions = [store.register(registration(digit)).version for digit in (1, 2, 1)]
+    assert versions == [1, 2, 1]
+    assert [(row.version, row.aliases) for row in store.versions(NAME)] == [(2, ["challenger"]), (1, [])]
+
+
+def test_the_run_holds_parameters_curves_scores_dataset_and_files(home, client):
+    run = client.get_run(store_at(home).register(registration()).run_id)
+    assert run.info.status == "FINISHED"
+    assert run.data.params["training.batch_size"] == "64"
+    assert run.data.params["training.loss_options.temperature"] == "0.1"
+    points = client.get_metric_history(run.info.run_id, "training/loss")
+    assert [(point.step, point.value) for point in points] == [(step, 5 / step) for step in STEPS]
+    assert points[1].timestamp - points[0].timestamp == 2500
+    assert "training/seconds" not in run.data.metrics
+    scores = {name: value for name, value in run.data.metrics.items() if "linear_probe" in name}
+    assert scores == pytest.approx(
+        {
+            f"{baseline}linear_probe.accuracy{part}": value + difference
+            for baseline, value in {"": 0.9, "untrained/": 0.7, "raw_pixels/": 0.8}.items()
+            for part, difference in {"": 0, "_low": -0.01, "_high": 0.01}.items()
+        }
+    )
+    [dataset] = [entry.dataset for entry in run.inputs.dataset_inputs]
+    assert (dataset.name, dataset.digest) == ("shoe-photos", "5" * 36)
+    assert "\n# shoes\n" in run.data.tags["mlflow.note.content"]
+    assert run.data.tags["counterpoint.snapshot_digest"] == "5" * 64
+    assert {file.path for file in client.list_artifacts(run.info.run_id)} == {
+        "spec.json",
+        "evaluation.json",
+        "model_card.md",
+        "weights.safetensors",
+    }
+    spec = json.loads(artifact(client, run.info.run_id, "spec.json", home).read_text())
+    assert spec["training"]["loss_options"] == {"temperature": 0.1}
+    weights = load_file(artifact(client, run.info.run_id, "weights.safetensors", home))
+    assert torch.equal(weights["encoder.0.weight"], registration().model.state_dict()["encoder.0.weight"])
+
+
+def test_the_card_shows_scores_beside_baselines_and_how_to_fetch(home, client):
+    ref = store_at(home).register(registration())
+    card = artifact(client, ref.run_id, "model_card.md", home).read_text()
+    assert "| linear_probe.accuracy | 0.9 [0.89, 0.91] | 0.7 [0.69, 0.71] | 0.8 [0.79, 0.81] |" in card
+    assert 'mlflow.pyfunc.load_model("models:/shoes@champion")' in card
+    assert "uint8 images (N, 8, 8, 1)" in card
+    description = client.get_model_version(NAME, "1").description
+    assert "linear_probe.accuracy 0.9 [0.89, 0.91]" in description.splitlines()[0]
+    assert description.endswith(card)
+
+
+def test_a_long_curve_and_a_long_parameter_fit(home, client):
+    curves = [{"step": step, **{f"metric_{i}": math.sin(step + i) for i in range(5)}} for step in range(1001)]
+    specs = {"data": registration().specs["training"].model_copy(update={"method_options": {"text": ["x" * 9000]}})}
+    run = client.get_run(
+        store_at(home).register(dataclasses.replace(registration(), curves=curves, specs=specs)).run_id
+    )
+    assert all(len(client.get_metric_history(run.info.run_id, f"training/metric_{i}")) == 1001 for i in range(5))
+    assert len(run.data.params["data.method_options.text"]) == 6000
+
+
+def test_a_newer_evaluation_of_the_same_training_is_shown_with_the_standing_version(home, client):
+    store = store_at(home)
+    store.register(registration())
+    again = dataclasses.replace(registration(), evaluation=evaluation("f" * 64, accuracy=0.85))
+    ref = store.register(again)
+    assert not ref.created
+    [row] = store.versions(NAME)
+    assert row.scores["linear_probe.accuracy"] == Score(value=0.85, low=0.84, high=0.86)
+    assert client.get_run(ref.run_id).data.metrics["linear_probe.accuracy"] == 0.85
+    assert "0.85 [0.84, 0.86]" in artifact(client, ref.run_id, "model_card.md", home).read_text()
+
+
+def test_versions_doubled_by_two_machines_are_reduced_to_the_lowest(home, client):
+    store = store_at(home)
+    ref = store.register(registration())
+    standing = client.get_model_version(NAME, "1")
+    client.create_model_version(NAME, standing.source, ref.run_id, tags=standing.tags)
+    assert store.register(registration()).version == 1
+    assert [row.version for row in store.versions(NAME)] == [1]
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "it's", "-shoes", "models:x"])
+def test_a_name_that_cannot_name_a_model_is_refused(home, name):
+    with pytest.raises(InputError, match="cannot name a model"):
+        store_at(home).register(registration(name=name))
+
+
+def test_a_deleted_experiment_is_named_with_the_command_that_brings_it_back(home, client):
+    client.delete_experiment(client.create_experiment(NAME))
+    with pytest.raises(InputError, match="mlflow experiments restore --experiment-id"):
+        store_at(home).register(registration())
+
+
+def test_a_report_is_put_beside_the_other_artifacts(home, client):
+    ref = store_at(home).register(registration())
+    store_at(home).log_report(ref.run_id, "report.html", "<p>")
+    assert artifact(client, ref.run_id, "report.html", home).read_text() == "<p>"
+
+
+def test_a_version_is_found_by_its_training_and_an_unknown_training_is_answered_with_the_versions_there_are(full_home):
+    store = store_at(full_home)
+    assert [store.of_training(NAME, f"{digit}" * 64).version for digit in (1, 2, 3)] == [1, 2, 3]
+    with pytest.raises(InputError, match=r"no version of 'shoes' was made by training 9999.*1, 2, 3\. `cl register`"):
+        store.of_training(NAME, "9" * 64)
+    with pytest.raises(InputError, match="no registered model named 'boots'; there are: shoes"):
+        store.of_training("boots", "1" * 64)
+
+
+def test_nothing_is_printed(home, capfd):
+    store_at(home).register(registration())
+    assert capfd.readouterr() == ("", "")
+
+
+STRANGER = """
+import sys, numpy as np
+
+class Nothing:
+    def find_spec(self, name, *_):
+        if name.partition(".")[0] in ("cl_core", "tasks", "flows"):
+            raise ImportError(name)
+
+sys.meta_path.insert(0, Nothing())
+import mlflow, torch
+mlflow.set_tracking_uri(sys.argv[1])
+images = np.load("images.npy")
+served = mlflow.pyfunc.load_model("models:/shoes@challenger")
+np.save("served.npy", served.predict(images))
+np.save("one.npy", served.predict(images[:1]))
+np.save("program.npy", mlflow.pytorch.load_model("models:/shoes/1")(torch.from_numpy(images)).numpy())
+try:
+    served.predict(images.astype(np.float32))
+except mlflow.exceptions.MlflowException as error:
+    assert "float32 does not match expected dtype uint8" in str(error), error
+else:
+    raise AssertionError("a float input was taken")
+"""
+
+
+def test_a_stranger_without_this_project_fetches_and_calls_the_model_with_pickles_forbidden(home):
+    store = store_at(home)
+    store.register(registration())
+    model = registration().model
+    np.save(home / "images.npy", model.example(7).numpy())
+    subprocess.run(
+        [sys.executable, "-I", "-c", STRANGER, store.tracking_uri],
+        cwd=home,
+        env={**os.environ, "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"},
+        check=True,
+    )
+    wanted = model(model.example(7)).numpy()
+    for found, rows in {"served": 7, "program": 7, "one": 1}.items():
+        np.testing.assert_allclose(np.load(home / f"{found}.npy"), wanted[:rows], atol=1e-6)
+
+
+def test_what_was_not_measured_at_a_step_is_no_point_of_its_curve(home, client):
+    curves = [{"step": 1, "loss": 5.0, "knn_accuracy": None}, {"step": 2, "loss": 4.0, "knn_accuracy": 0.5}]
+    run = client.get_run(store_at(home).register(dataclasses.replace(registration(), curves=curves)).run_id)
+    points = client.get_metric_history(run.info.run_id, "training/knn_accuracy")
+    assert [(point.step, point.value) for point in points] == [(2, 0.5)]
+
+
+def test_a_version_is_found_by_its_number_and_0_is_the_champion(full_home, tmp_path):
+    home = tmp_path / "home"
+    shutil.copytree(full_home, home)
+    store = store_at(home)
+    assert store.find(NAME, 2).uri == "models:/shoes/2"
+    with pytest.raises(
+        InputError, match=r"has no champion yet; name one of its versions: 1, 2, 3, or promote one \(`cl"
+    ):
+        store.find(NAME, 0)
+    store.promote(NAME, 3, "wanted")
+    assert store.find(NAME, 0).version == 3
+    with pytest.raises(InputError, match="has no version 4; there are: 1, 2, 3"):
+        store.find(NAME, 4)
+
+
+def test_a_version_says_which_images_it_takes(full_home):
+    store = store_at(full_home)
+    assert store.image_shape(store.find(NAME, 1)) == (8, 8, 1)

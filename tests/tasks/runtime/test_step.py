@@ -1,0 +1,37 @@
+"""Which errors a step tries again: what a machine or a network did, never what a person has to mend."""
+
+import asyncio
+
+import pytest
+from prefect.states import exception_to_failed_state
+
+from cl_core import errors
+from tasks.registration import find_version
+from tasks.runtime.step import STEP
+
+
+@pytest.mark.parametrize(
+    ("error", "again"),
+    [
+        (errors.StoreUnreachableError("MLflow at http://127.0.0.1:1 does not answer"), True),
+        (errors.WorkersLostError("workers died"), True),
+        (ConnectionResetError("reset by peer"), True),
+        (TimeoutError("timed out"), True),
+        (errors.SpecError("training.batch_size: 3 is not divisible by 2 workers"), False),
+        (errors.DataError("the folder is empty"), False),
+        (errors.NotFiniteLossError("the loss became nan"), False),
+        (errors.IntegrityError("a byte has changed"), False),
+        (errors.StorageFullError("no space left"), False),
+        (KeyError("a bug of our own"), False),
+    ],
+)
+def test_only_what_may_succeed_later_is_tried_again_and_a_person_is_told(
+    error: Exception, again: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def asked() -> bool:
+        state = await exception_to_failed_state(error)
+        return bool(await STEP["retry_condition_fn"](find_version, None, state))
+
+    assert asyncio.run(asked()) is again
+    said = capsys.readouterr().err
+    assert said.endswith(f"find version  is tried again, at most 3 times in all: {error}\n") if again else said == ""

@@ -1,0 +1,151 @@
+"""From which weights a training starts: the champion's of the moment it was first asked for, ever after."""
+
+import dataclasses
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from prefect.logging import disable_run_logger
+from registering import CHANNELS, NAME, SIZE, registration, store_at
+from safetensors.torch import load_file
+
+from cl_core.errors import InputError, SpecError
+from cl_core.export import EmbeddingModel
+from cl_core.hashing import file_sha256
+from cl_core.refs import StartRef
+from cl_core.specs import TrainingSpec
+from cl_core.training.components import assemble, complete
+from cl_core.views import Normalization
+from tasks import initial_weights
+from tasks.adapters.mlflow.connection import connected
+
+TRAINING = TrainingSpec(encoder="mlp", encoder_options={"hidden": 8, "features": 4}, start_from="champion")
+
+
+@pytest.fixture(scope="module")
+def registered(empty_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two versions with the encoder that is asked for, and no champion."""
+    home = tmp_path_factory.mktemp("registered")
+    shutil.copy(empty_home / "mlflow.db", home)
+    for digit in (1, 2):
+        torch.manual_seed(digit)
+        encoder = assemble(TRAINING).encoder.build(channels=CHANNELS, size=SIZE)
+        model = EmbeddingModel(encoder, Normalization((0.3,), (0.2,)), SIZE)
+        store_at(home).register(
+            dataclasses.replace(registration(digit), model=model, specs={"training": complete(TRAINING)})
+        )
+    return home
+
+
+@pytest.fixture
+def home(registered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home of its own, where version 1 is the champion."""
+    shutil.copy(registered / "mlflow.db", tmp_path)
+    monkeypatch.setenv("CL_HOME", str(tmp_path))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    store_at(tmp_path).promote(NAME, 1, "to begin with")
+    return tmp_path
+
+
+def start(request: str = "a" * 64, *, name: str = NAME, size: int = SIZE, **changes: object) -> StartRef | None:
+    training = TrainingSpec.model_validate({**TRAINING.model_dump(), **changes})
+    with disable_run_logger():
+        return initial_weights.starting_weights(
+            training, model_name=name, request=request, channels=CHANNELS, image_size=size
+        )
+
+
+def test_it_starts_from_the_champions_weights_by_their_digest(home, capsys):
+    found = start()
+    assert found.champion == "models:/shoes/1"
+    assert found.sha256 == file_sha256(found.path / "weights.safetensors")
+    torch.manual_seed(1)
+    encoder = assemble(TRAINING).encoder.build(channels=CHANNELS, size=SIZE)
+    kept = load_file(found.path / "weights.safetensors")
+    assert all(torch.equal(kept[f"encoder.{name}"], tensor) for name, tensor in encoder.state_dict().items())
+    assert "training starts from the weights of models:/shoes/1, the champion" in capsys.readouterr().err
+
+
+def test_a_training_keeps_its_first_weights_whoever_is_champion_by_now(home, capsys):
+    first = start()
+    store_at(home).promote(NAME, 2, "it started from version 1")
+    assert start() == first
+    assert "as when this training was first asked for, training starts from the weights of" in capsys.readouterr().err
+    other = start("b" * 64)
+    assert other.champion == "models:/shoes/2"
+    assert other.sha256 != first.sha256
+
+
+def test_without_a_champion_it_starts_from_scratch_says_so_and_keeps_to_it(home, capsys):
+    assert start(name="boots") is None
+    assert "training starts from scratch: there was no champion of 'boots'" in capsys.readouterr().err
+    # By now there is one, but this training has begun.
+    assert start(name=NAME, request="c" * 64) is not None
+    assert start(name=NAME) is None
+
+
+def test_from_scratch_nobody_is_asked(home, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
+    assert start(start_from="scratch") is None
+    assert not (home / "starts").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "wanted"),
+    [
+        ({"encoder_options": {"hidden": 9, "features": 4}}, r"'mlp' \{.*\"hidden\": 9"),
+        ({"encoder": "resnet_small", "encoder_options": {}}, r"'resnet_small' \{"),
+        ({"size": 16}, r"'mlp' .* for 16 x 16 images with 1 channels"),
+    ],
+)
+def test_a_champion_with_another_encoder_is_refused_naming_both(home, changes, wanted):
+    with pytest.raises(SpecError) as caught:
+        start(**changes)
+    assert caught.match(
+        rf"^training.start_from: wanted a champion with encoder {wanted}.*, but models:/shoes/1 has "
+        r"'mlp' \{.*\"hidden\": 8.*\}.*; set training.encoder and encoder_options to the champion's, or start from"
+    )
+    assert start() is not None, "and nothing of it is remembered"
+
+
+@pytest.mark.parametrize("loss", ["a byte", "the folder"])
+def test_weights_that_were_lost_are_fetched_again_from_the_same_version(home, loss):
+    first = start()
+    store_at(home).promote(NAME, 2, "newer")
+    file = first.path / "weights.safetensors"
+    if loss == "a byte":
+        file.write_bytes(file.read_bytes()[:-1] + b"!")
+    else:
+        shutil.rmtree(first.path)
+    assert start() == first
+    assert file_sha256(file) == first.sha256
+
+
+def test_killed_before_the_answer_is_kept_it_is_decided_anew(home, monkeypatch):
+    with monkeypatch.context() as patch:
+        original = initial_weights.artifact_dir.write_text
+
+        def killed(path, text):
+            if path.suffix == ".json" and path.parent.name == "starts":
+                raise KeyboardInterrupt
+            original(path, text)
+
+        patch.setattr(initial_weights.artifact_dir, "write_text", killed)
+        with pytest.raises(KeyboardInterrupt):
+            start()
+    store_at(home).promote(NAME, 2, "in between")
+    assert start().champion == "models:/shoes/2"
+
+
+def test_a_champion_that_keeps_no_weights_is_refused_with_what_it_has(home):
+    with connected(f"sqlite:///{home}/mlflow.db") as client:
+        theirs = client.create_model_version(NAME, (home / "elsewhere").as_uri())
+    store_at(home).promote(NAME, int(theirs.version), "made elsewhere")
+    with pytest.raises(InputError, match=r"models:/shoes/3 keeps no weights.safetensors beside the model \(it has: no"):
+        start()
+
+
+def test_without_the_name_of_a_model_there_is_no_champion():
+    with pytest.raises(SpecError, match=r"^training.start_from: 'champion' .* use `cl register` or `cl retrain`"):
+        initial_weights.check_start_from(TRAINING, "")

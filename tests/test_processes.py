@@ -1,0 +1,37 @@
+"""Which process made a thing is told by host, number and start, so that a number used again deceives nobody."""
+
+import os
+import socket
+import subprocess
+import sys
+
+import psutil
+
+from cl_core import processes
+
+
+def test_a_running_process_is_there_and_an_ended_one_is_gone_already_before_its_parent_has_looked() -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        made = processes.token(process.pid)
+        assert made.split("-")[-2] == str(process.pid) == str(processes.pid_of(made))
+        assert not processes.is_gone(made)
+        assert not processes.is_gone(f"{made}-more")
+        assert process.stdin is not None
+        process.stdin.close()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        assert processes.is_gone(made), "what is left is a zombie"
+        # Longer than a test may take.
+        processes.wait([psutil.Process(process.pid)], timeout_s=1000)
+    assert processes.is_gone(made)
+
+
+def test_another_process_of_the_same_number_is_not_taken_for_it() -> None:
+    host, pid = socket.gethostname(), os.getpid()
+    assert not processes.is_gone(processes.token())
+    assert processes.is_gone(f"{host}-{pid}-1")
+    assert processes.is_gone(f"{host}-{pid}")
+
+
+def test_of_a_process_of_another_host_nothing_is_known() -> None:
+    assert not processes.is_gone("elsewhere-1-1")
+    assert processes.pid_of("elsewhere-1-1") == 0

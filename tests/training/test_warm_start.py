@@ -1,0 +1,100 @@
+"""A training that starts from given weights: they are there before the first step, in every copy of the encoder."""
+
+import hashlib
+import signal
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+from small_methods import changes
+from small_training import JobOf, train_in_a_process
+from torch import Tensor
+
+from cl_core.export import EmbeddingModel, save_weights
+from cl_core.refs import StartRef
+from cl_core.training.components import assemble, training_digest
+from cl_core.training.job import TrainingJob
+from cl_core.training.loop import train
+from cl_core.training.warm_start import WEIGHTS
+
+# So small that float32 weights stay what they are.
+STILL = {"learning_rate": 1e-30, "weight_decay": 0.0, "epochs": 1, "warmup_epochs": 0.1}
+
+
+def started(job: TrainingJob, folder: Path) -> TrainingJob:
+    """The job, from weights that no seed of its own gives."""
+    torch.manual_seed(12345)
+    encoder = assemble(job.training).encoder.build(channels=job.snapshot.channels, size=job.data.image_size)
+    folder.mkdir()
+    save_weights(EmbeddingModel(encoder, job.normalization, job.data.image_size), folder / WEIGHTS)
+    start = StartRef(champion="models:/shapes/1", sha256="0" * 64, path=folder)
+    return job.model_copy(update={"start": start})
+
+
+def weights(folder: Path, prefix: str) -> dict[str, Tensor]:
+    """What is learnt of an encoder; statistics move whatever the learning rate."""
+    [file] = [path for path in (folder / WEIGHTS, folder / "method.safetensors") if path.exists()]
+    state = safetensors.torch.load_file(file)
+    return {n.removeprefix(prefix): t for n, t in state.items() if n.startswith(prefix) and n.endswith("weight")}
+
+
+@pytest.mark.parametrize(
+    ("method", "copies"),
+    [
+        ("simclr", ["encoder."]),
+        ("moco_v2", ["encoder.", "key_network.network.0."]),
+        ("moco_v3", ["encoder.", "key_network.network.0."]),
+    ],
+)
+def test_before_the_first_step_the_encoder_and_its_copies_have_the_weights_given(
+    job_of: JobOf, tmp_path: Path, method: str, copies: list[str]
+) -> None:
+    job = started(job_of(**changes(method) | STILL), tmp_path / "start")
+    given = weights(tmp_path / "start", "encoder.")
+    assert len(given) > 3
+    end = train(job).path
+    for copy in copies:
+        found = weights(end, copy)
+        assert found.keys() == given.keys(), copy
+        for name, tensor in given.items():
+            torch.testing.assert_close(found[name], tensor, msg=f"{copy}{name}")
+
+
+def test_from_scratch_it_has_others(job_of: JobOf, tmp_path: Path) -> None:
+    job = job_of(**STILL)
+    started(job, tmp_path / "start")
+    given, found = weights(tmp_path / "start", "encoder."), weights(train(job).path, "encoder.")
+    assert not any(torch.allclose(found[name], tensor) for name, tensor in given.items() if tensor.dim() > 1)
+
+
+def test_killed_it_goes_on_from_its_checkpoint_and_not_from_the_start(job_of: JobOf, tmp_path: Path) -> None:
+    undisturbed = train(started(job_of("undisturbed"), tmp_path / "first"))
+    job = started(job_of("killed"), tmp_path / "second")
+    process = train_in_a_process(
+        job,
+        prelude="""
+import os, signal
+from cl_core.training import checkpoint
+saved = []
+save = checkpoint.CheckpointStore.save
+def counting(*arguments, **named):
+    saved.append(save(*arguments, **named))
+    if len(saved) == 4: os.kill(os.getpid(), signal.SIGKILL)
+checkpoint.CheckpointStore.save = counting
+""",
+    )
+    assert process.wait() == -signal.SIGKILL
+    resumed = train(job)
+    assert resumed.resumed_from_step == 4
+    first, second = (one.path / "method.safetensors" for one in (undisturbed, resumed))
+    assert hashlib.sha256(first.read_bytes()).digest() == hashlib.sha256(second.read_bytes()).digest()
+
+
+def test_other_first_weights_are_another_training(job_of: JobOf) -> None:
+    training = job_of().training
+    digests = {
+        training_digest(training, snapshot_digest="a" * 64, image_size=16, start_sha256=sha256)
+        for sha256 in ("", "0" * 64, "1" * 64)
+    }
+    assert len(digests) == 3
