@@ -9,12 +9,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from cl_core.data.validation import ValidationReport
-from cl_core.refs import EvaluationReport, Retrained
+from cl_core.refs import EvaluationReport, RetrainResult
 from cl_core.report.summary import fetch_lines, score_rows
 from tasks.adapters.mlflow.connection import shown
 from tasks.adapters.mlflow.model_version import VersionRow
-from tasks.prune_result import Pruned, rows
-from tasks.runtime.diagnosis import Finding
+from tasks.prune_result import PruneResult, prune_rows
+from tasks.runtime.diagnosis import Diagnosis
 from tasks.runtime.settings import Settings
 
 if TYPE_CHECKING:  # They bring torch.
@@ -23,7 +23,7 @@ if TYPE_CHECKING:  # They bring torch.
     from flows.chaos_sweep import Row
 
 
-def show(result: Retrained, *, flow_seconds: float, total_seconds: float) -> None:
+def show(result: RetrainResult, *, flow_seconds: float, total_seconds: float) -> None:
     """The registered model, its scores beside the baselines, the report, and how to fetch the model."""
     console = _console()
     show_scores(result.evaluation)
@@ -117,7 +117,7 @@ def _verdict(row: "Row") -> str:
     return "; ".join(row.problems) or "as undisturbed"
 
 
-def show_findings(findings: list[Finding], *, title: str) -> None:
+def show_findings(findings: list[Diagnosis], *, title: str) -> None:
     """A table of what is wrong, where, and what helps."""
     table = Table(title=title, title_justify="left")
     for column in ("what", "where", "remedy"):
@@ -138,9 +138,9 @@ def show_hits(hits: "list[Hit]") -> None:
     _console().print(table)
 
 
-def show_pruned(pruned: Pruned) -> None:
+def show_pruned(pruned: PruneResult) -> None:
     """A table of what goes, with sizes and reasons; which versions lose what; and the sum."""
-    if listed := rows(pruned):
+    if listed := prune_rows(pruned):
         table = Table(title="Goes" if pruned.dry_run else "Gone", title_justify="left")
         for column in listed[0]:
             table.add_column(column, overflow="fold", justify="right" if column == "size" else "left")
