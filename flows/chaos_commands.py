@@ -12,10 +12,8 @@ from cyclopts import Parameter
 
 from cl_core.errors import InputError
 from cl_core.failpoints import POINTS
-from flows.cli.app import app, prepare
 
 
-@app.command
 def chaos(
     *,
     points: Annotated[str, Parameter(help="Failpoints, separated by commas; all without it.")] = "",
@@ -24,7 +22,7 @@ def chaos(
     at_once: Annotated[int, Parameter(help="Runs under way at the same time; twice the cores without it.")] = 0,
     list_: Annotated[bool, Parameter(name="--list", help="Only list the failpoints.")] = False,
 ) -> None:
-    """Kill retrainings at every named place and at random times, let Prefect mend them, and print what came of it.
+    """Kill retrainings at every failpoint, and verify that each ends with the same result.
 
     Everything happens in a temporary home with servers of its own; CL_HOME is not touched. Exits with 1 when a run
     did not come to exactly what an undisturbed one comes to.
@@ -40,7 +38,10 @@ def chaos(
     # Prefect reads its settings when it is imported, and makes its folder, but not the one above it.
     (folder / "home").mkdir()
     os.environ.update(_surroundings(folder, ports))
-    prepare(server=False)
+    from flows.cli.environment import begin, set_environment
+
+    set_environment()
+    begin()
     from flows.chaos_machine import machine
     from flows.chaos_sweep import sweep, undisturbed
     from flows.cli.render import show_matrix, show_row

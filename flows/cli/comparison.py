@@ -1,38 +1,10 @@
-"""The commands that put things side by side: recipes by their scores, losses by other people's code."""
+"""The command that compares losses with other libraries' implementations."""
 
 import sys
-from pathlib import Path
-from typing import Annotated
-
-from cyclopts import Parameter
-
-from flows.cli.app import app, prepare
 
 
-@app.command
-def compare(
-    *recipes: Path, table: Annotated[Path | None, Parameter(help="File to write the table to.")] = None
-) -> None:
-    """Retrain each recipe whose result does not stand, and print all scores in one table, in Markdown.
-
-    Args:
-        recipes: JSON files with the parameters of `cl retrain`, on the same data.
-    """
-    prepare()
-    from cl_core import artifact_dir
-    from cl_core.report.comparison import comparison_markdown
-    from flows.compare import compare as flow
-
-    text = comparison_markdown(flow(list(recipes)))
-    if table is not None:
-        artifact_dir.write_text(table, text)
-    print(text, end="")
-
-
-@app.command
 def parity() -> None:
-    """Compare each loss and method part with the independent libraries that are installed; 1 when one differs."""
-    prepare(server=False)
+    """Compare losses and method parts with reference libraries."""
     from cl_core.parity import ELSEWHERE, checks, compare
     from flows.cli.render import show_parity
 
