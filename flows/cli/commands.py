@@ -35,21 +35,21 @@ COMMANDS = {
         "Ingest, pretrain, evaluate, register and, if the gate accepts it, promote. Unchanged steps are skipped.",
         _PIPELINE,
     ),
-    "ingest": Command("flows.ingest:ingest", "Read a source into a validated snapshot.", _PIPELINE),
+    "ingest": Command("flows.stages:ingest", "Read a source into a validated snapshot.", _PIPELINE),
     "validate": Command(
-        "flows.validate:validate", "Check that a source's samples can be trained on, and report on them.", _PIPELINE
+        "flows.stages:validate", "Check that a source's samples can be trained on, and report on them.", _PIPELINE
     ),
-    "pretrain": Command("flows.pretrain:pretrain", "Train an encoder.", _PIPELINE),
+    "pretrain": Command("flows.stages:pretrain", "Train an encoder.", _PIPELINE),
     "evaluate": Command(
-        "flows.evaluate:evaluate", "Train an encoder if needed, and evaluate it beside its baselines.", _PIPELINE
+        "flows.stages:evaluate", "Train an encoder if needed, and evaluate it beside its baselines.", _PIPELINE
     ),
     "register": Command(
-        "flows.register:register",
+        "flows.stages:register",
         "Train an encoder if needed, and register it as a version. The champion stays.",
         _PIPELINE,
     ),
     "report": Command(
-        "flows.report:report", "Write the report of the version registered under these specs.", _PIPELINE
+        "flows.stages:report", "Write the report of the version registered under these specs.", _PIPELINE
     ),
     "compare": Command(
         "flows.compare:compare", "Retrain each recipe, and compare their scores in one table.", _PIPELINE

@@ -43,7 +43,7 @@ def search(
         count: Images to find.
         output: HTML file to write, which shows the images.
     """
-    from tasks.embedding_search import search_embeddings
+    from tasks.embedding import search_embeddings
 
     result = search_embeddings(image, embeddings, count=count, page=output)
     hits = [
@@ -66,6 +66,6 @@ def atlas(
         umap: Place the images by UMAP, which takes minutes, instead of by the plane of largest variance.
         port: Port of the map on this machine.
     """
-    from tasks.embedding_search import open_atlas
+    from tasks.embedding import open_atlas
 
     sys.exit(open_atlas(embeddings, umap=umap, port=port))

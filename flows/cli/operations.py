@@ -20,7 +20,7 @@ from tasks.runtime.settings import Settings
 from tasks.server.services import LOOPBACK, Ports
 
 if TYPE_CHECKING:
-    from tasks.runtime.diagnosis import Diagnosis
+    from tasks.runtime.inventory import Diagnosis
 
 _PID_TIMEOUT_S = 5
 

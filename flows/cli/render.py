@@ -37,7 +37,7 @@ if TYPE_CHECKING:  # They bring Prefect, numpy or torch.
     from flows.cli.models import ModelVersions
     from flows.cli.operations import DoctorReport, Problem, Stopped
     from flows.compare import Comparison
-    from tasks.prune_result import PruneResult
+    from tasks.pruning import PruneResult
 
 # The names that the run logs of 0.1.0 and of today give to a step whose result was up to date.
 _SKIPPED = ("cached", "stood")
@@ -220,7 +220,7 @@ def _show_table_of_problems(problems: "list[Problem]", *, title: str) -> None:
 
 def _show_pruned(pruned: "PruneResult") -> None:
     """Print what is removed, with sizes and reasons; which versions lose what; and the sum."""
-    from tasks.prune_result import prune_rows
+    from tasks.pruning import prune_rows
 
     if rows := prune_rows(pruned):
         table = Table(title="To be removed" if pruned.dry_run else "Removed", title_justify="left")

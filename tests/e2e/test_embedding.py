@@ -21,7 +21,7 @@ from cl_core.hashing import source_digest
 from cl_core.registry import SOURCES
 from tasks.adapters.mlflow.connection import connected
 from tasks.adapters.mlflow.model_version import lineage_from_tags
-from tasks.embedding_search import search_embeddings
+from tasks.embedding import search_embeddings
 
 from .conftest import CommandLine
 
@@ -170,7 +170,7 @@ def test_a_version_measured_on_the_data_it_was_trained_on_has_the_scores_it_was_
     champion: CommandLine,
 ) -> None:
     specs = {name: SPECS[name] for name in ("model_name", "data", "evaluation", "compute")}
-    finished = champion.run("measure", "--version", "1", recipe=specs)
+    finished = champion.run("evaluate-model", "--version", "1", recipe=specs)
     assert finished.code == 0, finished.err
     [registered] = re.findall(r"│ 1 +│ [^│]*│ - +│ ([\d.]+) +│", champion.run("models", "shapes").out)
     [(trained, raw_pixels)] = re.findall(r"knn_20.accuracy +│ +([\d.]+) \[[^│]*│ +([\d.]+) \[", finished.out)

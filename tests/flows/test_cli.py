@@ -30,7 +30,7 @@ COMMANDS = {
     "evaluate": ["data", "training", "evaluation", "compute"],
     "register": ["data", "training", "evaluation", "compute"],
     "report": ["data", "training", "evaluation", "compute"],
-    "measure": ["data", "evaluation", "compute"],
+    "evaluate-model": ["data", "evaluation", "compute"],
 }
 EVERY = [*COMMANDS, "embed", "search", "atlas", "models", "promote", "rollback", "explain"]
 
@@ -78,7 +78,7 @@ def test_the_help_of_a_command_shows_every_field_with_its_description_and_every_
             description = " ".join(info.description.replace("`", "").split())
             assert description[:40] in shown, f"{group}.{field}"
     # Where what stands is read, there is nothing to force.
-    assert "--recipe" in shown and ("--force" in shown) is (command not in ("report", "measure"))
+    assert "--recipe" in shown and ("--force" in shown) is (command not in ("report", "evaluate-model"))
     for registry in (SOURCES, VIEWS, ENCODERS, LOSSES, METHODS, EVALUATIONS):
         assert ", ".join(registry.names()) in shown
     assert list(tmp_path.iterdir()) == []
