@@ -264,7 +264,7 @@ def _show_explanation(explanation: "Explanation") -> None:
 def _show_lineage(lineage: "Lineage") -> None:
     console = _plain_console()
     console.print(f"\n{lineage.title}")
-    parts = {"Made from": lineage.made_from, "Champion history": lineage.champion, "Used by": lineage.used_by}
+    parts = {"Made from": lineage.made_from, "Champion history": lineage.champion, "Derived or related": lineage.derived}
     for title, entries in parts.items():
         console.print(f"\n{title}")
         width = max(len(entry.what) for entry in entries)

@@ -1,9 +1,11 @@
 """The command line as a person meets it: quick help, and one clear sentence for what is wrong."""
 
 import json
+import os
 import re
 import subprocess
 import sys
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from cyclopts.utils import default_name_transform
 
 from cl_core.registry import ENCODERS, EVALUATIONS, LOSSES, METHODS, SOURCES, VIEWS
 from cl_core.specs import ComputeSpec, DataSpec, EvaluationSpec, PromotionSpec, TrainingSpec
+from flows.cli import app, commands
 
 CL = str(Path(sys.executable).with_name("cl"))
 HEAVY = {"torch", "torchvision", "numpy", "pyarrow", "pandas", "prefect", "ray", "mlflow", "sklearn", "matplotlib"}
@@ -32,7 +35,50 @@ COMMANDS = {
     "report": ["data", "training", "evaluation", "compute"],
     "evaluate-model": ["data", "evaluation", "compute"],
 }
-EVERY = [*COMMANDS, "embed", "search", "atlas", "models", "promote", "rollback", "explain"]
+OTHERS = ["compare", "embed", "search", "atlas", "models", "promote", "rollback", "explain"]
+EVERY = [*COMMANDS, *OTHERS, "up", "down", "doctor", "prune"]
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a command ended in this process."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def main(tmp_path, monkeypatch, capsys):
+    """`cl`, run in this process in an empty folder: what it imports is there already."""
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+
+    def run(*arguments, stays_empty=True):
+        before = dict(os.environ)
+        try:
+            os.environ.clear()
+            os.environ.update({"PATH": before["PATH"], "HOME": before["HOME"], "COLUMNS": "200"})
+            monkeypatch.setattr(sys, "argv", ["cl", *arguments])
+            with pytest.raises(SystemExit) as ended:
+                app.main()
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
+        done = Done(ended.value.code, *capsys.readouterr())
+        assert not stays_empty or list(folder.iterdir()) == []
+        return done
+
+    return run
+
+
+def refused(done):
+    """The sentence with which a command refused, after checking that it refused as it should."""
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: ") and done.stderr.endswith("\n")
+    assert len(done.stderr.splitlines()) == 1 and "Traceback" not in done.stderr
+    return done.stderr.removeprefix("error: ").removesuffix("\n")
 
 
 def cl(*arguments, folder, **settings):
@@ -41,15 +87,6 @@ def cl(*arguments, folder, **settings):
     return subprocess.run(
         [CL, *arguments], capture_output=True, text=True, check=False, cwd=folder, env=environment, timeout=60
     )
-
-
-def refusal(*arguments, folder, **settings):
-    """The sentence with which the command refuses, after checking that it refuses as it should."""
-    done = cl(*arguments, folder=folder, **settings)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("error: ") and done.stderr.endswith("\n")
-    assert len(done.stderr.splitlines()) == 1 and "Traceback" not in done.stderr
-    return done.stderr.removeprefix("error: ").removesuffix("\n")
 
 
 def option(group, field):
@@ -67,48 +104,69 @@ def test_help_lists_the_commands_and_the_settings(tmp_path):
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_the_help_of_a_command_shows_every_field_with_its_description_and_every_name(tmp_path, command):
-    done = cl(command, "--help", folder=tmp_path)
+def test_the_help_of_a_command_shows_every_field_with_its_description_and_every_name(main, command):
+    done = main(command, "--help")
     assert (done.returncode, done.stderr) == (0, "")
-    # The words as they stand in the table, without its lines and breaks.
+    # The words of the table, without its lines and breaks.
     shown = " ".join(re.sub(r"[│╭╮╰╯─]", " ", done.stdout).split())
     for group in COMMANDS[command]:
         for field, info in GROUPS[group].model_fields.items():
             assert f"{option(group, field)} " in shown
             description = " ".join(info.description.replace("`", "").split())
             assert description[:40] in shown, f"{group}.{field}"
-    # Where what stands is read, there is nothing to force.
-    assert "--recipe" in shown and ("--force" in shown) is (command not in ("report", "evaluate-model"))
+    # Where existing results are read, there is nothing to force.
+    assert "--recipe" in shown and "--json" in shown
+    assert ("--force" in shown) is (command not in ("report", "evaluate-model"))
     for registry in (SOURCES, VIEWS, ENCODERS, LOSSES, METHODS, EVALUATIONS):
         assert ", ".join(registry.names()) in shown
-    assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["--help"],
-        *([command, "--help"] for command in COMMANDS),
-        *([command, "--help"] for command in ("embed", "search", "atlas")),
-        ["--version"],
-        ["retrain", "--training.method", "x"],
-        ["report", "--model-name", "a b"],
-    ],
-    ids=" ".join,
-)
-def test_help_and_refusals_import_nothing_heavy(tmp_path, arguments):
+@pytest.mark.parametrize("command", EVERY)
+def test_the_help_of_a_command_begins_with_its_summary_and_describes_every_option(main, command):
+    done = main(command, "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    usage, summary = done.stdout.splitlines()[0], done.stdout.splitlines()[2].strip()
+    assert usage.startswith(f"Usage: cl {command}")
+    assert summary == commands.COMMANDS[command].summary.replace("`", "")
+    rows = [line for line in done.stdout.splitlines() if re.match(r"│ [*]?\s*(-{2}|[A-Z-]+ --)", line)]
+    assert rows
+    undescribed = [row for row in rows if re.fullmatch(r"│ [*]?\s*\S+( \S+){0,3} +(\[.*\])? *│", row)]
+    assert undescribed == []
+
+
+def imported_by(folder, *arguments):
+    """The modules that a command imports in a process of its own, and what it leaves in an empty folder."""
     code = (
         "import json, sys\n"
-        "from flows.cli.main import main\n"
+        "from flows.cli.app import main\n"
         "try: main()\n"
         "except SystemExit: pass\n"
         "print(json.dumps(sorted(sys.modules)), file=sys.stderr)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True, cwd=tmp_path
-    )
-    imported = set(json.loads(done.stderr.splitlines()[-1]))
-    assert "flows.cli.main" in imported and not HEAVY & imported
+    environment = {"PATH": "/usr/bin:/bin", "HOME": str(folder)}
+    command = [sys.executable, "-c", code, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=folder, env=environment)
+    assert list(folder.iterdir()) == []
+    return set(json.loads(done.stderr.splitlines()[-1]))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["--version"], ["retrian"], *([command, "--help"] for command in ("search", "models", "doctor"))],
+    ids=" ".join,
+)
+def test_the_list_of_commands_and_what_is_no_flow_import_nothing_heavy(tmp_path, arguments):
+    imported = imported_by(tmp_path, *arguments)
+    assert "flows.cli.app" in imported and not HEAVY & imported
+
+
+@pytest.mark.parametrize(
+    "arguments", [["retrain", "--help"], ["report", "--model-name", "a b"], ["measure", "--help"]], ids=" ".join
+)
+def test_the_help_of_a_flow_and_its_refusals_import_prefect_but_not_what_steps_use(tmp_path, arguments):
+    imported = imported_by(tmp_path, *arguments)
+    assert "prefect" in imported
+    assert not {"torch", "torchvision", "ray", "mlflow", "sklearn", "pandas", "matplotlib"} & imported
 
 
 def test_flows_are_imported_without_what_their_steps_use(tmp_path):
@@ -187,15 +245,14 @@ def test_the_version_is_that_of_the_package(tmp_path):
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_a_wrong_argument_is_refused_in_one_sentence_that_names_it(tmp_path, arguments, sentence):
-    assert re.fullmatch(sentence, refusal(*arguments, folder=tmp_path))
-    assert list(tmp_path.iterdir()) == []
+def test_a_wrong_argument_is_refused_in_one_sentence_that_names_it(main, arguments, sentence):
+    assert re.fullmatch(sentence, refused(main(*arguments)))
 
 
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        (None, r"--recipe: there is no file {recipe}; recipes stand in infra/recipes"),
+        (None, r"--recipe: there is no file {recipe}; the project's recipes are in infra/recipes"),
         ("", r"--recipe: {recipe} is not readable as JSON: .*line 1 column 1.*"),
         ('{"training": {"epochs": 3}', r"--recipe: {recipe} is not readable as JSON: .*line 1 column 27.*"),
         (b"\xff\xfe", r"--recipe: {recipe} is not readable as JSON: .*"),
@@ -208,19 +265,20 @@ def test_a_wrong_argument_is_refused_in_one_sentence_that_names_it(tmp_path, arg
         ('{"model_name": "a b"}', r"model_name: string should match pattern .*; got 'a b'"),
     ],
 )
-def test_a_wrong_recipe_is_refused_in_one_sentence_that_names_the_file_or_the_field(tmp_path, content, sentence):
+def test_a_wrong_recipe_is_refused_in_one_sentence_that_names_the_file_or_the_field(main, tmp_path, content, sentence):
     folder = tmp_path / "[recipes]"
     folder.mkdir()
     recipe = folder / "mine.json"
     if content is not None:
         recipe.write_bytes(content if isinstance(content, bytes) else content.encode())
-    said = refusal("retrain", "--recipe", str(recipe), folder=tmp_path)
+    said = refused(main("retrain", "--recipe", str(recipe)))
     assert re.fullmatch(sentence.replace("{recipe}", re.escape(str(recipe))), said), said
 
 
-def test_the_command_line_wins_over_the_recipe(tmp_path):
-    (tmp_path / "mine.json").write_text('{"training": {"epochs": 0, "warmup_epochs": 7}}')
-    said = refusal("retrain", "--recipe", "mine.json", "--training.epochs", "6", folder=tmp_path)
+def test_the_command_line_wins_over_the_recipe(main, tmp_path):
+    recipe = tmp_path / "mine.json"
+    recipe.write_text('{"training": {"epochs": 0, "warmup_epochs": 7}}')
+    said = refused(main("retrain", "--recipe", str(recipe), "--training.epochs", "6"))
     assert said.startswith("training: warmup_epochs 7 must be less than epochs 6")
 
 
@@ -230,9 +288,48 @@ def test_an_installed_component_of_a_taken_name_is_refused_in_one_sentence_by_ev
     metadata.mkdir()
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: their-losses\nVersion: 1.0\n")
     (metadata / "entry_points.txt").write_text("[counterpoint.losses]\ninfo_nce = their_losses\n")
-    said = refusal(*arguments, folder=tmp_path, PYTHONPATH=str(tmp_path))
+    python_path = os.pathsep.join((str(tmp_path), os.environ.get("PYTHONPATH", "")))
+    said = refused(cl(*arguments, folder=tmp_path, PYTHONPATH=python_path))
     assert said.startswith("loss 'info_nce' exists twice: as cl_core.losses.info_nce and as their_losses of their-los")
 
 
-def test_no_command_at_all_shows_the_help(tmp_path):
-    assert cl(folder=tmp_path).stdout == cl("--help", folder=tmp_path).stdout
+def test_no_command_at_all_shows_the_help(main):
+    assert main().stdout == main("--help").stdout
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_specs_are_given_by_name_never_by_position(main, command):
+    positions = ["1", "2"] if command == "evaluate-model" else []
+    assert refused(main(command, *positions, "3")) == "Unused Tokens: ['3']."
+
+
+@pytest.mark.parametrize("command", ["up", "atlas"])
+def test_a_command_without_a_result_refuses_json(main, command):
+    assert refused(main(command, "--json")) == f"--json: `cl {command}` prints no result; run it without --json"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind", "old", "new"),
+    [
+        (["measure", "--version", "-1"], "command", "measure", "evaluate-model"),
+        (["doctor", "--mend", "--colour"], "option", "--mend", "--fix"),
+        (["doctor", "--mend=true", "--colour"], "option", "--mend", "--fix"),
+    ],
+)
+def test_an_old_name_works_with_a_warning_that_names_the_new_one(main, arguments, kind, old, new):
+    done = main(*arguments)
+    warning, error = done.stderr.splitlines()
+    assert warning == f"warning: the {kind} {old} is renamed to {new}; the old name goes with the next release"
+    # What is refused is the other argument: the renamed one was understood.
+    assert (done.returncode, done.stdout) == (2, "")
+    assert ("--colour" in error) if kind == "option" else error.startswith("error: version: ")
+
+
+def test_a_value_that_reads_like_an_old_name_is_no_command(main, tmp_path):
+    assert refused(main("--recipe", "measure", "retrain")).startswith("--recipe: there is no file measure;")
+
+
+def test_a_result_is_printed_for_people_or_as_one_json_document(main):
+    people, machines = main("down", stays_empty=False), main("--json", "down", stays_empty=False)
+    assert (people.stdout, people.stderr) == ("Nothing to stop: no `cl up` runs for this CL_HOME.\n", "")
+    assert (json.loads(machines.stdout), machines.stderr) == ({"supervisor": False, "orphans": []}, "")
