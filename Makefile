@@ -7,7 +7,7 @@ READY := .venv/.ready
 FASHION_MNIST := /usr/share/datasets/fashion-mnist
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo up down methods test sweep test-all check bench lock clean
+.PHONY: help setup demo up down methods test sweep test-all chaos parity check bench lock clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -55,6 +55,12 @@ check: setup ## format, lint, types and import rules
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+chaos: setup ## kill deployed retrainings at every failpoint and compare their results; ARGS='--points register.locked --kills 0'
+	@cd tests && PYTHONPATH=$(CURDIR):$(CURDIR)/tests ../$(BIN)/python -m chaos $(ARGS)
+
+parity: setup ## compare losses and methods with reference libraries, and write docs/reference/parity.md
+	@PYTHONPATH=$(CURDIR):$(CURDIR)/tests $(BIN)/python -m parity docs/reference/parity.md
 
 bench: setup ## what a training step costs beside its encoder alone
 	@$(BIN)/python tests/benchmarks/step.py

@@ -1,6 +1,5 @@
-"""The commands that put things side by side: recipes by their scores, losses by other people's code."""
+"""Compare recipes by their scores."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -27,16 +26,3 @@ def compare(
     if table is not None:
         artifact_dir.write_text(table, text)
     print(text, end="")
-
-
-@app.command
-def parity() -> None:
-    """Compare each loss and method part with the independent libraries that are installed; 1 when one differs."""
-    prepare(server=False)
-    from cl_core.parity import ELSEWHERE, checks, compare
-    from flows.cli.render import show_parity
-
-    findings = [compare(check) for check in checks()]
-    show_parity(findings, ELSEWHERE)
-    if any(finding.verdict == "differs" for finding in findings):
-        sys.exit(1)

@@ -18,7 +18,6 @@ from cl_core.specs import ComputeSpec, DataSpec, EvaluationSpec, PromotionSpec, 
 FAILED, WRONG_INPUT, INTERRUPTED = 1, 2, 130
 
 _COMMANDS = (
-    "flows.chaos_commands",
     *(f"flows.cli.{room}" for room in ("comparison", "doctor", "explain", "inference", "models", "operations")),
     *(f"flows.cli.{room}" for room in ("pipeline", "prune")),
 )

@@ -224,7 +224,12 @@ def test_what_was_lost_of_the_earlier_ingestion_is_read_again(folder, tmp_path, 
 
 @pytest.mark.parametrize(
     "instant",
-    ["pipeline._publish", "incremental_index.IncrementalIndex.replace", "incremental_index.shutil.rmtree", "pipeline.write_text"],
+    [
+        "pipeline._publish",
+        "incremental_index.IncrementalIndex.replace",
+        "incremental_index.shutil.rmtree",
+        "pipeline.write_text",
+    ],
 )
 def test_a_killed_ingestion_spoils_nothing_that_is_known(folder, tmp_path, picture, instant):
     spoil(folder, picture)

@@ -1,7 +1,7 @@
-"""Parity: each loss and method part beside independent libraries, on the same numbers: values and gradients.
+"""Checks that compare each loss and method part with independent libraries: values and gradients.
 
-A check is one quantity computed twice, by this project and by somebody else's code, from the same float64 embeddings.
-What is compared is what training uses, so that whoever doubts a loss can see it agree on their own machine.
+A check is one quantity computed twice from the same float64 embeddings, by this project and by a reference library.
+It uses the code that training uses, so that anyone can verify a loss on their own machine.
 """
 
 import importlib.metadata
@@ -17,9 +17,9 @@ from cl_core.methods._sinkhorn import sinkhorn
 from cl_core.methods.barlow_twins import barlow_twins
 from cl_core.methods.vicreg import vicreg
 from cl_core.parallel.sync_batch_norm import SyncBatchNorm
-from cl_core.parity import libraries
-from cl_core.parity.libraries import SAMPLES, TEMPERATURE, Quantity, labels
 from cl_core.registry import LOSSES
+from parity import libraries
+from parity.libraries import SAMPLES, TEMPERATURE, Quantity, labels
 
 FEATURES = 8
 TOLERANCE = 1e-10
@@ -33,7 +33,7 @@ ELSEWHERE = {
     "facenet": "see triplet",
     "siamese": "see margin_contrastive and logistic",
 }
-"""Parts without a check of their own, and why."""
+"""Parts without a check of their own, with the reason."""
 
 
 class Check(NamedTuple):
@@ -46,8 +46,8 @@ class Check(NamedTuple):
     theirs: Callable[[], Quantity]  # Imports the library.
 
 
-class Finding(NamedTuple):
-    """What a check came to; numbers are NaN when the library is not installed."""
+class ParityResult(NamedTuple):
+    """The result of a check; numbers are NaN when the library is not installed."""
 
     check: Check
     version: str
@@ -58,16 +58,16 @@ class Finding(NamedTuple):
     verdict: Literal["equal", "differs", "not installed"]
 
 
-def compare(check: Check) -> Finding:
-    """Compute a quantity and its gradient both ways; equal when nothing differs by more than 1e-10."""
+def compare(check: Check) -> ParityResult:
+    """Compute a quantity and its gradient both ways; equal when no number differs by more than 1e-10."""
     try:
         version, theirs = importlib.metadata.version(check.library), check.theirs()
     except (importlib.metadata.PackageNotFoundError, ImportError):
-        return Finding(check, "", math.nan, math.nan, math.nan, math.nan, "not installed")
+        return ParityResult(check, "", math.nan, math.nan, math.nan, math.nan, "not installed")
     (value, gradient), (other, other_gradient) = (_with_gradient(quantity) for quantity in (check.ours, theirs))
     apart, gradients_apart = abs(value - other), float((gradient - other_gradient).abs().max())
     equal = apart <= TOLERANCE and gradients_apart <= TOLERANCE
-    return Finding(check, version, value, other, apart, gradients_apart, "equal" if equal else "differs")
+    return ParityResult(check, version, value, other, apart, gradients_apart, "equal" if equal else "differs")
 
 
 def _with_gradient(quantity: Quantity) -> tuple[float, Tensor]:
@@ -81,7 +81,7 @@ def _with_gradient(quantity: Quantity) -> tuple[float, Tensor]:
 
 
 def checks() -> Iterator[Check]:
-    """All that are known; a part without any has no independent implementation in these libraries."""
+    """Yield all checks; a part without any has no independent implementation in these libraries."""
     yield from _softmax_losses()
     yield from _other_losses()
     yield from _objectives()

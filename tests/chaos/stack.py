@@ -1,4 +1,4 @@
-"""A machine of its own for the fault sweep: `cl up` over a temporary home, and runs that are started and watched."""
+"""`cl up` over a temporary home for the fault sweep, and the runs that are started and watched there."""
 
 import contextlib
 import json
@@ -17,8 +17,8 @@ from prefect import get_client
 from prefect.client.schemas.objects import FlowRun
 from prefect.exceptions import ObjectNotFound
 
+from chaos.cases import RECIPE, WORK_POOL
 from cl_core.errors import InfrastructureError
-from flows.chaos import RECIPE, WORK_POOL
 from tasks.runtime.run_owner import RunOwner, read_owner, terminate_owner
 
 _START_TIMEOUT_S = 300
@@ -27,13 +27,13 @@ _DEPLOYMENT = "retrain/chaos"
 
 
 @dataclass(frozen=True)
-class Machine:
-    """`cl up` over a home that nobody else uses; Prefect's address is in the environment.
+class Stack:
+    """`cl up` over a private home; Prefect's address is in the environment.
 
     Args:
-        folder: Of everything; each run has a CL_HOME of its own in it.
-        process: Of `cl up`.
-        deployment: Whose runs are started.
+        folder: Parent of all files; each run has a CL_HOME of its own in it.
+        process: The process of `cl up`.
+        deployment: Its runs are started.
     """
 
     folder: Path
@@ -41,7 +41,7 @@ class Machine:
     deployment: UUID
 
     def home(self, name: str) -> Path:
-        """The CL_HOME of one case."""
+        """Return the CL_HOME of one case."""
         return self.folder / "runs" / name
 
     def start(self, name: str, failpoints: str) -> UUID:
@@ -59,51 +59,51 @@ class Machine:
         return run.id
 
     def run(self, run_id: UUID) -> FlowRun:
-        """What Prefect knows of a run."""
+        """Return a run as Prefect knows it."""
         with get_client(sync_client=True) as client:
             return client.read_flow_run(run_id)
 
-    def lease(self, name: str, run_id: UUID) -> RunOwner | None:
-        """Which process works on a run; None before one does."""
+    def owner(self, name: str, run_id: UUID) -> RunOwner | None:
+        """Return the process that works on a run; None before there is one."""
         return read_owner(self.home(name) / "work" / "runs" / f"{run_id}.json")
 
     def kill(self, name: str, run_id: UUID) -> None:
-        """SIGKILL whatever works on a run."""
-        lease = self.lease(name, run_id)
-        if lease is not None:
-            terminate_owner(lease)
+        """SIGKILL the process that works on a run."""
+        owner = self.owner(name, run_id)
+        if owner is not None:
+            terminate_owner(owner)
 
     def processes(self, name: str) -> list[psutil.Process]:
-        """What runs for one case."""
-        found = []
+        """Return the processes that run for one case."""
+        running = []
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
                 if process.environ().get("CL_HOME") == str(self.home(name)):
-                    found.append(process)
-        return found
+                    running.append(process)
+        return running
 
 
 @contextlib.contextmanager
-def machine(folder: Path, ports: tuple[int, int]) -> Iterator[Machine]:
-    """A machine at work; its processes are ended on the way out.
+def stack(folder: Path, ports: tuple[int, int]) -> Iterator[Stack]:
+    """Run `cl up`; its processes end when the context does.
 
     Args:
-        folder: Empty.
-        ports: Of Prefect and MLflow, to which this process's environment points already.
+        folder: An empty folder.
+        ports: Ports of Prefect and MLflow, to which this process's environment points already.
 
     Raises:
         InfrastructureError: When it does not start.
     """
-    declared = folder / "prefect.yaml"
+    declaration = folder / "prefect.yaml"
     deployment = {"name": _DEPLOYMENT.partition("/")[2], "flow": "flows.retrain.retrain", "parameters": RECIPE}
-    # What is JSON is YAML.
-    declared.write_text(json.dumps({"work_pool": WORK_POOL, "deployments": [deployment]}))
-    command = [sys.executable, "-c", "from flows.cli.main import main; main()", "up", "--deployments", str(declared)]
+    # JSON is YAML.
+    declaration.write_text(json.dumps({"work_pool": WORK_POOL, "deployments": [deployment]}))
+    command = [sys.executable, "-c", "from flows.cli.main import main; main()", "up", "--deployments", str(declaration)]
     command += ["--prefect-port", str(ports[0]), "--mlflow-port", str(ports[1])]
     with (folder / "up.log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)  # noqa: S603 - our own
+        process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
     try:
-        yield Machine(folder, process, _deployed(process, ports[0], folder / "up.log"))
+        yield Stack(folder, process, _deployed(process, ports[0], folder / "up.log"))
     finally:
         process.send_signal(signal.SIGINT)
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -112,7 +112,7 @@ def machine(folder: Path, ports: tuple[int, int]) -> Iterator[Machine]:
 
 
 def _deployed(process: "subprocess.Popen[bytes]", port: int, log: Path) -> UUID:
-    """The deployment, once it is registered."""
+    """Return the deployment once it is registered."""
     deadline = time.monotonic() + _START_TIMEOUT_S
     while process.poll() is None and time.monotonic() < deadline:
         # Prefect's own client would wait ever longer for a server that is starting.

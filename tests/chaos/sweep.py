@@ -1,4 +1,4 @@
-"""The fault sweep: runs that are killed, put back to work by Prefect, and audited."""
+"""The fault sweep: kill runs, let Prefect reschedule them, and audit what they end with."""
 
 import contextlib
 import os
@@ -9,12 +9,12 @@ from uuid import UUID
 
 from prefect.client.schemas.objects import FlowRun, StateType
 
-from flows.chaos import RECIPE, Case
-from flows.chaos_machine import Machine
-from tasks.audit import Audit, audit
+from chaos.audit import Audit, audit
+from chaos.cases import RECIPE, Case
+from chaos.stack import Stack
 
-# Crashed is not among them: such a run is put back to work.
-_OVER = (StateType.COMPLETED, StateType.FAILED, StateType.CANCELLED)
+# Crashed is missing: such a run is rescheduled.
+_FINAL = (StateType.COMPLETED, StateType.FAILED, StateType.CANCELLED)
 _CASE_TIMEOUT_S = 900
 _PROCESS_END_S = 60
 _LOOK_EVERY_S = 0.5
@@ -24,7 +24,7 @@ _LONGEST_STEP_S = 5.0
 
 @dataclass(frozen=True)
 class Row:
-    """What one case came to."""
+    """The result of one case."""
 
     case: Case
     attempts: int
@@ -42,58 +42,58 @@ class _Started:
     killed: bool = False
 
 
-def undisturbed(machine: Machine) -> Row:
-    """A run that nothing happens to, with which the others are compared."""
-    [row] = sweep(machine, [Case("undisturbed", "chaos-undisturbed")], weights="", at_once=1)
+def uninterrupted(stack: Stack) -> Row:
+    """Run once without a fault; the others are compared with it."""
+    [row] = sweep(stack, [Case("uninterrupted", "chaos-uninterrupted")], weights="", at_once=1)
     return row
 
 
-def sweep(machine: Machine, cases: list[Case], *, weights: str, at_once: int) -> Iterator[Row]:
-    """Run the cases, some at once, and say of each what it came to.
+def sweep(stack: Stack, cases: list[Case], *, weights: str, at_once: int) -> Iterator[Row]:
+    """Run the cases, some concurrently, and yield the result of each as it ends.
 
     Args:
-        machine: To run them on.
-        cases: In this order.
-        weights: sha256 of those that the undisturbed run registered.
-        at_once: Runs that are under way at the same time; much of one is waiting.
+        stack: Runs them.
+        cases: Started in this order.
+        weights: sha256 of the weights that the uninterrupted run registered.
+        at_once: Concurrent runs; each waits much of its time.
     """
     waiting, started = list(cases), list[_Started]()
     while waiting or started:
         while waiting and len(started) < at_once:
             case = waiting.pop(0)
-            started.append(_Started(case, machine.start(case.name, case.failpoints)))
+            started.append(_Started(case, stack.start(case.name, case.failpoints)))
         for one in list(started):
-            run = machine.run(one.run_id)
-            _kill_in_time(machine, one)
-            over = run.state is not None and run.state.type in _OVER
+            run = stack.run(one.run_id)
+            _kill_in_time(stack, one)
+            over = run.state is not None and run.state.type in _FINAL
             if over or time.monotonic() - one.began > _CASE_TIMEOUT_S:
                 started.remove(one)
-                yield _row(machine, one, run, weights)
+                yield _row(stack, one, run, weights)
         time.sleep(_LOOK_EVERY_S if not any(one.case.kill_after_s and not one.killed for one in started) else 0.01)
 
 
-def _kill_in_time(machine: Machine, one: _Started) -> None:
+def _kill_in_time(stack: Stack, one: _Started) -> None:
     if not one.case.kill_after_s or one.killed:
         return
     if not one.working_since:
-        one.working_since = time.monotonic() if machine.lease(one.case.name, one.run_id) else 0
+        one.working_since = time.monotonic() if stack.owner(one.case.name, one.run_id) else 0
     elif time.monotonic() - one.working_since >= one.case.kill_after_s:
-        machine.kill(one.case.name, one.run_id)
+        stack.kill(one.case.name, one.run_id)
         one.killed = True
 
 
-def _row(machine: Machine, one: _Started, run: FlowRun, weights: str) -> Row:
+def _row(stack: Stack, one: _Started, run: FlowRun, weights: str) -> Row:
     seconds = time.monotonic() - one.began
     problems = []
     if run.state is None or run.state.type != StateType.COMPLETED:
         problems.append(f"the run is {run.state_name} after {seconds:.0f} s")
     deadline = time.monotonic() + _PROCESS_END_S
-    while (left := machine.processes(one.case.name)) and time.monotonic() < deadline:
+    while (left := stack.processes(one.case.name)) and time.monotonic() < deadline:
         time.sleep(_LOOK_EVERY_S)
     problems += [f"process {process.pid} still runs" for process in left]
     if (one.case.failpoints or one.killed) and run.run_count < 2:
-        problems.append("it was not killed: it ended in one attempt")
-    with _home(machine, one.case.name):
+        problems.append("the run was not killed: it ended in one attempt")
+    with _home(stack, one.case.name):
         found = audit(
             one.case.name,
             weights=weights,
@@ -104,9 +104,9 @@ def _row(machine: Machine, one: _Started, run: FlowRun, weights: str) -> Row:
 
 
 @contextlib.contextmanager
-def _home(machine: Machine, name: str) -> Iterator[None]:
+def _home(stack: Stack, name: str) -> Iterator[None]:
     before = os.environ["CL_HOME"]
-    os.environ["CL_HOME"] = str(machine.home(name))
+    os.environ["CL_HOME"] = str(stack.home(name))
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""Whether a retraining that was disturbed came to what an undisturbed one comes to, and left nothing behind."""
+"""Compare what a killed and rescheduled retraining left with what an uninterrupted one leaves."""
 
 from cl_core.refs import Ref
 from cl_core.training.progress import ProgressLog
@@ -11,7 +11,7 @@ from tasks.server.leftovers import lock_files, orphaned_files
 
 
 class Audit(Ref):
-    """What was found under CL_HOME, and of one model in MLflow, after a retraining."""
+    """The state under CL_HOME and of one model in MLflow after a retraining."""
 
     problems: list[str]
     weights: str
@@ -20,13 +20,13 @@ class Audit(Ref):
 
 
 def audit(model_name: str, *, weights: str, checkpoint_every_s: float, longest_step_s: float) -> Audit:
-    """Look at everything that a retraining may leave.
+    """Check everything that a retraining may leave.
 
     Args:
-        model_name: Of the model that was retrained.
-        weights: sha256 of the weights that the undisturbed run registered; empty when this is that run.
-        checkpoint_every_s: The checkpoint interval that was asked for. Seconds.
-        longest_step_s: How long a step and a checkpoint may take on this machine. Seconds.
+        model_name: Name of the retrained model.
+        weights: sha256 of the weights that the uninterrupted run registered; empty for that run itself.
+        checkpoint_every_s: The checkpoint interval of the recipe. Seconds.
+        longest_step_s: Longest time of a step and a checkpoint on this machine. Seconds.
     """
     settings = Settings.from_environment()
     problems = [
@@ -35,20 +35,22 @@ def audit(model_name: str, *, weights: str, checkpoint_every_s: float, longest_s
     ]
     problems += [f"{lock} is held" for lock in lock_files(settings) if is_locked(lock)]
     problems += [
-        f"a lease of flow run {lease.flow_run_name} is left" for lease in run_owner.run_owners() if lease.is_stale
+        f"the owner file of flow run {owner.flow_run_name} is left"
+        for owner in run_owner.run_owners()
+        if owner.is_stale
     ]
     registered = registered_weights(model_store(), model_name)
     if len(registered) != 1:
         problems.append(f"{len(registered)} versions are registered, not one")
-    found = next(iter(registered.values()), "")
-    if weights and found != weights:
-        problems.append(f"the weights are {found[:12]}, those of the undisturbed run {weights[:12]}")
+    registered_sha256 = next(iter(registered.values()), "")
+    if weights and registered_sha256 != weights:
+        problems.append(f"the weights are {registered_sha256[:12]}, those of the uninterrupted run {weights[:12]}")
     repeated = [one for log in settings.trainings.glob("*/progress.jsonl") for one in ProgressLog(log).repeated()]
     if any(one.seconds > checkpoint_every_s + longest_step_s for one in repeated):
         problems.append(f"more than a checkpoint interval was repeated: {repeated}")
     return Audit(
         problems=problems,
-        weights=found,
+        weights=registered_sha256,
         repeated_steps=sum(one.reached_step - one.from_step for one in repeated),
         repeated_seconds=sum(one.seconds for one in repeated),
     )
