@@ -31,7 +31,6 @@ def main() -> None:
     """Run a command; say what went wrong in one sentence, and end with 1 (failed), 2 (wrong input) or 130 (Ctrl-C)."""
     try:
         # Here, because the commands list the names there are: an installed component may be what is wrong.
-        from flows import chaos_commands  # noqa: F401 - imported, they are in `app`
         from flows.cli import comparison, doctor, explain, inference, models, operations, pipeline, prune  # noqa: F401
 
         for module in _COMMANDS:
