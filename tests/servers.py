@@ -1,7 +1,7 @@
 """Real servers on this machine's own address."""
 
 import contextlib
-import itertools
+import fcntl
 import os
 import re
 import shutil
@@ -9,25 +9,39 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import IO
 
 from filelock import FileLock
 
-# Below the ports that the system hands out by itself, and a range for each test process: none is given twice.
-_PORTS = itertools.count(20_000 + 1_000 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]))
+# Below those that the system hands out by itself.
+_PORTS = range(20_000, 32_000)
+_CLAIMED: list[IO[str]] = []
 
 
 def free_port() -> int:
-    """A port that nothing listens on and that no other test gets."""
-    for port in _PORTS:
-        with socket.socket() as listener, contextlib.suppress(OSError):
+    """A port that nothing listens on and that no other test gets, not even of another run on this machine.
+
+    A claim is a locked file, which the system unlocks when this process ends.
+    """
+    claims = Path(tempfile.gettempdir(), f"cl-test-ports-{os.getuid()}")
+    claims.mkdir(exist_ok=True)
+    # Each process looks from another place, so that they seldom meet.
+    first = os.getpid() * 101 % len(_PORTS)
+    for port in (*_PORTS[first:], *_PORTS[:first]):
+        claim = (claims / str(port)).open("w")
+        with contextlib.suppress(OSError), socket.socket() as listener:
+            fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
             listener.bind(("127.0.0.1", port))
+            _CLAIMED.append(claim)
             return port
-    raise AssertionError("unreachable: ports have no end")
+        claim.close()
+    raise AssertionError("no port is free")
 
 
 def give_tables(prefect_home: Path) -> None:

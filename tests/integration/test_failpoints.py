@@ -13,7 +13,7 @@ from cl_core import failpoints
 from cl_core.errors import InputError
 from flows.chaos import PLACES
 
-from .conftest import Retrainings, audited, log
+from .retrainings import Retrainings, audited, log
 
 ROOT = Path(failpoints.__file__).parents[1]
 

@@ -15,6 +15,8 @@ import forked
 import pytest
 from servers import free_port, give_tables
 
+from .retrainings import Retrainings
+
 SAMPLE = Path(__file__).parents[1] / "data" / "fashion-mnist-sample.parquet"
 CL = Path(sys.executable).with_name("cl")
 
@@ -153,3 +155,8 @@ def cl(tmp_path: Path, prefect_server: str) -> CommandLine:
 def shared_cl(tmp_path_factory: pytest.TempPathFactory, prefect_server: str) -> CommandLine:
     """One home for the tests of a file, which build on each other's results."""
     return CommandLine(tmp_path_factory.mktemp("shared") / "home", prefect_server)
+
+
+@pytest.fixture(scope="session")
+def retrainings(tmp_path_factory: pytest.TempPathFactory, prefect_server: str) -> Retrainings:
+    return Retrainings(prefect_server, tmp_path_factory.mktemp("homes"))

@@ -10,12 +10,11 @@ from pathlib import Path
 
 import forked
 import pytest
-from e2e.conftest import prefect_server  # noqa: F401 - a fixture
 
 from flows.chaos import RECIPE
 from tasks.audit import Audit, audit
 
-from . import programs
+from . import retraining_programs as programs
 
 NAME = "chaos"
 
@@ -107,11 +106,3 @@ def wait_for(condition: Callable[[], bool], home: Path) -> None:
 
 def log(home: Path) -> str:
     return home.with_suffix(".log").read_text()
-
-
-@pytest.fixture(scope="session")
-def retrainings(
-    tmp_path_factory: pytest.TempPathFactory,
-    prefect_server: str,  # noqa: F811
-) -> Retrainings:
-    return Retrainings(prefect_server, tmp_path_factory.mktemp("homes"))
