@@ -23,6 +23,8 @@ from typing import Any, NoReturn
 from unittest import mock
 
 TESTS = Path(__file__).parent
+# Read when modules are imported, so before a process is forked. What is tested is that something is tried again.
+SHORT_PAUSES = {"CL_RETRY_DELAY_S": "0.5", "CL_STORE_PAUSE_S": "0.1"}
 
 
 def serve() -> Any:
@@ -32,7 +34,8 @@ def serve() -> Any:
     # The fork server of Python 3.11 looks for the module to import on PYTHONPATH alone. Without an address of Prefect,
     # a folder would be made for a server to come.
     paths = os.pathsep.join([str(TESTS.parent), str(TESTS)])
-    with mock.patch.dict(os.environ, PYTHONPATH=paths, PREFECT_API_URL="http://127.0.0.1:9/api"):
+    address = "http://127.0.0.1:9/api"
+    with mock.patch.dict(os.environ, PYTHONPATH=paths, PREFECT_API_URL=address, **SHORT_PAUSES):
         forkserver.ensure_running()
     return context
 
