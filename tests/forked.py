@@ -24,7 +24,7 @@ from unittest import mock
 
 TESTS = Path(__file__).parent
 # Read when modules are imported, so before a process is forked. What is tested is that something is tried again.
-SHORT_PAUSES = {"CL_RETRY_DELAY_S": "0.5", "CL_STORE_PAUSE_S": "0.1"}
+SHORT_PAUSES = {"CL_RETRY_DELAY_S": "1", "CL_STORE_PAUSE_S": "0.1"}
 
 
 def serve() -> Any:
@@ -97,6 +97,11 @@ class Program:
         """What it wrote to its output and to its errors, once it has ended."""
         self.wait(timeout)
         return self._out.read_text(), self._err.read_text()
+
+    @property
+    def errors(self) -> str:
+        """What it has written to its errors so far."""
+        return self._err.read_text() if self._err.exists() else ""
 
     def send_signal(self, number: signal.Signals) -> None:
         if self.poll() is None:

@@ -114,3 +114,47 @@ def serving(home: Path, port: int = 0) -> Iterator[tuple[str, Callable[[], None]
         yield f"http://127.0.0.1:{port}", end
     finally:
         end()
+
+
+class Door:
+    """A port of this machine's at which nobody answers until it is opened; then what comes there goes to a server.
+
+    A server needs seconds to start; a door opens at once.
+    """
+
+    def __init__(self) -> None:
+        self.port = free_port()
+        # Bound, so that nobody else takes it.
+        self._listener = socket.socket()
+        self._listener.bind(("127.0.0.1", self.port))
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def open(self, server: str) -> None:
+        """Lead to the server at this address."""
+        self._listener.listen()
+        threading.Thread(target=self._let_in, args=(int(server.rpartition(":")[2]),), daemon=True).start()
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+    def _let_in(self, port: int) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                guest, _ = self._listener.accept()
+                host = socket.create_connection(("127.0.0.1", port))
+                for one, other in ((guest, host), (host, guest)):
+                    threading.Thread(target=_pass_on, args=(one.dup(), other.dup()), daemon=True).start()
+                guest.close()
+                host.close()
+
+
+def _pass_on(source: socket.socket, target: socket.socket) -> None:
+    with source, target, contextlib.suppress(OSError):
+        while content := source.recv(65_536):
+            target.sendall(content)
+        target.shutdown(socket.SHUT_WR)

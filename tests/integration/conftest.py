@@ -15,6 +15,7 @@ import forked
 import pytest
 from servers import free_port, give_tables
 
+from .golden import copy_home, golden_home, session_folder
 from .retrainings import Retrainings
 
 SAMPLE = Path(__file__).parents[1] / "data" / "fashion-mnist-sample.parquet"
@@ -160,3 +161,17 @@ def shared_cl(tmp_path_factory: pytest.TempPathFactory, prefect_server: str) -> 
 @pytest.fixture(scope="session")
 def retrainings(tmp_path_factory: pytest.TempPathFactory, prefect_server: str) -> Retrainings:
     return Retrainings(prefect_server, tmp_path_factory.mktemp("homes"))
+
+
+@pytest.fixture(scope="session")
+def golden(tmp_path_factory: pytest.TempPathFactory, prefect_server: str) -> Path:
+    """A home to read and to copy (golden.py)."""
+    return golden_home(session_folder(tmp_path_factory.getbasetemp()), prefect_server)
+
+
+@pytest.fixture(scope="module")
+def golden_cl(golden: Path, tmp_path_factory: pytest.TempPathFactory, prefect_server: str) -> CommandLine:
+    """A copy for the tests of a file, which build on each other's results."""
+    home = tmp_path_factory.mktemp("copy") / "home"
+    copy_home(golden, home)
+    return CommandLine(home, prefect_server)
