@@ -44,8 +44,23 @@ DECLARATION: dict[str, Any] = {
     "work_pool": "counterpoint",
     "deployments": [
         {"name": "small", "flow": "flows.retrain.retrain", "parameters": SMALL},
+        # Runs of one deployment take turns.
+        {"name": "other", "flow": "flows.retrain.retrain", "parameters": {**SMALL, "model_name": "other"}},
         {"name": "promote", "flow": "flows.champion.promote"},
         {"name": "rollback", "flow": "flows.champion.rollback"},
+    ],
+}
+
+OFTEN: dict[str, Any] = {
+    **DECLARATION,
+    "deployments": [
+        *DECLARATION["deployments"],
+        {
+            "name": "often",
+            "flow": "flows.retrain.retrain",
+            "parameters": {**SMALL, "model_name": "scheduled"},
+            "schedules": [{"slug": "often", "interval_s": 30}],
+        },
     ],
 }
 
@@ -268,3 +283,11 @@ def at_work(
             machine.end()
         for left in machine.processes():
             left.kill()
+
+
+def how_far(machine: Machine, run: str) -> float:
+    """How far the run's training is, in percent."""
+    found = machine.ask(
+        "artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [run]}, "type": {"any_": ["progress"]}}}
+    )
+    return float(found[0]["data"]) if found else 0.0
