@@ -10,9 +10,8 @@ from pathlib import Path
 
 import forked
 import pytest
-
-from flows.chaos import RECIPE
-from tasks.audit import Audit, audit
+from chaos.audit import Audit, audit
+from chaos.cases import RECIPE
 
 from . import retraining_programs as programs
 
