@@ -13,7 +13,7 @@ os.environ.setdefault("DO_NOT_TRACK", "1")
 
 pytest_plugins = ["pictures", "small_training"]
 
-LONG = {"e2e", "faults", "adapters", "parallel"}
+LONG = {"integration", "adapters", "parallel"}
 LONGEST = {"test_chaos.py", "test_failpoints.py"}
 
 

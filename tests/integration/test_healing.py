@@ -1,32 +1,16 @@
 """A run whose process dies, with whatever else, is put back to work: the same run, from the last good point."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
-from machine import DECLARATION, SMALL, Machine, at_work, wait
+from machine import SMALL, Machine, wait
 
 from tasks.runtime.run_log import RunLog, step_costs
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.timeout(900), pytest.mark.xdist_group("machine")]
 
 PUT_BACK = "Its process died; it goes on from the last good point."
-
-# Runs of one deployment take turns.
-TWO = {
-    **DECLARATION,
-    "deployments": [
-        *DECLARATION["deployments"],
-        {"name": "other", "flow": "flows.retrain.retrain", "parameters": {**SMALL, "model_name": "other"}},
-    ],
-}
-
-
-@pytest.fixture(scope="module")
-def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
-    with at_work(tmp_path_factory.mktemp("heal"), TWO) as machine:
-        yield machine
 
 
 def start(machine: Machine, name: str, *, deployment: str = "small") -> str:

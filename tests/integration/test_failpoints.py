@@ -13,7 +13,7 @@ from chaos.cases import PLACES
 from cl_core import failpoints
 from cl_core.errors import InputError
 
-from .conftest import Retrainings, audited, log
+from .retrainings import Retrainings, audited, log
 
 ROOT = Path(failpoints.__file__).parents[1]
 

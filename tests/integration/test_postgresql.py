@@ -1,7 +1,9 @@
-"""Both servers on Debian's PostgreSQL, in one database, without a SQLite file and without showing the password."""
+"""Both servers on Debian's PostgreSQL, reached from elsewhere: they ask who comes, and no password is shown."""
 
 import contextlib
 import subprocess
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 
 import psutil
@@ -9,6 +11,8 @@ import psycopg
 import pytest
 from machine import CL, DECLARATION, Machine, at_work
 from postgres import PASSWORD, postgresql
+
+from .conftest import AUTHENTICATION, outer_address
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +23,10 @@ def database() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def machine(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
-    with at_work(tmp_path_factory.mktemp("pg"), DECLARATION, CL_DATABASE_URL=database) as machine:
+    settings, host = {"CL_DATABASE_URL": database}, "127.0.0.1"
+    if elsewhere := outer_address():
+        settings, host = {**AUTHENTICATION, **settings}, elsewhere
+    with at_work(tmp_path_factory.mktemp("pg"), DECLARATION, host=host, **settings) as machine:
         yield machine
 
 
@@ -30,10 +37,22 @@ def test_a_run_ends_with_a_version_and_both_servers_keep_it_in_the_database(mach
         (runs,) = connection.execute("SELECT count(*) FROM prefect.flow_run WHERE id = %s", [run]).fetchone()
         (versions,) = connection.execute("SELECT count(*) FROM mlflow.model_versions WHERE name = 'shapes'").fetchone()
     assert (runs, versions) == (1, 1)
-    assert not list(machine.home.rglob("*.db"))
+    # MLflow's list of its users is a file of its own.
+    users = ["mlflow-users.db"] if outer_address() else []
+    assert [path.name for path in machine.home.rglob("*.db")] == users
 
 
-def test_the_password_is_in_no_command_line_no_log_and_no_environment_of_a_run(machine: Machine) -> None:
+def test_both_servers_ask_everyone_who_comes(machine: Machine, address: str) -> None:
+    for url in (f"{machine.api}/flows/count", f"{machine.mlflow}/api/2.0/mlflow/registered-models/search"):
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(urllib.request.Request(url), timeout=30)
+        refused.value.close()
+        assert refused.value.code == 401, url
+
+
+def test_no_password_is_in_a_command_line_a_log_the_database_or_the_environment_of_a_run(
+    machine: Machine, database: str
+) -> None:
     family = machine.processes()
     assert len(family) >= 4
     with contextlib.suppress(psutil.NoSuchProcess):
@@ -43,6 +62,23 @@ def test_the_password_is_in_no_command_line_no_log_and_no_environment_of_a_run(m
     texts = {path: path.read_bytes() for path in machine.home.rglob("*") if path.is_file()}
     assert not [path for path, text in texts.items() if PASSWORD.encode() in text]
     assert PASSWORD not in machine.output
+    commands = " ".join(word for one in family for word in one.cmdline())
+    for secret in (value.rpartition(":")[2] for value in AUTHENTICATION.values()):
+        assert secret not in commands + machine.output
+        assert not [path for path, text in texts.items() if secret.encode() in text]
+    rows = rows_of(database)
+    assert any("models:/shapes/1" in row for row in rows)
+    for secret in (PASSWORD, *(value.rpartition(":")[2] for value in AUTHENTICATION.values())):
+        assert not [row for row in rows if secret in row]
+
+
+def rows_of(database: str) -> list[str]:
+    """All that both servers keep."""
+    with psycopg.connect(database) as connection:
+        tables = connection.execute(
+            "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables WHERE schemaname IN ('prefect', 'mlflow')"
+        ).fetchall()
+        return [row for (table,) in tables for (row,) in connection.execute(f"SELECT one::text FROM {table} AS one")]
 
 
 def test_after_a_restart_everything_is_still_there(machine: Machine) -> None:

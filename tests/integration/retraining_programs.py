@@ -1,5 +1,8 @@
 """What the processes do that are forked for the tests of faults."""
 
+import os
+import signal
+import sys
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -41,3 +44,22 @@ def doctor(mend: bool) -> None:
     from flows.cli.doctor import doctor
 
     doctor(mend=mend)
+
+
+def embed_and_die(arguments: tuple[str, ...], parts: int) -> None:
+    """`cl embed`, killed as soon as so many parts stand."""
+    from cl_core.embedding import writer
+    from flows.cli.main import main
+
+    publish, published = writer.publish, 0
+
+    def publish_and_die(*given: Any) -> None:
+        nonlocal published
+        publish(*given)
+        published += 1
+        if published == parts:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    writer.publish = publish_and_die  # type: ignore[assignment]
+    sys.argv = ["cl", *arguments]
+    main()

@@ -8,15 +8,11 @@ from typing import Any
 
 import pytest
 from browser import Browser, browsing
-from machine import DECLARATION, LONG, SMALL, Machine, at_work, wait
+from machine import LONG, SMALL, Machine, wait
 
 from cl_core.registry import ENCODERS, LOSSES, METHODS, SOURCES, VIEWS
 
-
-@pytest.fixture(scope="module")
-def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
-    with at_work(tmp_path_factory.mktemp("ui"), DECLARATION) as machine:
-        yield machine
+pytestmark = pytest.mark.xdist_group("machine")
 
 
 @pytest.fixture(scope="module")
@@ -158,13 +154,11 @@ def test_a_failed_run_that_is_retried_goes_on_where_it_was(machine: Machine, bro
 
 
 @pytest.fixture(scope="module")
-def challenged(machine: Machine) -> str:
+def challenged(machine: Machine, two_runs: tuple[str, str]) -> str:
     """A run that registered a second version, beside a champion."""
-    first = machine.run("retrain/small", {**SMALL, "model_name": "shown"})
-    assert machine.wait_for(first)["type"] == "COMPLETED", machine.logs(first)
-    promoted = machine.run("promote/promote", {"model_name": "shown", "version": 1, "reason": "somebody has to be"})
+    promoted = machine.run("promote/promote", {"model_name": "shapes", "version": 1, "reason": "somebody has to be"})
     assert machine.wait_for(promoted)["type"] == "COMPLETED", machine.logs(promoted)
-    run = machine.run("retrain/small", {**SMALL, "model_name": "shown", "training": {**SMALL["training"], "seed": 3}})
+    run = machine.run("retrain/small", {**SMALL, "training": {**SMALL["training"], "seed": 3}})
     assert machine.wait_for(run)["type"] == "COMPLETED", machine.logs(run)
     return run
 

@@ -2,61 +2,46 @@
 
 import json
 import re
-import socket
-import subprocess
 import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from servers import free_port, serving
+from forked import SHORT_PAUSES
+from machine import wait
+from servers import Door, serving
 
 from .conftest import RECIPE, CommandLine, Finished
-
-# Without a model's name: each test has its own. One epoch is enough for a version.
-SPECS = {
-    "data": RECIPE["data"],
-    "training": {**RECIPE["training"], "epochs": 1, "warmup_epochs": 0.1},
-    "evaluation": {"protocols": ["knn", "geometry"], "resamples": 100},
-    "compute": RECIPE["compute"],
-}
+from .golden import SPECS
 
 
 @pytest.fixture(scope="module")
-def evaluated(shared_cl: CommandLine) -> CommandLine:
+def evaluated(golden_cl: CommandLine) -> CommandLine:
     """A home whose training and evaluation stand."""
-    finished = shared_cl.run("evaluate", recipe=SPECS)
-    assert finished.code == 0, finished.err
-    return shared_cl
+    return golden_cl
 
 
 @pytest.fixture(scope="module")
 def dead_address() -> Iterator[str]:
-    """Where no MLflow ever answers: bound, so that nobody else takes it, and never listening."""
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))
-        yield f"http://127.0.0.1:{bound.getsockname()[1]}"
+    """Where no MLflow ever answers."""
+    door = Door()
+    yield door.address
+    door.close()
 
 
 @pytest.fixture(scope="module")
-def in_vain(evaluated: CommandLine, dead_address: str) -> "Iterator[subprocess.Popen[str]]":
-    """A registration there. It waits for a minute, meanwhile other tests run."""
-    with evaluated.start("register", "--model-name", "in-vain", recipe=SPECS, MLFLOW_TRACKING_URI=dead_address) as run:
-        yield run
-        run.kill()
-
-
-@pytest.fixture(scope="module")
-def registered(evaluated: CommandLine, in_vain: object) -> Iterator[tuple[Finished, str]]:
-    """A registration whose MLflow is started after the step has failed, and the address of that MLflow."""
-    port = free_port()
-    arguments = ("register", "--model-name", "clothes")
-    with evaluated.start(*arguments, recipe=SPECS, MLFLOW_TRACKING_URI=f"http://127.0.0.1:{port}") as run:
-        wait_for_state("AwaitingRetry", evaluated, "clothes")
-        with serving(evaluated.home.parent, port) as (address, _):
+def registered(evaluated: CommandLine) -> Iterator[tuple[Finished, str]]:
+    """A registration whose MLflow begins to answer after the step has failed, and the address of that MLflow."""
+    door = Door()
+    with serving(evaluated.home.parent) as (server, _):
+        arguments = ("register", "--model-name", "clothes")
+        with evaluated.start(*arguments, recipe=SPECS, MLFLOW_TRACKING_URI=door.address) as run:
+            wait(lambda: "register  is tried again" in run.errors, 120, lambda: run.errors)
+            door.open(server)
             out, err = run.communicate(timeout=120)
-            yield Finished(run.returncode, out, err), address
+        yield Finished(run.returncode, out, err), door.address
+        door.close()
 
 
 def test_a_registration_waits_for_an_mlflow_that_is_down(
@@ -75,8 +60,10 @@ def test_what_that_wait_cost_is_told_apart_from_the_work(registered: tuple[Finis
     [line] = [line for line in registered[0].err.splitlines() if line.strip().startswith("time  ")]
     lost = re.search(r"([\d.]+) s lost, ([\d.]+) s waited between attempts: register \((\d) attempts\)$", line)
     assert lost is not None, line
-    # MLflow is asked for 7 s before an attempt is given up, and the first pause is at least 2.5 s.
-    assert float(lost[1]) > 6 and float(lost[2]) > 2 and int(lost[3]) >= 2
+    # MLflow is asked for 0.7 s before an attempt is given up, and the first pause is at least half a second.
+    assert sum((1, 2, 4)) * float(SHORT_PAUSES["CL_STORE_PAUSE_S"]) == pytest.approx(0.7)
+    assert float(lost[1]) >= 0.7 and float(lost[2]) >= 0.5 * float(SHORT_PAUSES["CL_RETRY_DELAY_S"])
+    assert int(lost[3]) >= 2
 
 
 def test_a_report_of_a_version_that_nobody_has_decided_on_says_so(
@@ -85,7 +72,7 @@ def test_a_report_of_a_version_that_nobody_has_decided_on_says_so(
     finished, page = reported(evaluated, registered[1])
     assert "models:/clothes/1 was made by training" in finished.err
     assert "Not decided on" in page
-    assert "knn_200.accuracy" in page
+    assert "knn_20.accuracy" in page
 
 
 def test_a_report_shows_the_decision_that_was_recorded_last_and_decides_nothing(
@@ -112,7 +99,7 @@ def test_a_report_of_specs_under_which_no_version_stands_is_refused_before_anyth
 
 
 def test_validation_is_printed_as_a_table_with_near_duplicates(evaluated: CommandLine) -> None:
-    finished = evaluated.run("validate", recipe={name: SPECS[name] for name in ("data", "compute")})
+    finished = evaluated.run("validate", recipe={name: RECIPE[name] for name in ("data", "compute")})
     assert finished.code == 0, finished.err
     rows = dict(re.findall(r"│ (.+?) +│ (.+?) +│", finished.out))
     assert rows["training samples"] == "2,000"
@@ -125,12 +112,12 @@ def test_validation_is_printed_as_a_table_with_near_duplicates(evaluated: Comman
 
 
 def test_an_mlflow_that_never_comes_ends_the_run_after_three_more_tries(
-    in_vain: "subprocess.Popen[str]", dead_address: str, evaluated: CommandLine
+    dead_address: str, evaluated: CommandLine
 ) -> None:
-    out, err = in_vain.communicate(timeout=150)
-    assert (in_vain.returncode, out) == (1, "")
-    assert err.strip().splitlines()[-1].startswith(f"error: MLflow at {dead_address} does not answer")
-    assert err.count("register  is tried again") == 3
+    finished = evaluated.run("register", "--model-name", "in-vain", recipe=SPECS, MLFLOW_TRACKING_URI=dead_address)
+    assert (finished.code, finished.out) == (1, "")
+    assert finished.error.startswith(f"error: MLflow at {dead_address} does not answer")
+    assert finished.err.count("register  is tried again") == 3
     wait_for_state("Failed", evaluated, "in-vain")
 
 

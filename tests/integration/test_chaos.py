@@ -13,7 +13,7 @@ from cl_core.failpoints import POINTS
 
 from .conftest import CL
 
-# From every step: each takes 40 seconds of a core here, and tests/faults sweeps all of them.
+# From every step: each takes 40 seconds of a core here, and test_failpoints.py sweeps all of them.
 THIRTY = [PLACES[number * len(PLACES) // 30] for number in range(30)]
 
 

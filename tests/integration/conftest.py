@@ -12,10 +12,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import forked
+import psutil
 import pytest
+from machine import OFTEN, Machine, at_work
 from servers import free_port, give_tables
 
+from .golden import copy_home, golden_home, session_folder
+from .retrainings import Retrainings
+
 SAMPLE = Path(__file__).parents[1] / "data" / "fashion-mnist-sample.parquet"
+AUTHENTICATION = {
+    "PREFECT_SERVER_API_AUTH_STRING": "operator:a-word-of-prefect",
+    "MLFLOW_AUTH_ADMIN_PASSWORD": "a-word-of-mlflow",
+    "MLFLOW_FLASK_SERVER_SECRET_KEY": "a-key-of-mlflow",
+}
 CL = Path(sys.executable).with_name("cl")
 
 RECIPE = {
@@ -153,3 +163,78 @@ def cl(tmp_path: Path, prefect_server: str) -> CommandLine:
 def shared_cl(tmp_path_factory: pytest.TempPathFactory, prefect_server: str) -> CommandLine:
     """One home for the tests of a file, which build on each other's results."""
     return CommandLine(tmp_path_factory.mktemp("shared") / "home", prefect_server)
+
+
+@pytest.fixture(scope="session")
+def retrainings(tmp_path_factory: pytest.TempPathFactory, prefect_server: str) -> Retrainings:
+    return Retrainings(prefect_server, tmp_path_factory.mktemp("homes"))
+
+
+@pytest.fixture(scope="session")
+def golden(tmp_path_factory: pytest.TempPathFactory, prefect_server: str) -> Path:
+    """A home to read and to copy (golden.py)."""
+    return golden_home(session_folder(tmp_path_factory.getbasetemp()), prefect_server)
+
+
+@pytest.fixture(scope="module")
+def golden_cl(golden: Path, tmp_path_factory: pytest.TempPathFactory, prefect_server: str) -> CommandLine:
+    """A copy for the tests of a file, which build on each other's results."""
+    home = tmp_path_factory.mktemp("copy") / "home"
+    copy_home(golden, home)
+    return CommandLine(home, prefect_server)
+
+
+@pytest.fixture(scope="session")
+def scheduled_machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    """`cl up` in an empty home, with a run every half minute."""
+    with at_work(tmp_path_factory.mktemp("machine"), OFTEN, new=True) as machine:
+        yield machine
+
+
+@pytest.fixture(scope="session")
+def machine(scheduled_machine: Machine) -> Machine:
+    """The same, with nothing to do: one for all tests of a process, which are apart by the names of their models."""
+    often = scheduled_machine.ask("deployments/name/retrain/often")
+    scheduled_machine.ask(f"deployments/{often['id']}/pause_deployment", {})
+    return scheduled_machine
+
+
+@pytest.fixture(scope="session")
+def two_runs(machine: Machine) -> tuple[str, str]:
+    """Two runs of one training at once, both over; there is version 1 of shapes then."""
+    first = machine.run("retrain/small", {"force": True})
+    second = machine.run("retrain/small")
+    machine.wait_for(second)
+    return first, second
+
+
+def outer_address() -> str:
+    """One of this machine's addresses that is not the loopback's; empty where there is none."""
+    every = [one.address for some in psutil.net_if_addrs().values() for one in some if one.family.name == "AF_INET"]
+    return next((one for one in every if not one.startswith("127.")), "")
+
+
+@pytest.fixture(scope="session")
+def address() -> str:
+    """Where other machines reach this one."""
+    if not (found := outer_address()):
+        pytest.skip("this machine has no address but its loopback")
+    return found
+
+
+# What takes longest begins first, so that no process is left alone with it.
+LONGEST_FIRST = ("machine", "test_nights", "test_retrain", "test_postgresql", "test_upgrade", "test_failpoints")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep each file in one process, and all files that share a `cl up` (pytest --dist loadgroup)."""
+    for item in items:
+        if item.path.parent == Path(__file__).parent and item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+    def rank(item: pytest.Item) -> int:
+        group = item.get_closest_marker("xdist_group")
+        name = group.args[0] if group else ""
+        return LONGEST_FIRST.index(name) if name in LONGEST_FIRST else len(LONGEST_FIRST)
+
+    items.sort(key=rank)

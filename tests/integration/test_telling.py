@@ -5,12 +5,17 @@ import re
 import socket
 import urllib.request
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytest
 from servers import free_port
 from webhook import SECRET, Webhook, in_prefect, listening, save_block
+
+from cl_core.hashing import source_digest
+from tasks.adapters.mlflow.connection import connected
+from tasks.adapters.mlflow.model_version import lineage_from_tags
 
 from .conftest import CommandLine, Finished
 
@@ -290,6 +295,19 @@ def test_a_run_of_another_machine_is_explained_from_what_the_server_remembers(
     unknown = elsewhere.run("explain", "nobody")
     assert unknown.code == 2
     assert "there is no flow run with the id or name 'nobody'" in unknown.error
+
+
+def test_a_version_tells_which_code_recipe_and_run_of_prefect_it_comes_from(
+    refused: Finished, shared_cl: CommandLine
+) -> None:
+    with connected(f"sqlite:///{shared_cl.home}/mlflow.db") as client:
+        lineage = lineage_from_tags(client.get_model_version("shapes", "1").tags)
+    [run] = ask(shared_cl, "flow_runs/filter", {"flow_runs": {"id": {"any_": [lineage.flow_run_id]}}})
+    assert run["tags"] == ["recipe:recipe.json"] and run["parameters"]["model_name"] == "shapes"
+    assert lineage.flow_run_url == f"{shared_cl.prefect.removesuffix('/api')}/runs/flow-run/{lineage.flow_run_id}"
+    assert lineage.recipe == "recipe.json"
+    assert lineage.code_version == version("counterpoint")
+    assert lineage.source_digest == source_digest("cl_core", "tasks", "flows")
 
 
 def digest_of(step: str, run: dict[str, Any], cl: CommandLine) -> str:

@@ -13,33 +13,15 @@ from filelock import FileLock
 from tasks.adapters.mlflow.connection import connected
 
 from .conftest import CommandLine, Finished
+from .golden import SPECS, on_data
 from .test_retrain import ask
-
-# The least that makes a version: pixels go in, and one epoch later a vector comes out.
-SPECS = {
-    "data": {"name": "shapes", "source": "synthetic", "source_options": {"count": 200, "size": 8}, "image_size": 8},
-    "training": {"encoder": "mlp", "epochs": 1, "batch_size": 32, "warmup_epochs": 0.1, "held_out_share": 0},
-    "evaluation": {"protocols": ["knn", "geometry"], "options": {"knn": {"ks": [20]}}, "resamples": 100},
-    "compute": {"threads": 1, "checkpoint_every_s": 0.001, "report_every_s": 0},
-}
-NAMED = {"model_name": "shapes", "promotion": {"score": "knn_20.accuracy"}, **SPECS}
-
-
-def other_data(seed: int) -> dict[str, object]:
-    options = {"count": 200, "size": 8, "seed": seed}
-    return {**NAMED, "data": {**NAMED["data"], "source_options": options}}
 
 
 @pytest.fixture(scope="module")
-def three(shared_cl: CommandLine) -> CommandLine:
+def three(golden_cl: CommandLine) -> CommandLine:
     """Three versions on three snapshots, the second one champion, and the first one before it."""
-    forget_runs(shared_cl)
-    for seed in (0, 1, 2):
-        finished = shared_cl.run("retrain", recipe=other_data(seed))
-        assert finished.code == 0, finished.err
-    for version in ("1", "2"):
-        assert shared_cl.run("promote", "shapes", version).code == 0
-    return shared_cl
+    forget_runs(golden_cl)
+    return golden_cl
 
 
 def forget_runs(cl: CommandLine) -> None:
@@ -80,7 +62,7 @@ def test_while_nothing_is_old_nothing_goes(three: CommandLine) -> None:
 @pytest.fixture(scope="module")
 def pruned(three: CommandLine) -> tuple[dict[str, set[str]], Finished, Finished, CommandLine]:
     """A fourth version, and a retraining that was killed; then only the newest is kept, first on paper."""
-    assert three.run("retrain", recipe=other_data(3)).code == 0
+    assert three.run("retrain", recipe=on_data(3)).code == 0
     # Now 1 is for a rollback, 2 the champion, 3 nobody's, 4 the challenger.
     before = stands(three.home)
     arguments = ("prune", "--keep-versions", "1", "--keep-days", "0")
@@ -124,7 +106,7 @@ def test_the_list_is_an_artifact_in_prefect(pruned) -> None:
 
 def test_what_is_kept_still_stands_for_the_next_retraining_and_a_rollback(pruned) -> None:
     *_, cl = pruned
-    again = cl.run("retrain", recipe=other_data(1))
+    again = cl.run("retrain", recipe=on_data(1))
     assert again.code == 0, again.err
     for sentence in (
         "the source has not changed since snapshot",
@@ -140,7 +122,7 @@ def test_what_is_kept_still_stands_for_the_next_retraining_and_a_rollback(pruned
 def test_a_version_whose_makings_went_is_made_again_from_its_source(pruned) -> None:
     """Nothing lets a later run trip over what was removed: the source is read, and the same digests come again."""
     before, _, _, cl = pruned
-    again = cl.run("retrain", recipe=other_data(2))
+    again = cl.run("retrain", recipe=on_data(2))
     assert again.code == 0, again.err
     assert "that no snapshot of 'shapes' holds yet" in again.err
     assert "models:/shapes/3 stands" in again.err

@@ -12,9 +12,8 @@ import forked
 import pytest
 from chaos.audit import Audit, audit
 from chaos.cases import RECIPE
-from e2e.conftest import prefect_server  # noqa: F401 - a fixture
 
-from . import programs
+from . import retraining_programs as programs
 
 NAME = "chaos"
 
@@ -106,11 +105,3 @@ def wait_for(condition: Callable[[], bool], home: Path) -> None:
 
 def log(home: Path) -> str:
     return home.with_suffix(".log").read_text()
-
-
-@pytest.fixture(scope="session")
-def retrainings(
-    tmp_path_factory: pytest.TempPathFactory,
-    prefect_server: str,  # noqa: F811
-) -> Retrainings:
-    return Retrainings(prefect_server, tmp_path_factory.mktemp("homes"))

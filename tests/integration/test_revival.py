@@ -1,4 +1,4 @@
-"""Which runs `cl up` closes and puts back, against a real Prefect server; tests/e2e/test_healing.py has all of it."""
+"""Which runs `cl up` closes and puts back, against a real Prefect server; test_healing.py has all of it."""
 
 import contextlib
 import json

@@ -3,7 +3,7 @@
 import psutil
 import pytest
 
-from .conftest import NAME, Retrainings, audited, ended, log, wait_for
+from .retrainings import NAME, Retrainings, audited, ended, log, wait_for
 
 
 @pytest.mark.parametrize(

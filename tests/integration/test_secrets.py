@@ -15,7 +15,7 @@ from tasks.adapters.mlflow.environment import model_store
 from tasks.runtime.settings import Settings
 
 from .conftest import CommandLine, Finished
-from .test_prune import NAMED
+from .golden import NAMED
 
 USER = "night-shift"
 SECRETS = {

@@ -16,7 +16,7 @@ from cl_core.errors import InputError
 from flows.cli import doctor
 from tasks.server import diagnostics
 
-from .conftest import NAME, Retrainings, audited, ended, log, wait_for
+from .retrainings import NAME, Retrainings, audited, ended, log, wait_for
 
 KILLED = {
     "pretrain.checkpoint-staged:20": (
