@@ -19,6 +19,3 @@ def install(hook: Callable[[str], None]) -> None:
     """Call `hook` with the name of every failpoint that this process reaches; for tests."""
     if hook not in _hooks:
         _hooks.append(hook)
-
-
-reach = failpoint

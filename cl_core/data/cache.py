@@ -14,12 +14,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from cl_core import failpoints
 from cl_core.artifact_dir import manifest_of, publish, staging, verify
 from cl_core.data.schema import CACHE_SETTINGS, GROUP_ROWS, ID_BYTES, SPLITS, cache_schema
 from cl_core.data.snapshot import SnapshotRow, row_groups
 from cl_core.data.worker_pool import map_batches
 from cl_core.errors import DataError, IntegrityError
+from cl_core.failpoints import failpoint
 from cl_core.hashing import source_digest
 from cl_core.modalities.decode import decode_image
 from cl_core.modalities.resize import to_shape
@@ -90,14 +90,14 @@ def build_cache(
                     file.write_table(table, row_group_size=GROUP_ROWS)
                     count += table.num_rows
                     on_progress(count)
-            failpoints.reach("cache.split-written")
+            failpoint("cache.split-written")
         if count != sum(snapshot.rows.values()):
             raise IntegrityError(
                 f"{snapshot.path} holds {count:,} rows, its manifest says {sum(snapshot.rows.values()):,}; delete the "
                 "folder and run again"
             )
         shutil.rmtree(final, ignore_errors=True)
-        publish(staged, final, facts, failpoint="cache.")
+        publish(staged, final, facts)
     return final
 
 

@@ -29,7 +29,7 @@ KILLED = {
         f"a run of model '{NAME}' has no version",
         f"a model of '{NAME}' was not uploaded to its end",
     ),
-    "promote.intention-written": ("Prefect believes that it runs", f"a promotion of '{NAME}' was not carried out"),
+    "promote.intent-written": ("Prefect believes that it runs", f"a promotion of '{NAME}' was not carried out"),
 }
 
 

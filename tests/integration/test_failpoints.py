@@ -1,29 +1,19 @@
 """A retraining killed at a named place, and put back to work, comes to what an undisturbed one comes to."""
 
-import os
 import signal
-import subprocess
-import sys
-import timeit
-from pathlib import Path
 
 import pytest
 from chaos.cases import PLACES
 
-from cl_core import failpoints
-from cl_core.errors import InputError
-
 from .retrainings import Retrainings, audited, log
 
-ROOT = Path(failpoints.__file__).parents[1]
-
-# One of each step that writes; the whole table is swept with `--sweep`.
+# One place of each step that writes; the sweep visits all.
 SAMPLE = (
-    "ingest.snapshot-sealed",
+    "artifact_dir.sealed",
     "pretrain.checkpoint-half-written:20",
-    "evaluate.assessment-sealed:3",
+    "evaluate.features-computed",
     "register.version-created",
-    "promote.intention-written",
+    "promote.intent-written",
     "report.page-logged",
 )
 
@@ -44,7 +34,7 @@ def test_killed_at_any_place_and_run_again_it_is_as_if_nothing_had_happened(
 
 
 @pytest.mark.parametrize(
-    "place", [pytest.param("ingest.inputs-sorted", marks=pytest.mark.sweep), "pretrain.checkpoint-sealed:20"]
+    "place", [pytest.param("ingest.inputs-sorted", marks=pytest.mark.sweep), "artifact_dir.sealed:20"]
 )
 def test_a_full_disk_is_named_and_the_run_goes_on_once_there_is_space(retrainings: Retrainings, place: str) -> None:
     undisturbed, home = retrainings.undisturbed(), retrainings.home()
@@ -59,54 +49,3 @@ def test_a_connection_lost_between_two_calls_is_tried_again_by_the_same_process(
     assert retrainings.run(home, "register.curves-logged=error") == 0, log(home)
     assert "register  is tried again, at most 3 times in all: connection lost" in log(home)
     assert audited(home, undisturbed.weights).problems == []
-
-
-def test_every_place_is_reached_by_one_line_of_code() -> None:
-    names = "\n".join(
-        file.read_text()
-        for folder in ("cl_core", "tasks")
-        for file in (ROOT / folder).rglob("*.py")
-        if file.name != "failpoints.py"
-    )
-    for name in failpoints.POINTS:
-        moment = name.partition(".")[2]
-        beginnings = [
-            name,
-            *(name.removesuffix(end) for end in ("staged", "sealed", "renamed") if moment.endswith(end)),
-        ]
-        assert sum(names.count(f'"{beginning}"') for beginning in beginnings) == 1, name
-    assert len(failpoints.POINTS) >= 40
-
-
-def in_a_process(program: str, **settings: str) -> "subprocess.CompletedProcess[str]":
-    environment = {**os.environ, **settings}
-    return subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
-
-
-REACH = "from cl_core.failpoints import reach\nfor _ in range(3): reach('plan.made'); print('passed', flush=True)"
-
-
-def test_a_place_acts_once_whichever_process_comes_first(tmp_path: Path) -> None:
-    settings = {"CL_FAILPOINTS": "plan.made:2=kill", "CL_HOME": str(tmp_path)}
-    first, second = in_a_process(REACH, **settings), in_a_process(REACH, **settings)
-    assert (first.returncode, first.stdout) == (-signal.SIGKILL, "passed\n")
-    assert (second.returncode, second.stdout) == (0, 3 * "passed\n")
-
-
-@pytest.mark.parametrize("order", ["plan.made", "plan.made=explode", "plan.maid=kill", "plan.made:x=kill"])
-def test_an_order_that_cannot_be_is_refused_with_the_actions_there_are(
-    monkeypatch: pytest.MonkeyPatch, order: str
-) -> None:
-    monkeypatch.setenv("CL_FAILPOINTS", order)
-    with pytest.raises(InputError, match=r"wanted NAME=ACTION.*kill, stop, full, error.*cl chaos --list"):
-        failpoints.reach("plan.made")
-
-
-def test_a_place_that_is_not_in_the_table_cannot_be_reached() -> None:
-    with pytest.raises(AssertionError, match="nowhere"):
-        failpoints.reach("nowhere")
-
-
-def test_a_place_costs_less_than_ten_microseconds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("CL_FAILPOINTS", raising=False)
-    assert timeit.timeit(lambda: failpoints.reach("pretrain.step-taken"), number=10_000) / 10_000 < 1e-5

@@ -1,11 +1,13 @@
 """A server or the worker is gone for half a minute while a run is at work: the run comes to the same."""
 
 import contextlib
+import os
 import time
 from collections.abc import Iterator
 
 import psutil
 import pytest
+from chaos.__main__ import SITE
 from chaos.audit import Audit, audit
 from chaos.cases import RECIPE
 from machine import Machine, at_work, wait
@@ -76,6 +78,7 @@ def outage(machine: Machine, service: str) -> Iterator[None]:
 
 def start(machine: Machine, name: str, failpoints: str) -> str:
     environment = {"CL_HOME": str(machine.home.parent / name), "CL_FAILPOINTS": failpoints}
+    environment["PYTHONPATH"] = os.pathsep.join([str(SITE), os.environ.get("PYTHONPATH", "")])
     return machine.run("retrain/chaos", {"model_name": name}, env=environment)
 
 

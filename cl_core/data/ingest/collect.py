@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from cl_core import failpoints
 from cl_core.data.ingest.external_sort import ExternalSort
 from cl_core.data.ingest.incremental_index import Counts, IndexEntry
 from cl_core.data.ingest.inspection import Input, Unchanged, inspect_payloads
@@ -14,6 +13,7 @@ from cl_core.data.schema import INPUTS, QUARANTINE_TABLE, RECALLED, SPLITS
 from cl_core.data.sources import RawSample, Unreadable
 from cl_core.data.worker_pool import map_batches
 from cl_core.errors import DataError
+from cl_core.failpoints import failpoint
 from cl_core.modalities.decode import Rejected
 
 Given = TypeVar("Given", bound=Input)
@@ -88,7 +88,7 @@ def collect_inputs(
         known = sum(isinstance(each, Unchanged) for each in batch)
         counts.known += known
         counts.read += len(batch) - known
-        failpoints.reach("ingest.inputs-checked")
+        failpoint("ingest.inputs-checked")
         on_progress(counts.known + counts.read)
 
 

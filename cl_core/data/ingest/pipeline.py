@@ -8,7 +8,6 @@ from pathlib import Path
 import PIL
 from pydantic import Field
 
-from cl_core import failpoints
 from cl_core.artifact_dir import MANIFEST, is_sound, manifest_of, publish, staging, write_text
 from cl_core.data.ingest.collect import SortBuffers, collect_inputs
 from cl_core.data.ingest.external_sort import RUN_BYTES, ExternalSort, merged
@@ -20,6 +19,7 @@ from cl_core.data.schema import LISTING
 from cl_core.data.snapshot import open_snapshot
 from cl_core.data.sources import Source
 from cl_core.errors import DataError, IntegrityError
+from cl_core.failpoints import failpoint
 from cl_core.hashing import digest_of, file_sha256, source_digest
 from cl_core.refs import Ref, SnapshotRef
 from cl_core.registry import SOURCES
@@ -82,7 +82,7 @@ def ingest_source(
     known = IncrementalIndex(place, root, code=_code(source), trusted=not force)
     counts = Counts()
     with staging(root) as staged, staging(root) as noted, staging(root) as scratch:
-        failpoints.reach("ingest.begun")
+        failpoint("ingest.begun")
         inputs = SortBuffers.under(scratch, run_bytes=run_bytes)
         listing = ExternalSort(LISTING, keys=1, folder=scratch / "listing", run_bytes=run_bytes)
         with notes_writer(noted) as notes:
@@ -95,7 +95,7 @@ def ingest_source(
                 workers=workers,
                 on_progress=on_progress,
             )
-        failpoints.reach("ingest.inputs-sorted")
+        failpoint("ingest.inputs-sorted")
         recalled = known.with_payloads(inputs.recalled.rows())
         facts = build_snapshot(
             staged,
@@ -112,8 +112,8 @@ def ingest_source(
         known.replace(noted, snapshot=facts.digest)
     record.parent.mkdir(exist_ok=True)
     told = {"snapshot": facts.digest, "manifest_sha256": file_sha256(final / MANIFEST)}
-    write_text(record, json.dumps(told) + "\n", failpoint="ingest.record-staged")
-    failpoints.reach("ingest.recorded")
+    write_text(record, json.dumps(told) + "\n")
+    failpoint("ingest.recorded")
     return IngestResult(snapshot=open_snapshot(final), new=not stood, reason=_reason(facts, counts, stood))
 
 
@@ -153,7 +153,7 @@ def _publish(staged: Path, final: Path, facts: SnapshotFacts) -> None:
     described = facts.model_dump(mode="json")
     if final.exists() and not _same(staged, final, described):
         shutil.rmtree(final)
-    publish(staged, final, described, failpoint="ingest.snapshot-")
+    publish(staged, final, described)
 
 
 def _same(staged: Path, final: Path, described: dict[str, object]) -> bool:
