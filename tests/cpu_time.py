@@ -103,7 +103,9 @@ class CpuTime:
                 pytrace=False,
             )
 
+    @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        gc.unfreeze()
         output = getattr(session.config, "workeroutput", None)
         if output is not None:
             output[_KEY] = _whole_session()
