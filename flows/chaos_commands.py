@@ -29,7 +29,7 @@ def chaos(
     Everything happens in a temporary home with servers of its own; CL_HOME is not touched. Exits with 1 when a run
     did not come to exactly what an undisturbed one comes to.
     """
-    from flows.chaos import PLACES, cases
+    from chaos.cases import PLACES, cases
 
     if list_:
         for name, truth in POINTS.items():
@@ -41,8 +41,9 @@ def chaos(
     (folder / "home").mkdir()
     os.environ.update(_surroundings(folder, ports))
     prepare(server=False)
-    from flows.chaos_machine import machine
-    from flows.chaos_sweep import sweep, undisturbed
+    from chaos.stack import machine
+    from chaos.sweep import sweep, undisturbed
+
     from flows.cli.render import show_matrix, show_row
 
     with machine(folder, ports) as at_work:

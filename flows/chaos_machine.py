@@ -13,13 +13,13 @@ from pathlib import Path
 from uuid import UUID
 
 import psutil
+from chaos.cases import RECIPE, WORK_POOL
 from prefect import get_client
 from prefect.client.schemas.objects import FlowRun
 from prefect.exceptions import ObjectNotFound
 
 from cl_core.errors import InfrastructureError
-from flows.chaos import RECIPE, WORK_POOL
-from tasks.runtime.run_owner import Lease, end, read
+from tasks.runtime.run_owner import RunOwner, read_owner, terminate_owner
 
 _START_TIMEOUT_S = 300
 _END_TIMEOUT_S = 120
@@ -63,15 +63,15 @@ class Machine:
         with get_client(sync_client=True) as client:
             return client.read_flow_run(run_id)
 
-    def lease(self, name: str, run_id: UUID) -> Lease | None:
+    def lease(self, name: str, run_id: UUID) -> RunOwner | None:
         """Which process works on a run; None before one does."""
-        return read(self.home(name) / "work" / "runs" / f"{run_id}.json")
+        return read_owner(self.home(name) / "work" / "runs" / f"{run_id}.json")
 
     def kill(self, name: str, run_id: UUID) -> None:
         """SIGKILL whatever works on a run."""
         lease = self.lease(name, run_id)
         if lease is not None:
-            end(lease)
+            terminate_owner(lease)
 
     def processes(self, name: str) -> list[psutil.Process]:
         """What runs for one case."""

@@ -7,11 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from uuid import UUID
 
+from chaos.audit import Audit, audit
+from chaos.cases import RECIPE, Case
+from chaos.stack import Machine
 from prefect.client.schemas.objects import FlowRun, StateType
-
-from flows.chaos import RECIPE, Case
-from flows.chaos_machine import Machine
-from tasks.audit import Audit, audit
 
 # Crashed is not among them: such a run is put back to work.
 _OVER = (StateType.COMPLETED, StateType.FAILED, StateType.CANCELLED)

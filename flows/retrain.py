@@ -2,14 +2,14 @@
 
 from prefect import flow
 
-from cl_core.refs import Retrained
+from cl_core.refs import RetrainResult
 from cl_core.specs import ComputeSpec, DataSpec, EvaluationSpec, PromotionSpec, TrainingSpec
 from flows.parameters import Force, ModelName
 from tasks.evaluation import evaluate
 from tasks.ingestion import ingest, validate
 from tasks.registration import promote, register
 from tasks.reporting import report
-from tasks.runtime.exclusive import turn
+from tasks.runtime.exclusive import exclusive_model
 from tasks.runtime.hooks import FLOW
 from tasks.training import plan, preflight, pretrain
 
@@ -23,9 +23,9 @@ def retrain(
     promotion: PromotionSpec = PromotionSpec(),
     compute: ComputeSpec = ComputeSpec(),
     force: Force = False,
-) -> Retrained:
+) -> RetrainResult:
     """Turn a dataset into a registered encoder. What stands under its digest is not done again."""
-    with turn(model_name):
+    with exclusive_model(model_name):
         preflight(data, training, evaluation, model_name)
         snapshot = ingest(data, compute, force=force)
         validation = validate(snapshot, data, compute)
@@ -35,6 +35,6 @@ def retrain(
         model = register(model_name, job, checkpoint, scores, evaluation)
         decision = promote(model, job, checkpoint, scores, evaluation, promotion)
         page = report(model, job, checkpoint, scores, evaluation, validation)
-        return Retrained(
+        return RetrainResult(
             snapshot=snapshot, checkpoint=checkpoint, evaluation=scores, model=model, decision=decision, report=page
         )

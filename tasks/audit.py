@@ -5,9 +5,9 @@ from cl_core.training.progress import ProgressLog
 from tasks.adapters.mlflow.environment import model_store
 from tasks.adapters.mlflow.inspection import inspect, registered_weights
 from tasks.runtime import run_owner
-from tasks.runtime.locks import is_held
+from tasks.runtime.locks import is_locked
 from tasks.runtime.settings import Settings
-from tasks.server.leftovers import leftovers, locks
+from tasks.server.leftovers import lock_files, orphaned_files
 
 
 class Audit(Ref):
@@ -31,10 +31,12 @@ def audit(model_name: str, *, weights: str, checkpoint_every_s: float, longest_s
     settings = Settings.from_environment()
     problems = [
         f"{found.what}: {found.where}"
-        for found in (*leftovers(settings), *inspect(model_store(), name=model_name, grace_s=0))
+        for found in (*orphaned_files(settings), *inspect(model_store(), name=model_name, grace_s=0))
     ]
-    problems += [f"{lock} is held" for lock in locks(settings) if is_held(lock)]
-    problems += [f"a lease of flow run {lease.flow_run_name} is left" for lease in run_owner.leases() if lease.is_stale]
+    problems += [f"{lock} is held" for lock in lock_files(settings) if is_locked(lock)]
+    problems += [
+        f"a lease of flow run {lease.flow_run_name} is left" for lease in run_owner.run_owners() if lease.is_stale
+    ]
     registered = registered_weights(model_store(), model_name)
     if len(registered) != 1:
         problems.append(f"{len(registered)} versions are registered, not one")

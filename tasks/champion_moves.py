@@ -6,8 +6,8 @@ from cl_core.refs import Decision
 from tasks.adapters.mlflow.environment import model_store
 from tasks.adapters.mlflow.model_store import ModelStore
 from tasks.runtime.artifacts import publish_decision
-from tasks.runtime.notifications import tell_of_decision
-from tasks.runtime.step import remembered, say, step
+from tasks.runtime.notifications import notify_decision
+from tasks.runtime.step import first_seen, log_outcome, step
 
 
 @step("promote by hand")
@@ -26,13 +26,13 @@ def _move(model_name: str, move: Callable[[ModelStore], Decision]) -> Decision:
     store = model_store()
     before = champion_before(store, model_name)
     decision = move(store)
-    say(decision.reason)
+    log_outcome(decision.reason)
     publish_decision(decision)
-    tell_of_decision(decision, before=before)
+    notify_decision(decision, before=before)
     return decision
 
 
 def champion_before(store: ModelStore, model_name: str) -> int:
     """The champion's version when this step was first begun, 0 for none: an earlier attempt may have moved it."""
     standing = store.champion(model_name)
-    return remembered("champion", standing.version if standing else 0)
+    return first_seen("champion", standing.version if standing else 0)

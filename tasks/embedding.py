@@ -14,7 +14,7 @@ from cl_core.specs import SourceSpec
 from tasks.adapters.mlflow.environment import model_store
 from tasks.runtime.artifacts import embedding_artifact
 from tasks.runtime.console import bar_over
-from tasks.runtime.step import say, step
+from tasks.runtime.step import log_outcome, step
 
 if TYPE_CHECKING:
     from torch import nn
@@ -39,7 +39,7 @@ def embed(model_name: str, version: int, data: SourceSpec, output: Path, *, work
         rows=made.facts.rows,
         dimensions=made.dimensions,
         quarantined=made.facts.quarantined,
-        note=say(made.reason),
+        note=log_outcome(made.reason),
     )
 
 

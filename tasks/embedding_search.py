@@ -15,13 +15,13 @@ from cl_core.errors import InputError
 from cl_core.report.search_page import missing_sentence, search_page
 from tasks.adapters.mlflow.connection import shown
 from tasks.embedding import finished_model
-from tasks.runtime.console import tell
+from tasks.runtime.console import echo
 from tasks.runtime.settings import Settings
 
 _ATLAS = "embedding-atlas"
 
 
-class Search(NamedTuple):
+class SearchResult(NamedTuple):
     """What a search came to.
 
     Args:
@@ -35,7 +35,7 @@ class Search(NamedTuple):
     missing: str
 
 
-def search(image: Path, embeddings: Path, *, count: int, page: Path) -> Search:
+def search_embeddings(image: Path, embeddings: Path, *, count: int, page: Path) -> SearchResult:
     """Find the rows nearest to an image, with the very model that made the embeddings, and write a page of them.
 
     Raises:
@@ -55,7 +55,7 @@ def search(image: Path, embeddings: Path, *, count: int, page: Path) -> Search:
     found = pictures(hits, facts)
     page.parent.mkdir(parents=True, exist_ok=True)
     artifact_dir.write_text(page, search_page(image, embeddings, facts, hits, found))
-    return Search(hits, page.absolute(), missing_sentence(hits, found, facts))
+    return SearchResult(hits, page.absolute(), missing_sentence(hits, found, facts))
 
 
 def open_atlas(embeddings: Path, *, umap: bool, port: int) -> int:
@@ -78,7 +78,7 @@ def open_atlas(embeddings: Path, *, umap: bool, port: int) -> int:
             # Named as the person knows it: the map shows the name with every point.
             given, options = Path(folder, embeddings.name), ["--x", "x", "--y", "y"]
             write_places(embeddings, given)
-        tell("atlas", f"{facts.rows:,} embeddings by {facts.model_uri}; Ctrl-C ends the map")
+        echo("atlas", f"{facts.rows:,} embeddings by {facts.model_uri}; Ctrl-C ends the map")
         with subprocess.Popen([program, str(given), *options, "--port", str(port)]) as atlas:  # noqa: S603 - looked up above
             try:
                 return atlas.wait()

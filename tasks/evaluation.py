@@ -6,7 +6,7 @@ from cl_core.hashing import digest_of
 from cl_core.refs import CheckpointRef, EvaluationReport
 from cl_core.specs import EvaluationSpec
 from tasks.runtime.settings import Settings
-from tasks.runtime.step import say, step
+from tasks.runtime.step import log_outcome, step
 
 if TYPE_CHECKING:
     from cl_core.evaluation.runner import Assessment, Representation
@@ -34,7 +34,7 @@ def evaluate(job: "TrainingJob", checkpoint: CheckpointRef, evaluation: Evaluati
         path=settings.evaluations,
         representations={name: one.report for name, one in assessments.items()},
         left_out=left_out(job, evaluation),
-        note=say(note, stood=not fresh),
+        note=log_outcome(note, stood=not fresh),
     )
 
 

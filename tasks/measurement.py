@@ -10,7 +10,7 @@ from tasks.evaluation import assess_one, left_out
 from tasks.ingestion import training_cache
 from tasks.runtime.artifacts import publish_scores
 from tasks.runtime.settings import Settings
-from tasks.runtime.step import say, step
+from tasks.runtime.step import log_outcome, step
 
 
 @step("find model")
@@ -24,7 +24,7 @@ def find_measurable(model_name: str, version: int, data: DataSpec) -> ModelRef:
             f"data.image_size: {model.uri} takes images of {height} x {width} pixels, not of {data.image_size}; "
             f"set it to {height}"
         )
-    return model.model_copy(update={"note": say(f"{model.uri} takes images of {height} x {width} pixels")})
+    return model.model_copy(update={"note": log_outcome(f"{model.uri} takes images of {height} x {width} pixels")})
 
 
 @step("measure")
@@ -64,7 +64,7 @@ def measure(
         path=Settings.from_environment().evaluations,
         representations=measured,
         left_out=left_out(on, evaluation),
-        note=say(
+        note=log_outcome(
             f"measured {', '.join(evaluation.protocols)} on {model.uri} and raw pixels, on "
             f"{snapshot.rows['test']} test samples of snapshot {snapshot.digest[:12]}"
         ),

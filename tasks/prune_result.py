@@ -5,24 +5,24 @@ from pathlib import Path
 from pydantic import Field
 
 from cl_core.refs import StepResult
-from cl_core.retention.inventory_items import Item, Running
-from cl_core.retention.policy import Retention
+from cl_core.retention.inventory_items import InventoryItem, OldestRun
+from cl_core.retention.policy import RetentionPlan
 
 _ROWS_SHOWN = 500
 
 
-class Pruned(StepResult):
+class PruneResult(StepResult):
     """What was removed, or would be."""
 
     dry_run: bool
     home: Path = Field(description="Folder that all stands in.")
-    retention: Retention
-    running: Running | None = Field(description="Flow run that keeps what was used since it began.")
-    removed: list[Item] = Field(description="Gone; empty in a dry run.")
-    kept_after_all: list[Item] = Field(description="Was to go, and has been used or locked in the meantime.")
+    retention: RetentionPlan
+    running: OldestRun | None = Field(description="Flow run that keeps what was used since it began.")
+    removed: list[InventoryItem] = Field(description="Gone; empty in a dry run.")
+    kept_after_all: list[InventoryItem] = Field(description="Was to go, and has been used or locked in the meantime.")
 
 
-def sentence(pruned: Pruned) -> str:
+def prune_summary(pruned: PruneResult) -> str:
     """How much is, or would be, gone, and what is held back."""
     all_items = [verdict.item for verdict in pruned.retention.verdicts]
     going = [verdict.item for verdict in pruned.retention.going] if pruned.dry_run else pruned.removed
@@ -37,13 +37,13 @@ def sentence(pruned: Pruned) -> str:
     )
 
 
-def rows(pruned: Pruned) -> list[dict[str, str]]:
+def prune_rows(pruned: PruneResult) -> list[dict[str, str]]:
     """What goes, one row each, the largest first."""
     return [
         {
             "kind": verdict.item.kind,
             "what": _shortened(verdict.item.path.relative_to(pruned.home).as_posix()),
-            "size": readable(verdict.item.size_bytes),
+            "size": readable_size(verdict.item.size_bytes),
             "last used": f"{verdict.item.last_used:%Y-%m-%d %H:%M} UTC",
             "why it goes": verdict.reason,
         }
@@ -51,11 +51,11 @@ def rows(pruned: Pruned) -> list[dict[str, str]]:
     ]
 
 
-def markdown(pruned: Pruned) -> str:
+def prune_markdown(pruned: PruneResult) -> str:
     """The list as Prefect shows it."""
-    lines = [f"**{sentence(pruned)}.**", ""]
+    lines = [f"**{prune_summary(pruned)}.**", ""]
     lines += [f"- {loss.sentence}" for loss in pruned.retention.broken] + [""]
-    if listed := rows(pruned):
+    if listed := prune_rows(pruned):
         lines += [f"| {' | '.join(listed[0])} |", f"|{'---|' * len(listed[0])}"]
         lines += [f"| {' | '.join(row.values())} |" for row in listed[:_ROWS_SHOWN]]
     if len(listed) > _ROWS_SHOWN:
@@ -63,7 +63,7 @@ def markdown(pruned: Pruned) -> str:
     return "\n".join(lines) + "\n"
 
 
-def readable(size_bytes: int) -> str:
+def readable_size(size_bytes: int) -> str:
     """A size for people: 1.5 MiB."""
     size, units = float(size_bytes), ["B", "KiB", "MiB", "GiB", "TiB"]
     while size >= 1024 and len(units) > 1:
@@ -72,8 +72,8 @@ def readable(size_bytes: int) -> str:
     return f"{size:.0f} B" if units[0] == "B" else f"{size:.1f} {units[0]}"
 
 
-def _size(items: list[Item]) -> str:
-    return readable(sum(item.size_bytes for item in items))
+def _size(items: list[InventoryItem]) -> str:
+    return readable_size(sum(item.size_bytes for item in items))
 
 
 def _shortened(path: str) -> str:

@@ -18,14 +18,14 @@ from prefect.context import FlowRunContext
 from prefect.logging import get_run_logger
 
 from cl_core.errors import InputError
-from cl_core.retention.inventory_items import Item, Running, Version
-from cl_core.retention.policy import Retention, RetentionSpec, decide
+from cl_core.retention.inventory_items import InventoryItem, OldestRun, VersionInputs
+from cl_core.retention.policy import RetentionPlan, RetentionSpec, decide
 from tasks.adapters.mlflow.connection import shown
 from tasks.adapters.mlflow.references import record_broken_lineage, registered_versions
-from tasks.prune_result import Pruned, markdown, readable, sentence
-from tasks.runtime.inventory import forget_ingests, holdings, remove
+from tasks.prune_result import PruneResult, prune_markdown, prune_summary, readable_size
+from tasks.runtime.inventory import forget_ingests, inventory, remove_item
 from tasks.runtime.settings import Settings
-from tasks.runtime.step import say, step
+from tasks.runtime.step import log_outcome, step
 
 # A run that waits for its next attempt is scheduled, and goes on with what it has found.
 _MAY_GO_ON = [StateType.RUNNING, StateType.PENDING, StateType.PAUSED, StateType.CANCELLING, StateType.SCHEDULED]
@@ -33,22 +33,22 @@ _CRASHED_LATELY = timedelta(minutes=30)
 
 
 @step("prune")
-def prune(retention: RetentionSpec, *, dry_run: bool) -> Pruned:
+def prune(retention: RetentionSpec, *, dry_run: bool) -> PruneResult:
     """List what nothing refers to any more; then, unless it is a dry run, remove it."""
     settings = Settings.from_environment()
     running = oldest_running_flow(retention)
     versions = registered_versions(settings.tracking_uri)
     check_store(settings, versions)
-    decided = decide(holdings(settings), versions, retention, now=datetime.now(UTC), running=running)
+    decided = decide(inventory(settings), versions, retention, now=datetime.now(UTC), running=running)
     removed, kept = ([], []) if dry_run else _carry_out(settings, decided)
-    pruned = Pruned(
+    pruned = PruneResult(
         dry_run=dry_run, home=settings.home, retention=decided, running=running, removed=removed, kept_after_all=kept
     )
-    create_markdown_artifact(markdown(pruned), key="prune", description="What retention removes, and why")
-    return pruned.model_copy(update={"note": say(sentence(pruned))})
+    create_markdown_artifact(prune_markdown(pruned), key="prune", description="What retention removes, and why")
+    return pruned.model_copy(update={"note": log_outcome(prune_summary(pruned))})
 
 
-def oldest_running_flow(retention: RetentionSpec) -> Running | None:
+def oldest_running_flow(retention: RetentionSpec) -> OldestRun | None:
     """The flow run, other than this one, that began first and has not ended; None when there is none."""
     context = FlowRunContext.get()
     own = [context.flow_run.id] if context is not None and context.flow_run is not None else []
@@ -67,7 +67,7 @@ def oldest_running_flow(retention: RetentionSpec) -> Running | None:
             for wanted in (at_work, crashed)
             for run in client.read_flow_runs(flow_run_filter=wanted, sort=FlowRunSort.START_TIME_ASC, limit=1)
         ]
-    running = [Running(id=str(run.id), name=run.name, since=run.start_time) for run in found if run.start_time]
+    running = [OldestRun(id=str(run.id), name=run.name, since=run.start_time) for run in found if run.start_time]
     return min(running, key=lambda run: run.since, default=None)
 
 
@@ -75,7 +75,7 @@ def _in_state(*types: StateType) -> FlowRunFilterState:
     return FlowRunFilterState(type=FlowRunFilterStateType(any_=list(types)))
 
 
-def check_store(settings: Settings, versions: list[Version]) -> None:
+def check_store(settings: Settings, versions: list[VersionInputs]) -> None:
     """Refuse to judge by another MLflow than the one that the results here were registered in.
 
     Raises:
@@ -92,19 +92,19 @@ def check_store(settings: Settings, versions: list[Version]) -> None:
         )
 
 
-def _carry_out(settings: Settings, decided: Retention) -> tuple[list[Item], list[Item]]:
+def _carry_out(settings: Settings, decided: RetentionPlan) -> tuple[list[InventoryItem], list[InventoryItem]]:
     """Remove what goes, and say so item by item; what could not be said of a version is not done to it."""
     record_broken_lineage(settings.tracking_uri, decided.broken)
     for loss in decided.broken:
-        say(loss.sentence)
-    removed: list[Item] = []
-    kept: list[Item] = []
+        log_outcome(loss.sentence)
+    removed: list[InventoryItem] = []
+    kept: list[InventoryItem] = []
     for verdict in decided.going:
-        gone = remove(verdict.item)
+        gone = remove_item(verdict.item)
         (removed if gone else kept).append(verdict.item)
         did = "removed" if gone else "kept after all, because it is in use by now"
         get_run_logger().info(
-            "%s %s (%s): %s", did, verdict.item.path, readable(verdict.item.size_bytes), verdict.reason
+            "%s %s (%s): %s", did, verdict.item.path, readable_size(verdict.item.size_bytes), verdict.reason
         )
     forget_ingests(settings.datasets)
     return removed, kept

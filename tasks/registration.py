@@ -11,9 +11,9 @@ from tasks.adapters.mlflow.model_version import Registration
 from tasks.champion_moves import champion_before
 from tasks.evaluation import assess_all, assess_one
 from tasks.runtime.artifacts import publish_decision
-from tasks.runtime.notifications import tell_of_decision
+from tasks.runtime.notifications import notify_decision
 from tasks.runtime.provenance import lineage
-from tasks.runtime.step import remembered, say, step
+from tasks.runtime.step import first_seen, log_outcome, step
 
 if TYPE_CHECKING:
     from cl_core.evaluation.runner import Assessment
@@ -47,14 +47,14 @@ def register(
         )
     )
     note = f"registered as {model.uri}" if model.created else f"{model.uri} stands: this training was registered before"
-    return model.model_copy(update={"note": say(note, stood=not model.created)})
+    return model.model_copy(update={"note": log_outcome(note, stood=not model.created)})
 
 
 @step("find version")
 def find_version(model_name: str, job: "TrainingJob") -> ModelRef:
     """The version that this training was registered as; refuses where there is none."""
     model = model_store().of_training(model_name, job.digest)
-    return model.model_copy(update={"note": say(f"{model.uri} was made by training {job.digest[:12]}")})
+    return model.model_copy(update={"note": log_outcome(f"{model.uri} was made by training {job.digest[:12]}")})
 
 
 @step("promote")
@@ -84,11 +84,11 @@ def promote(
     )
     before = champion_before(store, model.name)
     last = store.last_decision(model)
-    last_reason = remembered("last reason", last.reason if last else "")
+    last_reason = first_seen("last reason", last.reason if last else "")
     decision = store.decide(model.name, model.version, promotion, scores, gains)
-    say(decision.reason, stood=before == model.version)
+    log_outcome(decision.reason, stood=before == model.version)
     publish_decision(decision)
-    tell_of_decision(decision, before=before, news=decision.reason != last_reason)
+    notify_decision(decision, before=before, news=decision.reason != last_reason)
     return decision
 
 

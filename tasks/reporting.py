@@ -19,9 +19,9 @@ from tasks.adapters.mlflow.ui_links import pages
 from tasks.evaluation import assess_all
 from tasks.registration import champion_assessment
 from tasks.runtime.artifacts import publish_links, publish_report
-from tasks.runtime.run_log import costs
+from tasks.runtime.run_log import step_costs
 from tasks.runtime.settings import Settings
-from tasks.runtime.step import ledger, say, step
+from tasks.runtime.step import log_outcome, run_log, step
 
 if TYPE_CHECKING:
     from cl_core.training.job import TrainingJob
@@ -59,7 +59,7 @@ def report(
         note = f"written to {path}"
     publish_report(summary_markdown(inputs), score_rows(scores, inputs.champion))
     publish_links(links)
-    return ReportRef(path=path, note=say(note, stood=stands))
+    return ReportRef(path=path, note=log_outcome(note, stood=stands))
 
 
 def _inputs(
@@ -128,4 +128,4 @@ def _timings() -> list[StepCost]:
     context = FlowRunContext.get()
     if context is None or context.flow_run is None:
         return []
-    return [cost for cost in costs(ledger(str(context.flow_run.id)).read().attempts) if cost.outcome != "running"]
+    return [cost for cost in step_costs(run_log(str(context.flow_run.id)).read().attempts) if cost.outcome != "running"]

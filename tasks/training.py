@@ -21,9 +21,9 @@ from tasks.initial_weights import check_start_from, starting_weights
 from tasks.runtime.artifacts import training_artifact
 from tasks.runtime.attempts import count_attempt
 from tasks.runtime.console import training_bar
-from tasks.runtime.exclusive import alone
+from tasks.runtime.exclusive import exclusive
 from tasks.runtime.settings import Settings
-from tasks.runtime.step import holding_gpus, record_repeats, say, step
+from tasks.runtime.step import holding_gpus, log_outcome, record_repeats, step
 from tasks.runtime.training_folder import LOCK, MADE_FROM, RESULT
 
 if TYPE_CHECKING:
@@ -86,12 +86,12 @@ def pretrain(job: "TrainingJob", *, force: bool) -> CheckpointRef:
     """Train the encoder, go on training it, or find that the trained one stands."""
     from tasks.adapters.ray import trainer
 
-    with alone(job.folder / LOCK, "pretrain", "which is at the same training; its result will be used"):
+    with exclusive(job.folder / LOCK, "pretrain", "which is at the same training; its result will be used"):
         failpoints.reach("pretrain.locked")
         standing = None if force else _standing(job.folder / RESULT)
         if standing is not None:
             note = f"training {job.digest[:12]} stands: data, training spec and code have not changed"
-            return standing.model_copy(update={"note": say(note, stood=True)})
+            return standing.model_copy(update={"note": log_outcome(note, stood=True)})
         if force:
             job.checkpoints.clear()
             # Not to be counted as training that was lost.
@@ -110,7 +110,9 @@ def pretrain(job: "TrainingJob", *, force: bool) -> CheckpointRef:
         artifact_dir.write_text(job.folder / RESULT, checkpoint.model_dump_json(), failpoint="pretrain.result-staged")
         failpoints.reach("pretrain.result-written")
     begun = f"resumed at step {checkpoint.resumed_from_step}" if checkpoint.resumed_from_step else "from the start"
-    note = say(f"training {job.digest[:12]} took {checkpoint.step} steps, {begun}, {checkpoint.seconds:.0f} s in all")
+    note = log_outcome(
+        f"training {job.digest[:12]} took {checkpoint.step} steps, {begun}, {checkpoint.seconds:.0f} s in all"
+    )
     return checkpoint.model_copy(update={"note": note})
 
 
@@ -133,6 +135,6 @@ def _standing(result: Path) -> CheckpointRef | None:
     try:
         artifact_dir.verify(checkpoint.path)
     except IntegrityError as error:
-        say(f"the finished training cannot be used and is repeated from the last good checkpoint: {error}")
+        log_outcome(f"the finished training cannot be used and is repeated from the last good checkpoint: {error}")
         return None
     return checkpoint

@@ -9,7 +9,7 @@ import forked
 import pytest
 
 from cl_core.data.cache import build_cache
-from cl_core.data.ingest.pipeline import ingest
+from cl_core.data.ingest.pipeline import ingest_source
 from cl_core.data.snapshot import snapshot_facts
 from cl_core.refs import SnapshotRef
 from cl_core.specs import ComputeSpec, DataSpec, TrainingSpec
@@ -34,7 +34,7 @@ JobOf = Callable[..., TrainingJob]
 
 @pytest.fixture(scope="session")
 def snapshot(tmp_path_factory: pytest.TempPathFactory) -> SnapshotRef:
-    return ingest(DATA, datasets=tmp_path_factory.mktemp("datasets")).snapshot
+    return ingest_source(DATA, datasets=tmp_path_factory.mktemp("datasets")).snapshot
 
 
 @pytest.fixture(scope="session")

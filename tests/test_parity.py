@@ -7,23 +7,23 @@ from pathlib import Path
 
 import pytest
 import torch
+from parity import checks
 
-from cl_core import parity
 from cl_core.registry import LOSSES, METHODS
 
-CHECKS = list(parity.checks())
+CHECKS = list(checks.checks())
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: f"{check.part}-{check.library}-{check.what}")
 def test_a_part_and_a_library_agree_in_value_and_gradient(check):
-    found = parity.compare(check)
+    found = checks.compare(check)
     assert found.verdict == "equal", found
     assert found.version and math.isfinite(found.ours)
     assert max(found.value_difference, found.gradient_difference) <= 1e-10
 
 
 def test_every_loss_and_method_is_compared_or_said_why_not():
-    compared, elsewhere = {check.part for check in CHECKS}, set(parity.ELSEWHERE)
+    compared, elsewhere = {check.part for check in CHECKS}, set(checks.ELSEWHERE)
     assert compared | elsewhere >= {*LOSSES.names(), *METHODS.names()}
     assert not compared & elsewhere
     assert elsewhere & set(LOSSES.names()) == {"margin_contrastive"}
@@ -37,13 +37,13 @@ def test_a_wrong_value_a_wrong_gradient_and_a_missing_library_are_told_apart():
     def product(first, second):
         return (first * second).sum()
 
-    right = parity.Check("product", "sum of products", "torch", product, lambda: product)
-    assert parity.compare(right).verdict == "equal"
-    assert parity.compare(right._replace(theirs=lambda: half_the_gradient)).verdict == "differs"
-    assert parity.compare(
+    right = checks.Check("product", "sum of products", "torch", product, lambda: product)
+    assert checks.compare(right).verdict == "equal"
+    assert checks.compare(right._replace(theirs=lambda: half_the_gradient)).verdict == "differs"
+    assert checks.compare(
         right._replace(theirs=lambda: lambda first, second: product(first, second) + 1e-9)
     ).verdict == ("differs")
-    missing = parity.compare(right._replace(library="no-such-library"))
+    missing = checks.compare(right._replace(library="no-such-library"))
     assert missing.verdict == "not installed" and math.isnan(missing.theirs)
 
 
@@ -53,11 +53,11 @@ def test_the_command_prints_every_check_and_its_verdict(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, env=environment)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("│ equal") == len(CHECKS)
-    for part in {check.part for check in CHECKS} | set(parity.ELSEWHERE):
+    for part in {check.part for check in CHECKS} | set(checks.ELSEWHERE):
         assert part[:12] in done.stdout
 
 
 def test_the_numbers_compared_are_not_of_a_special_kind():
     """Rows of unequal length, no two alike: a check on ones or on unit rows would hide a missing normalisation."""
-    value, gradient = parity._with_gradient(lambda first, second: torch.cat([first, second]).norm(dim=1).std())
+    value, gradient = checks._with_gradient(lambda first, second: torch.cat([first, second]).norm(dim=1).std())
     assert value > 0.5 and bool((gradient.abs() > 0).all())

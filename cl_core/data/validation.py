@@ -46,7 +46,7 @@ class ValidationReport(BaseModel):
     near_duplicates: NearDuplicates
 
 
-def validate(snapshot: SnapshotRef, cache: Path, spec: DataSpec) -> ValidationReport:
+def validate_snapshot(snapshot: SnapshotRef, cache: Path, spec: DataSpec) -> ValidationReport:
     """Refuse data that cannot be trained on; report what a person should know of data that can.
 
     Args:

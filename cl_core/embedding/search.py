@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from cl_core.data.sources import Source
-from cl_core.embedding.embeddings_file import EmbeddingFacts, Row, embedding_groups, rows_at
+from cl_core.embedding.embeddings_file import EmbeddedRow, EmbeddingFacts, embedding_groups, rows_at
 from cl_core.errors import DataError, InputError
 from cl_core.evaluation.nearest import nearest
 from cl_core.modalities.decode import Rejected, decode_image
@@ -24,7 +24,7 @@ class Hit(NamedTuple):
         cosine: Similarity of its embedding with the query's, -1 to 1.
     """
 
-    row: Row
+    row: EmbeddedRow
     cosine: float
 
 

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from typing import Any, Literal, NamedTuple
 
 import torch
+from parity import libraries
+from parity.libraries import SAMPLES, TEMPERATURE, Quantity, labels
 from torch import Tensor, nn
 
 from cl_core.losses import PairLoss, Relation, RowIds, relation_within
@@ -17,8 +19,6 @@ from cl_core.methods._sinkhorn import sinkhorn
 from cl_core.methods.barlow_twins import barlow_twins
 from cl_core.methods.vicreg import vicreg
 from cl_core.parallel.sync_batch_norm import SyncBatchNorm
-from cl_core.parity import libraries
-from cl_core.parity.libraries import SAMPLES, TEMPERATURE, Quantity, labels
 from cl_core.registry import LOSSES
 
 FEATURES = 8

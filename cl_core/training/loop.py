@@ -17,7 +17,7 @@ from cl_core.data.hold_out import hold_out
 from cl_core.data.sampling import class_balanced_batches, share_of, shuffled_batches
 from cl_core.errors import NotFiniteLossError
 from cl_core.hashing import digest_of
-from cl_core.methods import Method, MethodOptions, Moment
+from cl_core.methods import Method, MethodOptions, StepInfo
 from cl_core.parallel import collectives
 from cl_core.parallel.sync_batch_norm import synchronised
 from cl_core.refs import CheckpointRef
@@ -33,7 +33,7 @@ from cl_core.training.online_knn import OnlineKnn
 from cl_core.training.optimizer import build_optimizer
 from cl_core.training.progress import Progress
 from cl_core.training.schedule import learning_rate
-from cl_core.training.warm_start import load_start
+from cl_core.training.warm_start import load_initial_weights
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ def train(job: TrainingJob) -> CheckpointRef:
     torch.manual_seed(spec.seed)
     encoder = parts.encoder.build(channels=job.snapshot.channels, size=job.data.image_size)
     if job.start is not None:
-        load_start(encoder, job.start.path)  # Before the method is built, which may copy the encoder.
+        load_initial_weights(encoder, job.start.path)  # Before the method is built, which may copy the encoder.
     method = parts.method.build(encoder, parts.loss).to(device)
     if spec.channels_last:
         method = method.to(memory_format=torch.channels_last)
@@ -93,7 +93,7 @@ def train(job: TrainingJob) -> CheckpointRef:
     rate = spec.learning_rate
     for step in range(start, total_steps):
         epoch, step_in_epoch = divmod(step, steps_per_epoch)
-        moment = Moment(epoch=epoch, step=step, steps=total_steps)
+        moment = StepInfo(epoch=epoch, step=step, steps=total_steps)
         if step_in_epoch == 0 or step == start:
             batches = _batches(spec, parts.method, feed, epoch=epoch)
         rate = learning_rate(step, peak=spec.learning_rate, warmup_steps=warmup_steps, total_steps=total_steps)

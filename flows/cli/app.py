@@ -73,9 +73,9 @@ def prepare(*, server: bool = True) -> float:
 
 def check_addressed() -> None:
     """Refuse to look past the servers that run for this home, for commands that go by what Prefect says."""
-    from tasks.runtime.locks import is_held
+    from tasks.runtime.locks import is_locked
 
-    if "PREFECT_API_URL" not in os.environ and is_held(Settings.from_environment().up_lock):
+    if "PREFECT_API_URL" not in os.environ and is_locked(Settings.from_environment().up_lock):
         raise InputError(
             "`cl up` runs for this CL_HOME, but PREFECT_API_URL is not set, so its runs cannot be asked for; "
             "its screen shows the line that sets it"

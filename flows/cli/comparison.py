@@ -33,7 +33,8 @@ def compare(
 def parity() -> None:
     """Compare each loss and method part with the independent libraries that are installed; 1 when one differs."""
     prepare(server=False)
-    from cl_core.parity import ELSEWHERE, checks, compare
+    from parity.checks import ELSEWHERE, checks, compare
+
     from flows.cli.render import show_parity
 
     findings = [compare(check) for check in checks()]

@@ -10,8 +10,8 @@ from rich.table import Table
 from flows.cli.app import app, prepare
 
 if TYPE_CHECKING:
-    from tasks.lineage.graph import Line
-    from tasks.runtime.run_log import Account
+    from tasks.lineage.graph import LineageLine
+    from tasks.runtime.run_log import RunRecord
 
 
 @app.command
@@ -39,23 +39,23 @@ def explain(what: str) -> None:
             print(f"\nThe lineage of {uri} is not known now: {error}")
 
 
-def _account(run: str) -> "Account":
+def _account(run: str) -> "RunRecord":
     """The account of a run: this machine's, or what the Prefect server remembers of it."""
     from cl_core.errors import InputError
-    from tasks.lineage.graph import accounts
+    from tasks.lineage.graph import run_records
     from tasks.runtime.settings import Settings
 
     settings = Settings.from_environment()
-    known = accounts(settings)
+    known = run_records(settings)
     for account in known:
         if run in (account.run.id, account.run.name):
             return account
     found = None
     if settings.has_prefect:
         prepare()
-        from tasks.lineage.prefect_history import remembered_run
+        from tasks.lineage.prefect_history import run_from_server
 
-        found = remembered_run(run)
+        found = run_from_server(run)
     if found is None:
         names = ", ".join(account.run.name for account in known[:5]) or "none"
         raise InputError(
@@ -65,12 +65,12 @@ def _account(run: str) -> "Account":
     return found
 
 
-def _show_run(account: "Account") -> None:
+def _show_run(account: "RunRecord") -> None:
     from cl_core.report.costs import cost_line
     from cl_core.report.wording import duration
     from tasks.lineage.explain import reasons, run_before
-    from tasks.lineage.graph import accounts
-    from tasks.runtime.run_log import costs
+    from tasks.lineage.graph import run_records
+    from tasks.runtime.run_log import step_costs
     from tasks.runtime.settings import Settings
 
     run = account.run
@@ -83,11 +83,11 @@ def _show_run(account: "Account") -> None:
     table = Table(box=None, padding=(0, 2, 0, 0))
     for column in ("step", "outcome", "took", "why"):
         table.add_column(column, overflow="fold", no_wrap=column != "why")
-    for cost, why in reasons(account, run_before(account, accounts(Settings.from_environment()))):
+    for cost, why in reasons(account, run_before(account, run_records(Settings.from_environment()))):
         outcome = "skipped" if cost.outcome == "stood" else cost.outcome
         table.add_row(cost.step, outcome, duration(cost.seconds), why)
     console.print(table)
-    console.print(f"Cost: {cost_line(costs(account.attempts))}")
+    console.print(f"Cost: {cost_line(step_costs(account.attempts))}")
 
 
 def _show_version(name: str, version: str) -> None:
@@ -105,7 +105,7 @@ def _show_version(name: str, version: str) -> None:
         _show_lines(console, lines)
 
 
-def _show_lines(console: Console, lines: "Sequence[Line]") -> None:
+def _show_lines(console: Console, lines: "Sequence[LineageLine]") -> None:
     width = max(len(line.what) for line in lines)
     for line in lines:
         detail = f"  {line.detail}" if line.detail else ""

@@ -55,7 +55,7 @@ def search(
     """
     prepare(server=False)
     from flows.cli.render import show_hits
-    from tasks.embedding_search import search as find
+    from tasks.embedding_search import search_embeddings as find
 
     found = find(image, embeddings, count=count, page=output)
     show_hits(found.hits)

@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 from cl_core import artifact_dir
 from cl_core.errors import InfrastructureError, InputError
 from flows.cli.app import app
-from tasks.runtime.locks import is_held
+from tasks.runtime.locks import is_locked
 from tasks.runtime.settings import Settings
 from tasks.server.services import LOOPBACK, Ports
 
@@ -46,14 +46,14 @@ def up(
 @app.command
 def down() -> None:
     """End what `cl up` runs for this CL_HOME, and leave no process."""
-    from tasks.server.supervisor import SUPERVISOR_STOP_TIMEOUT_S, end_tree, stop_remembered
+    from tasks.server.supervisor import SUPERVISOR_STOP_TIMEOUT_S, end_tree, stop_orphaned_services
 
     settings = Settings.from_environment()
-    ended = is_held(settings.up_lock)
+    ended = is_locked(settings.up_lock)
     if ended:
         # It ends the services in order, and itself last.
         end_tree(_holder(settings), timeout_s=SUPERVISOR_STOP_TIMEOUT_S)
-    left = stop_remembered(settings.services)
+    left = stop_orphaned_services(settings.services)
     if left:
         print(f"Ended {', '.join(left)}, which a `cl up` that was killed had left.")
     elif ended:

@@ -9,21 +9,22 @@ from rich.markup import escape
 from rich.table import Table
 
 from cl_core.data.validation import ValidationReport
-from cl_core.refs import EvaluationReport, Retrained
+from cl_core.refs import EvaluationReport, RetrainResult
 from cl_core.report.summary import fetch_lines, score_rows
 from tasks.adapters.mlflow.connection import shown
 from tasks.adapters.mlflow.model_version import VersionRow
-from tasks.prune_result import Pruned, rows
-from tasks.runtime.diagnosis import Finding
+from tasks.prune_result import PruneResult, prune_rows
+from tasks.runtime.diagnosis import Diagnosis
 from tasks.runtime.settings import Settings
 
 if TYPE_CHECKING:  # They bring torch.
+    from chaos.sweep import Row
+    from parity.checks import Finding as ParityFinding
+
     from cl_core.embedding.search import Hit
-    from cl_core.parity import Finding as ParityFinding
-    from flows.chaos_sweep import Row
 
 
-def show(result: Retrained, *, flow_seconds: float, total_seconds: float) -> None:
+def show(result: RetrainResult, *, flow_seconds: float, total_seconds: float) -> None:
     """The registered model, its scores beside the baselines, the report, and how to fetch the model."""
     console = _console()
     show_scores(result.evaluation)
@@ -42,11 +43,11 @@ def show(result: Retrained, *, flow_seconds: float, total_seconds: float) -> Non
 
 def show_scores(report: EvaluationReport) -> None:
     """A table of scores, the baselines beside the trained encoder."""
-    rows = score_rows(report)
+    prune_rows = score_rows(report)
     table = Table(title="Scores on the test split, with 95 % intervals", title_justify="left")
-    for position, column in enumerate(rows[0]):
+    for position, column in enumerate(prune_rows[0]):
         table.add_column(column, justify="left" if position == 0 else "right", no_wrap=True)
-    for row in rows:
+    for row in prune_rows:
         table.add_row(*row.values())
     _console().print(table)
     for sentence in report.left_out:
@@ -105,19 +106,19 @@ def show_matrix(rows: "list[Row]") -> None:
     for column in ("attempts", "seconds", "steps repeated"):
         table.add_column(column, justify="right")
     table.add_column("verdict", overflow="fold")
-    for row in rows:
+    for row in prune_rows:
         numbers = (str(row.attempts), f"{row.seconds:.0f}", str(row.audit.repeated_steps))
         table.add_row(row.case.title, *numbers, _verdict(row))
     _console().print(table)
-    passed = sum(not row.problems for row in rows)
-    _console().print(f"{passed} of {len(rows)} runs came to exactly what an undisturbed one comes to.")
+    passed = sum(not row.problems for row in prune_rows)
+    _console().print(f"{passed} of {len(prune_rows)} runs came to exactly what an undisturbed one comes to.")
 
 
 def _verdict(row: "Row") -> str:
     return "; ".join(row.problems) or "as undisturbed"
 
 
-def show_findings(findings: list[Finding], *, title: str) -> None:
+def show_findings(findings: list[Diagnosis], *, title: str) -> None:
     """A table of what is wrong, where, and what helps."""
     table = Table(title=title, title_justify="left")
     for column in ("what", "where", "remedy"):
@@ -138,9 +139,9 @@ def show_hits(hits: "list[Hit]") -> None:
     _console().print(table)
 
 
-def show_pruned(pruned: Pruned) -> None:
+def show_pruned(pruned: PruneResult) -> None:
     """A table of what goes, with sizes and reasons; which versions lose what; and the sum."""
-    if listed := rows(pruned):
+    if listed := prune_rows(pruned):
         table = Table(title="Goes" if pruned.dry_run else "Gone", title_justify="left")
         for column in listed[0]:
             table.add_column(column, overflow="fold", justify="right" if column == "size" else "left")

@@ -11,8 +11,8 @@ from flows.cli.dashboard import watch
 from flows.deployments.schema import Declaration
 from tasks.runtime.settings import Settings
 from tasks.server import postgres
-from tasks.server.services import Operation, Ports
-from tasks.server.supervisor import Supervisor, check_free, stop_remembered
+from tasks.server.services import LocalStack, Ports
+from tasks.server.supervisor import Supervisor, check_free, stop_orphaned_services
 
 
 def run(settings: Settings, ports: Ports, deployments: Path, host: str) -> None:
@@ -25,19 +25,19 @@ def run(settings: Settings, ports: Ports, deployments: Path, host: str) -> None:
     console, began = Console(highlight=False, markup=False, soft_wrap=True), time.monotonic()
     stop = _StopRequest()
     declaration = Declaration.read(deployments)
-    operation = Operation(settings, ports, declaration.work_pool, host, os.environ.get("CL_DATABASE_URL", ""))
-    for name in stop_remembered(settings.services):
+    operation = LocalStack(settings, ports, declaration.work_pool, host, os.environ.get("CL_DATABASE_URL", ""))
+    for name in stop_orphaned_services(settings.services):
         console.print(f"ended the {name} that an earlier start had left")
     supervisor = Supervisor(operation.services(), settings.services, stop)
     *servers, worker = supervisor.services
     for server in servers:
         check_free(server.port, server.name, operation.host)
     if operation.database_url:
-        postgres.prepare(operation.database_url)
+        postgres.prepare_database(operation.database_url)
     os.environ.update(operation.for_clients())
     # Prefect reads its settings when it is imported.
     from flows.deployments.apply import plan, register
-    from tasks.server.recovery import Reviver
+    from tasks.server.recovery import RunRecovery
 
     planned = plan(declaration, deployments.parent)
     try:
@@ -45,7 +45,7 @@ def run(settings: Settings, ports: Ports, deployments: Path, host: str) -> None:
         supervisor.start(*servers)
         console.print(f"registering what {deployments} declares ...")
         registered = register(declaration.work_pool, planned)
-        reviver = Reviver(declaration.work_pool)
+        reviver = RunRecovery(declaration.work_pool)
         for sentence in reviver.begin():
             console.print(sentence)
         supervisor.start(worker)

@@ -20,7 +20,7 @@ from cl_core.errors import InputError
 from flows.cli.recipes import validated, values_of
 from flows.deployments.automations import automations, failure_automations
 from flows.deployments.schema import Declaration, Deployment
-from tasks.runtime.console import tell
+from tasks.runtime.console import echo
 from tasks.runtime.notifications import CRASHED, FAILED
 from tasks.runtime.settings import Settings
 
@@ -154,5 +154,5 @@ def _messages() -> list[AutomationCore]:
         return failure_automations(block) if block else []
     except InputError as error:
         # Its server must be up before a person can make the block in it.
-        tell("notify", f"nobody will be told of failed runs: {error}, then register the deployments again")
+        echo("notify", f"nobody will be told of failed runs: {error}, then register the deployments again")
         return []

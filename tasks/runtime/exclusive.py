@@ -10,13 +10,13 @@ from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
 from cl_core import artifact_dir
-from tasks.runtime.console import tell
+from tasks.runtime.console import echo
 from tasks.runtime.settings import Settings
 
 HOLDER = ".holder"
 
 
-def turn(model_name: str) -> AbstractContextManager[None]:
+def exclusive_model(model_name: str) -> AbstractContextManager[None]:
     """Hold the model's turn; wait for it, and say for whom, while another run has it.
 
     Runs of one work queue wait in Prefect already. This is for those of others: a command on the terminal, or a form
@@ -24,11 +24,11 @@ def turn(model_name: str) -> AbstractContextManager[None]:
     """
     name = urllib.parse.quote(model_name, safe="")
     lock = Settings.from_environment().work / "turns" / f"{name}.lock"
-    return alone(lock, "retrain", f"which retrains {model_name} at this moment")
+    return exclusive(lock, "retrain", f"which retrains {model_name} at this moment")
 
 
 @contextmanager
-def alone(lock: Path, step: str, doing: str) -> Iterator[None]:
+def exclusive(lock: Path, step: str, doing: str) -> Iterator[None]:
     """Hold a lock; wait for it, and say for whom, while another run has it.
 
     The system releases a lock whose process has died.
@@ -40,13 +40,13 @@ def alone(lock: Path, step: str, doing: str) -> Iterator[None]:
     """
     taken, holder = FileLock(lock), lock.with_suffix(HOLDER)
     try:
-        take(taken, timeout_s=0)
+        acquire_lock(taken, timeout_s=0)
     except Timeout:
         whom = holder.read_text() if holder.exists() else "another run"
         sentence = f"waits for {whom}, {doing}"
         get_run_logger().info(sentence)
-        tell(step, sentence)
-        take(taken, timeout_s=-1)
+        echo(step, sentence)
+        acquire_lock(taken, timeout_s=-1)
     try:
         artifact_dir.write_text(holder, f"flow run {flow_run.name!r}")
         yield
@@ -55,7 +55,7 @@ def alone(lock: Path, step: str, doing: str) -> Iterator[None]:
         taken.release()
 
 
-def take(lock: FileLock, *, timeout_s: float) -> None:
+def acquire_lock(lock: FileLock, *, timeout_s: float) -> None:
     """Acquire a lock; its folder is made when missing, also when retention takes it away at this moment.
 
     Raises:

@@ -8,15 +8,15 @@ from prefect.client.schemas.objects import FlowRun, State
 from cl_core.report.costs import cost_line, cost_rows
 from tasks.runtime import run_owner
 from tasks.runtime.artifacts import publish_costs
-from tasks.runtime.console import tell
-from tasks.runtime.notifications import tell_of_failure
-from tasks.runtime.run_log import costs
-from tasks.runtime.step import ledger
+from tasks.runtime.console import echo
+from tasks.runtime.notifications import notify_failure
+from tasks.runtime.run_log import step_costs
+from tasks.runtime.step import run_log
 
 
 def _began(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
     del state
-    ledger(str(flow_run.id)).append(
+    run_log(str(flow_run.id)).append(
         "run began", name=flow_run.name, flow=flow.name, parameters=flow_run.parameters or {}
     )
 
@@ -24,27 +24,27 @@ def _began(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
 def _ended(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
     """Close the account and show it: as an artifact, and in a line on the terminal."""
     del flow
-    account = ledger(str(flow_run.id))
+    account = run_log(str(flow_run.id))
     account.append("run ended", state=state.name or "", message=state.message or "")
-    steps = costs(account.read().attempts)
+    steps = step_costs(account.read().attempts)
     # Before the error of what was soon refused it would only be in the way. Seconds.
     if state.is_completed() or sum(step.seconds for step in steps) >= 10:
-        tell("time", cost_line(steps))
+        echo("time", cost_line(steps))
     publish_costs(flow_run.id, cost_line(steps), cost_rows(steps))
 
 
 def _failed(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
-    tell_of_failure(flow.name, flow_run, state)
+    notify_failure(flow.name, flow_run, state)
 
 
 FLOW: dict[str, Any] = {
     "persist_result": True,
     "result_serializer": "json",
     # The lease first: it ends whatever still works on the same run.
-    "on_running": [run_owner.take, _began],
-    "on_completion": [_ended, run_owner.drop],
-    "on_cancellation": [_ended, run_owner.drop],
-    "on_failure": [_ended, _failed, run_owner.drop],
-    "on_crashed": [_ended, _failed, run_owner.drop],
+    "on_running": [run_owner.claim, _began],
+    "on_completion": [_ended, run_owner.release],
+    "on_cancellation": [_ended, run_owner.release],
+    "on_failure": [_ended, _failed, run_owner.release],
+    "on_crashed": [_ended, _failed, run_owner.release],
 }
 """Options of every flow."""

@@ -8,7 +8,7 @@ from filelock import FileLock, Timeout
 
 
 @contextlib.contextmanager
-def taken_if_free(lock: Path) -> Iterator[bool]:
+def try_lock(lock: Path) -> Iterator[bool]:
     """Have a lock for the body if no process has it; says whether that is so. Nothing is created.
 
     Args:
@@ -32,7 +32,7 @@ def taken_if_free(lock: Path) -> Iterator[bool]:
         taken.release()
 
 
-def is_held(lock: Path) -> bool:
+def is_locked(lock: Path) -> bool:
     """Whether a living process holds a lock."""
-    with taken_if_free(lock) as free:
+    with try_lock(lock) as free:
         return not free

@@ -16,9 +16,9 @@ from pydantic import BaseModel
 
 from cl_core import processes
 from cl_core.errors import CounterpointError
-from tasks.runtime.console import tell
+from tasks.runtime.console import echo
 from tasks.runtime.metering import Meter, Usage
-from tasks.runtime.run_log import Ledger
+from tasks.runtime.run_log import RunLog
 from tasks.runtime.settings import Settings
 
 P = ParamSpec("P")
@@ -35,7 +35,7 @@ async def _can_be_retried(task: Any, task_run: TaskRun, state: State[Any]) -> bo
     retriable = error.retriable if isinstance(error, CounterpointError) else isinstance(error, _OUTSIDE)
     if retriable:
         # Prefect logs it as well; but a person who waits at the terminal should know for what.
-        tell(task.name, f"is tried again, at most {RETRIES} times in all: {error}")
+        echo(task.name, f"is tried again, at most {RETRIES} times in all: {error}")
     return retriable
 
 
@@ -53,8 +53,8 @@ STEP: dict[str, Any] = {
 class _Accounted:
     """An attempt of a step while it runs."""
 
-    def __init__(self, ledger: Ledger, step: str) -> None:
-        self.ledger, self.step, self.meter = ledger, step, Meter()
+    def __init__(self, ledger: RunLog, step: str) -> None:
+        self.ledger, self.step, self.meter = run_log, step, Meter()
         self.outcome = "ran"
         self._key = uuid.uuid4().hex
 
@@ -86,7 +86,7 @@ def step(name: str) -> Callable[[Callable[P, R]], Task[P, R]]:
     return decorate
 
 
-def say(sentence: str, *, stood: bool = False) -> str:
+def log_outcome(sentence: str, *, stood: bool = False) -> str:
     """Log what a step did; also on the terminal of a person's command, and in the account of the run.
 
     Args:
@@ -98,7 +98,7 @@ def say(sentence: str, *, stood: bool = False) -> str:
     if attempt is not None:
         attempt.write("said", sentence=sentence)
         attempt.outcome = "stood" if stood else attempt.outcome
-    tell(context.task.name if context else "", sentence)
+    echo(context.task.name if context else "", sentence)
     return sentence
 
 
@@ -119,7 +119,7 @@ def record_repeats(steps: int, seconds: float) -> None:
         attempt.write("repeated", repeated_steps=steps, repeated_seconds=seconds)
 
 
-def remembered(what: str, value: R) -> R:
+def first_seen(what: str, value: R) -> R:
     """A plain value as this step first found it in this flow run, before a killed attempt may have changed it.
 
     Args:
@@ -144,7 +144,7 @@ def _attempt(name: str) -> Iterator[_Accounted | None]:
     if context is None or context.task_run.flow_run_id is None:
         yield None
         return
-    attempt = _Accounted(ledger(str(context.task_run.flow_run_id)), name)
+    attempt = _Accounted(run_log(str(context.task_run.flow_run_id)), name)
     attempt.write("began", step=name, process=processes.token())
     token = _NOW.set(attempt)
     try:
@@ -159,9 +159,9 @@ def _attempt(name: str) -> Iterator[_Accounted | None]:
         _NOW.reset(token)
 
 
-def ledger(flow_run_id: str) -> Ledger:
+def run_log(flow_run_id: str) -> RunLog:
     """The account of a flow run."""
-    return Ledger(Settings.from_environment().accounts / f"{flow_run_id}.jsonl")
+    return RunLog(Settings.from_environment().accounts / f"{flow_run_id}.jsonl")
 
 
 def _used(attempt: _Accounted) -> dict[str, float]:

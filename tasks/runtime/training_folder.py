@@ -3,7 +3,7 @@
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from tasks.runtime.locks import taken_if_free
+from tasks.runtime.locks import try_lock
 
 RESULT = "checkpoint.json"
 MADE_FROM = "made-from.json"
@@ -13,4 +13,4 @@ LOCK = "lock"
 
 def free_training(folder: Path) -> AbstractContextManager[bool]:
     """Have a training to oneself if no process has it; says whether that is so. Nothing is created."""
-    return taken_if_free(folder / LOCK)
+    return try_lock(folder / LOCK)

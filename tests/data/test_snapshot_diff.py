@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from cl_core.data.ingest.pipeline import ingest
+from cl_core.data.ingest.pipeline import ingest_source
 from cl_core.data.snapshot import snapshot_facts
 from cl_core.data.snapshot_diff import changes, earlier_facts
 from cl_core.refs import SnapshotRef
@@ -11,7 +11,7 @@ from cl_core.specs import DataSpec
 
 def made(home: Path, count: int, classes: int) -> SnapshotRef:
     options = {"count": count, "classes": classes, "size": 16}
-    return ingest(DataSpec(name="shapes", source="synthetic", source_options=options), datasets=home).snapshot
+    return ingest_source(DataSpec(name="shapes", source="synthetic", source_options=options), datasets=home).snapshot
 
 
 def test_the_first_snapshot_has_nothing_to_be_compared_with(tmp_path: Path) -> None:

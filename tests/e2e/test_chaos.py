@@ -7,9 +7,9 @@ from pathlib import Path
 
 import psutil
 import pytest
+from chaos.cases import PLACES
 
 from cl_core.failpoints import POINTS
-from flows.chaos import PLACES
 
 from .conftest import CL
 

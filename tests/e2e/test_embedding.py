@@ -14,14 +14,14 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from cl_core.embedding.embeddings_file import read_facts, write
+from cl_core.embedding.embeddings_file import read_facts, write_embeddings_file
 from cl_core.embedding.search import nearest_rows
 from cl_core.errors import InputError
 from cl_core.hashing import source_digest
 from cl_core.registry import SOURCES
 from tasks.adapters.mlflow.connection import connected
 from tasks.adapters.mlflow.model_version import lineage_from_tags
-from tasks.embedding_search import search
+from tasks.embedding_search import search_embeddings
 
 from .conftest import CommandLine
 
@@ -157,12 +157,12 @@ def test_a_search_with_a_version_of_another_training_is_refused(
 ) -> None:
     other = embedded.with_name("other.parquet")
     facts = read_facts(embedded).model_copy(update={"training_digest": "0" * 64})
-    write(other, [pq.read_table(embedded).slice(0, 5)], facts)
+    write_embeddings_file(other, [pq.read_table(embedded).slice(0, 5)], facts)
     monkeypatch.setenv("CL_HOME", str(champion.home))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     image = Path(facts.data.location) / "ring" / "9.png"
     with pytest.raises(InputError, match="of training 000000000000, but here models:/shapes/1 is of training"):
-        search(image, other, count=3, page=embedded.with_name("never.html"))
+        search_embeddings(image, other, count=3, page=embedded.with_name("never.html"))
     assert not embedded.with_name("never.html").exists()
 
 

@@ -6,10 +6,9 @@ from collections.abc import Iterator
 
 import psutil
 import pytest
+from chaos.audit import Audit, audit
+from chaos.cases import RECIPE
 from machine import Machine, at_work, wait
-
-from flows.chaos import RECIPE
-from tasks.audit import Audit, audit
 
 # Each takes two minutes, most of them waiting.
 pytestmark = [pytest.mark.sweep, pytest.mark.timeout(600)]

@@ -13,7 +13,7 @@ import pytest
 from embedding.conftest import SIZE, encoded, flat_unit_rows, model
 
 from cl_core.data.cache import build_cache, load_split
-from cl_core.data.ingest.pipeline import ingest
+from cl_core.data.ingest.pipeline import ingest_source
 from cl_core.embedding import batches
 from cl_core.embedding.embeddings_file import read_facts
 from cl_core.embedding.writer import write_embeddings
@@ -53,7 +53,7 @@ def test_each_image_gets_a_row_with_its_id_origin_label_and_embedding(folder, tm
 def test_images_come_to_the_models_size_exactly_as_in_training(folder, tmp_path):
     write_embeddings(model(), of_folder(folder), tmp_path / "out.parquet")
     spec = DataSpec(name="shoes", source="image_folder", location=str(folder), image_size=SIZE)
-    snapshot = ingest(spec, datasets=tmp_path / "datasets").snapshot
+    snapshot = ingest_source(spec, datasets=tmp_path / "datasets").snapshot
     cache = build_cache(snapshot, size=SIZE, caches=tmp_path / "caches")
     trained = {}
     for split in ("train", "test"):
@@ -107,7 +107,7 @@ def test_the_file_says_which_model_and_which_images_and_nothing_of_where_mlflow_
 
 def test_a_snapshot_is_embedded_with_its_labels_splits_and_origins(folder, tmp_path):
     spec = DataSpec(name="shoes", source="image_folder", location=str(folder), test_share=0.5)
-    snapshot = ingest(spec, datasets=tmp_path / "datasets").snapshot
+    snapshot = ingest_source(spec, datasets=tmp_path / "datasets").snapshot
     data = SourceSpec(source="snapshot", location=str(snapshot.path))
     write_embeddings(model(), data, tmp_path / "out.parquet")
     frame = pd.read_parquet(tmp_path / "out.parquet")

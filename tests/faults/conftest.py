@@ -10,10 +10,9 @@ from pathlib import Path
 
 import forked
 import pytest
+from chaos.audit import Audit, audit
+from chaos.cases import RECIPE
 from e2e.conftest import prefect_server  # noqa: F401 - a fixture
-
-from flows.chaos import RECIPE
-from tasks.audit import Audit, audit
 
 from . import programs
 

@@ -8,10 +8,10 @@ import timeit
 from pathlib import Path
 
 import pytest
+from chaos.cases import PLACES
 
 from cl_core import failpoints
 from cl_core.errors import InputError
-from flows.chaos import PLACES
 
 from .conftest import Retrainings, audited, log
 

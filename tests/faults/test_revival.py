@@ -18,9 +18,9 @@ from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, tempor
 from servers import answering, free_port
 
 from cl_core import processes
-from tasks.runtime.run_owner import Lease
+from tasks.runtime.run_owner import RunOwner
 from tasks.server import recovery
-from tasks.server.recovery import Reviver
+from tasks.server.recovery import RunRecovery
 
 
 class Pool:
@@ -55,7 +55,7 @@ class Pool:
         if process:
             place = self.home / "work" / "runs" / f"{run['id']}.json"
             place.parent.mkdir(parents=True, exist_ok=True)
-            lease = Lease(flow_run_id=run["id"], flow_run_name=run["name"], flow="retrain", process=process)
+            lease = RunOwner(flow_run_id=run["id"], flow_run_name=run["name"], flow="retrain", process=process)
             place.write_text(lease.model_dump_json())
         return str(run["id"])
 
@@ -82,7 +82,7 @@ def test_while_it_runs_a_dead_process_is_seen_twice_before_its_run_is_closed(poo
     dead, alive = pool.run("RUNNING", ended), pool.run("RUNNING", processes.token())
     unwanted, elsewhere = pool.run("CANCELLING", ended), pool.run("RUNNING")
     command = pool.run("RUNNING", ended, deployed=False)
-    reviver = Reviver(pool.name)
+    reviver = RunRecovery(pool.name)
     assert reviver.look() == []
     said = " ".join(reviver.look())
     assert said.count("is marked as crashed") == 2 and said.count("was put back to work") == 1
@@ -104,12 +104,12 @@ def test_when_it_starts_nothing_of_its_pool_is_at_work_but_what_has_a_living_pro
         other.run("PENDING"): "Pending",
         other.run("RUNNING"): "Running",
     }
-    assert len(Reviver(pool.name).begin()) == 3 * 2 + 1
+    assert len(RunRecovery(pool.name).begin()) == 3 * 2 + 1
     assert {run: pool.state(run) for run in states} == states
 
 
 def test_a_run_that_stays_pending_has_no_process_either(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
-    run, reviver = pool.run("PENDING"), Reviver(pool.name)
+    run, reviver = pool.run("PENDING"), RunRecovery(pool.name)
     reviver.look()
     assert reviver.look() == [] and pool.state(run) == "Pending"
     monkeypatch.setattr(recovery, "_PENDING_AT_MOST", timedelta(0))
@@ -121,7 +121,7 @@ def test_what_automations_leave_is_put_back_later_and_what_crashed_long_ago_is_n
     pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run, other, command = pool.run("CRASHED"), Pool(pool.server, pool.home), pool.run("CRASHED", deployed=False)
-    foreign, reviver = other.run("CRASHED"), Reviver(pool.name)
+    foreign, reviver = other.run("CRASHED"), RunRecovery(pool.name)
     assert reviver.look() == []
     monkeypatch.setattr(recovery, "_GRACE", timedelta(0))
     with monkeypatch.context() as patch:
@@ -149,14 +149,14 @@ def test_a_server_that_is_down_or_busy_is_asked_again_and_one_that_refuses_is_to
 ) -> None:
     monkeypatch.setattr(recovery, "_LOOK_EVERY_S", 0)
     with temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{free_port()}/api", PREFECT_CLIENT_MAX_RETRIES: 0}):
-        reviver = Reviver("any")
+        reviver = RunRecovery("any")
         assert reviver.look() == []
         [said] = reviver.begin()
         assert said.startswith("runs whose process is gone could not be looked for: ")
     with answering(503) as address, temporary_settings({PREFECT_API_URL: f"{address}/api"}):
-        assert Reviver("any").look() == []
+        assert RunRecovery("any").look() == []
     with answering(401) as address, temporary_settings({PREFECT_API_URL: f"{address}/api"}):
-        reviver = Reviver("any")
+        reviver = RunRecovery("any")
         [said] = reviver.look()
         assert "401" in said
         assert reviver.look() == []

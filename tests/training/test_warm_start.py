@@ -12,7 +12,7 @@ from small_training import JobOf, train_in_a_process
 from torch import Tensor
 
 from cl_core.export import EmbeddingModel, save_weights
-from cl_core.refs import StartRef
+from cl_core.refs import InitialWeightsRef
 from cl_core.training.components import assemble, training_digest
 from cl_core.training.job import TrainingJob
 from cl_core.training.loop import train
@@ -28,7 +28,7 @@ def started(job: TrainingJob, folder: Path) -> TrainingJob:
     encoder = assemble(job.training).encoder.build(channels=job.snapshot.channels, size=job.data.image_size)
     folder.mkdir()
     save_weights(EmbeddingModel(encoder, job.normalization, job.data.image_size), folder / WEIGHTS)
-    start = StartRef(champion="models:/shapes/1", sha256="0" * 64, path=folder)
+    start = InitialWeightsRef(champion="models:/shapes/1", sha256="0" * 64, path=folder)
     return job.model_copy(update={"start": start})
 
 

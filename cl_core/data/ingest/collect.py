@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 
 from cl_core import failpoints
 from cl_core.data.ingest.external_sort import ExternalSort
-from cl_core.data.ingest.incremental_index import Counts, Note
-from cl_core.data.ingest.inspection import Input, Recalled, check
+from cl_core.data.ingest.incremental_index import Counts, IndexEntry
+from cl_core.data.ingest.inspection import Input, Unchanged, inspect_payloads
 from cl_core.data.ingest.row_groups import RowGroupWriter
 from cl_core.data.schema import INPUTS, QUARANTINE_TABLE, RECALLED, SPLITS
 from cl_core.data.sources import RawSample, Unreadable
@@ -23,7 +23,7 @@ _BATCH_BYTES = 1 << 23
 
 
 @dataclass(frozen=True)
-class Gathered:
+class SortBuffers:
     """Where inputs go, each kind into a sort of its own.
 
     Args:
@@ -37,7 +37,7 @@ class Gathered:
     rejected: ExternalSort
 
     @classmethod
-    def under(cls, folder: Path, *, run_bytes: int) -> "Gathered":
+    def under(cls, folder: Path, *, run_bytes: int) -> "SortBuffers":
         """Empty sorts that keep their runs in folders below one."""
         return cls(
             sound=ExternalSort(INPUTS, keys=4, folder=folder / "sound", run_bytes=run_bytes),
@@ -46,11 +46,11 @@ class Gathered:
         )
 
 
-def gather(
+def collect_inputs(
     given: Iterable[Input],
     *,
     test_share: float,
-    into: Gathered,
+    into: SortBuffers,
     notes: RowGroupWriter,
     counts: Counts,
     workers: int,
@@ -67,12 +67,12 @@ def gather(
         workers: Processes that decode.
         on_progress: Called with the number of inputs checked so far.
     """
-    for batch, findings in map_batches(check, batches(given), workers):
+    for batch, findings in map_batches(inspect_payloads, batches(given), workers):
         sound, recalled, rejected = [], [], []
         for each, found in zip(batch, findings, strict=True):
-            told = each.listed if isinstance(each, Recalled) else each
+            told = each.listed if isinstance(each, Unchanged) else each
             if each.listed is not None:
-                notes.add(Note.of(each.listed, found))
+                notes.add(IndexEntry.of(each.listed, found))
             if isinstance(found, Rejected):
                 rejected.append((told.origin, found.reason, found.detail))
                 continue
@@ -85,7 +85,7 @@ def gather(
                 recalled.append((*row, *found[1:]))
         for sort, rows in ((into.sound, sound), (into.recalled, recalled), (into.rejected, rejected)):
             _add(sort, rows)
-        known = sum(isinstance(each, Recalled) for each in batch)
+        known = sum(isinstance(each, Unchanged) for each in batch)
         counts.known += known
         counts.read += len(batch) - known
         failpoints.reach("ingest.inputs-checked")
@@ -117,7 +117,7 @@ def batches(given: Iterable[Given], *, rows: int = _BATCH_ROWS) -> Iterator[list
     size = 0
     for each in given:
         batch.append(each)
-        told = each.listed if isinstance(each, Recalled) else each
+        told = each.listed if isinstance(each, Unchanged) else each
         if not isinstance(told, Unreadable) and told.split and told.split not in SPLITS:
             raise DataError(
                 f"{told.origin} is in a split named {told.split!r}; a source names {' or '.join(SPLITS)}, "

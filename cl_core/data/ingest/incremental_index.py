@@ -17,11 +17,11 @@ import pyarrow.parquet as pq
 
 from cl_core import artifact_dir
 from cl_core.data.ingest.external_sort import ExternalSort, Row
-from cl_core.data.ingest.inspection import Finding, Input, Recalled
+from cl_core.data.ingest.inspection import Input, PayloadInfo, Unchanged
 from cl_core.data.ingest.row_groups import RowGroupWriter
 from cl_core.data.schema import LISTING, NOTES, SPLITS, TEXT_SETTINGS
 from cl_core.data.snapshot import open_snapshot
-from cl_core.data.sources import Listed, Source
+from cl_core.data.sources import Source, SourceEntry
 from cl_core.errors import IntegrityError
 from cl_core.hashing import digest_of, file_sha256
 from cl_core.modalities.decode import Rejected
@@ -34,7 +34,7 @@ _GROUP_ROWS = 1 << 14
 _PAYLOADS = 64
 
 
-class Note(NamedTuple):
+class IndexEntry(NamedTuple):
     """What is noted of one input: columns of `NOTES`."""
 
     name: bytes
@@ -49,17 +49,17 @@ class Note(NamedTuple):
     moments: bytes | None
 
     @classmethod
-    def of(cls, listed: Listed, found: Finding | Rejected) -> "Note":
+    def of(cls, listed: SourceEntry, found: PayloadInfo | Rejected) -> "IndexEntry":
         """The note of an input; what could not even be read is noted without its state, and is tried again."""
-        if isinstance(found, Finding):
+        if isinstance(found, PayloadInfo):
             return cls(listed.name, listed.state, None, None, *found)
         state = "" if found.reason == "unreadable" else listed.state
         return cls(listed.name, state, found.reason, found.detail, None, None, None, None, None, None)
 
     @property
-    def found(self) -> Finding | Rejected:
+    def found(self) -> PayloadInfo | Rejected:
         """What was found in the input."""
-        return Rejected(self.reason, self.detail) if self.reason else Finding(*self[4:])  # type: ignore[arg-type]
+        return Rejected(self.reason, self.detail) if self.reason else PayloadInfo(*self[4:])  # type: ignore[arg-type]
 
 
 @dataclass
@@ -71,7 +71,7 @@ class Counts:
     gone: int | None = None
 
 
-class Known:
+class IncrementalIndex:
     """The notes of one source and location.
 
     Args:
@@ -117,7 +117,7 @@ class Known:
             listing.add(batch)
         notes, gone = self._notes(), 0
         note = next(notes, None)
-        for each in (Listed(*row) for row in listing.rows()):
+        for each in (SourceEntry(*row) for row in listing.rows()):
             while note and note.name < each.name:
                 gone += 1
                 note = next(notes, None)
@@ -125,7 +125,7 @@ class Known:
             if note and note.name == each.name:
                 earlier, note = note, next(notes, None)
             if earlier and self._snapshot and earlier.state and earlier.state == each.state:
-                yield Recalled(each, earlier.found)
+                yield Unchanged(each, earlier.found)
             else:
                 yield source.read(location, each)
         if self._table is not None:
@@ -164,10 +164,10 @@ class Known:
             if other != final:
                 shutil.rmtree(other, ignore_errors=True)
 
-    def _notes(self) -> Iterator[Note]:
+    def _notes(self) -> Iterator[IndexEntry]:
         if self._table is not None:
             for batch in self._table.iter_batches(batch_size=_BATCH_ROWS):
-                yield from map(Note._make, zip(*(column.to_pylist() for column in batch.columns), strict=True))
+                yield from map(IndexEntry._make, zip(*(column.to_pylist() for column in batch.columns), strict=True))
 
     def _payload_folders(self) -> list[Path]:
         if self._conflicting is None or self._snapshot is None:
@@ -188,9 +188,9 @@ def _payloads(folder: Path) -> Iterator[tuple[bytes, bytes]]:
                 yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
 
 
-def _batches(listed: Iterator[Listed]) -> Iterator[list[list[Any]]]:
+def _batches(listed: Iterator[SourceEntry]) -> Iterator[list[list[Any]]]:
     """Columns of `LISTING`, of bounded length."""
-    rows: list[Listed] = []
+    rows: list[SourceEntry] = []
 
     def columns() -> list[list[Any]]:
         return [[getattr(row, name) for row in rows] for name in LISTING.names]

@@ -7,14 +7,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cl_core.data.sources import Listed, RawSample, Unreadable
+from cl_core.data.sources import RawSample, SourceEntry, Unreadable
 from cl_core.modalities.decode import Rejected, decode_image
 
 _LEVELS = np.arange(256, dtype=np.int64)
 _POWERS = np.stack([_LEVELS, _LEVELS**2], axis=1)
 
 
-class Finding(NamedTuple):
+class PayloadInfo(NamedTuple):
     """What is known of one sound image.
 
     Args:
@@ -36,23 +36,23 @@ class Finding(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Recalled:
+class Unchanged:
     """An input that is as it was when an earlier ingestion looked at it, and what was found then."""
 
-    listed: Listed
-    found: Finding | Rejected
+    listed: SourceEntry
+    found: PayloadInfo | Rejected
 
 
-Input = RawSample | Unreadable | Recalled
+Input = RawSample | Unreadable | Unchanged
 
 
-def check(inputs: list[Input]) -> list[Finding | Rejected]:
+def inspect_payloads(inputs: list[Input]) -> list[PayloadInfo | Rejected]:
     """What was found in each input, or why it is rejected, in the same order."""
     return [_check(each) for each in inputs]
 
 
-def _check(given: Input) -> Finding | Rejected:
-    if isinstance(given, Recalled):
+def _check(given: Input) -> PayloadInfo | Rejected:
+    if isinstance(given, Unchanged):
         return given.found
     if isinstance(given, Unreadable):
         return Rejected("unreadable", given.detail)
@@ -66,4 +66,4 @@ def _check(given: Input) -> Finding | Rejected:
     if len(counts) == 1:
         sums, squares = sums * 3, squares * 3
     moments = struct.pack("=6q", *sums, *squares)
-    return Finding(hashlib.sha256(given.payload).digest(), name, image.width, image.height, len(counts), moments)
+    return PayloadInfo(hashlib.sha256(given.payload).digest(), name, image.width, image.height, len(counts), moments)

@@ -10,10 +10,10 @@ from pydantic import Field
 
 from cl_core import failpoints
 from cl_core.artifact_dir import MANIFEST, is_sound, manifest_of, publish, staging, write_text
-from cl_core.data.ingest.collect import Gathered, gather
+from cl_core.data.ingest.collect import SortBuffers, collect_inputs
 from cl_core.data.ingest.external_sort import RUN_BYTES, ExternalSort, merged
-from cl_core.data.ingest.incremental_index import CONFLICTING, Counts, Known, notes_writer
-from cl_core.data.ingest.snapshot_builder import assemble
+from cl_core.data.ingest.incremental_index import CONFLICTING, Counts, IncrementalIndex, notes_writer
+from cl_core.data.ingest.snapshot_builder import build_snapshot
 from cl_core.data.path_roots import confined
 from cl_core.data.profile import SnapshotFacts
 from cl_core.data.schema import LISTING
@@ -28,7 +28,7 @@ from cl_core.specs import DataSpec
 _SHOWN = 12  # Digits of a digest in a sentence.
 
 
-class Ingested(Ref):
+class IngestResult(Ref):
     """What an ingestion came to."""
 
     snapshot: SnapshotRef
@@ -36,7 +36,7 @@ class Ingested(Ref):
     reason: str = Field(description="One sentence: why it is new, or why nothing was done.")
 
 
-def ingest(
+def ingest_source(
     spec: DataSpec,
     *,
     datasets: Path,
@@ -44,7 +44,7 @@ def ingest(
     force: bool = False,
     on_progress: Callable[[int], None] = lambda count: None,
     run_bytes: int = RUN_BYTES,
-) -> Ingested:
+) -> IngestResult:
     """Bring a source's samples into a snapshot, `datasets/NAME/DIGEST/`.
 
     The digest follows from content, labels and splits alone: order, file names, copies and workers do not change it.
@@ -73,20 +73,20 @@ def ingest(
     root = datasets.absolute() / spec.name
     record = root / "ingests" / f"{_key(spec, source)}.json"
     if not force and (standing := _recorded(record, root)) is not None:
-        return Ingested(
+        return IngestResult(
             snapshot=standing,
             new=False,
             reason=f"the source has not changed since snapshot {standing.digest[:_SHOWN]} was made of it",
         )
     place = root / "ingests" / digest_of([spec.source, spec.location, source])
-    known = Known(place, root, code=_code(source), trusted=not force)
+    known = IncrementalIndex(place, root, code=_code(source), trusted=not force)
     counts = Counts()
     with staging(root) as staged, staging(root) as noted, staging(root) as scratch:
         failpoints.reach("ingest.begun")
-        inputs = Gathered.under(scratch, run_bytes=run_bytes)
+        inputs = SortBuffers.under(scratch, run_bytes=run_bytes)
         listing = ExternalSort(LISTING, keys=1, folder=scratch / "listing", run_bytes=run_bytes)
         with notes_writer(noted) as notes:
-            gather(
+            collect_inputs(
                 known.inputs(source, spec.location, listing, counts),
                 test_share=spec.test_share,
                 into=inputs,
@@ -97,7 +97,7 @@ def ingest(
             )
         failpoints.reach("ingest.inputs-sorted")
         recalled = known.with_payloads(inputs.recalled.rows())
-        facts = assemble(
+        facts = build_snapshot(
             staged,
             name=spec.name,
             sound=merged(inputs.sound.rows(), recalled, keys=4),
@@ -114,7 +114,7 @@ def ingest(
     told = {"snapshot": facts.digest, "manifest_sha256": file_sha256(final / MANIFEST)}
     write_text(record, json.dumps(told) + "\n", failpoint="ingest.record-staged")
     failpoints.reach("ingest.recorded")
-    return Ingested(snapshot=open_snapshot(final), new=not stood, reason=_reason(facts, counts, stood))
+    return IngestResult(snapshot=open_snapshot(final), new=not stood, reason=_reason(facts, counts, stood))
 
 
 def _key(spec: DataSpec, source: Source) -> str:

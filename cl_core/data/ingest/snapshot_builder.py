@@ -36,7 +36,7 @@ class Content(NamedTuple):
     """(split, origin, label) of every copy, sorted."""
 
 
-def assemble(
+def build_snapshot(
     folder: Path, *, name: str, sound: Iterator[Row], rejected: ExternalSort, conflicting: Path
 ) -> SnapshotFacts:
     """Write the files of a snapshot into `folder`: SPLIT/part-NNNNN.parquet, sources.parquet, quarantine.parquet.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from cl_core.evaluation.promotion_gate import Gains, Verdict
+from cl_core.evaluation.promotion_gate import Gains, GateVerdict
 from cl_core.failpoints import reach
 from cl_core.refs import Decision
 from tasks.adapters.mlflow.model_version import CHAMPION, DECISION
@@ -156,7 +156,7 @@ def standing(client: "MlflowClient", name: str, version: int) -> Decision:
     )
 
 
-def not_comparable(version: int, succession: Succession, gains: Gains) -> Verdict | None:
+def not_comparable(version: int, succession: Succession, gains: Gains) -> GateVerdict | None:
     """Why the numbers cannot decide about this version, whatever they are."""
     if version in succession.withdrawn:
         reason = "a person rolled it back, so only a person promotes it again"
@@ -167,7 +167,7 @@ def not_comparable(version: int, succession: Succession, gains: Gains) -> Verdic
         )
     else:
         return None
-    return Verdict(promote=False, reason=f"version {version} is not promoted: {reason}")
+    return GateVerdict(promote=False, reason=f"version {version} is not promoted: {reason}")
 
 
 def named(champion: int) -> str:

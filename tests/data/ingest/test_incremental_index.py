@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from cl_core.data.ingest.pipeline import Ingested, ingest
+from cl_core.data.ingest.pipeline import IngestResult, ingest_source
 from cl_core.data.sources import Unreadable
 from cl_core.data.sources.image_folder import ImageFolder
 from cl_core.data.sources.synthetic import Synthetic
@@ -44,16 +44,16 @@ pipeline.ingest(DataSpec(name="pets", source="image_folder", location=location),
 """
 
 
-def pets(folder: Path, home: Path, *, test_share: float = 0.1, **settings: object) -> Ingested:
+def pets(folder: Path, home: Path, *, test_share: float = 0.1, **settings: object) -> IngestResult:
     spec = DataSpec(name="pets", source="image_folder", location=str(folder), test_share=test_share)
-    return ingest(spec, datasets=home, **settings)
+    return ingest_source(spec, datasets=home, **settings)
 
 
-def counted(ingested: Ingested) -> str:
+def counted(ingested: IngestResult) -> str:
     return ingested.reason.partition(":")[0]
 
 
-def files_of(ingested: Ingested) -> dict[str, bytes]:
+def files_of(ingested: IngestResult) -> dict[str, bytes]:
     root = ingested.snapshot.path
     return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
@@ -264,10 +264,10 @@ def test_what_cannot_be_read_is_tried_again(folder, tmp_path, picture, monkeypat
 def test_a_source_that_lists_nothing_is_read_whole(tmp_path, monkeypatch):
     monkeypatch.setattr(Synthetic, "fingerprint", lambda self, location: location)
 
-    def made(location: str) -> Ingested:
+    def made(location: str) -> IngestResult:
         options = {"count": 30, "size": 16}
         spec = DataSpec(name="made", source="synthetic", source_options=options, location=location)
-        return ingest(spec, datasets=tmp_path)
+        return ingest_source(spec, datasets=tmp_path)
 
     assert SOURCES.build("synthetic", {}, field="").listed("") is None
     assert made("a").reason.startswith("30 inputs were read and hold 30 distinct samples that no snapshot")
@@ -280,7 +280,7 @@ def test_memory_does_not_grow_with_what_is_known(tmp_path):
 import re, sys
 from pathlib import Path
 from cl_core.data.ingest import row_groups
-from cl_core.data.ingest.pipeline import ingest
+from cl_core.data.ingest.pipeline import ingest_source
 from cl_core.specs import DataSpec
 
 row_groups.GROUP_BYTES = 1 << 20  # What is in memory is some row groups, whose usual size would hide the rest.
