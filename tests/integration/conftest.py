@@ -1,5 +1,6 @@
 """The real thing: a Prefect server, the command line as a process, SQLite, files."""
 
+import contextlib
 import json
 import os
 import signal
@@ -54,8 +55,16 @@ RECIPE = {
 @pytest.fixture(scope="session")
 def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a Prefect server's API, started as the locked packages give it, on empty tables."""
-    home, port = tmp_path_factory.mktemp("prefect"), free_port()
+    home = tmp_path_factory.mktemp("prefect")
     give_tables(home)
+    with prefect_serving(home) as address:
+        yield address
+
+
+@contextlib.contextmanager
+def prefect_serving(home: Path) -> Iterator[str]:
+    """The address of the API of a Prefect server over the database in `home`."""
+    port = free_port()
     environment = {**os.environ, "PREFECT_HOME": str(home)}
     environment.pop("PREFECT_API_URL", None)
     command = [str(CL.with_name("prefect")), "server", "start", "--host", "127.0.0.1", "--port", str(port)]
@@ -223,7 +232,7 @@ def address() -> str:
 
 
 # What takes longest begins first, so that no process is left alone with it.
-LONGEST_FIRST = ("machine", "test_nights", "test_retrain", "test_postgresql", "test_upgrade", "test_failpoints")
+LONGEST_FIRST = ("machine", "test_nights", "test_retrain", "retrainings", "test_postgresql", "test_upgrade")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -63,3 +63,14 @@ def embed_and_die(arguments: tuple[str, ...], parts: int) -> None:
     writer.publish = publish_and_die  # type: ignore[assignment]
     sys.argv = ["cl", *arguments]
     main()
+
+
+def fetch_and_embed(uri: str, images: list[str], output: Path) -> None:
+    """What a user of a model does: fetch it with MLflow, and embed images; they are stored as an array."""
+    import mlflow.pyfunc
+    import numpy as np
+    from PIL import Image
+
+    pixels = [np.asarray(Image.open(path), np.uint8) for path in images]
+    batch = np.stack([one if one.ndim == 3 else one[:, :, None] for one in pixels])
+    np.save(output, np.asarray(mlflow.pyfunc.load_model(uri).predict(batch)))

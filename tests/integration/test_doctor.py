@@ -33,21 +33,24 @@ KILLED = {
 }
 
 
-@pytest.mark.parametrize("place", KILLED)
-def test_what_a_kill_leaves_is_found_and_mended_and_the_run_goes_on(
-    retrainings: Retrainings, prefect_server: str, place: str
+pytestmark = pytest.mark.xdist_group("retrainings")
+
+
+def test_what_each_kill_leaves_is_found_and_mended_and_the_run_goes_on(
+    retrainings: Retrainings, prefect_server: str
 ) -> None:
     undisturbed, home = retrainings.undisturbed(), retrainings.home()
-    assert retrainings.run(home, f"{place}=kill") == -signal.SIGKILL, log(home)
-    code, said = retrainings.doctor(home)
-    assert code == 1
-    for sentence in KILLED[place]:
-        assert sentence in words(said), said
-    assert state(home, prefect_server) == "Running", "without --mend nothing is changed"
+    for place, left in KILLED.items():
+        assert retrainings.run(home, f"{place}=kill") == -signal.SIGKILL, log(home)
+        code, said = retrainings.doctor(home)
+        assert code == 1
+        for sentence in left:
+            assert sentence in words(said), said
+        assert state(home, prefect_server) == "Running", "without --mend nothing is changed"
 
-    code, said = retrainings.doctor(home, mend=True)
-    assert (code, said.count("mended: ")) == (0, said.count("--mend")), said
-    assert state(home, prefect_server) == "Crashed"
+        code, said = retrainings.doctor(home, mend=True)
+        assert (code, said.count("mended: ")) == (0, said.count("--mend")), said
+        assert state(home, prefect_server) == "Crashed"
     assert retrainings.run(home) == 0, log(home)
     assert audited(home, undisturbed.weights).problems == []
     assert retrainings.doctor(home)[0] == 0

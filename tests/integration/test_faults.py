@@ -15,6 +15,10 @@ from permissions import obeying
 from servers import free_port
 
 from .conftest import RECIPE, SAMPLE, CommandLine
+from .golden import SPECS
+
+# Two seconds of training.
+SHORT = {"data": SPECS["data"], "training": {**SPECS["training"], "epochs": 200}, "compute": SPECS["compute"]}
 
 
 def wait_for(condition: Callable[[], bool], process: "subprocess.Popen[str]") -> None:
@@ -31,15 +35,17 @@ def left_of(session: int) -> list[psutil.Process]:
 
 @pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_run_leaves_no_process_and_the_next_one_goes_on(cl: CommandLine, stop: signal.Signals) -> None:
-    with cl.start("pretrain", recipe=pretraining()) as process:
-        wait_for(lambda: len(cl.progress()) > 30, process)
+    with cl.start("pretrain", recipe=SHORT, CL_FAILPOINTS="pretrain.step-taken:40=stop") as process:
+        wait_for(lambda: psutil.Process(process.pid).status() == psutil.STATUS_STOPPED, process)
+        assert len(cl.progress()) > 30
         process.send_signal(stop)
+        process.send_signal(signal.SIGCONT)
         _, err = process.communicate(timeout=30)
     assert process.returncode == (-stop if stop == signal.SIGKILL else 130)
     if stop != signal.SIGKILL:
         assert err.strip().splitlines()[-1].startswith("error: stopped; what was finished stands")
     assert not left_of(process.pid)
-    resumed = cl.run("pretrain", recipe=pretraining())
+    resumed = cl.run("pretrain", recipe=SHORT)
     assert resumed.code == 0, resumed.err
     assert "resumed at step" in resumed.err
 
