@@ -1,11 +1,11 @@
-"""A data set through a registered model, to Parquet."""
+"""Embed a dataset with a registered model, into one Parquet file."""
 
 from prefect import flow
 
+import tasks.embedding
 from cl_core.refs import EmbeddingsRef
 from cl_core.specs import SourceSpec
 from flows.parameters import ModelName, Output, VersionOrChampion, Workers
-from tasks.embedding import embed as embed_images
 from tasks.runtime.hooks import FLOW
 
 
@@ -18,4 +18,4 @@ def embed(
     workers: Workers = 1,
 ) -> EmbeddingsRef:
     """Write the embeddings of a folder, of Parquet files or of a snapshot to one Parquet file."""
-    return embed_images(model_name, version, data, output, workers=workers)
+    return tasks.embedding.embed(model_name, version, data, output, workers=workers)

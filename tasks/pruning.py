@@ -1,6 +1,7 @@
 """Retention as a task: lists what nothing refers to any more, then removes it."""
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from prefect import get_client
 from prefect.artifacts import create_markdown_artifact
@@ -16,16 +17,90 @@ from prefect.client.schemas.objects import StateType
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.context import FlowRunContext
 from prefect.logging import get_run_logger
+from pydantic import Field
 
 from cl_core.errors import InputError
+from cl_core.refs import StepResult
 from cl_core.retention.inventory_items import InventoryItem, OldestRun, VersionInputs
 from cl_core.retention.policy import RetentionPlan, RetentionSpec, decide
 from tasks.adapters.mlflow.connection import shown
 from tasks.adapters.mlflow.references import record_broken_lineage, registered_versions
-from tasks.prune_result import PruneResult, prune_markdown, prune_summary, readable_size
 from tasks.runtime.inventory import forget_ingests, inventory, remove_item
 from tasks.runtime.settings import Settings
 from tasks.runtime.step import log_outcome, step
+
+_ROWS_SHOWN = 500
+
+
+class PruneResult(StepResult):
+    """What was removed, or would be."""
+
+    dry_run: bool
+    home: Path = Field(description="Folder that all stands in.")
+    retention: RetentionPlan
+    running: OldestRun | None = Field(description="Flow run that keeps what was used since it began.")
+    removed: list[InventoryItem] = Field(description="Gone; empty in a dry run.")
+    kept_after_all: list[InventoryItem] = Field(description="Was to go, and has been used or locked in the meantime.")
+
+
+def prune_summary(pruned: PruneResult) -> str:
+    """How much is, or would be, gone, and what is held back."""
+    all_items = [verdict.item for verdict in pruned.retention.verdicts]
+    going = [verdict.item for verdict in pruned.retention.going] if pruned.dry_run else pruned.removed
+    did, freed = ("would be removed", "would be freed") if pruned.dry_run else ("removed", "freed")
+    text = f"{len(going)} of {len(all_items)} things {did}, {_size(going)} of {_size(all_items)} {freed}"
+    if pruned.running is None:
+        return text
+    return (
+        f"{text}; what was used since {pruned.running.since:%Y-%m-%d %H:%M} UTC stays, because flow run "
+        f"{pruned.running.name!r} ({pruned.running.id}) may still go on; if its process is dead, `cl doctor --mend` "
+        "tells Prefect"
+    )
+
+
+def prune_rows(pruned: PruneResult) -> list[dict[str, str]]:
+    """What goes, one row each, the largest first."""
+    return [
+        {
+            "kind": verdict.item.kind,
+            "what": _shortened(verdict.item.path.relative_to(pruned.home).as_posix()),
+            "size": readable_size(verdict.item.size_bytes),
+            "last used": f"{verdict.item.last_used:%Y-%m-%d %H:%M} UTC",
+            "why it goes": verdict.reason,
+        }
+        for verdict in sorted(pruned.retention.going, key=lambda verdict: -verdict.item.size_bytes)
+    ]
+
+
+def prune_markdown(pruned: PruneResult) -> str:
+    """The list as Prefect shows it."""
+    lines = [f"**{prune_summary(pruned)}.**", ""]
+    lines += [f"- {loss.sentence}" for loss in pruned.retention.broken] + [""]
+    if listed := prune_rows(pruned):
+        lines += [f"| {' | '.join(listed[0])} |", f"|{'---|' * len(listed[0])}"]
+        lines += [f"| {' | '.join(row.values())} |" for row in listed[:_ROWS_SHOWN]]
+    if len(listed) > _ROWS_SHOWN:
+        lines += ["", f"… and {len(listed) - _ROWS_SHOWN} smaller ones"]
+    return "\n".join(lines) + "\n"
+
+
+def readable_size(size_bytes: int) -> str:
+    """A size for people: 1.5 MiB."""
+    size, units = float(size_bytes), ["B", "KiB", "MiB", "GiB", "TiB"]
+    while size >= 1024 and len(units) > 1:
+        size /= 1024
+        units.pop(0)
+    return f"{size:.0f} B" if units[0] == "B" else f"{size:.1f} {units[0]}"
+
+
+def _size(items: list[InventoryItem]) -> str:
+    return readable_size(sum(item.size_bytes for item in items))
+
+
+def _shortened(path: str) -> str:
+    """A path whose digests have 12 digits, as everywhere."""
+    return "/".join(part[:12] + part[64:] if len(part) >= 64 else part for part in path.split("/"))
+
 
 # A run that waits for its next attempt is scheduled, and goes on with what it has found.
 _MAY_GO_ON = [StateType.RUNNING, StateType.PENDING, StateType.PAUSED, StateType.CANCELLING, StateType.SCHEDULED]

@@ -15,17 +15,16 @@ from cl_core.hashing import digest_of
 from cl_core.refs import CheckpointRef, SnapshotRef
 from cl_core.registry import SOURCES
 from cl_core.specs import ComputeSpec, DataSpec, EvaluationSpec, TrainingSpec
-from cl_core.training.follow import following
-from cl_core.training.progress import Progress
+from cl_core.training.progress import Progress, following
 from tasks.ingestion import training_cache
 from tasks.initial_weights import check_start_from, starting_weights
 from tasks.runtime.artifacts import training_artifact
-from tasks.runtime.attempts import count_attempt
 from tasks.runtime.console import training_bar
-from tasks.runtime.exclusive import exclusive
+from tasks.runtime.hooks import count_attempt
+from tasks.runtime.inventory import LOCK, MADE_FROM, RESULT
+from tasks.runtime.locks import exclusive
 from tasks.runtime.settings import Settings
 from tasks.runtime.step import holding_gpus, log_outcome, record_repeats, step
-from tasks.runtime.training_folder import LOCK, MADE_FROM, RESULT
 
 if TYPE_CHECKING:
     from cl_core.training.job import TrainingJob

@@ -29,10 +29,9 @@ from cl_core.training.feed import Feed
 from cl_core.training.gradients import backward
 from cl_core.training.health.detector import CollapseWatch
 from cl_core.training.job import TrainingJob
-from cl_core.training.memory import forget_peak, peak_bytes
 from cl_core.training.online_knn import OnlineKnn
 from cl_core.training.optimizer import build_optimizer
-from cl_core.training.progress import Progress
+from cl_core.training.progress import Progress, forget_peak, peak_bytes
 from cl_core.training.schedule import learning_rate
 from cl_core.training.warm_start import load_initial_weights
 

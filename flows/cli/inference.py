@@ -55,7 +55,7 @@ def search(
     """
     prepare(server=False)
     from flows.cli.render import show_hits
-    from tasks.embedding_search import search_embeddings as find
+    from tasks.embedding import search_embeddings as find
 
     found = find(image, embeddings, count=count, page=output)
     show_hits(found.hits)
@@ -79,6 +79,6 @@ def atlas(
         port: Where the map is served on this machine.
     """
     prepare(server=False)
-    from tasks.embedding_search import open_atlas
+    from tasks.embedding import open_atlas
 
     sys.exit(open_atlas(embeddings, umap=umap, port=port))

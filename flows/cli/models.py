@@ -25,7 +25,7 @@ def models(model_name: ModelName | None = None) -> None:
 
 
 @app.command(help_epilogue=names())
-def measure(
+def evaluate_model(
     model_name: ModelName = "fashion-mnist",
     version: VersionOrChampion = 0,
     *,
@@ -33,7 +33,7 @@ def measure(
     evaluation: EvaluationSpec = EvaluationSpec(),
     compute: ComputeSpec = ComputeSpec(),
 ) -> None:
-    """Measure a registered version beside raw pixels, on the snapshot of a source, and print its scores.
+    """Evaluate a registered version beside raw pixels, on the snapshot of a source, and print its scores.
 
     Args:
         model_name: Name of the registered model.
@@ -41,7 +41,7 @@ def measure(
     """
     prepare()
     from flows.cli.render import show_scores
-    from flows.evaluate_model import measure as flow
+    from flows.evaluate_model import evaluate_model as flow
 
     show_scores(flow(model_name, version, data, evaluation, compute))
 

@@ -43,7 +43,7 @@ def ingest(*, data: DataSpec = DataSpec(), compute: ComputeSpec = ComputeSpec(),
         force: Read the source, and train, again even if the results stand.
     """
     prepare()
-    from flows.ingest import ingest as flow
+    from flows.stages import ingest as flow
 
     print(flow(data, compute, force).path)
 
@@ -57,7 +57,7 @@ def validate(*, data: DataSpec = DataSpec(), compute: ComputeSpec = ComputeSpec(
     """
     prepare()
     from flows.cli.render import show_validation
-    from flows.validate import validate as flow
+    from flows.stages import validate as flow
 
     show_validation(flow(data, compute, force))
 
@@ -76,7 +76,7 @@ def pretrain(
         force: Read the source, and train, again even if the results stand.
     """
     prepare()
-    from flows.pretrain import pretrain as flow
+    from flows.stages import pretrain as flow
 
     print(flow(data, training, compute, force).path)
 
@@ -97,7 +97,7 @@ def evaluate(
     """
     prepare()
     from flows.cli.render import show_scores
-    from flows.evaluate import evaluate as flow
+    from flows.stages import evaluate as flow
 
     show_scores(flow(data, training, evaluation, compute, force))
 
@@ -119,7 +119,7 @@ def register(
         force: Read the source, and train, again even if the results stand.
     """
     prepare()
-    from flows.register import register as flow
+    from flows.stages import register as flow
 
     with bearing(recipe_name()):
         print(flow(model_name, data, training, evaluation, compute, force).uri)
@@ -140,6 +140,6 @@ def report(
         model_name: Name of the registered model.
     """
     prepare()
-    from flows.report import report as flow
+    from flows.stages import report as flow
 
     print(flow(model_name, data, training, evaluation, compute).path)

@@ -12,8 +12,8 @@ from cl_core.refs import EvaluationReport, RetrainResult
 from cl_core.report.summary import fetch_lines, score_rows
 from tasks.adapters.mlflow.connection import shown
 from tasks.adapters.mlflow.model_version import VersionRow
-from tasks.prune_result import PruneResult, prune_rows
-from tasks.runtime.diagnosis import Diagnosis
+from tasks.pruning import PruneResult, prune_rows
+from tasks.runtime.inventory import Diagnosis
 from tasks.runtime.settings import Settings
 
 if TYPE_CHECKING:  # They bring torch.

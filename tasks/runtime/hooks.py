@@ -4,7 +4,9 @@ from typing import Any
 
 from prefect import Flow
 from prefect.client.schemas.objects import FlowRun, State
+from prefect.runtime import flow_run
 
+from cl_core.errors import CounterpointError
 from cl_core.report.costs import cost_line, cost_rows
 from tasks.runtime import run_owner
 from tasks.runtime.artifacts import publish_costs
@@ -12,6 +14,27 @@ from tasks.runtime.console import echo
 from tasks.runtime.notifications import notify_failure
 from tasks.runtime.run_log import step_costs
 from tasks.runtime.step import run_log
+
+MAX_ATTEMPTS = 10
+
+
+class TooManyAttemptsError(CounterpointError):
+    """The same run died so often that a person has to look."""
+
+
+def count_attempt() -> int:
+    """The number of this attempt at the flow run, from 1.
+
+    Raises:
+        TooManyAttemptsError: Beyond `MAX_ATTEMPTS`: the run then fails, and is not put back to work.
+    """
+    attempt = int(flow_run.run_count or 1)
+    if attempt > MAX_ATTEMPTS:
+        raise TooManyAttemptsError(
+            f"the process of this run died {MAX_ATTEMPTS} times, and it is not tried again: see its log for where, "
+            "and the system's for why (out of memory?); then retry it by hand, which goes on from the last checkpoint"
+        )
+    return attempt
 
 
 def _began(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:

@@ -5,7 +5,9 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,8 +16,37 @@ from cl_core import artifact_dir, processes
 from cl_core.errors import IntegrityError
 from cl_core.refs import CheckpointRef
 from cl_core.retention.inventory_items import InventoryItem
+from tasks.runtime.locks import try_lock
 from tasks.runtime.settings import Settings
-from tasks.runtime.training_folder import LOCK, MADE_FROM, RESULT, free_training
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """One thing that is not as it should be.
+
+    Args:
+        what: Is wrong, in words.
+        where: A path, an address, a process.
+        remedy: What a person does, or what `mend` does.
+        mend: Does it; None where only a person can decide.
+    """
+
+    what: str
+    where: str
+    remedy: str
+    mend: Callable[[], None] | None = None
+
+
+RESULT = "checkpoint.json"
+MADE_FROM = "made-from.json"
+"""Names the snapshot, from the start: a run that fails leaves no result that would."""
+LOCK = "lock"
+
+
+def free_training(folder: Path) -> AbstractContextManager[bool]:
+    """Have a training to oneself if no process has it; says whether that is so. Nothing is created."""
+    return try_lock(folder / LOCK)
+
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _CACHE = re.compile(r"([0-9a-f]{64})-\d+x\d+x\d+")

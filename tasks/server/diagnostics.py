@@ -17,7 +17,7 @@ from tasks.adapters.mlflow.connection import shown
 from tasks.adapters.mlflow.environment import model_store
 from tasks.adapters.mlflow.inspection import inspect
 from tasks.runtime import run_owner
-from tasks.runtime.diagnosis import Diagnosis
+from tasks.runtime.inventory import Diagnosis
 from tasks.runtime.locks import is_locked
 from tasks.runtime.run_owner import RunOwner
 from tasks.runtime.settings import Settings

@@ -7,9 +7,8 @@ from pathlib import Path
 
 from cl_core import artifact_dir
 from tasks.adapters.ray import cluster_folder
-from tasks.runtime.diagnosis import Diagnosis
-from tasks.runtime.exclusive import HOLDER
-from tasks.runtime.locks import is_locked
+from tasks.runtime.inventory import Diagnosis
+from tasks.runtime.locks import HOLDER, is_locked
 from tasks.runtime.settings import Settings
 
 

@@ -30,7 +30,7 @@ from cl_core.embedding.writer import write_embeddings
 from cl_core.errors import InputError
 from cl_core.report.search_page import missing_sentence, search_page
 from cl_core.specs import SourceSpec
-from tasks.embedding_search import open_atlas
+from tasks.embedding import open_atlas
 
 FACTS = EmbeddingFacts(
     digest="d" * 64,

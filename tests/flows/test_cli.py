@@ -35,7 +35,7 @@ COMMANDS = {
     "evaluate": ["data", "training", "evaluation", "compute"],
     "register": ["data", "training", "evaluation", "compute"],
     "report": ["data", "training", "evaluation", "compute"],
-    "measure": ["data", "evaluation", "compute"],
+    "evaluate-model": ["data", "evaluation", "compute"],
 }
 EVERY = [*COMMANDS, "embed", "search", "atlas", "models", "promote", "rollback", "explain"]
 
@@ -147,7 +147,7 @@ def test_the_help_of_a_command_shows_every_field_with_its_description_and_every_
             wanted += [f"{option(group, field)} ", " ".join(info.description.replace("`", "").split())[:40]]
     assert [words for words in wanted if words not in shown] == []
     # Where what stands is read, there is nothing to force.
-    assert "--recipe" in shown and ("--force" in shown) is (command not in ("report", "measure"))
+    assert "--recipe" in shown and ("--force" in shown) is (command not in ("report", "evaluate-model"))
     assert list(tmp_path.iterdir()) == []
 
 

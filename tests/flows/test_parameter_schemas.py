@@ -16,15 +16,10 @@ from flows.cli import prune as prune_command  # noqa: F401
 from flows.cli.app import app
 from flows.cli.recipes import read
 from flows.embed import embed
-from flows.evaluate import evaluate
-from flows.evaluate_model import measure
-from flows.ingest import ingest
-from flows.pretrain import pretrain
+from flows.evaluate_model import evaluate_model
 from flows.prune import prune
-from flows.register import register
-from flows.report import report
 from flows.retrain import retrain
-from flows.validate import validate
+from flows.stages import evaluate, ingest, pretrain, register, report, validate
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 RECIPES = sorted((Path(__file__).parents[2] / "infra" / "recipes").glob("*.json"))
@@ -32,7 +27,7 @@ FLOWS = {
     flow.name: flow
     for flow in (
         *(retrain, ingest, validate, pretrain, evaluate, register, report, promote, rollback),
-        *(embed, measure, prune),
+        *(embed, evaluate_model, prune),
     )
 }
 

@@ -19,7 +19,7 @@ from cl_core.errors import InputError
 from cl_core.registry import SOURCES
 from tasks.adapters.mlflow.connection import connected
 from tasks.adapters.mlflow.model_version import SNAPSHOT_DIGEST
-from tasks.embedding_search import search_embeddings
+from tasks.embedding import search_embeddings
 
 from .conftest import CommandLine
 from .golden import NAMED
@@ -149,7 +149,7 @@ def test_a_version_measured_on_the_data_it_was_trained_on_has_the_scores_it_was_
 ) -> None:
     specs = {name: NAMED[name] for name in ("model_name", "data", "compute")}
     specs["evaluation"] = {**NAMED["evaluation"], "protocols": ["knn"]}
-    finished = champion.run("measure", "--version", "1", recipe=specs)
+    finished = champion.run("evaluate-model", "--version", "1", recipe=specs)
     assert finished.code == 0, finished.err
     [registered] = re.findall(r"│ 1 +│ [^│]*│ - +│ ([\d.]+) +│", champion.run("models", "shapes").out)
     [(trained, raw_pixels)] = re.findall(r"knn_20.accuracy +│ +([\d.]+) \[[^│]*│ +([\d.]+) \[", finished.out)

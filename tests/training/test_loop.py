@@ -15,8 +15,8 @@ from cl_core.errors import NotFiniteLossError, StorageFullError
 from cl_core.rng import permutation
 from cl_core.training import loop
 from cl_core.training.feed import Feed
-from cl_core.training.follow import following
 from cl_core.training.loop import train
+from cl_core.training.progress import following
 
 
 def test_training_learns_to_find_the_other_view(job_of: JobOf) -> None:

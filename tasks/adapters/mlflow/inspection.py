@@ -13,7 +13,7 @@ from tasks.adapters.mlflow import lookup
 from tasks.adapters.mlflow.connection import connected
 from tasks.adapters.mlflow.model_store import ModelStore
 from tasks.adapters.mlflow.model_version import CHAMPION, TRAINING_DIGEST, WEIGHTS
-from tasks.runtime.diagnosis import Diagnosis
+from tasks.runtime.inventory import Diagnosis
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -20,8 +20,8 @@ from cl_core.data.ingest.pipeline import ingest_source
 from cl_core.data.snapshot import open_snapshot
 from cl_core.modalities.png import encode_png
 from cl_core.specs import DataSpec
-from tasks.runtime.exclusive import acquire_lock
 from tasks.runtime.inventory import forget_ingests, inventory, last_used, remove_item
+from tasks.runtime.locks import acquire_lock
 from tasks.runtime.settings import Settings
 
 DATA = DataSpec(name="shapes", source="synthetic", source_options={"count": 80, "size": 8}, image_size=8)
