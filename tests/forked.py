@@ -117,7 +117,7 @@ def cl(*arguments: str, environment: Mapping[str, str]) -> Program:
 
 
 def _cl(arguments: tuple[str, ...]) -> None:
-    from flows.cli.main import main
+    from flows.cli.app import main
 
     sys.argv = ["cl", *arguments]
     main()

@@ -98,7 +98,7 @@ def stack(folder: Path, ports: tuple[int, int]) -> Iterator[Stack]:
     deployment = {"name": _DEPLOYMENT.partition("/")[2], "flow": "flows.retrain.retrain", "parameters": RECIPE}
     # JSON is YAML.
     declaration.write_text(json.dumps({"work_pool": WORK_POOL, "deployments": [deployment]}))
-    command = [sys.executable, "-c", "from flows.cli.main import main; main()", "up", "--deployments", str(declaration)]
+    command = [sys.executable, "-c", "from flows.cli.app import main; main()", "up", "--deployments", str(declaration)]
     command += ["--prefect-port", str(ports[0]), "--mlflow-port", str(ports[1])]
     with (folder / "up.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)

@@ -16,7 +16,7 @@ from cyclopts.utils import default_name_transform
 from cl_core.registry import ENCODERS, EVALUATIONS, LOSSES, METHODS, SOURCES, VIEWS
 from cl_core.specs import ComputeSpec, DataSpec, EvaluationSpec, PromotionSpec, TrainingSpec
 from flows.cli.app import app
-from flows.cli.main import main
+from flows.cli.app import main
 
 CL = str(Path(sys.executable).with_name("cl"))
 HEAVY = {"torch", "torchvision", "numpy", "pyarrow", "pandas", "prefect", "ray", "mlflow", "sklearn", "matplotlib"}
@@ -163,7 +163,7 @@ def imported(tmp_path_factory):
     ]
     code = (
         "import json, sys\n"
-        "from flows.cli.main import main\n"
+        "from flows.cli.app import main\n"
         "heavy = {}\n"
         f"for arguments in {commands!r}:\n"
         "    sys.argv = ['cl', *arguments]\n"
@@ -178,7 +178,7 @@ def imported(tmp_path_factory):
 
 
 def test_help_and_refusals_import_nothing_heavy(imported):
-    assert "flows.cli.main" in imported
+    assert "flows.cli.app" in imported
     assert {module: command for module, command in imported.items() if module in HEAVY} == {}
 
 

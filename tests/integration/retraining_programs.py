@@ -49,7 +49,7 @@ def doctor(mend: bool) -> None:
 def embed_and_die(arguments: tuple[str, ...], parts: int) -> None:
     """`cl embed`, killed as soon as so many parts stand."""
     from cl_core.embedding import writer
-    from flows.cli.main import main
+    from flows.cli.app import main
 
     publish, published = writer.publish, 0
 
