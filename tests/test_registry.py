@@ -213,10 +213,10 @@ def test_another_distribution_adds_a_component_without_touching_this_one(tmp_pat
         "built = complete(spec).loss_options\n"
         "try: LOSSES.build('theirs', {'margin': 0}, field='training.loss')\n"
         "except ValueError as error: refused = str(error)\n"
-        "from cl_core.hashing import source_digest\n"
+        "from cl_core.code_digest import forget_code\n"
         "digests = [training_digest(spec, snapshot_digest='0', image_size=28)]\n"
-        "with open(sys.modules['their_losses'].__file__, 'a') as file: file.write('# one line more\\n')\n"
-        "source_digest.cache_clear()\n"
+        "with open(sys.modules['their_losses'].__file__, 'a') as file: file.write('SCALE = 2\\n')\n"
+        "forget_code()\n"
         "digests += [training_digest(spec, snapshot_digest='0', image_size=28)]\n"
         "print(json.dumps([listed, early, built, refused, digests]))",
         PYTHONPATH=str(tmp_path),
