@@ -13,8 +13,8 @@ import pytest
 from pydantic import BaseModel, Field, ValidationError
 
 from cl_core import registry
+from cl_core.code_digest import forget_code
 from cl_core.errors import SpecError
-from cl_core.hashing import source_digest
 from cl_core.losses import info_nce
 from cl_core.registry import ENCODERS, EVALUATIONS, LOSSES, METHODS, SOURCES, VIEWS, Component, NameIn, Registry
 from cl_core.specs import TrainingSpec
@@ -208,7 +208,7 @@ def install(tmp_path, monkeypatch):
     def forget():
         """What a fresh process would not know."""
         vars(LOSSES).pop("_plugins", None)
-        source_digest.cache_clear()
+        forget_code()
         for module in ("their_losses", "other_losses"):
             sys.modules.pop(module, None)
 
@@ -239,7 +239,7 @@ def test_the_code_of_another_distribution_decides_the_training_digest_as_our_own
     first = training_digest(spec, snapshot_digest="0", image_size=28)
     with Path(sys.modules["their_losses"].__file__).open("a") as file:
         file.write("MORE = 1\n")
-    source_digest.cache_clear()
+    forget_code()
     assert training_digest(spec, snapshot_digest="0", image_size=28) != first
 
 

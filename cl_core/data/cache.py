@@ -15,12 +15,12 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from cl_core.artifact_dir import manifest_of, publish, staging, verify
+from cl_core.code_digest import code_digest
 from cl_core.data.schema import CACHE_SETTINGS, GROUP_ROWS, ID_BYTES, SPLITS, cache_schema
 from cl_core.data.snapshot import SnapshotRow, row_groups
 from cl_core.data.worker_pool import map_batches
 from cl_core.errors import DataError, IntegrityError
 from cl_core.failpoints import failpoint
-from cl_core.hashing import source_digest
 from cl_core.modalities.decode import decode_image
 from cl_core.modalities.resize import to_shape
 from cl_core.refs import SnapshotRef
@@ -78,7 +78,7 @@ def build_cache(
         "shape": list(shape),
         "rows": snapshot.rows,
         "classes": snapshot.classes,
-        "code": source_digest(*_CODE),
+        "code": code_digest(alone=_CODE),
     }
     if _stands(final, facts):
         return final

@@ -15,8 +15,7 @@ from cyclopts.utils import default_name_transform
 
 from cl_core.registry import ENCODERS, EVALUATIONS, LOSSES, METHODS, SOURCES, VIEWS
 from cl_core.specs import ComputeSpec, DataSpec, EvaluationSpec, PromotionSpec, TrainingSpec
-from flows.cli.app import app
-from flows.cli.app import main
+from flows.cli.app import app, main
 
 CL = str(Path(sys.executable).with_name("cl"))
 HEAVY = {"torch", "torchvision", "numpy", "pyarrow", "pandas", "prefect", "ray", "mlflow", "sklearn", "matplotlib"}

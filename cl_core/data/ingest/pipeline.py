@@ -9,6 +9,7 @@ import PIL
 from pydantic import Field
 
 from cl_core.artifact_dir import MANIFEST, is_sound, manifest_of, publish, staging, write_text
+from cl_core.code_digest import code_digest
 from cl_core.data.ingest.collect import SortBuffers, collect_inputs
 from cl_core.data.ingest.external_sort import RUN_BYTES, ExternalSort, merged
 from cl_core.data.ingest.incremental_index import CONFLICTING, Counts, IncrementalIndex, notes_writer
@@ -20,7 +21,7 @@ from cl_core.data.snapshot import open_snapshot
 from cl_core.data.sources import Source
 from cl_core.errors import DataError, IntegrityError
 from cl_core.failpoints import failpoint
-from cl_core.hashing import digest_of, file_sha256, source_digest
+from cl_core.hashing import digest_of, file_sha256
 from cl_core.refs import Ref, SnapshotRef
 from cl_core.registry import SOURCES
 from cl_core.specs import DataSpec
@@ -133,7 +134,7 @@ def _key(spec: DataSpec, source: Source) -> str:
 
 def _code(source: Source) -> str:
     """Digest of what decides what is found in an input; Pillow decodes it."""
-    return digest_of([source_digest("cl_core.data", "cl_core.modalities", type(source).__module__), PIL.__version__])
+    return digest_of([code_digest(__name__, type(source).__module__), PIL.__version__])
 
 
 def _recorded(record: Path, root: Path) -> SnapshotRef | None:
