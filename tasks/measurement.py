@@ -1,6 +1,6 @@
 """Measuring a registered version on a snapshot of anyone's choice, as a task."""
 
-from cl_core.data.snapshot import snapshot_facts
+from cl_core.data.snapshot import snapshot_profile
 from cl_core.errors import InputError
 from cl_core.hashing import digest_of
 from cl_core.refs import EvaluationReport, ModelRef, SnapshotRef
@@ -36,7 +36,7 @@ def measure(
     from cl_core.report.summary import score_rows
     from cl_core.training.job import PreparedData
 
-    store, facts = model_store(), snapshot_facts(snapshot)
+    store, facts = model_store(), snapshot_profile(snapshot)
     on = PreparedData(
         snapshot=snapshot,
         data=data,

@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from cl_core.data.hold_out import held_out_counts
-from cl_core.data.sampling import class_balanced_count
+from cl_core.data.sampling import class_balanced_count, held_out_counts
 from cl_core.encoders import EncoderOptions
 from cl_core.errors import SpecError
 from cl_core.hashing import digest_of, source_digest
