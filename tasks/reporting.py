@@ -7,7 +7,7 @@ from prefect.context import FlowRunContext
 
 from cl_core import artifact_dir
 from cl_core.data.cache import load_split
-from cl_core.data.snapshot import snapshot_facts
+from cl_core.data.snapshot import snapshot_profile
 from cl_core.data.validation import ValidationReport
 from cl_core.failpoints import failpoint
 from cl_core.hashing import digest_of
@@ -92,7 +92,7 @@ def _inputs(
         evaluation=scores,
         champion=champion.assessment.report.scores if champion else {},
         curves=[progress.model_dump() for progress in job.progress.read()],
-        profile=snapshot_facts(job.snapshot),
+        profile=snapshot_profile(job.snapshot),
         near_duplicates=validation.near_duplicates,
         specs={
             "data": job.data.model_dump(mode="json"),

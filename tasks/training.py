@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cl_core import artifact_dir
-from cl_core.data.snapshot import snapshot_facts
+from cl_core.data.snapshot import snapshot_profile
 from cl_core.errors import IntegrityError
 from cl_core.failpoints import failpoint
 from cl_core.hashing import digest_of
@@ -54,7 +54,7 @@ def plan(
     from cl_core.training.components import check_batches, complete, training_digest
     from cl_core.training.job import TrainingJob
 
-    facts = snapshot_facts(snapshot)
+    facts = snapshot_profile(snapshot)
     check_batches(training, compute, train_rows=snapshot.rows["train"], classes=facts.per_class["train"])
     digest_from = partial(training_digest, training, snapshot_digest=snapshot.digest, image_size=data.image_size)
     start = starting_weights(

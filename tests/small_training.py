@@ -10,7 +10,7 @@ import pytest
 
 from cl_core.data.cache import build_cache
 from cl_core.data.ingest.pipeline import ingest_source
-from cl_core.data.snapshot import snapshot_facts
+from cl_core.data.snapshot import snapshot_profile
 from cl_core.refs import SnapshotRef
 from cl_core.specs import ComputeSpec, DataSpec, TrainingSpec
 from cl_core.training.components import complete, training_digest
@@ -48,7 +48,7 @@ def job_of(snapshot: SnapshotRef, cache: Path, tmp_path: Path) -> JobOf:
 
     def make(folder: str = "run", *, compute: ComputeSpec | None = None, **changes: object) -> TrainingJob:
         training = TrainingSpec.model_validate({**SMALL.model_dump(), **changes})
-        facts = snapshot_facts(snapshot)
+        facts = snapshot_profile(snapshot)
         home = tmp_path / folder
         home.mkdir(exist_ok=True)
         return TrainingJob(

@@ -15,7 +15,7 @@ from pydantic import Field
 
 from cl_core.artifact_dir import is_sound, manifest_of, publish, replacing, staging
 from cl_core.code_digest import code_digest
-from cl_core.data.schema import QUARANTINE_TABLE, TEXT_SETTINGS
+from cl_core.data.snapshot import QUARANTINE_TABLE, TEXT_SETTINGS
 from cl_core.data.sources import Source
 from cl_core.embedding.batches import prepared_batches
 from cl_core.embedding.embeddings_file import (

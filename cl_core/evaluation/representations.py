@@ -151,9 +151,9 @@ def _code(encoder: EncoderOptions | None = None) -> str:
     alone = (
         __name__,
         "cl_core.data.cache",
-        "cl_core.data.schema",
+        "cl_core.data.snapshot",
         "cl_core.evaluation.features",
-        "cl_core.modalities.decode",
-        "cl_core.modalities.resize",
+        "cl_core.modalities.image",
+        "cl_core.modalities.image",
     )
     return code_digest(SimCLRViews.__module__, *embeds, alone=alone)

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from cl_core.code_digest import code_digest
-from cl_core.data.hold_out import held_out_counts
-from cl_core.data.sampling import class_balanced_count
+from cl_core.data.sampling import class_balanced_count, held_out_counts
 from cl_core.encoders import EncoderOptions
 from cl_core.errors import SpecError
 from cl_core.hashing import digest_of
@@ -21,12 +20,9 @@ from cl_core.views import ImageViews
 # completed spec, which is in the digest itself. A test compares the list with what the training loop imports.
 DECIDES_WEIGHTS = (
     "cl_core.data.cache",
-    "cl_core.data.hold_out",
     "cl_core.data.sampling",
-    "cl_core.data.schema",
     "cl_core.data.snapshot",
-    "cl_core.modalities.decode",
-    "cl_core.modalities.resize",
+    "cl_core.modalities.image",
     "cl_core.parallel.collectives",
     "cl_core.parallel.sync_batch_norm",
     "cl_core.rng",

@@ -13,8 +13,7 @@ from torch.optim.optimizer import Optimizer
 
 from cl_core import artifact_dir
 from cl_core.data.cache import load_split
-from cl_core.data.hold_out import hold_out
-from cl_core.data.sampling import class_balanced_batches, share_of, shuffled_batches
+from cl_core.data.sampling import class_balanced_batches, hold_out, share_of, shuffled_batches
 from cl_core.errors import NotFiniteLossError
 from cl_core.failpoints import failpoint
 from cl_core.hashing import digest_of

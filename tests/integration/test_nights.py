@@ -110,7 +110,7 @@ def third(second: Finished, clothes: Clothes, shared_cl: CommandLine) -> Finishe
 def test_on_the_first_night_there_is_no_champion_to_start_from_and_the_run_says_so(
     first: Finished, shared_cl: CommandLine
 ) -> None:
-    assert "750 inputs were read and hold 750 distinct samples" in first.err
+    assert ": 750 inputs, 750 unique" in first.err
     assert "training starts from scratch: there was no champion of 'clothes'" in first.err
     assert "version 1 is promoted" in gate(first)
     assert champion(shared_cl) == 1
@@ -122,7 +122,7 @@ def test_unchanged_data_end_in_seconds_as_a_success_that_says_why(
     before = time.monotonic()
     again = succeeded(clothes.retrain(shared_cl))
     for sentence in (
-        "the source has not changed since snapshot",
+        "is up to date (source unchanged)",
         # Although there is a champion by now.
         "as when this training was first asked for, training starts from scratch",
         "stands: data, training spec and code have not changed",
@@ -136,10 +136,7 @@ def test_unchanged_data_end_in_seconds_as_a_success_that_says_why(
 
 
 def test_on_changed_data_the_second_night_reads_what_is_new_and_says_what_came_and_went(second: Finished) -> None:
-    assert (
-        "1,253 inputs were read anew, 675 were known, 75 have gone: they hold 1,925 distinct samples that no snapshot "
-        "of 'clothes' holds yet"
-    ) in second.err
+    assert ": 1,928 inputs (1,253 read, 675 unchanged, 75 removed), 1,925 unique" in second.err
     assert "1450 training and 475 test samples, 10 classes, 3 quarantined" in second.err
 
 
@@ -178,7 +175,7 @@ def test_a_challenger_that_became_the_champion_still_stands_on_unchanged_data(
 ) -> None:
     again = succeeded(clothes.retrain(shared_cl, *LONGER))
     for sentence in (
-        "the source has not changed since snapshot",
+        "is up to date (source unchanged)",
         "as when this training was first asked for, training starts from the weights of models:/clothes/1",
         "stands: data, training spec and code have not changed",
         "models:/clothes/2 stands",
@@ -191,7 +188,7 @@ def test_a_challenger_that_became_the_champion_still_stands_on_unchanged_data(
 def test_on_the_third_night_a_challenger_that_loses_is_not_promoted_and_says_why(
     third: Finished, shared_cl: CommandLine
 ) -> None:
-    assert "100 inputs were read anew, 1,728 were known, 200 have gone" in third.err
+    assert "(100 read, 1,728 unchanged, 200 removed)" in third.err
     assert "version 3 is not promoted" in gate(third)
     decision = decided(shared_cl, 3)
     assert (decision.promoted, decision.champion) == (False, 2)

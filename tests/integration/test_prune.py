@@ -109,7 +109,7 @@ def test_what_is_kept_still_stands_for_the_next_retraining_and_a_rollback(pruned
     again = cl.run("retrain", recipe=on_data(1))
     assert again.code == 0, again.err
     for sentence in (
-        "the source has not changed since snapshot",
+        "is up to date (source unchanged)",
         "stands: data, training spec and code have not changed",
         "stands: checkpoint, snapshot, protocols and code have not changed",
         "version 2 is the champion already",
@@ -124,7 +124,7 @@ def test_a_version_whose_makings_went_is_made_again_from_its_source(pruned) -> N
     before, _, _, cl = pruned
     again = cl.run("retrain", recipe=on_data(2))
     assert again.code == 0, again.err
-    assert "that no snapshot of 'shapes' holds yet" in again.err
+    assert "new snapshot " in again.err
     assert "models:/shapes/3 stands" in again.err
     assert stands(cl.home)["trainings"] == before["trainings"]
 

@@ -89,7 +89,7 @@ def test_an_unchanged_run_does_nothing_and_says_why(first: Finished, shared_cl: 
     again = shared_cl.run("retrain", recipe=RECIPE)
     assert again.code == 0, again.err
     for sentence in (
-        "the source has not changed since snapshot",
+        "is up to date (source unchanged)",
         "stands: data, training spec and code have not changed",
         "stands: checkpoint, snapshot, protocols and code have not changed",
         "models:/clothes/1 stands",

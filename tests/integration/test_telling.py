@@ -246,14 +246,14 @@ def test_explaining_a_run_says_why_each_step_ran_or_was_skipped(
     assert told.code == 0, told.err
     assert f"Run {run['name']} ({run['id']}) of retrain" in told.out and "Completed" in told.out
     assert why(told, "ingest").startswith("ran")
-    assert "400 distinct samples that no snapshot of 'shapes' holds yet" in why(told, "ingest")
+    assert ": 400 inputs, 400 unique" in why(told, "ingest")
     assert "no run of this flow and model is known from before" in why(told, "pretrain")
     assert "version 1 is not promoted" in why(told, "promote")
     assert "models:/shapes/1" in told.out and "Made from" in told.out
 
     told = shared_cl.run("explain", changed["id"])
     assert why(told, "ingest").startswith("skipped")
-    assert "the source has not changed since snapshot" in why(told, "ingest")
+    assert "is up to date (source unchanged)" in why(told, "ingest")
     assert why(told, "pretrain").startswith("ran")
     assert "training.seed 0 to 1" in why(told, "pretrain")
 
@@ -291,7 +291,7 @@ def test_a_run_of_another_machine_is_explained_from_what_the_server_remembers(
     told = elsewhere.run("explain", run["id"])
     assert told.code == 0, told.err
     assert f"Run {run['name']} ({run['id']}) of retrain" in told.out
-    assert "400 distinct samples that no snapshot of 'shapes' holds yet" in why(told, "ingest")
+    assert ": 400 inputs, 400 unique" in why(told, "ingest")
     unknown = elsewhere.run("explain", "nobody")
     assert unknown.code == 2
     assert "there is no flow run with the id or name 'nobody'" in unknown.error

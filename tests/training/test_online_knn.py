@@ -14,7 +14,7 @@ from small_training import JobOf, train_in_a_process
 
 from cl_core import artifact_dir
 from cl_core.data.cache import ImageSplit, load_split
-from cl_core.data.hold_out import hold_out
+from cl_core.data.sampling import hold_out
 from cl_core.encoders import Encoder
 from cl_core.evaluation.features import extract
 from cl_core.parallel import collectives

@@ -1,6 +1,6 @@
-"""The profile of a dataset: what its manifest says about it, and the sums that lead there.
+"""Count the rows of a snapshot into its profile.
 
-All sums are of whole numbers, so the profile does not depend on the order in which the rows were seen.
+All sums are of integers, so the profile does not depend on the order of the rows.
 """
 
 import math
@@ -8,51 +8,16 @@ from collections import Counter
 from typing import Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
 
-from cl_core.data.schema import FORMAT_VERSION, MOMENTS, SPLITS
+from cl_core.data.ingest.schemas import MOMENTS
+from cl_core.data.snapshot import SPLITS, SizeCount, SnapshotProfile
 
 _LISTED_SIZES = 20
 _HELD_MOMENTS = 4096
 
 
-class SizeCount(BaseModel):
-    """Images of one size."""
-
-    model_config = ConfigDict(frozen=True)
-
-    width: int
-    height: int
-    count: int
-
-
-class SnapshotFacts(BaseModel):
-    """What a snapshot's manifest says of its content."""
-
-    model_config = ConfigDict(frozen=True)
-
-    format_version: int = FORMAT_VERSION
-    name: str
-    digest: str = Field(description="Of the ids, labels and splits of all rows, 64 hexadecimal digits.")
-    rows: dict[str, int] = Field(description="Distinct samples per split.")
-    classes: list[str] = Field(description="Sorted; empty without labels.")
-    per_class: dict[str, dict[str, int]] = Field(description="Labelled samples per split and class.")
-    unlabelled: dict[str, int] = Field(description="Samples without a label, per split.")
-    channels: Literal[1, 3] = Field(description="1 when every image is greyscale.")
-    mean: tuple[float, ...] = Field(description="Of the training split's pixels, per channel, in 0..1.")
-    std: tuple[float, ...] = Field(description="Of the training split's pixels, per channel, in 0..1.")
-    sizes: list[SizeCount] = Field(description="The most frequent sizes, most frequent first. Pixels.")
-    distinct_sizes: int
-    formats: dict[str, int] = Field(description="Samples per file format.")
-    image_bytes: int = Field(description="Encoded size of all rows.")
-    inputs: int = Field(description="What the source delivered, duplicates and rejected ones included.")
-    duplicates: int = Field(description="Copies merged into another row of the same split.")
-    leaked: int = Field(description="Contents that are in the training and in the test split.")
-    quarantined: dict[str, int] = Field(description="Rejected inputs by reason.")
-
-
 class Tally:
-    """Sums over the rows of a snapshot, from which its profile is made."""
+    """Sums over the rows of a snapshot."""
 
     def __init__(self) -> None:
         self.per_class: dict[str, Counter[str]] = {split: Counter() for split in SPLITS}
@@ -67,7 +32,7 @@ class Tally:
     def add(
         self, split: str, label: str, payload: bytes, name: str, width: int, height: int, channels: int, moments: bytes
     ) -> None:
-        """Count one distinct row; the last five arguments are a `Finding`'s."""
+        """Count one distinct row; the last five arguments are the fields of a `PayloadInfo` after its id."""
         self.per_class[split][label] += 1
         self.sizes[width, height] += 1
         self.formats[name] += 1
@@ -80,18 +45,18 @@ class Tally:
             if len(self._held) == _HELD_MOMENTS:
                 self._sum_moments()
 
-    def facts(self, *, name: str, digest: str) -> SnapshotFacts:
-        """The profile of what was counted."""
+    def profile(self, *, name: str, digest: str) -> SnapshotProfile:
+        """Return the profile of what was counted."""
         self._sum_moments()
         rows = {split: counts.total() for split, counts in self.per_class.items()}
-        labelled = {split: {c: n for c, n in sorted(counts.items()) if c} for split, counts in self.per_class.items()}
+        labeled = {split: {c: n for c, n in sorted(counts.items()) if c} for split, counts in self.per_class.items()}
         moments = [self._channel(channel) for channel in range(self.channels)]
-        return SnapshotFacts(
+        return SnapshotProfile(
             name=name,
             digest=digest,
             rows=rows,
-            classes=sorted({label for counts in labelled.values() for label in counts}),
-            per_class=labelled,
+            classes=sorted({label for counts in labeled.values() for label in counts}),
+            per_class=labeled,
             unlabelled={split: counts[""] for split, counts in self.per_class.items()},
             channels=self.channels,
             mean=tuple(mean for mean, _ in moments),
@@ -116,7 +81,7 @@ class Tally:
         self._held = []
 
     def _channel(self, channel: int) -> tuple[float, float]:
-        """Mean and standard deviation of a channel in the training split, in 0..1; zeros when it is empty."""
+        """Return mean and standard deviation of a channel in the training split, in 0..1; zeros when it is empty."""
         n, total, squares = self.train_pixels, self._moments[channel], self._moments[3 + channel]
         if n == 0:
             return 0.0, 0.0

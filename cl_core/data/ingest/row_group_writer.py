@@ -1,4 +1,4 @@
-"""Writing Parquet in row groups of bounded size."""
+"""Write Parquet in row groups of bounded size."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +8,7 @@ from typing import Any, Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cl_core.data.schema import FILE_BYTES, GROUP_BYTES
+from cl_core.data.snapshot import FILE_BYTES, GROUP_BYTES
 
 
 class RowGroupWriter:
@@ -19,7 +19,7 @@ class RowGroupWriter:
     Args:
         schema: Of the rows.
         settings: Of `pyarrow.parquet.ParquetWriter`.
-        name: Gives the path of the file with this number; its folder is made.
+        name: Returns the path of the file with this number; its folder is created.
         group_rows: At most so many rows are in a group.
     """
 

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cl_core.modalities.decode import Rejected, decode
-from cl_core.modalities.png import encode_png
+from cl_core.modalities.image import Rejected, decode, encode_png
 
 COLOURS = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)
 
