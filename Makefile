@@ -7,7 +7,7 @@ READY := .venv/.ready
 FASHION_MNIST := /usr/share/datasets/fashion-mnist
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo up down methods test sweep test-all check bench lock clean
+.PHONY: help setup demo up down methods test sweep test-all check bench docs lock clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -58,6 +58,11 @@ check: setup ## format, lint, types and import rules
 
 bench: setup ## what a training step costs beside its encoder alone
 	@$(BIN)/python tests/benchmarks/step.py
+
+docs: setup ## build the documentation into build/site, links checked; nothing in it loads from the network
+	@$(BIN)/mkdocs build --strict --quiet --config-file infra/mkdocs.yml
+	@! grep -rnE --include='*.html' '<(script|link|img|iframe)[^>]+(src|href)="?(https?:)?//' build/site
+	@echo "Open build/site/index.html"
 
 lock: ## write requirements.lock anew from pyproject.toml (needs uv)
 	@uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --no-annotate --no-header -o requirements.lock --upgrade
