@@ -7,7 +7,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 REFERENCE = ROOT / "docs" / "reference"
 _FENCE = re.compile(
-    r"^(?P<mark>(?:<!--[^\n]*-->\n)*)(?P<indent> *)```(?P<language>\w*)[^\n]*\n(?P<code>.*?)^(?P=indent)```$",
+    r"^(?P<mark>(?: *<!--[^\n]*-->\n)*)(?P<indent> *)```(?P<language>\w*)[^\n]*\n(?P<code>.*?)^(?P=indent)```$",
     re.MULTILINE | re.DOTALL,
 )
 
@@ -33,6 +33,7 @@ class Block:
         language: Of its fence.
         code: Its text, without the indentation of the fence.
         not_run: Why it is not run; empty when it is.
+        file: That a reader writes it to; empty when it is run.
     """
 
     page: Path
@@ -40,6 +41,7 @@ class Block:
     language: str
     code: str
     not_run: str
+    file: str
 
     def __str__(self) -> str:
         return f"{name(self.page)}:{self.line}"
@@ -51,9 +53,10 @@ def blocks(page: Path) -> list[Block]:
     found = []
     for match in _FENCE.finditer(text):
         reason = re.search(r"<!-- not run: (.*?) -->", match["mark"])
+        file = re.search(r"<!-- file: (.*?) -->", match["mark"])
         code = re.sub(rf"^{match['indent']}", "", match["code"], flags=re.MULTILINE)
         line = text.count("\n", 0, match.start("code")) + 1
-        found.append(Block(page, line, match["language"], code, reason[1] if reason else ""))
+        found.append(Block(page, line, match["language"], code, reason[1] if reason else "", file[1] if file else ""))
     return found
 
 

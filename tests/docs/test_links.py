@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from pages import ROOT
+from pages import ROOT, name, pages
 
 
 @pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"])
@@ -19,3 +19,11 @@ def test_every_decision_is_in_the_index_and_has_a_date():
     files = sorted(path.name for path in folder.glob("*.md") if path.name != "index.md")
     assert sorted(listed) == files
     assert all(re.match(r"\d{4}-\d{2}-\d{2}-[a-z0-9-]+\.md", file) for file in files)
+
+
+def test_every_module_that_a_page_names_exists():
+    missing = []
+    for page in pages():
+        named = re.findall(r"`((?:cl_core|tasks|flows|infra|tests)/[\w./-]*\w/?)`", page.read_text())
+        missing += [f"{name(page)}: {path}" for path in named if "my_" not in path and not (ROOT / path).exists()]
+    assert not missing

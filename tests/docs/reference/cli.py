@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from cyclopts import App, Argument
-from reference.markdown import code, document, sections, table
 
 from flows.cli import main
+from reference.markdown import code, document, sections, table
 
 _PREFIXES = ("data", "training", "evaluation", "promotion", "compute")
 
@@ -32,9 +32,11 @@ def page() -> str:
     app = application()
     names = commands(app)
     parts = [
-        "`cl COMMAND --help` prints the same on the terminal. [Exit codes](errors.md#exit-codes-of-cl) are the same "
-        "for all commands. A command that takes a spec also takes `--recipe FILE.json` with values for any of its "
-        "options; the command line wins.",
+        (
+            "`cl COMMAND --help` prints the same on the terminal. [Exit codes](errors.md#exit-codes-of-cl) are the "
+            "same for all commands. A command that takes a spec also takes `--recipe FILE.json` with values for any of its "
+            "options; the command line wins."
+        ),
         table(("command", "summary"), ((f"[`cl {name}`](#cl-{name})", _summary(app[name])) for name in names)),
     ]
     for name in names:

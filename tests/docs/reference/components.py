@@ -4,10 +4,9 @@ import importlib
 import re
 from typing import Any
 
+from cl_core.registry import ENCODERS, EVALUATIONS, LOSSES, METHODS, SOURCES, VIEWS, Registry
 from reference.markdown import code, document, table
 from reference.specs import field_table
-
-from cl_core.registry import ENCODERS, EVALUATIONS, LOSSES, METHODS, SOURCES, VIEWS, Registry
 
 REGISTRIES: dict[str, Registry[Any]] = {
     "Methods": METHODS,
@@ -25,8 +24,10 @@ _FIELDS = {"Methods": "training.method", "Losses": "training.loss", "View polici
 def page() -> str:
     """Return the page of the components."""
     parts = [
-        "A component is one file; its name is the file's name. "
-        "[Add a component](../how-to/add-a-component.md) says how to bring your own."
+        (
+            "A component is one file; its name is the file's name. "
+            "[Add a component](../how-to/add-a-component.md) says how to bring your own."
+        )
     ]
     for title, registry in REGISTRIES.items():
         parts += [

@@ -6,10 +6,10 @@ from pathlib import Path
 from unittest import mock
 
 import pyarrow as pa
-from reference.markdown import code, document, first_line, table
 
 from cl_core.data import schema
 from cl_core.embedding import embeddings_file
+from reference.markdown import code, document, first_line, table
 from tasks.runtime.settings import Settings
 
 _TREE = """

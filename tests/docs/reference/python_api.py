@@ -21,11 +21,15 @@ MODULES = {
 def page() -> str:
     """Return the page of the Python API."""
     parts = [
-        "Everything here is imported by plug-ins or returned by flows. Names that start with an underscore, and "
-        "modules that are not listed, may change without notice. To fetch a model you need none of this: see "
-        "[Fetch and serve a model](../how-to/fetch-a-model.md).",
-        "Every flow is a Prefect flow and can be called as a function, for example "
-        "`flows.retrain.retrain(model_name=\"parts\")`; its parameters are those of [its command](cli.md).",
+        (
+            "Everything here is imported by plug-ins or returned by flows. Names that start with an underscore, and "
+            "modules that are not listed, may change without notice. To fetch a model you need none of this: see "
+            "[Fetch and serve a model](../how-to/fetch-a-model.md)."
+        ),
+        (
+            "Every flow is a Prefect flow and can be called as a function, for example "
+            '`flows.retrain.retrain(model_name="parts")`; its parameters are those of [its command](cli.md).'
+        ),
         table(("module", "use"), ((f"[`{name}`](#{name.replace('.', '')})", text) for name, text in MODULES.items())),
     ]
     for name in MODULES:
@@ -48,7 +52,11 @@ def _public(module: Any) -> list[Any]:
 def _described(thing: Any) -> list[str]:
     kind = "class" if inspect.isclass(thing) else "function"
     text, parts = sections(docstring(thing))
-    described = [f"### {thing.__name__} {{ #{thing.__module__}.{thing.__name__} }}", f"*{kind}* {code(_signature(thing))}", text]
+    described = [
+        f"### {thing.__name__} {{ #{thing.__module__}.{thing.__name__} }}",
+        f"*{kind}* {code(_signature(thing))}",
+        text,
+    ]
     described += [f"**{name}**\n\n```text\n{inspect.cleandoc(chr(10) + body)}\n```" for name, body in parts.items()]
     if inspect.isclass(thing):
         methods = [

@@ -4,7 +4,6 @@ import re
 from typing import Any
 
 from reference.markdown import code, docstring, document, table
-
 from tasks.runtime import settings
 
 _SERVERS = (

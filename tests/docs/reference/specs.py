@@ -3,10 +3,10 @@
 from typing import Any
 
 from pydantic import BaseModel
-from reference.markdown import code, document, first_line, table
 
 from cl_core.retention.policy import RetentionSpec
 from cl_core.specs import ComputeSpec, DataSpec, EvaluationSpec, PromotionSpec, SourceSpec, TrainingSpec
+from reference.markdown import code, document, first_line, table
 
 SPECS: dict[str, tuple[type[BaseModel], str]] = {
     "data": (DataSpec, "`--data.*` of the commands that train or evaluate."),
@@ -24,8 +24,10 @@ _BOUNDS = {"minimum": "≥ {}", "exclusiveMinimum": "> {}", "maximum": "≤ {}",
 def page() -> str:
     """Return the page of the specs."""
     parts = [
-        "A spec is what a person asks for: a group in the Prefect form, a prefix on the command line, and a group in a "
-        "recipe (`--recipe FILE.json`). It is stored with the model that it makes.",
+        (
+            "A spec is what a person asks for: a group in the Prefect form, a prefix on the command line, and a group "
+            "in a recipe (`--recipe FILE.json`). It is stored with the model that it makes."
+        ),
         "A name of a component is one of those on [Components](components.md); the options beside it are on that page.",
     ]
     for name, (spec, where) in SPECS.items():
