@@ -34,8 +34,8 @@ def page() -> str:
     parts = [
         (
             "`cl COMMAND --help` prints the same on the terminal. [Exit codes](errors.md#exit-codes-of-cl) are the "
-            "same for all commands. A command that takes a spec also takes `--recipe FILE.json` with values for any of its "
-            "options; the command line wins."
+            "same for all commands. A command that takes a spec also takes `--recipe FILE.json` with values for any of "
+            "its options; the command line wins."
         ),
         table(("command", "summary"), ((f"[`cl {name}`](#cl-{name})", _summary(app[name])) for name in names)),
     ]
