@@ -69,6 +69,11 @@ parity: setup ## compare losses and methods with reference libraries, and write 
 bench: setup ## what a training step costs beside its encoder alone
 	@$(BIN)/python tests/benchmarks/step.py
 
+docs: setup ## build the documentation into build/site, links checked; nothing in it loads from the network
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --config-file infra/mkdocs.yml
+	@! grep -rnE --include='*.html' '<(script|link|img|iframe)[^>]+(src|href)="?(https?:)?//' build/site
+	@echo "Open build/site/index.html; its search needs a server: python3 -m http.server --directory build/site"
+
 lock: ## write requirements.lock anew from pyproject.toml (needs uv)
 	@uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --no-annotate --no-header -o requirements.lock --upgrade
 

@@ -57,8 +57,9 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def readme() -> list[str]:
-    """The blocks of code of the README's section, in their order."""
-    _, _, section = (ROOT / "README.md").read_text().partition("<!-- fetching: run by tests/integration/")
+    """The blocks of code of the page on fetching, in their order."""
+    page = (ROOT / "docs" / "how-to" / "fetch-a-model.md").read_text()
+    section = page.partition("<!-- fetching: run by tests/integration/test_fetching.py -->")[2]
     return re.findall(r"```\w+\n(.*?)```", section.partition("<!-- end of fetching -->")[0], re.DOTALL)
 
 
