@@ -47,6 +47,7 @@ def test_a_wrong_value_a_wrong_gradient_and_a_missing_library_are_told_apart():
     assert missing.verdict == "not installed" and math.isnan(missing.theirs)
 
 
+@pytest.mark.integration
 def test_the_command_prints_every_check_and_its_verdict(tmp_path):
     environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "COLUMNS": "200"}
     command = [str(Path(sys.executable).with_name("cl")), "parity"]

@@ -33,6 +33,7 @@ def fill_the_disk(address):
         raise OSError(errno.ENOSPC, "No space left on device")
 
 
+@pytest.mark.integration
 def test_a_server_serves_registration_champion_and_model_and_is_named_when_it_dies(home):
     with serving(home) as (address, end):
         store = ModelStore(address, None, home / "work")
@@ -49,6 +50,7 @@ def test_a_server_serves_registration_champion_and_model_and_is_named_when_it_di
         assert time.monotonic() - started < 20
 
 
+@pytest.mark.integration
 def test_a_server_that_is_down_is_named_with_the_remedy_within_20_s(home):
     address = f"http://somebody:secret@127.0.0.1:{free_port()}"
     started = time.monotonic()
@@ -134,6 +136,7 @@ def test_an_address_that_is_none_is_refused_without_being_repeated(tmp_path):
     assert password not in "".join(traceback.format_exception(refused.value))
 
 
+@pytest.mark.integration
 def test_the_flavour_of_torch_comes_without_lightning_which_stays_there_for_others():
     program = (
         "import sys; from tasks.adapters.mlflow.connection import pytorch_flavor\n"
