@@ -47,7 +47,10 @@ model = mlflow.pyfunc.load_model("models:/clothes@champion")
 numpy.save("embeddings.npy", model.predict(numpy.load("images.npy")))
 """
 
-pytestmark = pytest.mark.slow_unit(reason="the one test of everything: a program that trains, and one that fetches")
+pytestmark = [
+    pytest.mark.slow_unit(reason="the one test of everything: a program that trains, and one that fetches"),
+    pytest.mark.timeout(900),  # Minutes beside other work.
+]
 
 
 @dataclass(frozen=True)
