@@ -121,12 +121,11 @@ class CpuTimeSummary:
         self._workers.append(getattr(node, "workeroutput", {}).get(_KEY, 0.0))
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
-        properties = {
-            report.nodeid: dict(report.user_properties)
-            for reports in terminalreporter.stats.values()
-            for report in reports
-            if getattr(report, "when", "") == "teardown" or getattr(report, "failed", False)
-        }
+        properties: dict[str, dict[str, Any]] = {}
+        for reports in terminalreporter.stats.values():
+            for report in reports:
+                if isinstance(report, pytest.TestReport):
+                    properties.setdefault(report.nodeid, {}).update(report.user_properties)
         costs = {
             name: (known.get(f"{_KEY}_call", 0.0), known[f"{_KEY}_setup"])
             for name, known in properties.items()

@@ -19,7 +19,7 @@ from cl_core.training import loop
 from tasks.adapters.ray import cluster_folder, trainer
 
 # A group that does not come up is given up, and started again, after minutes: that must be seen to the end.
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
 TWO = ComputeSpec(workers=2, threads=2, checkpoint_every_s=1e-9, report_every_s=0)
 

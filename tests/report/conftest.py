@@ -79,7 +79,7 @@ def profile(classes: list[str]) -> SnapshotProfile:
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_inputs() -> Callable[..., ReportInputs]:
     def make(classes: list[str] = CLASSES, **changes: Any) -> ReportInputs:
         generator = np.random.default_rng(7)

@@ -76,6 +76,7 @@ def spoil(folder: Path, picture: Callable[..., bytes]) -> None:
     shutil.copy(folder / "cat" / "1.png", folder / "dog" / "also-1.png")
 
 
+@pytest.mark.integration
 def test_only_new_and_changed_files_are_opened_and_bad_ones_keep_their_reasons(folder, tmp_path, picture):
     spoil(folder, picture)
     assert len(opened(folder, tmp_path / "home")) == 44, (
@@ -147,7 +148,7 @@ def test_another_share_of_test_samples_needs_no_reading(folder, tmp_path):
     assert files_of(moved) == files_of(pets(folder, tmp_path / "fresh", test_share=0.5))
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.sweep) for seed in range(2, 6))])
 def test_after_any_night_the_snapshot_is_that_of_a_full_ingestion(tmp_path, picture, seed):
     chance = random.Random(seed)
     folder = tmp_path / "pets"
@@ -221,6 +222,7 @@ def test_what_was_lost_of_the_earlier_ingestion_is_read_again(folder, tmp_path, 
     assert counted(pets(folder, tmp_path / "home")).startswith("2 read, 45 unchanged, ")
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     "instant",
     [
@@ -279,6 +281,7 @@ def test_a_source_that_lists_nothing_is_read_whole(tmp_path, monkeypatch):
     assert {path.suffix for path in (tmp_path / "made" / "ingests").iterdir()} == {".json"}
 
 
+@pytest.mark.sweep
 def test_memory_does_not_grow_with_what_is_known(tmp_path):
     program = """
 import re, sys

@@ -100,6 +100,7 @@ def test_an_address_that_is_none_is_refused_without_being_repeated(tmp_path):
     assert password not in "".join(traceback.format_exception(refused.value))
 
 
+@pytest.mark.integration
 def test_the_flavour_of_torch_comes_without_lightning_which_stays_there_for_others():
     program = (
         "import sys; from tasks.adapters.mlflow.connection import pytorch_flavor\n"
