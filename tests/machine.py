@@ -182,7 +182,13 @@ class Machine:
     def wait_for(self, run: str, *types: str, timeout: float = 180) -> dict[str, Any]:
         """The run's state, once it is of one of these types; without any, once it is over."""
         wanted = set(types) or FINAL
-        wait(lambda: self.state(run)["type"] in wanted, timeout, lambda: f"{self.state(run)}\n{self.logs(run)}")
+        # A server that is asked all the time is busy with that.
+        wait(
+            lambda: self.state(run)["type"] in wanted,
+            timeout,
+            lambda: f"{self.state(run)}\n{self.logs(run)}",
+            every=0.5,
+        )
         return self.state(run)
 
     def logs(self, run: str) -> str:
@@ -192,7 +198,7 @@ class Machine:
 
     def wait_for_log(self, run: str, sentence: str, timeout: float = 60) -> None:
         """Return once the run has logged it: logs arrive some seconds after what they tell of."""
-        wait(lambda: sentence in self.logs(run), timeout, lambda: f"no {sentence!r} in {self.logs(run)}")
+        wait(lambda: sentence in self.logs(run), timeout, lambda: f"no {sentence!r} in {self.logs(run)}", every=0.5)
 
     def process_of(self, run: str) -> psutil.Process:
         """The process that a run's flow is in."""
@@ -246,12 +252,14 @@ def _terminal(printed: Path) -> Iterator[int]:
         os.close(theirs)
 
 
-def wait(condition: Callable[[], bool], timeout: float, what: Callable[[], str] = lambda: "") -> None:
+def wait(
+    condition: Callable[[], bool], timeout: float, what: Callable[[], str] = lambda: "", *, every: float = 0.2
+) -> None:
     """Return once it holds; fail when it does not in time."""
     deadline = time.monotonic() + timeout
     while not condition():
         assert time.monotonic() < deadline, f"not within {timeout:.0f} s: {what()}"
-        time.sleep(0.2)
+        time.sleep(every)
 
 
 @contextlib.contextmanager
