@@ -299,3 +299,26 @@ def how_far(machine: Machine, run: str) -> float:
         "artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [run]}, "type": {"any_": ["progress"]}}}
     )
     return float(found[0]["data"]) if found else 0.0
+
+
+def start(machine: Machine, name: str, *, deployment: str = "small") -> str:
+    """A run that shares its training with no other."""
+    training = {**SMALL["training"], "epochs": 150, "warmup_epochs": 1, "seed": sum(name.encode())}
+    return machine.run(f"retrain/{deployment}", {**SMALL, "model_name": name, "training": training})
+
+
+def start_to_train(machine: Machine, name: str, *, deployment: str = "small") -> tuple[str, psutil.Process]:
+    """A run that has stored a checkpoint, and its process, which is stopped in the middle of its training."""
+    before = with_checkpoints(machine)
+    run = start(machine, name, deployment=deployment)
+    # Its training goes on for seconds after the first checkpoint: time to stop it.
+    wait(lambda: with_checkpoints(machine) > before, 120, lambda: machine.logs(run), every=0.02)
+    process = machine.process_of(run)
+    process.suspend()
+    assert machine.state(run)["type"] == "RUNNING"
+    return run, process
+
+
+def with_checkpoints(machine: Machine) -> set[Path]:
+    """The folders of trainings that have any."""
+    return {found.parents[2] for found in machine.home.glob("trainings/*/checkpoints/step-*/manifest.json")}
