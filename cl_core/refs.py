@@ -30,7 +30,7 @@ class SnapshotRef(StepResult):
     quarantined: int = Field(description="Rejected inputs.")
 
 
-class StartRef(Ref):
+class InitialWeightsRef(Ref):
     """Weights that a training starts from."""
 
     champion: str = Field(description="models:/NAME/VERSION of the champion that they were, then.")
@@ -124,7 +124,7 @@ class ReportRef(StepResult):
     path: Path = Field(description="One self-contained HTML file.")
 
 
-class Retrained(Ref):
+class RetrainResult(Ref):
     """What a retraining came to."""
 
     snapshot: SnapshotRef

@@ -1,23 +1,34 @@
-"""Several recipes side by side: each retrained, or found to stand, and their scores in one table."""
-
-from pathlib import Path
+"""Retrain several recipes, and compare their scores."""
 
 from prefect import flow
 
+from cl_core import artifact_dir
 from cl_core.data.path_roots import confined
-from cl_core.refs import Retrained
-from flows.cli.recipes import bearing, parameters_of
+from cl_core.refs import Ref, RetrainResult
+from cl_core.report.comparison import comparison_markdown
+from flows.cli.recipes import recipe_parameters, recipe_tag
+from flows.parameters import Recipes, TableFile
 from flows.retrain import retrain
 from tasks.runtime.hooks import FLOW
 
 
+class Comparison(Ref):
+    """The result of a comparison."""
+
+    results: dict[str, RetrainResult]
+    """By the recipe's name."""
+
+
 @flow(name="compare", **FLOW)
-def compare(recipes: list[Path]) -> dict[str, Retrained]:
-    """Retrain each recipe whose result does not stand; results by the recipes' names."""
-    allowed = [confined(recipe, field="recipes") for recipe in recipes]
-    asked = {recipe: parameters_of(retrain, recipe, field="recipes") for recipe in allowed}
+def compare(recipes: Recipes, *, table: TableFile = None) -> Comparison:
+    """Retrain each recipe, and compare their scores in one table."""
+    files = [confined(recipe, field="recipes") for recipe in recipes]
+    table_file = table and confined(table, field="table")
+    parameters = {recipe: recipe_parameters(retrain, recipe, field="recipes") for recipe in files}
     results = {}
-    for recipe, parameters in asked.items():
-        with bearing(recipe.name):
-            results[recipe.stem] = retrain(**parameters)
-    return results
+    for recipe in files:
+        with recipe_tag(recipe.name):
+            results[recipe.stem] = retrain(**parameters[recipe])
+    if table_file:
+        artifact_dir.write_text(table_file, comparison_markdown(results))
+    return Comparison(results=results)

@@ -2,20 +2,21 @@
 
 from prefect import flow
 
-from cl_core.refs import Retrained
+import tasks.evaluation
+import tasks.ingestion
+import tasks.registration
+import tasks.reporting
+import tasks.training
+from cl_core.refs import RetrainResult
 from cl_core.specs import ComputeSpec, DataSpec, EvaluationSpec, PromotionSpec, TrainingSpec
 from flows.parameters import Force, ModelName
-from tasks.evaluation import evaluate
-from tasks.ingestion import ingest, validate
-from tasks.registration import promote, register
-from tasks.reporting import report
-from tasks.runtime.exclusive import turn
 from tasks.runtime.hooks import FLOW
-from tasks.training import plan, preflight, pretrain
+from tasks.runtime.locks import exclusive_model
 
 
 @flow(name="retrain", **FLOW)
 def retrain(
+    *,
     model_name: ModelName = "fashion-mnist",
     data: DataSpec = DataSpec(),
     training: TrainingSpec = TrainingSpec(),
@@ -23,18 +24,18 @@ def retrain(
     promotion: PromotionSpec = PromotionSpec(),
     compute: ComputeSpec = ComputeSpec(),
     force: Force = False,
-) -> Retrained:
-    """Turn a dataset into a registered encoder. What stands under its digest is not done again."""
-    with turn(model_name):
-        preflight(data, training, evaluation, model_name)
-        snapshot = ingest(data, compute, force=force)
-        validation = validate(snapshot, data, compute)
-        job = plan(snapshot, data, training, compute, model_name)
-        checkpoint = pretrain(job, force=force)
-        scores = evaluate(job, checkpoint, evaluation)
-        model = register(model_name, job, checkpoint, scores, evaluation)
-        decision = promote(model, job, checkpoint, scores, evaluation, promotion)
-        page = report(model, job, checkpoint, scores, evaluation, validation)
-        return Retrained(
+) -> RetrainResult:
+    """Ingest, pretrain, evaluate, register and, if the gate accepts it, promote. Unchanged steps are skipped."""
+    with exclusive_model(model_name):
+        tasks.training.preflight(data, training, evaluation, model_name)
+        snapshot = tasks.ingestion.ingest(data, compute, force=force)
+        validation = tasks.ingestion.validate(snapshot, data, compute)
+        job = tasks.training.plan(snapshot, data, training, compute, model_name)
+        checkpoint = tasks.training.pretrain(job, force=force)
+        scores = tasks.evaluation.evaluate(job, checkpoint, evaluation)
+        model = tasks.registration.register(model_name, job, checkpoint, scores, evaluation)
+        decision = tasks.registration.promote(model, job, checkpoint, scores, evaluation, promotion)
+        page = tasks.reporting.report(model, job, checkpoint, scores, evaluation, validation)
+        return RetrainResult(
             snapshot=snapshot, checkpoint=checkpoint, evaluation=scores, model=model, decision=decision, report=page
         )

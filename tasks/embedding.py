@@ -1,20 +1,32 @@
 """Embedding a data set with a registered model, and finding what is alike, as tasks."""
 
+import shutil
+import subprocess
+import sys
+import tempfile
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cl_core import artifact_dir
 from cl_core.data.path_roots import confined
+from cl_core.embedding.embeddings_file import read_facts
+from cl_core.embedding.plane import write_places
+from cl_core.embedding.search import Hit, nearest_rows, pictures, query_pixels
 from cl_core.embedding.writer import FinishedModel, write_embeddings
+from cl_core.errors import InputError
 from cl_core.refs import EmbeddingsRef
+from cl_core.report.search_page import missing_sentence, search_page
 from cl_core.specs import SourceSpec
+from tasks.adapters.mlflow.connection import shown
 from tasks.adapters.mlflow.environment import model_store
 from tasks.runtime.artifacts import embedding_artifact
-from tasks.runtime.console import bar_over
-from tasks.runtime.step import say, step
+from tasks.runtime.console import bar_over, echo
+from tasks.runtime.settings import Settings
+from tasks.runtime.step import log_outcome, step
 
 if TYPE_CHECKING:
     from torch import nn
@@ -39,7 +51,7 @@ def embed(model_name: str, version: int, data: SourceSpec, output: Path, *, work
         rows=made.facts.rows,
         dimensions=made.dimensions,
         quarantined=made.facts.quarantined,
-        note=say(made.reason),
+        note=log_outcome(made.reason),
     )
 
 
@@ -72,3 +84,85 @@ def _in_place(data: SourceSpec) -> SourceSpec:
         return data
     path = confined(data.location, field="data.location")
     return data.model_copy(update={"location": str(path)}) if path.exists() else data
+
+
+_ATLAS = "embedding-atlas"
+
+
+class SearchResult(NamedTuple):
+    """What a search came to.
+
+    Args:
+        hits: Nearest first.
+        page: HTML file with the pictures.
+        missing: A sentence about pictures that were not found again; empty when all were.
+    """
+
+    hits: list[Hit]
+    page: Path
+    missing: str
+
+
+def search_embeddings(image: Path, embeddings: Path, *, count: int, page: Path) -> SearchResult:
+    """Find the rows nearest to an image, with the very model that made the embeddings, and write a page of them.
+
+    Raises:
+        InputError: When a file is missing or holds something else, or the model is another one here.
+    """
+    facts = read_facts(embeddings)
+    query = query_pixels(image, facts.image_shape)
+    model = finished_model(facts.model_name, facts.model_version)
+    if model.training_digest != facts.training_digest:
+        here = shown(Settings.from_environment().tracking_uri)
+        raise InputError(
+            f"{embeddings} was made by {facts.model_uri} of training {facts.training_digest[:12]}, but here "
+            f"{facts.model_uri} is of training {model.training_digest[:12] or 'unknown'}; set MLFLOW_TRACKING_URI to "
+            f"the MLflow that it came from (now {here}), or embed the images again"
+        )
+    hits = nearest_rows(model.embed(query)[0], embeddings, count=count)
+    found = pictures(hits, facts)
+    page.parent.mkdir(parents=True, exist_ok=True)
+    artifact_dir.write_text(page, search_page(image, embeddings, facts, hits, found))
+    return SearchResult(hits, page.absolute(), missing_sentence(hits, found, facts))
+
+
+def open_atlas(embeddings: Path, *, umap: bool, port: int) -> int:
+    """Serve the embeddings as a map for the browser, until it is stopped; returns Embedding Atlas's exit code.
+
+    Args:
+        embeddings: A file of embeddings.
+        umap: Let Embedding Atlas compute the places by UMAP, which takes minutes, instead of taking the plane of
+            largest variance.
+        port: Where its server listens on this machine.
+
+    Raises:
+        InputError: When the file holds something else, or Embedding Atlas is not installed.
+    """
+    facts = read_facts(embeddings)
+    program = _atlas_program()
+    with tempfile.TemporaryDirectory(prefix="cl-atlas-") as folder:
+        given, options = embeddings, ["--vector", "embedding"]
+        if not umap:
+            # Named as the person knows it: the map shows the name with every point.
+            given, options = Path(folder, embeddings.name), ["--x", "x", "--y", "y"]
+            write_places(embeddings, given)
+        echo("atlas", f"{facts.rows:,} embeddings by {facts.model_uri}; Ctrl-C ends the map")
+        with subprocess.Popen([program, str(given), *options, "--port", str(port)]) as atlas:  # noqa: S603 - looked up above
+            try:
+                return atlas.wait()
+            except KeyboardInterrupt:
+                # A terminal has sent it to both; a scheduler's SIGTERM reached only this process.
+                atlas.terminate()
+                return 0
+
+
+def _atlas_program() -> str:
+    """The command of the environment that runs this one, else the first on the path."""
+    beside = Path(sys.executable).with_name(_ATLAS)
+    program = str(beside) if beside.exists() else shutil.which(_ATLAS)
+    if program is None:
+        raise InputError(
+            "the map is drawn by Embedding Atlas, which is not installed; install it with: "
+            "pip install 'counterpoint[embedding-atlas]'"
+        )
+    return program

@@ -13,11 +13,11 @@ from pydantic import BaseModel, ConfigDict
 from cl_core import artifact_dir
 from cl_core.errors import IntegrityError, SpecError
 from cl_core.hashing import file_sha256
-from cl_core.refs import ModelRef, StartRef
+from cl_core.refs import InitialWeightsRef, ModelRef
 from cl_core.specs import TrainingSpec
 from tasks.adapters.mlflow.environment import model_store
 from tasks.runtime.settings import Settings
-from tasks.runtime.step import say
+from tasks.runtime.step import log_outcome
 
 
 class _Decided(BaseModel):
@@ -40,7 +40,7 @@ def check_start_from(training: TrainingSpec, model_name: str) -> None:
 
 def starting_weights(
     training: TrainingSpec, *, model_name: str, request: str, channels: int, image_size: int
-) -> StartRef | None:
+) -> InitialWeightsRef | None:
     """The weights that a training starts from; None where it starts from scratch.
 
     Args:
@@ -70,17 +70,17 @@ def starting_weights(
             artifact_dir.write_text(answer, decided.model_dump_json(indent=1) + "\n")
             when = ""
         if decided.champion is None:
-            say(f"{when}training starts from scratch: there was no champion of {model_name!r}")
+            log_outcome(f"{when}training starts from scratch: there was no champion of {model_name!r}")
             return None
         weights = starts / decided.sha256
         if not artifact_dir.is_sound(weights):
             _fetch_again(weights, decided.champion)
-    say(f"{when}training starts from the weights of {decided.champion.uri}, the champion")
-    return StartRef(champion=decided.champion.uri, sha256=decided.sha256, path=weights)
+    log_outcome(f"{when}training starts from the weights of {decided.champion.uri}, the champion")
+    return InitialWeightsRef(champion=decided.champion.uri, sha256=decided.sha256, path=weights)
 
 
 def _decide(starts: Path, training: TrainingSpec, model_name: str, *, channels: int, image_size: int) -> _Decided:
-    from cl_core.training.warm_start import SPEC, WEIGHTS, check_start
+    from cl_core.training.warm_start import SPEC, WEIGHTS, check_initial_weights
 
     store = model_store()
     champion = store.champion(model_name)
@@ -88,7 +88,7 @@ def _decide(starts: Path, training: TrainingSpec, model_name: str, *, channels: 
         return _Decided(champion=None)
     with artifact_dir.staging(starts) as staged:
         store.fetch(champion, (WEIGHTS, SPEC), staged)
-        check_start(staged, training, champion=champion.uri, channels=channels, image_size=image_size)
+        check_initial_weights(staged, training, champion=champion.uri, channels=channels, image_size=image_size)
         sha256 = file_sha256(staged / WEIGHTS)
         artifact_dir.publish(staged, starts / sha256, {"champion": champion.uri})
     return _Decided(champion=champion, sha256=sha256)

@@ -1,5 +1,6 @@
 """Registration in MLflow and the gate, as tasks."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from cl_core.evaluation.promotion_gate import Gains
@@ -8,12 +9,11 @@ from cl_core.specs import EvaluationSpec, PromotionSpec
 from tasks.adapters.mlflow.environment import model_store
 from tasks.adapters.mlflow.model_store import ModelStore
 from tasks.adapters.mlflow.model_version import Registration
-from tasks.champion_moves import champion_before
 from tasks.evaluation import assess_all, assess_one
 from tasks.runtime.artifacts import publish_decision
-from tasks.runtime.notifications import tell_of_decision
+from tasks.runtime.notifications import notify_decision
 from tasks.runtime.provenance import lineage
-from tasks.runtime.step import remembered, say, step
+from tasks.runtime.step import first_seen, log_outcome, step
 
 if TYPE_CHECKING:
     from cl_core.evaluation.runner import Assessment
@@ -47,14 +47,14 @@ def register(
         )
     )
     note = f"registered as {model.uri}" if model.created else f"{model.uri} stands: this training was registered before"
-    return model.model_copy(update={"note": say(note, stood=not model.created)})
+    return model.model_copy(update={"note": log_outcome(note, stood=not model.created)})
 
 
 @step("find version")
 def find_version(model_name: str, job: "TrainingJob") -> ModelRef:
     """The version that this training was registered as; refuses where there is none."""
     model = model_store().of_training(model_name, job.digest)
-    return model.model_copy(update={"note": say(f"{model.uri} was made by training {job.digest[:12]}")})
+    return model.model_copy(update={"note": log_outcome(f"{model.uri} was made by training {job.digest[:12]}")})
 
 
 @step("promote")
@@ -84,11 +84,11 @@ def promote(
     )
     before = champion_before(store, model.name)
     last = store.last_decision(model)
-    last_reason = remembered("last reason", last.reason if last else "")
+    last_reason = first_seen("last reason", last.reason if last else "")
     decision = store.decide(model.name, model.version, promotion, scores, gains)
-    say(decision.reason, stood=before == model.version)
+    log_outcome(decision.reason, stood=before == model.version)
     publish_decision(decision)
-    tell_of_decision(decision, before=before, news=decision.reason != last_reason)
+    notify_decision(decision, before=before, news=decision.reason != last_reason)
     return decision
 
 
@@ -110,3 +110,31 @@ def champion_assessment(
         return None
     representation = representations.registered(store.load(champion), champion.training_digest, job)
     return ChampionAssessment(champion.version, assess_one(representation, job, evaluation))
+
+
+@step("promote by hand")
+def promote_by_hand(model_name: str, version: int, reason: str) -> Decision:
+    """Make a version the champion, whatever the gate said."""
+    return _move(model_name, lambda store: store.promote(model_name, version, reason))
+
+
+@step("roll back")
+def roll_back(model_name: str, reason: str) -> Decision:
+    """Make the version before the champion again."""
+    return _move(model_name, lambda store: store.rollback(model_name, reason))
+
+
+def _move(model_name: str, move: Callable[[ModelStore], Decision]) -> Decision:
+    store = model_store()
+    before = champion_before(store, model_name)
+    decision = move(store)
+    log_outcome(decision.reason)
+    publish_decision(decision)
+    notify_decision(decision, before=before)
+    return decision
+
+
+def champion_before(store: ModelStore, model_name: str) -> int:
+    """The champion's version when this step was first begun, 0 for none: an earlier attempt may have moved it."""
+    standing = store.champion(model_name)
+    return first_seen("champion", standing.version if standing else 0)

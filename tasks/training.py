@@ -7,24 +7,24 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cl_core import artifact_dir, failpoints
-from cl_core.data.snapshot import snapshot_facts
+from cl_core import artifact_dir
+from cl_core.data.snapshot import snapshot_profile
 from cl_core.errors import IntegrityError
+from cl_core.failpoints import failpoint
 from cl_core.hashing import digest_of
 from cl_core.refs import CheckpointRef, SnapshotRef
 from cl_core.registry import SOURCES
 from cl_core.specs import ComputeSpec, DataSpec, EvaluationSpec, TrainingSpec
-from cl_core.training.follow import following
-from cl_core.training.progress import Progress
+from cl_core.training.progress import Progress, following
 from tasks.ingestion import training_cache
 from tasks.initial_weights import check_start_from, starting_weights
 from tasks.runtime.artifacts import training_artifact
-from tasks.runtime.attempts import count_attempt
 from tasks.runtime.console import training_bar
-from tasks.runtime.exclusive import alone
+from tasks.runtime.hooks import count_attempt
+from tasks.runtime.inventory import LOCK, MADE_FROM, RESULT
+from tasks.runtime.locks import exclusive
 from tasks.runtime.settings import Settings
-from tasks.runtime.step import holding_gpus, record_repeats, say, step
-from tasks.runtime.training_folder import LOCK, MADE_FROM, RESULT
+from tasks.runtime.step import holding_gpus, log_outcome, record_repeats, step
 
 if TYPE_CHECKING:
     from cl_core.training.job import TrainingJob
@@ -54,7 +54,7 @@ def plan(
     from cl_core.training.components import check_batches, complete, training_digest
     from cl_core.training.job import TrainingJob
 
-    facts = snapshot_facts(snapshot)
+    facts = snapshot_profile(snapshot)
     check_batches(training, compute, train_rows=snapshot.rows["train"], classes=facts.per_class["train"])
     digest_from = partial(training_digest, training, snapshot_digest=snapshot.digest, image_size=data.image_size)
     start = starting_weights(
@@ -77,7 +77,7 @@ def plan(
         mean=facts.mean,
         std=facts.std,
     )
-    failpoints.reach("plan.made")
+    failpoint("plan.made")
     return job
 
 
@@ -86,12 +86,12 @@ def pretrain(job: "TrainingJob", *, force: bool) -> CheckpointRef:
     """Train the encoder, go on training it, or find that the trained one stands."""
     from tasks.adapters.ray import trainer
 
-    with alone(job.folder / LOCK, "pretrain", "which is at the same training; its result will be used"):
-        failpoints.reach("pretrain.locked")
+    with exclusive(job.folder / LOCK, "pretrain", "which is at the same training; its result will be used"):
+        failpoint("pretrain.locked")
         standing = None if force else _standing(job.folder / RESULT)
         if standing is not None:
             note = f"training {job.digest[:12]} stands: data, training spec and code have not changed"
-            return standing.model_copy(update={"note": say(note, stood=True)})
+            return standing.model_copy(update={"note": log_outcome(note, stood=True)})
         if force:
             job.checkpoints.clear()
             # Not to be counted as training that was lost.
@@ -106,11 +106,13 @@ def pretrain(job: "TrainingJob", *, force: bool) -> CheckpointRef:
             gpus = job.compute.workers * job.compute.gpus_per_worker
             with following(job.progress, show), holding_gpus(gpus), _repeats_recorded(job):
                 checkpoint = trainer.fit(job)
-        failpoints.reach("pretrain.finished")
-        artifact_dir.write_text(job.folder / RESULT, checkpoint.model_dump_json(), failpoint="pretrain.result-staged")
-        failpoints.reach("pretrain.result-written")
+        failpoint("pretrain.finished")
+        artifact_dir.write_text(job.folder / RESULT, checkpoint.model_dump_json())
+        failpoint("pretrain.result-written")
     begun = f"resumed at step {checkpoint.resumed_from_step}" if checkpoint.resumed_from_step else "from the start"
-    note = say(f"training {job.digest[:12]} took {checkpoint.step} steps, {begun}, {checkpoint.seconds:.0f} s in all")
+    note = log_outcome(
+        f"training {job.digest[:12]} took {checkpoint.step} steps, {begun}, {checkpoint.seconds:.0f} s in all"
+    )
     return checkpoint.model_copy(update={"note": note})
 
 
@@ -133,6 +135,6 @@ def _standing(result: Path) -> CheckpointRef | None:
     try:
         artifact_dir.verify(checkpoint.path)
     except IntegrityError as error:
-        say(f"the finished training cannot be used and is repeated from the last good checkpoint: {error}")
+        log_outcome(f"the finished training cannot be used and is repeated from the last good checkpoint: {error}")
         return None
     return checkpoint

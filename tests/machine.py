@@ -44,8 +44,23 @@ DECLARATION: dict[str, Any] = {
     "work_pool": "counterpoint",
     "deployments": [
         {"name": "small", "flow": "flows.retrain.retrain", "parameters": SMALL},
+        # Runs of one deployment take turns.
+        {"name": "other", "flow": "flows.retrain.retrain", "parameters": {**SMALL, "model_name": "other"}},
         {"name": "promote", "flow": "flows.champion.promote"},
         {"name": "rollback", "flow": "flows.champion.rollback"},
+    ],
+}
+
+OFTEN: dict[str, Any] = {
+    **DECLARATION,
+    "deployments": [
+        *DECLARATION["deployments"],
+        {
+            "name": "often",
+            "flow": "flows.retrain.retrain",
+            "parameters": {**SMALL, "model_name": "scheduled"},
+            "schedules": [{"slug": "often", "interval_s": 30}],
+        },
     ],
 }
 
@@ -81,7 +96,9 @@ class Machine:
         """Of commands in another terminal."""
         servers = ("MLFLOW_TRACKING_URI", "PREFECT_API_URL")
         inherited = {name: value for name, value in os.environ.items() if name not in servers}
-        return {**inherited, "CL_HOME": str(self.home), **self.settings}
+        # Where Prefect's own worker asks every 10 s for runs, nothing happens for 5 s before each of them.
+        often = {"PREFECT_WORKER_QUERY_SECONDS": "2", "CL_LOOK_EVERY_S": "10"}
+        return {**inherited, **often, "CL_HOME": str(self.home), **self.settings}
 
     @property
     def credentials(self) -> dict[str, str]:
@@ -266,3 +283,11 @@ def at_work(
             machine.end()
         for left in machine.processes():
             left.kill()
+
+
+def how_far(machine: Machine, run: str) -> float:
+    """How far the run's training is, in percent."""
+    found = machine.ask(
+        "artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [run]}, "type": {"any_": ["progress"]}}}
+    )
+    return float(found[0]["data"]) if found else 0.0

@@ -10,12 +10,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from cl_core.data.ingest.collect import batches
+from cl_core.data.ingest.collect import input_batches
 from cl_core.data.sources import RawSample, Unreadable
 from cl_core.data.worker_pool import map_batches
-from cl_core.embedding.embeddings_file import Row
-from cl_core.modalities.decode import Rejected, decode_image
-from cl_core.modalities.resize import to_shape
+from cl_core.embedding.embeddings_file import EmbeddedRow
+from cl_core.modalities.image import Rejected, decode_image, to_shape
 
 Input = RawSample | Unreadable
 
@@ -25,7 +24,7 @@ _BATCH_ROWS = 256
 _BATCH_PIXELS = 1 << 23  # What goes through the model at once, so that its activations stay small.
 
 
-class Prepared(NamedTuple):
+class PreparedBatch(NamedTuple):
     """Inputs of one part, ready to be embedded.
 
     Args:
@@ -36,14 +35,14 @@ class Prepared(NamedTuple):
     """
 
     part: int
-    rows: list[Row]
+    rows: list[EmbeddedRow]
     images: NDArray[np.uint8]
     rejected: list[tuple[str, str, str]]
 
 
-def prepared(
+def prepared_batches(
     inputs: Iterable[Input], shape: tuple[int, int, int], *, workers: int, stands: Callable[[int], bool]
-) -> Iterator[Prepared]:
+) -> Iterator[PreparedBatch]:
     """The inputs in batches, in their order, brought to the shape that the model takes.
 
     Args:
@@ -53,7 +52,7 @@ def prepared(
         stands: Whether the part of this number is done; its inputs are passed over undecoded.
     """
     rows = max(1, min(_BATCH_ROWS, _BATCH_PIXELS // math.prod(shape)))
-    given = ((part, batch) for part, some in _parts(inputs, stands) for batch in batches(some, rows=rows))
+    given = ((part, batch) for part, some in _parts(inputs, stands) for batch in input_batches(some, rows=rows))
     return (made for _, made in map_batches(partial(_prepare, shape=shape), given, workers))
 
 
@@ -68,7 +67,7 @@ def _parts(inputs: Iterable[Input], stands: Callable[[int], bool]) -> Iterator[t
             pass
 
 
-def _prepare(batch: tuple[int, list[Input]], shape: tuple[int, int, int]) -> Prepared:
+def _prepare(batch: tuple[int, list[Input]], shape: tuple[int, int, int]) -> PreparedBatch:
     part, inputs = batch
     rows, images, rejected = [], [], []
     for each in inputs:
@@ -81,6 +80,8 @@ def _prepare(batch: tuple[int, list[Input]], shape: tuple[int, int, int]) -> Pre
             rejected.append((each.origin, refused.reason, refused.detail))
             continue
         images.append(to_shape(image, shape))
-        rows.append(Row(hashlib.sha256(each.payload).hexdigest(), each.origin, each.label or None, each.split or None))
+        rows.append(
+            EmbeddedRow(hashlib.sha256(each.payload).hexdigest(), each.origin, each.label or None, each.split or None)
+        )
     pixels = np.stack(images) if images else np.empty((0, *shape), np.uint8)
-    return Prepared(part, rows, pixels, rejected)
+    return PreparedBatch(part, rows, pixels, rejected)

@@ -38,7 +38,7 @@ class EmbeddingFacts(Ref):
     quarantined: int = Field(description="Inputs that could not be embedded.")
 
 
-class Row(NamedTuple):
+class EmbeddedRow(NamedTuple):
     """What is known of one image beside its embedding.
 
     Args:
@@ -54,20 +54,20 @@ class Row(NamedTuple):
     split: str | None
 
 
-def schema(dimensions: int) -> pa.Schema:
+def embeddings_schema(dimensions: int) -> pa.Schema:
     """The columns: those of `Row`, and the embedding, of unit length."""
-    texts = [pa.field(name, pa.string(), nullable=name in ("label", "split")) for name in Row._fields]
+    texts = [pa.field(name, pa.string(), nullable=name in ("label", "split")) for name in EmbeddedRow._fields]
     return pa.schema([*texts, pa.field("embedding", pa.list_(pa.float32(), dimensions), nullable=False)])
 
 
-def table(rows: Sequence[Row], embeddings: NDArray[np.float32]) -> pa.Table:
+def embeddings_table(rows: Sequence[EmbeddedRow], embeddings: NDArray[np.float32]) -> pa.Table:
     """Rows and their (N, D) embeddings as a table."""
     columns = [pa.array(column, pa.string()) for column in zip(*rows, strict=True)]
     vectors = pa.FixedSizeListArray.from_arrays(pa.array(embeddings.reshape(-1)), embeddings.shape[1])
-    return pa.Table.from_arrays([*columns, vectors], schema=schema(embeddings.shape[1]))
+    return pa.Table.from_arrays([*columns, vectors], schema=embeddings_schema(embeddings.shape[1]))
 
 
-def write(file: Path, tables: Iterable[pa.Table], facts: EmbeddingFacts) -> None:
+def write_embeddings_file(file: Path, tables: Iterable[pa.Table], facts: EmbeddingFacts) -> None:
     """Write tables of `schema` to a file, a row group each, with the facts and a checksum."""
     remaining = iter(tables)
     first = next(remaining)
@@ -94,7 +94,7 @@ def read_facts(path: Path) -> EmbeddingFacts:
         raise InputError(f"{path} holds no embeddings written by `cl embed`; give a file that does") from error
 
 
-def check(path: Path) -> None:
+def check_embeddings_file(path: Path) -> None:
     """Nothing, when every byte before the footer is as it was written.
 
     Raises:
@@ -117,13 +117,17 @@ def embedding_groups(path: Path) -> Iterator[NDArray[np.float32]]:
             yield np.array(vectors.flatten().to_numpy()).reshape(len(vectors), -1)
 
 
-def rows_at(path: Path, places: Sequence[tuple[int, int]]) -> list[Row]:
+def rows_at(path: Path, places: Sequence[tuple[int, int]]) -> list[EmbeddedRow]:
     """What a file says of the rows at these places: row group, and position in it."""
     with pq.ParquetFile(path) as file:
         read = {
-            group: file.read_row_group(group, columns=list(Row._fields)) for group in {group for group, _ in places}
+            group: file.read_row_group(group, columns=list(EmbeddedRow._fields))
+            for group in {group for group, _ in places}
         }
-    return [Row(*(read[group][name][position].as_py() for name in Row._fields)) for group, position in places]
+    return [
+        EmbeddedRow(*(read[group][name][position].as_py() for name in EmbeddedRow._fields))
+        for group, position in places
+    ]
 
 
 def dimensions(path: Path) -> int:

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from cl_core.embedding.embeddings_file import Row, dimensions, embedding_groups
+from cl_core.embedding.embeddings_file import EmbeddedRow, dimensions, embedding_groups
 
 
 def write_places(embeddings: Path, output: Path) -> None:
@@ -19,11 +19,11 @@ def write_places(embeddings: Path, output: Path) -> None:
     """
     mean, directions = _principal_plane(embeddings)
     with pq.ParquetFile(embeddings) as file:
-        texts = pa.schema([file.schema_arrow.field(name) for name in Row._fields])
+        texts = pa.schema([file.schema_arrow.field(name) for name in EmbeddedRow._fields])
         columns = pa.schema([*texts, pa.field("x", pa.float32()), pa.field("y", pa.float32())])
         with pq.ParquetWriter(output, columns) as writer:
             for group, vectors in enumerate(embedding_groups(embeddings)):
-                rows = file.read_row_group(group, columns=Row._fields)
+                rows = file.read_row_group(group, columns=EmbeddedRow._fields)
                 places = ((vectors - mean) @ directions).astype(np.float32)
                 arrays = [*rows.columns, *(pa.array(column) for column in places.T)]
                 writer.write_table(pa.Table.from_arrays(arrays, schema=columns))

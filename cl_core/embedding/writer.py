@@ -14,12 +14,20 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from cl_core.artifact_dir import is_sound, manifest_of, publish, replacing, staging
-from cl_core.data.schema import QUARANTINE_TABLE, TEXT_SETTINGS
+from cl_core.code_digest import code_digest
+from cl_core.data.snapshot import QUARANTINE_TABLE, TEXT_SETTINGS
 from cl_core.data.sources import Source
-from cl_core.embedding.batches import prepared
-from cl_core.embedding.embeddings_file import EmbeddingFacts, check, dimensions, read_facts, table, write
+from cl_core.embedding.batches import prepared_batches
+from cl_core.embedding.embeddings_file import (
+    EmbeddingFacts,
+    check_embeddings_file,
+    dimensions,
+    embeddings_table,
+    read_facts,
+    write_embeddings_file,
+)
 from cl_core.errors import DataError, IntegrityError
-from cl_core.hashing import digest_of, source_digest
+from cl_core.hashing import digest_of
 from cl_core.refs import Ref
 from cl_core.registry import SOURCES
 from cl_core.specs import SourceSpec
@@ -52,7 +60,7 @@ class FinishedModel:
         return f"models:/{self.name}/{self.version}"
 
 
-class Embedded(Ref):
+class EmbedResult(Ref):
     """What embedding came to."""
 
     facts: EmbeddingFacts
@@ -68,7 +76,7 @@ def write_embeddings(
     *,
     workers: int = 1,
     on_progress: Callable[[int, int], None] = lambda done, inputs: None,
-) -> Embedded:
+) -> EmbedResult:
     """Write the embedding of every image to one Parquet file, or find that the file stands.
 
     Inputs that are no images go to a file beside it, `NAME.quarantine.parquet`. What is finished is kept, part by part
@@ -94,7 +102,7 @@ def write_embeddings(
     found = _found(output, digest)
     if isinstance(found, EmbeddingFacts):
         reason = f"{output} stands: {model.uri} embedded these images before, and code has not changed"
-        return Embedded(facts=found, dimensions=dimensions(output), new=False, reason=reason)
+        return EmbedResult(facts=found, dimensions=dimensions(output), new=False, reason=reason)
     folder = output.with_name(f"{output.name}.parts")
     parts = folder / digest
     for other in folder.glob("*"):  # Of another model, or of images that have changed since.
@@ -110,12 +118,12 @@ def write_embeddings(
     went_on = f", {resumed:,} of them by an earlier run" if resumed else ""
     left_out = f"; {facts.quarantined:,} inputs are in {_quarantine_of(output)}" if facts.quarantined else ""
     reason = f"{facts.rows:,} images embedded by {model.uri}{went_on}, in {output}{left_out}{found}"
-    return Embedded(facts=facts, dimensions=dimensions(output), new=True, reason=reason)
+    return EmbedResult(facts=facts, dimensions=dimensions(output), new=True, reason=reason)
 
 
 def _digest(model: FinishedModel, source: Source, data: SourceSpec) -> str:
     """Of all that decides what the file holds, the source's own state included."""
-    code = source_digest("cl_core.embedding", "cl_core.data", "cl_core.modalities", type(source).__module__)
+    code = code_digest(__name__, type(source).__module__)
     state = source.fingerprint(data.location)
     return digest_of([model.uri, model.training_digest, model.shape, data, source, state, code])
 
@@ -132,7 +140,7 @@ def _found(output: Path, digest: str) -> EmbeddingFacts | str:
     if facts.digest != digest:
         return f"; it replaces those of {facts.rows:,} images by {facts.model_uri}"
     try:
-        check(output)
+        check_embeddings_file(output)
     except IntegrityError as error:
         return f"; the file that stood was damaged ({error})"
     if facts.quarantined and not _quarantine_of(output).exists():
@@ -162,7 +170,7 @@ def _write_parts(
         on_progress(done, inputs)
         return True
 
-    batches = prepared(source.samples(data.location), model.shape, workers=workers, stands=stands)
+    batches = prepared_batches(source.samples(data.location), model.shape, workers=workers, stands=stands)
     for part, some in groupby(batches, key=attrgetter("part")):
         rows, embeddings, rejected = [], [], []
         for batch in some:
@@ -174,7 +182,7 @@ def _write_parts(
             on_progress(done, inputs)
         with staging(parts) as staged:
             if rows:
-                pq.write_table(table(rows, np.concatenate(embeddings)), staged / _ROWS)
+                pq.write_table(embeddings_table(rows, np.concatenate(embeddings)), staged / _ROWS)
             if rejected:
                 columns = [pa.array(column, pa.string()) for column in zip(*rejected, strict=True)]
                 pq.write_table(pa.Table.from_arrays(columns, schema=QUARANTINE_TABLE), staged / _QUARANTINE)
@@ -211,7 +219,7 @@ def _join(model: FinishedModel, data: SourceSpec, digest: str, parts: Path, outp
             pq.write_table(pa.concat_tables(map(pq.read_table, rejected)), file, **TEXT_SETTINGS)
     kept = (folder / _ROWS for folder in folders if (folder / _ROWS).exists())
     with replacing(output) as file:
-        write(file, map(pq.read_table, kept), facts)
+        write_embeddings_file(file, map(pq.read_table, kept), facts)
     return facts
 
 

@@ -27,14 +27,14 @@ class Gains(Ref):
     champion: int = Field(0, description="Version that `over_champion` speaks of; 0 when there is none.")
 
 
-class Verdict(Ref):
+class GateVerdict(Ref):
     """What the gate says."""
 
     promote: bool
     reason: str
 
 
-def judge(version: int, promotion: PromotionSpec, evaluation: EvaluationReport, gains: Gains) -> Verdict:
+def judge(version: int, promotion: PromotionSpec, evaluation: EvaluationReport, gains: Gains) -> GateVerdict:
     """Whether the challenger passes, with the first reason against it or the number that speaks for it.
 
     Args:
@@ -50,13 +50,13 @@ def judge(version: int, promotion: PromotionSpec, evaluation: EvaluationReport, 
         or _no_gain(promotion, gains)
     )
     if objection:
-        return Verdict(promote=False, reason=f"version {version} is not promoted: {objection}")
+        return GateVerdict(promote=False, reason=f"version {version} is not promoted: {objection}")
     merit = _merit(promotion, evaluation, gains)
     if not promotion.automatic:
-        return Verdict(
+        return GateVerdict(
             promote=False, reason=f"version {version} would be promoted: {merit}; automatic promotion is off"
         )
-    return Verdict(promote=True, reason=f"version {version} is promoted: {merit}")
+    return GateVerdict(promote=True, reason=f"version {version} is promoted: {merit}")
 
 
 def _collapsed(evaluation: EvaluationReport) -> str:

@@ -15,7 +15,7 @@ from cl_core.registry import Component
 
 
 @dataclass(frozen=True)
-class Moment:
+class StepInfo:
     """When in a training a step happens; what follows a schedule is a function of it."""
 
     epoch: int = 0
@@ -37,7 +37,7 @@ class Samples:
 
     ids: Tensor
     labels: Tensor | None = None
-    moment: Moment = field(default_factory=Moment)
+    moment: StepInfo = field(default_factory=StepInfo)
 
 
 @dataclass(frozen=True)
@@ -84,10 +84,10 @@ class Method(nn.Module):
         del samples
         return {}
 
-    def after_backward(self, moment: Moment) -> None:
+    def after_backward(self, moment: StepInfo) -> None:
         """What is done to gradients before the optimiser moves. Nothing by default."""
 
-    def after_step(self, moment: Moment) -> None:
+    def after_step(self, moment: StepInfo) -> None:
         """What follows the optimiser's step: momentum, queue, prototypes. Nothing by default."""
 
 
@@ -164,6 +164,6 @@ def wanted(loss: PairLoss | None) -> PairLoss:
     return loss
 
 
-def refuse(path: str, sentence: str) -> SpecError:
+def option_error(path: str, sentence: str) -> SpecError:
     """An error about an option of the method."""
     return SpecError(f"training.method_options.{path}: {sentence}")

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from cl_core.encoders import Encoder
 from cl_core.losses import PairLoss, Relation, RowIds, at_least_float32
-from cl_core.methods import Method, MethodOptions, Moment, Published, Samples, Step, refuse, wanted
+from cl_core.methods import Method, MethodOptions, Published, Samples, Step, StepInfo, option_error, wanted
 from cl_core.methods._contrast import Contrast
 from cl_core.methods._key_queue import KeyQueue
 from cl_core.methods._momentum import MomentumNetwork
@@ -73,7 +73,7 @@ class MoCoV2Options(MethodOptions):
         del batch_size
         most = train_rows // _SAMPLES_PER_KEY
         if self.queue_size > most:
-            raise refuse(
+            raise option_error(
                 "queue_size",
                 f"{self.queue_size} keys are more than a tenth of the {train_rows} samples of the training split: too "
                 f"many of a query's negatives would show what it shows (false negatives); choose at most {most}, or a "
@@ -156,7 +156,7 @@ class MoCoV2(Method):
             groups=ids.repeat(2),
         )
 
-    def after_step(self, moment: Moment) -> None:
+    def after_step(self, moment: StepInfo) -> None:
         """The key network follows; the keys of the step enter the queue, of all its batches and both directions."""
         del moment
         self.key_network.follow(nn.Sequential(self.encoder, self.projector), momentum=self.momentum)

@@ -12,7 +12,7 @@ from cl_core.encoders import Encoder
 from cl_core.errors import SpecError
 from cl_core.losses import PairLoss, Relation, RowIds, at_least_float32
 from cl_core.losses._softmax import SoftmaxLoss
-from cl_core.methods import Method, MethodOptions, Moment, Published, Samples, Step
+from cl_core.methods import Method, MethodOptions, Published, Samples, Step, StepInfo
 from cl_core.methods._contrast import Contrast, row_ids
 from cl_core.methods._heads import mlp_head
 from cl_core.methods._momentum import MomentumNetwork
@@ -115,7 +115,7 @@ class MoCoV3(Method):
         back = self.compare(queries[1], second, keys[0], first)
         return Step(2 * self.temperature * (there + back), torch.cat(queries).detach(), samples.ids.repeat(2))
 
-    def after_step(self, moment: Moment) -> None:
+    def after_step(self, moment: StepInfo) -> None:
         """The key network follows."""
         momentum = rising_momentum(self.momentum, moment)
         self.key_network.follow(nn.Sequential(self.encoder, self.projector), momentum=momentum)
@@ -128,7 +128,7 @@ class MoCoV3(Method):
         return {"every embedding is the same": 2 * ctr}
 
 
-def rising_momentum(start: float, moment: Moment) -> float:
+def rising_momentum(start: float, moment: StepInfo) -> float:
     """The momentum of the move after a step, from `start` up to 1 along half a cosine.
 
     Source: Chen et al. 2021, arXiv:2104.02057, Sec. 4.1, and its published code, which moves at the beginning of the

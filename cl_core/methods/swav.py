@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from cl_core.encoders import Encoder
 from cl_core.losses import LossSum, PairLoss, at_least_float32
-from cl_core.methods import Method, Moment, Published, Samples, Step, refuse
+from cl_core.methods import Method, Published, Samples, Step, StepInfo, option_error
 from cl_core.methods._projector import ProjectorOptions
 from cl_core.methods._sinkhorn import sinkhorn
 from cl_core.methods._view_queues import ViewQueues
@@ -90,18 +90,18 @@ class SwAVOptions(ProjectorOptions):
         """Refuse a start for a queue that there is not, and what would begin only after the last epoch."""
         del loss
         if not self.queue_size and self.queue_start_epoch != type(self).model_fields["queue_start_epoch"].default:
-            raise refuse(
+            raise option_error(
                 "queue_start_epoch",
                 f"got {self.queue_start_epoch}, but there is no queue; leave it out, or set queue_size above 0",
             )
         if self.freeze_epochs >= epochs:
-            raise refuse(
+            raise option_error(
                 "freeze_epochs",
                 f"prototypes that rest for {self.freeze_epochs} epochs never move in a training of {epochs}; choose "
                 f"at most {epochs - 1}, or a larger training.epochs",
             )
         if self.queue_size and self.queue_start_epoch >= epochs:
-            raise refuse(
+            raise option_error(
                 "queue_start_epoch",
                 f"a queue that starts with epoch {self.queue_start_epoch}, counted from 0, is never used in a training "
                 f"of {epochs}; choose at most {epochs - 1}, or a larger training.epochs",
@@ -114,13 +114,13 @@ class SwAVOptions(ProjectorOptions):
         """
         rows = batch_size + self.queue_size
         if self.prototypes > rows:
-            raise refuse(
+            raise option_error(
                 "prototypes",
                 f"{self.prototypes} prototypes cannot share {rows} rows equally (batch_size {batch_size} + queue_size "
                 f"{self.queue_size}); choose at most {rows}, or a larger training.batch_size or queue_size",
             )
         if self.queue_size > train_rows:
-            raise refuse(
+            raise option_error(
                 "queue_size",
                 f"{self.queue_size} rows are more than the {train_rows} samples of the training split, which would be "
                 f"in the queue more than once; choose at most {train_rows}",
@@ -183,13 +183,13 @@ class SwAV(Method):
         epsilon, iterations = self.options.epsilon, self.options.sinkhorn_iterations
         return sinkhorn(torch.cat([earlier, scores]), epsilon=epsilon, iterations=iterations)[len(earlier) :]
 
-    def after_backward(self, moment: Moment) -> None:
+    def after_backward(self, moment: StepInfo) -> None:
         """Cancel the prototypes' gradient at the start. None, not zero: momentum and weight decay would move them."""
         if moment.epoch < self.options.freeze_epochs:
             self.prototypes.weight.grad = None
 
     @torch.no_grad()
-    def after_step(self, moment: Moment) -> None:
+    def after_step(self, moment: StepInfo) -> None:
         """Bring the prototypes back to the sphere; the step's rows enter the queue."""
         del moment
         self._normalise_prototypes()

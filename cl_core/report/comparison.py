@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping
 
-from cl_core.refs import RepresentationReport, Retrained, Score
+from cl_core.refs import RepresentationReport, RetrainResult, Score
 
 _BASELINES = {"untrained": "the same encoder, untrained", "raw_pixels": "raw pixels"}
 _SCORES = {"linear_probe.accuracy": "linear probe", "knn_20.accuracy": "20 neighbours"}
 
 
-def comparison_markdown(results: Mapping[str, Retrained]) -> str:
+def comparison_markdown(results: Mapping[str, RetrainResult]) -> str:
     """One line per recipe, the best linear probe first, then the baselines.
 
     Args:
@@ -30,7 +30,7 @@ def comparison_markdown(results: Mapping[str, Retrained]) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def _deciding(result: Retrained) -> float:
+def _deciding(result: RetrainResult) -> float:
     score = result.evaluation.trained.scores.get("linear_probe.accuracy")
     return score.value if score else 0.0
 

@@ -11,7 +11,7 @@ from cl_core.refs import Ref
 Kind = Literal["snapshot", "cache", "training", "features", "evaluation", "report", "start", "leavings"]
 
 
-class Version(Ref):
+class VersionInputs(Ref):
     """A registered version, and why what it was made from is held.
 
     Args:
@@ -32,7 +32,7 @@ class Version(Ref):
         return f"{self.name} version {self.version}"
 
 
-class Running(Ref):
+class OldestRun(Ref):
     """The flow run that has been running for the longest time."""
 
     id: str
@@ -40,7 +40,7 @@ class Running(Ref):
     since: datetime
 
 
-class Item(Ref):
+class InventoryItem(Ref):
     """Something that stands under CL_HOME and can be removed by itself."""
 
     kind: Kind

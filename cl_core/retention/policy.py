@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from pydantic import Field
 
 from cl_core.refs import Ref
-from cl_core.retention.inventory_items import Item, Running, Version
+from cl_core.retention.inventory_items import InventoryItem, OldestRun, VersionInputs
 from cl_core.specs import Spec
 
 _SHOWN = 12  # Digits of a digest in a sentence.
@@ -50,10 +50,10 @@ class RetentionSpec(Spec):
     )
 
 
-class Verdict(Ref):
+class RetentionVerdict(Ref):
     """Whether an item goes."""
 
-    item: Item
+    item: InventoryItem
     goes: bool
     reason: str
 
@@ -66,21 +66,26 @@ class BrokenLineage(Ref):
     sentence: str
 
 
-class Retention(Ref):
+class RetentionPlan(Ref):
     """What goes, what stays, and which versions lose what they were made from."""
 
-    verdicts: list[Verdict]
+    verdicts: list[RetentionVerdict]
     broken: list[BrokenLineage]
 
     @property
-    def going(self) -> list[Verdict]:
+    def going(self) -> list[RetentionVerdict]:
         """What goes."""
         return [verdict for verdict in self.verdicts if verdict.goes]
 
 
 def decide(
-    items: Sequence[Item], versions: Sequence[Version], spec: RetentionSpec, *, now: datetime, running: Running | None
-) -> Retention:
+    items: Sequence[InventoryItem],
+    versions: Sequence[VersionInputs],
+    spec: RetentionSpec,
+    *,
+    now: datetime,
+    running: OldestRun | None,
+) -> RetentionPlan:
     """Judge everything that stands.
 
     Args:
@@ -91,12 +96,14 @@ def decide(
         running: The oldest flow run that is still running; None when there is none.
     """
     judge = _Judge(items, versions, spec, now, running)
-    verdicts = [Verdict(item=item, goes=goes, reason=reason) for item in items for goes, reason in [judge(item)]]
+    verdicts = [
+        RetentionVerdict(item=item, goes=goes, reason=reason) for item in items for goes, reason in [judge(item)]
+    ]
     gone = [verdict.item for verdict in verdicts if verdict.goes]
-    return Retention(verdicts=verdicts, broken=_broken(gone, versions))
+    return RetentionPlan(verdicts=verdicts, broken=_broken(gone, versions))
 
 
-def held(versions: Sequence[Version], keep_versions: int) -> dict[tuple[str, int], str]:
+def held(versions: Sequence[VersionInputs], keep_versions: int) -> dict[tuple[str, int], str]:
     """Why a version's makings are kept, by name and number, for the versions that something speaks for."""
     reasons = {}
     seen: Counter[str] = Counter()
@@ -115,17 +122,17 @@ class _Judge:
 
     def __init__(
         self,
-        items: Sequence[Item],
-        versions: Sequence[Version],
+        items: Sequence[InventoryItem],
+        versions: Sequence[VersionInputs],
         spec: RetentionSpec,
         now: datetime,
-        running: Running | None,
+        running: OldestRun | None,
     ) -> None:
         self.spec, self.now, self.running = spec, now, running
         self.versions = {(version.name, version.version): version for version in versions}
         self.held = held(versions, spec.keep_versions)
-        self.used_by_training: dict[str, list[Version]] = {}
-        self.used_by_snapshot: dict[str, list[Version]] = {}
+        self.used_by_training: dict[str, list[VersionInputs]] = {}
+        self.used_by_snapshot: dict[str, list[VersionInputs]] = {}
         for version in versions:
             self.used_by_training.setdefault(version.training, []).append(version)
             self.used_by_snapshot.setdefault(version.snapshot, []).append(version)
@@ -135,7 +142,7 @@ class _Judge:
         self.trained_on = {item.snapshot: item.training for item in staying}
         self.staying_snapshots = {item.snapshot for item in items if item.kind == "snapshot" and not self(item)[0]}
 
-    def __call__(self, item: Item) -> tuple[bool, str]:
+    def __call__(self, item: InventoryItem) -> tuple[bool, str]:
         """Whether it goes, and why."""
         if item.kind == "leavings" and item.finished:
             return True, "left half-written by a process that has ended"
@@ -155,12 +162,12 @@ class _Judge:
             return self._aged(item, "weights that trainings started from, which MLflow keeps with their version")
         return self._derived(item)
 
-    def _training(self, item: Item) -> tuple[bool, str]:
+    def _training(self, item: InventoryItem) -> tuple[bool, str]:
         if (found := self._by_versions(self.used_by_training.get(item.training, []), "made")) is not None:
             return found
         return self._aged(item, "no version was made from it" if item.finished else "a failed run's: it has no result")
 
-    def _snapshot(self, item: Item) -> tuple[bool, str]:
+    def _snapshot(self, item: InventoryItem) -> tuple[bool, str]:
         found = self._by_versions(self.used_by_snapshot.get(item.snapshot, []), "the data of")
         if found is not None and not found[0]:
             return found
@@ -168,14 +175,14 @@ class _Judge:
             return False, f"training {self.trained_on[item.snapshot][:_SHOWN]}, which stays, was made from it"
         return found or self._aged(item, "no version was made from it")
 
-    def _report(self, item: Item) -> tuple[bool, str]:
+    def _report(self, item: InventoryItem) -> tuple[bool, str]:
         version = self.versions.get((item.model, item.version))
         if version is None:
             return self._aged(item, f"{item.model} has no version {item.version}")
         goes, reason = self._by_versions([version], "about") or (False, "")
         return goes, f"{reason}; MLflow keeps a copy" if goes else reason
 
-    def _derived(self, item: Item) -> tuple[bool, str]:
+    def _derived(self, item: InventoryItem) -> tuple[bool, str]:
         """Caches, features and scores, which can be made again while what they were made from stands."""
         if not item.snapshot:
             return self._aged(item, "does not say what it was made from, and can be made again")
@@ -187,7 +194,7 @@ class _Judge:
             return found
         return True, f"made by training {item.training[:_SHOWN]}, which does not stay"
 
-    def _by_versions(self, users: Sequence[Version], how: str) -> tuple[bool, str] | None:
+    def _by_versions(self, users: Sequence[VersionInputs], how: str) -> tuple[bool, str] | None:
         """What the versions that refer to it say; None when none does."""
         if not users:
             return None
@@ -197,14 +204,14 @@ class _Judge:
         names = ", ".join(map(str, users))
         return True, f"{how} {names}, which no alias holds and {self.spec.keep_versions} newer ones follow"
 
-    def _aged(self, item: Item, what: str, *, at_least: float = 0) -> tuple[bool, str]:
+    def _aged(self, item: InventoryItem, what: str, *, at_least: float = 0) -> tuple[bool, str]:
         days, keep_days = (self.now - item.last_used) / timedelta(days=1), max(self.spec.keep_days, at_least)
         if days < keep_days:
             return False, f"{what}; last used {days:.1f} days ago, kept for {keep_days:g}"
         return True, f"{what}; last used {days:.1f} days ago"
 
 
-def _broken(gone: Sequence[Item], versions: Sequence[Version]) -> list[BrokenLineage]:
+def _broken(gone: Sequence[InventoryItem], versions: Sequence[VersionInputs]) -> list[BrokenLineage]:
     snapshots = {item.snapshot for item in gone if item.kind == "snapshot"}
     trainings = {item.training for item in gone if item.kind == "training"}
     broken = []

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cl_core.data.cache import ImageSplit
-from cl_core.methods import Moment, Samples
+from cl_core.methods import Samples, StepInfo
 from cl_core.training.job import TrainingJob
 from cl_core.views import ImageViews, partner_positions
 
@@ -43,7 +43,7 @@ class Feed:
         )
         return tuple(view.contiguous(memory_format=layout) for view in made)
 
-    def samples(self, positions: NDArray[np.int64], *, moment: Moment) -> Samples:
+    def samples(self, positions: NDArray[np.int64], *, moment: StepInfo) -> Samples:
         """Who some samples are."""
         labels = self.split.labels
         return Samples(

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from cl_core.refs import SnapshotRef, StartRef
+from cl_core.refs import InitialWeightsRef, SnapshotRef
 from cl_core.specs import ComputeSpec, DataSpec, TrainingSpec
 from cl_core.training.checkpoint import CheckpointStore
 from cl_core.training.progress import ProgressLog
@@ -34,7 +34,7 @@ class TrainingJob(PreparedData):
     digest: str = Field(description="Training digest; its results stand under it.")
     training: TrainingSpec
     compute: ComputeSpec
-    start: StartRef | None = Field(None, description="What the encoder starts from; none for fresh weights.")
+    start: InitialWeightsRef | None = Field(None, description="What the encoder starts from; none for fresh weights.")
     folder: Path = Field(description="Where checkpoints and progress go.")
 
     @property

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.optim.optimizer import Optimizer
 
-from cl_core import artifact_dir, failpoints
+from cl_core import artifact_dir
 from cl_core.data.cache import load_split
-from cl_core.data.hold_out import hold_out
-from cl_core.data.sampling import class_balanced_batches, share_of, shuffled_batches
+from cl_core.data.sampling import class_balanced_batches, hold_out, share_of, shuffled_batches
 from cl_core.errors import NotFiniteLossError
+from cl_core.failpoints import failpoint
 from cl_core.hashing import digest_of
-from cl_core.methods import Method, MethodOptions, Moment
+from cl_core.methods import Method, MethodOptions, StepInfo
 from cl_core.parallel import collectives
 from cl_core.parallel.sync_batch_norm import synchronised
 from cl_core.refs import CheckpointRef
@@ -28,12 +28,11 @@ from cl_core.training.feed import Feed
 from cl_core.training.gradients import backward
 from cl_core.training.health.detector import CollapseWatch
 from cl_core.training.job import TrainingJob
-from cl_core.training.memory import forget_peak, peak_bytes
 from cl_core.training.online_knn import OnlineKnn
 from cl_core.training.optimizer import build_optimizer
-from cl_core.training.progress import Progress
+from cl_core.training.progress import Progress, forget_peak, peak_bytes
 from cl_core.training.schedule import learning_rate
-from cl_core.training.warm_start import load_start
+from cl_core.training.warm_start import load_initial_weights
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +62,7 @@ def train(job: TrainingJob) -> CheckpointRef:
     torch.manual_seed(spec.seed)
     encoder = parts.encoder.build(channels=job.snapshot.channels, size=job.data.image_size)
     if job.start is not None:
-        load_start(encoder, job.start.path)  # Before the method is built, which may copy the encoder.
+        load_initial_weights(encoder, job.start.path)  # Before the method is built, which may copy the encoder.
     method = parts.method.build(encoder, parts.loss).to(device)
     if spec.channels_last:
         method = method.to(memory_format=torch.channels_last)
@@ -84,7 +83,7 @@ def train(job: TrainingJob) -> CheckpointRef:
     plateaus = method.plateaus(spec.batch_size) if rank == 0 else {}
     watch = CollapseWatch(steps=total_steps, warmup_steps=warmup_steps, plateaus=plateaus, checks=checks)
     method.train()
-    failpoints.reach("pretrain.restored")
+    failpoint("pretrain.restored")
 
     # --- the steps
     began = last_report = last_checkpoint = time.monotonic()
@@ -93,7 +92,7 @@ def train(job: TrainingJob) -> CheckpointRef:
     rate = spec.learning_rate
     for step in range(start, total_steps):
         epoch, step_in_epoch = divmod(step, steps_per_epoch)
-        moment = Moment(epoch=epoch, step=step, steps=total_steps)
+        moment = StepInfo(epoch=epoch, step=step, steps=total_steps)
         if step_in_epoch == 0 or step == start:
             batches = _batches(spec, parts.method, feed, epoch=epoch)
         rate = learning_rate(step, peak=spec.learning_rate, warmup_steps=warmup_steps, total_steps=total_steps)
@@ -124,7 +123,7 @@ def train(job: TrainingJob) -> CheckpointRef:
         method.after_backward(moment)
         optimizer.step()
         method.after_step(moment)
-        failpoints.reach("pretrain.step-taken")
+        failpoint("pretrain.step-taken")
 
         # --- the whole batch's loss: finite on every worker or on none
         done = step + 1
@@ -161,7 +160,7 @@ def train(job: TrainingJob) -> CheckpointRef:
                 )
             )
             last_report, reported_step = now, done
-            failpoints.reach("pretrain.step-told")
+            failpoint("pretrain.step-logged")
         # Weights that are no longer finite are not kept: the next loss, or the end, stops the training.
         if (now - last_checkpoint >= job.compute.checkpoint_every_s or done == total_steps) and _is_finite(method):
             facts = {"training_digest": job.digest, "workers": workers, "seconds": spent + now - began}

@@ -4,12 +4,19 @@ The file lives beside the checkpoints: the process that trains appends, the one 
 same in one process, across a cluster with shared storage, and after a restart.
 """
 
+import contextlib
 import json
+import logging
+import resource
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from cl_core import artifact_dir
+
+logger = logging.getLogger(__name__)
 
 
 class Progress(BaseModel):
@@ -126,3 +133,67 @@ class ProgressLog:
         """Forget everything, so that the training begins anew."""
         self.path.unlink(missing_ok=True)
         self._repeated.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def following(log: ProgressLog, on_progress: Callable[[Progress], None], *, every_s: float = 1.0) -> Iterator[None]:
+    """Call back with the newest progress while the body runs, and once more at its end.
+
+    A callback that fails is logged and never stops the training it watches.
+
+    Args:
+        log: What the training appends to.
+        on_progress: Called on a thread of its own with the newest line, when there is a new one.
+        every_s: Time between two looks, in seconds.
+    """
+    stop = threading.Event()
+    seen = len(log.read())
+
+    def look() -> None:
+        nonlocal seen
+        lines = log.read()
+        # Fewer lines than before: the training went on from an earlier checkpoint.
+        if lines and len(lines) != seen:
+            try:
+                on_progress(_with_last_score(lines))
+            except Exception as error:
+                logger.warning("progress could not be shown: %s", error)
+        seen = len(lines)
+
+    def watch() -> None:
+        while not stop.wait(every_s):
+            look()
+
+    thread = threading.Thread(target=watch, name="follow-progress", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+        look()
+
+
+def _with_last_score(lines: list[Progress]) -> Progress:
+    """The newest line, with the newest score of neighbours, which few lines have."""
+    scores = [line.knn_accuracy for line in lines if line.knn_accuracy is not None]
+    return lines[-1].model_copy(update={"knn_accuracy": scores[-1]}) if scores else lines[-1]
+
+
+_STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+_RESET_PEAK = "5"  # Linux, Documentation/filesystems/proc.rst: sets the peak to what is held now.
+
+
+def forget_peak() -> None:
+    """Let the peak begin anew; where the system does not allow it, it stays that of the whole process."""
+    with contextlib.suppress(OSError):
+        _CLEAR.write_text(_RESET_PEAK)
+
+
+def peak_bytes() -> int:
+    """Most resident memory since `forget_peak`, in bytes."""
+    with contextlib.suppress(OSError):
+        for line in _STATUS.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return 1024 * int(line.split()[1])
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -20,7 +20,7 @@ WEIGHTS, SPEC = "weights.safetensors", "spec.json"
 _PREFIX = "encoder."
 
 
-def load_start(encoder: Encoder, folder: Path) -> None:
+def load_initial_weights(encoder: Encoder, folder: Path) -> None:
     """Give an encoder the weights and running statistics that a training starts from.
 
     Args:
@@ -30,7 +30,9 @@ def load_start(encoder: Encoder, folder: Path) -> None:
     encoder.load_state_dict(_encoder_state(folder))
 
 
-def check_start(folder: Path, training: TrainingSpec, *, champion: str, channels: int, image_size: int) -> None:
+def check_initial_weights(
+    folder: Path, training: TrainingSpec, *, champion: str, channels: int, image_size: int
+) -> None:
     """Refuse a champion whose encoder is another than the one that is to be trained.
 
     Args:

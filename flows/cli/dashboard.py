@@ -9,11 +9,11 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from tasks.server.services import Operation, data_roots
+from tasks.server.services import LocalStack, data_roots
 from tasks.server.supervisor import Supervisor
 
 if TYPE_CHECKING:
-    from tasks.server.recovery import Reviver
+    from tasks.server.recovery import RunRecovery
 
 _REFRESH_S = 1.0
 # Asking for runs is a request to the server, which has better things to do on a small machine.
@@ -22,7 +22,7 @@ _SHOWN_RUNS = 6
 _COLOURS = {"RUNNING": "blue", "COMPLETED": "green", "FAILED": "red", "CRASHED": "red", "CANCELLED": "yellow"}
 
 
-def watch(operation: Operation, supervisor: Supervisor, reviver: "Reviver", deployments: list[str]) -> None:
+def watch(operation: LocalStack, supervisor: Supervisor, reviver: "RunRecovery", deployments: list[str]) -> None:
     """Show the state of the services, and mend them and their runs, until told to stop.
 
     On a terminal it is one screen; elsewhere a line for each thing that happens.
@@ -50,7 +50,7 @@ def watch(operation: Operation, supervisor: Supervisor, reviver: "Reviver", depl
             time.sleep(_REFRESH_S)
 
 
-def _addresses(operation: Operation) -> str:
+def _addresses(operation: LocalStack) -> str:
     passwords = (
         "    export PREFECT_API_AUTH_STRING=... MLFLOW_TRACKING_USERNAME=... MLFLOW_TRACKING_PASSWORD=...\n"
         if operation.asks_for_passwords

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from cl_core.report.costs import StepCost
-from tasks.runtime.run_log import Account, costs
+from tasks.runtime.run_log import RunRecord, step_costs
 
 # What decides whether a step's result stands: groups of parameters, and earlier steps by the digest of their result.
 _DECIDES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
@@ -17,17 +17,17 @@ _DECIDES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 _EACH_TIME = "it has no result that could stand: it is done each time"
 
 
-def reasons(account: Account, earlier: Account | None) -> list[tuple[StepCost, str]]:
+def reasons(account: RunRecord, earlier: RunRecord | None) -> list[tuple[StepCost, str]]:
     """Each step with the reason why it ran or not, in the order of the run.
 
     Args:
         account: Of the run.
         earlier: Of the last run before it of the same flow and model, that it is compared with; None without one.
     """
-    return [(cost, _reason(cost, account, earlier)) for cost in costs(account.attempts)]
+    return [(cost, _reason(cost, account, earlier)) for cost in step_costs(account.attempts)]
 
 
-def run_before(account: Account, known: list[Account]) -> Account | None:
+def run_before(account: RunRecord, known: list[RunRecord]) -> RunRecord | None:
     """The newest run of the same flow and model that began before this one, of accounts that come newest first."""
     run = account.run
     for other in known:
@@ -37,7 +37,7 @@ def run_before(account: Account, known: list[Account]) -> Account | None:
     return None
 
 
-def _reason(cost: StepCost, account: Account, earlier: Account | None) -> str:
+def _reason(cost: StepCost, account: RunRecord, earlier: RunRecord | None) -> str:
     if cost.outcome == "stood":
         return cost.why
     if cost.outcome == "ran" and cost.step in _DECIDES:
@@ -49,7 +49,7 @@ def _reason(cost: StepCost, account: Account, earlier: Account | None) -> str:
     return cost.why or _EACH_TIME
 
 
-def _because(step: str, account: Account, earlier: Account | None) -> str:
+def _because(step: str, account: RunRecord, earlier: RunRecord | None) -> str:
     if account.run.parameters.get("force") and step in ("ingest", "pretrain"):
         return "It ran because force was asked for"
     if earlier is None:
@@ -68,7 +68,7 @@ def _because(step: str, account: Account, earlier: Account | None) -> str:
     return f"It ran although no parameter changed {since}: the code, the source's content or a stored result did"
 
 
-def _differences(group: str, before: Account, now: Account) -> Iterator[str]:
+def _differences(group: str, before: RunRecord, now: RunRecord) -> Iterator[str]:
     old, new = (dict(_flat(group, account.run.parameters.get(group))) for account in (before, now))
     for path in sorted(old.keys() | new.keys()):
         if old.get(path) != new.get(path):
@@ -83,6 +83,6 @@ def _flat(path: str, value: Any) -> Iterator[tuple[str, Any]]:
         yield path, value
 
 
-def _digest(account: Account, step: str) -> str:
+def _digest(account: RunRecord, step: str) -> str:
     found = [str(attempt.made.get("digest", "")) for attempt in account.attempts if attempt.step == step]
     return found[-1] if found else ""

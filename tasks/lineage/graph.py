@@ -10,14 +10,14 @@ from cl_core.errors import IntegrityError
 from tasks.adapters.mlflow.connection import shown
 from tasks.adapters.mlflow.ui_links import pages
 from tasks.adapters.mlflow.version_record import VersionRecord, version_record
-from tasks.runtime.run_log import Account, FlowRun, Ledger
+from tasks.runtime.run_log import FlowRun, RunLog, RunRecord
 from tasks.runtime.settings import Settings
 
 _VERSION = re.compile(r"(?:models:/)?(?P<name>[^/@]+)(?:/(?P<number>\d+)|(?P<alias>@[\w.-]+))")
 _RECIPE = ("method", "loss", "views", "encoder", "epochs", "batch_size", "learning_rate", "seed")
 
 
-class Line(NamedTuple):
+class LineageLine(NamedTuple):
     """What stands where: a kind of thing, which one it is, and where or why."""
 
     what: str
@@ -25,13 +25,13 @@ class Line(NamedTuple):
     detail: str = ""
 
 
-class Explanation(NamedTuple):
+class VersionLineage(NamedTuple):
     """A version in its lineage."""
 
     title: str
-    up: list[Line]
-    champion: list[Line]
-    down: list[Line]
+    up: list[LineageLine]
+    champion: list[LineageLine]
+    down: list[LineageLine]
 
 
 def version_named(text: str) -> tuple[str, str] | None:
@@ -40,7 +40,7 @@ def version_named(text: str) -> tuple[str, str] | None:
     return (found["name"], found["number"] or found["alias"]) if found else None
 
 
-def explain_version(name: str, version: str) -> Explanation:
+def explain_version(name: str, version: str) -> VersionLineage:
     """A version in its lineage. MLflow is asked; a Prefect server is not needed.
 
     Raises:
@@ -50,7 +50,7 @@ def explain_version(name: str, version: str) -> Explanation:
     settings = Settings.from_environment()
     record = version_record(settings.tracking_uri, settings.work, name, version)
     aliases = f" ({', '.join(record.aliases)})" if record.aliases else ""
-    return Explanation(
+    return VersionLineage(
         title=f"{record.model.uri}{aliases}, registered {record.registered:%Y-%m-%d %H:%M} UTC",
         up=list(_up(record, settings)),
         champion=list(_champion(record)),
@@ -58,72 +58,74 @@ def explain_version(name: str, version: str) -> Explanation:
     )
 
 
-def accounts(settings: Settings) -> list[Account]:
+def run_records(settings: Settings) -> list[RunRecord]:
     """The accounts of all flow runs of this machine, newest first."""
-    read = [Ledger(path).read() for path in settings.accounts.glob("*.jsonl")]
+    read = [RunLog(path).read() for path in settings.accounts.glob("*.jsonl")]
     return sorted(read, key=lambda account: -account.run.began)
 
 
-def _up(record: VersionRecord, settings: Settings) -> Iterator[Line]:
+def _up(record: VersionRecord, settings: Settings) -> Iterator[LineageLine]:
     """What it was made from, nearest last."""
     data, training = record.specs.get("data", {}), record.specs.get("training", {})
     tags = dict(record.tags)
     snapshot, digest = tags.pop("snapshot_digest", ""), record.model.training_digest
     tags.pop("training_digest", None)
     if data:
-        yield Line("source", str(data["source"]), str(data.get("location") or "the source's own place"))
-    yield Line("snapshot", snapshot or "not recorded", _where(settings.datasets.glob(f"*/{snapshot}"), snapshot))
+        yield LineageLine("source", str(data["source"]), str(data.get("location") or "the source's own place"))
+    yield LineageLine("snapshot", snapshot or "not recorded", _where(settings.datasets.glob(f"*/{snapshot}"), snapshot))
     if training:
-        yield Line("trained with", ", ".join(f"{name} {training[name]}" for name in _RECIPE if name in training))
-    yield Line("training", digest, _where([settings.trainings / digest], digest))
+        yield LineageLine("trained with", ", ".join(f"{name} {training[name]}" for name in _RECIPE if name in training))
+    yield LineageLine("training", digest, _where([settings.trainings / digest], digest))
     if evaluation := tags.pop("evaluation_digest", ""):
-        yield Line("evaluation", evaluation)
+        yield LineageLine("evaluation", evaluation)
     # Whatever else was recorded: the code's version, the recipe's name, the Prefect run.
     for tag, value in tags.items():
-        yield Line(tag.replace("_", " "), value)
-    yield Line("MLflow run", record.model.run_id, _run_page(record, settings))
+        yield LineageLine(tag.replace("_", " "), value)
+    yield LineageLine("MLflow run", record.model.run_id, _run_page(record, settings))
     for run, did in _runs_of(record, settings):
-        yield Line("Prefect run", f"{run.name} ({run.id})", f"{run.flow}: {did}")
+        yield LineageLine("Prefect run", f"{run.name} ({run.id})", f"{run.flow}: {did}")
 
 
-def _champion(record: VersionRecord) -> Iterator[Line]:
+def _champion(record: VersionRecord) -> Iterator[LineageLine]:
     """Its place in the succession of champions."""
     number = record.model.version
-    yield Line("last decision", record.decision or "none: the gate has not run on it, and nobody has promoted it")
+    yield LineageLine(
+        "last decision", record.decision or "none: the gate has not run on it, and nobody has promoted it"
+    )
     if number not in record.champions:
-        yield Line(
+        yield LineageLine(
             "champion", "it was, until a person rolled it back" if number in record.withdrawn else "it never was"
         )
         return
     for before in record.replaced or [0]:
-        yield Line("it replaced", f"version {before}" if before else "nothing: it was the first champion")
+        yield LineageLine("it replaced", f"version {before}" if before else "nothing: it was the first champion")
     for after in record.replaced_by:
-        yield Line("it was replaced by", f"version {after}")
+        yield LineageLine("it was replaced by", f"version {after}")
     if not record.replaced_by:
-        yield Line("champion", "nothing has replaced it")
+        yield LineageLine("champion", "nothing has replaced it")
     if record.withdrawn:
-        yield Line("rolled back since", ", ".join(f"version {other}" for other in record.withdrawn))
+        yield LineageLine("rolled back since", ", ".join(f"version {other}" for other in record.withdrawn))
 
 
-def _down(record: VersionRecord, settings: Settings) -> Iterator[Line]:
+def _down(record: VersionRecord, settings: Settings) -> Iterator[LineageLine]:
     """What was made from the same data and training, and from the version itself."""
-    yield Line("of the same snapshot", ", ".join(record.same_snapshot) or "no other version")
-    yield Line("of the same training", ", ".join(record.same_training) or "no other version")
+    yield LineageLine("of the same snapshot", ", ".join(record.same_snapshot) or "no other version")
+    yield LineageLine("of the same training", ", ".join(record.same_training) or "no other version")
     digest = record.model.training_digest
     for what, folder in {"embeddings": settings.embeddings, "scores": settings.evaluations}.items():
         for made in _made_from(folder, digest):
-            yield Line(what, made.name[:12], str(made))
+            yield LineageLine(what, made.name[:12], str(made))
     local = sorted((settings.reports / record.model.name).glob(f"version-{record.model.version}-*.html"))
     for report in local:
-        yield Line("report", report.name, str(report))
+        yield LineageLine("report", report.name, str(report))
     for name in sorted(set(record.reports) - {report.name for report in local}):
-        yield Line("report", name, "beside the artifacts of its MLflow run")
+        yield LineageLine("report", name, "beside the artifacts of its MLflow run")
 
 
 def _runs_of(record: VersionRecord, settings: Settings) -> Iterator[tuple[FlowRun, str]]:
     """The flow runs that made the version or came upon it, oldest first, and what they did."""
     identities = {record.model.uri, record.model.training_digest}
-    for account in reversed(accounts(settings)):
+    for account in reversed(run_records(settings)):
         touched = [
             attempt
             for attempt in account.attempts

@@ -17,13 +17,13 @@ from prefect.client.schemas.sorting import FlowRunSort, LogSort
 
 from cl_core.errors import InfrastructureError
 from cl_core.report.costs import Outcome
-from tasks.runtime.run_log import Account, Attempt, FlowRun
+from tasks.runtime.run_log import FlowRun, RunRecord, StepAttempt
 
 _OUTCOMES: dict[str, Outcome] = {"COMPLETED": "ran", "FAILED": "failed", "CRASHED": "killed"}
 _PREFECTS_OWN = ("Finished in state", "Created task run", "Task run failed", "Beginning")
 
 
-def remembered_run(run: str) -> Account | None:
+def run_from_server(run: str) -> RunRecord | None:
     """The newest flow run of that id or name, from the server's task runs and logs; None when there is none.
 
     Raises:
@@ -39,7 +39,7 @@ def remembered_run(run: str) -> Account | None:
         ) from error
 
 
-def _read(client: SyncPrefectClient, run: str) -> Account | None:
+def _read(client: SyncPrefectClient, run: str) -> RunRecord | None:
     found = client.read_flow_runs(flow_run_filter=_named(run), sort=FlowRunSort.EXPECTED_START_TIME_DESC, limit=1)
     if not found:
         return None
@@ -52,7 +52,7 @@ def _read(client: SyncPrefectClient, run: str) -> Account | None:
         if not log.message.startswith(_PREFECTS_OWN):
             said.setdefault(log.task_run_id, []).append(log.message)
     ordered = sorted((task for task in tasks if task.start_time), key=lambda task: str(task.start_time))
-    return Account(
+    return RunRecord(
         FlowRun(
             id=str(one.id),
             name=one.name,
@@ -73,9 +73,9 @@ def _named(run: str) -> FlowRunFilter:
         return FlowRunFilter(name=FlowRunFilterName(any_=[run]))
 
 
-def _attempt(task: TaskRun, said: list[str]) -> Attempt:
+def _attempt(task: TaskRun, said: list[str]) -> StepAttempt:
     assert task.start_time is not None
-    return Attempt(
+    return StepAttempt(
         step=task.name.rsplit("-", 1)[0],
         began=task.start_time.timestamp(),
         seconds=task.total_run_time.total_seconds(),

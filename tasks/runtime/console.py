@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from cl_core.training.progress import Progress as TrainingProgress
 
 
-def tell(step: str, sentence: str) -> None:
+def echo(step: str, sentence: str) -> None:
     """A line about a step. A Prefect worker's runs keep silent: their log has it already."""
     if "PREFECT__FLOW_RUN_ID" not in os.environ:
         Console(stderr=True).print(f"[bold]{step:>14}[/]  {sentence}", highlight=False, soft_wrap=True)

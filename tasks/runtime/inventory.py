@@ -5,7 +5,9 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,16 +15,45 @@ from typing import Any
 from cl_core import artifact_dir, processes
 from cl_core.errors import IntegrityError
 from cl_core.refs import CheckpointRef
-from cl_core.retention.inventory_items import Item
+from cl_core.retention.inventory_items import InventoryItem
+from tasks.runtime.locks import try_lock
 from tasks.runtime.settings import Settings
-from tasks.runtime.training_folder import LOCK, MADE_FROM, RESULT, free_training
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """One thing that is not as it should be.
+
+    Args:
+        what: Is wrong, in words.
+        where: A path, an address, a process.
+        remedy: What a person does, or what `mend` does.
+        mend: Does it; None where only a person can decide.
+    """
+
+    what: str
+    where: str
+    remedy: str
+    mend: Callable[[], None] | None = None
+
+
+RESULT = "checkpoint.json"
+MADE_FROM = "made-from.json"
+"""Names the snapshot, from the start: a run that fails leaves no result that would."""
+LOCK = "lock"
+
+
+def free_training(folder: Path) -> AbstractContextManager[bool]:
+    """Have a training to oneself if no process has it; says whether that is so. Nothing is created."""
+    return try_lock(folder / LOCK)
+
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _CACHE = re.compile(r"([0-9a-f]{64})-\d+x\d+x\d+")
 _REPORT = re.compile(r"version-(\d+)-[0-9a-f]+\.html")
 
 
-def holdings(settings: Settings) -> list[Item]:
+def inventory(settings: Settings) -> list[InventoryItem]:
     """Everything that retention may judge; what has another name than we give is nobody's, and left alone."""
     return [
         *_trainings(settings.trainings),
@@ -36,7 +67,7 @@ def holdings(settings: Settings) -> list[Item]:
     ]
 
 
-def remove(item: Item) -> bool:
+def remove_item(item: InventoryItem) -> bool:
     """Delete an item, unless it is locked or has been used since it was listed; says whether it is gone.
 
     It is renamed first, so that nobody ever sees a part of it; what a kill leaves of it is leavings, for the next time.
@@ -83,7 +114,7 @@ def last_used(path: Path) -> datetime:
     return datetime.fromtimestamp(max(state.st_mtime_ns for state in _states(path)) / 1e9, UTC)
 
 
-def _trainings(folder: Path) -> Iterator[Item]:
+def _trainings(folder: Path) -> Iterator[InventoryItem]:
     for path in _digests(folder):
         result, made_from = path / RESULT, str(_json(path / MADE_FROM).get("snapshot", ""))
         if result.exists():
@@ -95,19 +126,19 @@ def _trainings(folder: Path) -> Iterator[Item]:
             )
 
 
-def _snapshots(folder: Path) -> Iterator[Item]:
+def _snapshots(folder: Path) -> Iterator[InventoryItem]:
     for dataset in _children(folder):
         for path in _digests(dataset):
             yield _item("snapshot", path, snapshot=path.name)
 
 
-def _caches(folder: Path) -> Iterator[Item]:
+def _caches(folder: Path) -> Iterator[InventoryItem]:
     for path in _children(folder):
         if named := _CACHE.fullmatch(path.name):
             yield _item("cache", path, snapshot=named[1])
 
 
-def _derived(kind: str, folder: Path) -> Iterator[Item]:
+def _derived(kind: str, folder: Path) -> Iterator[InventoryItem]:
     for path in _digests(folder):
         facts: dict[str, Any] = {}
         with contextlib.suppress(IntegrityError):
@@ -115,14 +146,14 @@ def _derived(kind: str, folder: Path) -> Iterator[Item]:
         yield _item(kind, path, snapshot=str(facts.get("snapshot", "")), training=str(facts.get("training", "")))
 
 
-def _reports(folder: Path) -> Iterator[Item]:
+def _reports(folder: Path) -> Iterator[InventoryItem]:
     for model in _children(folder):
         for path in sorted(model.glob("version-*.html")):
             if named := _REPORT.fullmatch(path.name):
                 yield _item("report", path, model=model.name, version=int(named[1]))
 
 
-def _leavings(settings: Settings) -> Iterator[Item]:
+def _leavings(settings: Settings) -> Iterator[InventoryItem]:
     """Staging folders; those within a training's own folder go with it, or with its next checkpoint."""
     parents = [settings.caches, settings.embeddings, settings.evaluations, settings.trainings, settings.work]
     parents.append(settings.starts)
@@ -134,9 +165,11 @@ def _leavings(settings: Settings) -> Iterator[Item]:
             yield _item("leavings", path, finished=ended, busy=here and not ended)
 
 
-def _item(kind: str, path: Path, **known: Any) -> Item:
+def _item(kind: str, path: Path, **known: Any) -> InventoryItem:
     size = sum(state.st_size for state in _states(path))
-    return Item.model_validate({"kind": kind, "path": path, "size_bytes": size, "last_used": last_used(path), **known})
+    return InventoryItem.model_validate(
+        {"kind": kind, "path": path, "size_bytes": size, "last_used": last_used(path), **known}
+    )
 
 
 def _states(path: Path) -> Iterator[os.stat_result]:

@@ -19,9 +19,9 @@ from prefect.utilities.urls import url_for
 
 from cl_core.errors import InputError
 from cl_core.refs import Decision
-from tasks.runtime.console import tell
+from tasks.runtime.console import echo
 from tasks.runtime.settings import Settings
-from tasks.runtime.step import ledger
+from tasks.runtime.step import run_log
 
 FAILED, CRASHED = "counterpoint: a run failed", "counterpoint: a run crashed"
 _LOUD = ("httpx", "httpcore", "apprise")
@@ -29,7 +29,7 @@ _LOUD = ("httpx", "httpcore", "apprise")
 Logger = logging.Logger | logging.LoggerAdapter[Any]
 
 
-def tell_of_decision(decision: Decision, *, before: int, news: bool = True) -> None:
+def notify_decision(decision: Decision, *, before: int, news: bool = True) -> None:
     """Tell of a champion that changed, and of a version that the gate refused.
 
     Args:
@@ -50,7 +50,7 @@ def tell_of_decision(decision: Decision, *, before: int, news: bool = True) -> N
     _send(what, flow_run_id, get_run_logger(), model=name, version=concerned, reason=decision.reason)
 
 
-def tell_of_failure(flow: str, flow_run: FlowRun, state: State[Any]) -> None:
+def notify_failure(flow: str, flow_run: FlowRun, state: State[Any]) -> None:
     """Tell that a flow run did not come to its end, unless its server will."""
     if not Settings.from_environment().notify or _server_tells():
         return
@@ -88,7 +88,7 @@ def _send(what: str, flow_run_id: str, logger: Logger, *, model: str, version: i
     block = Settings.from_environment().notify
     if not block:
         return
-    account = ledger(flow_run_id)
+    account = run_log(flow_run_id)
     if any(line["event"] == "told" and line["what"] == what for line in account.lines()):
         return
     lines = {
@@ -112,7 +112,7 @@ def _send(what: str, flow_run_id: str, logger: Logger, *, model: str, version: i
             "mend the block in the Prefect UI, or unset CL_NOTIFY"
         )
         logger.warning(sentence)
-        tell("notify", sentence)
+        echo("notify", sentence)
 
 
 def _server_tells() -> bool:

@@ -22,7 +22,7 @@ from cl_core.report.costs import Outcome, StepCost
 logger = logging.getLogger(__name__)
 
 
-class Attempt(Ref):
+class StepAttempt(Ref):
     """A step, tried once."""
 
     step: str
@@ -50,14 +50,14 @@ class FlowRun(Ref):
     message: str = Field("", description="Of that state.")
 
 
-class Account(NamedTuple):
+class RunRecord(NamedTuple):
     """What is known of a flow run."""
 
     run: FlowRun
-    attempts: list[Attempt]
+    attempts: list[StepAttempt]
 
 
-class Ledger:
+class RunLog:
     """The file of one flow run's account.
 
     Args:
@@ -83,7 +83,7 @@ class Ledger:
         """All whole lines, oldest first."""
         return list(_whole_lines(self.path)) if self.path.exists() else []
 
-    def read(self) -> Account:
+    def read(self) -> RunRecord:
         """The flow run and the attempts of its steps so far, oldest first."""
         run: dict[str, Any] = {"id": self.path.stem}
         attempts: dict[str, dict[str, Any]] = {}
@@ -107,18 +107,20 @@ class Ledger:
         for key, values in attempts.items():
             if "outcome" not in values and processes.is_gone(workers[key]):
                 values["outcome"] = "killed"
-        return Account(FlowRun.model_validate(run), [Attempt.model_validate(values) for values in attempts.values()])
+        return RunRecord(
+            FlowRun.model_validate(run), [StepAttempt.model_validate(values) for values in attempts.values()]
+        )
 
 
-def costs(attempts: Iterable[Attempt]) -> list[StepCost]:
+def step_costs(attempts: Iterable[StepAttempt]) -> list[StepCost]:
     """What each step cost, in the order in which they were first begun."""
-    by_step: dict[str, list[Attempt]] = {}
+    by_step: dict[str, list[StepAttempt]] = {}
     for attempt in attempts:
         by_step.setdefault(attempt.step, []).append(attempt)
     return [_cost(step, tried) for step, tried in by_step.items()]
 
 
-def _cost(step: str, tried: list[Attempt]) -> StepCost:
+def _cost(step: str, tried: list[StepAttempt]) -> StepCost:
     last = tried[-1]
     lost = waited = 0.0
     for attempt, following in zip(tried, [*tried[1:], None], strict=True):

@@ -20,7 +20,7 @@ from tasks.runtime.settings import Settings
 _END_TIMEOUT_S = 30
 
 
-class Lease(Ref):
+class RunOwner(Ref):
     """Who works on a flow run."""
 
     flow_run_id: str
@@ -34,49 +34,51 @@ class Lease(Ref):
         return processes.is_gone(self.process)
 
 
-def take(flow: Any, flow_run: FlowRun, state: Any) -> None:
+def claim(flow: Any, flow_run: FlowRun, state: Any) -> None:
     """Note that this process works on the run, after ending the one of this host that did before."""
     del state
-    mine = Lease(flow_run_id=str(flow_run.id), flow_run_name=flow_run.name, flow=flow.name, process=processes.token())
-    before = of(mine.flow_run_id)
+    mine = RunOwner(
+        flow_run_id=str(flow_run.id), flow_run_name=flow_run.name, flow=flow.name, process=processes.token()
+    )
+    before = owner_of(mine.flow_run_id)
     if before is not None and not before.is_stale and before.process != mine.process:
-        end(before)
+        terminate_owner(before)
     place = _place(mine.flow_run_id)
     place.parent.mkdir(parents=True, exist_ok=True)
     artifact_dir.write_text(place, mine.model_dump_json() + "\n")
 
 
-def drop(flow: Any, flow_run: FlowRun, state: Any) -> None:
+def release(flow: Any, flow_run: FlowRun, state: Any) -> None:
     """Remove the note, because the run has ended."""
     del flow, state
-    discard(str(flow_run.id))
+    forget_owner(str(flow_run.id))
 
 
-def leases() -> list[Lease]:
+def run_owners() -> list[RunOwner]:
     """All there are under CL_HOME, those of ended processes included."""
-    found = (read(path) for path in sorted(_place("any").parent.glob("*.json")))
+    found = (read_owner(path) for path in sorted(_place("any").parent.glob("*.json")))
     return [lease for lease in found if lease is not None]
 
 
-def of(flow_run_id: str) -> Lease | None:
+def owner_of(flow_run_id: str) -> RunOwner | None:
     """Who works, or last worked, on a flow run; None when nobody has begun, or it has ended in order."""
-    return read(_place(flow_run_id))
+    return read_owner(_place(flow_run_id))
 
 
-def read(path: Path) -> Lease | None:
+def read_owner(path: Path) -> RunOwner | None:
     """The lease in a file; None when there is none, or none that can be read."""
     try:
-        return Lease.model_validate_json(path.read_bytes())
+        return RunOwner.model_validate_json(path.read_bytes())
     except (FileNotFoundError, ValidationError):
         return None
 
 
-def discard(flow_run_id: str) -> None:
+def forget_owner(flow_run_id: str) -> None:
     """Remove the note of a flow run."""
     _place(flow_run_id).unlink(missing_ok=True)
 
 
-def end(lease: Lease) -> None:
+def terminate_owner(lease: RunOwner) -> None:
     """Kill a lease's process and all its children; SIGKILL ends stopped ones too."""
     pid = processes.pid_of(lease.process)
     with contextlib.suppress(psutil.NoSuchProcess):

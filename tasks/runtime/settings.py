@@ -9,6 +9,7 @@ CL_NOTIFY               Prefect notification block, such as slack-webhook/team, 
 CL_DATA_ROOTS           folders, separated by colons, that paths among a run's parameters are confined to, beside
                         CL_HOME; default none: all paths may be used (read by cl_core/data/path_roots.py)
 CL_FETCH_LOOPBACK       1 lets downloads come from this machine's own addresses; default not (cl_core/data/download.py)
+CL_RETRY_DELAY_S        and other pauses: tasks/runtime/delays.py
 """
 
 import os
@@ -112,7 +113,7 @@ class Settings:
         return None if self.tracking_uri.startswith(("http://", "https://")) else self.home / "mlflow-artifacts"
 
 
-def embed_prefect(settings: Settings) -> None:
+def embed_prefect(settings: Settings, *, create_home: bool = True) -> None:
     """Let Prefect run without a server of its own: to be called before Prefect is imported.
 
     What the environment sets stays as it is.
@@ -128,6 +129,7 @@ def embed_prefect(settings: Settings) -> None:
     if "PREFECT_API_URL" not in os.environ:
         defaults["PREFECT_HOME"] = str(settings.home / "prefect")
         # Prefect makes its folder, but not the one above it.
-        settings.home.mkdir(parents=True, exist_ok=True)
+        if create_home:
+            settings.home.mkdir(parents=True, exist_ok=True)
     for name, value in defaults.items():
         os.environ.setdefault(name, value)

@@ -16,9 +16,10 @@ from pydantic import BaseModel
 
 from cl_core import processes
 from cl_core.errors import CounterpointError
-from tasks.runtime.console import tell
+from tasks.runtime.console import echo
+from tasks.runtime.delays import RETRY_DELAY_S
 from tasks.runtime.metering import Meter, Usage
-from tasks.runtime.run_log import Ledger
+from tasks.runtime.run_log import RunLog
 from tasks.runtime.settings import Settings
 
 P = ParamSpec("P")
@@ -35,13 +36,13 @@ async def _can_be_retried(task: Any, task_run: TaskRun, state: State[Any]) -> bo
     retriable = error.retriable if isinstance(error, CounterpointError) else isinstance(error, _OUTSIDE)
     if retriable:
         # Prefect logs it as well; but a person who waits at the terminal should know for what.
-        tell(task.name, f"is tried again, at most {RETRIES} times in all: {error}")
+        echo(task.name, f"is tried again, at most {RETRIES} times in all: {error}")
     return retriable
 
 
 STEP: dict[str, Any] = {
     "retries": RETRIES,
-    "retry_delay_seconds": exponential_backoff(backoff_factor=5),
+    "retry_delay_seconds": exponential_backoff(backoff_factor=RETRY_DELAY_S),
     "retry_jitter_factor": 0.5,
     "retry_condition_fn": _can_be_retried,
     "persist_result": True,
@@ -50,22 +51,22 @@ STEP: dict[str, Any] = {
 """Options of every step's task."""
 
 
-class _Accounted:
+class _RunningAttempt:
     """An attempt of a step while it runs."""
 
-    def __init__(self, ledger: Ledger, step: str) -> None:
-        self.ledger, self.step, self.meter = ledger, step, Meter()
+    def __init__(self, log: RunLog, step: str) -> None:
+        self.log, self.step, self.meter = log, step, Meter()
         self.outcome = "ran"
         self._key = uuid.uuid4().hex
 
     def write(self, event: str, **values: Any) -> None:
-        self.ledger.append(event, attempt=self._key, **values)
+        self.log.append(event, attempt=self._key, **values)
 
     def sign_of_life(self, usage: Usage) -> None:
         self.write("alive", **usage._asdict())
 
 
-_NOW: ContextVar[_Accounted | None] = ContextVar("accounted", default=None)
+_NOW: ContextVar[_RunningAttempt | None] = ContextVar("accounted", default=None)
 
 
 def step(name: str) -> Callable[[Callable[P, R]], Task[P, R]]:
@@ -86,7 +87,7 @@ def step(name: str) -> Callable[[Callable[P, R]], Task[P, R]]:
     return decorate
 
 
-def say(sentence: str, *, stood: bool = False) -> str:
+def log_outcome(sentence: str, *, stood: bool = False) -> str:
     """Log what a step did; also on the terminal of a person's command, and in the account of the run.
 
     Args:
@@ -98,7 +99,7 @@ def say(sentence: str, *, stood: bool = False) -> str:
     if attempt is not None:
         attempt.write("said", sentence=sentence)
         attempt.outcome = "stood" if stood else attempt.outcome
-    tell(context.task.name if context else "", sentence)
+    echo(context.task.name if context else "", sentence)
     return sentence
 
 
@@ -119,7 +120,7 @@ def record_repeats(steps: int, seconds: float) -> None:
         attempt.write("repeated", repeated_steps=steps, repeated_seconds=seconds)
 
 
-def remembered(what: str, value: R) -> R:
+def first_seen(what: str, value: R) -> R:
     """A plain value as this step first found it in this flow run, before a killed attempt may have changed it.
 
     Args:
@@ -130,7 +131,7 @@ def remembered(what: str, value: R) -> R:
     if attempt is None:
         return value
     name = f"{attempt.step}: {what}"
-    for line in attempt.ledger.lines():
+    for line in attempt.log.lines():
         if line["event"] == "found" and line["what"] == name:
             first: R = line["value"]
             return first
@@ -139,12 +140,12 @@ def remembered(what: str, value: R) -> R:
 
 
 @contextmanager
-def _attempt(name: str) -> Iterator[_Accounted | None]:
+def _attempt(name: str) -> Iterator[_RunningAttempt | None]:
     context = TaskRunContext.get()
     if context is None or context.task_run.flow_run_id is None:
         yield None
         return
-    attempt = _Accounted(ledger(str(context.task_run.flow_run_id)), name)
+    attempt = _RunningAttempt(run_log(str(context.task_run.flow_run_id)), name)
     attempt.write("began", step=name, process=processes.token())
     token = _NOW.set(attempt)
     try:
@@ -159,12 +160,12 @@ def _attempt(name: str) -> Iterator[_Accounted | None]:
         _NOW.reset(token)
 
 
-def ledger(flow_run_id: str) -> Ledger:
+def run_log(flow_run_id: str) -> RunLog:
     """The account of a flow run."""
-    return Ledger(Settings.from_environment().accounts / f"{flow_run_id}.jsonl")
+    return RunLog(Settings.from_environment().accounts / f"{flow_run_id}.jsonl")
 
 
-def _used(attempt: _Accounted) -> dict[str, float]:
+def _used(attempt: _RunningAttempt) -> dict[str, float]:
     return attempt.meter.usage()._asdict()
 
 

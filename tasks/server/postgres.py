@@ -8,7 +8,7 @@ from tasks.adapters.mlflow.connection import shown
 SCHEMAS = ("prefect", "mlflow")
 
 
-def prepare(database_url: str) -> None:
+def prepare_database(database_url: str) -> None:
     """Make the schemas, and the extension that Prefect searches names with, unless they stand.
 
     Args:

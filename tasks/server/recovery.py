@@ -23,9 +23,10 @@ from prefect.settings import PREFECT_API_REQUEST_TIMEOUT, PREFECT_CLIENT_MAX_RET
 from prefect.states import AwaitingRetry, Cancelled, Crashed
 
 from tasks.runtime import run_owner
-from tasks.runtime.run_owner import Lease
+from tasks.runtime.delays import LOOK_EVERY_S
+from tasks.runtime.run_owner import RunOwner
 
-_LOOK_EVERY_S = 20
+_LOOK_EVERY_S = LOOK_EVERY_S
 # Who asks also keeps the servers alive: while one is down he has no time to wait for it.
 AT_ONCE = {PREFECT_CLIENT_MAX_RETRIES: 0, PREFECT_API_REQUEST_TIMEOUT: 5}
 # A process needs seconds to start.
@@ -36,7 +37,7 @@ _GRACE = timedelta(minutes=3)
 _LATELY = timedelta(days=1)
 
 
-class Reviver:
+class RunRecovery:
     """Looks for such runs when the services have started, and now and then while they run.
 
     Args:
@@ -80,7 +81,7 @@ class Reviver:
     def _close(self, client: SyncPrefectClient, *, starting: bool) -> Iterator[str]:
         gone = {}
         for run in _in_states(client, StateType.PENDING, StateType.RUNNING, StateType.CANCELLING):
-            lease = run_owner.of(str(run.id))
+            lease = run_owner.owner_of(str(run.id))
             if self._is_gone(run, lease, starting=starting):
                 gone[str(run.id), lease.process if lease else ""] = run, lease
         # A worker reports within seconds what has crashed beside it.
@@ -93,7 +94,7 @@ class Reviver:
                 if run.deployment_id and run.state_type != StateType.CANCELLING:
                     yield from _put_back(client, run)
 
-    def _is_gone(self, run: FlowRun, lease: Lease | None, *, starting: bool) -> bool:
+    def _is_gone(self, run: FlowRun, lease: RunOwner | None, *, starting: bool) -> bool:
         ours = run.work_pool_name == self._work_pool
         if run.state_type == StateType.PENDING:
             # No process has begun; a lease is that of an attempt before.
@@ -106,7 +107,7 @@ class Reviver:
                 yield from _put_back(client, run)
 
 
-def mark_ended(client: SyncPrefectClient, run: FlowRun, lease: Lease | None, *, by: str) -> str:
+def mark_ended(client: SyncPrefectClient, run: FlowRun, lease: RunOwner | None, *, by: str) -> str:
     """Tell Prefect that the process of a run has ended: the run is crashed, or cancelled where that was wanted.
 
     Args:
@@ -124,12 +125,17 @@ def mark_ended(client: SyncPrefectClient, run: FlowRun, lease: Lease | None, *, 
     )
     try:
         now = client.read_flow_run(run.id)
-        if run.state is None or now.state is None or now.state.id != run.state.id or run_owner.of(str(run.id)) != lease:
+        if (
+            run.state is None
+            or now.state is None
+            or now.state.id != run.state.id
+            or run_owner.owner_of(str(run.id)) != lease
+        ):
             return ""
         client.set_flow_run_state(run.id, state, force=True)
     except ObjectNotFound:
         return ""
-    run_owner.discard(str(run.id))
+    run_owner.forget_owner(str(run.id))
     return f"run {run.name} is marked as {str(state.name).lower()}: {process}"
 
 

@@ -28,7 +28,7 @@ class Ports:
 
 
 @dataclass(frozen=True)
-class Operation:
+class LocalStack:
     """The services of one machine, and the addresses that matter.
 
     Args:

@@ -53,14 +53,14 @@ class Service:
     health: str = ""
 
 
-class Running(BaseModel):
+class ServiceRecord(BaseModel):
     """A service that was started, and as which process (`cl_core.processes`)."""
 
     name: str
     process: str
 
 
-_REMEMBERED = TypeAdapter(list[Running])
+_REMEMBERED = TypeAdapter(list[ServiceRecord])
 
 
 class Supervisor:
@@ -158,7 +158,7 @@ class Supervisor:
         self._remember()
 
     def _remember(self) -> None:
-        running = [Running(name=name, process=processes.token(one.pid)) for name, one in self._processes.items()]
+        running = [ServiceRecord(name=name, process=processes.token(one.pid)) for name, one in self._processes.items()]
         self._record.parent.mkdir(parents=True, exist_ok=True)
         artifact_dir.write_text(self._record, _REMEMBERED.dump_json(running).decode())
 
@@ -172,7 +172,7 @@ class Supervisor:
             return False
 
 
-def stop_remembered(record: Path) -> list[str]:
+def stop_orphaned_services(record: Path) -> list[str]:
     """End what a supervisor has left behind, the last one first.
 
     Returns:

@@ -4,7 +4,7 @@ from scipy.fft import dctn
 
 from cl_core.data import near_duplicates as module
 from cl_core.data.cache import build_cache, load_split
-from cl_core.data.ingest.pipeline import ingest
+from cl_core.data.ingest.pipeline import ingest_source
 from cl_core.data.near_duplicates import near_duplicates, perceptual_hashes
 from cl_core.specs import DataSpec
 
@@ -78,10 +78,11 @@ def test_images_of_one_colour_have_no_hash():
     assert perceptual_hashes(plain)[1].tolist() == [False, False, False]
 
 
+@pytest.mark.integration
 def test_a_slightly_brighter_copy_of_a_real_image_has_nearly_the_same_hash(sample, tmp_path):
     options = {"label_column": "label", "split_column": "split"}
     spec = DataSpec(source="parquet", location=str(sample), source_options=options)
-    snapshot = ingest(spec, datasets=tmp_path).snapshot
+    snapshot = ingest_source(spec, datasets=tmp_path).snapshot
     images = load_split(build_cache(snapshot, size=28, caches=tmp_path), "test").images
     brighter = np.minimum(images.astype(int) + 3, 255).astype(np.uint8)
     distances = np.bitwise_count(perceptual_hashes(images)[0] ^ perceptual_hashes(brighter)[0])

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from cl_core.data.ingest.pipeline import ingest
+from cl_core.data.ingest.pipeline import ingest_source
 from cl_core.data.path_roots import confined
 from cl_core.data.sources import RawSample, Unreadable
 from cl_core.data.sources.fashion_mnist import FashionMNIST
@@ -59,7 +59,7 @@ def test_ingestion_refuses_a_location_outside_whatever_the_source(places, source
     (places / "secret" / "a.png").write_bytes(b"secret")
     spec = DataSpec(name="stolen", source=source, location=str(places / "secret"))
     with pytest.raises(InputError, match=r"data.location: .*CL_DATA_ROOTS"):
-        ingest(spec, datasets=places / "home" / "datasets")
+        ingest_source(spec, datasets=places / "home" / "datasets")
 
 
 @pytest.mark.parametrize("source", [ImageFolder(), ParquetFiles(), FashionMNIST()])

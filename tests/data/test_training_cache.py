@@ -11,7 +11,7 @@ from PIL import Image
 
 from cl_core.data import cache as cache_module
 from cl_core.data.cache import build_cache, cached_groups, load_split
-from cl_core.data.ingest.pipeline import ingest
+from cl_core.data.ingest.pipeline import ingest_source
 from cl_core.data.snapshot import row_groups
 from cl_core.errors import DataError, IntegrityError
 from cl_core.specs import DataSpec
@@ -21,7 +21,7 @@ from cl_core.specs import DataSpec
 def snapshot(sample, tmp_path):
     options = {"label_column": "label", "split_column": "split"}
     spec = DataSpec(source="parquet", location=str(sample), source_options=options)
-    return ingest(spec, datasets=tmp_path / "datasets").snapshot
+    return ingest_source(spec, datasets=tmp_path / "datasets").snapshot
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def ingested(tmp_path):
         for number, image in enumerate(images):
             image.save(folder / f"{number}.png")
         spec = DataSpec(name="made", source="image_folder", location=str(tmp_path / "in"))
-        return ingest(spec, datasets=tmp_path / "datasets").snapshot
+        return ingest_source(spec, datasets=tmp_path / "datasets").snapshot
 
     return make
 
@@ -65,6 +65,7 @@ def test_files_are_plain_with_groups_of_1024_rows(snapshot, tmp_path):
     assert [str(field.type) for field in schema] == ["fixed_size_binary[32]", "fixed_size_binary[784]", "int32"]
 
 
+@pytest.mark.integration
 def test_two_workers_write_the_same_bytes(snapshot, tmp_path):
     one = build_cache(snapshot, size=28, caches=tmp_path / "one")
     two = build_cache(snapshot, size=28, caches=tmp_path / "two", workers=2)

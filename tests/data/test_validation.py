@@ -6,8 +6,8 @@ import pytest
 from PIL import Image, ImageEnhance
 
 from cl_core.data.cache import build_cache
-from cl_core.data.ingest.pipeline import ingest
-from cl_core.data.validation import ValidationReport, validate
+from cl_core.data.ingest.pipeline import ingest_source
+from cl_core.data.validation import ValidationReport, validate_snapshot
 from cl_core.errors import DataError
 from cl_core.specs import DataSpec
 
@@ -19,8 +19,8 @@ def validated(tmp_path):
     def run(folder, **changes):
         settings = {"min_train_samples": 2, "image_size": 12, **changes}
         spec = DataSpec(name="pets", source="image_folder", location=str(folder), **settings)
-        snapshot = ingest(spec, datasets=tmp_path / "datasets").snapshot
-        return validate(snapshot, build_cache(snapshot, size=12, caches=tmp_path / "caches"), spec)
+        snapshot = ingest_source(spec, datasets=tmp_path / "datasets").snapshot
+        return validate_snapshot(snapshot, build_cache(snapshot, size=12, caches=tmp_path / "caches"), spec)
 
     return run
 
@@ -28,10 +28,10 @@ def validated(tmp_path):
 def test_sound_data_passes_with_its_numbers(sample, tmp_path):
     options = {"label_column": "label", "split_column": "split"}
     spec = DataSpec(source="parquet", location=str(sample), source_options=options)
-    snapshot = ingest(spec, datasets=tmp_path).snapshot
+    snapshot = ingest_source(spec, datasets=tmp_path).snapshot
     cache = build_cache(snapshot, size=28, caches=tmp_path)
     started = time.perf_counter()
-    report = validate(snapshot, cache, spec)
+    report = validate_snapshot(snapshot, cache, spec)
     assert time.perf_counter() - started < 1
     assert (report.train_samples, report.test_samples, report.classes, report.smallest_class) == (2000, 500, 10, 200)
     assert (report.quarantined, report.quarantined_share, report.duplicates, report.unlabelled) == (0, 0.0, 0, 0)

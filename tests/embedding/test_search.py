@@ -17,14 +17,20 @@ from embedding.conftest import SIZE, encoded, flat_unit_rows, model
 from machine import CL, wait
 from servers import free_port
 
-from cl_core.embedding.embeddings_file import EmbeddingFacts, Row, read_facts, table, write
+from cl_core.embedding.embeddings_file import (
+    EmbeddedRow,
+    EmbeddingFacts,
+    embeddings_table,
+    read_facts,
+    write_embeddings_file,
+)
 from cl_core.embedding.plane import write_places
 from cl_core.embedding.search import nearest_rows, pictures, query_pixels
 from cl_core.embedding.writer import write_embeddings
 from cl_core.errors import InputError
 from cl_core.report.search_page import missing_sentence, search_page
 from cl_core.specs import SourceSpec
-from tasks.embedding_search import open_atlas
+from tasks.embedding import open_atlas
 
 FACTS = EmbeddingFacts(
     digest="d" * 64,
@@ -44,10 +50,10 @@ def cloud(tmp_path):
     """A thousand random embeddings in row groups of 300, some of them equal, and the file that holds them."""
     vectors = np.random.default_rng(0).standard_normal((1000, 16)).astype(np.float32)
     vectors[[700, 350, 20]] = vectors[10]
-    rows = [Row(f"{number:064x}", f"{number}.png", None, None) for number in range(1000)]
+    rows = [EmbeddedRow(f"{number:064x}", f"{number}.png", None, None) for number in range(1000)]
     starts = range(0, 1000, 300)
-    tables = [table(rows[start : start + 300], vectors[start : start + 300]) for start in starts]
-    write(tmp_path / "cloud.parquet", tables, FACTS)
+    tables = [embeddings_table(rows[start : start + 300], vectors[start : start + 300]) for start in starts]
+    write_embeddings_file(tmp_path / "cloud.parquet", tables, FACTS)
     return tmp_path / "cloud.parquet", vectors
 
 
@@ -133,7 +139,7 @@ def test_the_plane_of_a_map_keeps_the_most_variance_two_directions_can(cloud, tm
     file, vectors = cloud
     write_places(file, tmp_path / "map.parquet")
     written = pq.read_table(tmp_path / "map.parquet")
-    assert written.column_names == [*Row._fields, "x", "y"]
+    assert written.column_names == [*EmbeddedRow._fields, "x", "y"]
     assert written["origin"].to_pylist() == pq.read_table(file)["origin"].to_pylist()
     centred = vectors.astype(np.float64) - vectors.mean(axis=0, dtype=np.float64)
     greatest = np.linalg.svd(centred, compute_uv=False)[:2]
@@ -142,6 +148,7 @@ def test_the_plane_of_a_map_keeps_the_most_variance_two_directions_can(cloud, tm
     assert places @ places.T == pytest.approx(np.diag(greatest**2), abs=1e-2)
 
 
+@pytest.mark.integration
 def test_the_map_opens_on_this_machine_with_every_embedding_in_its_place_until_ctrl_c(cloud, tmp_path):
     port = free_port()
     arguments = ["atlas", str(cloud[0]), "--port", str(port)]

@@ -13,7 +13,7 @@ import pytest
 from embedding.conftest import SIZE, encoded, flat_unit_rows, model
 
 from cl_core.data.cache import build_cache, load_split
-from cl_core.data.ingest.pipeline import ingest
+from cl_core.data.ingest.pipeline import ingest_source
 from cl_core.embedding import batches
 from cl_core.embedding.embeddings_file import read_facts
 from cl_core.embedding.writer import write_embeddings
@@ -53,7 +53,7 @@ def test_each_image_gets_a_row_with_its_id_origin_label_and_embedding(folder, tm
 def test_images_come_to_the_models_size_exactly_as_in_training(folder, tmp_path):
     write_embeddings(model(), of_folder(folder), tmp_path / "out.parquet")
     spec = DataSpec(name="shoes", source="image_folder", location=str(folder), image_size=SIZE)
-    snapshot = ingest(spec, datasets=tmp_path / "datasets").snapshot
+    snapshot = ingest_source(spec, datasets=tmp_path / "datasets").snapshot
     cache = build_cache(snapshot, size=SIZE, caches=tmp_path / "caches")
     trained = {}
     for split in ("train", "test"):
@@ -107,7 +107,7 @@ def test_the_file_says_which_model_and_which_images_and_nothing_of_where_mlflow_
 
 def test_a_snapshot_is_embedded_with_its_labels_splits_and_origins(folder, tmp_path):
     spec = DataSpec(name="shoes", source="image_folder", location=str(folder), test_share=0.5)
-    snapshot = ingest(spec, datasets=tmp_path / "datasets").snapshot
+    snapshot = ingest_source(spec, datasets=tmp_path / "datasets").snapshot
     data = SourceSpec(source="snapshot", location=str(snapshot.path))
     write_embeddings(model(), data, tmp_path / "out.parquet")
     frame = pd.read_parquet(tmp_path / "out.parquet")
@@ -137,6 +137,7 @@ write_embeddings(model(embed), shapes(3000), Path(sys.argv[1]))
 """
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_killed_run_goes_on_and_ends_with_the_bytes_of_an_undisturbed_one(tmp_path, workers):
     """Killed at the 7th batch of 256: the first part, of 1,024 inputs, is finished and the second is not."""
@@ -159,6 +160,7 @@ def test_a_killed_run_goes_on_and_ends_with_the_bytes_of_an_undisturbed_one(tmp_
     assert {path.name for path in tmp_path.iterdir()} == {undisturbed.name, resumed.name}
 
 
+@pytest.mark.integration
 def test_a_damaged_part_is_made_again(tmp_path):
     output = tmp_path / "out.parquet"
     subprocess.run([sys.executable, "-c", KILLED, str(output)], check=False, cwd=TESTS)
@@ -169,6 +171,7 @@ def test_a_damaged_part_is_made_again(tmp_path):
     assert pq.read_table(output).num_rows == 3000
 
 
+@pytest.mark.integration
 def test_parts_of_another_model_are_not_taken(tmp_path):
     output = tmp_path / "out.parquet"
     subprocess.run([sys.executable, "-c", KILLED, str(output)], check=False, cwd=TESTS)
@@ -225,6 +228,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 """
 
 
+@pytest.mark.sweep
 def test_memory_does_not_grow_with_the_number_of_images(tmp_path):
     """Six times the images hold 160 MiB more of embeddings; what allocators keep for later is the rest."""
 

@@ -26,7 +26,7 @@ def planned(file: Path) -> list[Any]:
 def test_the_projects_own_declaration_has_a_nightly_a_free_one_and_each_recipe() -> None:
     deployments = {f"{one.flow_name}/{one.name}": one for one in planned(ROOT / DEFAULT)}
     assert {
-        *("retrain/nightly", "retrain/free", "ingest/ingest", "embed/embed", "measure/evaluate"),
+        *("retrain/nightly", "retrain/free", "ingest/ingest", "embed/embed", "evaluate-model/evaluate"),
         *("promote/promote", "rollback/rollback"),
     } <= set(deployments)
     recipes = {recipe.stem for recipe in (ROOT / "infra" / "recipes").glob("*-fashion.json")}

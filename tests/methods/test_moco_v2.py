@@ -15,7 +15,7 @@ from cl_core.encoders.mlp import MLP
 from cl_core.errors import SpecError
 from cl_core.losses import Relation, RowIds
 from cl_core.losses.info_nce import InfoNCE
-from cl_core.methods import Moment, Samples
+from cl_core.methods import Samples, StepInfo
 from cl_core.methods._key_queue import KeyQueue
 from cl_core.methods.moco_v2 import MoCoV2, MoCoV2Options, beside_a_queue
 from cl_core.registry import LOSSES, METHODS
@@ -57,7 +57,7 @@ def take_step(method, optimizer, views, ids):
     result = method(views, Samples(ids))
     result.loss.backward()
     optimizer.step()
-    method.after_step(Moment())
+    method.after_step(StepInfo())
     return result
 
 
@@ -292,7 +292,7 @@ def test_in_both_directions_keys_enter_after_both_terms_and_once():
     before = method.queue.keys.clone()
     method(views_of(0), Samples(torch.arange(5)))
     assert torch.equal(method.queue.keys, before)
-    method.after_step(Moment())
+    method.after_step(StepInfo())
     assert method.queue.entered.item() == 10
     assert method.queue.samples[:10].tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
 
@@ -308,7 +308,7 @@ def test_accumulated_batches_move_the_key_network_and_the_queue_once_per_step():
         method(views_of(step), Samples(torch.arange(5) + 10 * step)).loss.backward()
         assert torch.equal(method.queue.keys, queue) and method.queue.entered.item() == 0
     optimizer_of(method).step()
-    method.after_step(Moment())
+    method.after_step(StepInfo())
     assert method.queue.entered.item() == 10
     # Ten keys in six places: the last six of both batches, from place 10 mod 6 on.
     assert method.queue.samples.tolist() == [11, 12, 13, 14, 4, 10]
@@ -316,7 +316,7 @@ def test_accumulated_batches_move_the_key_network_and_the_queue_once_per_step():
     torch.testing.assert_close(method.queue.keys[[4, 5, 0, 1, 2, 3]], last, atol=1e-12, rtol=0)
     expected = MOMENTUM * other.projector.weight + (1 - MOMENTUM) * method.projector.weight
     torch.testing.assert_close(method.key_network.network[1].weight, expected.detach(), atol=1e-12, rtol=0)
-    method.after_step(Moment())
+    method.after_step(StepInfo())
     assert method.queue.entered.item() == 10
 
 
@@ -398,11 +398,12 @@ def test_under_autocast_keys_and_loss_are_float32():
     with torch.autocast("cpu", torch.bfloat16):
         step = method(views, Samples(torch.arange(5)))
         step.loss.backward()
-        method.after_step(Moment())
+        method.after_step(StepInfo())
     assert step.loss.dtype == step.embeddings.dtype == method.queue.keys.dtype == torch.float32
     torch.testing.assert_close(method.queue.keys.norm(dim=1), torch.ones(6))
 
 
+@pytest.mark.integration
 def test_within_150_small_steps_queries_find_their_keys_in_the_queue():
     """The statistics that keys are made with must be good from the first step on, and without a warm-up of the rate.
 

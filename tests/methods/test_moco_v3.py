@@ -14,7 +14,7 @@ from cl_core.encoders.mlp import MLP
 from cl_core.errors import SpecError
 from cl_core.losses import Relation, RowIds
 from cl_core.losses.info_nce import InfoNCE
-from cl_core.methods import Moment, Samples
+from cl_core.methods import Samples, StepInfo
 from cl_core.methods._heads import mlp_head
 from cl_core.methods.moco_v3 import MoCoV3, MoCoV3Options, rising_momentum
 from cl_core.registry import LOSSES, METHODS
@@ -52,7 +52,7 @@ def views_of(step, samples=5):
 
 def take_step(method, optimizer, step):
     optimizer.zero_grad()
-    moment = Moment(step=step, steps=STEPS)
+    moment = StepInfo(step=step, steps=STEPS)
     result = method(views_of(step), Samples(torch.arange(5) + 10 * step, moment=moment))
     result.loss.backward()
     optimizer.step()
@@ -123,7 +123,7 @@ def test_three_steps_are_those_of_algorithm_1():
 
 
 def test_the_momentum_rises_from_its_start_to_1_along_a_cosine():
-    momenta = [rising_momentum(0.99, Moment(step=step, steps=100)) for step in range(100)]
+    momenta = [rising_momentum(0.99, StepInfo(step=step, steps=100)) for step in range(100)]
     published = [1 - 0.5 * (1 + math.cos(math.pi * step / 100)) * (1 - 0.99) for step in range(101)]
     # The published code moves f_k before a step, which is here after the step before; its first move is of nothing.
     assert momenta == pytest.approx(published[1:], abs=1e-15)
@@ -207,7 +207,7 @@ def test_the_key_network_normalises_with_its_batches_and_remembers_its_own():
     assert (key[0] - changed[0]).abs().max() > 0.01
     norm = method.key_network.network[0].network[1]
     before = norm.running_mean.clone()
-    method.after_step(Moment(step=0, steps=STEPS))
+    method.after_step(StepInfo(step=0, steps=STEPS))
     assert torch.equal(norm.running_mean, before) and before.abs().max() > 0.01
     assert method.key_network.train().training
 

@@ -13,7 +13,7 @@ from cl_core.encoders import Encoder
 from cl_core.encoders.mlp import MLP
 from cl_core.encoders.resnet_small import ResNetSmall
 from cl_core.errors import SpecError
-from cl_core.methods import Moment, Samples
+from cl_core.methods import Samples, StepInfo
 from cl_core.methods._sinkhorn import sinkhorn
 from cl_core.methods.swav import SwAVOptions, prototype_entropy, swapped_prediction
 from cl_core.registry import METHODS
@@ -45,7 +45,7 @@ def views_of(step):
 
 
 def samples_of(step, *, epoch=0):
-    return Samples(torch.arange(SAMPLES) + 10 * step, moment=Moment(epoch=epoch, step=step, steps=100))
+    return Samples(torch.arange(SAMPLES) + 10 * step, moment=StepInfo(epoch=epoch, step=step, steps=100))
 
 
 def codes_by_hand(scores, epsilon=0.05, iterations=3):
@@ -303,13 +303,13 @@ def test_rows_enter_the_queue_once_a_step_and_not_before_their_epoch():
     """Two batches whose gradients are accumulated make one step, and both enter."""
     method = swav(queue_size=20, queue_start_epoch=1)
     method(views_of(0), samples_of(0, epoch=0))
-    method.after_step(Moment(epoch=0))
+    method.after_step(StepInfo(epoch=0))
     assert method.queues.entered.item() == 0
     for batch in (1, 2):
         method(views_of(batch), samples_of(1, epoch=1))
         assert method.queues.entered.item() == 0
     for _ in range(2):
-        method.after_step(Moment(epoch=1))
+        method.after_step(StepInfo(epoch=1))
         assert method.queues.entered.item() == 2 * SAMPLES
 
 
@@ -341,7 +341,7 @@ def test_under_autocast_and_at_a_temperature_of_a_hundredth_everything_is_finite
             result = method(views, samples_of(step, epoch=1))
         assert result.loss.dtype == result.embeddings.dtype == torch.float32
         result.loss.backward()
-        method.after_step(Moment(epoch=1))
+        method.after_step(StepInfo(epoch=1))
     assert math.isfinite(result.loss.item()) and method.queues.rows.dtype == torch.float32
     assert all(torch.isfinite(parameter.grad).all() for parameter in method.parameters())
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from cl_core.encoders.mlp import MLP
 from cl_core.losses import PairLoss
-from cl_core.methods import Method, MethodOptions, Moment, Samples
+from cl_core.methods import Method, MethodOptions, Samples, StepInfo
 from cl_core.methods._heads import mlp_head
 from cl_core.methods._in_batch import InBatch
 from cl_core.parallel import collectives
@@ -42,7 +42,7 @@ def views_and_samples(step: int, count: int) -> tuple[Tensor, Samples]:
     noise = torch.randn(count, ROWS, 1, SIDE, SIDE, generator=generator, dtype=torch.float64)
     labels = torch.randint(-1, CLASSES, (ROWS,), generator=generator)
     ids = 1000 * step + torch.randperm(ROWS, generator=generator)
-    return first + 0.3 * noise, Samples(ids, labels, Moment(epoch=step // 5, step=step, steps=STEPS))
+    return first + 0.3 * noise, Samples(ids, labels, StepInfo(epoch=step // 5, step=step, steps=STEPS))
 
 
 def share_of(whole: tuple[Tensor, Samples], shares: tuple[int, ...]) -> tuple[tuple[Tensor, ...], Samples]:

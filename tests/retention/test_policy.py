@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cl_core.retention.inventory_items import Item, Running, Version
+from cl_core.retention.inventory_items import InventoryItem, OldestRun, VersionInputs
 from cl_core.retention.policy import RetentionSpec, decide, held
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
@@ -19,7 +19,7 @@ ages = st.integers(0, 60).map(lambda days: NOW - timedelta(days=days))
 def item(kind, *, days=0.0, snapshot="", training="", **known):
     name = f"{kind}-{snapshot[:1]}{training[:1]}{known.get('model', '')}{known.get('version', '')}"
     used = NOW - timedelta(days=days)
-    return Item(
+    return InventoryItem(
         kind=kind,
         path=Path("/home") / name,
         size_bytes=10,
@@ -31,7 +31,7 @@ def item(kind, *, days=0.0, snapshot="", training="", **known):
 
 
 def version(number, *, snapshot=DIGESTS[0], training=DIGESTS[0], held_by=(), name="clothes"):
-    return Version(name=name, version=number, training=training, snapshot=snapshot, held_by=list(held_by))
+    return VersionInputs(name=name, version=number, training=training, snapshot=snapshot, held_by=list(held_by))
 
 
 def going(items, versions=(), *, running=None, **spec):
@@ -63,9 +63,9 @@ def homes(draw):
             known |= {"snapshot": snapshot}
         identity = known["training"] if kind == "training" else known["snapshot"] if kind == "snapshot" else len(found)
         path = Path("/home") / kind / str(identity)
-        found[path] = Item(kind=kind, path=path, size_bytes=1, **known)
+        found[path] = InventoryItem(kind=kind, path=path, size_bytes=1, **known)
     registered = [
-        Version(
+        VersionInputs(
             name=name,
             version=number,
             training=draw(digests),
@@ -79,7 +79,7 @@ def homes(draw):
 
 
 specs = st.builds(RetentionSpec, keep_versions=st.integers(1, 4), keep_days=st.integers(0, 50))
-runs = st.one_of(st.none(), ages.map(lambda since: Running(id="1", name="nightly", since=since)))
+runs = st.one_of(st.none(), ages.map(lambda since: OldestRun(id="1", name="nightly", since=since)))
 
 
 def gone(home, spec, running):
@@ -212,7 +212,7 @@ def test_a_failed_run_s_leavings_stay_for_the_days_asked_for():
 
 
 def test_a_running_flow_keeps_what_was_used_since_it_began_and_two_minutes_for_clocks():
-    running = Running(id="1", name="nightly", since=NOW - timedelta(days=1))
+    running = OldestRun(id="1", name="nightly", since=NOW - timedelta(days=1))
     items = [item("snapshot", snapshot=DIGESTS[0], days=1 + 1 / 1440), item("snapshot", snapshot=DIGESTS[1], days=1.1)]
     assert list(going(items, running=running, keep_days=0)) == ["snapshot-b"]
 

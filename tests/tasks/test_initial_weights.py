@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from cl_core.errors import InputError, SpecError
 from cl_core.export import EmbeddingModel
 from cl_core.hashing import file_sha256
-from cl_core.refs import StartRef
+from cl_core.refs import InitialWeightsRef
 from cl_core.specs import TrainingSpec
 from cl_core.training.components import assemble, complete
 from cl_core.views import Normalization
@@ -48,7 +48,9 @@ def home(registered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
     return tmp_path
 
 
-def start(request: str = "a" * 64, *, name: str = NAME, size: int = SIZE, **changes: object) -> StartRef | None:
+def start(
+    request: str = "a" * 64, *, name: str = NAME, size: int = SIZE, **changes: object
+) -> InitialWeightsRef | None:
     training = TrainingSpec.model_validate({**TRAINING.model_dump(), **changes})
     with disable_run_logger():
         return initial_weights.starting_weights(

@@ -5,7 +5,7 @@ import sys
 
 import numpy as np
 
-from cl_core.training.memory import forget_peak, peak_bytes
+from cl_core.training.progress import forget_peak, peak_bytes
 
 MEBIBYTE = 1 << 20
 
@@ -22,6 +22,6 @@ def test_a_peak_from_before_is_forgotten_and_a_later_one_is_seen() -> None:
 
 
 def test_a_small_process_has_a_small_peak() -> None:
-    program = "from cl_core.training.memory import peak_bytes; print(peak_bytes())"
+    program = "from cl_core.training.progress import peak_bytes; print(peak_bytes())"
     printed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
     assert 5 * MEBIBYTE < int(printed) < 200 * MEBIBYTE

@@ -12,7 +12,7 @@ from small_training import JobOf, train_in_a_process
 from torch import Tensor
 
 from cl_core.export import EmbeddingModel, save_weights
-from cl_core.refs import StartRef
+from cl_core.refs import InitialWeightsRef
 from cl_core.training.components import assemble, training_digest
 from cl_core.training.job import TrainingJob
 from cl_core.training.loop import train
@@ -28,7 +28,7 @@ def started(job: TrainingJob, folder: Path) -> TrainingJob:
     encoder = assemble(job.training).encoder.build(channels=job.snapshot.channels, size=job.data.image_size)
     folder.mkdir()
     save_weights(EmbeddingModel(encoder, job.normalization, job.data.image_size), folder / WEIGHTS)
-    start = StartRef(champion="models:/shapes/1", sha256="0" * 64, path=folder)
+    start = InitialWeightsRef(champion="models:/shapes/1", sha256="0" * 64, path=folder)
     return job.model_copy(update={"start": start})
 
 
@@ -68,6 +68,7 @@ def test_from_scratch_it_has_others(job_of: JobOf, tmp_path: Path) -> None:
     assert not any(torch.allclose(found[name], tensor) for name, tensor in given.items() if tensor.dim() > 1)
 
 
+@pytest.mark.integration
 def test_killed_it_goes_on_from_its_checkpoint_and_not_from_the_start(job_of: JobOf, tmp_path: Path) -> None:
     undisturbed = train(started(job_of("undisturbed"), tmp_path / "first"))
     job = started(job_of("killed"), tmp_path / "second")

@@ -9,7 +9,7 @@ from cl_core.registry import Component
 
 
 @dataclass(frozen=True)
-class Listed:
+class SourceEntry:
     """One input as its source lists it, unopened.
 
     Args:
@@ -43,7 +43,7 @@ class RawSample:
     label: str | None
     split: str
     origin: str
-    listed: Listed | None = None
+    listed: SourceEntry | None = None
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Unreadable:
 
     origin: str
     detail: str
-    listed: Listed | None = None
+    listed: SourceEntry | None = None
 
 
 class Source(Component):
@@ -66,7 +66,7 @@ class Source(Component):
             DataError: When the location is missing, empty or unreadable.
         """
 
-    def listed(self, location: str) -> Iterator[Listed] | None:
+    def listed(self, location: str) -> Iterator[SourceEntry] | None:
         """All inputs, in any order, unopened; None where looking at an input costs as much as reading it.
 
         A source that lists its inputs also says how to `read` one. Then an input whose state has not changed since an
@@ -78,7 +78,7 @@ class Source(Component):
         del location
         return None
 
-    def read(self, location: str, listed: Listed) -> RawSample | Unreadable:
+    def read(self, location: str, listed: SourceEntry) -> RawSample | Unreadable:
         """One of the inputs that `listed` gave, opened."""
         raise NotImplementedError(f"{type(self).__name__} lists inputs and does not say how to read one")
 

@@ -12,10 +12,10 @@ from typing import Literal
 from pydantic import Field
 
 from cl_core.data.path_roots import SETTING, confined, leads_out
-from cl_core.data.schema import SPLITS
-from cl_core.data.sources import Listed, RawSample, Source, Unreadable, unchanged
+from cl_core.data.snapshot import SPLITS
+from cl_core.data.sources import RawSample, Source, SourceEntry, Unreadable, unchanged
 from cl_core.errors import DataError
-from cl_core.modalities.decode import MAX_PAYLOAD_BYTES
+from cl_core.modalities.image import MAX_PAYLOAD_BYTES
 from cl_core.registry import SOURCES
 
 # Files that claim to be images: those that are none, or of a format that is not read, are quarantined. Other files
@@ -62,7 +62,7 @@ class ImageFolder(Source):
             )
         return seen.hexdigest()
 
-    def listed(self, location: str) -> Iterator[Listed]:
+    def listed(self, location: str) -> Iterator[SourceEntry]:
         """Every image file by its path, which says its split and class."""
         root = _root(location)
         with_splits = self.splits == "from_folder" and _has_splits(root)
@@ -73,9 +73,9 @@ class ImageFolder(Source):
             if with_splits and folders:
                 split, *folders = folders
             label = _text(folders[0]) if self.labels == "from_folder" and folders else None
-            yield Listed(os.fsencode(name), _state(path), label, split, _text(name))
+            yield SourceEntry(os.fsencode(name), _state(path), label, split, _text(name))
 
-    def read(self, location: str, listed: Listed) -> RawSample | Unreadable:
+    def read(self, location: str, listed: SourceEntry) -> RawSample | Unreadable:
         """One image file; one that cannot be read, or is too large to be an image, is passed on as unreadable."""
         path = _place(location) / os.fsdecode(listed.name)
         try:

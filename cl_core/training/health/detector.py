@@ -14,7 +14,7 @@ from cl_core.errors import CollapseError
 from cl_core.methods import Step
 from cl_core.parallel import collectives
 from cl_core.training.health.metrics import Health, health, of_all_workers
-from cl_core.training.health.rules import VERDICTS, Check, Seen
+from cl_core.training.health.rules import VERDICTS, MetricsSnapshot, Seen
 
 _CHECKS_PER_WINDOW = 10
 # Steps. In a long training a window is a hundredth of it: what takes ten times as long is noticed ten times as late.
@@ -38,7 +38,9 @@ class CollapseWatch:
         self.warmup_steps = warmup_steps
         self.plateaus = plateaus
         self.every = max(_LEAST_WINDOW, steps // 100) // _CHECKS_PER_WINDOW
-        self.checks = [Check(step, loss, Health(*figures), metrics) for step, loss, figures, metrics in checks]
+        self.checks = [
+            MetricsSnapshot(step, loss, Health(*figures), metrics) for step, loss, figures, metrics in checks
+        ]
 
     def is_due(self, step: int) -> bool:
         """Whether the training is looked at after this step, counted from 1."""
@@ -60,13 +62,13 @@ class CollapseWatch:
         metrics = {name: collectives.average(value).item() for name, value in made.metrics.items()}
         verdict = ""
         if collectives.rank() == 0:
-            verdict = self.judge(Check(step, loss.item(), health(embeddings, groups), metrics))
+            verdict = self.judge(MetricsSnapshot(step, loss.item(), health(embeddings, groups), metrics))
         if collectives.all_reduce_sum(torch.tensor(float(bool(verdict)), device=loss.device)):
             raise CollapseError(
                 verdict or f"stopped after step {step}: worker 0 has found a collapse, and describes it"
             )
 
-    def judge(self, check: Check) -> str:
+    def judge(self, check: MetricsSnapshot) -> str:
         """Add a check; a sentence that says what is wrong, empty while nothing is."""
         self.checks = [*self.state(), check]
         first, window = self.checks[0], self.checks[1:][-_CHECKS_PER_WINDOW:]
@@ -84,16 +86,16 @@ class CollapseWatch:
         )
 
     @property
-    def latest(self) -> Check:
+    def latest(self) -> MetricsSnapshot:
         """The newest check; worker 0 has them."""
         return self.checks[-1]
 
-    def state(self) -> list[Check]:
+    def state(self) -> list[MetricsSnapshot]:
         """The first check and those of the window: values that JSON holds."""
         return self.checks[:1] + self.checks[1:][-_CHECKS_PER_WINDOW:]
 
 
-def _beside(first: Check, check: Check) -> str:
+def _beside(first: MetricsSnapshot, check: MetricsSnapshot) -> str:
     """The figures of now, and those of the start."""
     names = ("accuracy", "intraclass_correlation", "feature_std", "effective_rank")
     figures = [("loss", check.loss, first.loss)]

@@ -40,7 +40,7 @@ _RISEN_BY = 2.0
 _MOVED = 1.5
 
 
-class Check(NamedTuple):
+class MetricsSnapshot(NamedTuple):
     """What was seen after a step."""
 
     step: int
@@ -56,7 +56,7 @@ class Check(NamedTuple):
         return {**shown, **self.metrics}
 
 
-class Finding(NamedTuple):
+class CollapseReport(NamedTuple):
     """What is wrong, and what may be done."""
 
     what: str
@@ -66,8 +66,8 @@ class Finding(NamedTuple):
 class Seen(NamedTuple):
     """What verdicts look at."""
 
-    first: Check
-    window: list[Check]
+    first: MetricsSnapshot
+    window: list[MetricsSnapshot]
     plateaus: Mapping[str, float]
     left: float  # Of the training, in windows.
 
@@ -91,12 +91,12 @@ class Seen(NamedTuple):
         return ""
 
 
-def _constant(seen: Seen) -> Finding | None:
+def _constant(seen: Seen) -> CollapseReport | None:
     most = max(check.health.feature_std * math.sqrt(check.health.dimensions) for check in seen.window)
     apart = seen.correlation < _LESS_THAN_AT_START * seen.first.health.intraclass_correlation
     if most >= (_LOW_STD if apart else _LEAST_STD):
         return None
-    return Finding(
+    return CollapseReport(
         f"every embedding is nearly the same: the standard deviation of a coordinate is at most {most:.2g} of "
         f"1 / sqrt(D), and {_LOW_STD} and more in a healthy training" + (seen.plateau and f"; {seen.plateau}"),
         "Nothing keeps embeddings apart: the learning rate is too high, the temperature far too low, the hardest "
@@ -106,14 +106,14 @@ def _constant(seen: Seen) -> Finding | None:
     )
 
 
-def _few_directions(seen: Seen) -> Finding | None:
+def _few_directions(seen: Seen) -> CollapseReport | None:
     most = max(check.health.effective_rank for check in seen.window)
     # Classes that are each drawn to a point, as they should be, use one direction less than there are classes.
     there_are = min(min(check.health.dimensions, check.health.groups - 1) for check in seen.window)
     least = min(_LEAST_DIRECTIONS, 1 + _LEAST_SHARE_OF_DIRECTIONS * (there_are - 1))
     if most >= least:
         return None
-    return Finding(
+    return CollapseReport(
         f"dimensional collapse: embeddings use at most {most:.3g} of {there_are} directions, and at least {least:.3g} "
         "in a healthy training",
         "All dimensions have come to say the same: the learning rate or the weight decay is too high, or what "
@@ -122,7 +122,7 @@ def _few_directions(seen: Seen) -> Finding | None:
     )
 
 
-def _fallen_but_nothing_found(seen: Seen) -> Finding | None:
+def _fallen_but_nothing_found(seen: Seen) -> CollapseReport | None:
     name, plateau = min(seen.plateaus.items(), key=lambda item: item[1], default=("", 0.0))
     start = seen.first.health
     if max(seen.losses) >= _FALLEN_TO * plateau:
@@ -131,7 +131,7 @@ def _fallen_but_nothing_found(seen: Seen) -> Finding | None:
         return None
     if min(check.health.alignment for check in seen.window) <= start.alignment:
         return None
-    return Finding(
+    return CollapseReport(
         f"the loss has fallen to {fmean(seen.losses):.4g} ({plateau:.4g} when {name}), while positives have moved "
         "further apart than at the start",
         "The loss rewards something else: a row stands among its own positives, or positives are taken from wrong "
@@ -139,10 +139,10 @@ def _fallen_but_nothing_found(seen: Seen) -> Finding | None:
     )
 
 
-def _at_plateau_and_nothing_found(seen: Seen) -> Finding | None:
+def _at_plateau_and_nothing_found(seen: Seen) -> CollapseReport | None:
     if seen.correlation > _MORE_THAN_AT_START * seen.first.health.intraclass_correlation or not seen.plateau:
         return None
-    return Finding(
+    return CollapseReport(
         f"{seen.plateau}, and positives are no nearer than at the start",
         "From these pairs nothing can be learnt, or not at this rate: positives are taken from wrong rows, views have "
         "too little in common, or the learning rate does not suit. Check the mask of a loss or method that was added, "
@@ -150,7 +150,7 @@ def _at_plateau_and_nothing_found(seen: Seen) -> Finding | None:
     )
 
 
-def _worse_than_nothing(seen: Seen) -> Finding | None:
+def _worse_than_nothing(seen: Seen) -> CollapseReport | None:
     name, plateau = max(seen.plateaus.items(), key=lambda item: item[1], default=("", math.inf))
     bound = max(_RISEN_TO * plateau, plateau + _RISEN_BY)
     half = len(seen.window) // 2
@@ -159,7 +159,7 @@ def _worse_than_nothing(seen: Seen) -> Finding | None:
     at_the_end = now - max(before - now, 0.0) * 2 * seen.left
     if min(seen.losses) <= bound or at_the_end <= bound or seen.first.loss / _MOVED < now < seen.first.loss * _MOVED:
         return None
-    return Finding(
+    return CollapseReport(
         f"the loss is {now:.4g}, far above {plateau:.4g}, which it is when {name}, and will not come down to it",
         "Similarities are too large for the softmax: the temperature is too low, rows or a queue are not normalised, "
         "or the learning rate is too high. Choose a temperature of 0.1 to 0.5 in training.loss_options, normalise "
@@ -167,7 +167,7 @@ def _worse_than_nothing(seen: Seen) -> Finding | None:
     )
 
 
-VERDICTS: tuple[Callable[[Seen], Finding | None], ...] = (
+VERDICTS: tuple[Callable[[Seen], CollapseReport | None], ...] = (
     _constant,
     _few_directions,
     _fallen_but_nothing_found,

@@ -13,7 +13,7 @@ from tasks.adapters.mlflow import lookup
 from tasks.adapters.mlflow.connection import connected
 from tasks.adapters.mlflow.model_store import ModelStore
 from tasks.adapters.mlflow.model_version import CHAMPION, TRAINING_DIGEST, WEIGHTS
-from tasks.runtime.diagnosis import Finding
+from tasks.runtime.inventory import Diagnosis
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 SHARED_GRACE_S = 3600
 
 
-def inspect(store: ModelStore, *, name: str = "", grace_s: float | None = None) -> list[Finding]:
+def inspect(store: ModelStore, *, name: str = "", grace_s: float | None = None) -> list[Diagnosis]:
     """What is half-registered or half-promoted, but for models that a process of this machine is changing.
 
     Args:
@@ -36,7 +36,7 @@ def inspect(store: ModelStore, *, name: str = "", grace_s: float | None = None) 
     before = time.time() - (grace_s if grace_s is not None else SHARED_GRACE_S if shared else 0)
     with connected(store.tracking_uri) as client:
         experiments = {one.name: one.experiment_id for one in client.search_experiments(max_results=1000)}
-        found: list[Finding] = []
+        found: list[Diagnosis] = []
         for model in [name] if name else sorted({*experiments, *lookup.names(client)}):
             if store.is_changing(model):
                 continue
@@ -55,11 +55,11 @@ def _runs(client: "MlflowClient", experiment: str) -> "list[Run]":
 
 def _unregistered(
     store: ModelStore, name: str, runs: "list[Run]", versions: "list[ModelVersion]", before: float
-) -> Iterator[Finding]:
+) -> Iterator[Diagnosis]:
     of_versions = {version.run_id for version in versions}
     for run in runs:
         if run.info.run_id not in of_versions and run.info.start_time / 1000 <= before:
-            yield Finding(
+            yield Diagnosis(
                 f"a run of model {name!r} has no version: its registration was not finished",
                 f"MLflow run {run.info.run_id}",
                 "deletes the run; retraining with the same options makes the version instead",
@@ -69,10 +69,10 @@ def _unregistered(
 
 def _unfinished_models(
     store: ModelStore, name: str, experiment: str, client: "MlflowClient", before: float
-) -> Iterator[Finding]:
+) -> Iterator[Diagnosis]:
     for logged in client.search_logged_models([experiment]) if experiment else []:
         if logged.status != "READY" and logged.creation_timestamp / 1000 <= before:
-            yield Finding(
+            yield Diagnosis(
                 f"a model of {name!r} was not uploaded to its end",
                 f"MLflow model {logged.model_id}",
                 "deletes it",
@@ -80,19 +80,19 @@ def _unfinished_models(
             )
 
 
-def _versions(store: ModelStore, name: str, versions: "list[ModelVersion]") -> Iterator[Finding]:
+def _versions(store: ModelStore, name: str, versions: "list[ModelVersion]") -> Iterator[Diagnosis]:
     seen: set[str] = set()
     for version in sorted(versions, key=lambda one: int(one.version)):
         where = f"models:/{name}/{version.version}"
         digest = version.tags.get(TRAINING_DIGEST, "")
         if not digest:
-            yield Finding(
+            yield Diagnosis(
                 "a version does not say which training made it",
                 where,
                 "delete it in MLflow, or leave it: only its gate cannot compare it",
             )
         elif digest in seen:
-            yield Finding(
+            yield Diagnosis(
                 f"a training was registered twice as {name!r}",
                 where,
                 "deletes the later version",
@@ -101,7 +101,7 @@ def _versions(store: ModelStore, name: str, versions: "list[ModelVersion]") -> I
         seen.add(digest)
 
 
-def _succession(store: ModelStore, name: str, client: "MlflowClient") -> Iterator[Finding]:
+def _succession(store: ModelStore, name: str, client: "MlflowClient") -> Iterator[Diagnosis]:
     model = lookup.find_model(client, name)
     if model is None:
         return
@@ -109,14 +109,14 @@ def _succession(store: ModelStore, name: str, client: "MlflowClient") -> Iterato
     alias = int(model.aliases.get(CHAMPION, 0))
     where = f"models:/{name}@{CHAMPION}"
     if succession.pending is not None:
-        yield Finding(
+        yield Diagnosis(
             f"a {succession.pending.kind} of {name!r} was not carried out to its end",
             where,
             f"finishes it: {succession.pending.decision.reason}",
             partial(_settle, store, name),
         )
     elif alias != succession.champion:
-        yield Finding(
+        yield Diagnosis(
             f"{name!r} has {champions.named(alias)} for users, and {champions.named(succession.champion)} on record",
             where,
             "records what users fetch: the alias was set by hand",

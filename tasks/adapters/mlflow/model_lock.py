@@ -8,14 +8,14 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from cl_core.errors import InfrastructureError
-from tasks.runtime.locks import is_held
+from tasks.runtime.locks import is_locked
 
 _TIMEOUT_S = 600
 
 
 def is_changing(work: Path, name: str) -> bool:
     """Whether a process is changing the model at this moment."""
-    return is_held(_file(work, name))
+    return is_locked(_file(work, name))
 
 
 @contextlib.contextmanager

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from cl_core.retention.inventory_items import Version
+from cl_core.retention.inventory_items import VersionInputs
 from cl_core.retention.policy import BrokenLineage
 from tasks.adapters.mlflow import champion_history as champions
 from tasks.adapters.mlflow.connection import connected
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _TAG_CHARACTERS = 5000
 
 
-def registered_versions(tracking_uri: str) -> list[Version]:
+def registered_versions(tracking_uri: str) -> list[VersionInputs]:
     """All versions of all models, and what speaks for each; nothing is changed.
 
     Raises:
@@ -39,7 +39,7 @@ def record_broken_lineage(tracking_uri: str, broken: Iterable[BrokenLineage]) ->
                 client.set_model_version_tag(loss.name, str(loss.version), LOST, text[-_TAG_CHARACTERS:])
 
 
-def _versions_of(client: "MlflowClient", name: str) -> Iterator[Version]:
+def _versions_of(client: "MlflowClient", name: str) -> Iterator[VersionInputs]:
     model = client.get_registered_model(name)
     found = list(_pages(client.search_model_versions, f"name = '{name}'"))
     held: dict[int, list[str]] = {}
@@ -49,7 +49,7 @@ def _versions_of(client: "MlflowClient", name: str) -> Iterator[Version]:
         held.setdefault(version, []).append(why)
     for version in found:
         number = int(version.version)
-        yield Version(
+        yield VersionInputs(
             name=name,
             version=number,
             training=version.tags.get(TRAINING_DIGEST, ""),

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from cl_core.data.ingest import pipeline
-from cl_core.data.ingest.pipeline import ingest
-from cl_core.data.snapshot import open_snapshot, row_groups, snapshot_facts
+from cl_core.data.ingest.pipeline import ingest_source
+from cl_core.data.snapshot import open_snapshot, row_groups, snapshot_profile
 from cl_core.errors import DataError, IntegrityError, SpecError
 from cl_core.specs import DataSpec
 
@@ -21,7 +21,7 @@ def pets(folder: Path, **changes: object) -> DataSpec:
 
 
 def digest_after(folder: Path, home: Path, **settings: object) -> str:
-    return ingest(pets(folder), datasets=home, **settings).snapshot.digest
+    return ingest_source(pets(folder), datasets=home, **settings).snapshot.digest
 
 
 def fashion(sample: Path) -> DataSpec:
@@ -31,7 +31,7 @@ def fashion(sample: Path) -> DataSpec:
 
 
 def test_a_snapshot_holds_every_file_once_under_the_sha256_of_its_bytes(folder, tmp_path):
-    snapshot = ingest(pets(folder), datasets=tmp_path / "home").snapshot
+    snapshot = ingest_source(pets(folder), datasets=tmp_path / "home").snapshot
     expected = {hashlib.sha256(p.read_bytes()).digest(): (p.read_bytes(), p.parent.name) for p in folder.rglob("*.png")}
     rows = [row for split in ("train", "test") for group in row_groups(snapshot, split) for row in group]
     assert {row.id: (row.payload, row.label) for row in rows} == expected
@@ -39,7 +39,7 @@ def test_a_snapshot_holds_every_file_once_under_the_sha256_of_its_bytes(folder, 
 
 
 def test_rows_are_sorted_and_the_hash_prefix_decides_the_split(folder, tmp_path):
-    snapshot = ingest(pets(folder, test_share=0.25), datasets=tmp_path / "home").snapshot
+    snapshot = ingest_source(pets(folder, test_share=0.25), datasets=tmp_path / "home").snapshot
     ids = sorted(hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.rglob("*.png"))
     for split, of_split in (("test", lambda i: i < "4"), ("train", lambda i: i >= "4")):  # 0x40... is a quarter.
         table = pq.read_table(snapshot.path / split)
@@ -47,7 +47,7 @@ def test_rows_are_sorted_and_the_hash_prefix_decides_the_split(folder, tmp_path)
 
 
 def test_the_digest_is_the_sha256_of_ids_splits_and_labels_in_order(folder, tmp_path):
-    snapshot = ingest(pets(folder), datasets=tmp_path / "home").snapshot
+    snapshot = ingest_source(pets(folder), datasets=tmp_path / "home").snapshot
     expected = hashlib.sha256(b"counterpoint snapshot 1\n")
     files = {hashlib.sha256(p.read_bytes()).digest(): p for p in folder.rglob("*.png")}
     for key in sorted(files):
@@ -66,15 +66,15 @@ def test_other_names_another_order_and_copies_give_the_same_digest(folder, tmp_p
             target = other / path.parent.name / "deeper" / name
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, target)
-    twice = ingest(pets(other), datasets=tmp_path / "b").snapshot
+    twice = ingest_source(pets(other), datasets=tmp_path / "b").snapshot
     assert twice.digest == plain
-    assert snapshot_facts(twice).duplicates == 40
+    assert snapshot_profile(twice).duplicates == 40
     assert pq.read_table(twice.path / "sources.parquet").num_rows == 80
 
 
 def test_more_workers_and_smaller_runs_write_the_same_bytes(folder, tmp_path):
-    one = ingest(pets(folder), datasets=tmp_path / "one").snapshot
-    two = ingest(pets(folder), datasets=tmp_path / "two", workers=2, run_bytes=1).snapshot
+    one = ingest_source(pets(folder), datasets=tmp_path / "one").snapshot
+    two = ingest_source(pets(folder), datasets=tmp_path / "two", workers=2, run_bytes=1).snapshot
     for path in one.path.rglob("*"):
         if path.is_file():
             assert (two.path / path.relative_to(one.path)).read_bytes() == path.read_bytes()
@@ -93,51 +93,51 @@ def test_another_label_gives_another_digest(folder, tmp_path):
 
 
 def test_an_unchanged_source_is_not_read_again(folder, tmp_path, monkeypatch):
-    first = ingest(pets(folder), datasets=tmp_path / "home")
-    monkeypatch.setattr(pipeline, "gather", lambda *_, **__: pytest.fail("the source was read"))
-    again = ingest(pets(folder), datasets=tmp_path / "home")
+    first = ingest_source(pets(folder), datasets=tmp_path / "home")
+    monkeypatch.setattr(pipeline, "collect_inputs", lambda *_, **__: pytest.fail("the source was read"))
+    again = ingest_source(pets(folder), datasets=tmp_path / "home")
     assert (first.new, again.new) == (True, False)
     assert again.snapshot == first.snapshot
-    assert "not changed" in again.reason
+    assert again.reason == f"snapshot {first.snapshot.digest[:12]} is up to date (source unchanged)"
 
 
 def test_force_reads_again_and_finds_the_same(folder, tmp_path):
     counted = []
-    ingest(pets(folder), datasets=tmp_path / "home")
-    again = ingest(pets(folder), datasets=tmp_path / "home", force=True, on_progress=counted.append)
+    ingest_source(pets(folder), datasets=tmp_path / "home")
+    again = ingest_source(pets(folder), datasets=tmp_path / "home", force=True, on_progress=counted.append)
     assert counted[-1] == 40
     assert not again.new
-    assert "same 40 distinct samples" in again.reason
+    assert again.reason.endswith("has the same content: 40 inputs (40 read, 0 unchanged, 0 removed), 40 unique")
 
 
 def test_a_touched_file_is_read_again(folder, tmp_path):
-    ingest(pets(folder), datasets=tmp_path / "home")
+    ingest_source(pets(folder), datasets=tmp_path / "home")
     counted = []
     (folder / "cat" / "1.png").touch()
-    ingest(pets(folder), datasets=tmp_path / "home", on_progress=counted.append)
+    ingest_source(pets(folder), datasets=tmp_path / "home", on_progress=counted.append)
     assert counted[-1] == 40
 
 
 def test_the_same_content_from_another_place_brings_its_own_origins_and_quarantine(folder, tmp_path):
-    first = ingest(pets(folder), datasets=tmp_path / "home").snapshot
+    first = ingest_source(pets(folder), datasets=tmp_path / "home").snapshot
     other = tmp_path / "other"
     shutil.copytree(folder, other)
     (other / "cat" / "broken.png").write_bytes(b"no image")
-    second = ingest(pets(other), datasets=tmp_path / "home")
+    second = ingest_source(pets(other), datasets=tmp_path / "home")
     assert (second.snapshot.digest, second.new) == (first.digest, False)
     assert (first.quarantined, second.snapshot.quarantined) == (0, 1)
     # And the first place does not take the second one's quarantine for its own.
-    assert ingest(pets(folder), datasets=tmp_path / "home").snapshot.quarantined == 0
+    assert ingest_source(pets(folder), datasets=tmp_path / "home").snapshot.quarantined == 0
 
 
 def test_a_flipped_byte_is_refused_when_opened_and_mended_by_ingesting(folder, tmp_path):
-    snapshot = ingest(pets(folder), datasets=tmp_path / "home").snapshot
+    snapshot = ingest_source(pets(folder), datasets=tmp_path / "home").snapshot
     part = snapshot.path / "train" / "part-00000.parquet"
     sound = part.read_bytes()
     part.write_bytes(sound[:500] + bytes([sound[500] ^ 1]) + sound[501:])
     with pytest.raises(IntegrityError, match=r"part-00000.parquet has changed"):
         open_snapshot(snapshot.path)
-    assert ingest(pets(folder), datasets=tmp_path / "home").new
+    assert ingest_source(pets(folder), datasets=tmp_path / "home").new
     assert part.read_bytes() == sound
 
 
@@ -149,7 +149,7 @@ def test_a_folder_that_is_no_snapshot_is_refused(tmp_path):
 
 def test_a_content_with_two_labels_is_quarantined_in_all_copies(folder, tmp_path):
     shutil.copy(folder / "cat" / "1.png", folder / "dog" / "same-as-1.png")
-    snapshot = ingest(pets(folder), datasets=tmp_path / "home").snapshot
+    snapshot = ingest_source(pets(folder), datasets=tmp_path / "home").snapshot
     assert sum(snapshot.rows.values()) == 39
     quarantine = pq.read_table(snapshot.path / "quarantine.parquet").to_pylist()
     assert [(row["origin"], row["reason"]) for row in quarantine] == [
@@ -168,9 +168,9 @@ def test_an_unlabelled_copy_takes_the_label_of_the_other(folder, tmp_path):
 def test_the_same_content_in_both_splits_stays_in_both_and_is_counted(folder, tmp_path):
     for split in ("train", "test"):
         shutil.copytree(folder / "cat", tmp_path / "split" / split / "cat")
-    snapshot = ingest(pets(tmp_path / "split"), datasets=tmp_path / "home").snapshot
+    snapshot = ingest_source(pets(tmp_path / "split"), datasets=tmp_path / "home").snapshot
     assert snapshot.rows == {"test": 20, "train": 20}
-    assert snapshot_facts(snapshot).leaked == 20
+    assert snapshot_profile(snapshot).leaked == 20
 
 
 def test_bad_files_are_quarantined_with_their_reason_and_the_run_goes_on(folder, tmp_path, picture):
@@ -184,7 +184,7 @@ def test_bad_files_are_quarantined_with_their_reason_and_the_run_goes_on(folder,
     bomb[29:33] = zlib.crc32(bomb[12:29]).to_bytes(4, "big")
     (bad / "bomb.png").write_bytes(bomb)
     (bad / "gone.png").symlink_to(tmp_path / "nowhere.png")
-    snapshot = ingest(pets(folder), datasets=tmp_path / "home").snapshot
+    snapshot = ingest_source(pets(folder), datasets=tmp_path / "home").snapshot
     rows = pq.read_table(snapshot.path / "quarantine.parquet").to_pylist()
     assert {row["origin"]: row["reason"] for row in rows} == {
         "cat/bomb.png": "too_large",
@@ -194,52 +194,52 @@ def test_bad_files_are_quarantined_with_their_reason_and_the_run_goes_on(folder,
         "cat/zero.jpg": "empty",
     }
     assert (sum(snapshot.rows.values()), snapshot.quarantined) == (40, 5)
-    assert snapshot_facts(snapshot).inputs == 45
+    assert snapshot_profile(snapshot).inputs == 45
 
 
 def test_a_source_without_one_usable_image_is_an_error_that_shows_one(tmp_path):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.png").write_text("text")
     with pytest.raises(DataError, match=r"none of the 1 inputs .* \(1 not_an_image\); a.png, for one: starts with"):
-        ingest(pets(tmp_path / "in"), datasets=tmp_path / "home")
+        ingest_source(pets(tmp_path / "in"), datasets=tmp_path / "home")
     assert [path for path in (tmp_path / "home").rglob("*") if path.is_file()] == []
 
 
 def test_the_profile_agrees_with_numpy(tmp_path):
     rng = np.random.default_rng(3)
     (tmp_path / "in" / "train" / "a").mkdir(parents=True)
-    colour, grey = rng.integers(0, 256, (5, 9, 3), dtype=np.uint8), rng.integers(0, 256, (7, 4), dtype=np.uint8)
-    Image.fromarray(colour).save(tmp_path / "in" / "train" / "a" / "colour.png")
-    Image.fromarray(grey).save(tmp_path / "in" / "train" / "a" / "grey.png")
-    facts = snapshot_facts(ingest(pets(tmp_path / "in"), datasets=tmp_path / "home").snapshot)
-    pixels = np.concatenate([colour.reshape(-1, 3), np.repeat(grey.reshape(-1, 1), 3, axis=1)]) / 255
-    assert facts.channels == 3
-    assert facts.mean == pytest.approx(pixels.mean(axis=0))
-    assert facts.std == pytest.approx(pixels.std(axis=0))
-    assert {(s.width, s.height, s.count) for s in facts.sizes} == {(9, 5, 1), (4, 7, 1)}
-    assert facts.formats == {"PNG": 2}
-    assert facts.per_class == {"test": {}, "train": {"a": 2}}
+    color, gray = rng.integers(0, 256, (5, 9, 3), dtype=np.uint8), rng.integers(0, 256, (7, 4), dtype=np.uint8)
+    Image.fromarray(color).save(tmp_path / "in" / "train" / "a" / "color.png")
+    Image.fromarray(gray).save(tmp_path / "in" / "train" / "a" / "gray.png")
+    profile = snapshot_profile(ingest_source(pets(tmp_path / "in"), datasets=tmp_path / "home").snapshot)
+    pixels = np.concatenate([color.reshape(-1, 3), np.repeat(gray.reshape(-1, 1), 3, axis=1)]) / 255
+    assert profile.channels == 3
+    assert profile.mean == pytest.approx(pixels.mean(axis=0))
+    assert profile.std == pytest.approx(pixels.std(axis=0))
+    assert {(s.width, s.height, s.count) for s in profile.sizes} == {(9, 5, 1), (4, 7, 1)}
+    assert profile.formats == {"PNG": 2}
+    assert profile.per_class == {"test": {}, "train": {"a": 2}}
 
 
 def test_the_committed_sample_is_balanced_and_has_the_known_moments(sample, tmp_path):
-    ingested = ingest(fashion(sample), datasets=tmp_path)
-    facts = snapshot_facts(ingested.snapshot)
+    ingested = ingest_source(fashion(sample), datasets=tmp_path)
+    profile = snapshot_profile(ingested.snapshot)
     assert ingested.snapshot.rows == {"test": 500, "train": 2000}
     assert ingested.snapshot.channels == 1
-    assert set(facts.per_class["train"].values()) == {200}
-    assert set(facts.per_class["test"].values()) == {50}
+    assert set(profile.per_class["train"].values()) == {200}
+    assert set(profile.per_class["test"].values()) == {50}
     # 0.2860 and 0.3530 are the known moments of all 60,000 training images.
-    assert facts.mean[0] == pytest.approx(0.2860, abs=0.01)
-    assert facts.std[0] == pytest.approx(0.3530, abs=0.01)
+    assert profile.mean[0] == pytest.approx(0.2860, abs=0.01)
+    assert profile.std[0] == pytest.approx(0.3530, abs=0.01)
 
 
 def test_what_travels_between_tasks_survives_json(folder, tmp_path):
-    ingested = ingest(pets(folder), datasets=tmp_path / "home")
+    ingested = ingest_source(pets(folder), datasets=tmp_path / "home")
     assert type(ingested).model_validate_json(ingested.model_dump_json()) == ingested
 
 
 def test_blobs_are_stored_plain_in_row_groups_of_at_most_1024(sample, tmp_path):
-    snapshot = ingest(fashion(sample), datasets=tmp_path).snapshot
+    snapshot = ingest_source(fashion(sample), datasets=tmp_path).snapshot
     metadata = pq.ParquetFile(snapshot.path / "train" / "part-00000.parquet").metadata
     assert [metadata.row_group(g).num_rows for g in range(metadata.num_row_groups)] == [1024, 976]
     image = metadata.row_group(0).column(1)
@@ -248,12 +248,12 @@ def test_blobs_are_stored_plain_in_row_groups_of_at_most_1024(sample, tmp_path):
 
 
 def test_large_images_are_spread_over_row_groups_and_files(folder, tmp_path, monkeypatch):
-    from cl_core.data.ingest import row_groups as module
+    from cl_core.data.ingest import row_group_writer as module
 
     size = (folder / "cat" / "1.png").stat().st_size
     monkeypatch.setattr(module, "GROUP_BYTES", 3 * size)
     monkeypatch.setattr(module, "FILE_BYTES", 6 * size)
-    snapshot = ingest(pets(folder, test_share=0.001), datasets=tmp_path / "home").snapshot
+    snapshot = ingest_source(pets(folder, test_share=0.001), datasets=tmp_path / "home").snapshot
     files = sorted((snapshot.path / "train").iterdir())
     assert [pq.ParquetFile(file).metadata.num_rows for file in files] == [6] * 6 + [4]
     assert all(pq.ParquetFile(file).metadata.row_group(0).num_rows == 3 for file in files)
@@ -262,10 +262,10 @@ def test_large_images_are_spread_over_row_groups_and_files(folder, tmp_path, mon
 
 def test_an_unknown_option_of_the_source_is_named_with_its_path(folder, tmp_path):
     with pytest.raises(SpecError, match=r"data.source_options.lables: there is no such option; choose from: labels"):
-        ingest(pets(folder, source_options={"lables": "none"}), datasets=tmp_path / "home")
+        ingest_source(pets(folder, source_options={"lables": "none"}), datasets=tmp_path / "home")
 
 
 def test_nothing_in_the_manifest_depends_on_time_or_host(folder, tmp_path):
-    snapshot = ingest(pets(folder), datasets=tmp_path / "home").snapshot
+    snapshot = ingest_source(pets(folder), datasets=tmp_path / "home").snapshot
     manifest = json.loads((snapshot.path / "manifest.json").read_text())
-    assert set(manifest) == {"files", *type(snapshot_facts(snapshot)).model_fields}
+    assert set(manifest) == {"files", *type(snapshot_profile(snapshot)).model_fields}

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from cl_core.artifact_dir import is_sound
-from cl_core.data.ingest.pipeline import ingest
+from cl_core.data.ingest.pipeline import ingest_source
 from cl_core.data.worker_pool import map_batches
 from cl_core.errors import InfrastructureError, StorageFullError
 from cl_core.specs import DataSpec
@@ -21,7 +21,7 @@ INGEST = """
 import resource, sys
 from pathlib import Path
 from cl_core.data.worker_pool import map_batches
-from cl_core.data.ingest.pipeline import ingest
+from cl_core.data.ingest.pipeline import ingest_source
 from cl_core.specs import DataSpec
 
 if __name__ == "__main__":
@@ -58,11 +58,12 @@ def small_disk(tmp_path):
 @pytest.mark.parametrize("count", [200, 60], ids=["while sorting", "while writing rows"])
 def test_a_full_disk_is_an_error_that_says_where_and_leaves_nothing(small_disk, count):
     with pytest.raises(StorageFullError, match=rf"no space left on the disk that holds {small_disk}.*CL_HOME"):
-        ingest(made(count), datasets=small_disk, run_bytes=1 << 18)
+        ingest_source(made(count), datasets=small_disk, run_bytes=1 << 18)
     assert left_in(small_disk) == []
-    assert ingest(made(10), datasets=small_disk).snapshot.rows.keys() == {"train", "test"}
+    assert ingest_source(made(10), datasets=small_disk).snapshot.rows.keys() == {"train", "test"}
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_killed_ingestion_leaves_no_snapshot_and_the_next_one_cleans_up(tmp_path, workers):
     process = subprocess.Popen(
@@ -80,7 +81,7 @@ def test_a_killed_ingestion_leaves_no_snapshot_and_the_next_one_cleans_up(tmp_pa
     assert any(path.name.startswith("run-") for path in left_in(tmp_path))
     assert list(tmp_path.glob("made/*/manifest.json")) == []
 
-    snapshot = ingest(made(50), datasets=tmp_path).snapshot
+    snapshot = ingest_source(made(50), datasets=tmp_path).snapshot
     assert is_sound(snapshot.path)
     assert {path.name for path in (tmp_path / "made").iterdir()} == {snapshot.digest, "ingests"}
 
@@ -95,10 +96,11 @@ def test_an_interrupt_leaves_nothing_behind(tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        ingest(made(300), datasets=tmp_path, run_bytes=1, on_progress=interrupt)
+        ingest_source(made(300), datasets=tmp_path, run_bytes=1, on_progress=interrupt)
     assert left_in(tmp_path) == []
 
 
+@pytest.mark.sweep
 def test_memory_does_not_grow_with_the_data(tmp_path):
     def peak(count: int) -> float:
         command = [sys.executable, "-c", INGEST, str(tmp_path / str(count)), str(count), "1"]
@@ -111,7 +113,7 @@ def test_memory_does_not_grow_with_the_data(tmp_path):
 
 
 def test_an_unchanged_dataset_is_recognised_quickly(tmp_path):
-    ingest(made(1000), datasets=tmp_path)
+    ingest_source(made(1000), datasets=tmp_path)
     started = time.perf_counter()
-    assert not ingest(made(1000), datasets=tmp_path).new
+    assert not ingest_source(made(1000), datasets=tmp_path).new
     assert time.perf_counter() - started < 2

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from cl_core.data.ingest.pipeline import ingest
+from cl_core.data.ingest.pipeline import ingest_source
 from cl_core.data.sources import RawSample
 from cl_core.errors import DataError
 from cl_core.registry import SOURCES
@@ -31,7 +31,7 @@ def places(tmp_path_factory):
         "synthetic": (options, ""),
         "image_folder": ({}, str(root / "files")),
         "parquet": ({}, str(root / "images.parquet")),
-        "snapshot": ({}, str(ingest(spec, datasets=root / "datasets").snapshot.path)),
+        "snapshot": ({}, str(ingest_source(spec, datasets=root / "datasets").snapshot.path)),
     }
 
 
@@ -65,5 +65,5 @@ def test_a_folder_that_is_no_snapshot_is_refused_with_what_to_give(tmp_path):
 def test_a_snapshot_ingested_again_is_the_same_snapshot(places, tmp_path):
     """Its splits are kept, so that labels, splits and content, and with them the digest, are the same."""
     _, location = places["snapshot"]
-    again = ingest(DataSpec(name="again", source="snapshot", location=location), datasets=tmp_path).snapshot
+    again = ingest_source(DataSpec(name="again", source="snapshot", location=location), datasets=tmp_path).snapshot
     assert again.digest == location.rpartition("/")[2]

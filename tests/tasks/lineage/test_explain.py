@@ -5,7 +5,7 @@ import pytest
 from cl_core.report.costs import Outcome
 from tasks.lineage.explain import reasons, run_before
 from tasks.lineage.graph import version_named
-from tasks.runtime.run_log import Account, Attempt, FlowRun
+from tasks.runtime.run_log import FlowRun, RunRecord, StepAttempt
 
 DATA = {"source": "synthetic", "source_options": {"count": 400}}
 
@@ -18,26 +18,26 @@ def run(
     model: str = "shapes",
     pretrain: Outcome = "ran",
     force: bool = False,
-) -> Account:
+) -> RunRecord:
     parameters = {"model_name": model, "data": DATA, "training": {"epochs": epochs}, "force": force}
     attempts = [
-        Attempt(step="preflight", began=began, outcome="ran"),
-        Attempt(
+        StepAttempt(step="preflight", began=began, outcome="ran"),
+        StepAttempt(
             step="ingest", began=began, outcome="stood", said=["the source has not changed"], made={"digest": snapshot}
         ),
-        Attempt(
+        StepAttempt(
             step="pretrain",
             began=began,
             outcome=pretrain,
             said=[] if pretrain == "running" else ["training took 12 steps"],
         ),
     ]
-    return Account(
+    return RunRecord(
         FlowRun(id=f"{began}", name=f"run-{began:.0f}", flow="retrain", parameters=parameters, began=began), attempts
     )
 
 
-def why(account: Account, earlier: Account | None) -> dict[str, str]:
+def why(account: RunRecord, earlier: RunRecord | None) -> dict[str, str]:
     return {cost.step: reason for cost, reason in reasons(account, earlier)}
 
 

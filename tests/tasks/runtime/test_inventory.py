@@ -16,12 +16,12 @@ from filelock import FileLock
 
 from cl_core import artifact_dir
 from cl_core.data.cache import build_cache
-from cl_core.data.ingest.pipeline import ingest
+from cl_core.data.ingest.pipeline import ingest_source
 from cl_core.data.snapshot import open_snapshot
-from cl_core.modalities.png import encode_png
+from cl_core.modalities.image import encode_png
 from cl_core.specs import DataSpec
-from tasks.runtime.exclusive import take
-from tasks.runtime.inventory import forget_ingests, holdings, last_used, remove
+from tasks.runtime.inventory import forget_ingests, inventory, last_used, remove_item
+from tasks.runtime.locks import acquire_lock
 from tasks.runtime.settings import Settings
 
 DATA = DataSpec(name="shapes", source="synthetic", source_options={"count": 80, "size": 8}, image_size=8)
@@ -32,7 +32,7 @@ TRAINING = "7" * 64
 def settings(tmp_path: Path) -> Settings:
     """A home with a snapshot, its cache, features, a training without a result, a report and a dead process's work."""
     settings = Settings(home=tmp_path / "home")
-    snapshot = ingest(DATA, datasets=settings.datasets).snapshot
+    snapshot = ingest_source(DATA, datasets=settings.datasets).snapshot
     build_cache(snapshot, size=8, caches=settings.caches)
     with artifact_dir.staging(settings.embeddings) as staged:
         (staged / "train.parquet").write_bytes(b"features")
@@ -72,7 +72,7 @@ def age(home: Path, *, days: float) -> None:
 
 
 def the(settings: Settings, kind: str):
-    (found,) = [item for item in holdings(settings) if item.kind == kind]
+    (found,) = [item for item in inventory(settings) if item.kind == kind]
     return found
 
 
@@ -86,7 +86,7 @@ def test_everything_that_a_home_holds_is_listed_with_what_it_was_made_from(setti
     assert (the(settings, "report").model, the(settings, "report").version) == ("shapes", 3)
     assert the(settings, "start").path == settings.starts / ("9" * 64)
     assert (the(settings, "leavings").finished, the(settings, "leavings").busy) == (True, False)
-    for item in holdings(settings):
+    for item in inventory(settings):
         assert timedelta(days=1.9) < datetime.now(UTC) - item.last_used < timedelta(days=2.1)
     cache = the(settings, "cache")
     files = sum(path.stat().st_size for path in cache.path.iterdir())
@@ -94,17 +94,17 @@ def test_everything_that_a_home_holds_is_listed_with_what_it_was_made_from(setti
 
 
 def test_a_removed_thing_is_gone_and_nothing_is_left_beside_it(settings):
-    for item in holdings(settings):
-        assert remove(item)
+    for item in inventory(settings):
+        assert remove_item(item)
         assert not item.path.exists()
-    assert holdings(settings) == []
+    assert inventory(settings) == []
     assert [path.name for path in settings.home.glob("*/*") if path.name.startswith(".")] == []
 
 
 def test_what_a_run_has_found_since_it_was_listed_stays(settings):
     listed = the(settings, "snapshot")
     open_snapshot(listed.path)
-    assert not remove(listed)
+    assert not remove_item(listed)
     assert artifact_dir.is_sound(listed.path)
 
 
@@ -118,7 +118,7 @@ def test_what_a_run_finds_in_the_last_moment_is_put_back(settings, monkeypatch):
         return rename(path, target)
 
     monkeypatch.setattr(Path, "rename", found_just_before)
-    assert not remove(listed)
+    assert not remove_item(listed)
     assert artifact_dir.is_sound(listed.path)
 
 
@@ -126,7 +126,7 @@ def test_a_training_whose_lock_is_held_is_busy_and_stays(settings):
     listed = the(settings, "training")
     with FileLock(listed.path / "lock"):
         assert the(settings, "training").busy
-        assert not remove(listed)
+        assert not remove_item(listed)
     assert (listed.path / "progress.jsonl").exists()
 
 
@@ -139,7 +139,7 @@ def test_a_training_that_has_only_been_locked_and_let_go_is_not_used(settings):
     with FileLock(listed.path / "lock"):
         pass
     assert last_used(listed.path) == listed.last_used
-    assert remove(listed)
+    assert remove_item(listed)
 
 
 def test_a_run_that_waits_for_the_lock_of_what_goes_gets_a_fresh_folder(settings):
@@ -150,7 +150,7 @@ def test_a_run_that_waits_for_the_lock_of_what_goes_gets_a_fresh_folder(settings
     def train():
         waits.set()
         mine = FileLock(folder / "lock")
-        take(mine, timeout_s=-1)
+        acquire_lock(mine, timeout_s=-1)
         seen.append(sorted(path.name for path in folder.iterdir()))
         mine.release()
 
@@ -167,8 +167,8 @@ def test_a_run_that_waits_for_the_lock_of_what_goes_gets_a_fresh_folder(settings
 
 def test_what_someone_else_has_removed_is_gone(settings):
     listed = the(settings, "cache")
-    assert remove(listed)
-    assert remove(listed)
+    assert remove_item(listed)
+    assert remove_item(listed)
 
 
 @pytest.mark.parametrize("moment", ["rename", "rmtree"])
@@ -176,7 +176,7 @@ def test_a_kill_while_removing_leaves_the_whole_thing_or_leavings(settings, mome
     program = f"""
 import os, shutil, signal, sys
 from pathlib import Path
-from tasks.runtime.inventory import holdings, remove
+from tasks.runtime.inventory import inventory, remove_item
 from tasks.runtime.settings import Settings
 def die(*_, **__): os.kill(os.getpid(), signal.SIGKILL)
 {"Path.rename" if moment == "rename" else "shutil.rmtree"} = die
@@ -189,21 +189,21 @@ for item in holdings(Settings(home=Path(sys.argv[1]))):
     if moment == "rename":
         assert artifact_dir.is_sound(the(settings, "snapshot").path)
     else:
-        assert not [item for item in holdings(settings) if item.kind == "snapshot"]
-    for item in holdings(settings):
+        assert not [item for item in inventory(settings) if item.kind == "snapshot"]
+    for item in inventory(settings):
         if item.kind == "leavings":
-            assert item.finished and remove(item)
+            assert item.finished and remove_item(item)
     left = [path for path in settings.home.rglob("*") if path.name.startswith(artifact_dir.STAGING)]
     assert left == []
 
 
 def test_records_of_ingestions_go_with_their_snapshot_and_the_next_run_reads_the_source_again(settings):
-    assert not ingest(DATA, datasets=settings.datasets).new
+    assert not ingest_source(DATA, datasets=settings.datasets).new
     assert forget_ingests(settings.datasets) == 0
-    assert remove(the(settings, "snapshot"))
+    assert remove_item(the(settings, "snapshot"))
     assert forget_ingests(settings.datasets) == 1
     assert list(settings.datasets.rglob("*.json")) == []
-    assert ingest(DATA, datasets=settings.datasets).new
+    assert ingest_source(DATA, datasets=settings.datasets).new
 
 
 def test_the_notes_of_an_ingestion_go_with_their_snapshot(settings, tmp_path):
@@ -212,17 +212,17 @@ def test_the_notes_of_an_ingestion_go_with_their_snapshot(settings, tmp_path):
         (tmp_path / "pets").mkdir(exist_ok=True)
         (tmp_path / "pets" / f"{number}.png").write_bytes(encoded)
     data = DataSpec(name="pets", source="image_folder", location=str(tmp_path / "pets"))
-    snapshot = ingest(data, datasets=settings.datasets).snapshot
+    snapshot = ingest_source(data, datasets=settings.datasets).snapshot
     assert len(list((settings.datasets / "pets").glob("ingests/*/*/notes.parquet"))) == 1
     assert forget_ingests(settings.datasets) == 0
     shutil.rmtree(snapshot.path)
     assert forget_ingests(settings.datasets) == 2
     assert [path for path in (settings.datasets / "pets").rglob("*") if path.is_file()] == []
-    assert "3 inputs were read and" in ingest(data, datasets=settings.datasets).reason
+    assert ": 3 inputs, " in ingest_source(data, datasets=settings.datasets).reason
 
 
 def test_what_is_not_named_as_we_name_it_is_left_alone(settings):
     for name in ("datasets/shapes/notes", "trainings/mine", "caches/by-hand", "reports/shapes/index.html"):
         (settings.home / name).mkdir(parents=True)
-    before = len(holdings(settings))
+    before = len(inventory(settings))
     assert before == 7

@@ -9,15 +9,15 @@ import pytest
 
 from cl_core import processes
 from cl_core.report.costs import Outcome, StepCost, cost_line, cost_rows
-from tasks.runtime.run_log import Attempt, Ledger, costs
+from tasks.runtime.run_log import RunLog, StepAttempt, step_costs
 
 
-def attempt(step: str, began: float, seconds: float, outcome: Outcome = "ran", **more: object) -> Attempt:
-    return Attempt(step=step, began=began, seconds=seconds, cpu_seconds=seconds / 2, outcome=outcome, **more)
+def attempt(step: str, began: float, seconds: float, outcome: Outcome = "ran", **more: object) -> StepAttempt:
+    return StepAttempt(step=step, began=began, seconds=seconds, cpu_seconds=seconds / 2, outcome=outcome, **more)
 
 
-def cost(*attempts: Attempt) -> StepCost:
-    [found] = costs(attempts)
+def cost(*attempts: StepAttempt) -> StepCost:
+    [found] = step_costs(attempts)
     return found
 
 
@@ -45,7 +45,7 @@ def test_a_step_that_simply_ran_has_lost_nothing() -> None:
 def test_the_line_and_the_rows_say_what_was_lost_and_name_gpus_only_where_there_were_some() -> None:
     killed = attempt("pretrain", 0, 100, "killed")
     again = attempt("pretrain", 110, 60, repeated_steps=1400, repeated_seconds=12.0, gpu_seconds=120.0)
-    steps = costs([attempt("ingest", 0, 0.01), killed, again])
+    steps = step_costs([attempt("ingest", 0, 0.01), killed, again])
     assert cost_line(steps) == (
         "pretrain 2 min 40 s (80.0 CPU-s, 120.0 GPU-s); in all 2 min 40 s, 80.0 CPU-s, 120.0 GPU-s; "
         "12 s lost, 10 s waited between attempts, 1,400 training steps taken twice: pretrain (2 attempts)"
@@ -61,7 +61,7 @@ def test_a_killed_process_leaves_its_last_sign_of_life_and_the_next_one_adds_to_
 import time
 from pathlib import Path
 from cl_core import processes
-from tasks.runtime.run_log import Ledger
+from tasks.runtime.run_log import RunLog
 ledger = Ledger(Path({str(path)!r}))
 ledger.append("run began", name="quick-fox", flow="retrain", parameters={{}})
 ledger.append("began", attempt="a", step="pretrain", process=processes.token())
@@ -71,9 +71,9 @@ time.sleep(60)
 """
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None and process.stdout.readline() == b"alive\n"
-        assert Ledger(path).read().attempts[0].outcome == "running"
+        assert RunLog(path).read().attempts[0].outcome == "running"
         process.kill()
-    run, [killed] = Ledger(path).read()
+    run, [killed] = RunLog(path).read()
     assert (run.name, run.state, killed.outcome, killed.seconds, killed.cpu_seconds) == (
         "quick-fox",
         "",
@@ -81,7 +81,7 @@ time.sleep(60)
         8.0,
         7.5,
     )
-    again = Ledger(path)
+    again = RunLog(path)
     # As a container does it: the next process has the number of the one that was killed.
     again.append("run began", name="quick-fox", flow="retrain", parameters={})
     again.append("began", attempt="b", step="pretrain", process=processes.token())
@@ -90,7 +90,7 @@ time.sleep(60)
 
 
 def test_what_an_earlier_process_left_open_was_killed_even_if_its_number_is_in_use_again(tmp_path: Path) -> None:
-    ledger = Ledger(tmp_path / "run.jsonl")
+    ledger = RunLog(tmp_path / "run.jsonl")
     ledger.append("began", attempt="a", step="ingest", process=processes.token())
     assert ledger.read().attempts[0].outcome == "running"
     ledger.append("run began", name="n", flow="f", parameters={})
@@ -98,7 +98,7 @@ def test_what_an_earlier_process_left_open_was_killed_even_if_its_number_is_in_u
 
 
 def test_a_line_that_a_crash_cut_off_is_left_out_and_does_not_spoil_the_next(tmp_path: Path) -> None:
-    ledger = Ledger(tmp_path / "run.jsonl")
+    ledger = RunLog(tmp_path / "run.jsonl")
     ledger.append("run began", name="n", flow="f", parameters={})
     with ledger.path.open("a") as file:
         file.write('{"event": "began", "attempt": "a", "st')
@@ -109,7 +109,7 @@ def test_a_line_that_a_crash_cut_off_is_left_out_and_does_not_spoil_the_next(tmp
 
 def test_an_account_that_cannot_be_written_stops_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "accounts").write_text("a file where the folder should be")
-    Ledger(tmp_path / "accounts" / "run.jsonl").append("run began", name="n")
+    RunLog(tmp_path / "accounts" / "run.jsonl").append("run began", name="n")
     assert "could not be continued" in caplog.text
 
 
@@ -117,7 +117,7 @@ def test_lines_of_two_processes_never_mix(tmp_path: Path) -> None:
     path = tmp_path / "run.jsonl"
     program = f"""
 from pathlib import Path
-from tasks.runtime.run_log import Ledger
+from tasks.runtime.run_log import RunLog
 for number in range(40):
     Ledger(Path({str(path)!r})).append("said", attempt="a", sentence="x" * 3000)
 """

@@ -8,7 +8,7 @@ import pytest
 
 from cl_core.training.health.detector import CollapseWatch
 from cl_core.training.health.metrics import Health
-from cl_core.training.health.rules import Check
+from cl_core.training.health.rules import MetricsSnapshot
 
 SAME = {"every embedding is the same": 5.0}
 
@@ -51,7 +51,7 @@ def first_verdict(
     for step in range(1, steps + 1):
         if watch.is_due(step):
             seen = (first_loss, AT_START) if step == 1 else (loss_of(step), health_of(step))
-            verdict = watch.judge(Check(step, *seen, metrics={}))
+            verdict = watch.judge(MetricsSnapshot(step, *seen, metrics={}))
             if verdict:
                 return verdict
     return ""
@@ -159,9 +159,9 @@ def test_without_plateaus_and_with_a_plateau_of_nothing_only_the_embeddings_are_
 
 @pytest.mark.parametrize("kept_at", [40, 95, 150, 199])
 def test_what_json_keeps_of_the_checks_leads_to_the_same_verdict(kept_at: int) -> None:
-    def seen(step: int) -> Check:
+    def seen(step: int) -> MetricsSnapshot:
         health = AT_START if step == 1 else figures(std=0.6 if step < 110 else 0.05)
-        return Check(step, 5.2 if step == 1 else 3.0, health, {"prototype_entropy": math.pi})
+        return MetricsSnapshot(step, 5.2 if step == 1 else 3.0, health, {"prototype_entropy": math.pi})
 
     undisturbed, resumed = (CollapseWatch(steps=400, warmup_steps=5, plateaus=SAME) for _ in range(2))
     verdicts: list[list[str]] = [[], []]

@@ -1,0 +1,124 @@
+"""The single stages: each runs `flows/retrain.py` up to one result."""
+
+from typing import NamedTuple
+
+from prefect import flow
+
+import tasks.evaluation
+import tasks.ingestion
+import tasks.registration
+import tasks.reporting
+import tasks.training
+from cl_core.data.validation import ValidationReport
+from cl_core.refs import CheckpointRef, EvaluationReport, ModelRef, ReportRef, SnapshotRef
+from cl_core.specs import ComputeSpec, DataSpec, EvaluationSpec, TrainingSpec
+from cl_core.training.job import TrainingJob
+from flows.parameters import Force, ModelName
+from tasks.runtime.hooks import FLOW
+
+
+@flow(name="ingest", **FLOW)
+def ingest(*, data: DataSpec = DataSpec(), compute: ComputeSpec = ComputeSpec(), force: Force = False) -> SnapshotRef:
+    """Read a source into a validated snapshot."""
+    return _validated(data, compute, force=force).snapshot
+
+
+@flow(name="validate", **FLOW)
+def validate(
+    *, data: DataSpec = DataSpec(), compute: ComputeSpec = ComputeSpec(), force: Force = False
+) -> ValidationReport:
+    """Check that a source's samples can be trained on, and report on them."""
+    return _validated(data, compute, force=force).validation
+
+
+@flow(name="pretrain", **FLOW)
+def pretrain(
+    *,
+    data: DataSpec = DataSpec(),
+    training: TrainingSpec = TrainingSpec(),
+    compute: ComputeSpec = ComputeSpec(),
+    force: Force = False,
+) -> CheckpointRef:
+    """Train an encoder."""
+    job, _ = _planned(data, training, EvaluationSpec(), compute, force=force)
+    return tasks.training.pretrain(job, force=force)
+
+
+@flow(name="evaluate", **FLOW)
+def evaluate(
+    *,
+    data: DataSpec = DataSpec(),
+    training: TrainingSpec = TrainingSpec(),
+    evaluation: EvaluationSpec = EvaluationSpec(),
+    compute: ComputeSpec = ComputeSpec(),
+    force: Force = False,
+) -> EvaluationReport:
+    """Train an encoder if needed, and evaluate it beside its baselines."""
+    job, _ = _planned(data, training, evaluation, compute, force=force)
+    checkpoint = tasks.training.pretrain(job, force=force)
+    return tasks.evaluation.evaluate(job, checkpoint, evaluation)
+
+
+@flow(name="register", **FLOW)
+def register(
+    *,
+    model_name: ModelName = "fashion-mnist",
+    data: DataSpec = DataSpec(),
+    training: TrainingSpec = TrainingSpec(),
+    evaluation: EvaluationSpec = EvaluationSpec(),
+    compute: ComputeSpec = ComputeSpec(),
+    force: Force = False,
+) -> ModelRef:
+    """Train an encoder if needed, and register it as a version. The champion stays."""
+    job, _ = _planned(data, training, evaluation, compute, model_name, force=force)
+    checkpoint = tasks.training.pretrain(job, force=force)
+    scores = tasks.evaluation.evaluate(job, checkpoint, evaluation)
+    return tasks.registration.register(model_name, job, checkpoint, scores, evaluation)
+
+
+@flow(name="report", **FLOW)
+def report(
+    *,
+    model_name: ModelName = "fashion-mnist",
+    data: DataSpec = DataSpec(),
+    training: TrainingSpec = TrainingSpec(),
+    evaluation: EvaluationSpec = EvaluationSpec(),
+    compute: ComputeSpec = ComputeSpec(),
+) -> ReportRef:
+    """Write the report of the version registered under these specs."""
+    job, validation = _planned(data, training, evaluation, compute, model_name, force=False)
+    # Before the training, which takes long where there is none yet: a mistyped spec is refused in seconds.
+    model = tasks.registration.find_version(model_name, job)
+    checkpoint = tasks.training.pretrain(job, force=False)
+    scores = tasks.evaluation.evaluate(job, checkpoint, evaluation)
+    return tasks.reporting.report(model, job, checkpoint, scores, evaluation, validation)
+
+
+class _Validated(NamedTuple):
+    snapshot: SnapshotRef
+    validation: ValidationReport
+
+
+class _Planned(NamedTuple):
+    job: TrainingJob
+    validation: ValidationReport
+
+
+def _validated(data: DataSpec, compute: ComputeSpec, *, force: bool) -> _Validated:
+    snapshot = tasks.ingestion.ingest(data, compute, force=force)
+    return _Validated(snapshot, tasks.ingestion.validate(snapshot, data, compute))
+
+
+def _planned(
+    data: DataSpec,
+    training: TrainingSpec,
+    evaluation: EvaluationSpec,
+    compute: ComputeSpec,
+    model_name: str = "",
+    *,
+    force: bool,
+) -> _Planned:
+    """Run the steps before the training, which every stage from `pretrain` on has in common."""
+    tasks.training.preflight(data, training, evaluation, model_name)
+    snapshot, validation = _validated(data, compute, force=force)
+    return _Planned(tasks.training.plan(snapshot, data, training, compute, model_name), validation)
