@@ -2,6 +2,7 @@
 
 import inspect
 import os
+from functools import cached_property
 from pathlib import Path
 from unittest import mock
 
@@ -58,7 +59,9 @@ def _folders() -> list[tuple[str, str]]:
     with mock.patch.dict(os.environ, {"CL_HOME": "/CL_HOME"}):
         settings = Settings.from_environment() if hasattr(Settings, "from_environment") else Settings()
     rows = []
-    for name, thing in inspect.getmembers(type(settings), lambda member: isinstance(member, property)):
+    for name, thing in inspect.getmembers(
+        type(settings), lambda member: isinstance(member, property | cached_property)
+    ):
         value = getattr(settings, name)
         if isinstance(value, Path) and value.is_relative_to(settings.home):
             rows.append((code(value.relative_to("/")), first_line(thing)))

@@ -45,15 +45,16 @@ def variables() -> set[str]:
 
 def _rows() -> list[tuple[str, str, str]]:
     fields: dict[str, Any] = getattr(settings.Settings, "model_fields", {})
-    rows = [_row(name, field) for name, field in fields.items()] or _documented()
+    prefix = str(getattr(settings.Settings, "model_config", {}).get("env_prefix", ""))
+    rows = [_row(prefix, name, field) for name, field in fields.items()] or _documented()
     known = " ".join(name for name, *_ in rows)
     return rows if _UP[0] in known else [*rows, (code(_UP[0]), *_UP[1:])]
 
 
-def _row(name: str, field: Any) -> tuple[str, str, str]:
-    alias = field.validation_alias or field.alias or name
+def _row(prefix: str, name: str, field: Any) -> tuple[str, str, str]:
+    alias = field.validation_alias or field.alias or f"{prefix}{name}"
     names = [str(choice) for choice in getattr(alias, "choices", [alias])]
-    default = "" if field.is_required() or field.default in (None, "") else code(field.default)
+    default = "" if field.default_factory or field.is_required() or field.default in (None, "") else code(field.default)
     return ", ".join(code(each.upper()) for each in names), default, field.description or ""
 
 
