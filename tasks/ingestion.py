@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from cl_core import failpoints
 from cl_core.data import validation
 from cl_core.data.cache import build_cache
 from cl_core.data.ingest import pipeline
-from cl_core.data.snapshot import snapshot_facts
+from cl_core.data.snapshot import snapshot_profile
 from cl_core.data.snapshot_diff import changes, earlier_facts
 from cl_core.data.validation import ValidationReport
+from cl_core.failpoints import failpoint
 from cl_core.refs import SnapshotRef
 from cl_core.specs import ComputeSpec, DataSpec
 from tasks.runtime.artifacts import publish_profile
@@ -36,14 +36,14 @@ def validate(snapshot: SnapshotRef, data: DataSpec, compute: ComputeSpec) -> Val
     """Refuse data that cannot be trained on."""
     cache = training_cache(snapshot, data.image_size, compute)
     report = validation.validate_snapshot(snapshot, cache, data)
-    failpoints.reach("validate.checked")
+    failpoint("validate.checked")
     near = report.near_duplicates
     log_outcome(
         f"{report.train_samples} training and {report.test_samples} test samples, {report.classes} classes, "
         f"{report.quarantined} quarantined, {report.duplicates} copies merged, "
         f"{near.test_images} test images with a near-duplicate in training"
     )
-    facts = snapshot_facts(snapshot)
+    facts = snapshot_profile(snapshot)
     changed = changes(earlier_facts(snapshot.path), facts)
     publish_profile(facts, report, note=snapshot.note, changed=changed)
     return report

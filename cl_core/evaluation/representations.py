@@ -9,11 +9,12 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from cl_core.code_digest import code_digest
 from cl_core.data.cache import ImageSplit
-from cl_core.encoders import Encoder
+from cl_core.encoders import Encoder, EncoderOptions
 from cl_core.evaluation.features import extract
 from cl_core.evaluation.runner import EmbedViews, Representation
-from cl_core.hashing import digest_of, source_digest
+from cl_core.hashing import digest_of
 from cl_core.training.checkpoint import load_encoder_state
 from cl_core.training.components import assemble
 from cl_core.training.job import PreparedData, TrainingJob
@@ -26,14 +27,16 @@ _BLOCK = 1_000
 def trained(job: TrainingJob, checkpoint: Path) -> Representation:
     """The trained encoder."""
     encoder = trained_encoder(job, checkpoint)
-    return _of_encoder("trained", digest_of(["trained", job.digest, _code()]), encoder, job, job.digest)
+    return _of_encoder(
+        "trained", digest_of(["trained", job.digest, _code(assemble(job.training).encoder)]), encoder, job, job.digest
+    )
 
 
 def untrained(job: TrainingJob) -> Representation:
     """The same encoder with the weights it had before the first step."""
     spec = job.training
     encoder = [spec.encoder, spec.encoder_options, spec.precision, spec.seed]
-    digest = digest_of(["untrained", _images(job), encoder, _code()])
+    digest = digest_of(["untrained", _images(job), encoder, _code(assemble(spec).encoder)])
     return _of_encoder("untrained", digest, _fresh_encoder(job), job, "")
 
 
@@ -142,12 +145,15 @@ def _images(on: PreparedData) -> list[Any]:
     return [on.snapshot.digest, on.data.image_size]
 
 
-def _code() -> list[str]:
-    modules = (
-        "cl_core.data",
-        "cl_core.views",
-        "cl_core.encoders",
+def _code(encoder: EncoderOptions | None = None) -> str:
+    """Return the digest of the code that decides the features: what embeds, and what makes the two views."""
+    embeds = [type(encoder).__module__] if encoder else []
+    alone = (
+        __name__,
+        "cl_core.data.cache",
+        "cl_core.data.snapshot",
         "cl_core.evaluation.features",
-        "cl_core.evaluation.representations",
+        "cl_core.modalities.image",
+        "cl_core.modalities.image",
     )
-    return [source_digest(module) for module in modules]
+    return code_digest(SimCLRViews.__module__, *embeds, alone=alone)

@@ -21,7 +21,7 @@ class Command(NamedTuple):
     @property
     def is_flow(self) -> bool:
         """Return whether the target is a Prefect flow, which needs a Prefect server."""
-        return not self.target.startswith(("flows.cli.", "flows.chaos"))
+        return not self.target.startswith("flows.cli.")
 
 
 _PIPELINE = Group.create_ordered("Pipeline")
@@ -82,14 +82,6 @@ COMMANDS = {
     "prune": Command(
         "flows.prune:prune", "Remove results that no alias, recent version or running flow needs.", _OPERATIONS
     ),
-    "chaos": Command(
-        "flows.chaos_commands:chaos",
-        "Kill retrainings at every failpoint, and verify that each ends with the same result.",
-        _OPERATIONS,
-    ),
-    "parity": Command(
-        "flows.cli.comparison:parity", "Compare losses and method parts with reference libraries.", _OPERATIONS
-    ),
 }
 
 RENAMED_COMMANDS = {"measure": "evaluate-model"}
@@ -98,10 +90,10 @@ RENAMED_COMMANDS = {"measure": "evaluate-model"}
 RENAMED_OPTIONS = {"doctor": {"--mend": "--fix", "--no-mend": "--no-fix"}}
 """By command, old option -> new option; accepted for one release, with a warning."""
 
-WITHOUT_RESULT = frozenset({"up", "atlas", "chaos", "parity"})
+WITHOUT_RESULT = frozenset({"up", "atlas"})
 """Commands that return no result, so that `--json` has nothing to print."""
 
-OWN_ENVIRONMENT = frozenset({"up", "down", "chaos"})
+OWN_ENVIRONMENT = frozenset({"up", "down"})
 """Commands that set the environment themselves: servers and workers that they start inherit it."""
 
 CHECKED_ADDRESS = frozenset({"prune"})

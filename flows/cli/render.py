@@ -20,7 +20,6 @@ from tasks.runtime.settings import Settings
 
 if TYPE_CHECKING:  # They bring Prefect, numpy or torch.
     from cl_core.data.validation import ValidationReport
-    from cl_core.parity import Finding as ParityFinding
     from cl_core.refs import (
         CheckpointRef,
         Decision,
@@ -31,7 +30,6 @@ if TYPE_CHECKING:  # They bring Prefect, numpy or torch.
         RetrainResult,
         SnapshotRef,
     )
-    from flows.chaos_sweep import Row
     from flows.cli.explain import Explanation, Lineage
     from flows.cli.inference import SearchHits
     from flows.cli.models import ModelVersions
@@ -291,56 +289,6 @@ RENDERERS: Mapping[str, Callable[[Any], None]] = {
     "PruneResult": _show_pruned,
 }
 """By the name of the result's type."""
-
-
-def show_row(row: "Row") -> None:
-    """A line about a run of the fault sweep, as soon as it is over."""
-    _console().print(f"{row.case.title:<36} {row.attempts} attempts, {row.seconds:.0f} s: {_verdict(row)}")
-
-
-def show_matrix(rows: "list[Row]") -> None:
-    """What the fault sweep came to."""
-    table = Table(title="Killed, and put back to work", title_justify="left")
-    table.add_column("killed", overflow="fold")
-    for column in ("attempts", "seconds", "steps repeated"):
-        table.add_column(column, justify="right")
-    table.add_column("verdict", overflow="fold")
-    for row in rows:
-        numbers = (str(row.attempts), f"{row.seconds:.0f}", str(row.audit.repeated_steps))
-        table.add_row(row.case.title, *numbers, _verdict(row))
-    _console().print(table)
-    passed = sum(not row.problems for row in rows)
-    _console().print(f"{passed} of {len(rows)} runs came to exactly what an undisturbed one comes to.")
-
-
-def _verdict(row: "Row") -> str:
-    return "; ".join(row.problems) or "as undisturbed"
-
-
-def show_parity(findings: "list[ParityFinding]", elsewhere: Mapping[str, str]) -> None:
-    """A table of what was computed twice, and, by part, why nobody else computes the rest."""
-    table = Table(title="The same numbers, by this project and by others", title_justify="left")
-    for column in ("part", "of", "library"):
-        table.add_column(column, overflow="fold")
-    for column in ("value", "theirs", "difference", "of gradients"):
-        table.add_column(column, justify="right", no_wrap=True)
-    table.add_column("verdict", no_wrap=True)
-    for found in findings:
-        there = found.verdict != "not installed"
-        numbers = (
-            f"{found.ours:.6f}",
-            f"{found.theirs:.6f}",
-            f"{found.value_difference:.0e}",
-            f"{found.gradient_difference:.0e}",
-        )
-        check = found.check
-        library = f"{check.library} {found.version}" if there else check.library
-        table.add_row(check.part, check.what, library, *(numbers if there else ("-",) * 4), found.verdict)
-    _console().print(table)
-    for part, reason in elsewhere.items():
-        _console().print(f"{part}: {reason}")
-    if any(found.verdict == "not installed" for found in findings):
-        _console().print("What is not installed comes with: pip install 'counterpoint[parity]'")
 
 
 def _console() -> Console:

@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from cl_core import processes
 from cl_core.errors import CounterpointError
 from tasks.runtime.console import echo
+from tasks.runtime.delays import RETRY_DELAY_S
 from tasks.runtime.metering import Meter, Usage
 from tasks.runtime.run_log import RunLog
 from tasks.runtime.settings import Settings
@@ -41,7 +42,7 @@ async def _can_be_retried(task: Any, task_run: TaskRun, state: State[Any]) -> bo
 
 STEP: dict[str, Any] = {
     "retries": RETRIES,
-    "retry_delay_seconds": exponential_backoff(backoff_factor=5),
+    "retry_delay_seconds": exponential_backoff(backoff_factor=RETRY_DELAY_S),
     "retry_jitter_factor": 0.5,
     "retry_condition_fn": _can_be_retried,
     "persist_result": True,

@@ -23,9 +23,10 @@ from prefect.settings import PREFECT_API_REQUEST_TIMEOUT, PREFECT_CLIENT_MAX_RET
 from prefect.states import AwaitingRetry, Cancelled, Crashed
 
 from tasks.runtime import run_owner
+from tasks.runtime.delays import LOOK_EVERY_S
 from tasks.runtime.run_owner import RunOwner
 
-_LOOK_EVERY_S = 20
+_LOOK_EVERY_S = LOOK_EVERY_S
 # Who asks also keeps the servers alive: while one is down he has no time to wait for it.
 AT_ONCE = {PREFECT_CLIENT_MAX_RETRIES: 0, PREFECT_API_REQUEST_TIMEOUT: 5}
 # A process needs seconds to start.

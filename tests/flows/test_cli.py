@@ -8,15 +8,19 @@ import sys
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from cyclopts.utils import default_name_transform
 
 from cl_core.registry import ENCODERS, EVALUATIONS, LOSSES, METHODS, SOURCES, VIEWS
 from cl_core.specs import ComputeSpec, DataSpec, EvaluationSpec, PromotionSpec, TrainingSpec
-from flows.cli import app, commands
+from flows.cli import commands
+from flows.cli.app import main
 
 CL = str(Path(sys.executable).with_name("cl"))
+# A program of its own imports this copy of the project, whichever is installed.
+ROOT = str(Path(__file__).parents[2])
 HEAVY = {"torch", "torchvision", "numpy", "pyarrow", "pandas", "prefect", "ray", "mlflow", "sklearn", "matplotlib"}
 GROUPS = {
     "data": DataSpec,
@@ -40,153 +44,185 @@ EVERY = [*COMMANDS, *OTHERS, "up", "down", "doctor", "prune"]
 
 
 @dataclass(frozen=True)
-class Done:
-    """How a command ended in this process."""
+class Ended:
+    """How a command ended."""
 
-    returncode: int
-    stdout: str
-    stderr: str
+    code: int
+    out: str
+    err: str
+
+
+def program(*arguments, folder, **settings):
+    """Run the installed program in an empty folder, with nothing of ours in the environment."""
+    environment = {"PATH": "/usr/bin:/bin", "COLUMNS": "200", "HOME": str(folder), "PYTHONPATH": ROOT, **settings}
+    done = subprocess.run(
+        [CL, *arguments], capture_output=True, text=True, check=False, cwd=folder, env=environment, timeout=60
+    )
+    return Ended(done.returncode, done.stdout, done.stderr)
 
 
 @pytest.fixture
-def main(tmp_path, monkeypatch, capsys):
-    """`cl`, run in this process in an empty folder: what it imports is there already."""
-    folder = tmp_path / "empty"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
+def cl(tmp_path, monkeypatch, capsys):
+    """The function that the program calls, in this process: in an empty folder, with nothing of ours around it."""
 
-    def run(*arguments, stays_empty=True):
-        before = dict(os.environ)
-        try:
-            os.environ.clear()
-            os.environ.update({"PATH": before["PATH"], "HOME": before["HOME"], "COLUMNS": "200"})
-            monkeypatch.setattr(sys, "argv", ["cl", *arguments])
-            with pytest.raises(SystemExit) as ended:
-                app.main()
-        finally:
-            os.environ.clear()
-            os.environ.update(before)
-        done = Done(ended.value.code, *capsys.readouterr())
-        assert not stays_empty or list(folder.iterdir()) == []
-        return done
+    def calling(*arguments):
+        environment = {"PATH": "/usr/bin:/bin", "COLUMNS": "200", "HOME": str(tmp_path)}
+        with monkeypatch.context() as patch, mock.patch.dict(os.environ, environment, clear=True):
+            patch.chdir(tmp_path)
+            patch.setattr("sys.argv", ["cl", *arguments])
+            code = 0
+            try:
+                main()
+            except SystemExit as ended:
+                code = ended.code or 0
+        return Ended(code, *capsys.readouterr())
 
-    return run
+    return calling
 
 
-def refused(done):
-    """The sentence with which a command refused, after checking that it refused as it should."""
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("error: ") and done.stderr.endswith("\n")
-    assert len(done.stderr.splitlines()) == 1 and "Traceback" not in done.stderr
-    return done.stderr.removeprefix("error: ").removesuffix("\n")
+@pytest.fixture
+def refusal(cl):
+    """A function that gives the sentence of a command's refusal, after checking that it refuses as it should."""
+
+    def refusing(*arguments):
+        return sentence_of(cl(*arguments))
+
+    return refusing
 
 
-def cl(*arguments, folder, **settings):
-    """Run the command in an empty folder, with nothing of ours in the environment."""
-    environment = {"PATH": "/usr/bin:/bin", "COLUMNS": "200", "HOME": str(folder), **settings}
-    return subprocess.run(
-        [CL, *arguments], capture_output=True, text=True, check=False, cwd=folder, env=environment, timeout=60
-    )
+def sentence_of(ended):
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err.startswith("error: ") and ended.err.endswith("\n")
+    assert len(ended.err.splitlines()) == 1 and "Traceback" not in ended.err
+    return ended.err.removeprefix("error: ").removesuffix("\n")
+
+
+@pytest.fixture(scope="module")
+def programs(tmp_path_factory):
+    """How some commands end as programs, by their arguments; a program's start takes a second of a core."""
+    folder = tmp_path_factory.mktemp("programs")
+    ended = {
+        arguments: program(*arguments, folder=folder)
+        for arguments in ((), ("--help",), ("--version",), ("retrain", "--training.method", "simclrr"))
+    }
+    assert list(folder.iterdir()) == []
+    return ended
 
 
 def option(group, field):
     return f"--{group}.{default_name_transform(field)}"
 
 
-def test_help_lists_the_commands_and_the_settings(tmp_path):
-    done = cl("--help", folder=tmp_path)
-    assert (done.returncode, done.stderr) == (0, "")
+def test_help_lists_the_commands_and_the_settings(programs):
+    done = programs["--help",]
+    assert (done.code, done.err) == (0, "")
     for word in [*EVERY, "--recipe"]:
-        assert word in done.stdout
+        assert word in done.out
     for setting in ["CL_HOME", "MLFLOW_TRACKING_URI", "PREFECT_API_URL", "RAY_ADDRESS", "CL_NOTIFY"]:
-        assert setting in done.stdout
-    assert list(tmp_path.iterdir()) == []
+        assert setting in done.out
+
+
+def test_no_command_at_all_shows_the_help(programs):
+    assert programs[()].out == programs["--help",].out
+
+
+def test_the_version_is_that_of_the_package(programs):
+    assert programs["--version",] == Ended(0, version("counterpoint") + "\n", "")
+
+
+def test_the_program_refuses_on_stderr_with_code_2_as_its_function_does(programs, cl):
+    arguments = ("retrain", "--training.method", "simclrr")
+    assert programs[arguments] == cl(*arguments)
+    assert sentence_of(programs[arguments]).startswith("training.method: there is no method named 'simclrr'")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_the_help_of_a_command_shows_every_field_with_its_description_and_every_name(main, command):
-    done = main(command, "--help")
-    assert (done.returncode, done.stderr) == (0, "")
+def test_the_help_of_a_command_shows_every_field_with_its_description_and_every_name(tmp_path, cl, command):
+    done = cl(command, "--help")
+    assert (done.code, done.err) == (0, "")
     # The words of the table, without its lines and breaks.
-    shown = " ".join(re.sub(r"[│╭╮╰╯─]", " ", done.stdout).split())
+    shown = " ".join(re.sub(r"[│╭╮╰╯─]", " ", done.out).split())
+    wanted = [", ".join(registry.names()) for registry in (SOURCES, VIEWS, ENCODERS, LOSSES, METHODS, EVALUATIONS)]
     for group in COMMANDS[command]:
         for field, info in GROUPS[group].model_fields.items():
-            assert f"{option(group, field)} " in shown
-            description = " ".join(info.description.replace("`", "").split())
-            assert description[:40] in shown, f"{group}.{field}"
+            wanted += [f"{option(group, field)} ", " ".join(info.description.replace("`", "").split())[:40]]
+    assert [words for words in wanted if words not in shown] == []
     # Where existing results are read, there is nothing to force.
-    assert "--recipe" in shown and "--json" in shown
-    assert ("--force" in shown) is (command not in ("report", "evaluate-model"))
-    for registry in (SOURCES, VIEWS, ENCODERS, LOSSES, METHODS, EVALUATIONS):
-        assert ", ".join(registry.names()) in shown
+    assert "--recipe" in shown and ("--force" in shown) is (command not in ("report", "evaluate-model"))
+    assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("command", EVERY)
-def test_the_help_of_a_command_begins_with_its_summary_and_describes_every_option(main, command):
-    done = main(command, "--help")
-    assert (done.returncode, done.stderr) == (0, "")
-    usage, summary = done.stdout.splitlines()[0], done.stdout.splitlines()[2].strip()
-    assert usage.startswith(f"Usage: cl {command}")
-    assert summary == commands.COMMANDS[command].summary.replace("`", "")
-    rows = [line for line in done.stdout.splitlines() if re.match(r"│ [*]?\s*(-{2}|[A-Z-]+ --)", line)]
-    assert rows
-    undescribed = [row for row in rows if re.fullmatch(r"│ [*]?\s*\S+( \S+){0,3} +(\[.*\])? *│", row)]
+def test_the_help_of_a_command_begins_with_its_summary_and_describes_every_option(tmp_path, cl):
+    summaries, undescribed = {}, []
+    for command in EVERY:
+        lines = cl(command, "--help").out.splitlines()
+        assert lines[0].startswith(f"Usage: cl {command} "), command
+        summaries[command] = lines[2].strip()
+        rows = [re.sub(r"\[.*", "", line.strip("│ ")) for line in lines if re.match(r"│ [*]?\s*(--|[A-Z-]+ --)", line)]
+        assert rows, command
+        undescribed += [f"{command}: {row}" for row in rows if not re.search(r"\S {2,}\S", row)]
+    assert summaries == {name: commands.COMMANDS[name].summary.replace("`", "") for name in EVERY}
     assert undescribed == []
+    assert list(tmp_path.iterdir()) == []
 
 
-def imported_by(folder, *arguments):
-    """The modules that a command imports in a process of its own, and what it leaves in an empty folder."""
+def imported_by(folder, *commands):
+    """The modules that a fresh process holds after these commands, and the first that brought each; nothing is left."""
     code = (
         "import json, sys\n"
         "from flows.cli.app import main\n"
-        "try: main()\n"
-        "except SystemExit: pass\n"
-        "print(json.dumps(sorted(sys.modules)), file=sys.stderr)"
+        "heavy = {}\n"
+        f"for arguments in {list(commands)!r}:\n"
+        "    sys.argv = ['cl', *arguments]\n"
+        "    try: main()\n"
+        "    except SystemExit: pass\n"
+        "    for module in sys.modules: heavy.setdefault(module, ' '.join(arguments))\n"
+        "print(json.dumps(heavy), file=sys.stderr)"
     )
-    environment = {"PATH": "/usr/bin:/bin", "HOME": str(folder)}
-    command = [sys.executable, "-c", code, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=folder, env=environment)
+    environment = {"PATH": "/usr/bin:/bin", "HOME": str(folder), "PYTHONPATH": ROOT}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=folder, env=environment
+    )
     assert list(folder.iterdir()) == []
-    return set(json.loads(done.stderr.splitlines()[-1]))
+    return json.loads(done.stderr.splitlines()[-1])
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [["--help"], ["--version"], ["retrian"], *([command, "--help"] for command in ("search", "models", "doctor"))],
-    ids=" ".join,
-)
-def test_the_list_of_commands_and_what_is_no_flow_import_nothing_heavy(tmp_path, arguments):
-    imported = imported_by(tmp_path, *arguments)
-    assert "flows.cli.app" in imported and not HEAVY & imported
+def test_the_list_of_commands_and_commands_that_are_no_flows_import_nothing_heavy(tmp_path):
+    functions = [[name, "--help"] for name, command in commands.COMMANDS.items() if not command.is_flow]
+    imported = imported_by(tmp_path, ["--help"], ["--version"], ["retrian"], ["up", "--json"], *functions)
+    assert "flows.cli.app" in imported
+    assert {module: command for module, command in imported.items() if module in HEAVY} == {}
 
 
-@pytest.mark.parametrize(
-    "arguments", [["retrain", "--help"], ["report", "--model-name", "a b"], ["measure", "--help"]], ids=" ".join
-)
-def test_the_help_of_a_flow_and_its_refusals_import_prefect_but_not_what_steps_use(tmp_path, arguments):
-    imported = imported_by(tmp_path, *arguments)
+def test_the_help_and_the_refusals_of_flows_import_prefect_but_not_what_their_steps_use(tmp_path):
+    flows = [[name, "--help"] for name, command in commands.COMMANDS.items() if command.is_flow]
+    refused = [["retrain", "--training.method", "x"], ["report", "--model-name", "a b"], ["measure", "--colour"]]
+    imported = imported_by(tmp_path, *flows, *refused)
     assert "prefect" in imported
-    assert not {"torch", "torchvision", "ray", "mlflow", "sklearn", "pandas", "matplotlib"} & imported
+    steps = {"torch", "torchvision", "pandas", "ray", "mlflow", "sklearn", "matplotlib"}
+    assert {module: command for module, command in imported.items() if module in steps} == {}
 
 
-def test_flows_are_imported_without_what_their_steps_use(tmp_path):
-    """Prefect imports a flow once more to cancel a run of it, and `cl up` all of them before it is ready."""
-    program = (
+@pytest.fixture(scope="module")
+def imported_with_flows(tmp_path_factory):
+    """The modules that a fresh process holds once it has imported every flow."""
+    code = (
         "import importlib, pkgutil, sys, flows\n"
         "for module in pkgutil.iter_modules(flows.__path__): importlib.import_module(f'flows.{module.name}')\n"
         "print(*sys.modules)"
     )
-    environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
+    folder = tmp_path_factory.mktemp("flows")
+    environment = {"PATH": "/usr/bin:/bin", "HOME": str(folder), "PYTHONPATH": ROOT}
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=tmp_path, env=environment
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=folder, env=environment
     )
-    imported = set(done.stdout.split())
-    assert "flows.retrain" in imported and not {"torch", "torchvision", "ray", "mlflow", "sklearn"} & imported
+    return set(done.stdout.split())
 
 
-def test_the_version_is_that_of_the_package(tmp_path):
-    done = cl("--version", folder=tmp_path)
-    assert (done.returncode, done.stdout, done.stderr) == (0, version("counterpoint") + "\n", "")
+def test_flows_are_imported_without_what_their_steps_use(imported_with_flows):
+    """Prefect imports a flow once more to cancel a run of it, and `cl up` all of them before it is ready."""
+    assert "flows.retrain" in imported_with_flows
+    assert not {"torch", "torchvision", "ray", "mlflow", "sklearn"} & imported_with_flows
 
 
 @pytest.mark.parametrize(
@@ -245,8 +281,9 @@ def test_the_version_is_that_of_the_package(tmp_path):
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_a_wrong_argument_is_refused_in_one_sentence_that_names_it(main, arguments, sentence):
-    assert re.fullmatch(sentence, refused(main(*arguments)))
+def test_a_wrong_argument_is_refused_in_one_sentence_that_names_it(tmp_path, refusal, arguments, sentence):
+    assert re.fullmatch(sentence, refusal(*arguments))
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -265,47 +302,55 @@ def test_a_wrong_argument_is_refused_in_one_sentence_that_names_it(main, argumen
         ('{"model_name": "a b"}', r"model_name: string should match pattern .*; got 'a b'"),
     ],
 )
-def test_a_wrong_recipe_is_refused_in_one_sentence_that_names_the_file_or_the_field(main, tmp_path, content, sentence):
+def test_a_wrong_recipe_is_refused_in_one_sentence_that_names_the_file_or_the_field(
+    tmp_path, refusal, content, sentence
+):
     folder = tmp_path / "[recipes]"
     folder.mkdir()
     recipe = folder / "mine.json"
     if content is not None:
         recipe.write_bytes(content if isinstance(content, bytes) else content.encode())
-    said = refused(main("retrain", "--recipe", str(recipe)))
+    said = refusal("retrain", "--recipe", str(recipe))
     assert re.fullmatch(sentence.replace("{recipe}", re.escape(str(recipe))), said), said
 
 
-def test_the_command_line_wins_over_the_recipe(main, tmp_path):
-    recipe = tmp_path / "mine.json"
-    recipe.write_text('{"training": {"epochs": 0, "warmup_epochs": 7}}')
-    said = refused(main("retrain", "--recipe", str(recipe), "--training.epochs", "6"))
+def test_the_command_line_wins_over_the_recipe(tmp_path, refusal):
+    (tmp_path / "mine.json").write_text('{"training": {"epochs": 0, "warmup_epochs": 7}}')
+    said = refusal("retrain", "--recipe", "mine.json", "--training.epochs", "6")
     assert said.startswith("training: warmup_epochs 7 must be less than epochs 6")
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["retrain"], ["models"]], ids=" ".join)
-def test_an_installed_component_of_a_taken_name_is_refused_in_one_sentence_by_every_command(tmp_path, arguments):
-    metadata = tmp_path / "their_losses-1.0.dist-info"
+COMMANDS_THAT_LIST_NAMES = [("--help",), ("retrain",), ("models",)]
+
+
+@pytest.fixture(scope="module")
+def with_a_taken_name(tmp_path_factory):
+    """How commands end where another package brings a component of a name that is taken."""
+    folder = tmp_path_factory.mktemp("taken")
+    metadata = folder / "their_losses-1.0.dist-info"
     metadata.mkdir()
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: their-losses\nVersion: 1.0\n")
     (metadata / "entry_points.txt").write_text("[counterpoint.losses]\ninfo_nce = their_losses\n")
-    python_path = os.pathsep.join((str(tmp_path), os.environ.get("PYTHONPATH", "")))
-    said = refused(cl(*arguments, folder=tmp_path, PYTHONPATH=python_path))
-    assert said.startswith("loss 'info_nce' exists twice: as cl_core.losses.info_nce and as their_losses of their-los")
+    path = os.pathsep.join([str(folder), ROOT])
+    return [program(*arguments, folder=folder, PYTHONPATH=path) for arguments in COMMANDS_THAT_LIST_NAMES]
 
 
-def test_no_command_at_all_shows_the_help(main):
-    assert main().stdout == main("--help").stdout
+def test_an_installed_component_of_a_taken_name_is_refused_in_one_sentence_by_every_command(with_a_taken_name):
+    for ended in with_a_taken_name:
+        assert sentence_of(ended).startswith(
+            "loss 'info_nce' exists twice: as cl_core.losses.info_nce and as their_losses of their-los"
+        )
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_specs_are_given_by_name_never_by_position(main, command):
-    positions = ["1", "2"] if command == "evaluate-model" else []
-    assert refused(main(command, *positions, "3")) == "Unused Tokens: ['3']."
+def test_specs_are_given_by_name_never_by_position(refusal, command):
+    positions = ["clothes", "2"] if command == "evaluate-model" else []
+    assert refusal(command, *positions, "3") == "Unused Tokens: ['3']."
 
 
 @pytest.mark.parametrize("command", ["up", "atlas"])
-def test_a_command_without_a_result_refuses_json(main, command):
-    assert refused(main(command, "--json")) == f"--json: `cl {command}` prints no result; run it without --json"
+def test_a_command_without_a_result_refuses_json(refusal, command):
+    assert refusal(command, "--json") == f"--json: `cl {command}` prints no result; run it without --json"
 
 
 @pytest.mark.parametrize(
@@ -316,20 +361,21 @@ def test_a_command_without_a_result_refuses_json(main, command):
         (["doctor", "--mend=true", "--colour"], "option", "--mend", "--fix"),
     ],
 )
-def test_an_old_name_works_with_a_warning_that_names_the_new_one(main, arguments, kind, old, new):
-    done = main(*arguments)
-    warning, error = done.stderr.splitlines()
+def test_an_old_name_works_with_a_warning_that_names_the_new_one(cl, arguments, kind, old, new):
+    ended = cl(*arguments)
+    warning, error = ended.err.splitlines()
     assert warning == f"warning: the {kind} {old} is renamed to {new}; the old name goes with the next release"
     # What is refused is the other argument: the renamed one was understood.
-    assert (done.returncode, done.stdout) == (2, "")
+    assert (ended.code, ended.out) == (2, "")
     assert ("--colour" in error) if kind == "option" else error.startswith("error: version: ")
 
 
-def test_a_value_that_reads_like_an_old_name_is_no_command(main, tmp_path):
-    assert refused(main("--recipe", "measure", "retrain")).startswith("--recipe: there is no file measure;")
+def test_a_file_called_like_an_old_name_is_no_command(refusal):
+    assert refusal("--recipe", "measure", "retrain").startswith("--recipe: there is no file measure;")
 
 
-def test_a_result_is_printed_for_people_or_as_one_json_document(main):
-    people, machines = main("down", stays_empty=False), main("--json", "down", stays_empty=False)
-    assert (people.stdout, people.stderr) == ("Nothing to stop: no `cl up` runs for this CL_HOME.\n", "")
-    assert (json.loads(machines.stdout), machines.stderr) == ({"supervisor": False, "orphans": []}, "")
+def test_a_result_is_printed_for_people_or_as_one_json_document(cl):
+    assert cl("down") == Ended(0, "Nothing to stop: no `cl up` runs for this CL_HOME.\n", "")
+    document = cl("--json", "down")
+    assert (document.code, document.err) == (0, "")
+    assert json.loads(document.out) == {"supervisor": False, "orphans": []}

@@ -21,6 +21,7 @@ def test_only_a_server_decides_where_artifacts_go(
     assert Settings.from_environment().artifact_root == (tmp_path / "mlflow-artifacts" if beside_home else None)
 
 
+@pytest.mark.integration
 def test_a_connection_leaves_no_setting_behind(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.setenv("CL_HOME", str(tmp_path))
