@@ -136,7 +136,7 @@ def _show_validation(report: "ValidationReport") -> None:
         "test samples": f"{report.test_samples:,}",
         "classes": f"{report.classes:,}",
         "training samples of the rarest class": f"{report.smallest_class:,}",
-        "unlabelled samples": f"{report.unlabelled:,}",
+        "unlabeled samples": f"{report.unlabelled:,}",
         "quarantined inputs": f"{report.quarantined:,} ({report.quarantined_share:.1%})",
         "duplicates merged": f"{report.duplicates:,}",
         "test images with a near-duplicate in training": f"{at_least}{near.test_images:,} ({near.test_share:.1%})",
