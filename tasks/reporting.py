@@ -15,8 +15,8 @@ from cl_core.refs import CheckpointRef, Decision, EvaluationReport, ModelRef, Re
 from cl_core.report.costs import StepCost
 from cl_core.report.report_inputs import ReportInputs
 from cl_core.specs import EvaluationSpec
-from tasks.adapters.mlflow.environment import model_store
-from tasks.adapters.mlflow.ui_links import pages
+from tasks.adapters.mlflow.model_store import model_store
+from tasks.adapters.mlflow.version_record import pages
 from tasks.evaluation import assess_all
 from tasks.registration import champion_assessment
 from tasks.runtime.artifacts import publish_links, publish_report

@@ -98,11 +98,11 @@ def _latest_runs() -> list[tuple[str, str, str]]:
     from prefect.client.schemas.sorting import FlowRunSort
     from prefect.settings import temporary_settings
 
-    from tasks.server.recovery import AT_ONCE
+    from tasks.server.recovery import NO_RETRIES
 
     begun = FlowRunFilterStateType(not_any_=[StateType.SCHEDULED])
     try:
-        with temporary_settings(AT_ONCE), get_client(sync_client=True) as client:
+        with temporary_settings(NO_RETRIES), get_client(sync_client=True) as client:
             found = client.read_flow_runs(
                 flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=begun)),
                 sort=FlowRunSort.START_TIME_DESC,

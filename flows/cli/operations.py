@@ -77,13 +77,13 @@ def up(
 
 def down() -> Stopped:
     """Stop what `cl up` started for this CL_HOME."""
-    from tasks.server.supervisor import SUPERVISOR_STOP_TIMEOUT_S, end_tree, stop_orphaned_services
+    from tasks.server.supervisor import SUPERVISOR_STOP_TIMEOUT_S, stop_orphaned_services, terminate_tree
 
     settings = Settings.from_environment()
     running = is_locked(settings.up_lock)
     if running:
         # It stops the services in order, and itself last.
-        end_tree(_supervisor_pid(settings), timeout_s=SUPERVISOR_STOP_TIMEOUT_S)
+        terminate_tree(_supervisor_pid(settings), timeout_s=SUPERVISOR_STOP_TIMEOUT_S)
     return Stopped(supervisor=running, orphans=list(stop_orphaned_services(settings.services)))
 
 

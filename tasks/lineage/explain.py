@@ -17,7 +17,7 @@ _DECIDES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 _EACH_TIME = "it has no result that could stand: it is done each time"
 
 
-def reasons(account: RunRecord, earlier: RunRecord | None) -> list[tuple[StepCost, str]]:
+def step_reasons(account: RunRecord, earlier: RunRecord | None) -> list[tuple[StepCost, str]]:
     """Each step with the reason why it ran or not, in the order of the run.
 
     Args:
@@ -27,7 +27,7 @@ def reasons(account: RunRecord, earlier: RunRecord | None) -> list[tuple[StepCos
     return [(cost, _reason(cost, account, earlier)) for cost in step_costs(account.attempts)]
 
 
-def run_before(account: RunRecord, known: list[RunRecord]) -> RunRecord | None:
+def previous_run(account: RunRecord, known: list[RunRecord]) -> RunRecord | None:
     """The newest run of the same flow and model that began before this one, of accounts that come newest first."""
     run = account.run
     for other in known:

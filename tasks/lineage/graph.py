@@ -7,9 +7,8 @@ from typing import NamedTuple
 
 from cl_core.artifact_dir import MANIFEST, manifest_of
 from cl_core.errors import IntegrityError
-from tasks.adapters.mlflow.connection import shown
-from tasks.adapters.mlflow.ui_links import pages
-from tasks.adapters.mlflow.version_record import VersionRecord, version_record
+from tasks.adapters.mlflow.connection import redacted_uri
+from tasks.adapters.mlflow.version_record import VersionRecord, pages, version_record
 from tasks.runtime.run_log import FlowRun, RunLog, RunRecord
 from tasks.runtime.settings import Settings
 
@@ -34,7 +33,7 @@ class VersionLineage(NamedTuple):
     down: list[LineageLine]
 
 
-def version_named(text: str) -> tuple[str, str] | None:
+def parse_version(text: str) -> tuple[str, str] | None:
     """Name and number, or name and @alias, of what is written as NAME/N, NAME@ALIAS or models:/...; None otherwise."""
     found = _VERSION.fullmatch(text)
     return (found["name"], found["number"] or found["alias"]) if found else None
@@ -156,5 +155,5 @@ def _where(places: "Iterator[Path] | list[Path]", digest: str) -> str:
 
 def _run_page(record: VersionRecord, settings: Settings) -> str:
     if not settings.tracking_uri.startswith(("http://", "https://")):
-        return shown(settings.tracking_uri)
+        return redacted_uri(settings.tracking_uri)
     return pages(settings.tracking_uri, record.model, Path("none"))["MLflow run"]

@@ -13,15 +13,15 @@ from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.exceptions import ObjectNotFound
 
 from cl_core.errors import StoreUnreachableError
-from tasks.adapters.mlflow.connection import shown
-from tasks.adapters.mlflow.environment import model_store
-from tasks.adapters.mlflow.inspection import inspect
+from tasks.adapters.mlflow.connection import redacted_uri
+from tasks.adapters.mlflow.model_store import model_store
+from tasks.adapters.mlflow.registry_checks import check_registry
 from tasks.runtime import run_owner
 from tasks.runtime.inventory import Diagnosis
 from tasks.runtime.locks import is_locked
 from tasks.runtime.run_owner import RunOwner
 from tasks.runtime.settings import Settings
-from tasks.server.leftovers import orphaned_files
+from tasks.server.diagnostics import orphaned_files
 from tasks.server.recovery import mark_ended
 from tasks.server.supervisor import stop_orphaned_services
 
@@ -122,6 +122,6 @@ def _end(lease: RunOwner) -> None:
 def _models() -> list[Diagnosis]:
     store = model_store()
     try:
-        return inspect(store)
+        return check_registry(store)
     except StoreUnreachableError as error:
-        return [Diagnosis(f"MLflow is not compared: {error}", shown(store.tracking_uri), "start it (`cl up`)")]
+        return [Diagnosis(f"MLflow is not compared: {error}", redacted_uri(store.tracking_uri), "start it (`cl up`)")]

@@ -3,7 +3,7 @@
 import urllib.parse
 
 from cl_core.errors import InfrastructureError, InputError
-from tasks.adapters.mlflow.connection import shown
+from tasks.adapters.mlflow.connection import redacted_uri
 
 SCHEMAS = ("prefect", "mlflow")
 
@@ -20,7 +20,7 @@ def prepare_database(database_url: str) -> None:
     """
     import psycopg
 
-    where = shown(database_url)
+    where = redacted_uri(database_url)
     if urllib.parse.urlsplit(database_url).scheme not in ("postgresql", "postgres"):
         raise InputError(f"CL_DATABASE_URL must be postgresql://USER:PASSWORD@HOST/NAME; got {where}")
     try:

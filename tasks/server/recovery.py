@@ -28,7 +28,7 @@ from tasks.runtime.run_owner import RunOwner
 
 _LOOK_EVERY_S = LOOK_EVERY_S
 # Who asks also keeps the servers alive: while one is down he has no time to wait for it.
-AT_ONCE = {PREFECT_CLIENT_MAX_RETRIES: 0, PREFECT_API_REQUEST_TIMEOUT: 5}
+NO_RETRIES = {PREFECT_CLIENT_MAX_RETRIES: 0, PREFECT_API_REQUEST_TIMEOUT: 5}
 # A process needs seconds to start.
 _PENDING_AT_MOST = timedelta(minutes=5)
 # Automations put a run back 15 s after its crash; one that is late must not find it at work again.
@@ -67,7 +67,7 @@ class RunRecovery:
     def _look(self, *, starting: bool) -> Iterator[str]:
         self._looked = time.monotonic()
         try:
-            with temporary_settings({} if starting else AT_ONCE), get_client(sync_client=True) as client:
+            with temporary_settings({} if starting else NO_RETRIES), get_client(sync_client=True) as client:
                 yield from self._close(client, starting=starting)
                 yield from self._put_back(client)
             self._failure = ""

@@ -103,7 +103,7 @@ class LocalStack:
                 "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": self.prefect_ui,
                 "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
                 # Prefect's own would wait a quarter of an hour for events from before a restart.
-                "PREFECT_SERVER_EVENTS_CAUSAL_ORDERING": "tasks.server.event_ordering",
+                "PREFECT_SERVER_EVENTS_CAUSAL_ORDERING": "tasks.server.compat",
                 # In memory, a restart would take the slots of runs that go on.
                 "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
             },

@@ -138,7 +138,7 @@ class Supervisor:
         for service in reversed(self.services):
             process = self._processes.pop(service.name, None)
             if process is not None:
-                end_tree(process.pid)
+                terminate_tree(process.pid)
                 process.wait()
         self._record.unlink(missing_ok=True)
 
@@ -182,7 +182,7 @@ def stop_orphaned_services(record: Path) -> list[str]:
         return []
     left = [one for one in _REMEMBERED.validate_json(record.read_text()) if not processes.is_gone(one.process)]
     for one in reversed(left):
-        end_tree(processes.pid_of(one.process))
+        terminate_tree(processes.pid_of(one.process))
     record.unlink(missing_ok=True)
     return [one.name for one in left]
 
@@ -204,7 +204,7 @@ def check_free(port: int, name: str, host: str) -> None:
     )
 
 
-def end_tree(pid: int, *, timeout_s: float = _STOP_TIMEOUT_S) -> None:
+def terminate_tree(pid: int, *, timeout_s: float = _STOP_TIMEOUT_S) -> None:
     """Ask a process to end, and kill it and all that it has started if it does not.
 
     Args:

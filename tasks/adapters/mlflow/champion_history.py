@@ -25,7 +25,7 @@ _REMEMBERED = 200
 _RECORD = "decision.json"
 
 
-class Move(BaseModel):
+class ChampionChange(BaseModel):
     """A change of champion that has been decided."""
 
     model_config = ConfigDict(frozen=True)
@@ -35,36 +35,36 @@ class Move(BaseModel):
     concerned: list[int] = Field(description="Versions that bear the reason.")
 
 
-class Succession(BaseModel):
+class ChampionHistory(BaseModel):
     """The champions of one model, oldest first; the last is the one that users fetch once `pending` is carried out."""
 
     model_config = ConfigDict(frozen=True)
 
     champions: list[int] = []
     withdrawn: list[int] = Field([], description="Rolled back by a person; the gate never promotes these again.")
-    pending: Move | None = None
+    pending: ChampionChange | None = None
 
     @property
     def champion(self) -> int:
         """The version that users fetch; 0 when there is none."""
         return self.champions[-1] if self.champions else 0
 
-    def promoted(self, decision: Decision) -> "Succession":
+    def promoted(self, decision: Decision) -> "ChampionHistory":
         """The succession once the decision's version follows."""
         version = decision.version
-        return Succession(
+        return ChampionHistory(
             champions=[*self.champions, version][-_REMEMBERED:],
             withdrawn=[other for other in self.withdrawn if other != version],
-            pending=Move(kind="promotion", decision=decision, concerned=[version]),
+            pending=ChampionChange(kind="promotion", decision=decision, concerned=[version]),
         )
 
-    def rolled_back(self, decision: Decision) -> "Succession":
+    def rolled_back(self, decision: Decision) -> "ChampionHistory":
         """The succession once the decision's version has gone and its champion, an earlier one, is back."""
         gone, back = decision.version, decision.champion
-        return Succession(
+        return ChampionHistory(
             champions=self.champions[: _last_index(self.champions[:-1], back) + 1],
             withdrawn=[*self.withdrawn, gone][-_REMEMBERED:],
-            pending=Move(kind="rollback", decision=decision, concerned=[gone, back]),
+            pending=ChampionChange(kind="rollback", decision=decision, concerned=[gone, back]),
         )
 
     def before(self, existing: set[int]) -> int:
@@ -73,48 +73,48 @@ class Succession(BaseModel):
         return earlier[-1] if earlier else 0
 
 
-def recorded(model: "RegisteredModel") -> Succession:
+def read_history(model: "RegisteredModel") -> ChampionHistory:
     """The succession as it is written down, finished or not."""
-    return Succession.model_validate_json(model.tags.get(_SUCCESSION, "{}"))
+    return ChampionHistory.model_validate_json(model.tags.get(_SUCCESSION, "{}"))
 
 
-def settled(client: "MlflowClient", name: str) -> tuple[Succession, Move | None]:
+def reconciled_history(client: "MlflowClient", name: str) -> tuple[ChampionHistory, ChampionChange | None]:
     """The succession, after finishing what a killed process began, and that unfinished move if there was one."""
     model = client.get_registered_model(name)
-    succession = recorded(model)
+    succession = read_history(model)
     unfinished = succession.pending
     if unfinished is not None:
-        return carry_out(client, name, succession), unfinished
+        return apply_change(client, name, succession), unfinished
     alias = int(model.aliases.get(CHAMPION, 0))
     if alias and alias != succession.champion:
         # Someone has set the alias in MLflow itself: theirs is the last word, and rolling back goes to what was before.
-        succession = Succession(champions=[*succession.champions, alias], withdrawn=succession.withdrawn)
+        succession = ChampionHistory(champions=[*succession.champions, alias], withdrawn=succession.withdrawn)
     return succession, None
 
 
-def settle(client: "MlflowClient", name: str) -> None:
+def reconcile(client: "MlflowClient", name: str) -> None:
     """Finish what a killed process began, and put a champion that was set in MLflow itself on record."""
-    succession, _ = settled(client, name)
+    succession, _ = reconciled_history(client, name)
     client.set_registered_model_tag(name, _SUCCESSION, succession.model_dump_json())
 
 
-def awaited(model: "RegisteredModel", existing: set[int]) -> dict[int, str]:
+def reserved_versions(model: "RegisteredModel", existing: set[int]) -> dict[int, str]:
     """Versions that may be fetched next, and why: by a move that is not carried out yet, or by a rollback."""
-    succession = recorded(model)
+    succession = read_history(model)
     coming = {succession.champion: "champion to be"} if succession.pending else {}
     return {
         version: why for version, why in {succession.before(existing): "for a rollback", **coming}.items() if version
     }
 
 
-def carry_out(client: "MlflowClient", name: str, succession: Succession) -> Succession:
+def apply_change(client: "MlflowClient", name: str, succession: ChampionHistory) -> ChampionHistory:
     """Write the intention, the reasons and the alias, then strike the intention off; each call may be repeated."""
     move = succession.pending
     assert move is not None
     client.set_registered_model_tag(name, _SUCCESSION, succession.model_dump_json())
     failpoint("promote.intent-written")
     for version in move.concerned:
-        record(client, move.decision, version)
+        record_decision(client, move.decision, version)
     client.set_registered_model_alias(name, CHAMPION, str(move.decision.champion))
     failpoint("promote.alias-set")
     done = succession.model_copy(update={"pending": None})
@@ -123,7 +123,7 @@ def carry_out(client: "MlflowClient", name: str, succession: Succession) -> Succ
     return done
 
 
-def record(client: "MlflowClient", decision: Decision, version: int) -> None:
+def record_decision(client: "MlflowClient", decision: Decision, version: int) -> None:
     """Leave the decision with a version it concerns: a tag that is read in passing, and files in its run."""
     run_id = client.get_model_version(decision.name, str(version)).run_id
     if run_id:
@@ -144,7 +144,7 @@ def last_decision(client: "MlflowClient", name: str, version: int, staged: Path)
     return Decision.model_validate_json(decision).model_copy(update={"champion": champion})
 
 
-def standing(client: "MlflowClient", name: str, version: int) -> Decision:
+def already_champion(client: "MlflowClient", name: str, version: int) -> Decision:
     """What to say of a version that is the champion already."""
     reason = client.get_model_version(name, str(version)).tags.get(DECISION, "")
     return Decision(
@@ -156,13 +156,13 @@ def standing(client: "MlflowClient", name: str, version: int) -> Decision:
     )
 
 
-def not_comparable(version: int, succession: Succession, gains: Gains) -> GateVerdict | None:
+def not_comparable(version: int, succession: ChampionHistory, gains: Gains) -> GateVerdict | None:
     """Why the numbers cannot decide about this version, whatever they are."""
     if version in succession.withdrawn:
         reason = "a person rolled it back, so only a person promotes it again"
     elif gains.champion != succession.champion:
         reason = (
-            f"it was compared with {named(gains.champion)}, and by now there is {named(succession.champion)}; "
+            f"it was compared with {champion_label(gains.champion)}, and by now there is {champion_label(succession.champion)}; "
             "run the same command again"
         )
     else:
@@ -170,7 +170,7 @@ def not_comparable(version: int, succession: Succession, gains: Gains) -> GateVe
     return GateVerdict(promote=False, reason=f"version {version} is not promoted: {reason}")
 
 
-def named(champion: int) -> str:
+def champion_label(champion: int) -> str:
     """A champion, in words."""
     return f"version {champion}" if champion else "no champion"
 

@@ -141,7 +141,7 @@ def _refused(cause: BaseException) -> HTTPStatus | None:
     return None
 
 
-def shown(tracking_uri: str) -> str:
+def redacted_uri(tracking_uri: str) -> str:
     """The address without what may be secret, fit for a message, a page or a log: no user, password, or query."""
     place, _, _ = tracking_uri.partition("?")
     scheme, separator, rest = place.partition("://")
@@ -156,7 +156,7 @@ def shown(tracking_uri: str) -> str:
 
 def _probe_server(tracking_uri: str) -> None:
     """Return when a server answers; a refusal for want of a password is an answer, and MLflow's to report."""
-    request = urllib.request.Request(f"{shown(tracking_uri).rstrip('/')}/health")  # noqa: S310 - http(s), the caller saw
+    request = urllib.request.Request(f"{redacted_uri(tracking_uri).rstrip('/')}/health")  # noqa: S310 - http(s), the caller saw
     try:
         with urllib.request.urlopen(request, timeout=_PROBE_TIMEOUT_S):  # noqa: S310
             return
@@ -189,12 +189,12 @@ def _wait_for_answer(tracking_uri: str) -> None:
                 raise _unreachable(tracking_uri, error) from error
         except sqlalchemy.exc.DatabaseError as error:
             raise InputError(
-                f"MLflow's database at {shown(tracking_uri)} cannot be read ({_first_line(error)}); "
+                f"MLflow's database at {redacted_uri(tracking_uri)} cannot be read ({_first_line(error)}); "
                 "restore it from a backup, or move it away to start an empty one"
             ) from error
         except (sqlalchemy.exc.ArgumentError, ImportError) as error:
             raise InputError(
-                f"MLFLOW_TRACKING_URI: {shown(tracking_uri)} is no address that can be used ({type(error).__name__}); "
+                f"MLFLOW_TRACKING_URI: {redacted_uri(tracking_uri)} is no address that can be used ({type(error).__name__}); "
                 "give sqlite:///PATH, the address of another database whose driver is installed, or http(s)"
             ) from None  # The cause would repeat the address with its password.
         time.sleep(pause)
@@ -202,7 +202,7 @@ def _wait_for_answer(tracking_uri: str) -> None:
 
 def _unreachable(tracking_uri: str, cause: BaseException) -> InfrastructureError:
     return StoreUnreachableError(
-        f"MLflow at {shown(tracking_uri)} does not answer ({_first_line(cause)}); start it, or correct the setting "
+        f"MLflow at {redacted_uri(tracking_uri)} does not answer ({_first_line(cause)}); start it, or correct the setting "
         "MLFLOW_TRACKING_URI (unset, it is a database under CL_HOME), and run the same command again"
     )
 
@@ -210,7 +210,7 @@ def _unreachable(tracking_uri: str, cause: BaseException) -> InfrastructureError
 def _forbidden(tracking_uri: str, status: HTTPStatus) -> InputError:
     given = [name for name in _CREDENTIALS if os.environ.get(name)]
     return InputError(
-        f"MLflow at {shown(tracking_uri)} refuses access ({status.value} {status.phrase}); set "
+        f"MLflow at {redacted_uri(tracking_uri)} refuses access ({status.value} {status.phrase}); set "
         "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, to an account that may read "
         f"and register there (set now: {', '.join(given) or 'none'}), and run the same command again"
     )
@@ -218,7 +218,7 @@ def _forbidden(tracking_uri: str, status: HTTPStatus) -> InputError:
 
 def _full(tracking_uri: str) -> InfrastructureError:
     return StorageFullError(
-        f"no space left for MLflow at {shown(tracking_uri)} or its artifacts; "
+        f"no space left for MLflow at {redacted_uri(tracking_uri)} or its artifacts; "
         "free some space and run the same command again: what is registered already is kept"
     )
 

@@ -37,10 +37,10 @@ def inspect(store: ModelStore, *, name: str = "", grace_s: float | None = None) 
     with connected(store.tracking_uri) as client:
         experiments = {one.name: one.experiment_id for one in client.search_experiments(max_results=1000)}
         found: list[Diagnosis] = []
-        for model in [name] if name else sorted({*experiments, *lookup.names(client)}):
+        for model in [name] if name else sorted({*experiments, *lookup.model_names(client)}):
             if store.is_changing(model):
                 continue
-            versions = lookup.versions(client, model)
+            versions = lookup.all_versions(client, model)
             runs = _runs(client, experiments[model]) if model in experiments else []
             found += _unregistered(store, model, runs, versions, before)
             found += _unfinished_models(store, model, experiments.get(model, ""), client, before)
@@ -105,7 +105,7 @@ def _succession(store: ModelStore, name: str, client: "MlflowClient") -> Iterato
     model = lookup.find_model(client, name)
     if model is None:
         return
-    succession = champions.recorded(model)
+    succession = champions.read_history(model)
     alias = int(model.aliases.get(CHAMPION, 0))
     where = f"models:/{name}@{CHAMPION}"
     if succession.pending is not None:
@@ -117,7 +117,7 @@ def _succession(store: ModelStore, name: str, client: "MlflowClient") -> Iterato
         )
     elif alias != succession.champion:
         yield Diagnosis(
-            f"{name!r} has {champions.named(alias)} for users, and {champions.named(succession.champion)} on record",
+            f"{name!r} has {champions.champion_label(alias)} for users, and {champions.champion_label(succession.champion)} on record",
             where,
             "records what users fetch: the alias was set by hand",
             partial(_settle, store, name) if alias else None,
@@ -144,7 +144,7 @@ def _delete_version(store: ModelStore, name: str, version: str) -> None:
 
 def _settle(store: ModelStore, name: str) -> None:
     with store.changing(name) as client:
-        champions.settle(client, name)
+        champions.reconcile(client, name)
 
 
 def registered_weights(store: ModelStore, name: str) -> dict[int, str]:
@@ -156,5 +156,5 @@ def registered_weights(store: ModelStore, name: str) -> dict[int, str]:
             int(version.version): file_sha256(
                 Path(client.download_artifacts(version.run_id or "", WEIGHTS, tempfile.mkdtemp(dir=folder)))
             )
-            for version in lookup.versions(client, name)
+            for version in lookup.all_versions(client, name)
         }

@@ -56,7 +56,7 @@ def _log_model(
         run.info.experiment_id, name=NAME, source_run_id=run.info.run_id, tags=dict(tags)
     )
     failpoint("register.model-created")
-    save(model, folder, logged)
+    save_model(model, folder, logged)
     failpoint("register.model-saved")
     client.log_model_artifacts(logged.model_id, str(folder))
     failpoint("register.model-uploaded")
@@ -65,7 +65,7 @@ def _log_model(
     return final
 
 
-def save(model: "EmbeddingModel", folder: Path, logged: "LoggedModel") -> None:
+def save_model(model: "EmbeddingModel", folder: Path, logged: "LoggedModel") -> None:
     """Write the model into a new folder as MLflow keeps it, under the name it has been given there."""
     import mlflow
     import numpy as np

@@ -23,30 +23,32 @@ def find_model(client: "MlflowClient", name: str) -> "RegisteredModel | None":
         return None
 
 
-def known_model(client: "MlflowClient", name: str) -> "RegisteredModel":
+def require_model(client: "MlflowClient", name: str) -> "RegisteredModel":
     """The model of that name, or an InputError that lists the models there are."""
     model = find_model(client, name)
     if model is None:
-        raise InputError(f"there is no registered model named {name!r}; there are: {listed(names(client))}")
+        raise InputError(
+            f"there is no registered model named {name!r}; there are: {comma_separated(model_names(client))}"
+        )
     return model
 
 
-def known_version(client: "MlflowClient", name: str, version: int) -> None:
+def require_version(client: "MlflowClient", name: str, version: int) -> None:
     """Nothing, or an InputError that lists the versions there are."""
-    known_model(client, name)
-    existing = sorted(int(found.version) for found in versions(client, name))
+    require_model(client, name)
+    existing = sorted(int(found.version) for found in all_versions(client, name))
     if version not in existing:
-        raise InputError(f"model {name!r} has no version {version}; there are: {listed(existing)}")
+        raise InputError(f"model {name!r} has no version {version}; there are: {comma_separated(existing)}")
 
 
-def numbered(client: "MlflowClient", name: str, version: int) -> "ModelVersion":
+def version_by_number(client: "MlflowClient", name: str, version: int) -> "ModelVersion":
     """The version of this number, 0 being the champion; or an InputError that lists the versions there are."""
     if version:
-        known_version(client, name, version)
+        require_version(client, name, version)
         return client.get_model_version(name, str(version))
-    alias = known_model(client, name).aliases.get(CHAMPION)
+    alias = require_model(client, name).aliases.get(CHAMPION)
     if alias is None:
-        existing = listed(sorted(int(found.version) for found in versions(client, name)))
+        existing = comma_separated(sorted(int(found.version) for found in all_versions(client, name)))
         raise InputError(
             f"model {name!r} has no champion yet; name one of its versions: {existing}, or promote one "
             f"(`cl promote {name} VERSION`)"
@@ -54,12 +56,12 @@ def numbered(client: "MlflowClient", name: str, version: int) -> "ModelVersion":
     return client.get_model_version(name, alias)
 
 
-def made_by(client: "MlflowClient", name: str, training_digest: str) -> "ModelVersion":
+def version_of_training(client: "MlflowClient", name: str, training_digest: str) -> "ModelVersion":
     """The version that a training made, or an InputError that lists the versions there are."""
-    known_model(client, name)
-    if found := of_training(client, name, training_digest):
+    require_model(client, name)
+    if found := versions_of_training(client, name, training_digest):
         return found[0]
-    numbers = listed(sorted(int(version.version) for version in versions(client, name)))
+    numbers = comma_separated(sorted(int(version.version) for version in all_versions(client, name)))
     raise InputError(
         f"no version of {name!r} was made by training {training_digest[:12]}, which follows from the data, the "
         f"training spec and the code as they are now; there are: {numbers}. "
@@ -67,22 +69,22 @@ def made_by(client: "MlflowClient", name: str, training_digest: str) -> "ModelVe
     )
 
 
-def versions(client: "MlflowClient", name: str) -> "list[ModelVersion]":
+def all_versions(client: "MlflowClient", name: str) -> "list[ModelVersion]":
     """All versions of a model, in no order."""
     return list(client.search_model_versions(f"name = '{name}'"))
 
 
-def of_training(client: "MlflowClient", name: str, training_digest: str) -> "list[ModelVersion]":
+def versions_of_training(client: "MlflowClient", name: str, training_digest: str) -> "list[ModelVersion]":
     """The versions of a model that were made by one training, oldest first; more than one only by a race."""
     found = client.search_model_versions(f"name = '{name}' AND tags.`{TRAINING_DIGEST}` = '{training_digest}'")
     return sorted(found, key=lambda version: int(version.version))
 
 
-def names(client: "MlflowClient") -> list[str]:
+def model_names(client: "MlflowClient") -> list[str]:
     """The registered models, sorted."""
     return sorted(model.name for model in client.search_registered_models(max_results=1000))
 
 
-def listed(found: Iterable[object]) -> str:
+def comma_separated(found: Iterable[object]) -> str:
     """The things found, in words."""
     return ", ".join(map(str, found)) or "none"

@@ -19,8 +19,8 @@ from tasks.adapters.mlflow import champion_history as champions
 from tasks.adapters.mlflow import lookup, model_lock
 from tasks.adapters.mlflow.connection import connected, pytorch_flavor
 from tasks.adapters.mlflow.logged_model import image_shape
-from tasks.adapters.mlflow.model_version import CHAMPION, Registration, VersionRow, as_ref, as_row
-from tasks.adapters.mlflow.register_version import register
+from tasks.adapters.mlflow.model_version import CHAMPION, Registration, VersionRow, model_ref, version_row
+from tasks.adapters.mlflow.register_version import register_version
 from tasks.adapters.mlflow.training_run import fetch_files
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class ModelStore:
                 "use letters, digits, dots, dashes, underscores and spaces, and start with a letter or digit"
             )
         with self.changing(registration.name) as client, artifact_dir.staging(self.work) as staged:
-            return register(client, registration, artifact_root=self.artifact_root, staged=staged)
+            return register_version(client, registration, artifact_root=self.artifact_root, staged=staged)
 
     def decide(
         self, name: str, version: int, promotion: PromotionSpec, evaluation: EvaluationReport, gains: Gains
@@ -79,11 +79,11 @@ class ModelStore:
             InputError: When there is no such model or version.
         """
         with self.changing(name) as client:
-            lookup.known_version(client, name, version)
-            succession, _ = champions.settled(client, name)
+            lookup.require_version(client, name, version)
+            succession, _ = champions.reconciled_history(client, name)
             champion = succession.champion
             if version == champion:
-                return champions.standing(client, name, version)
+                return champions.already_champion(client, name, version)
             objection = champions.not_comparable(version, succession, gains)
             verdict = objection or judge(version, promotion, evaluation, gains)
             decision = Decision(
@@ -96,9 +96,9 @@ class ModelStore:
             )
             failpoint("promote.judged")
             if verdict.promote:
-                champions.carry_out(client, name, succession.promoted(decision))
+                champions.apply_change(client, name, succession.promoted(decision))
             else:
-                champions.record(client, decision, version)
+                champions.record_decision(client, decision, version)
             return decision
 
     def promote(self, name: str, version: int, reason: str) -> Decision:
@@ -113,10 +113,10 @@ class ModelStore:
             InputError: When there is no such model or version.
         """
         with self.changing(name) as client:
-            lookup.known_version(client, name, version)
-            succession, _ = champions.settled(client, name)
+            lookup.require_version(client, name, version)
+            succession, _ = champions.reconciled_history(client, name)
             if version == succession.champion:
-                return champions.standing(client, name, version)
+                return champions.already_champion(client, name, version)
             decision = Decision(
                 name=name,
                 version=version,
@@ -124,7 +124,7 @@ class ModelStore:
                 promoted=True,
                 reason=f"version {version} is promoted by hand: {reason}",
             )
-            champions.carry_out(client, name, succession.promoted(decision))
+            champions.apply_change(client, name, succession.promoted(decision))
             return decision
 
     def rollback(self, name: str, reason: str = "no reason given") -> Decision:
@@ -136,16 +136,16 @@ class ModelStore:
             InputError: When there is no such model, or no earlier champion.
         """
         with self.changing(name) as client:
-            lookup.known_model(client, name)
-            succession, unfinished = champions.settled(client, name)
+            lookup.require_model(client, name)
+            succession, unfinished = champions.reconciled_history(client, name)
             if unfinished is not None and unfinished.kind == "rollback":
                 return unfinished.decision
-            existing = {int(version.version) for version in lookup.versions(client, name)}
+            existing = {int(version.version) for version in lookup.all_versions(client, name)}
             back = succession.before(existing)
             if not back:
                 raise InputError(
-                    f"{name} has no earlier champion to go back to (now: {champions.named(succession.champion)}); "
-                    f"`cl promote {name} VERSION` chooses one of its versions: {lookup.listed(existing)}"
+                    f"{name} has no earlier champion to go back to (now: {champions.champion_label(succession.champion)}); "
+                    f"`cl promote {name} VERSION` chooses one of its versions: {lookup.comma_separated(existing)}"
                 )
             gone = succession.champion
             decision = Decision(
@@ -155,7 +155,7 @@ class ModelStore:
                 promoted=False,
                 reason=f"version {gone} is rolled back, version {back} is the champion again: {reason}",
             )
-            champions.carry_out(client, name, succession.rolled_back(decision))
+            champions.apply_change(client, name, succession.rolled_back(decision))
             return decision
 
     def champion(self, name: str) -> ModelRef | None:
@@ -163,7 +163,7 @@ class ModelStore:
         with connected(self.tracking_uri) as client:
             model = lookup.find_model(client, name)
             alias = model.aliases.get(CHAMPION) if model else None
-            return as_ref(client.get_model_version(name, alias)) if alias else None
+            return model_ref(client.get_model_version(name, alias)) if alias else None
 
     def find(self, name: str, version: int) -> ModelRef:
         """The version of this number; 0 is the champion.
@@ -172,7 +172,7 @@ class ModelStore:
             InputError: When there is no such model or version, or no champion.
         """
         with connected(self.tracking_uri) as client:
-            return as_ref(lookup.numbered(client, name, version))
+            return model_ref(lookup.version_by_number(client, name, version))
 
     def versions(self, name: str) -> list[VersionRow]:
         """All versions, newest first.
@@ -181,9 +181,9 @@ class ModelStore:
             InputError: When there is no such model.
         """
         with connected(self.tracking_uri) as client:
-            model = lookup.known_model(client, name)
-            found = sorted(lookup.versions(client, name), key=lambda version: -int(version.version))
-            return [as_row(version, model.aliases) for version in found]
+            model = lookup.require_model(client, name)
+            found = sorted(lookup.all_versions(client, name), key=lambda version: -int(version.version))
+            return [version_row(version, model.aliases) for version in found]
 
     def of_training(self, name: str, training_digest: str) -> ModelRef:
         """The version that was made by a training.
@@ -192,7 +192,7 @@ class ModelStore:
             InputError: When there is no such model or version.
         """
         with connected(self.tracking_uri) as client:
-            return as_ref(lookup.made_by(client, name, training_digest))
+            return model_ref(lookup.version_of_training(client, name, training_digest))
 
     def last_decision(self, model: ModelRef) -> Decision | None:
         """What was decided last about a version, its champion being the one of this moment; None before the first."""
@@ -202,7 +202,7 @@ class ModelStore:
     def names(self) -> list[str]:
         """The registered models."""
         with connected(self.tracking_uri) as client:
-            return lookup.names(client)
+            return lookup.model_names(client)
 
     def load(self, ref: ModelRef) -> "nn.Module":
         """The program of a version: (N, H, W, C) uint8 to (N, F) float32 unit rows, on the CPU. Nothing is unpickled.
@@ -211,7 +211,7 @@ class ModelStore:
             InputError: When there is no such model or version.
         """
         with connected(self.tracking_uri) as client:
-            lookup.known_version(client, ref.name, ref.version)
+            lookup.require_version(client, ref.name, ref.version)
             program: nn.Module = pytorch_flavor().load_model(ref.uri)
             return program
 

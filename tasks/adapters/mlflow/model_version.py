@@ -117,7 +117,7 @@ class VersionRow(Ref):
     training_digest: str
 
 
-def as_ref(version: "ModelVersion", *, created: bool = False) -> ModelRef:
+def model_ref(version: "ModelVersion", *, created: bool = False) -> ModelRef:
     """The ref of a version as MLflow has it."""
     return ModelRef(
         name=version.name,
@@ -129,7 +129,7 @@ def as_ref(version: "ModelVersion", *, created: bool = False) -> ModelRef:
     )
 
 
-def as_row(version: "ModelVersion", aliases: Mapping[str, str]) -> VersionRow:
+def version_row(version: "ModelVersion", aliases: Mapping[str, str]) -> VersionRow:
     """The row of a version as MLflow has it, with the aliases of its model (alias to version)."""
     return VersionRow(
         name=version.name,

@@ -45,7 +45,7 @@ def _versions_of(client: "MlflowClient", name: str) -> Iterator[VersionInputs]:
     held: dict[int, list[str]] = {}
     for alias, version in sorted(model.aliases.items()):
         held.setdefault(int(version), []).append(alias)
-    for version, why in champions.awaited(model, {int(version.version) for version in found}).items():
+    for version, why in champions.reserved_versions(model, {int(version.version) for version in found}).items():
         held.setdefault(version, []).append(why)
     for version in found:
         number = int(version.version)

@@ -18,8 +18,8 @@ from tasks.adapters.mlflow.model_version import (
     EVALUATION_DIGEST,
     WEIGHTS,
     Registration,
-    as_ref,
     lineage_from_tags,
+    model_ref,
 )
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 
-def register(
+def register_version(
     client: "MlflowClient", registration: Registration, *, artifact_root: Path | None, staged: Path
 ) -> ModelRef:
     """The version with this training, and `challenger` on the newest.
@@ -49,12 +49,12 @@ def register(
     elif version.tags.get(EVALUATION_DIGEST) != registration.evaluation.digest:
         _update_evaluation(client, registration, version, staged)
     _point_challenger_at(client, registration.name, int(version.version))
-    return as_ref(version, created=created)
+    return model_ref(version, created=created)
 
 
 def _find_version(client: "MlflowClient", registration: Registration) -> "ModelVersion | None":
     """The version with this training digest. Others are deleted: two machines were at it at the same instant."""
-    found = lookup.of_training(client, registration.name, registration.checkpoint.digest)
+    found = lookup.versions_of_training(client, registration.name, registration.checkpoint.digest)
     for double in found[1:]:
         client.delete_model_version(registration.name, double.version)
     return found[0] if found else None
@@ -98,7 +98,7 @@ def _update_evaluation(
 ) -> None:
     """Show the newer evaluation; its digest is written last, so that a kill repeats it. The lineage stays."""
     registration = replace(registration, lineage=lineage_from_tags(version.tags))
-    _log_evaluation(client, client.get_run(as_ref(version).run_id), registration, staged)
+    _log_evaluation(client, client.get_run(model_ref(version).run_id), registration, staged)
     client.update_model_version(registration.name, version.version, description=page_card(registration))
     tags = registration.tags
     tags[EVALUATION_DIGEST] = tags.pop(EVALUATION_DIGEST)

@@ -4,10 +4,10 @@ from pathlib import Path
 from urllib.parse import quote
 
 from cl_core.refs import ModelRef
-from tasks.adapters.mlflow.connection import connected, shown
+from tasks.adapters.mlflow.connection import connected, redacted_uri
 
 
-def pages(tracking_uri: str, model: ModelRef, report: Path) -> dict[str, str]:
+def version_links(tracking_uri: str, model: ModelRef, report: Path) -> dict[str, str]:
     """Places by what stands there, fit for a message: no user name, no password.
 
     Args:
@@ -20,12 +20,12 @@ def pages(tracking_uri: str, model: ModelRef, report: Path) -> dict[str, str]:
             "MLflow run": model.run_id,
             "Model version": model.uri,
             "Report": str(report),
-            "MLflow's database": shown(tracking_uri),
-            "To look at it": f"mlflow ui --backend-store-uri {shown(tracking_uri)}",
+            "MLflow's database": redacted_uri(tracking_uri),
+            "To look at it": f"mlflow ui --backend-store-uri {redacted_uri(tracking_uri)}",
         }
     with connected(tracking_uri) as client:
         experiment = client.get_run(model.run_id).info.experiment_id
-    server = shown(tracking_uri).rstrip("/")
+    server = redacted_uri(tracking_uri).rstrip("/")
     run = f"{server}/#/experiments/{experiment}/runs/{model.run_id}"
     return {
         "MLflow run": run,

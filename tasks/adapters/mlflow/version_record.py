@@ -13,7 +13,7 @@ from cl_core.refs import ModelRef, Ref
 from tasks.adapters.mlflow import champion_history as champions
 from tasks.adapters.mlflow import lookup
 from tasks.adapters.mlflow.connection import connected
-from tasks.adapters.mlflow.model_version import DECISION, SNAPSHOT_DIGEST, TRAINING_DIGEST, as_ref
+from tasks.adapters.mlflow.model_version import DECISION, SNAPSHOT_DIGEST, TRAINING_DIGEST, model_ref
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -65,16 +65,16 @@ def version_record(tracking_uri: str, work: Path, name: str, version: str) -> Ve
         InputError: When there is no such model, version or alias.
     """
     with connected(tracking_uri) as client, artifact_dir.staging(work) as staged:
-        model = lookup.known_model(client, name)
+        model = lookup.require_model(client, name)
         number = _number(model.aliases, name, version)
-        lookup.known_version(client, name, number)
+        lookup.require_version(client, name, number)
         found = client.get_model_version(name, str(number))
-        succession = champions.recorded(model)
+        succession = champions.read_history(model)
         run_id = found.run_id or ""
         tags = {**(client.get_run(run_id).data.tags if run_id else {}), **found.tags}
         files = [file.path for file in client.list_artifacts(run_id)] if run_id else []
         return VersionRecord(
-            model=as_ref(found),
+            model=model_ref(found),
             aliases=sorted(alias for alias, holder in model.aliases.items() if int(holder) == number),
             registered=datetime.fromtimestamp(found.creation_timestamp / 1000, UTC),
             tags={
@@ -96,7 +96,9 @@ def _number(aliases: dict[str, str], name: str, version: str) -> int:
     if not version.startswith("@"):
         return int(version)
     if version[1:] not in aliases:
-        raise InputError(f"model {name!r} has no alias {version[1:]!r}; there are: {lookup.listed(sorted(aliases))}")
+        raise InputError(
+            f"model {name!r} has no alias {version[1:]!r}; there are: {lookup.comma_separated(sorted(aliases))}"
+        )
     return int(aliases[version[1:]])
 
 

@@ -3,8 +3,8 @@
 import pytest
 
 from cl_core.report.costs import Outcome
-from tasks.lineage.explain import reasons, run_before
-from tasks.lineage.graph import version_named
+from tasks.lineage.explain import previous_run, step_reasons
+from tasks.lineage.graph import parse_version
 from tasks.runtime.run_log import FlowRun, RunRecord, StepAttempt
 
 DATA = {"source": "synthetic", "source_options": {"count": 400}}
@@ -38,7 +38,7 @@ def run(
 
 
 def why(account: RunRecord, earlier: RunRecord | None) -> dict[str, str]:
-    return {cost.step: reason for cost, reason in reasons(account, earlier)}
+    return {cost.step: reason for cost, reason in step_reasons(account, earlier)}
 
 
 def test_a_step_that_stood_says_what_it_said_then_and_one_without_a_result_is_done_each_time() -> None:
@@ -75,8 +75,8 @@ def test_a_killed_step_says_so() -> None:
 
 def test_a_run_is_compared_with_the_newest_earlier_one_of_its_model() -> None:
     newest_first = [run(5), run(4, model="other"), run(3), run(2)]
-    assert run_before(run(5), newest_first) == run(3)
-    assert run_before(run(2), newest_first) is None
+    assert previous_run(run(5), newest_first) == run(3)
+    assert previous_run(run(2), newest_first) is None
 
 
 @pytest.mark.parametrize(
@@ -91,4 +91,4 @@ def test_a_run_is_compared_with_the_newest_earlier_one_of_its_model() -> None:
     ],
 )
 def test_versions_and_runs_are_told_apart_by_how_they_are_written(text: str, version: tuple[str, str] | None) -> None:
-    assert version_named(text) == version
+    assert parse_version(text) == version

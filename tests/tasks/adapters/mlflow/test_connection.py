@@ -9,7 +9,7 @@ from servers import answering
 
 from cl_core.errors import InputError, StorageFullError
 from tasks.adapters.mlflow import connection
-from tasks.adapters.mlflow.connection import connected, shown
+from tasks.adapters.mlflow.connection import connected, redacted_uri
 from tasks.adapters.mlflow.model_store import ModelStore
 
 
@@ -89,7 +89,7 @@ def test_a_full_disk_is_named(home):
     ],
 )
 def test_an_address_is_shown_without_what_may_be_secret(address, said):
-    assert shown(address) == said
+    assert redacted_uri(address) == said
 
 
 def test_an_address_that_is_none_is_refused_without_being_repeated(tmp_path):

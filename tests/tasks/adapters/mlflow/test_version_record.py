@@ -11,8 +11,7 @@ from cl_core.errors import InputError
 from cl_core.refs import ModelRef
 from cl_core.specs import PromotionSpec
 from tasks.adapters.mlflow.model_store import ModelStore
-from tasks.adapters.mlflow.ui_links import pages
-from tasks.adapters.mlflow.version_record import VersionRecord, version_record
+from tasks.adapters.mlflow.version_record import VersionRecord, pages, version_record
 
 
 @pytest.fixture
