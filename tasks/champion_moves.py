@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from cl_core.refs import Decision
-from tasks.adapters.mlflow.environment import model_store
+from tasks.adapters.mlflow.model_store import model_store
 from tasks.adapters.mlflow.model_store import ModelStore
 from tasks.runtime.artifacts import publish_decision
 from tasks.runtime.notifications import notify_decision

@@ -11,7 +11,7 @@ from cl_core.data.path_roots import confined
 from cl_core.embedding.writer import FinishedModel, write_embeddings
 from cl_core.refs import EmbeddingsRef
 from cl_core.specs import SourceSpec
-from tasks.adapters.mlflow.environment import model_store
+from tasks.adapters.mlflow.model_store import model_store
 from tasks.runtime.artifacts import embedding_artifact
 from tasks.runtime.console import bar_over
 from tasks.runtime.step import log_outcome, step

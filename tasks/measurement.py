@@ -5,7 +5,7 @@ from cl_core.errors import InputError
 from cl_core.hashing import digest_of
 from cl_core.refs import EvaluationReport, ModelRef, SnapshotRef
 from cl_core.specs import ComputeSpec, DataSpec, EvaluationSpec
-from tasks.adapters.mlflow.environment import model_store
+from tasks.adapters.mlflow.model_store import model_store
 from tasks.evaluation import assess_one, left_out
 from tasks.ingestion import training_cache
 from tasks.runtime.artifacts import publish_scores

@@ -20,8 +20,8 @@ from prefect.logging import get_run_logger
 from cl_core.errors import InputError
 from cl_core.retention.inventory_items import InventoryItem, OldestRun, VersionInputs
 from cl_core.retention.policy import RetentionPlan, RetentionSpec, decide
-from tasks.adapters.mlflow.connection import shown
-from tasks.adapters.mlflow.references import record_broken_lineage, registered_versions
+from tasks.adapters.mlflow.connection import redacted_uri
+from tasks.adapters.mlflow.version_inputs import record_broken_lineage, registered_versions
 from tasks.prune_result import PruneResult, prune_markdown, prune_summary, readable_size
 from tasks.runtime.inventory import forget_ingests, inventory, remove_item
 from tasks.runtime.settings import Settings
@@ -85,7 +85,7 @@ def check_store(settings: Settings, versions: list[VersionInputs]) -> None:
     reports = sorted(path.name for path in settings.reports.glob("*") if any(path.glob("version-*.html")))
     if unknown := [name for name in reports if name not in known]:
         raise InputError(
-            f"MLflow at {shown(settings.tracking_uri)} has no version of {', '.join(unknown)}, of which reports stand "
+            f"MLflow at {redacted_uri(settings.tracking_uri)} has no version of {', '.join(unknown)}, of which reports stand "
             f"in {settings.reports}: by another MLflow than the one that the results were registered in, all would "
             "seem unused. Correct the setting MLFLOW_TRACKING_URI; or, if the model has been deleted there, delete the "
             "folder of its reports"

@@ -23,15 +23,15 @@ def explain(what: str) -> None:
     """
     prepare(server=False)
     from cl_core.errors import StoreUnreachableError
-    from tasks.lineage.graph import version_named
+    from tasks.lineage.graph import parse_version
 
-    if version := version_named(what):
+    if version := parse_version(what):
         _show_version(*version)
         return
     account = _account(what)
     _show_run(account)
     for uri in sorted({str(attempt.made["uri"]) for attempt in account.attempts if "uri" in attempt.made}):
-        made = version_named(uri)
+        made = parse_version(uri)
         assert made is not None
         try:
             _show_version(*made)
@@ -68,7 +68,7 @@ def _account(run: str) -> "RunRecord":
 def _show_run(account: "RunRecord") -> None:
     from cl_core.report.costs import cost_line
     from cl_core.report.wording import duration
-    from tasks.lineage.explain import reasons, run_before
+    from tasks.lineage.explain import previous_run, step_reasons
     from tasks.lineage.graph import run_records
     from tasks.runtime.run_log import step_costs
     from tasks.runtime.settings import Settings
@@ -83,7 +83,7 @@ def _show_run(account: "RunRecord") -> None:
     table = Table(box=None, padding=(0, 2, 0, 0))
     for column in ("step", "outcome", "took", "why"):
         table.add_column(column, overflow="fold", no_wrap=column != "why")
-    for cost, why in reasons(account, run_before(account, run_records(Settings.from_environment()))):
+    for cost, why in step_reasons(account, previous_run(account, run_records(Settings.from_environment()))):
         outcome = "skipped" if cost.outcome == "stood" else cost.outcome
         table.add_row(cost.step, outcome, duration(cost.seconds), why)
     console.print(table)

@@ -14,7 +14,7 @@ def models(model_name: ModelName | None = None) -> None:
     """
     prepare(server=False)
     from flows.cli.render import show_versions
-    from tasks.adapters.mlflow.environment import model_store
+    from tasks.adapters.mlflow.model_store import model_store
 
     store = model_store()
     names = [model_name] if model_name else store.names()

@@ -46,13 +46,13 @@ def up(
 @app.command
 def down() -> None:
     """End what `cl up` runs for this CL_HOME, and leave no process."""
-    from tasks.server.supervisor import SUPERVISOR_STOP_TIMEOUT_S, end_tree, stop_orphaned_services
+    from tasks.server.supervisor import SUPERVISOR_STOP_TIMEOUT_S, stop_orphaned_services, terminate_tree
 
     settings = Settings.from_environment()
     ended = is_locked(settings.up_lock)
     if ended:
         # It ends the services in order, and itself last.
-        end_tree(_holder(settings), timeout_s=SUPERVISOR_STOP_TIMEOUT_S)
+        terminate_tree(_holder(settings), timeout_s=SUPERVISOR_STOP_TIMEOUT_S)
     left = stop_orphaned_services(settings.services)
     if left:
         print(f"Ended {', '.join(left)}, which a `cl up` that was killed had left.")

@@ -11,7 +11,7 @@ from rich.table import Table
 from cl_core.data.validation import ValidationReport
 from cl_core.refs import EvaluationReport, RetrainResult
 from cl_core.report.summary import fetch_lines, score_rows
-from tasks.adapters.mlflow.connection import shown
+from tasks.adapters.mlflow.connection import redacted_uri
 from tasks.adapters.mlflow.model_version import VersionRow
 from tasks.prune_result import PruneResult, prune_rows
 from tasks.runtime.diagnosis import Diagnosis
@@ -35,7 +35,7 @@ def show(result: RetrainResult, *, flow_seconds: float, total_seconds: float) ->
         f"Took     {flow_seconds:.0f} s in the flow, {total_seconds:.0f} s in all; peak memory {peak:.1f} GiB"
     )
     champion = f"models:/{result.model.name}@champion" if result.decision.champion else result.model.uri
-    console.print(f"\nFetch it (with MLFLOW_TRACKING_URI={shown(Settings.from_environment().tracking_uri)}):\n")
+    console.print(f"\nFetch it (with MLFLOW_TRACKING_URI={redacted_uri(Settings.from_environment().tracking_uri)}):\n")
     for line in fetch_lines(champion):
         console.print(f"    {line}")
 

@@ -34,7 +34,7 @@ def run(settings: Settings, ports: Ports, deployments: Path, host: str) -> None:
         check_free(server.port, server.name, operation.host)
     if operation.database_url:
         postgres.prepare_database(operation.database_url)
-    os.environ.update(operation.for_clients())
+    os.environ.update(operation.client_env())
     # Prefect reads its settings when it is imported.
     from flows.deployments.apply import plan, register
     from tasks.server.recovery import RunRecovery
@@ -46,7 +46,7 @@ def run(settings: Settings, ports: Ports, deployments: Path, host: str) -> None:
         console.print(f"registering what {deployments} declares ...")
         registered = register(declaration.work_pool, planned)
         reviver = RunRecovery(declaration.work_pool)
-        for sentence in reviver.begin():
+        for sentence in reviver.recover_at_start():
             console.print(sentence)
         supervisor.start(worker)
         console.print(f"ready after {time.monotonic() - began:.0f} s\n")

@@ -31,7 +31,7 @@ def work_on(parameters: dict[str, Any], place: Path) -> None:
 
 def make_empty_store() -> None:
     """Let MLflow make its tables, which takes seconds."""
-    from tasks.adapters.mlflow.environment import model_store
+    from tasks.adapters.mlflow.model_store import model_store
 
     assert model_store().names() == []
 
