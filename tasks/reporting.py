@@ -16,7 +16,7 @@ from cl_core.report.costs import StepCost
 from cl_core.report.report_inputs import ReportInputs
 from cl_core.specs import EvaluationSpec
 from tasks.adapters.mlflow.model_store import model_store
-from tasks.adapters.mlflow.version_record import pages
+from tasks.adapters.mlflow.version_record import version_links
 from tasks.evaluation import assess_all
 from tasks.registration import champion_assessment
 from tasks.runtime.artifacts import publish_links, publish_report
@@ -45,7 +45,7 @@ def report(
     digest = digest_of([scores.digest, decision])
     path = Settings.from_environment().reports / model.name / f"version-{model.version}-{digest[:12]}.html"
     stands = path.exists() and not model.created
-    links = pages(Settings.from_environment().tracking_uri, model, path)
+    links = version_links(Settings.from_environment().tracking_uri, model, path)
     inputs = _inputs(model, decision, job, checkpoint, scores, evaluation, validation, links, pictures=not stands)
     note = f"{path} stands"
     if not stands:

@@ -37,7 +37,7 @@ def watch(operation: LocalStack, supervisor: Supervisor, reviver: "RunRecovery",
     console.print(_addresses(operation), *[f"  {name}" for name in deployments], sep="\n", soft_wrap=True)
     with screen or contextlib.nullcontext():
         while not supervisor.stopped():
-            for sentence in (*supervisor.mend(), *reviver.look()):
+            for sentence in (*supervisor.restart_exited(), *reviver.recover()):
                 said.append(f"{time.strftime('%H:%M:%S')}  {sentence}")
                 if screen is None:
                     console.print(said[-1], soft_wrap=True)
@@ -53,7 +53,7 @@ def watch(operation: LocalStack, supervisor: Supervisor, reviver: "RunRecovery",
 def _addresses(operation: LocalStack) -> str:
     passwords = (
         "    export PREFECT_API_AUTH_STRING=... MLFLOW_TRACKING_USERNAME=... MLFLOW_TRACKING_PASSWORD=...\n"
-        if operation.asks_for_passwords
+        if operation.requires_passwords
         else ""
     )
     return (

@@ -136,7 +136,7 @@ def _run_stack(settings: Settings, ports: Ports, deployments: Path, host: str) -
         check_free(server.port, server.name, stack.host)
     if stack.database_url:
         postgres.prepare_database(stack.database_url)
-    os.environ.update(stack.for_clients())
+    os.environ.update(stack.client_env())
     # Prefect reads its settings when it is imported.
     from flows.deployments.apply import apply_deployments, plan
     from tasks.server.recovery import RunRecovery

@@ -1,10 +1,9 @@
 """Compare what a killed and rescheduled retraining left with what an uninterrupted one leaves."""
 
-from tasks.adapters.mlflow.registry_checks import check_registry, registered_weights
-
 from cl_core.refs import Ref
 from cl_core.training.progress import ProgressLog
 from tasks.adapters.mlflow.model_store import model_store
+from tasks.adapters.mlflow.registry_checks import check_registry, registered_weights
 from tasks.runtime import run_owner
 from tasks.runtime.locks import is_locked
 from tasks.runtime.settings import Settings

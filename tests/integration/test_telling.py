@@ -247,7 +247,7 @@ def test_explaining_a_run_says_why_each_step_ran_or_was_skipped(
     assert f"Run {run['name']} ({run['id']}) of retrain" in told.out and "Completed" in told.out
     assert why(told, "ingest").startswith("ran")
     assert ": 400 inputs, 400 unique" in why(told, "ingest")
-    assert "no run of this flow and model is known from before" in why(told, "pretrain")
+    assert "no earlier run of this flow and model is recorded" in why(told, "pretrain")
     assert "version 1 is not promoted" in why(told, "promote")
     assert "models:/shapes/1" in told.out and "Made from" in told.out
 

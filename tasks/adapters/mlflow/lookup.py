@@ -1,4 +1,4 @@
-"""Looking up models and versions by the names that people give, and saying what there is when there is no such one."""
+"""Lookups of models and versions; the error for an unknown name lists the names that exist."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def find_model(client: "MlflowClient", name: str) -> "RegisteredModel | None":
-    """The model of that name; None when there is none, or when nothing can be named so."""
+    """Return the model of that name; None when there is none, or when the name is not valid."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -24,7 +24,7 @@ def find_model(client: "MlflowClient", name: str) -> "RegisteredModel | None":
 
 
 def require_model(client: "MlflowClient", name: str) -> "RegisteredModel":
-    """The model of that name, or an InputError that lists the models there are."""
+    """Return the model of that name; raise an InputError that lists the models when there is none."""
     model = find_model(client, name)
     if model is None:
         raise InputError(
@@ -34,21 +34,21 @@ def require_model(client: "MlflowClient", name: str) -> "RegisteredModel":
 
 
 def require_version(client: "MlflowClient", name: str, version: int) -> None:
-    """Nothing, or an InputError that lists the versions there are."""
+    """Raise an InputError that lists the versions when this one does not exist."""
     require_model(client, name)
-    existing = sorted(int(found.version) for found in all_versions(client, name))
+    existing = sorted(int(version.version) for version in all_versions(client, name))
     if version not in existing:
         raise InputError(f"model {name!r} has no version {version}; there are: {comma_separated(existing)}")
 
 
 def version_by_number(client: "MlflowClient", name: str, version: int) -> "ModelVersion":
-    """The version of this number, 0 being the champion; or an InputError that lists the versions there are."""
+    """Return the version with this number, 0 for the champion; raise an InputError if it does not exist."""
     if version:
         require_version(client, name, version)
         return client.get_model_version(name, str(version))
     alias = require_model(client, name).aliases.get(CHAMPION)
     if alias is None:
-        existing = comma_separated(sorted(int(found.version) for found in all_versions(client, name)))
+        existing = comma_separated(sorted(int(version.version) for version in all_versions(client, name)))
         raise InputError(
             f"model {name!r} has no champion yet; name one of its versions: {existing}, or promote one "
             f"(`cl promote {name} VERSION`)"
@@ -57,34 +57,33 @@ def version_by_number(client: "MlflowClient", name: str, version: int) -> "Model
 
 
 def version_of_training(client: "MlflowClient", name: str, training_digest: str) -> "ModelVersion":
-    """The version that a training made, or an InputError that lists the versions there are."""
+    """Return the version of a training; raise an InputError that lists the versions when there is none."""
     require_model(client, name)
-    if found := versions_of_training(client, name, training_digest):
-        return found[0]
+    if registered := versions_of_training(client, name, training_digest):
+        return registered[0]
     numbers = comma_separated(sorted(int(version.version) for version in all_versions(client, name)))
     raise InputError(
-        f"no version of {name!r} was made by training {training_digest[:12]}, which follows from the data, the "
-        f"training spec and the code as they are now; there are: {numbers}. "
-        "`cl register` with the same options makes one"
+        f"no version of {name!r} was made by training {training_digest[:12]}, the training of the present data, "
+        f"training spec and code; there are: {numbers}. `cl register` with the same options registers it"
     )
 
 
 def all_versions(client: "MlflowClient", name: str) -> "list[ModelVersion]":
-    """All versions of a model, in no order."""
+    """Return all versions of a model, in no order."""
     return list(client.search_model_versions(f"name = '{name}'"))
 
 
 def versions_of_training(client: "MlflowClient", name: str, training_digest: str) -> "list[ModelVersion]":
-    """The versions of a model that were made by one training, oldest first; more than one only by a race."""
-    found = client.search_model_versions(f"name = '{name}' AND tags.`{TRAINING_DIGEST}` = '{training_digest}'")
-    return sorted(found, key=lambda version: int(version.version))
+    """Return the versions that one training made, oldest first; more than one only after a race."""
+    query = f"name = '{name}' AND tags.`{TRAINING_DIGEST}` = '{training_digest}'"
+    return sorted(client.search_model_versions(query), key=lambda version: int(version.version))
 
 
 def model_names(client: "MlflowClient") -> list[str]:
-    """The registered models, sorted."""
+    """Return the names of the registered models, sorted."""
     return sorted(model.name for model in client.search_registered_models(max_results=1000))
 
 
-def comma_separated(found: Iterable[object]) -> str:
-    """The things found, in words."""
-    return ", ".join(map(str, found)) or "none"
+def comma_separated(items: Iterable[object]) -> str:
+    """Return the items with commas between them; "none" without any."""
+    return ", ".join(map(str, items)) or "none"

@@ -1,15 +1,15 @@
-"""What the registry says of what versions were made from, what speaks for them, and what they have lost."""
+"""What versions were made from, why they are kept, and which of their inputs were pruned."""
 
 import shutil
 
 import pytest
 from registering import NAME, store_at
-from tasks.adapters.mlflow.version_inputs import record_broken_lineage, registered_versions
 
 from cl_core.errors import InputError
 from cl_core.retention.policy import BrokenLineage
 from tasks.adapters.mlflow.connection import connected
 from tasks.adapters.mlflow.model_version import LOST
+from tasks.adapters.mlflow.version_inputs import record_broken_lineage, registered_versions
 from tasks.pruning import check_store
 from tasks.runtime.settings import Settings
 
@@ -57,7 +57,7 @@ def half_way(tag: str) -> str:
     from tasks.adapters.mlflow.champion_history import ChampionHistory
 
     decision = Decision(name=NAME, version=2, champion=2, promoted=True, reason="it is better")
-    return ChampionHistory.model_validate_json(tag).promoted(decision).model_dump_json()
+    return ChampionHistory.model_validate_json(tag).with_promotion(decision).model_dump_json()
 
 
 def test_a_search_that_comes_in_pages_misses_no_version(store, monkeypatch):
