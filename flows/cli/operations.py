@@ -148,7 +148,7 @@ def _run_stack(settings: Settings, ports: Ports, deployments: Path, host: str) -
         console.print(f"applying the deployments of {deployments} ...")
         applied = apply_deployments(declaration.work_pool, planned, source=str(deployments))
         recovery = RunRecovery(declaration.work_pool)
-        for message in (*applied.messages, *recovery.begin()):
+        for message in (*applied.messages, *recovery.recover_at_start()):
             console.print(message)
         supervisor.start(worker)
         console.print(f"ready after {time.monotonic() - began:.0f} s\n")
