@@ -32,7 +32,7 @@ class Lineage(BaseModel):
     title: str = Field(description="Address, aliases and time of registration.")
     made_from: list[LineageEntry]
     champion: list[LineageEntry] = Field(description="Its place in the history of champions.")
-    used_by: list[LineageEntry] = Field(description="What was made from it, or from the same data or training.")
+    derived: list[LineageEntry] = Field(description="What was made from it, or from the same data or training.")
 
 
 class Explanation(BaseModel):
@@ -119,5 +119,5 @@ def _lineage(name: str, version: str) -> Lineage:
         title=lineage.title,
         made_from=entries(lineage.up),
         champion=entries(lineage.champion),
-        used_by=entries(lineage.down),
+        derived=entries(lineage.down),
     )

@@ -262,8 +262,11 @@ def _show_explanation(explanation: "Explanation") -> None:
 def _show_lineage(lineage: "Lineage") -> None:
     console = _plain_console()
     console.print(f"\n{lineage.title}")
-    parts = {"Made from": lineage.made_from, "Champion history": lineage.champion, "Used by": lineage.used_by}
-    for title, entries in parts.items():
+    for title, entries in {
+        "Made from": lineage.made_from,
+        "Champion history": lineage.champion,
+        "Derived or related": lineage.derived,
+    }.items():
         console.print(f"\n{title}")
         width = max(len(entry.what) for entry in entries)
         for entry in entries:
