@@ -17,7 +17,7 @@ class MLP(EncoderOptions):
     hidden: int = Field(256, ge=1, le=65536, title="Hidden width", description="Width of the hidden layer. Units.")
     features: int = Field(128, ge=1, le=65536, title="Features", description="Width of what comes out. Units.")
     batch_norm: bool = Field(
-        False, title="Batch normalisation", description="Normalise the hidden layer over the batch, before its ReLU."
+        False, title="Batch normalization", description="Normalise the hidden layer over the batch, before its ReLU."
     )
 
     def build(self, *, channels: int, size: int) -> Encoder:

@@ -18,7 +18,7 @@ class ResNet18(EncoderOptions):
 
     zero_init_residual: bool = Field(
         False,
-        title="Zero-initialised residuals",
+        title="Zero-initialized residuals",
         description="Start every residual branch at zero, so that a block is the identity at first (arXiv:1706.02677).",
     )
 

@@ -47,11 +47,11 @@ class Relation:
     queued: Tensor | None = None
 
     @property
-    def itself(self) -> Tensor:
+    def excluded_mask(self) -> Tensor:
         """(A, K) bool, true where a candidate is no pair of the anchor: the anchor itself, or left out by a queue."""
         same_sample = self.anchors.samples[:, None] == self.candidates.samples[None, :]
-        itself = same_sample & (self.anchors.views[:, None] == self.candidates.views[None, :])
-        return itself if self.queued is None else itself | (self.same_group == self.queued)
+        excluded = same_sample & (self.anchors.views[:, None] == self.candidates.views[None, :])
+        return excluded if self.queued is None else excluded | (self.same_group == self.queued)
 
     @property
     def same_group(self) -> Tensor:
@@ -61,7 +61,7 @@ class Relation:
     @property
     def positives(self) -> Tensor:
         """(A, K) bool, true where a candidate shares the anchor's group and is not the anchor itself."""
-        return self.same_group & ~self.itself
+        return self.same_group & ~self.excluded_mask
 
 
 @dataclass(frozen=True)

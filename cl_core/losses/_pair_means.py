@@ -32,10 +32,10 @@ def pair_mean(terms: Tensor, relation: Relation, *, balanced: bool) -> LossSum:
     Returns:
         Sum and number of pairs, or of anchors when balanced.
     """
-    itself, same_group = relation.itself, relation.same_group
+    excluded, same_group = relation.excluded_mask, relation.same_group
     if not balanced:
-        return LossSum(terms.masked_fill(itself, 0).sum(), (~itself).sum(dtype=terms.dtype))
-    positive, negative = same_group & ~itself, ~(same_group | itself)
+        return LossSum(terms.masked_fill(excluded, 0).sum(), (~excluded).sum(dtype=terms.dtype))
+    positive, negative = same_group & ~excluded, ~(same_group | excluded)
     positives, negatives = positive.sum(1, dtype=terms.dtype), negative.sum(1, dtype=terms.dtype)
     of_positives = terms.masked_fill(~positive, 0).sum(1) / positives.clamp(min=1)
     of_negatives = terms.masked_fill(~negative, 0).sum(1) / negatives.clamp(min=1)

@@ -125,13 +125,13 @@ class _Sums:
         self.positive_sum, self.positives, self.negatives = (like.new_zeros(len(like)) for _ in range(3))
 
     def add(self, own: slice, pairs: Pairs) -> None:
-        logits, spared, positive = pairs
+        logits, masked, positive = pairs
         self.negatives[own] += logits.shape[1]
-        if spared is None or positive is None:
+        if masked is None or positive is None:
             self.of_negatives.add(own, logits)
             return
-        self.negatives[own] -= spared.sum(1)
-        self.of_negatives.add(own, torch.where(spared, -torch.inf, logits))
+        self.negatives[own] -= masked.sum(1)
+        self.of_negatives.add(own, torch.where(masked, -torch.inf, logits))
         self.positives[own] += positive.sum(1)
         self.of_positives.add(own, torch.where(positive, logits, -torch.inf))
         self.positive_sum[own] += torch.where(positive, logits, 0).sum(1)
@@ -146,7 +146,7 @@ class _LogSumExp:
     def add(self, own: slice, logits: Tensor) -> None:
         before = self.most[own]
         most = torch.maximum(before, logits.amax(1))
-        subtracted = _of_none_0(most)
+        subtracted = _finite_or_zero(most)
         fresh = (logits - subtracted[:, None]).exp2_().sum(1)
         self.rest[own] = self.rest[own] * (before - subtracted).exp2_() + fresh
         self.most[own] = most
@@ -160,7 +160,7 @@ class _Softmax:
     """What the gradient of a log-sum-exp becomes at each of its logits; nothing at those of an empty one."""
 
     def __init__(self, most: Tensor, rest: Tensor, of_lse: Tensor) -> None:
-        self.most, self.weight = _of_none_0(most), (of_lse / rest).masked_fill(rest == 0, 0)
+        self.most, self.weight = _finite_or_zero(most), (of_lse / rest).masked_fill(rest == 0, 0)
 
     def at(self, own: slice, logits: Tensor) -> Tensor:
         return (logits - self.most[own, None]).exp2_().mul_(self.weight[own, None])
@@ -174,14 +174,14 @@ class _Gradient(NamedTuple):
     negatives: _Softmax
 
     def at(self, own: slice, pairs: Pairs) -> Tensor:
-        logits, spared, positive = pairs
+        logits, masked, positive = pairs
         to_logits = self.negatives.at(own, logits)
-        if spared is not None and positive is not None:
+        if masked is not None and positive is not None:
             to_positives = self.positives.at(own, logits).add_(self.of_sum[own, None])
-            to_logits.masked_fill_(spared, 0).add_(to_positives.masked_fill_(~positive, 0))
+            to_logits.masked_fill_(masked, 0).add_(to_positives.masked_fill_(~positive, 0))
         return to_logits
 
 
-def _of_none_0(most: Tensor) -> Tensor:
+def _finite_or_zero(most: Tensor) -> Tensor:
     """The largest logit; of none it is minus infinity, which cannot be subtracted from itself: there 0."""
     return most.masked_fill(most == -torch.inf, 0)

@@ -15,19 +15,19 @@ class Pairs(NamedTuple):
 
     Args:
         products: (a, k) float, their dot products.
-        spared: (a, k) bool, true where a pair is no negative; None, as is `positive`, where all are negatives.
+        masked: (a, k) bool, true where a pair is no negative; None, as is `positive`, where all are negatives.
         positive: (a, k) bool.
     """
 
     products: Tensor
-    spared: Tensor | None
+    masked: Tensor | None
     positive: Tensor | None
 
     @property
     def transposed(self) -> "Pairs":
         """The same with rows and columns exchanged."""
-        spared, positive = (mask if mask is None else mask.T for mask in (self.spared, self.positive))
-        return Pairs(self.products.T, spared, positive)
+        masked, positive = (mask if mask is None else mask.T for mask in (self.masked, self.positive))
+        return Pairs(self.products.T, masked, positive)
 
 
 class Tile(NamedTuple):
@@ -97,8 +97,8 @@ class Tiling:
         if not tile.is_mixed:
             return Pairs(products, None, None)
         part = part_of(self.relation, tile.own, tile.among)
-        itself, same_group = part.itself, part.same_group
-        return Pairs(products, same_group | itself, same_group & ~itself)
+        excluded, same_group = part.excluded_mask, part.same_group
+        return Pairs(products, same_group | excluded, same_group & ~excluded)
 
 
 def one_tile(relation: Relation, *, one_set: bool) -> Tiling:

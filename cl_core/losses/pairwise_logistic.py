@@ -22,7 +22,7 @@ class PairwiseLogistic(PairLoss):
         10.0,
         gt=0,
         le=1000,
-        title="Scale at the start",
+        title="Initial scale",
         description="Where exp(log_scale), which multiplies the cosine similarities, begins. Dimensionless; "
         "the paper uses 10.",
     )
@@ -30,7 +30,7 @@ class PairwiseLogistic(PairLoss):
         -10.0,
         ge=-1000,
         le=1000,
-        title="Bias at the start",
+        title="Initial bias",
         description="Where the bias begins; so low that the many negatives cost little at first. Nats; the paper "
         "uses -10.",
     )
@@ -67,4 +67,4 @@ def pairwise_logistic(
     unit_anchors, unit_candidates = F.normalize(anchors, dim=1), F.normalize(candidates, dim=1)
     logits = log_scale.exp() * (unit_anchors @ unit_candidates.T) + bias
     terms = -F.logsigmoid(torch.where(relation.same_group, logits, -logits))
-    return LossSum(terms.masked_fill(relation.itself, 0).sum(), terms.new_full((), len(anchors)))
+    return LossSum(terms.masked_fill(relation.excluded_mask, 0).sum(), terms.new_full((), len(anchors)))

@@ -106,8 +106,8 @@ def triplet(
         Differences: a mean in place of FaceNet's sum.
     """
     apart = distances(anchors, candidates, distance=distance, normalize=normalize)
-    itself, same_group = relation.itself, relation.same_group
-    positive, negative = same_group & ~itself, ~(same_group | itself)
+    excluded, same_group = relation.excluded_mask, relation.same_group
+    positive, negative = same_group & ~excluded, ~(same_group | excluded)
     if mining == "all":
         assert not soft_margin, "refused with the options"
         return _over_all(apart, positive, negative, margin)

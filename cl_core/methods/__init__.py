@@ -79,7 +79,7 @@ class Method(nn.Module):
         """Both parts at once."""
         return self.contrast(self.embed(views), samples)
 
-    def plateaus(self, samples: int) -> dict[str, float]:
+    def trivial_losses(self, samples: int) -> dict[str, float]:
         """Values at which the loss stands still when nothing is learnt, by what they mean; for a batch of samples."""
         del samples
         return {}
@@ -91,7 +91,7 @@ class Method(nn.Module):
         """What follows the optimiser's step: momentum, queue, prototypes. Nothing by default."""
 
 
-class Published(NamedTuple):
+class FromPaper(NamedTuple):
     """A component with the options that a method's paper uses."""
 
     name: str
@@ -104,11 +104,11 @@ ANY_LOSS = frozenset[str]()
 class MethodOptions(Component):
     """Options of a method; `build` makes the method around an encoder."""
 
-    published_loss: ClassVar[Published | None]
+    paper_loss: ClassVar[FromPaper | None]
     """The paper's loss; None when the method's objective is no pair loss, and its own."""
     accepted_losses: ClassVar[frozenset[str]] = ANY_LOSS
     """Names of the pair losses it can be trained with; empty when it takes any."""
-    published_views: ClassVar[Published] = Published("simclr", {"blur_probability": 0.0})
+    paper_views: ClassVar[FromPaper] = FromPaper("simclr", {"blur_probability": 0.0})
     """The paper's view policy for small images; by default SimCLR's, which leaves out the blur there (App. B.9)."""
 
     @property
@@ -122,7 +122,7 @@ class MethodOptions(Component):
         return False
 
     @property
-    def handful(self) -> int:
+    def batch_samples_per_class(self) -> int:
         """Samples of one class that a batch brings together; 0 when classes do not decide the batches."""
         return 0
 
@@ -154,11 +154,11 @@ class MethodOptions(Component):
 
         Args:
             encoder: What is trained.
-            loss: None exactly when `published_loss` is.
+            loss: None exactly when `paper_loss` is.
         """
 
 
-def wanted(loss: PairLoss | None) -> PairLoss:
+def require_loss(loss: PairLoss | None) -> PairLoss:
     """The loss of a method that needs one."""
     assert loss is not None, "a method with a published loss is built with one"
     return loss

@@ -42,7 +42,7 @@ class Contrast(nn.Module):
         total = self.loss(anchors, candidates, relation, dict(self.learned))
         return collectives.global_mean(total.total, total.count)
 
-    def of_coinciding(self, relation: Relation) -> float:
+    def collapsed_loss(self, relation: Relation) -> float:
         """The loss when every embedding is the same: where a collapsed training stands still.
 
         Args:

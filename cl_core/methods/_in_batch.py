@@ -37,9 +37,9 @@ class InBatch(Method):
         ids = row_ids(samples, views=len(embedded), by_label=self.by_label)
         return Step(self.compare(rows, ids, rows, ids), rows.detach(), ids.groups)
 
-    def plateaus(self, samples: int) -> dict[str, float]:
+    def trivial_losses(self, samples: int) -> dict[str, float]:
         """The loss when all embeddings coincide, for two views of each sample."""
         if self.by_label:
             return {}
         relation = relation_within(torch.arange(samples).repeat(2), views=2)
-        return {"every embedding is the same": self.compare.of_coinciding(relation)}
+        return {"every embedding is the same": self.compare.collapsed_loss(relation)}

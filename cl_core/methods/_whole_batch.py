@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from cl_core.encoders import Encoder
 from cl_core.losses import at_least_float32
-from cl_core.methods import Method, MethodOptions, Published, Samples, Step
+from cl_core.methods import FromPaper, Method, MethodOptions, Samples, Step
 from cl_core.methods._heads import mlp_head
 from cl_core.parallel import collectives
 
@@ -17,8 +17,8 @@ from cl_core.parallel import collectives
 class WholeBatchOptions(MethodOptions):
     """Views and projector of Barlow Twins and VICReg, whose papers agree on them."""
 
-    published_loss: ClassVar[Published | None] = None
-    published_views: ClassVar[Published] = Published("moco_v3", {"crop_area_min": 0.08})
+    paper_loss: ClassVar[FromPaper | None] = None
+    paper_views: ClassVar[FromPaper] = FromPaper("moco_v3", {"crop_area_min": 0.08})
 
     projector_hidden: int = Field(
         1024,
@@ -78,7 +78,7 @@ class WholeBatch(Method):
             loss = self.objective(first, second)
         return Step(loss, torch.cat(embedded).detach(), samples.ids.repeat(2))
 
-    def plateaus(self, samples: int) -> dict[str, float]:
+    def trivial_losses(self, samples: int) -> dict[str, float]:
         """The same for any number of samples."""
         del samples
         return dict(self.standstills)

@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from cl_core.encoders import Encoder
 from cl_core.losses import PairLoss
-from cl_core.methods import Method, Published, wanted
+from cl_core.methods import FromPaper, Method, require_loss
 from cl_core.methods._in_batch import InBatch
 from cl_core.methods._projector import ProjectorOptions
 from cl_core.registry import METHODS
@@ -18,9 +18,9 @@ class DACLOptions(ProjectorOptions):
     Differences: temperature and projector are SimCLR's.
     """
 
-    published_loss: ClassVar[Published | None] = Published("info_nce", {"temperature": 0.2})
-    published_views: ClassVar[Published] = Published("dacl_mixup")
+    paper_loss: ClassVar[FromPaper | None] = FromPaper("info_nce", {"temperature": 0.2})
+    paper_views: ClassVar[FromPaper] = FromPaper("dacl_mixup")
 
     def build(self, encoder: Encoder, loss: PairLoss | None) -> Method:
         """As SimCLR: what is different are the views."""
-        return InBatch(encoder, self.projector(encoder), wanted(loss))
+        return InBatch(encoder, self.projector(encoder), require_loss(loss))

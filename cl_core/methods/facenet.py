@@ -8,7 +8,7 @@ from torch import nn
 
 from cl_core.encoders import Encoder
 from cl_core.losses import PairLoss, relation_within
-from cl_core.methods import Method, MethodOptions, Published, wanted
+from cl_core.methods import FromPaper, Method, MethodOptions, require_loss
 from cl_core.methods._heads import mlp_head
 from cl_core.methods._in_batch import InBatch
 from cl_core.registry import METHODS
@@ -23,12 +23,12 @@ class FaceNetOptions(MethodOptions):
     FaceNet adds random negatives; and what is evaluated and registered is the encoder, as for every method.
     """
 
-    published_loss: ClassVar[Published | None] = Published("triplet", {"margin": 0.2, "mining": "semi_hard"})
+    paper_loss: ClassVar[FromPaper | None] = FromPaper("triplet", {"margin": 0.2, "mining": "semi_hard"})
     # Those that learn from given classes. Debiasing corrects for classes that are unknown; here they are known.
     accepted_losses: ClassVar[frozenset[str]] = frozenset(
         {"triplet", "margin_contrastive", "logistic", "pairwise_logistic", "n_pair", "supcon", "info_nce", "decoupled"}
     )
-    published_views: ClassVar[Published] = Published(
+    paper_views: ClassVar[FromPaper] = FromPaper(
         "simclr",
         {
             "view_count": 1,
@@ -65,13 +65,13 @@ class FaceNetOptions(MethodOptions):
         return True
 
     @property
-    def handful(self) -> int:
+    def batch_samples_per_class(self) -> int:
         """K."""
         return self.samples_per_class
 
     def build(self, encoder: Encoder, loss: PairLoss | None) -> Method:
         """A linear embedding, as in the paper; the loss brings it to the unit sphere. It is dropped after training."""
-        return FaceNet(encoder, mlp_head([encoder.features, self.projector_features]), wanted(loss), self)
+        return FaceNet(encoder, mlp_head([encoder.features, self.projector_features]), require_loss(loss), self)
 
 
 class FaceNet(InBatch):
@@ -88,7 +88,7 @@ class FaceNet(InBatch):
         super().__init__(encoder, embedding, loss, by_label=True)
         self.options = options
 
-    def plateaus(self, samples: int) -> dict[str, float]:
+    def trivial_losses(self, samples: int) -> dict[str, float]:
         """The loss when all embeddings coincide, for one view of each sample; with triplets it is the margin."""
         classes = torch.arange(samples) // self.options.samples_per_class
-        return {"every embedding is the same": self.compare.of_coinciding(relation_within(classes))}
+        return {"every embedding is the same": self.compare.collapsed_loss(relation_within(classes))}

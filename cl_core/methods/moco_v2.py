@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from cl_core.encoders import Encoder
 from cl_core.losses import PairLoss, Relation, RowIds, at_least_float32
-from cl_core.methods import Method, MethodOptions, Published, Samples, Step, StepInfo, option_error, wanted
+from cl_core.methods import FromPaper, Method, MethodOptions, Samples, Step, StepInfo, option_error, require_loss
 from cl_core.methods._contrast import Contrast
 from cl_core.methods._key_queue import KeyQueue
 from cl_core.methods._momentum import MomentumNetwork
@@ -28,8 +28,8 @@ class MoCoV2Options(MethodOptions):
     Defaults of queue and momentum are those of the authors' notebook for CIFAR-10, of the temperature the paper's.
     """
 
-    published_loss: ClassVar[Published | None] = Published("info_nce", {"temperature": 0.2})
-    published_views: ClassVar[Published] = Published("moco_v2")
+    paper_loss: ClassVar[FromPaper | None] = FromPaper("info_nce", {"temperature": 0.2})
+    paper_views: ClassVar[FromPaper] = FromPaper("moco_v2")
 
     projector_hidden: int = Field(
         512,
@@ -85,7 +85,7 @@ class MoCoV2Options(MethodOptions):
         hidden, width = self.projector_hidden, self.projector_features
         projector = nn.Sequential(nn.Linear(encoder.features, hidden), nn.ReLU(inplace=True), nn.Linear(hidden, width))
         queue = KeyQueue(size=self.queue_size, features=width)
-        return MoCoV2(encoder, projector, queue, wanted(loss), momentum=self.momentum, symmetric=self.symmetric)
+        return MoCoV2(encoder, projector, queue, require_loss(loss), momentum=self.momentum, symmetric=self.symmetric)
 
 
 class MoCoV2(Method):
@@ -164,13 +164,13 @@ class MoCoV2(Method):
             self.queue.enter(keys, samples)
         self._to_enter.clear()
 
-    def plateaus(self, samples: int) -> dict[str, float]:
+    def trivial_losses(self, samples: int) -> dict[str, float]:
         """The loss of a query that is as similar to its key as to every other; for any number of samples."""
         del samples
         query, key = (_ids(torch.zeros(1, dtype=torch.int64), torch.tensor([view])) for view in (0, 1))
         others = torch.ones_like(self.queue.samples, device="cpu")
         relation = beside_a_queue(query, key, others)
-        return {"every embedding is the same": self.compare.of_coinciding(relation)}
+        return {"every embedding is the same": self.compare.collapsed_loss(relation)}
 
 
 def beside_a_queue(queries: RowIds, keys: RowIds, queued: Tensor) -> Relation:

@@ -12,7 +12,7 @@ from cl_core.encoders import Encoder
 from cl_core.errors import SpecError
 from cl_core.losses import PairLoss, Relation, RowIds, at_least_float32
 from cl_core.losses._softmax import SoftmaxLoss
-from cl_core.methods import Method, MethodOptions, Published, Samples, Step, StepInfo
+from cl_core.methods import FromPaper, Method, MethodOptions, Samples, Step, StepInfo
 from cl_core.methods._contrast import Contrast, row_ids
 from cl_core.methods._heads import mlp_head
 from cl_core.methods._momentum import MomentumNetwork
@@ -27,8 +27,8 @@ class MoCoV3Options(MethodOptions):
     the published code for ResNets has 1 on ImageNet.
     """
 
-    published_loss: ClassVar[Published | None] = Published("info_nce", {"temperature": 0.2})
-    published_views: ClassVar[Published] = Published("moco_v3")
+    paper_loss: ClassVar[FromPaper | None] = FromPaper("info_nce", {"temperature": 0.2})
+    paper_views: ClassVar[FromPaper] = FromPaper("moco_v3")
 
     projector_hidden: int = Field(
         1024,
@@ -120,11 +120,11 @@ class MoCoV3(Method):
         momentum = rising_momentum(self.momentum, moment)
         self.key_network.follow(nn.Sequential(self.encoder, self.projector), momentum=momentum)
 
-    def plateaus(self, samples: int) -> dict[str, float]:
+    def trivial_losses(self, samples: int) -> dict[str, float]:
         """The loss of queries that are as similar to their own keys as to everyone's."""
         among = torch.arange(samples)
         query, keys = RowIds(among[:1], among[:1], among[:1]), RowIds(among, torch.ones_like(among), among)
-        ctr = 2 * self.temperature * self.compare.of_coinciding(Relation(query, keys))
+        ctr = 2 * self.temperature * self.compare.collapsed_loss(Relation(query, keys))
         return {"every embedding is the same": 2 * ctr}
 
 

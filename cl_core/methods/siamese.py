@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from cl_core.encoders import Encoder
 from cl_core.losses import PairLoss
-from cl_core.methods import Method, MethodOptions, Published, wanted
+from cl_core.methods import FromPaper, Method, MethodOptions, require_loss
 from cl_core.methods._heads import mlp_head
 from cl_core.methods._in_batch import InBatch
 from cl_core.registry import METHODS
@@ -23,7 +23,7 @@ class SiameseOptions(MethodOptions):
     are those of unit rows.
     """
 
-    published_loss: ClassVar[Published | None] = Published("margin_contrastive", {"balanced": True})
+    paper_loss: ClassVar[FromPaper | None] = FromPaper("margin_contrastive", {"balanced": True})
     accepted_losses: ClassVar[frozenset[str]] = frozenset({"margin_contrastive", "logistic", "pairwise_logistic"})
 
     pairs: Literal["views", "labels"] = Field(
@@ -70,11 +70,11 @@ class SiameseOptions(MethodOptions):
         return self.pairs == "labels"
 
     @property
-    def handful(self) -> int:
+    def batch_samples_per_class(self) -> int:
         """As asked for."""
         return self.samples_per_class
 
     def build(self, encoder: Encoder, loss: PairLoss | None) -> Method:
         """A linear layer on the features, as the papers' networks end; it is dropped after training."""
         embedding = mlp_head([encoder.features, self.projector_features])
-        return InBatch(encoder, embedding, wanted(loss), by_label=self.pairs == "labels")
+        return InBatch(encoder, embedding, require_loss(loss), by_label=self.pairs == "labels")

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from cl_core.encoders import Encoder
 from cl_core.losses import LossSum, PairLoss, at_least_float32
-from cl_core.methods import Method, Published, Samples, Step, StepInfo, option_error
+from cl_core.methods import FromPaper, Method, Samples, Step, StepInfo, option_error
 from cl_core.methods._projector import ProjectorOptions
 from cl_core.methods._sinkhorn import sinkhorn
 from cl_core.methods._view_queues import ViewQueues
@@ -30,8 +30,8 @@ class SwAVOptions(ProjectorOptions):
     Differences: the defaults for prototypes and projector suit small data and CPUs.
     """
 
-    published_loss: ClassVar[Published | None] = None
-    published_views: ClassVar[Published] = Published("multi_crop")
+    paper_loss: ClassVar[FromPaper | None] = None
+    paper_views: ClassVar[FromPaper] = FromPaper("multi_crop")
     view_counts: ClassVar[range] = range(2, 17)
 
     prototypes: int = Field(
@@ -202,7 +202,7 @@ class SwAV(Method):
     def _normalise_prototypes(self) -> None:
         self.prototypes.weight.copy_(F.normalize(self.prototypes.weight, dim=1))
 
-    def plateaus(self, samples: int) -> dict[str, float]:
+    def trivial_losses(self, samples: int) -> dict[str, float]:
         """What the loss is when no prototype suits a sample better than another."""
         del samples
         return {"every sample is assigned uniformly": math.log(self.options.prototypes)}

@@ -46,7 +46,7 @@ class ComputeSpec(Spec):
     knn_every_epochs: int = Field(
         1,
         ge=1,
-        title="Neighbours interval",
+        title="Neighbor score interval",
         description="Epochs between two scores of nearest neighbours on what training.held_out_share holds out.",
     )
 

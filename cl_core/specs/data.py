@@ -35,18 +35,18 @@ class DataSpec(Spec):
         0.1,
         gt=0,
         lt=1,
-        title="Test share",
+        title="Test fraction",
         description="Share of the samples held out for testing where the source names no test split; "
         "the content's hash decides which. Fraction.",
     )
     min_train_samples: int = Field(
-        64, ge=2, title="Least training samples", description="Fewer distinct training samples are refused. Samples."
+        64, ge=2, title="Minimum training samples", description="Fewer distinct training samples are refused. Samples."
     )
     max_quarantined_share: float = Field(
         0.05,
         ge=0,
         le=1,
-        title="Largest quarantined share",
+        title="Max. quarantined fraction",
         description="A larger share of rejected inputs stops the run. Fraction of all inputs.",
     )
 

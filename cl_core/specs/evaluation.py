@@ -1,4 +1,4 @@
-"""What is measured, and when a challenger becomes the champion."""
+"""What is measured on an encoder."""
 
 from typing import Annotated
 
@@ -28,26 +28,3 @@ class EvaluationSpec(Spec):
         description="Resamples of the test split behind each 95 % interval.",
     )
     seed: int = Field(0, ge=0, lt=2**32, title="Seed", description="Decides the resamples and the validation part.")
-
-
-class PromotionSpec(Spec):
-    """When a challenger becomes the champion that users fetch."""
-
-    automatic: bool = Field(
-        True,
-        title="Promote automatically",
-        description="Off: the gate's verdict is recorded, and a person promotes with `cl promote`.",
-    )
-    score: str = Field(
-        "linear_probe.accuracy",
-        title="Deciding score",
-        description="Score compared with the champion's; `knn_20.accuracy` is another.",
-    )
-    tolerance: float = Field(
-        0.0,
-        ge=0,
-        le=1,
-        title="Tolerance",
-        description="The challenger wins when the 95 % interval of its gain over the champion lies above minus this. "
-        "0 asks for a proven gain. Fraction of the test split.",
-    )

@@ -1,13 +1,14 @@
 """How an encoder is trained: the spec that decides the weights."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from cl_core.registry import ENCODERS, LOSSES, METHODS, VIEWS, NameIn
 from cl_core.specs.base import Options, Spec
+from cl_core.specs.renamed import current_value
 
-PUBLISHED = "published"
+PAPER = "paper"
 """In place of a component's name: what the method's paper uses, with the paper's options."""
 
 
@@ -18,16 +19,16 @@ class TrainingSpec(Spec):
         "simclr", title="Method", description="Contrastive method that turns views into a loss."
     )
     method_options: Options = Field({}, title="Method options", description="Options of the method, as JSON.")
-    loss: Annotated[str, NameIn(LOSSES, besides=(PUBLISHED,))] = Field(
-        PUBLISHED,
+    loss: Annotated[str, NameIn(LOSSES, besides=(PAPER,))] = Field(
+        PAPER,
         title="Loss",
-        description="Loss that compares the embeddings. `published`: that of the method's paper, as there.",
+        description="Loss that compares the embeddings. `paper`: the loss and options of the method's paper.",
     )
     loss_options: Options = Field({}, title="Loss options", description="Options of the loss, as JSON.")
-    views: Annotated[str, NameIn(VIEWS, besides=(PUBLISHED,))] = Field(
-        PUBLISHED,
+    views: Annotated[str, NameIn(VIEWS, besides=(PAPER,))] = Field(
+        PAPER,
         title="Views",
-        description="Policy that makes the contrasted views. `published`: that of the method's paper, as there.",
+        description="Policy that makes the contrasted views. `paper`: the views and options of the method's paper.",
     )
     views_options: Options = Field({}, title="Views options", description="Options of the view policy, as JSON.")
     encoder: Annotated[str, NameIn(ENCODERS)] = Field(
@@ -62,7 +63,7 @@ class TrainingSpec(Spec):
         "Less than the batch size; 0 is off. Samples.",
     )
     optimizer: Literal["adamw", "sgd", "lars"] = Field(
-        "adamw", title="Optimiser", description="Rule that moves the weights."
+        "adamw", title="Optimizer", description="Rule that moves the weights."
     )
     learning_rate: float = Field(
         2e-3, gt=0, le=100, title="Learning rate", description="Peak rate, as used; not rescaled by the batch size."
@@ -86,7 +87,7 @@ class TrainingSpec(Spec):
         0.02,
         ge=0,
         le=0.5,
-        title="Held-out share",
+        title="Held-out fraction",
         description="Share of the labelled training samples that is never trained on; while training, their nearest "
         "neighbours guess their classes, and how often they are right says whether features improve. The content's "
         "hash decides which. 0 is off; without labels there is nothing to hold out. Fraction.",
@@ -97,6 +98,11 @@ class TrainingSpec(Spec):
     def sub_batches(self) -> int:
         """How many sub-batches a batch is embedded in; 1 is the whole at once."""
         return -(-self.batch_size // self.sub_batch_size) if self.sub_batch_size else 1
+
+    @field_validator("loss", "views", mode="before")
+    @classmethod
+    def _accept_old_values(cls, value: Any, info: ValidationInfo) -> Any:
+        return current_value(f"training.{info.field_name}", value) if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _warm_up_fits(self) -> Self:

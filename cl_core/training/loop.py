@@ -81,8 +81,8 @@ def train(job: TrainingJob) -> CheckpointRef:
 
     # --- where it was, and what has been seen of it
     start, spent, checks = _restore(job, method, optimizer)
-    plateaus = method.plateaus(spec.batch_size) if rank == 0 else {}
-    watch = CollapseWatch(steps=total_steps, warmup_steps=warmup_steps, plateaus=plateaus, checks=checks)
+    trivial_losses = method.trivial_losses(spec.batch_size) if rank == 0 else {}
+    watch = CollapseWatch(steps=total_steps, warmup_steps=warmup_steps, trivial_losses=trivial_losses, checks=checks)
     method.train()
     failpoints.reach("pretrain.restored")
 
@@ -208,7 +208,7 @@ def _restore(job: TrainingJob, method: Method, optimizer: Optimizer) -> tuple[in
 def _batches(spec: TrainingSpec, method: MethodOptions, feed: Feed, *, epoch: int) -> NDArray[np.int64]:
     """(batches, N) positions of an epoch's samples in the training split."""
     rows = np.arange(len(feed.split.images))
-    if not method.handful:
+    if not method.batch_samples_per_class:
         return shuffled_batches(seed=spec.seed, epoch=epoch, rows=rows, batch_size=spec.batch_size)
     assert feed.split.labels is not None, "a method that needs labels is refused data without them"
     return class_balanced_batches(
@@ -217,7 +217,7 @@ def _batches(spec: TrainingSpec, method: MethodOptions, feed: Feed, *, epoch: in
         rows=rows,
         labels=feed.split.labels,
         batch_size=spec.batch_size,
-        samples_per_class=method.handful,
+        samples_per_class=method.batch_samples_per_class,
     )
 
 

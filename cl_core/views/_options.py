@@ -31,7 +31,7 @@ CropAreaMin = Annotated[
     Field(
         gt=0,
         le=1,
-        title="Least crop area",
+        title="Min. crop area",
         description="Least area of a crop, as a share of the image's. 1 takes the whole. SimCLR and BYOL: 0.08; MoCo: "
         "0.2; SwAV, global crops: 0.14.",
     ),
@@ -89,21 +89,21 @@ class ChainOptions(ImageViews):
         1.0,
         gt=0,
         le=1,
-        title="Greatest crop area",
+        title="Max. crop area",
         description="Greatest area of a crop, as a share of the image's. All papers: 1.",
     )
     crop_ratio_min: float = Field(
         0.75,
         gt=0,
         le=100,
-        title="Narrowest crop",
+        title="Min. crop aspect ratio",
         description="Least width / height of a crop. Dimensionless. All papers: 3/4.",
     )
     crop_ratio_max: float = Field(
         4 / 3,
         gt=0,
         le=100,
-        title="Widest crop",
+        title="Max. crop aspect ratio",
         description="Greatest width / height of a crop. Dimensionless. All papers: 4/3.",
     )
     flip_probability: float = Field(
@@ -142,7 +142,7 @@ class ChainOptions(ImageViews):
         0.2,
         ge=0,
         le=1,
-        title="Greyscale probability",
+        title="Grayscale probability",
         description="Probability of removing the colours; 0 is off. All papers: 0.2.",
     )
     blur_probability: float = Field(
@@ -157,28 +157,28 @@ class ChainOptions(ImageViews):
         0.1,
         gt=0,
         le=100,
-        title="Least blur",
+        title="Min. blur sigma",
         description="Least standard deviation of the blur, in pixels. All papers: 0.1.",
     )
     blur_sigma_max: float = Field(
         2.0,
         gt=0,
         le=100,
-        title="Greatest blur",
+        title="Max. blur sigma",
         description="Greatest standard deviation of the blur, in pixels. All papers: 2, at 224 pixels.",
     )
     solarize_probability: float = Field(
         0.0,
         ge=0,
         le=1,
-        title="Solarisation probability",
+        title="Solarize probability",
         description="Probability of inverting bright values; 0 is off. BYOL and MoCo v3: 0.2, in the second view.",
     )
     solarize_threshold: float = Field(
         0.5,
         ge=0,
         le=1,
-        title="Solarisation threshold",
+        title="Solarize threshold",
         description="Least value that is inverted, between black, 0, and white, 1. BYOL: 0.5.",
     )
     cutout_probability: float = Field(
@@ -199,7 +199,7 @@ class ChainOptions(ImageViews):
 
     without: Annotated[tuple[Operation, ...], AfterValidator(_in_order)] = Field(
         (),
-        title="Without",
+        title="Disabled operations",
         description="Operations that are switched off, for ablations: crop (a view is then the whole image), flip, "
         "rotation, tilt, jitter (or its brightness, contrast, saturation, hue), grayscale, blur, solarize, cutout. "
         "All other draws stay as they are.",

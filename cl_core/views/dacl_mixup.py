@@ -45,13 +45,13 @@ class DACLMixupViews(ImageViews):
         0.5,
         ge=0.5,
         lt=1,
-        title="Least share",
+        title="Min. mixing weight",
         description="The sample's share of its view is uniform between this and 1. Paper: alpha, at least 0.5, so that "
         "the sample outweighs its partner.",
     )
     without: tuple[Literal["mixup"], ...] = Field(
         (),
-        title="Without",
+        title="Disabled operations",
         description="Operations that are switched off, for ablations: mixup. Then both views are the sample itself.",
     )
 

@@ -43,14 +43,14 @@ class MoCoV3Views(ChainViews):
         0.0,
         ge=0,
         le=1,
-        title="Solarisation probability, first view",
+        title="Solarize probability, first view",
         description="Probability of inverting bright values of the first view; 0 is off. Paper: 0.",
     )
     solarize_probability_second: float = Field(
         0.2,
         ge=0,
         le=1,
-        title="Solarisation probability, second view",
+        title="Solarize probability, second view",
         description="Probability of inverting bright values of the second view; 0 is off. Paper: 0.2.",
     )
 

@@ -33,7 +33,7 @@ class MultiCropViews(ChainViews):
         3 / 7,
         ge=0.25,
         le=1,
-        title="Side of a local crop",
+        title="Local crop side",
         description="Side of a local crop's view, as a share of the full size, rounded to pixels. Paper: 96 of 224 "
         "pixels, 3/7; that is 12 of 28 and 14 of 32.",
     )
@@ -41,14 +41,14 @@ class MultiCropViews(ChainViews):
         0.05,
         gt=0,
         le=1,
-        title="Least area of a local crop",
+        title="Min. area of a local crop",
         description="Least area of a local crop, as a share of the image's. Paper: 0.05.",
     )
     local_area_max: float = Field(
         0.14,
         gt=0,
         le=1,
-        title="Greatest area of a local crop",
+        title="Max. area of a local crop",
         description="Greatest area of a local crop, as a share of the image's. Paper: 0.14.",
     )
 

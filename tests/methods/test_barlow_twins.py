@@ -70,9 +70,9 @@ def test_views_that_agree_in_uncorrelated_dimensions_cost_nothing():
 
 
 @pytest.mark.parametrize("dimensions", [2, 128])
-def test_plateaus_are_the_losses_of_equal_rows_and_of_equal_dimensions(dimensions):
+def test_trivial_losses_are_the_losses_of_equal_rows_and_of_equal_dimensions(dimensions):
     options = BarlowTwinsOptions(projector_features=dimensions, scale=0.1)
-    found = options.build(MLP().build(channels=1, size=2), None).plateaus(64)
+    found = options.build(MLP().build(channels=1, size=2), None).trivial_losses(64)
     same_rows = torch.ones(6, dimensions, dtype=torch.float64)
     same_dimensions = 1000 * rows(6, 1).expand(6, dimensions)
     weights = {"redundancy_weight": options.redundancy_weight, "scale": options.scale}

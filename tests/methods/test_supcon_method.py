@@ -89,7 +89,7 @@ def test_it_brings_unseen_digits_to_their_class():
 
 def test_the_parts_are_those_of_the_paper():
     parts = assemble(TrainingSpec(method="supcon"))
-    assert parts.method.needs_labels and parts.method.handful == 0
+    assert parts.method.needs_labels and parts.method.batch_samples_per_class == 0
     assert parts.views.count == 2
     spec = complete(TrainingSpec(method="supcon"))
     assert (spec.loss, spec.loss_options["temperature"], spec.loss_options["variant"]) == ("supcon", 0.1, "out")

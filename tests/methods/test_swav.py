@@ -18,7 +18,8 @@ from cl_core.methods._sinkhorn import sinkhorn
 from cl_core.methods.swav import SwAVOptions, prototype_entropy, swapped_prediction
 from cl_core.registry import METHODS
 from cl_core.specs import ComputeSpec, TrainingSpec
-from cl_core.training.components import assemble, check_batches
+from cl_core.training.components import assemble
+from cl_core.training.preflight import check_batches
 
 SAMPLES, SIDES = 6, (8, 8, 5, 5, 5)  # Two full-size views and three small ones.
 
@@ -203,7 +204,7 @@ def test_uniform_assignment_costs_log_k_which_is_the_plateau(prototypes):
         method.prototypes.weight.copy_(F.normalize(torch.ones(prototypes, 4), dim=1))
     loss = method(views_of(0), samples_of(0)).loss
     assert loss.item() == pytest.approx(math.log(prototypes), abs=1e-12)
-    assert method.plateaus(SAMPLES) == {"every sample is assigned uniformly": pytest.approx(math.log(prototypes))}
+    assert method.trivial_losses(SAMPLES) == {"every sample is assigned uniformly": pytest.approx(math.log(prototypes))}
 
 
 def test_a_sure_and_right_prediction_costs_nothing():

@@ -65,7 +65,7 @@ def method_with_loss(name: str) -> Method:
 def method_by_name(name: str) -> tuple[Method, int]:
     """A method with its paper's loss, batch norm in encoder and heads, and how many views it takes."""
     options: MethodOptions = METHODS.build(name, METHOD_OPTIONS.get(name, {}), field="training.method")
-    published = options.published_loss
+    published = options.paper_loss
     loss = LOSSES.build(published.name, published.options, field="training.loss") if published else None
     torch.manual_seed(0)
     encoder = MLP(hidden=16, features=8, batch_norm=True).build(channels=1, size=SIDE)

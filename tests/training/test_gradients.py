@@ -130,7 +130,7 @@ def test_every_method_learns_the_same_through_sub_batches(name: str) -> None:
     for _ in range(2):
         torch.manual_seed(0)
         options = METHODS.build(name, {}, field="training.method")
-        published = options.published_loss
+        published = options.paper_loss
         loss = LOSSES.build(published.name, published.options, field="training.loss") if published else None
         encoder = MLP(hidden=8, features=6, batch_norm=True).build(channels=FEATURES, size=1)
         methods.append(options.build(encoder, loss).double().eval())

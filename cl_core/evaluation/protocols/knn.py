@@ -26,7 +26,7 @@ class Knn(Evaluation):
     needs_labels: ClassVar[bool] = True
 
     ks: tuple[Annotated[int, Field(ge=1)], ...] = Field(
-        (20, 200), min_length=1, title="Neighbours", description="Each k gives a score `knn_K.accuracy`. Samples."
+        (20, 200), min_length=1, title="Neighbors", description="Each k gives a score `knn_K.accuracy`. Samples."
     )
     temperature: float = Field(
         0.1, ge=0.01, title="Temperature", description="Divides the cosine in a neighbour's vote. Dimensionless."

@@ -43,7 +43,7 @@ class LinearProbe(Evaluation):
         "summed over samples, in nats: 1 / C of scikit-learn.",
     )
     validation_share: float = Field(
-        0.1, gt=0, lt=1, title="Validation share", description="Of the labelled training samples. Fraction."
+        0.1, gt=0, lt=1, title="Validation fraction", description="Of the labelled training samples. Fraction."
     )
     selection_samples: int = Field(
         20_000,

@@ -27,16 +27,21 @@ class CollapseWatch:
     Args:
         steps: Of the whole training.
         warmup_steps: Nothing is judged while the learning rate rises.
-        plateaus: Values at which the loss stands still when nothing is learnt, by what they mean.
+        trivial_losses: Values at which the loss stands still when nothing is learnt, by what they mean.
         checks: What `state` gave at an earlier step.
     """
 
     def __init__(
-        self, *, steps: int, warmup_steps: int, plateaus: Mapping[str, float], checks: Sequence[Sequence[Any]] = ()
+        self,
+        *,
+        steps: int,
+        warmup_steps: int,
+        trivial_losses: Mapping[str, float],
+        checks: Sequence[Sequence[Any]] = (),
     ) -> None:
         self.steps = steps
         self.warmup_steps = warmup_steps
-        self.plateaus = plateaus
+        self.trivial_losses = trivial_losses
         self.every = max(_LEAST_WINDOW, steps // 100) // _CHECKS_PER_WINDOW
         self.checks = [
             MetricsSnapshot(step, loss, Health(*figures), metrics) for step, loss, figures, metrics in checks
@@ -75,7 +80,7 @@ class CollapseWatch:
         if len(window) < _CHECKS_PER_WINDOW or window[0].step <= self.warmup_steps:
             return ""
         left = (self.steps - check.step) / (self.every * _CHECKS_PER_WINDOW)
-        seen = Seen(first, window, self.plateaus, left)
+        seen = Seen(first, window, self.trivial_losses, left)
         found = [finding for verdict in VERDICTS if (finding := verdict(seen))]
         if not found:
             return ""

@@ -68,7 +68,7 @@ class Seen(NamedTuple):
 
     first: MetricsSnapshot
     window: list[MetricsSnapshot]
-    plateaus: Mapping[str, float]
+    trivial_losses: Mapping[str, float]
     left: float  # Of the training, in windows.
 
     @property
@@ -84,7 +84,7 @@ class Seen(NamedTuple):
     @property
     def plateau(self) -> str:
         """At which plateau the loss stands, in words; empty where it does not."""
-        for name, value in self.plateaus.items():
+        for name, value in self.trivial_losses.items():
             off = [loss / value - 1 for loss in self.losses] if value > 0 else [math.inf]
             if abs(fmean(off)) <= _MEAN_NEAR_PLATEAU and max(map(abs, off)) <= _EACH_NEAR_PLATEAU:
                 return f"the loss stands at {fmean(self.losses):.4g}, which it is when {name} ({value:.4g})"
@@ -123,7 +123,7 @@ def _few_directions(seen: Seen) -> CollapseReport | None:
 
 
 def _fallen_but_nothing_found(seen: Seen) -> CollapseReport | None:
-    name, plateau = min(seen.plateaus.items(), key=lambda item: item[1], default=("", 0.0))
+    name, plateau = min(seen.trivial_losses.items(), key=lambda item: item[1], default=("", 0.0))
     start = seen.first.health
     if max(seen.losses) >= _FALLEN_TO * plateau:
         return None
@@ -151,7 +151,7 @@ def _at_plateau_and_nothing_found(seen: Seen) -> CollapseReport | None:
 
 
 def _worse_than_nothing(seen: Seen) -> CollapseReport | None:
-    name, plateau = max(seen.plateaus.items(), key=lambda item: item[1], default=("", math.inf))
+    name, plateau = max(seen.trivial_losses.items(), key=lambda item: item[1], default=("", math.inf))
     bound = max(_RISEN_TO * plateau, plateau + _RISEN_BY)
     half = len(seen.window) // 2
     before, now = fmean(seen.losses[:half]), fmean(seen.losses[half:])
