@@ -1,4 +1,4 @@
-"""ResNet-18, as torchvision has it."""
+"""ResNet-18 from torchvision."""
 
 from pydantic import Field
 from torchvision.models import resnet18
@@ -23,5 +23,5 @@ class ResNet18(EncoderOptions):
     )
 
     def build(self, *, channels: int, size: int) -> Encoder:
-        """A fresh encoder for images of `channels` and side `size` pixels."""
+        """Build a fresh encoder for images of `channels` and side `size` pixels."""
         return without_classifier(resnet18, channels=channels, size=size, zero_init_residual=self.zero_init_residual)

@@ -1,4 +1,4 @@
-"""What softmax losses need of all pairs: sums and log-sum-exps over each anchor's positives and negatives.
+"""Sums and log-sum-exps over each anchor's positives and negatives: all that softmax losses need of the pairs.
 
 InfoNCE, supervised contrastive, decoupled, debiased and N-pair are a line of arithmetic each on these sums. The pairs
 are walked in tiles with an online log-sum-exp and looked at again in the backward, so that memory grows with the batch
@@ -25,7 +25,7 @@ _KEPT_PAIRS = 2**20
 
 
 class PairSums(NamedTuple):
-    """Over each anchor's candidates but itself; logits are scale * dot product. (A,) each."""
+    """Sums over each anchor's candidates except itself; logits are scale * dot product. (A,) each."""
 
     positive_sum: Tensor  # Sum of the positives' logits; 0 without positives.
     positive_lse: Tensor  # Log of the sum of exp of the positives' logits; minus infinity without positives.
@@ -40,17 +40,17 @@ class PairSums(NamedTuple):
 
 
 def cosine_sums(anchors: Tensor, candidates: Tensor, relation: Relation, *, temperature: float, tile: int) -> PairSums:
-    """`pair_sums` with cosine / temperature as logits; rows are normalised here."""
+    """Compute `pair_sums` with cosine / temperature as logits; rows are normalized here."""
     unit = F.normalize(anchors, dim=1)
     among = unit if candidates is anchors else F.normalize(candidates, dim=1)
     return pair_sums(unit, among, relation, scale=1 / temperature, tile=tile)
 
 
 def pair_sums(anchors: Tensor, candidates: Tensor, relation: Relation, *, scale: float, tile: int) -> PairSums:
-    """Sums over each anchor's positives and negatives.
+    """Compute sums over each anchor's positives and negatives.
 
     Args:
-        anchors: (A, D) float, normalised already where the loss wants it.
+        anchors: (A, D) float, normalized already where the loss wants it.
         candidates: (K, D) float, likewise. Where they are the anchors, the very same tensor with the very same ids,
             tiles are looked at once for both rows of a pair, in half the time.
         relation: Who is who.
@@ -118,7 +118,7 @@ class _PairSums(torch.autograd.Function):
 
 
 class _Sums:
-    """What is summed up while tiles come, in bits."""
+    """Running sums over the tiles seen so far, in bits."""
 
     def __init__(self, like: Tensor) -> None:
         self.of_positives, self.of_negatives = _LogSumExp(like), _LogSumExp(like)
@@ -157,7 +157,7 @@ class _LogSumExp:
 
 
 class _Softmax:
-    """What the gradient of a log-sum-exp becomes at each of its logits; nothing at those of an empty one."""
+    """Turns the gradient of a log-sum-exp into gradients of its logits; zero where there are none."""
 
     def __init__(self, most: Tensor, rest: Tensor, of_lse: Tensor) -> None:
         self.most, self.weight = _finite_or_zero(most), (of_lse / rest).masked_fill(rest == 0, 0)
@@ -167,7 +167,7 @@ class _Softmax:
 
 
 class _Gradient(NamedTuple):
-    """What the gradients of all sums become at each logit."""
+    """Turns the gradients of all sums into gradients of the logits."""
 
     of_sum: Tensor
     positives: _Softmax
@@ -183,5 +183,5 @@ class _Gradient(NamedTuple):
 
 
 def _finite_or_zero(most: Tensor) -> Tensor:
-    """The largest logit; of none it is minus infinity, which cannot be subtracted from itself: there 0."""
+    """Replace minus infinity, the maximum of no logits, by 0: it cannot be subtracted from itself."""
     return most.masked_fill(most == -torch.inf, 0)

@@ -1,4 +1,4 @@
-"""DACL: SimCLR on samples that are mixed with others, so that nothing needs to be known about what they are."""
+"""DACL: SimCLR on samples mixed with other samples, which needs no knowledge of the kind of data."""
 
 from typing import ClassVar
 
@@ -12,7 +12,7 @@ from cl_core.registry import METHODS
 
 @METHODS.register("dacl")
 class DACLOptions(ProjectorOptions):
-    """Options of DACL: two mixtures in which a sample outweighs another find each other.
+    """Options of DACL: two mixtures dominated by the same sample find each other.
 
     Source: Verma et al. 2021, "Towards domain-agnostic contrastive learning", arXiv:2011.04419, Algorithm 1.
     Differences: temperature and projector are SimCLR's.
@@ -22,5 +22,5 @@ class DACLOptions(ProjectorOptions):
     paper_views: ClassVar[FromPaper] = FromPaper("dacl_mixup")
 
     def build(self, encoder: Encoder, loss: PairLoss | None) -> Method:
-        """As SimCLR: what is different are the views."""
+        """Build the same network as SimCLR; only the views differ."""
         return InBatch(encoder, self.projector(encoder), require_loss(loss))

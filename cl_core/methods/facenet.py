@@ -1,4 +1,4 @@
-"""FaceNet: a sample is nearer to all of its class than to any other, learnt from triplets of labelled samples."""
+"""FaceNet: a sample is closer to its own class than to any other, learned from triplets of labeled samples."""
 
 from typing import ClassVar
 
@@ -16,7 +16,7 @@ from cl_core.registry import METHODS
 
 @METHODS.register("facenet")
 class FaceNetOptions(MethodOptions):
-    """Options of FaceNet: P classes with K samples each meet in a batch, embedded by a linear layer on the features.
+    """Options of FaceNet: a batch has P classes with K samples each, embedded by a linear layer on the features.
 
     Source: Schroff et al. 2015, "FaceNet: a unified embedding for face recognition and clustering", arXiv:1503.03832,
     Sec. 3. Differences: batches hold nothing but P x K samples, as in Hermans et al. 2017, arXiv:1703.07737, where
@@ -48,8 +48,8 @@ class FaceNetOptions(MethodOptions):
         ge=2,
         le=65_536,
         title="Samples per class",
-        description="K, samples of one class that meet in a batch; batch_size / K classes do. Samples; the paper's "
-        "batches hold about 40 of each of 45 faces, 4 to 8 are usual where classes are many.",
+        description="K, samples of each class in a batch; a batch has batch_size / K classes. Samples; the paper "
+        "uses about 40 for each of 45 faces, 4 to 8 are usual with many classes.",
     )
     projector_features: int = Field(
         128,
@@ -61,16 +61,16 @@ class FaceNetOptions(MethodOptions):
 
     @property
     def needs_labels(self) -> bool:
-        """For its triplets."""
+        """True: triplets need classes."""
         return True
 
     @property
     def batch_samples_per_class(self) -> int:
-        """K."""
+        """K of the P x K batches."""
         return self.samples_per_class
 
     def build(self, encoder: Encoder, loss: PairLoss | None) -> Method:
-        """A linear embedding, as in the paper; the loss brings it to the unit sphere. It is dropped after training."""
+        """Build a linear embedding, as in the paper; the loss normalizes it. It is dropped after training."""
         return FaceNet(encoder, mlp_head([encoder.features, self.projector_features]), require_loss(loss), self)
 
 
@@ -89,6 +89,6 @@ class FaceNet(InBatch):
         self.options = options
 
     def trivial_losses(self, samples: int) -> dict[str, float]:
-        """The loss when all embeddings coincide, for one view of each sample; with triplets it is the margin."""
+        """Return the loss when all embeddings are equal, for one view per sample; with triplets it is the margin."""
         classes = torch.arange(samples) // self.options.samples_per_class
         return {"every embedding is the same": self.compare.collapsed_loss(relation_within(classes))}

@@ -35,6 +35,6 @@ class SimCLROptions(MethodOptions):
     )
 
     def build(self, encoder: Encoder, loss: PairLoss | None) -> Method:
-        """A projector with one hidden layer, as in the paper; it is dropped after training."""
+        """Build a projector with one hidden layer, as in the paper; it is dropped after training."""
         projector = mlp_head([encoder.features, self.projector_hidden, self.projector_features])
         return InBatch(encoder, projector, require_loss(loss))

@@ -12,7 +12,7 @@ from cl_core.registry import METHODS
 
 @METHODS.register("supcon")
 class SupConOptions(ProjectorOptions):
-    """Options of SupCon: SimCLR with classes in place of samples. A sample without a label is a class of its own.
+    """Options of SupCon: SimCLR with classes in place of samples. A sample without a label is its own class.
 
     Source: Khosla et al. 2020, "Supervised contrastive learning", arXiv:2004.11362, Sec. 3 and Fig. 2. Differences:
     the default width of the projector's hidden layer suits small encoders, and the projector has a batch norm.
@@ -25,9 +25,9 @@ class SupConOptions(ProjectorOptions):
 
     @property
     def needs_labels(self) -> bool:
-        """For its positives."""
+        """True: positives are samples of one class."""
         return True
 
     def build(self, encoder: Encoder, loss: PairLoss | None) -> Method:
-        """As SimCLR, with the rows of a class as positives of each other."""
+        """Build the same network as SimCLR, with all rows of a class as positives."""
         return InBatch(encoder, self.projector(encoder), require_loss(loss), by_label=True)

@@ -1,4 +1,4 @@
-"""Specs: what a person asks for. Complete, frozen, and stored with the model that was made from them.
+"""Specs: what a person asks for. Complete, frozen, and stored with the model made from them.
 
 Each is a group in the Prefect form and a prefix on the command line (`--training.batch-size`). A component is chosen
 by name and its options are the mapping beside it, validated by the component itself (`cl_core.training.components`).

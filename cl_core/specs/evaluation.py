@@ -15,7 +15,7 @@ class EvaluationSpec(Spec):
         ["linear_probe", "knn", "geometry"],
         min_length=1,
         title="Protocols",
-        description="What to measure. Those that need labels are left out, and said to be, where there are none.",
+        description="Protocols to run. Those that need labels are skipped, with a message, if there are none.",
     )
     options: dict[str, Options] = Field(
         {}, title="Protocol options", description="Options of each protocol, by its name, as JSON."
@@ -27,4 +27,4 @@ class EvaluationSpec(Spec):
         title="Bootstrap resamples",
         description="Resamples of the test split behind each 95 % interval.",
     )
-    seed: int = Field(0, ge=0, lt=2**32, title="Seed", description="Decides the resamples and the validation part.")
+    seed: int = Field(0, ge=0, lt=2**32, title="Seed", description="Seed of the resamples and of the validation part.")

@@ -11,18 +11,18 @@ class PromotionSpec(Spec):
     automatic: bool = Field(
         True,
         title="Promote automatically",
-        description="Off: the gate's verdict is recorded, and a person promotes with `cl promote`.",
+        description="Off: the gate's decision is recorded, and a person promotes with `cl promote`.",
     )
     score: str = Field(
         "linear_probe.accuracy",
         title="Deciding score",
-        description="Score compared with the champion's; `knn_20.accuracy` is another.",
+        description="Score that is compared with the champion's, such as `knn_20.accuracy`.",
     )
     tolerance: float = Field(
         0.0,
         ge=0,
         le=1,
         title="Tolerance",
-        description="The challenger wins when the 95 % interval of its gain over the champion lies above minus this. "
-        "0 asks for a proven gain. Fraction of the test split.",
+        description="The challenger wins if the 95 % interval of its gain over the champion lies above minus this. 0 "
+        "requires a proven gain. Fraction of the test split.",
     )

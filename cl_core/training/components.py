@@ -1,4 +1,4 @@
-"""From a training spec to its parts, and to the digest under which its result stands."""
+"""From a training spec to its components, and to the digest that identifies its result."""
 
 from dataclasses import dataclass
 
@@ -48,7 +48,7 @@ class Parts:
 
 
 def assemble(training: TrainingSpec) -> Parts:
-    """The parts of a training, validated one by one and together.
+    """Build the components of a training; validate them one by one and together.
 
     Raises:
         SpecError: When a name or an option is unknown or out of range, or two parts do not fit.
@@ -90,7 +90,7 @@ def _loss(training: TrainingSpec, method: MethodOptions) -> PairLoss | None:
 
 
 def _named_or_from_paper(name: str, options: Options, paper: FromPaper) -> tuple[str, Options]:
-    """A component's name and options; those of the paper, where it is asked for or named, give way to what is given."""
+    """Return a component's name and options; given options override those of the paper."""
     is_from_paper = name in (PAPER, paper.name)
     return (paper.name, {**paper.options, **options}) if is_from_paper else (name, options)
 
@@ -101,7 +101,7 @@ def _counted(counts: range) -> str:
 
 
 def complete(training: TrainingSpec) -> TrainingSpec:
-    """The spec with every name and option written out: a default left out and the same value given are one spec.
+    """Return the spec with every name and option written out, so that a default given or left out is one spec.
 
     Raises:
         SpecError: As `assemble`.
@@ -122,7 +122,7 @@ def complete(training: TrainingSpec) -> TrainingSpec:
 
 
 def training_digest(training: TrainingSpec, *, snapshot_digest: str, image_size: int, start_sha256: str = "") -> str:
-    """Digest of everything that decides the weights: data, image size, completed spec, first weights, and the code.
+    """Return the digest of all that decides the weights: data, image size, completed spec, first weights, code.
 
     The number of workers is not in it: a training begun by two may be finished by one. `start_sha256` is that of the
     weights that the encoder starts from, and empty for fresh ones, which follow from the seed.

@@ -1,4 +1,4 @@
-"""The training loop. Reads from top to bottom like the algorithm; every worker runs it."""
+"""The training loop. It reads from top to bottom like the algorithm; every worker runs it."""
 
 import logging
 import math
@@ -19,7 +19,7 @@ from cl_core.errors import NotFiniteLossError
 from cl_core.hashing import digest_of
 from cl_core.methods import Method, MethodOptions, StepInfo
 from cl_core.parallel import collectives
-from cl_core.parallel.sync_batch_norm import synchronised
+from cl_core.parallel.sync_batch_norm import synchronized
 from cl_core.refs import CheckpointRef
 from cl_core.specs import TrainingSpec
 from cl_core.training import checkpoint
@@ -43,13 +43,13 @@ _FINITE_CHECK_STEPS_DEFAULT = 50
 
 
 def train(job: TrainingJob) -> CheckpointRef:
-    """Train, or go on training from the last good checkpoint, to the end.
+    """Train to the end, resuming from the last intact checkpoint.
 
     Every worker of the process group calls this with the same job. Worker 0 writes checkpoints and progress.
 
     Raises:
         NotFiniteLossError: On every worker, when the loss becomes NaN or infinite.
-        CollapseError: On every worker, when nothing is learnt.
+        CollapseError: On every worker, when nothing is learned.
         StorageFullError: When a checkpoint cannot be written; the one before it stands.
     """
     forget_peak()
@@ -67,7 +67,7 @@ def train(job: TrainingJob) -> CheckpointRef:
     method = parts.method.build(encoder, parts.loss).to(device)
     if spec.channels_last:
         method = method.to(memory_format=torch.channels_last)
-    synchronised(method)
+    synchronized(method)
     optimizer = build_optimizer(method, spec)
 
     # --- the data and how long it takes
@@ -186,7 +186,7 @@ def train(job: TrainingJob) -> CheckpointRef:
 
 
 def _restore(job: TrainingJob, method: Method, optimizer: Optimizer) -> tuple[int, float, list[Any]]:
-    """Load the last good checkpoint, if there is one: steps taken, seconds spent on them, and what was seen of them.
+    """Load the last intact checkpoint, if any: return steps taken, seconds spent on them, and health checks.
 
     Worker 0 looks and tells the others, so that all go on from the same step.
     """
@@ -206,7 +206,7 @@ def _restore(job: TrainingJob, method: Method, optimizer: Optimizer) -> tuple[in
 
 
 def _batches(spec: TrainingSpec, method: MethodOptions, feed: Feed, *, epoch: int) -> NDArray[np.int64]:
-    """(batches, N) positions of an epoch's samples in the training split."""
+    """Return (batches, N) positions of an epoch's samples in the training split."""
     rows = np.arange(len(feed.split.images))
     if not method.batch_samples_per_class:
         return shuffled_batches(seed=spec.seed, epoch=epoch, rows=rows, batch_size=spec.batch_size)
@@ -222,7 +222,7 @@ def _batches(spec: TrainingSpec, method: MethodOptions, feed: Feed, *, epoch: in
 
 
 def _seed_torch(*parts: int) -> None:
-    """What draws from torch's own generator (dropout, say) depends on when it draws, so that no state needs saving."""
+    """Seed torch's generator (dropout, say) from the position in the training, so that no state needs saving."""
     torch.manual_seed(int(digest_of(parts)[:15], 16))
 
 

@@ -27,7 +27,7 @@ def check_batches(
         training: The spec to check.
         compute: Its workers share each batch.
         train_rows: Samples of the training split.
-        classes: Labelled training samples by class; empty without labels.
+        classes: Labeled training samples by class; empty without labels.
 
     Raises:
         SpecError: Naming the nearest sizes that would do.
@@ -72,7 +72,7 @@ def check_batches(
 
 
 def _check_labels(training: TrainingSpec, method: MethodOptions, classes: Mapping[str, int]) -> None:
-    """Refuse a labelled method without labels or with a single class."""
+    """Refuse a labeled method without labels or with a single class."""
     if not method.needs_labels:
         return
     if not classes:

@@ -126,7 +126,7 @@ def test_the_method_is_the_loss_of_the_projected_views():
 
 
 def test_the_projector_has_two_hidden_layers_with_batch_norm_and_no_bias():
-    """The loss does not see a bias at the end: an optimiser that divides by the gradient's size would let it drift."""
+    """The loss does not see a bias at the end: an optimizer that divides by the gradient's size would let it drift."""
     projector = linear_method().projector
     kinds = [nn.Linear, nn.BatchNorm1d, nn.ReLU]
     assert [type(layer) for layer in projector] == [*kinds, *kinds, nn.Linear]

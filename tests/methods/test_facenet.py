@@ -1,4 +1,4 @@
-"""FaceNet: triplets of labelled samples, in batches of P classes with K samples each."""
+"""FaceNet: triplets of labeled samples, in batches of P classes with K samples each."""
 
 import math
 

@@ -65,7 +65,7 @@ def published_loop(method, steps, *, queue_length, epoch_of, queue_epoch, frozen
     """`train` of github.com/facebookresearch/swav/main_swav.py in straight lines, in float64, without workers.
 
     Returns:
-        Loss of each step, and encoder, projector and prototypes after the last, normalised as the next step would.
+        Loss of each step, and encoder, projector and prototypes after the last, normalized as the next step would.
     """
     encoder, projector, weight = (deepcopy(part) for part in (method.encoder, method.projector, method.prototypes))
     weight = weight.weight
@@ -114,7 +114,7 @@ def prefixed(name, module):
 
 
 def trained(method, steps, *, epoch_of, begin=0, optimizer=None):
-    """The loop's order of things: step, backward, after_backward, optimiser, after_step."""
+    """The loop's order of things: step, backward, after_backward, optimizer, after_step."""
     optimizer = optimizer or torch.optim.SGD(method.parameters(), lr=0.5, momentum=0.9, weight_decay=0.01)
     losses = []
     for step in range(begin, begin + steps):

@@ -58,7 +58,7 @@ def test_a_spec_survives_json(spec):
 @every_spec
 def test_a_field_that_does_not_exist_is_refused_with_those_that_do(spec):
     known = ", ".join(sorted(spec.model_fields))
-    assert sentence(spec, "group", colour=1) == f"group.colour: there is no such option; choose from: {known}"
+    assert sentence(spec, "group", color=1) == f"group.color: there is no such option; choose from: {known}"
 
 
 @pytest.mark.parametrize(

@@ -36,8 +36,8 @@ def test_the_parts_are_those_named_with_the_options_given():
 
 @pytest.mark.parametrize("part", ["method", "loss", "views", "encoder"])
 def test_an_unknown_option_of_any_part_is_refused_with_its_path(part):
-    with pytest.raises(SpecError, match=rf"^training\.{part}_options\.colour: there is no such option; choose from: "):
-        assemble(TrainingSpec(**{f"{part}_options": {"colour": 1}}))
+    with pytest.raises(SpecError, match=rf"^training\.{part}_options\.color: there is no such option; choose from: "):
+        assemble(TrainingSpec(**{f"{part}_options": {"color": 1}}))
 
 
 def test_an_option_out_of_range_is_refused_with_its_path():

@@ -111,7 +111,7 @@ def test_dropping_other_units_in_the_second_pass_would_show() -> None:
 
 
 @every_way
-def test_batch_norm_normalises_each_part_by_itself_and_moves_its_statistics_once(sizes: list[int]) -> None:
+def test_batch_norm_normalizes_each_part_by_itself_and_moves_its_statistics_once(sizes: list[int]) -> None:
     ours, reference = method_of(nn.BatchNorm1d(8)), method_of(nn.BatchNorm1d(8))
     in_parts(ours, sizes)
     in_one_graph(reference, sizes).backward()

@@ -196,7 +196,7 @@ def test_batches_that_the_classes_do_not_fill_are_refused(batch_size, each, clas
 
 
 def test_samples_that_are_held_out_fill_no_batch():
-    """Of 50 and 50 labelled samples a fiftieth is one each; those without a label are all trained on."""
+    """Of 50 and 50 labeled samples a fiftieth is one each; those without a label are all trained on."""
     halves = {"first": 50, "second": 50}
     training = TrainingSpec(batch_size=101)
     check_batches(training, ComputeSpec(), train_rows=103, classes=halves)
