@@ -41,8 +41,8 @@ def class_balanced_batches(
 ) -> I64:
     """Batches of P classes with K samples each; within an epoch each sample is visited at most once.
 
-    Each class's samples are shuffled and cut into handfuls of K. A batch takes one handful of each of the P classes
-    with the most handfuls left (equals by lot), so that unequal classes are used up as evenly as can be; the epoch
+    Each class's samples are shuffled and cut into chunks of K. A batch takes one chunk of each of the P classes
+    with the most chunks left (equals by lot), so that unequal classes are used up as evenly as can be; the epoch
     ends when fewer than P classes have any. Batches then come in random order: the large classes would be first.
 
     Args:
@@ -62,9 +62,9 @@ def class_balanced_batches(
     order = order[labels[order] >= 0]
     by_class = order[np.argsort(labels[order], kind="stable")]
     _, starts, sizes = np.unique(labels[by_class], return_index=True, return_counts=True)
-    handfuls = sizes // samples_per_class
-    lots = permutation(seed=seed, epoch=epoch, size=int(handfuls.sum())).tolist()
-    firsts = _handfuls_in_batches(handfuls.tolist(), lots, classes_per_batch=batch_size // samples_per_class)
+    chunks = sizes // samples_per_class
+    lots = permutation(seed=seed, epoch=epoch, size=int(chunks.sum())).tolist()
+    firsts = _chunks_in_batches(chunks.tolist(), lots, classes_per_batch=batch_size // samples_per_class)
     firsts = firsts[permutation(seed=seed, epoch=epoch, size=len(firsts))]
     members: I64 = (starts[firsts[..., 0]] + samples_per_class * firsts[..., 1])[..., None] + np.arange(
         samples_per_class
@@ -76,13 +76,13 @@ def class_balanced_batches(
 def class_balanced_count(class_sizes: Iterable[int], *, batch_size: int, samples_per_class: int) -> int:
     """How many batches `class_balanced_batches` makes of classes with so many samples.
 
-    It is the most that can be made: b batches take at most b handfuls of each class, and P * b of all.
+    It is the most that can be made: b batches take at most b chunks of each class, and P * b of all.
     """
-    handfuls = np.array([size // samples_per_class for size in class_sizes], dtype=np.int64)
+    chunks = np.array([size // samples_per_class for size in class_sizes], dtype=np.int64)
     classes_per_batch = batch_size // samples_per_class
-    most = int(handfuls.sum()) // classes_per_batch
+    most = int(chunks.sum()) // classes_per_batch
     return bisect_left(
-        range(1, most + 1), True, key=lambda batches: np.minimum(handfuls, batches).sum() < classes_per_batch * batches
+        range(1, most + 1), True, key=lambda batches: np.minimum(chunks, batches).sum() < classes_per_batch * batches
     )
 
 
@@ -104,10 +104,10 @@ def share_of(batch: I64, *, sub_batches: int, worker: int, workers: int) -> list
     return [np.array_split(part, workers)[worker] for part in np.array_split(batch, sub_batches)]
 
 
-def _handfuls_in_batches(handfuls: list[int], lots: list[int], *, classes_per_batch: int) -> I64:
-    """(batches, P, 2): class, and which of its handfuls, from the class with the most left; equals by lot."""
+def _chunks_in_batches(chunks: list[int], lots: list[int], *, classes_per_batch: int) -> I64:
+    """(batches, P, 2): class, and which of its chunks, from the class with the most left; equals by lot."""
     draw = iter(lots)
-    waiting = [(-left, next(draw), group) for group, left in enumerate(handfuls) if left]
+    waiting = [(-left, next(draw), group) for group, left in enumerate(chunks) if left]
     heapify(waiting)
     batches = []
     while len(waiting) >= classes_per_batch:
