@@ -34,7 +34,7 @@ def staging(parent: Path) -> Iterator[Path]:
     Raises:
         StorageFullError: When the disk is full; the staged files are gone by then.
     """
-    with disk_full_is_an_error(parent):
+    with disk_full_as_error(parent):
         parent.mkdir(parents=True, exist_ok=True)
         _remove_abandoned(parent)
         staged = Path(tempfile.mkdtemp(prefix=f"{STAGING}{processes.token()}-", dir=parent))
@@ -57,7 +57,7 @@ def publish(staged: Path, final: Path, facts: dict[str, Any]) -> None:
     Raises:
         StorageFullError: When the disk is full.
     """
-    with disk_full_is_an_error(final):
+    with disk_full_as_error(final):
         failpoint("artifact_dir.staged")
         names = sorted(path.relative_to(staged).as_posix() for path in staged.rglob("*") if path.is_file())
         files = {
@@ -70,13 +70,13 @@ def publish(staged: Path, final: Path, facts: dict[str, Any]) -> None:
         final.parent.mkdir(parents=True, exist_ok=True)
         staged.chmod(0o755)
         if final.exists():
-            if is_sound(final):
+            if is_intact(final):
                 return
             shutil.rmtree(final)
         try:
             staged.rename(final)
         except OSError:
-            if not is_sound(final):
+            if not is_intact(final):
                 raise
         _fsync(final.parent)
         failpoint("artifact_dir.renamed")
@@ -123,7 +123,7 @@ def verify(path: Path) -> dict[str, Any]:
     return manifest
 
 
-def is_sound(path: Path) -> bool:
+def is_intact(path: Path) -> bool:
     """Whether a sealed directory stands at `path` with every byte as written."""
     try:
         verify(path)
@@ -162,7 +162,7 @@ def replacing(path: Path) -> Iterator[Path]:
         if processes.is_gone(left.name.removeprefix(f".{path.name}.")):
             left.unlink(missing_ok=True)
     temporary = path.with_name(f".{path.name}.{processes.token()}{_TEMPORARY}")
-    with disk_full_is_an_error(path):
+    with disk_full_as_error(path):
         try:
             yield temporary
             _fsync(temporary)
@@ -174,7 +174,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def disk_full_is_an_error(path: Path) -> Iterator[None]:
+def disk_full_as_error(path: Path) -> Iterator[None]:
     """Turn the system's "no space left" into a sentence that says where and what to do."""
     try:
         yield
@@ -187,9 +187,9 @@ def disk_full_is_an_error(path: Path) -> Iterator[None]:
         ) from error
 
 
-def abandoned(folder: Path) -> list[Path]:
+def orphaned(folder: Path) -> list[Path]:
     """What killed processes of this host left half-written below a folder: staged directories and temporary files."""
-    left = [path for path in folder.rglob(f"{STAGING}*") if is_abandoned(path)]
+    left = [path for path in folder.rglob(f"{STAGING}*") if is_orphaned(path)]
     for path in folder.rglob(f".*{_TEMPORARY}"):
         maker = path.name.removesuffix(_TEMPORARY)
         # The name of the file that was to be written stands before, and may have dots itself.
@@ -199,7 +199,7 @@ def abandoned(folder: Path) -> list[Path]:
     return [path for path in left if not any(other in path.parents for other in left)]
 
 
-def is_abandoned(staged: Path) -> bool:
+def is_orphaned(staged: Path) -> bool:
     """Whether a staging directory was left by a process of this host that has ended; others may be at work."""
     return processes.is_gone(staged.name.removeprefix(STAGING))
 
@@ -207,7 +207,7 @@ def is_abandoned(staged: Path) -> bool:
 def _remove_abandoned(parent: Path) -> None:
     """Remove staging directories of processes of this host that are no longer alive."""
     for left in parent.glob(f"{STAGING}*"):
-        if is_abandoned(left):
+        if is_orphaned(left):
             shutil.rmtree(left, ignore_errors=True)
 
 

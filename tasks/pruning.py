@@ -22,7 +22,7 @@ from pydantic import Field
 from cl_core.errors import InputError
 from cl_core.refs import StepResult
 from cl_core.retention.inventory_items import InventoryItem, OldestRun, VersionInputs
-from cl_core.retention.policy import RetentionPlan, RetentionSpec, decide
+from cl_core.retention.policy import RetentionPlan, RetentionSpec, plan_retention
 from tasks.adapters.mlflow.connection import redacted_uri
 from tasks.adapters.mlflow.version_inputs import record_broken_lineage, registered_versions
 from tasks.runtime.inventory import forget_ingests, inventory, remove_item
@@ -114,7 +114,7 @@ def prune(retention: RetentionSpec, *, dry_run: bool) -> PruneResult:
     running = oldest_running_flow(retention)
     versions = registered_versions(settings.tracking_uri)
     check_store(settings, versions)
-    decided = decide(inventory(settings), versions, retention, now=datetime.now(UTC), running=running)
+    decided = plan_retention(inventory(settings), versions, retention, now=datetime.now(UTC), running=running)
     removed, kept = ([], []) if dry_run else _carry_out(settings, decided)
     pruned = PruneResult(
         dry_run=dry_run, home=settings.home, retention=decided, running=running, removed=removed, kept_after_all=kept

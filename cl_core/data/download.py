@@ -19,7 +19,7 @@ import urllib.parse
 from pathlib import Path
 from typing import NamedTuple
 
-from cl_core.artifact_dir import disk_full_is_an_error, replacing
+from cl_core.artifact_dir import disk_full_as_error, replacing
 from cl_core.errors import DataError
 
 LOOPBACK_SETTING = "CL_FETCH_LOOPBACK"
@@ -46,7 +46,7 @@ class _Place(NamedTuple):
     path: str
 
 
-def fetch(url: str, target: Path, *, sha256: str = "", max_bytes: int, timeout_s: float) -> None:
+def download(url: str, target: Path, *, sha256: str = "", max_bytes: int, timeout_s: float) -> None:
     """Download a file; it gets its name only when it is whole and the right one.
 
     Args:
@@ -61,7 +61,7 @@ def fetch(url: str, target: Path, *, sha256: str = "", max_bytes: int, timeout_s
         StorageFullError: When the disk is full.
     """
     deadline = time.monotonic() + timeout_s
-    with disk_full_is_an_error(target):
+    with disk_full_as_error(target):
         target.parent.mkdir(parents=True, exist_ok=True)
     with replacing(target) as temporary:
         found = _download(url, temporary, max_bytes=max_bytes, deadline=deadline)

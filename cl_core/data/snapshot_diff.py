@@ -9,7 +9,7 @@ from cl_core.data.snapshot import SnapshotProfile
 from cl_core.errors import IntegrityError
 
 
-def earlier_facts(path: Path) -> SnapshotProfile | None:
+def previous_profile(path: Path) -> SnapshotProfile | None:
     """The facts of the newest snapshot of the same dataset that is older than the one at `path`; None before the first.
 
     Args:
@@ -25,7 +25,7 @@ def earlier_facts(path: Path) -> SnapshotProfile | None:
     return None
 
 
-def changes(before: SnapshotProfile | None, facts: SnapshotProfile) -> str:
+def describe_changes(before: SnapshotProfile | None, facts: SnapshotProfile) -> str:
     """What is more, fewer, new or gone, in one sentence.
 
     Args:

@@ -24,7 +24,7 @@ _CHECKSUM = b"counterpoint.sha256"  # Of all bytes before the footer, in which i
 _SETTINGS: dict[str, Any] = {"compression": "ZSTD", "use_dictionary": ["label", "split"]}
 
 
-class EmbeddingFacts(Ref):
+class EmbeddingsMetadata(Ref):
     """What the file's metadata says, as JSON under the key `counterpoint`."""
 
     digest: str = Field(description="Of the model, the images and the code: names what the file holds.")
@@ -67,7 +67,7 @@ def embeddings_table(rows: Sequence[EmbeddedRow], embeddings: NDArray[np.float32
     return pa.Table.from_arrays([*columns, vectors], schema=embeddings_schema(embeddings.shape[1]))
 
 
-def write_embeddings_file(file: Path, tables: Iterable[pa.Table], facts: EmbeddingFacts) -> None:
+def write_embeddings_file(file: Path, tables: Iterable[pa.Table], facts: EmbeddingsMetadata) -> None:
     """Write tables of `schema` to a file, a row group each, with the facts and a checksum."""
     remaining = iter(tables)
     first = next(remaining)
@@ -79,7 +79,7 @@ def write_embeddings_file(file: Path, tables: Iterable[pa.Table], facts: Embeddi
         writer.add_key_value_metadata({_CHECKSUM: f"{sink.tell()} {file_sha256(file)}"})
 
 
-def read_facts(path: Path) -> EmbeddingFacts:
+def read_metadata(path: Path) -> EmbeddingsMetadata:
     """What a file of embeddings says of itself.
 
     Raises:
@@ -87,7 +87,7 @@ def read_facts(path: Path) -> EmbeddingFacts:
     """
     try:
         metadata = pq.read_schema(path).metadata or {}
-        return EmbeddingFacts.model_validate_json(metadata[_KEY])
+        return EmbeddingsMetadata.model_validate_json(metadata[_KEY])
     except FileNotFoundError as error:
         raise InputError(f"there is no file {path}; `cl embed` writes one") from error
     except (KeyError, OSError, ValidationError, pa.ArrowException) as error:

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from cl_core.data.sources import Source
-from cl_core.embedding.embeddings_file import EmbeddedRow, EmbeddingFacts, embedding_groups, rows_at
+from cl_core.embedding.embeddings_file import EmbeddedRow, EmbeddingsMetadata, embedding_groups, rows_at
 from cl_core.errors import DataError, InputError
 from cl_core.evaluation.nearest import nearest
 from cl_core.modalities.image import Rejected, decode_image, to_shape
@@ -59,7 +59,7 @@ def query_pixels(image: Path, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
         raise InputError(f"{image} is no usable image ({error.detail}); give a JPEG, PNG, WebP or GIF file") from error
 
 
-def pictures(hits: list[Hit], facts: EmbeddingFacts) -> dict[str, bytes]:
+def find_pictures(hits: list[Hit], facts: EmbeddingsMetadata) -> dict[str, bytes]:
     """The encoded images of what was found, by id: of those that are still where they were embedded from."""
     wanted = {bytes.fromhex(hit.row.id): hit.row.origin for hit in hits}
     try:

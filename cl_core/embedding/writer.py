@@ -13,17 +13,17 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pydantic import Field
 
-from cl_core.artifact_dir import is_sound, manifest_of, publish, replacing, staging
+from cl_core.artifact_dir import is_intact, manifest_of, publish, replacing, staging
 from cl_core.code_digest import code_digest
 from cl_core.data.snapshot import QUARANTINE_TABLE, TEXT_SETTINGS
 from cl_core.data.sources import Source
 from cl_core.embedding.batches import prepared_batches
 from cl_core.embedding.embeddings_file import (
-    EmbeddingFacts,
+    EmbeddingsMetadata,
     check_embeddings_file,
     dimensions,
     embeddings_table,
-    read_facts,
+    read_metadata,
     write_embeddings_file,
 )
 from cl_core.errors import DataError, IntegrityError
@@ -63,7 +63,7 @@ class FinishedModel:
 class EmbedResult(Ref):
     """What embedding came to."""
 
-    facts: EmbeddingFacts
+    facts: EmbeddingsMetadata
     dimensions: int
     new: bool = Field(description="False when the file stood already.")
     reason: str = Field(description="One sentence: what was done, or why nothing was.")
@@ -100,7 +100,7 @@ def write_embeddings(
     source: Source = SOURCES.build(data.source, data.source_options, field="data.source")
     digest = _digest(model, source, data)
     found = _found(output, digest)
-    if isinstance(found, EmbeddingFacts):
+    if isinstance(found, EmbeddingsMetadata):
         reason = f"{output} stands: {model.uri} embedded these images before, and code has not changed"
         return EmbedResult(facts=found, dimensions=dimensions(output), new=False, reason=reason)
     folder = output.with_name(f"{output.name}.parts")
@@ -128,7 +128,7 @@ def _digest(model: FinishedModel, source: Source, data: SourceSpec) -> str:
     return digest_of([model.uri, model.training_digest, model.shape, data, source, state, code])
 
 
-def _found(output: Path, digest: str) -> EmbeddingFacts | str:
+def _found(output: Path, digest: str) -> EmbeddingsMetadata | str:
     """What stands at `output` under this digest; else a clause about what is replaced.
 
     Raises:
@@ -136,7 +136,7 @@ def _found(output: Path, digest: str) -> EmbeddingFacts | str:
     """
     if not output.exists():
         return ""
-    facts = read_facts(output)
+    facts = read_metadata(output)
     if facts.digest != digest:
         return f"; it replaces those of {facts.rows:,} images by {facts.model_uri}"
     try:
@@ -162,7 +162,7 @@ def _write_parts(
 
     def stands(part: int) -> bool:
         nonlocal done, stood
-        if not is_sound(_part(parts, part)):
+        if not is_intact(_part(parts, part)):
             shutil.rmtree(_part(parts, part), ignore_errors=True)
             return False
         facts = manifest_of(_part(parts, part))
@@ -194,11 +194,11 @@ def _part(parts: Path, number: int) -> Path:
     return parts / f"part-{number:06d}"
 
 
-def _join(model: FinishedModel, data: SourceSpec, digest: str, parts: Path, output: Path) -> EmbeddingFacts:
+def _join(model: FinishedModel, data: SourceSpec, digest: str, parts: Path, output: Path) -> EmbeddingsMetadata:
     """Join the parts in one file, a row group each, and the quarantine in one beside it."""
     folders = sorted(parts.glob("part-*"))
     manifests = [manifest_of(folder) for folder in folders]
-    facts = EmbeddingFacts(
+    facts = EmbeddingsMetadata(
         digest=digest,
         model_name=model.name,
         model_version=model.version,
@@ -227,7 +227,7 @@ def _quarantine_of(output: Path) -> Path:
     return output.with_name(f"{output.stem}.quarantine.parquet")
 
 
-def _nothing_usable(data: SourceSpec, facts: EmbeddingFacts, rejected: list[Path]) -> str:
+def _nothing_usable(data: SourceSpec, facts: EmbeddingsMetadata, rejected: list[Path]) -> str:
     if not rejected:
         return f"data.location: source {data.source!r} delivered no images from {data.location!r}; give another place"
     first = pq.read_table(rejected[0]).slice(0, 1).to_pylist()[0]

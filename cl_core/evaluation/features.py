@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cl_core.artifact_dir import is_sound, publish, staging
+from cl_core.artifact_dir import is_intact, publish, staging
 from cl_core.errors import TrainingError
 from cl_core.failpoints import failpoint
 from cl_core.views import Normalization
@@ -91,7 +91,7 @@ def cached_features(
     Raises:
         StorageFullError: When the disk is full; nothing half-written remains.
     """
-    if not is_sound(path):
+    if not is_intact(path):
         computed = compute()
         failpoint("evaluate.features-computed")
         with staging(path.parent) as staged:

@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import Field
 
 from cl_core.refs import Ref
-from cl_core.report.wording import duration
+from cl_core.report.wording import format_duration
 
 Outcome = Literal["ran", "stood", "failed", "killed", "running"]
 
@@ -35,14 +35,14 @@ def cost_line(steps: Sequence[StepCost]) -> str:
         Such as "ingest 2.4 s (4.1 CPU-s), pretrain 14 s (13.0 CPU-s); in all 17 s, 17.3 CPU-s; nothing lost".
     """
     shown = [
-        f"{step.step} {duration(step.seconds)} ({_used(step.cpu_seconds, step.gpu_seconds)})"
+        f"{step.step} {format_duration(step.seconds)} ({_used(step.cpu_seconds, step.gpu_seconds)})"
         for step in steps
         if step.seconds >= _SHOWN_S
     ]
     seconds, cpu, gpu = (
         sum(getattr(step, name) for step in steps) for name in ("seconds", "cpu_seconds", "gpu_seconds")
     )
-    return f"{', '.join(shown) or 'no step'}; in all {duration(seconds)}, {_used(cpu, gpu)}; {lost(steps)}"
+    return f"{', '.join(shown) or 'no step'}; in all {format_duration(seconds)}, {_used(cpu, gpu)}; {lost(steps)}"
 
 
 def lost(steps: Sequence[StepCost]) -> str:
@@ -50,9 +50,9 @@ def lost(steps: Sequence[StepCost]) -> str:
     again = [step for step in steps if step.attempts > 1 or step.lost_seconds or step.repeated_steps]
     if not again:
         return "nothing lost to retries"
-    parts = [f"{duration(sum(step.lost_seconds for step in steps))} lost"]
+    parts = [f"{format_duration(sum(step.lost_seconds for step in steps))} lost"]
     if waited := sum(step.waited_seconds for step in steps):
-        parts.append(f"{duration(waited)} waited between attempts")
+        parts.append(f"{format_duration(waited)} waited between attempts")
     if repeated := sum(step.repeated_steps for step in steps):
         parts.append(f"{repeated:,} training steps taken twice")
     names = ", ".join(f"{step.step} ({step.attempts} attempt{'s' * (step.attempts > 1)})" for step in again)

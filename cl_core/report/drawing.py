@@ -48,7 +48,7 @@ def plain_axes(figure: Figure) -> Axes:
     return axes
 
 
-def class_colours(count: int) -> list[str]:
+def class_colors(count: int) -> list[str]:
     """One colour per class: ten chosen ones, or as many even steps around the wheel."""
     if count <= len(_TEN):
         return _TEN[:count]

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from cl_core.report import drawing
-from cl_core.report.drawing import class_colours, new_figure, plain_axes
+from cl_core.report.drawing import class_colors, new_figure, plain_axes
 from cl_core.report.wording import shortened
 
 LARGEST_MAP = 2000  # points; t-SNE takes about 5 s for these on one core, and more would only blacken the map
@@ -55,7 +55,7 @@ def embedding_map(places: NDArray[np.float64], labels: NDArray[np.integer] | Non
     axes.grid(visible=False)
     axes.set(xticks=[], yticks=[], aspect="equal")
     axes.set_adjustable("datalim")
-    colours = class_colours(len(classes))
+    colours = class_colors(len(classes))
     points = drawing.ACCENT if labels is None else [colours[label] if label >= 0 else drawing.MUTED for label in labels]
     axes.scatter(places[:, 0], places[:, 1], s=14, c=points, alpha=0.75, linewidths=0)
     present = [] if labels is None else np.unique(labels[labels >= 0]).tolist()

@@ -66,13 +66,15 @@ def gallery(
     wrong = {query: classes[label] for query, label in mistakes}
     queries = random_queries(len(images), labels, set(wrong), QUERIES - len(wrong), seed) + list(wrong)
     rows = []
-    for query, (indices, similarities) in zip(queries, nearest(unit, queries, NEIGHBOURS), strict=True):
+    for query, (indices, similarities) in zip(queries, nearest_neighbors(unit, queries, NEIGHBOURS), strict=True):
         neighbours = [picture(*found) for found in zip(indices, [query] * len(indices), similarities, strict=True)]
         rows.append(GalleryRow(picture(query, query, 1.0), wrong.get(query, ""), neighbours))
     return rows
 
 
-def nearest(unit: NDArray[np.float32], queries: Sequence[int], count: int) -> list[tuple[list[int], list[float]]]:
+def nearest_neighbors(
+    unit: NDArray[np.float32], queries: Sequence[int], count: int
+) -> list[tuple[list[int], list[float]]]:
     """For each query, the `count` other rows of highest cosine similarity, nearest first, and the similarities."""
     count = min(count, len(unit) - 1)
     found = []
@@ -117,7 +119,7 @@ def confident_mistakes(
         candidates &= (predicted >= 0) & (predicted != labels)
     examined = np.random.default_rng(seed).permutation(np.flatnonzero(candidates))[:EXAMINED_MISTAKES].tolist()
     ranked = []
-    for query, (indices, similarities) in zip(examined, nearest(unit, examined, NEIGHBOURS), strict=True):
+    for query, (indices, similarities) in zip(examined, nearest_neighbors(unit, examined, NEIGHBOURS), strict=True):
         votes = Counter(label for label in labels[indices].tolist() if label >= 0)
         label = (votes or Counter({-1: 1})).most_common(1)[0][0] if predicted is None else int(predicted[query])
         if label not in (-1, labels[query]):

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from cl_core.data.snapshot import SnapshotProfile
 from cl_core.data.validation import ValidationReport
 from cl_core.refs import Decision
-from cl_core.report.wording import gain
+from cl_core.report.wording import format_gain
 
 _LISTED_CLASSES = 50
 
@@ -63,7 +63,7 @@ def decision_markdown(decision: Decision) -> str:
         "Version": str(decision.version),
         "Promoted": "yes" if decision.promoted else "no",
         "Reason": decision.reason,
-        "Gain over the champion": gain(decision.gain) if decision.gain else "there was none to compare with",
+        "Gain over the champion": format_gain(decision.gain) if decision.gain else "there was none to compare with",
         "Champion now": champion,
     }
     title = f"# {escaped(decision.name)} version {decision.version} is {word}"

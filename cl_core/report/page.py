@@ -11,7 +11,7 @@ from cl_core.report import wording
 from cl_core.report.costs import lost
 from cl_core.report.drawing import to_svg
 from cl_core.report.embedding_map import embedding_map, map_sample, project, unit_rows
-from cl_core.report.figures import SHOWN_CLASSES, class_counts, confusion_matrix, score_intervals, training_curve
+from cl_core.report.figures import SHOWN_CLASSES, class_counts, confusion_figure, score_intervals, training_curve
 from cl_core.report.gallery import gallery, png_uri
 from cl_core.report.report_inputs import ReportInputs, score_columns
 from cl_core.report.summary import fetch_lines
@@ -54,16 +54,16 @@ class SampleRow:
     uris: list[str]
 
 
-def render(inputs: ReportInputs) -> str:
+def render_report(inputs: ReportInputs) -> str:
     """The report as HTML, under 3 MB, the same bytes for the same inputs. Takes some seconds, most of them the map."""
     trained = inputs.evaluation.trained
     columns = score_columns(inputs.evaluation, inputs.champion)
     scores = score_intervals(columns)
     confusion = None
     if inputs.labels is not None and trained.confusion:
-        confusion = to_svg(confusion_matrix(trained.confusion, inputs.classes), "Confusion matrix of the test split")
+        confusion = to_svg(confusion_figure(trained.confusion, inputs.classes), "Confusion matrix of the test split")
     per_class = inputs.profile.per_class if inputs.profile.classes else {}
-    template = environment().get_template("template.html")
+    template = html_environment().get_template("template.html")
     return template.render(
         inputs=inputs,
         columns=columns,
@@ -86,26 +86,32 @@ def render(inputs: ReportInputs) -> str:
     )
 
 
-def environment() -> Environment:
+def html_environment() -> Environment:
     """Templates that escape what they are given, with the words and numbers of all pages."""
-    environment = Environment(
+    html_environment = Environment(
         loader=PackageLoader("cl_core.report", ""),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    written = (wording.number, wording.interval, wording.gain, wording.duration, wording.spoken)
-    environment.filters |= {form.__name__: form for form in written}
-    environment.filters["as_json"] = lambda value: json.dumps(value, indent=2, ensure_ascii=False, default=str)
-    return environment
+    written = (
+        wording.format_number,
+        wording.format_interval,
+        wording.format_gain,
+        wording.format_duration,
+        wording.humanized,
+    )
+    html_environment.filters |= {form.__name__: form for form in written}
+    html_environment.filters["as_json"] = lambda value: json.dumps(value, indent=2, ensure_ascii=False, default=str)
+    return html_environment
 
 
 def _curves(inputs: ReportInputs) -> list[Curve]:
     """Those of every training, then what only its method knows."""
     own = sorted({name for report in inputs.curves for name in report} - CURVES.keys() - _AXES)
     drawn = []
-    for name, title in (CURVES | {name: wording.spoken(name).capitalize() for name in own}).items():
+    for name, title in (CURVES | {name: wording.humanized(name).capitalize() for name in own}).items():
         width, height = (450, 250) if name in LARGE_CURVES else (300, 160)
         figure = training_curve(inputs.curves, name, width=width, height=height)
         if figure is not None:

@@ -4,18 +4,18 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from cl_core.embedding.embeddings_file import EmbeddingFacts
+from cl_core.embedding.embeddings_file import EmbeddingsMetadata
 from cl_core.embedding.search import Hit
 from cl_core.modalities.image import Rejected, decode
 from cl_core.report.gallery import png_uri
-from cl_core.report.page import environment
+from cl_core.report.page import html_environment
 
 SIDE = 160  # pixels; a page of 24 photographs stays under 2 MB
 _SMOOTH_FROM = 64  # pixels; smaller pictures are shown with their pixels
 
 
 def search_page(
-    image: Path, embeddings: Path, facts: EmbeddingFacts, hits: Sequence[Hit], pictures: Mapping[str, bytes]
+    image: Path, embeddings: Path, facts: EmbeddingsMetadata, hits: Sequence[Hit], pictures: Mapping[str, bytes]
 ) -> str:
     """The page as HTML.
 
@@ -28,7 +28,7 @@ def search_page(
     """
     payload = image.read_bytes()
     return (
-        environment()
+        html_environment()
         .get_template("search.html")
         .render(
             name=image.name,
@@ -44,7 +44,7 @@ def search_page(
     )
 
 
-def missing_sentence(hits: Sequence[Hit], pictures: Mapping[str, bytes], facts: EmbeddingFacts) -> str:
+def missing_sentence(hits: Sequence[Hit], pictures: Mapping[str, bytes], facts: EmbeddingsMetadata) -> str:
     """How many pictures are missing, and why; empty when none is."""
     missing = sum(hit.row.id not in pictures for hit in hits)
     if not missing:

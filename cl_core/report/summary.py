@@ -10,7 +10,7 @@ from cl_core.refs import EvaluationReport, Score
 from cl_core.report.figures import downsample, finite_points
 from cl_core.report.markdown import escaped, linked, table
 from cl_core.report.report_inputs import ReportInputs, score_columns
-from cl_core.report.wording import gain, interval, is_share, number, spoken
+from cl_core.report.wording import format_gain, format_interval, format_number, humanized, is_share
 
 _BARS = "▁▂▃▄▅▆▇█"
 _NONE: Mapping[str, Score] = MappingProxyType({})
@@ -27,7 +27,9 @@ def score_rows(report: EvaluationReport, champion: Mapping[str, Score] = _NONE) 
     return [
         {"score": name}
         | {
-            spoken(column): f"{number(scores[name].value)} {interval(scores[name])}" if name in scores else "-"
+            humanized(column): f"{format_number(scores[name].value)} {format_interval(scores[name])}"
+            if name in scores
+            else "-"
             for column, scores in columns.items()
         }
         for name in report.trained.scores
@@ -64,7 +66,7 @@ def summary_markdown(inputs: ReportInputs) -> str:
     parts += [f"_{escaped(sentence)}_" for sentence in inputs.evaluation.left_out]
     losses = finite_points(inputs.curves, "loss")[:, 1].tolist()
     if losses:
-        parts.append(f"Loss {number(losses[0])} `{sparkline(losses)}` {number(losses[-1])}")
+        parts.append(f"Loss {format_number(losses[0])} `{sparkline(losses)}` {format_number(losses[-1])}")
     parts.append("```python\n" + "\n".join(fetch_lines(inputs.fetch_uri)) + "\n```")
     places = {"Model": inputs.uri, "Training": inputs.evaluation.training_digest, **inputs.links}
     parts.append("\n".join(f"- {escaped(name)}: {linked(place)}" for name, place in places.items()))
@@ -76,5 +78,5 @@ def _verdict(inputs: ReportInputs) -> str:
     if decision is None:
         return f"**{escaped(inputs.model_name)} version {inputs.version}.** It has not been decided on."
     word = "is the champion" if inputs.is_champion else "is not the champion"
-    measured = f" Gain over the champion: {gain(decision.gain)}." if decision.gain else ""
+    measured = f" Gain over the champion: {format_gain(decision.gain)}." if decision.gain else ""
     return f"**{escaped(inputs.model_name)} version {inputs.version} {word}.** {escaped(decision.reason)}{measured}"

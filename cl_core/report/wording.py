@@ -27,24 +27,24 @@ def meanings(scores: Mapping[str, Score]) -> dict[str, str]:
     return {kind: text for kind, text in MEANING.items() if any(name.endswith(kind) for name in scores)}
 
 
-def number(value: float) -> str:
+def format_number(value: float) -> str:
     """Three decimals for what is small, none for what is large: 0.871, 43.2, 1,024."""
     if abs(value) < 10:
         return f"{value:.3f}"
     return f"{value:.1f}" if abs(value) < 1000 else f"{value:,.0f}"
 
 
-def interval(score: Score) -> str:
+def format_interval(score: Score) -> str:
     """The 95 % interval, in brackets."""
-    return f"[{number(score.low)}, {number(score.high)}]"
+    return f"[{format_number(score.low)}, {format_number(score.high)}]"
 
 
-def gain(score: Score) -> str:
+def format_gain(score: Score) -> str:
     """A difference, always with its sign: +0.012 [+0.004, +0.020]."""
     return f"{score.value:+.3f} [{score.low:+.3f}, {score.high:+.3f}]"
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Two units at most: 0.4 s, 12 s, 2 min 14 s, 3 h 5 min."""
     if seconds < 9.95:
         return f"{seconds:.1f} s"
@@ -55,7 +55,7 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest} s" if hours < 1 else f"{hours} h {minutes_left} min"
 
 
-def spoken(name: str) -> str:
+def humanized(name: str) -> str:
     """An identifier as words: raw_pixels becomes raw pixels."""
     return name.replace("_", " ")
 

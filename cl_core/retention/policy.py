@@ -78,7 +78,7 @@ class RetentionPlan(Ref):
         return [verdict for verdict in self.verdicts if verdict.goes]
 
 
-def decide(
+def plan_retention(
     items: Sequence[InventoryItem],
     versions: Sequence[VersionInputs],
     spec: RetentionSpec,
@@ -103,7 +103,7 @@ def decide(
     return RetentionPlan(verdicts=verdicts, broken=_broken(gone, versions))
 
 
-def held(versions: Sequence[VersionInputs], keep_versions: int) -> dict[tuple[str, int], str]:
+def kept_versions(versions: Sequence[VersionInputs], keep_versions: int) -> dict[tuple[str, int], str]:
     """Why a version's makings are kept, by name and number, for the versions that something speaks for."""
     reasons = {}
     seen: Counter[str] = Counter()
@@ -130,7 +130,7 @@ class _Judge:
     ) -> None:
         self.spec, self.now, self.running = spec, now, running
         self.versions = {(version.name, version.version): version for version in versions}
-        self.held = held(versions, spec.keep_versions)
+        self.held = kept_versions(versions, spec.keep_versions)
         self.used_by_training: dict[str, list[VersionInputs]] = {}
         self.used_by_snapshot: dict[str, list[VersionInputs]] = {}
         for version in versions:

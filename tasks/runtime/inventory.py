@@ -160,7 +160,7 @@ def _leavings(settings: Settings) -> Iterator[InventoryItem]:
     parents += [*_children(settings.datasets), *_children(settings.reports)]
     for parent in parents:
         for path in sorted(parent.glob(f"{artifact_dir.STAGING}*")):
-            ended = artifact_dir.is_abandoned(path)
+            ended = artifact_dir.is_orphaned(path)
             here = processes.pid_of(path.name.removeprefix(artifact_dir.STAGING)) != 0
             yield _item("leavings", path, finished=ended, busy=here and not ended)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from cl_core.data.download import fetch, is_public
+from cl_core.data.download import download, is_public
 from cl_core.errors import DataError
 
 BODY = bytes(range(256)) * 400
@@ -94,7 +94,7 @@ def address(server) -> str:
 
 @pytest.mark.parametrize("path", ["/file", "/without-length", "/to?/file", "/to?/to?/file"])
 def test_a_file_gets_its_name_when_it_is_whole_and_the_right_one(address, tmp_path, path):
-    fetch(address + path, tmp_path / "new" / "file", sha256=SHA256, **LIMITS)
+    download(address + path, tmp_path / "new" / "file", sha256=SHA256, **LIMITS)
     assert (tmp_path / "new" / "file").read_bytes() == BODY
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["file"]
 
@@ -119,21 +119,21 @@ def test_a_file_gets_its_name_when_it_is_whole_and_the_right_one(address, tmp_pa
 def test_what_must_not_or_cannot_be_fetched_is_refused_and_leaves_nothing(address, tmp_path, path, message):
     (tmp_path / "file").write_text("the old one")
     with pytest.raises(DataError, match=message):
-        fetch(address + path, tmp_path / "file", **LIMITS)
+        download(address + path, tmp_path / "file", **LIMITS)
     assert (tmp_path / "file").read_text() == "the old one"
     assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_other_bytes_than_the_wanted_ones_are_refused(address, tmp_path):
     with pytest.raises(DataError, match=rf"sha256 {SHA256[:12]}…, expected 000000000000…"):
-        fetch(f"{address}/file", tmp_path / "file", sha256="0" * 64, **LIMITS)
+        download(f"{address}/file", tmp_path / "file", sha256="0" * 64, **LIMITS)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("path", ["/file", "/without-length"])
 def test_a_file_of_one_byte_too_many_is_refused(address, tmp_path, path):
     with pytest.raises(DataError, match="larger than the 102,399 bytes"):
-        fetch(address + path, tmp_path / "file", max_bytes=len(BODY) - 1, timeout_s=20)
+        download(address + path, tmp_path / "file", max_bytes=len(BODY) - 1, timeout_s=20)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -141,7 +141,7 @@ def test_a_file_of_one_byte_too_many_is_refused(address, tmp_path, path):
 def test_a_server_that_trickles_cannot_outlast_the_time(address, tmp_path, path):
     began = time.monotonic()
     with pytest.raises(DataError, match="takes longer than it may"):
-        fetch(address + path, tmp_path / "file", max_bytes=1000, timeout_s=1)
+        download(address + path, tmp_path / "file", max_bytes=1000, timeout_s=1)
     assert time.monotonic() - began < 5
 
 
@@ -150,10 +150,10 @@ def test_without_the_setting_loopback_and_plain_http_are_refused_and_nobody_is_a
 ):
     monkeypatch.delenv("CL_FETCH_LOOPBACK")
     with pytest.raises(DataError, match="only https:// is fetched"):
-        fetch(f"{address}/file", tmp_path / "file", **LIMITS)
+        download(f"{address}/file", tmp_path / "file", **LIMITS)
     for host in ("127.0.0.1", "localhost", "[::1]", "2130706433", "0x7f.1"):
         with pytest.raises(DataError, match="an address inside this network"):
-            fetch(f"https://{host}:{server.server_port}/file", tmp_path / "file", **LIMITS)
+            download(f"https://{host}:{server.server_port}/file", tmp_path / "file", **LIMITS)
     assert server.asked == []
 
 
@@ -162,7 +162,7 @@ def test_a_name_with_one_address_inside_is_refused(monkeypatch, tmp_path, first)
     answer = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (each, 443)) for each in (first, "192.168.1.1")]
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: answer)
     with pytest.raises(DataError, match="an address inside this network"):
-        fetch("https://example.com/file", tmp_path / "file", **LIMITS)
+        download("https://example.com/file", tmp_path / "file", **LIMITS)
 
 
 def test_the_address_that_was_looked_at_is_the_one_that_is_connected_to(monkeypatch, tmp_path):
@@ -180,7 +180,7 @@ def test_the_address_that_was_looked_at_is_the_one_that_is_connected_to(monkeypa
     monkeypatch.setattr(socket, "getaddrinfo", changing)
     monkeypatch.setattr(socket, "create_connection", refuse)
     with pytest.raises(DataError, match="no way out of this test"):
-        fetch("https://example.com/file", tmp_path / "file", **LIMITS)
+        download("https://example.com/file", tmp_path / "file", **LIMITS)
     assert (asked, connected) == (["example.com"], [("93.184.215.14", 443)])
 
 
@@ -239,8 +239,8 @@ def https(server, certificate) -> int:
 
 def test_over_https_the_certificate_must_be_the_hosts(https, certificate, tmp_path, monkeypatch):
     with pytest.raises(DataError, match="certificate verify failed"):
-        fetch(f"https://localhost:{https}/file", tmp_path / "file", **LIMITS)
+        download(f"https://localhost:{https}/file", tmp_path / "file", **LIMITS)
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-    fetch(f"https://localhost:{https}/file", tmp_path / "file", sha256=SHA256, **LIMITS)
+    download(f"https://localhost:{https}/file", tmp_path / "file", sha256=SHA256, **LIMITS)
     with pytest.raises(DataError, match=r"not valid for '127.0.0.1'|Hostname mismatch|IP address mismatch"):
-        fetch(f"https://127.0.0.1:{https}/file", tmp_path / "other", **LIMITS)
+        download(f"https://127.0.0.1:{https}/file", tmp_path / "other", **LIMITS)

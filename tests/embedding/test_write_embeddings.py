@@ -15,7 +15,7 @@ from embedding.conftest import SIZE, encoded, flat_unit_rows, model
 from cl_core.data.cache import build_cache, load_split
 from cl_core.data.ingest.pipeline import ingest_source
 from cl_core.embedding import batches
-from cl_core.embedding.embeddings_file import read_facts
+from cl_core.embedding.embeddings_file import read_metadata
 from cl_core.embedding.writer import write_embeddings
 from cl_core.errors import DataError, InputError
 from cl_core.specs import DataSpec, SourceSpec
@@ -98,7 +98,7 @@ def test_a_folder_without_a_usable_image_is_refused_with_an_example(tmp_path):
 
 def test_the_file_says_which_model_and_which_images_and_nothing_of_where_mlflow_is(folder, tmp_path):
     write_embeddings(model(), of_folder(folder), tmp_path / "out.parquet")
-    facts = read_facts(tmp_path / "out.parquet")
+    facts = read_metadata(tmp_path / "out.parquet")
     assert (facts.model_uri, facts.model_version, facts.training_digest) == ("models:/shoes/3", 3, "3" * 64)
     assert facts.data == of_folder(folder) and facts.image_shape == (SIZE, SIZE, 3)
     names = pq.read_metadata(tmp_path / "out.parquet").metadata.keys() - {b"ARROW:schema"}
@@ -194,7 +194,7 @@ def test_a_new_image_a_newer_version_and_a_damaged_byte_are_reasons_to_embed_ane
     grown = write_embeddings(model(), of_folder(folder), output)
     assert grown.facts.rows == 8 and "it replaces those of 7 images by models:/shoes/3" in grown.reason
     newer = write_embeddings(model(version=4), of_folder(folder), output)
-    assert newer.new and read_facts(output).model_version == 4
+    assert newer.new and read_metadata(output).model_version == 4
     whole = output.read_bytes()
     output.write_bytes(whole[:1000] + bytes([whole[1000] ^ 1]) + whole[1001:])
     mended = write_embeddings(model(version=4), of_folder(folder), output)

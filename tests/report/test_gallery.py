@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from cl_core.report.embedding_map import unit_rows
-from cl_core.report.gallery import confident_mistakes, gallery, nearest, png_uri, random_queries
+from cl_core.report.gallery import confident_mistakes, gallery, nearest_neighbors, png_uri, random_queries
 
 GENERATOR = np.random.default_rng(3)
 EMBEDDINGS = GENERATOR.normal(size=(300, 12)).astype(np.float32)
@@ -22,7 +22,9 @@ def cosine(first: np.ndarray, second: np.ndarray) -> float:
 
 def test_neighbours_equal_brute_force():
     queries = list(range(0, 300, 2))  # more than one block
-    for query, (indices, similarities) in zip(queries, nearest(unit_rows(EMBEDDINGS), queries, 8), strict=True):
+    for query, (indices, similarities) in zip(
+        queries, nearest_neighbors(unit_rows(EMBEDDINGS), queries, 8), strict=True
+    ):
         others = [(-cosine(EMBEDDINGS[query], EMBEDDINGS[other]), other) for other in range(300) if other != query]
         expected = sorted(others)[:8]
         assert indices == [other for _, other in expected]
@@ -30,7 +32,7 @@ def test_neighbours_equal_brute_force():
 
 
 def test_there_are_at_most_all_others():
-    assert nearest(unit_rows(EMBEDDINGS[:3]), [1], 8)[0][0] in ([0, 2], [2, 0])
+    assert nearest_neighbors(unit_rows(EMBEDDINGS[:3]), [1], 8)[0][0] in ([0, 2], [2, 0])
 
 
 def test_random_queries_take_every_class_before_a_second_of_any():

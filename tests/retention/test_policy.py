@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cl_core.retention.inventory_items import InventoryItem, OldestRun, VersionInputs
-from cl_core.retention.policy import RetentionSpec, decide, held
+from cl_core.retention.policy import RetentionSpec, kept_versions, plan_retention
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 DIGESTS = [letter * 64 for letter in "abc"]
@@ -35,7 +35,7 @@ def version(number, *, snapshot=DIGESTS[0], training=DIGESTS[0], held_by=(), nam
 
 
 def going(items, versions=(), *, running=None, **spec):
-    decided = decide(items, versions, RetentionSpec(**spec), now=NOW, running=running)
+    decided = plan_retention(items, versions, RetentionSpec(**spec), now=NOW, running=running)
     assert [verdict.item for verdict in decided.verdicts] == list(items)
     return {verdict.item.path.name: verdict.reason for verdict in decided.going}
 
@@ -84,7 +84,7 @@ runs = st.one_of(st.none(), ages.map(lambda since: OldestRun(id="1", name="night
 
 def gone(home, spec, running):
     items, versions = home
-    return {verdict.item.path for verdict in decide(items, versions, spec, now=NOW, running=running).going}
+    return {verdict.item.path for verdict in plan_retention(items, versions, spec, now=NOW, running=running).going}
 
 
 @settings(deadline=None)
@@ -150,7 +150,7 @@ def test_keeping_more_never_removes_more(home, spec, running):
 @given(homes(), specs, runs)
 def test_exactly_the_versions_that_lose_their_training_or_data_are_told_of(home, spec, running):
     items, versions = home
-    decided = decide(items, versions, spec, now=NOW, running=running)
+    decided = plan_retention(items, versions, spec, now=NOW, running=running)
     left = [verdict.item for verdict in decided.going]
     assert all(verdict.reason for verdict in decided.verdicts)
     expected = {
@@ -160,14 +160,14 @@ def test_exactly_the_versions_that_lose_their_training_or_data_are_told_of(home,
         or any(one.kind == "snapshot" and one.snapshot == v.snapshot for one in left)
     }
     assert {(loss.name, loss.version) for loss in decided.broken} == expected
-    assert not expected & held(versions, spec.keep_versions).keys()
+    assert not expected & kept_versions(versions, spec.keep_versions).keys()
 
 
 def test_an_old_version_loses_checkpoint_and_data_and_the_list_says_so():
     a, b, _ = DIGESTS
     versions = [version(1, snapshot=a, training=a), version(2, snapshot=b, training=b)]
     items = [item("snapshot", snapshot=a), item("training", training=a, snapshot=a), item("snapshot", snapshot=b)]
-    decided = decide(items, versions, RetentionSpec(keep_versions=1), now=NOW, running=None)
+    decided = plan_retention(items, versions, RetentionSpec(keep_versions=1), now=NOW, running=None)
     assert [verdict.item.path.name for verdict in decided.going] == ["snapshot-a", "training-aa"]
     (loss,) = decided.broken
     assert loss.sentence == (
@@ -180,7 +180,7 @@ def test_an_old_version_on_data_that_a_newer_one_shares_loses_only_its_checkpoin
     a, b, _ = DIGESTS
     versions = [version(1, snapshot=a, training=a), version(2, snapshot=a, training=b)]
     items = [item("snapshot", snapshot=a), item("training", training=a, snapshot=a), item("cache", snapshot=a)]
-    decided = decide(items, versions, RetentionSpec(keep_versions=1), now=NOW, running=None)
+    decided = plan_retention(items, versions, RetentionSpec(keep_versions=1), now=NOW, running=None)
     assert [verdict.item.path.name for verdict in decided.going] == ["training-aa"]
     assert decided.broken[0].sentence == (
         "lineage of clothes version 1: its checkpoint (training aaaaaaaaaaaa) is removed; "
@@ -194,12 +194,12 @@ def test_an_alias_or_a_rollback_to_come_holds_an_old_version(why):
     versions = [version(1, snapshot=a, training=a, held_by=[why]), version(2, snapshot=b, training=b)]
     items = [item("snapshot", snapshot=a, days=90), item("training", training=a, snapshot=a, days=90)]
     assert going(items, versions, keep_versions=1, keep_days=0) == {}
-    assert held(versions, 1)["clothes", 1] == f"clothes version 1 ({why})"
+    assert kept_versions(versions, 1)["clothes", 1] == f"clothes version 1 ({why})"
 
 
 def test_the_newest_versions_are_counted_model_by_model():
     versions = [version(number, name=name) for name in ("shoes", "bags") for number in range(1, 5)]
-    assert sorted(held(versions, 2)) == [("bags", 3), ("bags", 4), ("shoes", 3), ("shoes", 4)]
+    assert sorted(kept_versions(versions, 2)) == [("bags", 3), ("bags", 4), ("shoes", 3), ("shoes", 4)]
 
 
 def test_a_failed_run_s_leavings_stay_for_the_days_asked_for():

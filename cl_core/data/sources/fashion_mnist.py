@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from cl_core.data.download import fetch
+from cl_core.data.download import download
 from cl_core.data.path_roots import confined
 from cl_core.data.sources import RawSample, Source
 from cl_core.errors import DataError
@@ -137,7 +137,7 @@ def _download(name: str, target: Path) -> None:
     problems = []
     for mirror in MIRRORS:
         try:
-            fetch(
+            download(
                 f"{mirror}{name}.gz",
                 target,
                 sha256=PACKED_SHA256[name],

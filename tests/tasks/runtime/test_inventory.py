@@ -105,7 +105,7 @@ def test_what_a_run_has_found_since_it_was_listed_stays(settings):
     listed = the(settings, "snapshot")
     open_snapshot(listed.path)
     assert not remove_item(listed)
-    assert artifact_dir.is_sound(listed.path)
+    assert artifact_dir.is_intact(listed.path)
 
 
 def test_what_a_run_finds_in_the_last_moment_is_put_back(settings, monkeypatch):
@@ -119,7 +119,7 @@ def test_what_a_run_finds_in_the_last_moment_is_put_back(settings, monkeypatch):
 
     monkeypatch.setattr(Path, "rename", found_just_before)
     assert not remove_item(listed)
-    assert artifact_dir.is_sound(listed.path)
+    assert artifact_dir.is_intact(listed.path)
 
 
 def test_a_training_whose_lock_is_held_is_busy_and_stays(settings):
@@ -187,7 +187,7 @@ for item in holdings(Settings(home=Path(sys.argv[1]))):
     killed = subprocess.run([sys.executable, "-c", program, settings.home])
     assert killed.returncode == -signal.SIGKILL
     if moment == "rename":
-        assert artifact_dir.is_sound(the(settings, "snapshot").path)
+        assert artifact_dir.is_intact(the(settings, "snapshot").path)
     else:
         assert not [item for item in inventory(settings) if item.kind == "snapshot"]
     for item in inventory(settings):
