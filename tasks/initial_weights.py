@@ -73,7 +73,7 @@ def starting_weights(
             log_outcome(f"{when}training starts from scratch: there was no champion of {model_name!r}")
             return None
         weights = starts / decided.sha256
-        if not artifact_dir.is_sound(weights):
+        if not artifact_dir.is_intact(weights):
             _fetch_again(weights, decided.champion)
     log_outcome(f"{when}training starts from the weights of {decided.champion.uri}, the champion")
     return InitialWeightsRef(champion=decided.champion.uri, sha256=decided.sha256, path=weights)

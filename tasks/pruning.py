@@ -19,7 +19,7 @@ from prefect.logging import get_run_logger
 
 from cl_core.errors import InputError
 from cl_core.retention.inventory_items import InventoryItem, OldestRun, VersionInputs
-from cl_core.retention.policy import RetentionPlan, RetentionSpec, decide
+from cl_core.retention.policy import RetentionPlan, RetentionSpec, plan_retention
 from tasks.adapters.mlflow.connection import shown
 from tasks.adapters.mlflow.references import record_broken_lineage, registered_versions
 from tasks.prune_result import PruneResult, prune_markdown, prune_summary, readable_size
@@ -39,7 +39,7 @@ def prune(retention: RetentionSpec, *, dry_run: bool) -> PruneResult:
     running = oldest_running_flow(retention)
     versions = registered_versions(settings.tracking_uri)
     check_store(settings, versions)
-    decided = decide(inventory(settings), versions, retention, now=datetime.now(UTC), running=running)
+    decided = plan_retention(inventory(settings), versions, retention, now=datetime.now(UTC), running=running)
     removed, kept = ([], []) if dry_run else _carry_out(settings, decided)
     pruned = PruneResult(
         dry_run=dry_run, home=settings.home, retention=decided, running=running, removed=removed, kept_after_all=kept
@@ -99,7 +99,7 @@ def _carry_out(settings: Settings, decided: RetentionPlan) -> tuple[list[Invento
         log_outcome(loss.sentence)
     removed: list[InventoryItem] = []
     kept: list[InventoryItem] = []
-    for verdict in decided.going:
+    for verdict in decided.to_delete:
         gone = remove_item(verdict.item)
         (removed if gone else kept).append(verdict.item)
         did = "removed" if gone else "kept after all, because it is in use by now"

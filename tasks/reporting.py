@@ -37,7 +37,7 @@ def report(
     validation: ValidationReport,
 ) -> ReportRef:
     """Write the report of a version with the last decision about it, or find that it stands."""
-    from cl_core.report.page import render
+    from cl_core.report.page import render_report
     from cl_core.report.summary import score_rows, summary_markdown
 
     decision = model_store().last_decision(model)
@@ -48,7 +48,7 @@ def report(
     inputs = _inputs(model, decision, job, checkpoint, scores, evaluation, validation, links, pictures=not stands)
     note = f"{path} stands"
     if not stands:
-        page = render(inputs)
+        page = render_report(inputs)
         failpoints.reach("report.rendered")
         # The file last: a page that stands is in MLflow as well.
         model_store().log_report(model.run_id, path.name, page)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import httpx
 
-from cl_core.artifact_dir import disk_full_is_an_error, replacing
+from cl_core.artifact_dir import disk_full_as_error, replacing
 from cl_core.errors import DataError
 
 _MAX_REDIRECTS = 5
@@ -28,7 +28,7 @@ def download(url: str, target: Path, *, sha256: str, max_bytes: int, timeout_s: 
         DataError: When an address is not https, the server does not deliver, or the file is too large or another one.
         StorageFullError: When the disk is full.
     """
-    with disk_full_is_an_error(target):
+    with disk_full_as_error(target):
         target.parent.mkdir(parents=True, exist_ok=True)
     with replacing(target) as temporary:
         received = asyncio.run(_receive(url, temporary, max_bytes=max_bytes, timeout_s=timeout_s))

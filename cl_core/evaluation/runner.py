@@ -119,7 +119,7 @@ def assess(
         "training": representation.training,
         "snapshot": snapshot.digest,
     }
-    if not artifact_dir.is_sound(folder):
+    if not artifact_dir.is_intact(folder):
         train, test = _features(representation, cache, embeddings, facts)
         outcomes = {
             name: protocol(train, test, classes=snapshot.classes, resamples=spec.resamples, seed=spec.seed)

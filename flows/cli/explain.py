@@ -67,7 +67,7 @@ def _account(run: str) -> "RunRecord":
 
 def _show_run(account: "RunRecord") -> None:
     from cl_core.report.costs import cost_line
-    from cl_core.report.wording import duration
+    from cl_core.report.wording import format_duration
     from tasks.lineage.explain import reasons, run_before
     from tasks.lineage.graph import run_records
     from tasks.runtime.run_log import step_costs
@@ -85,7 +85,7 @@ def _show_run(account: "RunRecord") -> None:
         table.add_column(column, overflow="fold", no_wrap=column != "why")
     for cost, why in reasons(account, run_before(account, run_records(Settings.from_environment()))):
         outcome = "skipped" if cost.outcome == "stood" else cost.outcome
-        table.add_row(cost.step, outcome, duration(cost.seconds), why)
+        table.add_row(cost.step, outcome, format_duration(cost.seconds), why)
     console.print(table)
     console.print(f"Cost: {cost_line(step_costs(account.attempts))}")
 

@@ -27,7 +27,7 @@ def lock_files(settings: Settings) -> list[Path]:
 def _half_written(settings: Settings) -> Iterator[Diagnosis]:
     kept = (settings.datasets, settings.caches, settings.trainings, settings.embeddings, settings.evaluations)
     for folder in (*kept, settings.reports, settings.work):
-        for path in artifact_dir.abandoned(folder):
+        for path in artifact_dir.orphaned(folder):
             yield Diagnosis("half-written by a process that has ended", str(path), "removes it", partial(_remove, path))
 
 

@@ -9,7 +9,7 @@ import PIL
 from pydantic import Field
 
 from cl_core import failpoints
-from cl_core.artifact_dir import MANIFEST, is_sound, manifest_of, publish, staging, write_text
+from cl_core.artifact_dir import MANIFEST, is_intact, manifest_of, publish, staging, write_text
 from cl_core.data.ingest.collect import SortBuffers, collect_inputs
 from cl_core.data.ingest.external_sort import RUN_BYTES, ExternalSort, merged
 from cl_core.data.ingest.incremental_index import CONFLICTING, Counts, IncrementalIndex, index_writer
@@ -103,7 +103,7 @@ def ingest_source(
         if not sum(profile.rows.values()):
             raise DataError(_nothing_usable(spec, profile, buffers.rejected))
         final = root / profile.digest
-        existed = is_sound(final)
+        existed = is_intact(final)
         _publish(staged, final, profile)
         earlier.replace(staged_index, snapshot=profile.digest)
     record.parent.mkdir(exist_ok=True)
