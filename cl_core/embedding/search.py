@@ -61,10 +61,10 @@ def query_pixels(image: Path, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
 
 def find_pictures(hits: list[Hit], metadata: EmbeddingsMetadata) -> dict[str, bytes]:
     """Return the encoded images of hits, by id: of those that are still where they were embedded from."""
-    wanted = {bytes.fromhex(hit.row.id): hit.row.origin for hit in hits}
+    origins = {bytes.fromhex(hit.row.id): hit.row.origin for hit in hits}
     try:
         source: Source = SOURCES.build(metadata.data.source, metadata.data.source_options, field="data.source")
-        payloads = source.find(metadata.data.location, wanted)
+        payloads = source.find(metadata.data.location, origins)
     except (DataError, OSError):
         # The whole source has gone; the embeddings can be searched without it.
         return {}

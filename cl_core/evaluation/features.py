@@ -5,8 +5,6 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -14,6 +12,7 @@ from torch import Tensor, nn
 from cl_core import failpoints
 from cl_core.artifact_dir import is_intact, publish, staging
 from cl_core.errors import TrainingError
+from cl_core.tables import read_arrays, write_arrays
 from cl_core.views import Normalization
 
 
@@ -96,9 +95,11 @@ def cached_features(
         failpoints.reach("evaluate.features-computed")
         with staging(path.parent) as staged:
             for split, features in splits.items():
-                _write(staged / f"{split}.parquet", features)
+                rows = np.ascontiguousarray(features.embeddings, dtype="<f4").view(np.uint8)
+                write_arrays(staged / f"{split}.parquet", {"id": features.ids, "features": rows})
             publish(staged, path, {**metadata, "splits": list(splits)}, failpoint="evaluate.features-")
-    return {file.stem: _read(file) for file in sorted(path.glob("*.parquet"))}
+    tables = {file.stem: read_arrays(file) for file in sorted(path.glob("*.parquet"))}
+    return {split: SplitFeatures(arrays["id"], arrays["features"].view("<f4")) for split, arrays in tables.items()}
 
 
 def _normalized(
@@ -111,31 +112,3 @@ def _normalized(
     pixels = torch.tensor(images, device=device).permute(0, 3, 1, 2)
     layout = torch.channels_last if channels_last else torch.contiguous_format
     return (pixels.to(torch.float32, memory_format=layout) / 255 - mean) / std
-
-
-def _write(file: Path, split: SplitFeatures) -> None:
-    """Write one Parquet file: the id, and the row's float32 values as they lie in memory."""
-    columns = {
-        "id": _fixed_size_binary(split.ids),
-        "features": _fixed_size_binary(np.ascontiguousarray(split.embeddings, dtype="<f4").view(np.uint8)),
-    }
-    pq.write_table(pa.table(columns), file, compression="NONE", use_dictionary=False, write_statistics=False)
-
-
-def _read(file: Path) -> SplitFeatures:
-    table = pq.read_table(file)
-    ids, embeddings = (_bytes_of(table[name].combine_chunks()) for name in ("id", "features"))
-    return SplitFeatures(ids.copy(), embeddings.copy().view("<f4"))
-
-
-def _fixed_size_binary(rows: NDArray[np.uint8]) -> pa.FixedSizeBinaryArray:
-    """Turn (N, W) uint8 into an Arrow column of W bytes a row, without copying."""
-    data = pa.py_buffer(np.ascontiguousarray(rows))
-    return pa.FixedSizeBinaryArray.from_buffers(pa.binary(rows.shape[1]), len(rows), [None, data])
-
-
-def _bytes_of(column: pa.FixedSizeBinaryArray) -> NDArray[np.uint8]:
-    """Return (N, W) uint8 of an Arrow column of W bytes a row, without copying; read-only."""
-    width = column.type.byte_width
-    data = np.frombuffer(column.buffers()[1], dtype=np.uint8, count=len(column) * width, offset=column.offset * width)
-    return data.reshape(len(column), width)

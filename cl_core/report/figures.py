@@ -94,7 +94,7 @@ def score_intervals(columns: Mapping[str, Mapping[str, Score]]) -> Figure | None
     return figure
 
 
-def confusion_matrix(confusion: Sequence[Sequence[int]], classes: Sequence[str]) -> Figure:
+def confusion_figure(confusion: Sequence[Sequence[int]], classes: Sequence[str]) -> Figure:
     """Draw counts of true (rows) against predicted class (columns), shaded by the fraction of the row.
 
     Of many classes, those with the most mistakes.

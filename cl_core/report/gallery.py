@@ -7,15 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from cl_core.evaluation.nearest import nearest
 from cl_core.report.embedding_map import unit_rows
 
 QUERIES = 8
 NEIGHBORS = 8
 EXAMINED_MISTAKES = 500
-_BLOCK = 128  # queries at a time; bounds the memory for their similarities
 LARGEST_SIDE = 64  # pixels; keeps a page with photographs under 3 MB
 
 
@@ -75,18 +76,16 @@ def gallery(
 def nearest_neighbors(
     unit: NDArray[np.float32], queries: Sequence[int], count: int
 ) -> list[tuple[list[int], list[float]]]:
-    """Return for each query the `count` other rows of highest cosine similarity, nearest first, with it."""
+    """Return for each query the `count` other rows of highest cosine similarity, nearest first, and the cosines."""
+    if not queries:
+        return []
     count = min(count, len(unit) - 1)
-    results = []
-    for start in range(0, len(queries), _BLOCK):
-        block = np.asarray(queries[start : start + _BLOCK])
-        similarities = unit[block] @ unit.T
-        similarities[np.arange(len(block)), block] = -np.inf  # nothing is its own neighbor
-        for row in similarities:
-            best = np.argpartition(-row, count - 1)[:count]
-            best = best[np.argsort(-row[best], kind="stable")]
-            results.append((best.tolist(), row[best].tolist()))
-    return results
+    results = nearest(torch.from_numpy(unit[list(queries)]), torch.from_numpy(unit), k=count + 1)
+    neighbors = []
+    for query, positions, cosines in zip(queries, results.positions.tolist(), results.cosines.tolist(), strict=True):
+        others = [rank for rank, position in enumerate(positions) if position != query][:count]
+        neighbors.append(([positions[rank] for rank in others], [cosines[rank] for rank in others]))
+    return neighbors
 
 
 def random_queries(

@@ -95,7 +95,7 @@ def code(text: str) -> Markup:
 
 def escaped(text: str) -> Markup:
     """Return a text that Markdown shows as it is: without markup, without HTML, on one line."""
-    return Markup(re.sub(r"([\\`*_{}\[\]<>#|])", r"\\\1", " ".join(text.split())))  # noqa: S704
+    return Markup(re.sub(r"([\\`*_{}\[\]<>#|])", r"\\\1", re.sub(r"\s+", " ", text)))  # noqa: S704
 
 
 def _line(cells: Iterable[str]) -> str:

@@ -11,7 +11,7 @@ from cl_core.report import wording
 from cl_core.report.costs import lost
 from cl_core.report.drawing import to_svg
 from cl_core.report.embedding_map import embedding_map, map_sample, project, unit_rows
-from cl_core.report.figures import SHOWN_CLASSES, class_counts, confusion_matrix, score_intervals, training_curve
+from cl_core.report.figures import SHOWN_CLASSES, class_counts, confusion_figure, score_intervals, training_curve
 from cl_core.report.gallery import gallery, png_uri
 from cl_core.report.report_inputs import ReportInputs, score_columns
 from cl_core.report.summary import fetch_lines
@@ -61,7 +61,7 @@ def render_report(inputs: ReportInputs) -> str:
     scores = score_intervals(columns)
     confusion = None
     if inputs.labels is not None and trained.confusion:
-        confusion = to_svg(confusion_matrix(trained.confusion, inputs.classes), "Confusion matrix of the test split")
+        confusion = to_svg(confusion_figure(trained.confusion, inputs.classes), "Confusion matrix of the test split")
     per_class = inputs.profile.per_class if inputs.profile.classes else {}
     template = html_environment().get_template("template.html")
     return template.render(

@@ -156,5 +156,5 @@ def test_rows_of_a_snapshot_are_read_in_bounded_lists(snapshot):
 
 def test_a_snapshot_that_lost_a_file_is_not_cached_in_silence(snapshot, tmp_path):
     shutil.rmtree(snapshot.path / "train")
-    with pytest.raises(IntegrityError, match=r"holds 500 rows, its manifest says 2,500"):
+    with pytest.raises(IntegrityError, match=r"holds 500 rows, but its manifest lists 2,500"):
         build_cache(snapshot, size=28, caches=tmp_path)

@@ -80,6 +80,11 @@ def profile(classes: list[str]) -> SnapshotProfile:
 
 
 @pytest.fixture
+def make_profile() -> Callable[[list[str]], SnapshotProfile]:
+    return profile
+
+
+@pytest.fixture
 def make_inputs() -> Callable[..., ReportInputs]:
     def make(classes: list[str] = CLASSES, **changes: Any) -> ReportInputs:
         generator = np.random.default_rng(7)

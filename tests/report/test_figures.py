@@ -8,7 +8,7 @@ from cl_core.refs import Score
 from cl_core.report.drawing import class_colors, to_svg
 from cl_core.report.figures import (
     class_counts,
-    confusion_matrix,
+    confusion_figure,
     downsample,
     finite_points,
     score_intervals,
@@ -65,7 +65,7 @@ def test_an_interval_is_drawn_from_its_low_to_its_high_end():
 
 
 def test_confusion_shades_by_the_share_of_the_row_and_writes_counts():
-    axes = confusion_matrix([[30, 10], [0, 5]], ["Bag", "Coat"]).axes[0]
+    axes = confusion_figure([[30, 10], [0, 5]], ["Bag", "Coat"]).axes[0]
     assert [text.get_text() for text in axes.texts] == ["30", "10", "5"]
     assert [patch.get_alpha() for patch in axes.patches] == [0.75, 0.25, 1.0]
 
@@ -73,7 +73,7 @@ def test_confusion_shades_by_the_share_of_the_row_and_writes_counts():
 def test_of_many_classes_the_confusion_shows_those_with_most_mistakes():
     counts = np.diag(np.full(100, 50))
     counts[70:, 0] = 9
-    axes = confusion_matrix(counts.tolist(), [f"class {index}" for index in range(100)]).axes[0]
+    axes = confusion_figure(counts.tolist(), [f"class {index}" for index in range(100)]).axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()] == [f"class {index}" for index in range(70, 100)]
 
 

@@ -21,7 +21,7 @@ def cosine(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def test_neighbors_equal_brute_force():
-    queries = list(range(0, 300, 2))  # more than one block
+    queries = list(range(0, 300, 2))
     for query, (indices, similarities) in zip(
         queries, nearest_neighbors(unit_rows(EMBEDDINGS), queries, 8), strict=True
     ):

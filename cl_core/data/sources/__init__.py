@@ -94,29 +94,29 @@ class Source(Component):
         """Return how many inputs `samples` yields. It reads them all, unless a source has a faster way."""
         return sum(1 for _ in self.samples(location))
 
-    def find(self, location: str, wanted: Mapping[bytes, str]) -> dict[bytes, bytes]:
+    def find(self, location: str, origins: Mapping[bytes, str]) -> dict[bytes, bytes]:
         """Return the encoded images of a few samples: of those that are unchanged at their origin.
 
         It reads all inputs, unless a source has a faster way.
 
         Args:
             location: As for `samples`.
-            wanted: Origin of each sample, by its id: the sha256 of the encoded image, 32 bytes.
+            origins: Origin of each sample, by its id: the sha256 of the encoded image, 32 bytes.
 
         Returns:
             Encoded image by id; missing ones are left out.
         """
-        origins = set(wanted.values())
-        found: dict[bytes, bytes] = {}
+        places = set(origins.values())
+        payloads: dict[bytes, bytes] = {}
         for sample in self.samples(location):
-            if isinstance(sample, RawSample) and sample.origin in origins:
-                found |= unchanged([sample.payload], wanted)
-                if len(found) == len(wanted):
+            if isinstance(sample, RawSample) and sample.origin in places:
+                payloads |= unchanged([sample.payload], origins)
+                if len(payloads) == len(origins):
                     break
-        return found
+        return payloads
 
 
-def unchanged(payloads: Iterable[bytes], wanted: Mapping[bytes, str]) -> dict[bytes, bytes]:
-    """Return the encoded images whose ids are wanted, by id."""
+def unchanged(payloads: Iterable[bytes], origins: Mapping[bytes, str]) -> dict[bytes, bytes]:
+    """Return the encoded images whose ids are keys of `origins`, by id."""
     by_id = {hashlib.sha256(payload).digest(): payload for payload in payloads}
-    return {sample: payload for sample, payload in by_id.items() if sample in wanted}
+    return {sample: payload for sample, payload in by_id.items() if sample in origins}

@@ -1,4 +1,4 @@
-"""A folder of image files: one folder per class, or unlabelled; at any depth."""
+"""A folder of image files: one folder per class, or unlabeled; at any depth."""
 
 import contextlib
 import errno
@@ -97,13 +97,13 @@ class ImageFolder(Source):
         """Count the image files; none is read."""
         return sum(1 for _ in _image_files(_root(location)))
 
-    def find(self, location: str, wanted: Mapping[bytes, str]) -> dict[bytes, bytes]:
+    def find(self, location: str, origins: Mapping[bytes, str]) -> dict[bytes, bytes]:
         """Read just these files."""
-        found: dict[bytes, bytes] = {}
-        for origin in wanted.values():
+        payloads: dict[bytes, bytes] = {}
+        for origin in origins.values():
             with contextlib.suppress(OSError, ValueError):
-                found |= unchanged([Path(_root(location), origin).read_bytes()], wanted)
-        return found
+                payloads |= unchanged([Path(_root(location), origin).read_bytes()], origins)
+        return payloads
 
 
 def _state(path: Path) -> str:

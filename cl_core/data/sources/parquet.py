@@ -32,7 +32,7 @@ class ParquetFiles(Source):
         description="Column of encoded images: binary, or a struct with a binary field `bytes`.",
     )
     label_column: str = Field(
-        "", title="Label column", description="Column of class names, text or whole numbers. Empty: unlabelled."
+        "", title="Label column", description="Column of class names, text or whole numbers. Empty: unlabeled."
     )
     split_column: str = Field(
         "", title="Split column", description="Column with the split. Empty: the content's hash decides."
@@ -82,14 +82,14 @@ class ParquetFiles(Source):
         """Return the number of rows in the files' footers."""
         return sum(_footer(path).num_rows for path in _files(location))
 
-    def find(self, location: str, wanted: Mapping[bytes, str]) -> dict[bytes, bytes]:
+    def find(self, location: str, origins: Mapping[bytes, str]) -> dict[bytes, bytes]:
         """Read just the row groups that hold these rows."""
-        found: dict[bytes, bytes] = {}
+        payloads: dict[bytes, bytes] = {}
         for path in _files(location):
-            named = (origin.rpartition("#") for origin in wanted.values())
+            named = (origin.rpartition("#") for origin in origins.values())
             rows = [int(row) for name, _, row in named if name == path.name and row.isdecimal()]
-            found |= unchanged(self._images(path, rows), wanted) if rows else {}
-        return found
+            payloads |= unchanged(self._images(path, rows), origins) if rows else {}
+        return payloads
 
     def _images(self, path: Path, rows: list[int]) -> Iterator[bytes]:
         """Yield the encoded images of these rows of a file, as far as it has them."""

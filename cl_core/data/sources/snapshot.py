@@ -50,13 +50,13 @@ class SnapshotFolder(Source):
         rows = manifest_of(_folder(location))["rows"]
         return sum(rows[split] for split in self._selected)
 
-    def find(self, location: str, wanted: Mapping[bytes, str]) -> dict[bytes, bytes]:
+    def find(self, location: str, origins: Mapping[bytes, str]) -> dict[bytes, bytes]:
         """Look up the ids."""
         path = _folder(location)
         parts = [str(part) for split in self._selected for part in (path / split).glob("part-*.parquet")]
-        ids = pa.array(list(wanted), pa.binary(ID_BYTES))
+        ids = pa.array(list(origins), pa.binary(ID_BYTES))
         table = ds.dataset(parts, format="parquet").to_table(columns=["image"], filter=ds.field("id").isin(ids))
-        return unchanged(table["image"].to_pylist(), wanted)
+        return unchanged(table["image"].to_pylist(), origins)
 
     @property
     def _selected(self) -> tuple[str, ...]:
