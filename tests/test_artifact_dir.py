@@ -27,12 +27,12 @@ with artifact_dir.staging(Path(sys.argv[1])) as staged:
 """
 
 
-def publish(parent, *, name="final", content=b"rows", **facts):
+def publish(parent, *, name="final", content=b"rows", **metadata):
     with artifact_dir.staging(parent) as staged:
         (staged / "rows.bin").write_bytes(content)
         (staged / "inner").mkdir()
         (staged / "inner" / "more.bin").write_bytes(b"")
-        artifact_dir.publish(staged, parent / name, facts)
+        artifact_dir.publish(staged, parent / name, metadata)
     return parent / name
 
 
@@ -60,7 +60,7 @@ def small_disk(tmp_path):
     subprocess.run(["umount", str(disk)], check=True)
 
 
-def test_the_manifest_holds_the_facts_and_a_checksum_of_every_file(tmp_path):
+def test_the_manifest_holds_the_metadata_and_a_checksum_of_every_file(tmp_path):
     manifest = json.loads((publish(tmp_path, rows=3) / "manifest.json").read_text())
     assert manifest == {
         "rows": 3,

@@ -32,7 +32,7 @@ from cl_core.report.search_page import missing_sentence, search_page
 from cl_core.specs import SourceSpec
 from tasks.embedding_search import open_atlas
 
-FACTS = EmbeddingsMetadata(
+METADATA = EmbeddingsMetadata(
     digest="d" * 64,
     model_name="shoes",
     model_version=3,
@@ -53,7 +53,7 @@ def cloud(tmp_path):
     rows = [EmbeddedRow(f"{number:064x}", f"{number}.png", None, None) for number in range(1000)]
     starts = range(0, 1000, 300)
     tables = [embeddings_table(rows[start : start + 300], vectors[start : start + 300]) for start in starts]
-    write_embeddings_file(tmp_path / "cloud.parquet", tables, FACTS)
+    write_embeddings_file(tmp_path / "cloud.parquet", tables, METADATA)
     return tmp_path / "cloud.parquet", vectors
 
 
@@ -83,16 +83,16 @@ def embedded(folder, tmp_path):
 
 
 def found_by(image, embedded, count=5):
-    facts = read_metadata(embedded)
-    hits = nearest_rows(flat_unit_rows(query_pixels(image, facts.image_shape))[0], embedded, count=count)
-    return facts, hits
+    metadata = read_metadata(embedded)
+    hits = nearest_rows(flat_unit_rows(query_pixels(image, metadata.image_shape))[0], embedded, count=count)
+    return metadata, hits
 
 
 def test_the_page_needs_nothing_but_itself_and_shows_each_image_with_its_cosine(embedded, folder):
     image = folder / "sandal" / "5.png"
-    facts, hits = found_by(image, embedded)
+    metadata, hits = found_by(image, embedded)
     assert [hit.row.origin for hit in hits[:2]] == ["sandal/5.png", "sandal/twin.png"]
-    page = search_page(image, embedded, facts, hits, find_pictures(hits, facts))
+    page = search_page(image, embedded, metadata, hits, find_pictures(hits, metadata))
     sources = re.findall(r'<img src="([^"]*)"', page)
     assert len(sources) == 6 and all(source.startswith("data:image/png;base64,") for source in sources)
     assert not re.findall(r'(?:src|href)="(?!data:)', page) and "<script" not in page
@@ -105,15 +105,15 @@ def test_the_page_needs_nothing_but_itself_and_shows_each_image_with_its_cosine(
 
 def test_images_that_have_gone_or_changed_are_named_and_counted_in_a_sentence(embedded, folder):
     image = folder / "sandal" / "5.png"
-    facts, hits = found_by(image, embedded, count=7)
+    metadata, hits = found_by(image, embedded, count=7)
     (folder / "sandal" / "4.png").unlink()
     (folder / "boot" / "0.png").write_bytes(encoded(99, 8, 8))
-    page = search_page(image, embedded, facts, hits, find_pictures(hits, facts))
-    assert f"2 of 7 pictures are missing: {folder} no longer holds these images" in page
+    page = search_page(image, embedded, metadata, hits, find_pictures(hits, metadata))
+    assert f"2 of 7 pictures are missing: {folder} no longer holds the images that were embedded" in page
     assert page.count("no picture") == 2 and "sandal/4.png" in page
     payload = image.read_bytes()
     shutil.rmtree(folder)
-    assert missing_sentence(hits, find_pictures(hits, facts), facts).startswith("7 of 7 pictures are missing")
+    assert missing_sentence(hits, find_pictures(hits, metadata), metadata).startswith("7 of 7 pictures are missing")
     image.parent.mkdir(parents=True)
     image.write_bytes(payload)
 
@@ -122,7 +122,7 @@ def test_what_a_file_says_is_shown_as_text_and_not_as_markup(cloud, folder):
     file, vectors = cloud
     image = folder / "sandal" / "5.png"
     hits = [hit._replace(row=hit.row._replace(origin="<b>x</b>")) for hit in nearest_rows(vectors[0], file, count=3)]
-    page = search_page(image, file, FACTS, hits, {})
+    page = search_page(image, file, METADATA, hits, {})
     assert page.count("&lt;b&gt;x&lt;/b&gt;") == 3 and "<b>x</b>" not in page
 
 

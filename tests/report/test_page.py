@@ -163,9 +163,7 @@ def test_a_report_of_one_image_stands(make_inputs: Make):
 
 
 def test_arrays_of_different_length_are_refused(make_inputs: Make):
-    with pytest.raises(
-        ValueError, match=r"one row per test image in each array; got \{'images': 7, 'embeddings': 240"
-    ):
+    with pytest.raises(ValueError, match=r"one row per test image in each array; got \{'images': 7, 'embeddings': 240"):
         make_inputs(images=np.zeros((7, 8, 8, 1), np.uint8))
 
 
