@@ -48,9 +48,9 @@ def embed(model_name: str, version: int, data: SourceSpec, output: Path, *, work
         path=output,
         model_uri=model.uri,
         training_digest=model.training_digest,
-        rows=made.facts.rows,
+        rows=made.metadata.rows,
         dimensions=made.dimensions,
-        quarantined=made.facts.quarantined,
+        quarantined=made.metadata.quarantined,
         note=log_outcome(made.reason),
     )
 

@@ -174,7 +174,7 @@ def _carry_out(settings: Settings, decided: RetentionPlan) -> tuple[list[Invento
         log_outcome(loss.sentence)
     removed: list[InventoryItem] = []
     kept: list[InventoryItem] = []
-    for verdict in decided.going:
+    for verdict in decided.to_delete:
         gone = remove_item(verdict.item)
         (removed if gone else kept).append(verdict.item)
         did = "removed" if gone else "kept after all, because it is in use by now"

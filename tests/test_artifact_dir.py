@@ -79,7 +79,7 @@ def test_the_manifest_holds_the_facts_and_a_checksum_of_every_file(tmp_path):
     assert artifact_dir.verify(tmp_path / "final") == manifest
 
 
-def test_what_was_published_stands_alone_and_can_be_read_by_others(tmp_path):
+def test_a_published_directory_is_alone_and_can_be_read_by_others(tmp_path):
     final = publish(tmp_path)
     assert list(tmp_path.iterdir()) == [final]
     assert final.stat().st_mode & 0o777 == 0o755
@@ -197,7 +197,7 @@ def test_what_is_not_there_is_not_sound(tmp_path):
         artifact_dir.verify(tmp_path / "nothing")
 
 
-def test_a_sound_directory_that_stands_is_kept(tmp_path):
+def test_an_intact_directory_is_kept(tmp_path):
     final = publish(tmp_path, content=b"first")
     before = (final / "rows.bin").stat().st_ino
     publish(tmp_path, content=b"second")
@@ -205,7 +205,7 @@ def test_a_sound_directory_that_stands_is_kept(tmp_path):
     assert list(tmp_path.iterdir()) == [final]
 
 
-def test_a_damaged_directory_that_stands_is_replaced(tmp_path):
+def test_a_damaged_directory_is_replaced(tmp_path):
     final = publish(tmp_path, content=b"first")
     (final / "rows.bin").write_bytes(b"fjrst")
     (final / "stray").write_bytes(b"")
@@ -237,7 +237,7 @@ def test_a_disk_that_is_full_when_the_manifest_is_written_leaves_nothing(small_d
     with artifact_dir.staging(small_disk) as staged:
         free = os.statvfs(small_disk)
         (staged / "rows.bin").write_bytes(bytes(free.f_bavail * free.f_bsize))
-        with pytest.raises(StorageFullError, match="nothing half-written remains"):
+        with pytest.raises(StorageFullError, match="no partial files remain"):
             artifact_dir.publish(staged, small_disk / "final", {})
     assert list(small_disk.iterdir()) == []
 

@@ -1,4 +1,4 @@
-"""The report as one HTML file that needs nothing but itself: no server, no script, no font, no network."""
+"""Render the report as one self-contained HTML file: no server, no script, no font, no network."""
 
 import json
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from cl_core.report.summary import fetch_lines
 CURVES = {
     "loss": "Loss",
     "accuracy": "Accuracy of finding the positive",
-    "knn_accuracy": "Held-out accuracy of nearest neighbours",
+    "knn_accuracy": "Held-out accuracy of nearest neighbors",
     "alignment": "Alignment",
     "uniformity": "Uniformity",
     "intraclass_correlation": "Intraclass correlation",
@@ -28,7 +28,7 @@ CURVES = {
     "learning_rate": "Learning rate",
     "images_per_s": "Images per second",
 }
-# Of a report of the trainer: when it was made.
+# Fields of a progress report that say when it was written.
 _AXES = {"step", "steps", "epoch", "seconds", "seconds_left"}
 LARGE_CURVES = ("loss", "accuracy")
 SAMPLE_CLASSES = 12
@@ -48,14 +48,14 @@ class Curve:
 
 @dataclass(frozen=True)
 class SampleRow:
-    """Test images of one class; of none without labels."""
+    """Test images of one class; without labels, of none."""
 
     name: str
     uris: list[str]
 
 
 def render_report(inputs: ReportInputs) -> str:
-    """The report as HTML, under 3 MB, the same bytes for the same inputs. Takes some seconds, most of them the map."""
+    """Return the report as HTML, under 3 MB, the same bytes for the same inputs. The map takes some seconds."""
     trained = inputs.evaluation.trained
     columns = score_columns(inputs.evaluation, inputs.champion)
     scores = score_intervals(columns)
@@ -87,7 +87,7 @@ def render_report(inputs: ReportInputs) -> str:
 
 
 def html_environment() -> Environment:
-    """Templates that escape what they are given, with the words and numbers of all pages."""
+    """Return the environment of the pages: it escapes every value, and has the filters of `wording`."""
     html_environment = Environment(
         loader=PackageLoader("cl_core.report", ""),
         autoescape=True,
@@ -95,20 +95,13 @@ def html_environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    written = (
-        wording.format_number,
-        wording.format_interval,
-        wording.format_gain,
-        wording.format_duration,
-        wording.humanized,
-    )
-    html_environment.filters |= {form.__name__: form for form in written}
+    html_environment.filters |= wording.WORDING_FILTERS
     html_environment.filters["as_json"] = lambda value: json.dumps(value, indent=2, ensure_ascii=False, default=str)
     return html_environment
 
 
 def _curves(inputs: ReportInputs) -> list[Curve]:
-    """Those of every training, then what only its method knows."""
+    """Draw the curves of every training, then those of its method alone."""
     own = sorted({name for report in inputs.curves for name in report} - CURVES.keys() - _AXES)
     drawn = []
     for name, title in (CURVES | {name: wording.humanized(name).capitalize() for name in own}).items():

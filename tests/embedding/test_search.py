@@ -127,7 +127,7 @@ def test_what_a_file_says_is_shown_as_text_and_not_as_markup(cloud, folder):
 
 
 @pytest.mark.parametrize(
-    ("name", "message"), [("nowhere.png", "cannot be read"), ("text.jpg", "is no usable image .*; give a JPEG")]
+    ("name", "message"), [("nowhere.png", "cannot be read"), ("text.jpg", "cannot be decoded .*; give a JPEG")]
 )
 def test_a_query_that_is_no_image_is_refused(tmp_path, name, message):
     (tmp_path / "text.jpg").write_text("no image")
@@ -141,8 +141,8 @@ def test_the_plane_of_a_map_keeps_the_most_variance_two_directions_can(cloud, tm
     written = pq.read_table(tmp_path / "map.parquet")
     assert written.column_names == [*EmbeddedRow._fields, "x", "y"]
     assert written["origin"].to_pylist() == pq.read_table(file)["origin"].to_pylist()
-    centred = vectors.astype(np.float64) - vectors.mean(axis=0, dtype=np.float64)
-    greatest = np.linalg.svd(centred, compute_uv=False)[:2]
+    centered = vectors.astype(np.float64) - vectors.mean(axis=0, dtype=np.float64)
+    greatest = np.linalg.svd(centered, compute_uv=False)[:2]
     places = np.stack([written["x"].to_numpy(), written["y"].to_numpy()])
     assert np.linalg.norm(places, axis=1) == pytest.approx(greatest, rel=1e-4)
     assert places @ places.T == pytest.approx(np.diag(greatest**2), abs=1e-2)

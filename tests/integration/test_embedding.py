@@ -60,7 +60,7 @@ def embedded(champion: CommandLine, folder: Path) -> Path:
     resumed = champion.run(*arguments)
     assert resumed.code == 0, resumed.err
     assert resumed.out == f"{output}\n"
-    kept = re.search(r"4,000 images embedded by models:/shapes/2, ([\d,]+) of them by an earlier run", resumed.err)
+    kept = re.search(r"embedded 4,000 images into .*, ([\d,]+) of them in an earlier run", resumed.err)
     assert kept is not None and int(kept[1].replace(",", "")) in (3 * 1024, 3 * 1024 - 1)
     assert f"1 inputs are in {output.with_name('killed.quarantine.parquet')}" in resumed.err
     return output

@@ -90,11 +90,11 @@ def test_of_many_classes_the_counts_show_the_largest_and_the_smallest():
 
 
 @pytest.mark.parametrize("count", [1, 10, 11, 100])
-def test_every_class_has_a_colour_of_its_own(count: int):
+def test_every_class_has_a_color_of_its_own(count: int):
     assert len(set(class_colors(count))) == count
 
 
-def test_a_figure_follows_the_colours_of_the_page_and_names_itself():
+def test_a_figure_follows_the_colors_of_the_page_and_names_itself():
     figure = training_curve([{"step": 0, "loss": 1.0}, {"step": 1, "loss": 0.5}], "loss", width=300, height=160)
     assert figure is not None
     svg = to_svg(figure, 'Loss "now" & then')

@@ -118,7 +118,7 @@ def test_a_version_that_was_rolled_back_and_the_one_that_is_back_bear_one_decisi
 
 def test_a_version_that_has_not_been_decided_on_says_so(make_inputs: Make):
     html = render_report(small(make_inputs, decision=None))
-    assert "Not decided on" in html and "The gate has not run on this version" in html
+    assert "No decision yet" in html and "The gate has not evaluated this version" in html
 
 
 @pytest.mark.parametrize("hostile", ["<script>alert(1)</script>", '"><img src=x onerror=y>', "$\\frac{1}$", "服 & Co"])
@@ -146,7 +146,7 @@ def test_data_without_labels_has_no_confusion_and_says_why(label_free: ReportInp
     assert "Samples per class" not in html
     assert html.count("The data has no labels:") == 1
     assert "linear_probe needs labels, and the snapshot has none." in html
-    assert {"Scores", "Map of the test embeddings", "Nearest neighbours", "Training", "Data"} <= set(headings(html))
+    assert {"Scores", "Map of the test embeddings", "Nearest neighbors", "Training", "Data"} <= set(headings(html))
     assert "geometry.effective_rank" in html.split("<section>")[0]
 
 
@@ -166,24 +166,22 @@ def test_what_only_the_method_knows_has_a_curve_and_what_was_never_measured_has_
     curves = [{"step": step, "loss": 3.0, "prototype_entropy": 4.0, "knn_accuracy": None} for step in range(3)]
     html = render_report(make_inputs(curves=curves))
     assert "<h3>Prototype entropy</h3>" in html
-    assert "<h3>Held-out accuracy of nearest neighbours</h3>" not in html
+    assert "<h3>Held-out accuracy of nearest neighbors</h3>" not in html
 
 
 def test_a_report_of_one_image_stands(make_inputs: Make):
     inputs = make_inputs()
     one = {name: getattr(inputs, name)[:1] for name in ("images", "embeddings", "labels", "predicted")}
-    assert "Nearest neighbours" not in headings(
+    assert "Nearest neighbors" not in headings(
         render_report(make_inputs(**one, curves=[], specs={}, links={}, timings=[]))
     )
 
 
 def test_arrays_of_different_length_are_refused(make_inputs: Make):
-    with pytest.raises(
-        ValueError, match=r"one row per test image in each array; came \{'images': 7, 'embeddings': 240"
-    ):
+    with pytest.raises(ValueError, match=r"one row per test image in each array; got \{'images': 7, 'embeddings': 240"):
         make_inputs(images=np.zeros((7, 8, 8, 1), np.uint8))
 
 
 def test_a_label_without_a_class_is_refused(make_inputs: Make):
-    with pytest.raises(ValueError, match="labels must be -1 or the number of one of 3 classes; they run from 5 to 5"):
+    with pytest.raises(ValueError, match="labels must be -1 or the index of one of 3 classes; they range from 5 to 5"):
         make_inputs(labels=np.full(240, 5))

@@ -4,8 +4,8 @@ import pytest
 
 from cl_core.refs import Decision, Score
 from cl_core.report.report_inputs import ReportInputs
-from cl_core.report.summary import fetch_lines, score_rows, sparkline, summary_markdown
-from cl_core.report.wording import format_duration, format_gain, format_interval, format_number
+from cl_core.report.summary import fetch_lines, score_rows, summary_markdown
+from cl_core.report.wording import format_duration, format_gain, format_interval, format_number, sparkline
 
 Make = Callable[..., ReportInputs]
 

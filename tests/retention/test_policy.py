@@ -37,18 +37,18 @@ def version(number, *, snapshot=DIGESTS[0], training=DIGESTS[0], held_by=(), nam
 def going(items, versions=(), *, running=None, **spec):
     decided = plan_retention(items, versions, RetentionSpec(**spec), now=NOW, running=running)
     assert [verdict.item for verdict in decided.verdicts] == list(items)
-    return {verdict.item.path.name: verdict.reason for verdict in decided.going}
+    return {verdict.item.path.name: verdict.reason for verdict in decided.to_delete}
 
 
 @st.composite
 def homes(draw):
     """Any set of things, of which no two are in one place, and any versions that may refer to them."""
-    kinds = ["snapshot", "cache", "training", "features", "evaluation", "report", "start", "leavings"]
+    kinds = ["snapshot", "cache", "training", "features", "evaluation", "report", "initial weights", "orphan"]
     found = {}
     for _ in range(draw(st.integers(0, 12))):
         kind = draw(st.sampled_from(kinds))
         snapshot, training = draw(digests), draw(digests)
-        known = {"last_used": draw(ages), "finished": kind != "leavings" or draw(st.booleans())}
+        known = {"last_used": draw(ages), "finished": kind != "orphan" or draw(st.booleans())}
         known["busy"] = draw(st.booleans()) and (kind == "training" or not known["finished"])
         if kind == "training":
             known |= {"training": training, "snapshot": snapshot, "finished": draw(st.booleans())}
@@ -84,7 +84,7 @@ runs = st.one_of(st.none(), ages.map(lambda since: OldestRun(id="1", name="night
 
 def gone(home, spec, running):
     items, versions = home
-    return {verdict.item.path for verdict in plan_retention(items, versions, spec, now=NOW, running=running).going}
+    return {verdict.item.path for verdict in plan_retention(items, versions, spec, now=NOW, running=running).to_delete}
 
 
 @settings(deadline=None)
@@ -117,7 +117,7 @@ def test_nothing_that_a_held_version_refers_to_goes(home, spec, running):
 def test_nothing_that_a_running_flow_may_have_used_goes_but_what_dead_processes_left(home, spec, running):
     left = gone(home, spec, running)
     for one in home[0]:
-        dead = one.kind == "leavings" and one.finished
+        dead = one.kind == "orphan" and one.finished
         if one.busy or (running and one.last_used >= running.since):
             assert dead or one.path not in left
 
@@ -151,7 +151,7 @@ def test_keeping_more_never_removes_more(home, spec, running):
 def test_exactly_the_versions_that_lose_their_training_or_data_are_told_of(home, spec, running):
     items, versions = home
     decided = plan_retention(items, versions, spec, now=NOW, running=running)
-    left = [verdict.item for verdict in decided.going]
+    left = [verdict.item for verdict in decided.to_delete]
     assert all(verdict.reason for verdict in decided.verdicts)
     expected = {
         (v.name, v.version)
@@ -168,11 +168,11 @@ def test_an_old_version_loses_checkpoint_and_data_and_the_list_says_so():
     versions = [version(1, snapshot=a, training=a), version(2, snapshot=b, training=b)]
     items = [item("snapshot", snapshot=a), item("training", training=a, snapshot=a), item("snapshot", snapshot=b)]
     decided = plan_retention(items, versions, RetentionSpec(keep_versions=1), now=NOW, running=None)
-    assert [verdict.item.path.name for verdict in decided.going] == ["snapshot-a", "training-aa"]
+    assert [verdict.item.path.name for verdict in decided.to_delete] == ["snapshot-a", "training-aa"]
     (loss,) = decided.broken
     assert loss.sentence == (
         "lineage of clothes version 1: its checkpoint (training aaaaaaaaaaaa) and its training data snapshot "
-        "aaaaaaaaaaaa are removed; the version still loads, it cannot be resumed or re-evaluated on its own data"
+        "aaaaaaaaaaaa are removed; the version still loads, but it cannot be resumed or re-evaluated on its own data"
     )
 
 
@@ -181,10 +181,10 @@ def test_an_old_version_on_data_that_a_newer_one_shares_loses_only_its_checkpoin
     versions = [version(1, snapshot=a, training=a), version(2, snapshot=a, training=b)]
     items = [item("snapshot", snapshot=a), item("training", training=a, snapshot=a), item("cache", snapshot=a)]
     decided = plan_retention(items, versions, RetentionSpec(keep_versions=1), now=NOW, running=None)
-    assert [verdict.item.path.name for verdict in decided.going] == ["training-aa"]
+    assert [verdict.item.path.name for verdict in decided.to_delete] == ["training-aa"]
     assert decided.broken[0].sentence == (
         "lineage of clothes version 1: its checkpoint (training aaaaaaaaaaaa) is removed; "
-        "the version still loads, it cannot be resumed"
+        "the version still loads, but it cannot be resumed"
     )
 
 
@@ -208,7 +208,7 @@ def test_a_failed_run_s_leavings_stay_for_the_days_asked_for():
         item("training", training=a, snapshot=a, finished=False, days=6.9),
         item("training", training=b, snapshot=b, finished=False, days=7),
     ]
-    assert going(items, keep_days=7) == {"training-bb": "a failed run's: it has no result; last used 7.0 days ago"}
+    assert going(items, keep_days=7) == {"training-bb": "of a failed run, without a result; last used 7.0 days ago"}
 
 
 def test_a_running_flow_keeps_what_was_used_since_it_began_and_two_minutes_for_clocks():
@@ -237,13 +237,13 @@ def test_a_report_goes_with_its_version_and_stays_with_a_held_one():
 
 
 def test_weights_that_a_training_started_from_stay_for_the_days_asked_for():
-    items = [item("start", days=6.9, model="new"), item("start", days=7, model="old")]
-    why = "weights that trainings started from, which MLflow keeps with their version"
-    assert going(items, keep_days=7) == {"start-old": f"{why}; last used 7.0 days ago"}
+    items = [item("initial weights", days=6.9, model="new"), item("initial weights", days=7, model="old")]
+    why = "initial weights of trainings; MLflow keeps them with their version"
+    assert going(items, keep_days=7) == {"initial weights-old": f"{why}; last used 7.0 days ago"}
 
 
 def test_what_another_machine_may_be_writing_stays_for_a_day_at_least():
     fresh, old = (
-        item("leavings", snapshot=d, days=days, finished=False) for d, days in zip(DIGESTS[:2], (0.9, 1.1), strict=True)
+        item("orphan", snapshot=d, days=days, finished=False) for d, days in zip(DIGESTS[:2], (0.9, 1.1), strict=True)
     )
-    assert list(going([fresh, old], keep_days=0)) == ["leavings-b"]
+    assert list(going([fresh, old], keep_days=0)) == ["orphan-b"]

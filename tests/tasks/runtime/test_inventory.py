@@ -84,8 +84,8 @@ def test_everything_that_a_home_holds_is_listed_with_what_it_was_made_from(setti
     training = the(settings, "training")
     assert (training.snapshot, training.finished, training.busy) == (snapshot, False, False)
     assert (the(settings, "report").model, the(settings, "report").version) == ("shapes", 3)
-    assert the(settings, "start").path == settings.starts / ("9" * 64)
-    assert (the(settings, "leavings").finished, the(settings, "leavings").busy) == (True, False)
+    assert the(settings, "initial weights").path == settings.starts / ("9" * 64)
+    assert (the(settings, "orphan").finished, the(settings, "orphan").busy) == (True, False)
     for item in inventory(settings):
         assert timedelta(days=1.9) < datetime.now(UTC) - item.last_used < timedelta(days=2.1)
     cache = the(settings, "cache")
@@ -191,7 +191,7 @@ for item in holdings(Settings(home=Path(sys.argv[1]))):
     else:
         assert not [item for item in inventory(settings) if item.kind == "snapshot"]
     for item in inventory(settings):
-        if item.kind == "leavings":
+        if item.kind == "orphan":
             assert item.finished and remove_item(item)
     left = [path for path in settings.home.rglob("*") if path.name.startswith(artifact_dir.STAGING)]
     assert left == []
