@@ -46,7 +46,7 @@ class PruneResult(StepResult):
 def prune_summary(pruned: PruneResult) -> str:
     """How much is, or would be, gone, and what is held back."""
     all_items = [verdict.item for verdict in pruned.retention.verdicts]
-    going = [verdict.item for verdict in pruned.retention.going] if pruned.dry_run else pruned.removed
+    going = [verdict.item for verdict in pruned.retention.to_delete] if pruned.dry_run else pruned.removed
     did, freed = ("would be removed", "would be freed") if pruned.dry_run else ("removed", "freed")
     text = f"{len(going)} of {len(all_items)} things {did}, {_size(going)} of {_size(all_items)} {freed}"
     if pruned.running is None:
@@ -68,7 +68,7 @@ def prune_rows(pruned: PruneResult) -> list[dict[str, str]]:
             "last used": f"{verdict.item.last_used:%Y-%m-%d %H:%M} UTC",
             "why it goes": verdict.reason,
         }
-        for verdict in sorted(pruned.retention.going, key=lambda verdict: -verdict.item.size_bytes)
+        for verdict in sorted(pruned.retention.to_delete, key=lambda verdict: -verdict.item.size_bytes)
     ]
 
 
