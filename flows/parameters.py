@@ -1,4 +1,4 @@
-"""Parameters that several flows and commands share."""
+"""The parameters that several flows share."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -25,7 +25,7 @@ ModelName = Annotated[
     ),
 ]
 
-Force = Annotated[bool, _field("Force", "Read the source, and train, again even if the results stand.")]
+Force = Annotated[bool, _field("Force", "Read the source and train again, even if the results are up to date.")]
 
 Version = Annotated[int, _field("Version", "Number of the version that becomes the champion.", ge=1)]
 
@@ -33,13 +33,24 @@ VersionOrChampion = Annotated[
     int, _field("Version", "Number of the version; 0 is the champion, which users fetch.", ge=0)
 ]
 
-Output = Annotated[Path, _field("Output file", "Parquet file to write; what it holds of other embeddings is replaced.")]
+Output = Annotated[Path, _field("Output file", "Parquet file to write; other embeddings in it are replaced.")]
 
 Workers = Annotated[int, _field("Workers", "Processes that decode images.", ge=1, le=1024)]
 
-Reason = Annotated[str, _field("Reason", "Why, in words; kept with the version.", min_length=1, max_length=1000)]
+Reason = Annotated[
+    str, _field("Reason", "Why the champion changes; recorded with the version.", min_length=1, max_length=1000)
+]
 
 Retention = Annotated[RetentionSpec, Parameter(name="*")]
-"""On the command line its fields are options of their own: there is nothing else to choose."""
+"""On the command line its fields are options of their own, since there is nothing else to choose."""
+
+RecipeName = Annotated[
+    str,
+    _field(
+        "Recipe", "File name of the recipe that the parameters come from; recorded with the version.", max_length=200
+    ),
+    Parameter(show=False, parse=False),
+]
+"""On the command line it follows from --recipe."""
 
 DryRun = Annotated[bool, _field("Dry run", "List what would be removed, with sizes and reasons, and remove nothing.")]

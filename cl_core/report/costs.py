@@ -8,7 +8,7 @@ from pydantic import Field
 from cl_core.refs import Ref
 from cl_core.report.wording import duration
 
-Outcome = Literal["ran", "stood", "failed", "killed", "running"]
+Outcome = Literal["ran", "cached", "failed", "killed", "running"]
 
 _SHOWN_S = 0.05  # Shorter steps are left out of the line.
 
@@ -25,7 +25,7 @@ class StepCost(Ref):
     lost_seconds: float = Field(description="Of attempts that failed or were killed, but for what could be kept.")
     waited_seconds: float = Field(description="Between such an attempt and the next one.")
     repeated_steps: int = Field(description="Training steps taken twice.")
-    why: str = Field(description="What the last attempt said of itself, or why it failed.")
+    why: str = Field(description="What the last attempt logged, or why it failed.")
 
 
 def cost_line(steps: Sequence[StepCost]) -> str:

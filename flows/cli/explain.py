@@ -30,7 +30,7 @@ def explain(what: str) -> None:
         return
     account = _account(what)
     _show_run(account)
-    for uri in sorted({str(attempt.made["uri"]) for attempt in account.attempts if "uri" in attempt.made}):
+    for uri in sorted({str(attempt.result["uri"]) for attempt in account.attempts if "uri" in attempt.result}):
         made = version_named(uri)
         assert made is not None
         try:
@@ -84,7 +84,7 @@ def _show_run(account: "RunRecord") -> None:
     for column in ("step", "outcome", "took", "why"):
         table.add_column(column, overflow="fold", no_wrap=column != "why")
     for cost, why in reasons(account, run_before(account, run_records(Settings.from_environment()))):
-        outcome = "skipped" if cost.outcome == "stood" else cost.outcome
+        outcome = "skipped" if cost.outcome == "cached" else cost.outcome
         table.add_row(cost.step, outcome, duration(cost.seconds), why)
     console.print(table)
     console.print(f"Cost: {cost_line(step_costs(account.attempts))}")

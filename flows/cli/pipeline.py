@@ -4,8 +4,7 @@ import time
 
 from cl_core.specs import ComputeSpec, DataSpec, EvaluationSpec, PromotionSpec, TrainingSpec
 from flows.cli.app import app, names, prepare, recipe_name
-from flows.cli.recipes import bearing
-from flows.parameters import Force, ModelName
+from flows.parameters import Force, ModelName, RecipeName
 
 
 @app.command(help_epilogue=names())
@@ -18,6 +17,7 @@ def retrain(
     promotion: PromotionSpec = PromotionSpec(),
     compute: ComputeSpec = ComputeSpec(),
     force: Force = False,
+    recipe: RecipeName = "",
 ) -> None:
     """Ingest, pretrain, evaluate, register and perhaps promote. What stands is not done again.
 
@@ -30,8 +30,8 @@ def retrain(
     from flows.retrain import retrain as flow
 
     flow_began = time.monotonic()
-    with bearing(recipe_name()):
-        result = flow(model_name, data, training, evaluation, promotion, compute, force)
+    named = recipe or recipe_name()
+    result = flow(model_name, data, training, evaluation, promotion, compute, force, named)
     show(result, flow_seconds=time.monotonic() - flow_began, total_seconds=time.time() - began)
 
 
@@ -111,6 +111,7 @@ def register(
     evaluation: EvaluationSpec = EvaluationSpec(),
     compute: ComputeSpec = ComputeSpec(),
     force: Force = False,
+    recipe: RecipeName = "",
 ) -> None:
     """Register a trained encoder as a version, and print its address; trains it first where it must. No gate.
 
@@ -121,8 +122,7 @@ def register(
     prepare()
     from flows.stages import register as flow
 
-    with bearing(recipe_name()):
-        print(flow(model_name, data, training, evaluation, compute, force).uri)
+    print(flow(model_name, data, training, evaluation, compute, force, recipe or recipe_name()).uri)
 
 
 @app.command(help_epilogue=names())

@@ -13,7 +13,7 @@ from cl_core.refs import EvaluationReport, RetrainResult
 from cl_core.report.summary import fetch_lines, score_rows
 from tasks.adapters.mlflow.connection import shown
 from tasks.adapters.mlflow.model_version import VersionRow
-from tasks.pruning import PruneResult, prune_rows
+from tasks.pruning import PruneResult, prune_rows, prune_summary
 from tasks.runtime.inventory import Diagnosis
 from tasks.runtime.settings import Settings
 
@@ -149,9 +149,9 @@ def show_pruned(pruned: PruneResult) -> None:
         _console().print(table)
     for loss in pruned.retention.broken:
         _console().print(loss.sentence)
-    for item in pruned.kept_after_all:
-        _console().print(f"kept after all, because it is in use by now: {item.path}")
-    _console().print(pruned.note)
+    for item in pruned.skipped_in_use:
+        _console().print(f"skipped, because it is in use now: {item.path}")
+    _console().print(prune_summary(pruned))
 
 
 def show_parity(findings: "list[ParityFinding]", elsewhere: Mapping[str, str]) -> None:

@@ -17,7 +17,7 @@ from tasks.server.services import HEARTBEAT_S
 _SILENCE = timedelta(seconds=3 * HEARTBEAT_S)
 # The worker reports a crash again about 2 s after the runner; a run that was rescheduled by then would be undone.
 _SETTLED = timedelta(seconds=15)
-# A run that dies while it starts never comes to count its own attempts (tasks/runtime/hooks.py);
+# A run that dies while it starts never comes to count its own attempts (tasks/runtime/step.py);
 # each death is told twice.
 _DEATHS = 20
 _DEATHS_WITHIN = timedelta(hours=2)

@@ -38,7 +38,7 @@ def run_before(account: RunRecord, known: list[RunRecord]) -> RunRecord | None:
 
 
 def _reason(cost: StepCost, account: RunRecord, earlier: RunRecord | None) -> str:
-    if cost.outcome == "stood":
+    if cost.outcome == "cached":
         return cost.why
     if cost.outcome == "ran" and cost.step in _DECIDES:
         return ". ".join(filter(None, (cost.why, _because(cost.step, account, earlier))))
@@ -63,7 +63,7 @@ def _because(step: str, account: RunRecord, earlier: RunRecord | None) -> str:
     since = f"since run {earlier.run.name}"
     if changed:
         return f"It ran because of what changed {since}: {', '.join(changed)}"
-    if not any(attempt.step == step and attempt.outcome in ("ran", "stood") for attempt in earlier.attempts):
+    if not any(attempt.step == step and attempt.outcome in ("ran", "cached") for attempt in earlier.attempts):
         return f"It ran because run {earlier.run.name} did not come to its end here"
     return f"It ran although no parameter changed {since}: the code, the source's content or a stored result did"
 
@@ -84,5 +84,5 @@ def _flat(path: str, value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _digest(account: RunRecord, step: str) -> str:
-    found = [str(attempt.made.get("digest", "")) for attempt in account.attempts if attempt.step == step]
+    found = [str(attempt.result.get("digest", "")) for attempt in account.attempts if attempt.step == step]
     return found[-1] if found else ""

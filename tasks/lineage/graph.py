@@ -10,7 +10,7 @@ from cl_core.errors import IntegrityError
 from tasks.adapters.mlflow.connection import shown
 from tasks.adapters.mlflow.ui_links import pages
 from tasks.adapters.mlflow.version_record import VersionRecord, version_record
-from tasks.runtime.run_log import FlowRun, RunLog, RunRecord
+from tasks.runtime.run_log import FlowRun, RunRecord, run_logs
 from tasks.runtime.settings import Settings
 
 _VERSION = re.compile(r"(?:models:/)?(?P<name>[^/@]+)(?:/(?P<number>\d+)|(?P<alias>@[\w.-]+))")
@@ -60,7 +60,7 @@ def explain_version(name: str, version: str) -> VersionLineage:
 
 def run_records(settings: Settings) -> list[RunRecord]:
     """The accounts of all flow runs of this machine, newest first."""
-    read = [RunLog(path).read() for path in settings.accounts.glob("*.jsonl")]
+    read = [log.read() for log in run_logs(settings)]
     return sorted(read, key=lambda account: -account.run.began)
 
 
@@ -129,10 +129,11 @@ def _runs_of(record: VersionRecord, settings: Settings) -> Iterator[tuple[FlowRu
         touched = [
             attempt
             for attempt in account.attempts
-            if identities & {attempt.made.get("uri"), attempt.made.get("digest"), attempt.made.get("training_digest")}
+            if identities
+            & {attempt.result.get("uri"), attempt.result.get("digest"), attempt.result.get("training_digest")}
         ]
         said = [
-            sentence for attempt in touched if attempt.step in ("pretrain", "register") for sentence in attempt.said
+            sentence for attempt in touched if attempt.step in ("pretrain", "register") for sentence in attempt.messages
         ]
         if touched:
             yield account.run, "; ".join(said) or f"used it in {', '.join(attempt.step for attempt in touched)}"

@@ -80,5 +80,5 @@ def _attempt(task: TaskRun, said: list[str]) -> StepAttempt:
         began=task.start_time.timestamp(),
         seconds=task.total_run_time.total_seconds(),
         outcome=_OUTCOMES.get(task.state_type.value if task.state_type else "", "running"),
-        said=said,
+        messages=said,
     )

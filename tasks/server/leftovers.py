@@ -8,7 +8,7 @@ from pathlib import Path
 from cl_core import artifact_dir
 from tasks.adapters.ray import cluster_folder
 from tasks.runtime.inventory import Diagnosis
-from tasks.runtime.locks import HOLDER, is_locked
+from tasks.runtime.locks import OWNER, is_locked, owner_of
 from tasks.runtime.settings import Settings
 
 
@@ -32,10 +32,11 @@ def _half_written(settings: Settings) -> Iterator[Diagnosis]:
 
 def _holders(settings: Settings) -> Iterator[Diagnosis]:
     for lock in lock_files(settings):
-        note = lock.with_suffix(HOLDER)
+        note = lock.with_suffix(OWNER)
         if note.exists() and not is_locked(lock):
+            owner = owner_of(lock)
             yield Diagnosis(
-                f"{note.read_text()} is said to be at work, and is not",
+                f"{owner.name if owner else note.read_text()} is recorded as the owner of a lock that nobody holds",
                 str(note),
                 "removes the note",
                 partial(note.unlink, missing_ok=True),

@@ -65,7 +65,7 @@ def test_a_registration_waits_for_an_mlflow_that_is_down(
     finished, address = registered
     assert finished.code == 0, finished.err
     assert finished.out == "models:/clothes/1\n"
-    assert f"register  is tried again, at most 3 times in all: MLflow at {address} does not answer" in finished.err
+    assert f"register  retrying (1 of 3): MLflow at {address} does not answer" in finished.err
     assert "registered as models:/clothes/1" in finished.err
     # The very task that had failed, of the same run.
     wait_for_state("Completed", evaluated, "clothes")
@@ -130,7 +130,7 @@ def test_an_mlflow_that_never_comes_ends_the_run_after_three_more_tries(
     out, err = in_vain.communicate(timeout=150)
     assert (in_vain.returncode, out) == (1, "")
     assert err.strip().splitlines()[-1].startswith(f"error: MLflow at {dead_address} does not answer")
-    assert err.count("register  is tried again") == 3
+    assert err.count("register  retrying") == 3
     wait_for_state("Failed", evaluated, "in-vain")
 
 

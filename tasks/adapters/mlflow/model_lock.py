@@ -8,7 +8,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from cl_core.errors import InfrastructureError
-from tasks.runtime.locks import is_locked
+from tasks.runtime.locks import is_locked, recorded_owner
 
 _TIMEOUT_S = 600
 
@@ -39,7 +39,8 @@ def held(work: Path, name: str) -> Iterator[None]:
             f"wait for it or end it ({lock.lock_file} is its lock), and run the same command again"
         ) from error
     try:
-        yield
+        with recorded_owner(_file(work, name), f"a process that changes model {name!r}"):
+            yield
     finally:
         lock.release()
 

@@ -23,13 +23,17 @@ def run(
     attempts = [
         StepAttempt(step="preflight", began=began, outcome="ran"),
         StepAttempt(
-            step="ingest", began=began, outcome="stood", said=["the source has not changed"], made={"digest": snapshot}
+            step="ingest",
+            began=began,
+            outcome="cached",
+            messages=["the source has not changed"],
+            result={"digest": snapshot},
         ),
         StepAttempt(
             step="pretrain",
             began=began,
             outcome=pretrain,
-            said=[] if pretrain == "running" else ["training took 12 steps"],
+            messages=[] if pretrain == "running" else ["training took 12 steps"],
         ),
     ]
     return RunRecord(
