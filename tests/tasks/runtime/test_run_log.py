@@ -9,7 +9,8 @@ import pytest
 
 from cl_core import processes
 from cl_core.report.costs import Outcome, StepCost, cost_line, cost_rows
-from tasks.runtime.run_log import RunLog, StepAttempt, step_costs
+from tasks.runtime.run_log import RunLog, StepAttempt, run_logs, step_costs
+from tasks.runtime.settings import Settings
 
 
 def attempt(step: str, began: float, seconds: float, outcome: Outcome = "ran", **more: object) -> StepAttempt:
@@ -125,3 +126,31 @@ for number in range(40):
     assert [process.wait() for process in processes] == [0, 0]
     lines = [line for line in path.read_text().split("\n") if line]
     assert len(lines) == 80 and all(json.loads(line)["event"] == "message" for line in lines)
+
+
+def test_an_account_of_version_0_1_0_is_read_in_the_words_of_this_one(tmp_path: Path) -> None:
+    account = tmp_path / "accounts" / "run.jsonl"
+    account.parent.mkdir()
+    lines = [
+        {"event": "run began", "at": 1.0, "name": "quick-fox", "flow": "retrain", "parameters": {}},
+        {"event": "began", "at": 2.0, "attempt": "a", "step": "ingest", "process": "elsewhere-1-1"},
+        {"event": "said", "at": 3.0, "attempt": "a", "sentence": "the source has not changed"},
+        {"event": "made", "at": 4.0, "attempt": "a", "made": {"digest": "0123"}},
+        {"event": "ended", "at": 5.0, "attempt": "a", "outcome": "stood", "seconds": 3.0},
+    ]
+    account.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    log = RunLog(tmp_path / "runs" / "run.jsonl")
+    run, [ingest] = log.read()
+    assert (run.name, ingest.step, ingest.outcome, ingest.seconds) == ("quick-fox", "ingest", "cached", 3.0)
+    assert (ingest.messages, ingest.result) == (["the source has not changed"], {"digest": "0123"})
+    # A run that waited for its retry across the upgrade continues in the new file.
+    log.append("began", attempt="b", step="pretrain", process=processes.token(), inputs={"job": "4567"})
+    assert [(attempt.step, attempt.inputs) for attempt in log.read().attempts] == [
+        ("ingest", {}),
+        ("pretrain", {"job": "4567"}),
+    ]
+    home = Settings(home=tmp_path)
+    account.parent.rename(tmp_path / "work-accounts")
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work-accounts").rename(tmp_path / "work" / "accounts")
+    assert [log.path.name for log in run_logs(home)] == ["run.jsonl"]

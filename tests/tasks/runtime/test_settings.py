@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tasks.adapters.mlflow.connection import connected
-from tasks.runtime.settings import Settings
+from tasks.runtime.settings import Delays, Settings, settings_table
 
 
 @pytest.mark.parametrize(
@@ -29,3 +29,35 @@ def test_a_connection_leaves_no_setting_behind(monkeypatch: pytest.MonkeyPatch, 
         assert client.search_registered_models() == []
     assert "MLFLOW_TRACKING_URI" not in os.environ
     assert Settings.from_environment().tracking_uri == before
+
+
+def test_an_empty_variable_is_an_unset_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    fields = [*Settings.model_fields.values(), *Delays.model_fields.values()]
+    names = [field.validation_alias for field in fields if isinstance(field.validation_alias, str)]
+    assert {"CL_HOME", "CL_NOTIFY", "CL_DATA_ROOTS", "CL_RETRY_DELAY_S"} <= set(names)
+    for name in names:
+        monkeypatch.delenv(name, raising=False)
+    unset = Settings()
+    for name in names:
+        monkeypatch.setenv(name, "")
+    assert Settings() == unset
+    assert unset.delays.retry_s == 5
+
+
+def test_a_run_keeps_the_settings_that_it_began_with(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("CL_HOME", str(tmp_path / "first"))
+    Settings.begin_run()
+    try:
+        monkeypatch.setenv("CL_HOME", str(tmp_path / "second"))
+        assert Settings.from_environment().home == tmp_path / "first"
+    finally:
+        Settings.end_run()
+    assert Settings.from_environment().home == tmp_path / "second"
+
+
+def test_every_setting_is_in_the_table_with_its_default_and_a_unit() -> None:
+    rows = [line.split(" | ") for line in settings_table().splitlines()[2:]]
+    assert ["| `CL_LOOK_EVERY_S`", "`20.0`"] in [row[:2] for row in rows]
+    assert ["| `MLFLOW_TRACKING_URI`", "unset"] in [row[:2] for row in rows]
+    for *_, description in rows:
+        assert description.removesuffix(" |").endswith("."), description
