@@ -1,6 +1,6 @@
 """Locks: one process at a time on this machine retrains a model, runs a training, or changes a registered model.
 
-The system releases the lock of a process that has died. Beside a held lock stands a record of its owner.
+The system releases the lock of a process that has died. A record of its owner lies beside a held lock.
 """
 
 import contextlib
