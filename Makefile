@@ -7,10 +7,10 @@ READY := .venv/.ready
 FASHION_MNIST := /usr/share/datasets/fashion-mnist
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo up down methods test sweep test-all check bench lock clean
+.PHONY: help setup demo up down methods test integration sweep test-all chaos parity check bench docs lock clean
 
 help: ## list the commands
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
 setup: $(READY) ## create .venv from requirements.lock
 
@@ -39,16 +39,20 @@ methods: setup ## retrain every method's Fashion-MNIST recipe that does not stan
 	@for recipe in infra/recipes/*-fashion.json; do $(BIN)/cl retrain --recipe $$recipe || exit 1; done
 	@$(BIN)/cl compare infra/recipes/*-fashion.json --table infra/methods.md
 
-test: setup ## run all tests, after installing what they use of Debian where this user may
-	@infra/debian-packages.sh
+test: setup ## unit tests, contracts and one real retraining (under five minutes on two cores)
 	@$(BIN)/pytest
 
-sweep: setup ## run what is too long for every commit: faults everywhere, fetching in a new environment
+# More processes than cores: these tests spend much of their time waiting.
+integration: setup ## servers, browser, PostgreSQL, schedules and faults, after installing what they use of Debian
 	@infra/debian-packages.sh
-	@$(BIN)/pytest --sweep -m "sweep and not whole"
+	@$(BIN)/pytest --integration -m "integration and not sweep" --numprocesses 3 --dist loadgroup
 
-test-all: test sweep ## run all tests: the sweep too, and `cl chaos` at every place (about an hour more)
-	@$(BIN)/pytest --sweep -m whole
+sweep: setup ## what is too long for every commit: faults everywhere, fetching in a new environment
+	@infra/debian-packages.sh
+	@$(BIN)/pytest --sweep -m "sweep and not whole" --numprocesses 3
+
+test-all: test integration sweep ## all tests: the sweep too, and `cl chaos` at every place (about an hour more)
+	@$(BIN)/pytest --sweep -m whole --numprocesses 3
 
 check: setup ## format, lint, types and import rules
 	@$(BIN)/ruff format --check .
@@ -56,8 +60,19 @@ check: setup ## format, lint, types and import rules
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
+chaos: setup ## kill deployed retrainings at every failpoint and compare their results; ARGS='--points register.locked --kills 0'
+	@cd tests && PYTHONPATH=$(CURDIR):$(CURDIR)/tests ../$(BIN)/python -m chaos $(ARGS)
+
+parity: setup ## compare losses and methods with reference libraries, and write docs/reference/parity.md
+	@PYTHONPATH=$(CURDIR):$(CURDIR)/tests $(BIN)/python -m parity docs/reference/parity.md
+
 bench: setup ## what a training step costs beside its encoder alone
 	@$(BIN)/python tests/benchmarks/step.py
+
+docs: setup ## build the documentation into build/site, links checked; nothing in it loads from the network
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --config-file infra/mkdocs.yml
+	@! grep -rnE --include='*.html' '<(script|link|img|iframe)[^>]+(src|href)="?(https?:)?//' build/site
+	@echo "Open build/site/index.html; its search needs a server: python3 -m http.server --directory build/site"
 
 lock: ## write requirements.lock anew from pyproject.toml (needs uv)
 	@uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --no-annotate --no-header -o requirements.lock --upgrade

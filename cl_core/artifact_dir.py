@@ -15,8 +15,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from cl_core import failpoints, processes
+from cl_core import processes
 from cl_core.errors import IntegrityError, StorageFullError
+from cl_core.failpoints import failpoint
 from cl_core.hashing import file_sha256
 
 MANIFEST = "manifest.json"
@@ -43,7 +44,7 @@ def staging(parent: Path) -> Iterator[Path]:
             shutil.rmtree(staged, ignore_errors=True)
 
 
-def publish(staged: Path, final: Path, facts: dict[str, Any], *, failpoint: str = "") -> None:
+def publish(staged: Path, final: Path, facts: dict[str, Any]) -> None:
     """Seal the staged directory with checksums and `facts`, and rename it to `final`.
 
     When a sound `final` already stands (someone else was quicker), that one is kept; a damaged one is replaced.
@@ -52,13 +53,12 @@ def publish(staged: Path, final: Path, facts: dict[str, Any], *, failpoint: str 
         staged: From `staging`.
         final: Where it shall stand.
         facts: What the manifest says besides checksums.
-        failpoint: Beginning of the names of three: before and after the manifest is written, and when all is in place.
 
     Raises:
         StorageFullError: When the disk is full.
     """
     with disk_full_is_an_error(final):
-        _reach(failpoint, "staged")
+        failpoint("artifact_dir.staged")
         names = sorted(path.relative_to(staged).as_posix() for path in staged.rglob("*") if path.is_file())
         files = {
             name: {"sha256": file_sha256(staged / name), "bytes": (staged / name).stat().st_size} for name in names
@@ -66,7 +66,7 @@ def publish(staged: Path, final: Path, facts: dict[str, Any], *, failpoint: str 
         for name in names:
             _fsync(staged / name)
         write_text(staged / MANIFEST, json.dumps({**facts, "files": files}, indent=1, sort_keys=True) + "\n")
-        _reach(failpoint, "sealed")
+        failpoint("artifact_dir.sealed")
         final.parent.mkdir(parents=True, exist_ok=True)
         staged.chmod(0o755)
         if final.exists():
@@ -79,7 +79,7 @@ def publish(staged: Path, final: Path, facts: dict[str, Any], *, failpoint: str 
             if not is_sound(final):
                 raise
         _fsync(final.parent)
-        _reach(failpoint, "renamed")
+        failpoint("artifact_dir.renamed")
 
 
 def manifest_of(path: Path) -> dict[str, Any]:
@@ -132,7 +132,7 @@ def is_sound(path: Path) -> bool:
     return True
 
 
-def write_text(path: Path, text: str, *, failpoint: str = "") -> None:
+def write_text(path: Path, text: str) -> None:
     """Replace a file by new text such that a reader, or a crash, sees the old or the new, never a mixture.
 
     What a killed process left of writing the same file is removed first.
@@ -140,22 +140,20 @@ def write_text(path: Path, text: str, *, failpoint: str = "") -> None:
     Args:
         path: To write; its folder stands.
         text: Its whole content.
-        failpoint: Reached when the text is written aside, before it replaces the file.
 
     Raises:
         StorageFullError: When the disk is full; the old file stands.
     """
-    with replacing(path, failpoint=failpoint) as temporary:
+    with replacing(path) as temporary:
         temporary.write_text(text)
 
 
 @contextlib.contextmanager
-def replacing(path: Path, *, failpoint: str = "") -> Iterator[Path]:
+def replacing(path: Path) -> Iterator[Path]:
     """A file to write that then replaces `path`, such that a reader, or a crash, sees the old or the new one whole.
 
     Args:
         path: To be replaced.
-        failpoint: Reached when the new file is written, before it takes the place.
 
     Raises:
         StorageFullError: When the disk is full; the old file stands.
@@ -168,7 +166,7 @@ def replacing(path: Path, *, failpoint: str = "") -> Iterator[Path]:
         try:
             yield temporary
             _fsync(temporary)
-            _reach(failpoint)
+            failpoint("artifact_dir.text-staged")
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
@@ -211,11 +209,6 @@ def _remove_abandoned(parent: Path) -> None:
     for left in parent.glob(f"{STAGING}*"):
         if is_abandoned(left):
             shutil.rmtree(left, ignore_errors=True)
-
-
-def _reach(name: str, moment: str = "") -> None:
-    if name:
-        failpoints.reach(name + moment)
 
 
 def _fsync(path: Path) -> None:

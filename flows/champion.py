@@ -9,12 +9,12 @@ from tasks.runtime.hooks import FLOW
 
 
 @flow(name="promote", **FLOW)
-def promote(model_name: ModelName, version: Version, reason: Reason = "no reason given") -> Decision:
+def promote(model_name: ModelName, version: Version, *, reason: Reason = "no reason given") -> Decision:
     """Make a version the champion, whatever the gate decided."""
     return tasks.registration.promote_by_hand(model_name, version, reason)
 
 
 @flow(name="rollback", **FLOW)
-def rollback(model_name: ModelName, reason: Reason = "no reason given") -> Decision:
-    """Make the version before the champion again."""
+def rollback(model_name: ModelName, *, reason: Reason = "no reason given") -> Decision:
+    """Make the previous champion the champion again."""
     return tasks.registration.roll_back(model_name, reason)

@@ -1,19 +1,31 @@
-"""Compare recipes: retrain each unless it is up to date, and collect the results."""
-
-from pathlib import Path
+"""Retrain several recipes, and compare their scores."""
 
 from prefect import flow
 
+from cl_core import artifact_dir
 from cl_core.data.path_roots import confined
-from cl_core.refs import RetrainResult
-from flows.cli.recipes import parameters_of
+from cl_core.refs import Ref, RetrainResult
+from cl_core.report.comparison import comparison_markdown
+from flows.cli.recipes import recipe_parameters
+from flows.parameters import Recipes, TableFile
 from flows.retrain import retrain
 from tasks.runtime.hooks import FLOW
 
 
+class Comparison(Ref):
+    """The result of a comparison."""
+
+    results: dict[str, RetrainResult]
+    """By the recipe's name."""
+
+
 @flow(name="compare", **FLOW)
-def compare(recipes: list[Path]) -> dict[str, RetrainResult]:
-    """Retrain each recipe unless it is up to date; return the results by recipe name."""
-    allowed = [confined(recipe, field="recipes") for recipe in recipes]
-    parameters = {recipe: parameters_of(retrain, recipe, field="recipes") for recipe in allowed}
-    return {recipe.stem: retrain(**values, recipe=recipe.name) for recipe, values in parameters.items()}
+def compare(recipes: Recipes, *, table: TableFile = None) -> Comparison:
+    """Retrain each recipe, and compare their scores in one table."""
+    files = [confined(recipe, field="recipes") for recipe in recipes]
+    table_file = table and confined(table, field="table")
+    parameters = {recipe: recipe_parameters(retrain, recipe, field="recipes") for recipe in files}
+    results = {recipe.stem: retrain(**parameters[recipe], recipe=recipe.name) for recipe in files}
+    if table_file:
+        artifact_dir.write_text(table_file, comparison_markdown(results))
+    return Comparison(results=results)

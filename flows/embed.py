@@ -12,10 +12,11 @@ from tasks.runtime.hooks import FLOW
 @flow(name="embed", **FLOW)
 def embed(
     output: Output,
+    *,
     data: SourceSpec = SourceSpec(),
     model_name: ModelName = "fashion-mnist",
     version: VersionOrChampion = 0,
     workers: Workers = 1,
 ) -> EmbeddingsRef:
-    """Write the embeddings of a folder, of Parquet files or of a snapshot to one Parquet file."""
+    """Embed a dataset with a registered model, into one Parquet file."""
     return tasks.embedding.embed(model_name, version, data, output, workers=workers)

@@ -14,11 +14,12 @@ from tasks.runtime.hooks import FLOW
 def evaluate_model(
     model_name: ModelName = "fashion-mnist",
     version: VersionOrChampion = 0,
+    *,
     data: DataSpec = DataSpec(),
     evaluation: EvaluationSpec = EvaluationSpec(),
     compute: ComputeSpec = ComputeSpec(),
 ) -> EvaluationReport:
-    """Evaluate a registered version beside raw pixels, on the snapshot of a source."""
+    """Evaluate a registered version on the snapshot of a source."""
     model = tasks.evaluation.find_model(model_name, version, data)
     snapshot = tasks.ingestion.ingest(data, compute, force=False)
     cache = tasks.ingestion.cache(snapshot, data, compute)

@@ -10,6 +10,6 @@ from tasks.runtime.hooks import FLOW
 
 
 @flow(name="prune", **FLOW)
-def prune(retention: Retention = RetentionSpec(), dry_run: DryRun = False) -> PruneResult:
-    """Remove what no alias, none of the newest versions and no running flow refers to."""
+def prune(*, retention: Retention = RetentionSpec(), dry_run: DryRun = False) -> PruneResult:
+    """Remove results that no alias, recent version or running flow needs."""
     return tasks.pruning.prune(retention, dry_run=dry_run)

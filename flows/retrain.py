@@ -16,6 +16,7 @@ from tasks.runtime.locks import exclusive_model
 
 @flow(name="retrain", **FLOW)
 def retrain(
+    *,
     model_name: ModelName = "fashion-mnist",
     data: DataSpec = DataSpec(),
     training: TrainingSpec = TrainingSpec(),
@@ -25,7 +26,7 @@ def retrain(
     force: Force = False,
     recipe: RecipeName = "",
 ) -> RetrainResult:
-    """Turn a dataset into a registered encoder. Unchanged steps are skipped."""
+    """Ingest, pretrain, evaluate, register and, if the gate accepts it, promote. Unchanged steps are skipped."""
     with exclusive_model(model_name):
         spec = tasks.training.preflight(data, training, evaluation, model_name)
         snapshot = tasks.ingestion.ingest(data, compute, force=force)

@@ -18,40 +18,42 @@ from tasks.runtime.hooks import FLOW
 
 
 @flow(name="ingest", **FLOW)
-def ingest(data: DataSpec = DataSpec(), compute: ComputeSpec = ComputeSpec(), force: Force = False) -> SnapshotRef:
+def ingest(*, data: DataSpec = DataSpec(), compute: ComputeSpec = ComputeSpec(), force: Force = False) -> SnapshotRef:
     """Read a source into a validated snapshot."""
     return _validated(data, compute, force=force).snapshot
 
 
 @flow(name="validate", **FLOW)
 def validate(
-    data: DataSpec = DataSpec(), compute: ComputeSpec = ComputeSpec(), force: Force = False
+    *, data: DataSpec = DataSpec(), compute: ComputeSpec = ComputeSpec(), force: Force = False
 ) -> ValidationReport:
-    """Check whether a source's samples can be trained on, and report their numbers."""
+    """Check that a source's samples can be trained on, and report on them."""
     return _validated(data, compute, force=force).validation
 
 
 @flow(name="pretrain", **FLOW)
 def pretrain(
+    *,
     data: DataSpec = DataSpec(),
     training: TrainingSpec = TrainingSpec(),
     compute: ComputeSpec = ComputeSpec(),
     force: Force = False,
 ) -> CheckpointRef:
-    """Train an encoder on a source's samples."""
+    """Train an encoder."""
     job, _ = _planned(data, training, EvaluationSpec(), compute, force=force)
     return tasks.training.pretrain(job, force=force)
 
 
 @flow(name="evaluate", **FLOW)
 def evaluate(
+    *,
     data: DataSpec = DataSpec(),
     training: TrainingSpec = TrainingSpec(),
     evaluation: EvaluationSpec = EvaluationSpec(),
     compute: ComputeSpec = ComputeSpec(),
     force: Force = False,
 ) -> EvaluationReport:
-    """Train an encoder unless it is up to date, and evaluate it beside its baselines."""
+    """Train an encoder if needed, and evaluate it beside its baselines."""
     job, _ = _planned(data, training, evaluation, compute, force=force)
     checkpoint = tasks.training.pretrain(job, force=force)
     return tasks.evaluation.evaluate(job, checkpoint, evaluation)
@@ -59,6 +61,7 @@ def evaluate(
 
 @flow(name="register", **FLOW)
 def register(
+    *,
     model_name: ModelName = "fashion-mnist",
     data: DataSpec = DataSpec(),
     training: TrainingSpec = TrainingSpec(),
@@ -67,7 +70,7 @@ def register(
     force: Force = False,
     recipe: RecipeName = "",
 ) -> ModelRef:
-    """Turn a dataset into a registered version, and leave the champion as it is."""
+    """Train an encoder if needed, and register it as a version. The champion stays."""
     job, _ = _planned(data, training, evaluation, compute, model_name, force=force)
     checkpoint = tasks.training.pretrain(job, force=force)
     scores = tasks.evaluation.evaluate(job, checkpoint, evaluation)
@@ -76,13 +79,14 @@ def register(
 
 @flow(name="report", **FLOW)
 def report(
+    *,
     model_name: ModelName = "fashion-mnist",
     data: DataSpec = DataSpec(),
     training: TrainingSpec = TrainingSpec(),
     evaluation: EvaluationSpec = EvaluationSpec(),
     compute: ComputeSpec = ComputeSpec(),
 ) -> ReportRef:
-    """Write the report of the version that was registered under these specs."""
+    """Write the report of the version registered under these specs."""
     job, validation = _planned(data, training, evaluation, compute, model_name, force=False)
     # Before the training, which takes long where there is none yet: a mistyped spec is refused in seconds.
     model = tasks.registration.find_version(model_name, job)

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from cl_core.data.snapshot import snapshot_facts
+from cl_core.data.snapshot import snapshot_profile
 from cl_core.errors import InputError
 from cl_core.hashing import digest_of
 from cl_core.refs import AssessmentRef, CacheRef, CheckpointRef, EvaluationReport, ModelRef, SnapshotRef
@@ -86,7 +86,7 @@ def evaluate_model(
     from cl_core.report.summary import score_rows
     from cl_core.training.job import PreparedData
 
-    store, facts = model_store(), snapshot_facts(snapshot)
+    store, facts = model_store(), snapshot_profile(snapshot)
     prepared = PreparedData(snapshot=snapshot, data=data, cache=cached.path, mean=facts.mean, std=facts.std)
     *_, channels = store.image_shape(model)
     if channels != snapshot.channels:

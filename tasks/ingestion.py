@@ -1,12 +1,12 @@
 """The steps that prepare data: ingest a source, cache its samples, validate them."""
 
-from cl_core import failpoints
 from cl_core.data import validation
 from cl_core.data.cache import build_cache
 from cl_core.data.ingest import pipeline
-from cl_core.data.snapshot import snapshot_facts
+from cl_core.data.snapshot import snapshot_profile
 from cl_core.data.snapshot_diff import changes, earlier_facts
 from cl_core.data.validation import ValidationReport
+from cl_core.failpoints import failpoint
 from cl_core.refs import CacheRef, SnapshotRef
 from cl_core.specs import ComputeSpec, DataSpec
 from tasks.runtime.artifacts import publish_profile
@@ -60,14 +60,14 @@ def cache(snapshot: SnapshotRef, data: DataSpec, compute: ComputeSpec) -> CacheR
 def validate(snapshot: SnapshotRef, cached: CacheRef, data: DataSpec) -> ValidationReport:
     """Refuse data that cannot be trained on."""
     report = validation.validate_snapshot(snapshot, cached.path, data)
-    failpoints.reach("validate.checked")
+    failpoint("validate.checked")
     near = report.near_duplicates
     log_outcome(
         f"{report.train_samples} training and {report.test_samples} test samples, {report.classes} classes, "
         f"{report.quarantined} quarantined, {report.duplicates} copies merged, "
         f"{near.test_images} test images with a near-duplicate in training"
     )
-    facts = snapshot_facts(snapshot)
+    facts = snapshot_profile(snapshot)
     changed = changes(earlier_facts(snapshot.path), facts)
     publish_profile(facts, report, note=step_messages().get("ingest", ""), changed=changed)
     return report

@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cl_core import artifact_dir, failpoints
+from cl_core import artifact_dir
 from cl_core.data.cache import load_split
-from cl_core.data.snapshot import snapshot_facts
+from cl_core.data.snapshot import snapshot_profile
 from cl_core.data.validation import ValidationReport
+from cl_core.failpoints import failpoint
 from cl_core.hashing import digest_of
 from cl_core.refs import AssessmentRef, CheckpointRef, Decision, EvaluationReport, ModelRef, ReportRef
 from cl_core.report.report_inputs import ReportInputs
@@ -69,12 +70,12 @@ def report(
 
 def _publish(model: ModelRef, path: Path, page: str) -> None:
     """Write the page to MLflow first and to the file last: a file that exists means that both are complete."""
-    failpoints.reach("report.rendered")
+    failpoint("report.rendered")
     model_store().log_report(model.run_id, path.name, page)
-    failpoints.reach("report.page-logged")
+    failpoint("report.page-logged")
     path.parent.mkdir(parents=True, exist_ok=True)
-    artifact_dir.write_text(path, page, failpoint="report.file-staged")
-    failpoints.reach("report.file-written")
+    artifact_dir.write_text(path, page)
+    failpoint("report.file-written")
 
 
 def _inputs(
@@ -114,7 +115,7 @@ def _inputs(
         evaluation=scores,
         champion=read_assessment(champion).report.scores if champion else {},
         curves=[progress.model_dump() for progress in job.progress.read()],
-        profile=snapshot_facts(job.snapshot),
+        profile=snapshot_profile(job.snapshot),
         near_duplicates=validation.near_duplicates,
         specs={
             "data": job.data.model_dump(mode="json"),

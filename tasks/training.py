@@ -7,9 +7,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cl_core import artifact_dir, failpoints
-from cl_core.data.snapshot import snapshot_facts
+from cl_core import artifact_dir
+from cl_core.data.snapshot import snapshot_profile
 from cl_core.errors import IntegrityError
+from cl_core.failpoints import failpoint
 from cl_core.hashing import digest_of
 from cl_core.refs import CacheRef, CheckpointRef, SnapshotRef
 from cl_core.registry import SOURCES
@@ -63,7 +64,7 @@ def plan(
     from cl_core.training.components import check_batches, training_digest
     from cl_core.training.job import TrainingJob
 
-    facts = snapshot_facts(snapshot)
+    facts = snapshot_profile(snapshot)
     check_batches(training, compute, train_rows=snapshot.rows["train"], classes=facts.per_class["train"])
     digest_from = partial(training_digest, training, snapshot_digest=snapshot.digest, image_size=data.image_size)
     weights = find_initial_weights(
@@ -86,7 +87,7 @@ def plan(
         mean=facts.mean,
         std=facts.std,
     )
-    failpoints.reach("plan.made")
+    failpoint("plan.made")
     return job
 
 
@@ -96,7 +97,7 @@ def pretrain(job: "TrainingJob", *, force: bool) -> CheckpointRef:
     from tasks.adapters.ray import trainer
 
     with exclusive(job.folder / LOCK, "pretrain", "which runs the same training; this run will use its result"):
-        failpoints.reach("pretrain.locked")
+        failpoint("pretrain.locked")
         finished = None if force else _finished(job.folder / RESULT)
         if finished is not None:
             log_outcome(
@@ -117,9 +118,9 @@ def pretrain(job: "TrainingJob", *, force: bool) -> CheckpointRef:
             gpus = job.compute.workers * job.compute.gpus_per_worker
             with following(job.progress, show), holding_gpus(gpus), _repeats_recorded(job):
                 checkpoint = trainer.fit(job)
-        failpoints.reach("pretrain.finished")
-        artifact_dir.write_text(job.folder / RESULT, checkpoint.model_dump_json(), failpoint="pretrain.result-staged")
-        failpoints.reach("pretrain.result-written")
+        failpoint("pretrain.finished")
+        artifact_dir.write_text(job.folder / RESULT, checkpoint.model_dump_json())
+        failpoint("pretrain.result-written")
     resumed = f"resumed at step {checkpoint.resumed_from_step}" if checkpoint.resumed_from_step else "from the start"
     log_outcome(
         f"training {job.digest[:12]} took {checkpoint.step} steps, {resumed}, {checkpoint.seconds:.0f} s in all"

@@ -1,6 +1,7 @@
-"""What all tests share: quiet threads, and a home of their own."""
+"""What all tests share: quiet threads, a home of their own, and the tier that each test belongs to."""
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -11,27 +12,56 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("DO_NOT_TRACK", "1")
 
-pytest_plugins = ["pictures", "small_training"]
+pytest_plugins = ["cpu_time", "pictures", "small_training"]
 
-LONG = {"e2e", "faults", "adapters", "parallel"}
-LONGEST = {"test_chaos.py", "test_failpoints.py"}
+TESTS = Path(__file__).parent
+INTEGRATION = [TESTS / "integration"]
+
+# Files of many seconds begin first, so that no process is left alone with one.
+LONG = {"integration", "adapters", "parallel", "training"}
+LONGEST = {"test_chaos.py", "test_failpoints.py", "test_one_retraining.py"}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--integration", action="store_true", help="also run what starts servers, Ray or a browser")
     parser.addoption("--sweep", action="store_true", help="also run what takes many minutes: faults everywhere")
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers",
+        "integration: starts servers, Ray or a browser, or waits; all of tests/integration; runs with --integration",
+    )
     config.addinivalue_line(
         "markers", "sweep: faults everywhere, and what else is too long for every commit; runs with --sweep"
     )
     config.addinivalue_line("markers", "whole: of the sweep, what takes an hour by itself")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    # Files of minutes first, so that no process is left alone with one; seconds fill the end.
+    """Mark by folder, before `-m` selects, and leave out the tiers that were not asked for."""
+    for item in items:
+        if any(folder in item.path.parents for folder in INTEGRATION):
+            item.add_marker("integration")
+        if config.getoption("dist", "no") == "loadgroup" and item.get_closest_marker("xdist_group") is None:
+            # What stands in one file shares fixtures.
+            item.add_marker(pytest.mark.xdist_group(item.path.relative_to(TESTS).as_posix()))
     items.sort(key=lambda item: (item.path.name not in LONGEST, not LONG.intersection(item.path.parts)))
-    if not config.getoption("--sweep"):
-        left_out = [item for item in items if item.get_closest_marker("sweep")]
-        config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if item not in left_out]
+    with_integration = config.getoption("--integration") or _names_integration(config)
+    with_sweep = config.getoption("--sweep")
+
+    def is_left_out(item: pytest.Item) -> bool:
+        if item.get_closest_marker("sweep"):
+            return not with_sweep
+        return item.get_closest_marker("integration") is not None and not with_integration
+
+    left_out = [item for item in items if is_left_out(item)]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if not is_left_out(item)]
+
+
+def _names_integration(config: pytest.Config) -> bool:
+    """Whether a file or folder of that tier was named: `pytest tests/integration/test_up.py` needs no option."""
+    named = [config.invocation_params.dir / argument.partition("::")[0] for argument in config.args]
+    return any(folder == path or folder in path.parents for path in named for folder in INTEGRATION)

@@ -23,6 +23,8 @@ from typing import Any, NoReturn
 from unittest import mock
 
 TESTS = Path(__file__).parent
+# Read when modules are imported, so before a process is forked. What is tested is that something is tried again.
+SHORT_PAUSES = {"CL_RETRY_DELAY_S": "1", "CL_STORE_PAUSE_S": "0.1"}
 
 
 def serve() -> Any:
@@ -32,7 +34,8 @@ def serve() -> Any:
     # The fork server of Python 3.11 looks for the module to import on PYTHONPATH alone. Without an address of Prefect,
     # a folder would be made for a server to come.
     paths = os.pathsep.join([str(TESTS.parent), str(TESTS)])
-    with mock.patch.dict(os.environ, PYTHONPATH=paths, PREFECT_API_URL="http://127.0.0.1:9/api"):
+    address = "http://127.0.0.1:9/api"
+    with mock.patch.dict(os.environ, PYTHONPATH=paths, PREFECT_API_URL=address, **SHORT_PAUSES):
         forkserver.ensure_running()
     return context
 
@@ -95,6 +98,11 @@ class Program:
         self.wait(timeout)
         return self._out.read_text(), self._err.read_text()
 
+    @property
+    def errors(self) -> str:
+        """What it has written to its errors so far."""
+        return self._err.read_text() if self._err.exists() else ""
+
     def send_signal(self, number: signal.Signals) -> None:
         if self.poll() is None:
             os.kill(self.pid, number)
@@ -109,7 +117,7 @@ def cl(*arguments: str, environment: Mapping[str, str]) -> Program:
 
 
 def _cl(arguments: tuple[str, ...]) -> None:
-    from flows.cli.main import main
+    from flows.cli.app import main
 
     sys.argv = ["cl", *arguments]
     main()

@@ -16,6 +16,7 @@ embed_prefect(Settings.from_environment())
 
 import small_training  # noqa: F401 - what forked processes do stands there, too
 import torch
+from chaos.failpoints import install_hook
 from sqlalchemy.orm import configure_mappers
 from torch import nn
 
@@ -27,6 +28,7 @@ from cl_core.views import Normalization
 from tasks.adapters.mlflow.logged_model import save
 
 torch.set_num_threads(1)
+install_hook()
 for package in (cl_core, tasks, flows):
     for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
         # What compares with other libraries imports them, which no command of a test does.

@@ -1,7 +1,7 @@
 """Real servers on this machine's own address."""
 
 import contextlib
-import itertools
+import fcntl
 import os
 import re
 import shutil
@@ -9,25 +9,39 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import IO
 
 from filelock import FileLock
 
-# Below the ports that the system hands out by itself, and a range for each test process: none is given twice.
-_PORTS = itertools.count(20_000 + 1_000 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]))
+# Below those that the system hands out by itself.
+_PORTS = range(20_000, 32_000)
+_CLAIMED: list[IO[str]] = []
 
 
 def free_port() -> int:
-    """A port that nothing listens on and that no other test gets."""
-    for port in _PORTS:
-        with socket.socket() as listener, contextlib.suppress(OSError):
+    """A port that nothing listens on and that no other test gets, not even of another run on this machine.
+
+    A claim is a locked file, which the system unlocks when this process ends.
+    """
+    claims = Path(tempfile.gettempdir(), f"cl-test-ports-{os.getuid()}")
+    claims.mkdir(exist_ok=True)
+    # Each process looks from another place, so that they seldom meet.
+    first = os.getpid() * 101 % len(_PORTS)
+    for port in (*_PORTS[first:], *_PORTS[:first]):
+        claim = (claims / str(port)).open("w")
+        with contextlib.suppress(OSError), socket.socket() as listener:
+            fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
             listener.bind(("127.0.0.1", port))
+            _CLAIMED.append(claim)
             return port
-    raise AssertionError("unreachable: ports have no end")
+        claim.close()
+    raise AssertionError("no port is free")
 
 
 def give_tables(prefect_home: Path) -> None:
@@ -100,3 +114,47 @@ def serving(home: Path, port: int = 0) -> Iterator[tuple[str, Callable[[], None]
         yield f"http://127.0.0.1:{port}", end
     finally:
         end()
+
+
+class Door:
+    """A port of this machine's at which nobody answers until it is opened; then what comes there goes to a server.
+
+    A server needs seconds to start; a door opens at once.
+    """
+
+    def __init__(self) -> None:
+        self.port = free_port()
+        # Bound, so that nobody else takes it.
+        self._listener = socket.socket()
+        self._listener.bind(("127.0.0.1", self.port))
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def open(self, server: str) -> None:
+        """Lead to the server at this address."""
+        self._listener.listen()
+        threading.Thread(target=self._let_in, args=(int(server.rpartition(":")[2]),), daemon=True).start()
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+    def _let_in(self, port: int) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                guest, _ = self._listener.accept()
+                host = socket.create_connection(("127.0.0.1", port))
+                for one, other in ((guest, host), (host, guest)):
+                    threading.Thread(target=_pass_on, args=(one.dup(), other.dup()), daemon=True).start()
+                guest.close()
+                host.close()
+
+
+def _pass_on(source: socket.socket, target: socket.socket) -> None:
+    with source, target, contextlib.suppress(OSError):
+        while content := source.recv(65_536):
+            target.sendall(content)
+        target.shutdown(socket.SHUT_WR)

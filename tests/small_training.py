@@ -7,10 +7,11 @@ from pathlib import Path
 
 import forked
 import pytest
+from built_once import built_once
 
 from cl_core.data.cache import build_cache
 from cl_core.data.ingest.pipeline import ingest_source
-from cl_core.data.snapshot import snapshot_facts
+from cl_core.data.snapshot import snapshot_profile
 from cl_core.refs import SnapshotRef
 from cl_core.specs import ComputeSpec, DataSpec, TrainingSpec
 from cl_core.training.components import complete, training_digest
@@ -34,44 +35,57 @@ JobOf = Callable[..., TrainingJob]
 
 @pytest.fixture(scope="session")
 def snapshot(tmp_path_factory: pytest.TempPathFactory) -> SnapshotRef:
-    return ingest_source(DATA, datasets=tmp_path_factory.mktemp("datasets")).snapshot
+    def build(folder: Path) -> None:
+        (folder / "snapshot.json").write_text(ingest_source(DATA, datasets=folder).snapshot.model_dump_json())
+
+    home = built_once(tmp_path_factory, "datasets", build)
+    return SnapshotRef.model_validate_json((home / "snapshot.json").read_text())
 
 
 @pytest.fixture(scope="session")
 def cache(snapshot: SnapshotRef, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_cache(snapshot, size=16, caches=tmp_path_factory.mktemp("caches"))
+    home = built_once(tmp_path_factory, "caches", lambda folder: build_cache(snapshot, size=16, caches=folder))
+    return build_cache(snapshot, size=16, caches=home)
+
+
+def job_at(
+    snapshot: SnapshotRef, cache: Path, home: Path, *, compute: ComputeSpec | None = None, **changes: object
+) -> TrainingJob:
+    """The small training, with its checkpoints in `home`; changes are fields of its spec."""
+    training = TrainingSpec.model_validate({**SMALL.model_dump(), **changes})
+    facts = snapshot_profile(snapshot)
+    return TrainingJob(
+        digest=training_digest(training, snapshot_digest=snapshot.digest, image_size=16),
+        snapshot=snapshot,
+        data=DATA,
+        training=complete(training),
+        compute=compute or ComputeSpec(threads=1, checkpoint_every_s=1e-9, report_every_s=0),
+        cache=cache,
+        folder=home,
+        mean=facts.mean,
+        std=facts.std,
+    )
 
 
 @pytest.fixture
 def job_of(snapshot: SnapshotRef, cache: Path, tmp_path: Path) -> JobOf:
-    """A function that makes a job; `folder` is where it keeps its checkpoints, changes are fields of its spec."""
+    """A function that makes a job; `folder` is where it keeps its checkpoints, the rest is as of `job_at`."""
 
     def make(folder: str = "run", *, compute: ComputeSpec | None = None, **changes: object) -> TrainingJob:
-        training = TrainingSpec.model_validate({**SMALL.model_dump(), **changes})
-        facts = snapshot_facts(snapshot)
         home = tmp_path / folder
         home.mkdir(exist_ok=True)
-        return TrainingJob(
-            digest=training_digest(training, snapshot_digest=snapshot.digest, image_size=16),
-            snapshot=snapshot,
-            data=DATA,
-            training=complete(training),
-            compute=compute or ComputeSpec(threads=1, checkpoint_every_s=1e-9, report_every_s=0),
-            cache=cache,
-            folder=home,
-            mean=facts.mean,
-            std=facts.std,
-        )
+        return job_at(snapshot, cache, home, compute=compute, **changes)
 
     return make
 
 
 def train_in_a_process(job: TrainingJob, prelude: str = "") -> forked.Program:
     """Start a training in a process of its own, after some lines of Python that may sabotage it."""
-    return forked.Program(_train, job.model_dump_json(), prelude, environment=os.environ)
+    return forked.Program(train_from_json, job.model_dump_json(), prelude, environment=os.environ)
 
 
-def _train(job: str, prelude: str) -> None:
+def train_from_json(job: str, prelude: str = "") -> None:
+    """Train here and now: what such a process does."""
     from cl_core.training.loop import train
 
     exec(prelude, {})

@@ -1,18 +1,24 @@
 """Registries: names without imports, plug-ins without forks, and errors that say the whole path."""
 
+import importlib
 import json
 import math
-import os
 import subprocess
 import sys
+from functools import partial
+from pathlib import Path
 from typing import Annotated
 
 import pytest
 from pydantic import BaseModel, Field, ValidationError
 
 from cl_core import registry
+from cl_core.code_digest import forget_code
 from cl_core.errors import SpecError
+from cl_core.losses import info_nce
 from cl_core.registry import ENCODERS, EVALUATIONS, LOSSES, METHODS, SOURCES, VIEWS, Component, NameIn, Registry
+from cl_core.specs import TrainingSpec
+from cl_core.training.components import complete, training_digest
 
 REGISTRIES = {
     "source": SOURCES,
@@ -23,26 +29,19 @@ REGISTRIES = {
     "evaluation": EVALUATIONS,
 }
 EVERY_COMPONENT = [(kind, name) for kind, found in REGISTRIES.items() for name in found.names()]
-every_component = pytest.mark.parametrize(("kind", "name"), EVERY_COMPONENT)
-
-
-def run(code, **environment):
-    """What a fresh process that runs this code prints, as JSON."""
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False, env={**os.environ, **environment}
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
 
 
 def test_names_are_known_without_importing_a_component_or_torch():
-    names, imported = run(
+    code = (
         "import json, sys, cl_core.specs\n"
         "from cl_core.registry import ENCODERS, EVALUATIONS, LOSSES, METHODS, SOURCES, VIEWS\n"
         "names = [r.names() for r in (SOURCES, VIEWS, ENCODERS, LOSSES, METHODS, EVALUATIONS)]\n"
         "cl_core.specs.TrainingSpec.model_json_schema()\n"
         "print(json.dumps([names, sorted(sys.modules)]))"
     )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    names, imported = json.loads(done.stdout)
     assert names == [found.names() for found in REGISTRIES.values()]
     assert not {"torch", "numpy", "pyarrow", "prefect", "ray", "mlflow"} & set(imported)
     packages = tuple(found.package for found in REGISTRIES.values())
@@ -58,30 +57,33 @@ def test_what_this_project_brings_is_listed():
     assert {"geometry", "knn", "linear_probe"} <= set(EVALUATIONS.names())
 
 
-@every_component
-def test_the_name_of_a_component_is_that_of_its_module(kind, name):
-    component = REGISTRIES[kind].get(name, field="field")
-    assert component.__module__ == f"{REGISTRIES[kind].package}.{name}"
+def test_the_name_of_a_component_is_that_of_its_module():
+    modules = {(kind, name): REGISTRIES[kind].get(name, field="field").__module__ for kind, name in EVERY_COMPONENT}
+    assert modules == {(kind, name): f"{REGISTRIES[kind].package}.{name}" for kind, name in EVERY_COMPONENT}
 
 
-@every_component
-def test_a_component_has_a_docstring_and_each_option_a_title_a_description_and_a_default(kind, name):
-    component = REGISTRIES[kind].get(name, field="field")
-    assert "__doc__" in vars(component) and component.__doc__.strip()
-    for option, field in component.model_fields.items():
-        assert field.title and field.description, f"{name}.{option}"
-        assert field.description.endswith("."), f"{name}.{option}: {field.description}"
-        assert field.default is not None and not field.is_required(), f"{name}.{option}"
+def test_every_component_has_a_docstring_and_each_option_a_title_a_description_and_a_default():
+    offenders = []
+    for kind, name in EVERY_COMPONENT:
+        component = REGISTRIES[kind].get(name, field="field")
+        if "__doc__" not in vars(component) or not component.__doc__.strip():
+            offenders.append(f"{kind} {name}: no docstring")
+        for option, field in component.model_fields.items():
+            if not field.title or not (field.description or "").endswith("."):
+                offenders.append(f"{kind} {name}.{option}: title {field.title!r}, description {field.description!r}")
+            if field.default is None or field.is_required():
+                offenders.append(f"{kind} {name}.{option}: no default")
+    assert offenders == []
 
 
-@every_component
-def test_a_component_built_without_options_is_frozen_and_survives_json(kind, name):
-    component = REGISTRIES[kind].build(name, {}, field="field")
-    again = REGISTRIES[kind].build(name, json.loads(component.model_dump_json()), field="field")
-    assert again == component
-    for option in type(component).model_fields:
-        with pytest.raises(ValueError, match="frozen"):
-            setattr(component, option, getattr(component, option))
+def test_every_component_built_without_options_is_frozen_and_survives_json():
+    for kind, name in EVERY_COMPONENT:
+        component = REGISTRIES[kind].build(name, {}, field="field")
+        again = REGISTRIES[kind].build(name, json.loads(component.model_dump_json()), field="field")
+        assert again == component, (kind, name)
+        for option in type(component).model_fields:
+            with pytest.raises(ValueError, match="frozen"):
+                setattr(component, option, getattr(component, option))
 
 
 @pytest.mark.parametrize("kind", REGISTRIES)
@@ -151,15 +153,15 @@ def test_two_components_of_one_name_are_refused():
     assert found.get("twice", field="field") is First
 
 
-def test_a_module_imported_again_may_register_again():
-    again = run(
-        "import importlib, json\n"
-        "from cl_core.losses import info_nce\n"
-        "from cl_core.registry import LOSSES\n"
-        "first, again = info_nce.InfoNCE, importlib.reload(info_nce).InfoNCE\n"
-        "print(json.dumps([first is not again, LOSSES.get('info_nce', field='training.loss') is again]))"
-    )
-    assert again == [True, True]
+def test_a_module_imported_again_may_register_again(monkeypatch):
+    monkeypatch.setattr(LOSSES, "_classes", dict(LOSSES._classes))
+    before = dict(vars(info_nce))
+    try:
+        again = importlib.reload(info_nce).InfoNCE
+        assert again is not before["InfoNCE"]
+        assert LOSSES.get("info_nce", field="training.loss") is again
+    finally:
+        vars(info_nce).update(before)
 
 
 def test_a_field_that_holds_a_name_is_a_dropdown_in_the_schema_and_checked():
@@ -192,81 +194,77 @@ class Theirs(PairLoss):
 '''
 
 
-def install(folder, *, name="theirs", registers_as="theirs", module="their_losses"):
-    """Another distribution, as an installer leaves it: a module, and metadata with an entry point."""
-    (folder / f"{module}.py").write_text(PLUGIN.format(name=registers_as))
-    metadata = folder / f"{module}-1.0.dist-info"
-    metadata.mkdir()
-    (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module.replace('_', '-')}\nVersion: 1.0\n")
-    (metadata / "entry_points.txt").write_text(f"[counterpoint.losses]\n{name} = {module}\n")
+@pytest.fixture
+def install(tmp_path, monkeypatch):
+    """A function that installs another distribution for one test, as an installer does: a module, and its metadata."""
+
+    def installing(*, name="theirs", registers_as="theirs", module="their_losses"):
+        (tmp_path / f"{module}.py").write_text(PLUGIN.format(name=registers_as))
+        metadata = tmp_path / f"{module}-1.0.dist-info"
+        metadata.mkdir()
+        (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module.replace('_', '-')}\nVersion: 1.0\n")
+        (metadata / "entry_points.txt").write_text(f"[counterpoint.losses]\n{name} = {module}\n")
+
+    def forget():
+        """What a fresh process would not know."""
+        vars(LOSSES).pop("_plugins", None)
+        forget_code()
+        for module in ("their_losses", "other_losses"):
+            sys.modules.pop(module, None)
+
+    with monkeypatch.context() as patch:
+        patch.syspath_prepend(tmp_path)
+        patch.setattr(LOSSES, "_classes", dict(LOSSES._classes))
+        forget()
+        yield installing
+    forget()
 
 
-def test_another_distribution_adds_a_component_without_touching_this_one(tmp_path):
-    install(tmp_path)
-    listed, early, built, refused, digests = run(
-        "import json, sys\n"
-        "from cl_core.registry import LOSSES\n"
-        "from cl_core.specs import TrainingSpec\n"
-        "listed, early = LOSSES.names(), 'their_losses' in sys.modules\n"
-        "spec = TrainingSpec(loss='theirs', loss_options={'margin': '0.25'})\n"
-        "from cl_core.training.components import complete, training_digest\n"
-        "built = complete(spec).loss_options\n"
-        "try: LOSSES.build('theirs', {'margin': 0}, field='training.loss')\n"
-        "except ValueError as error: refused = str(error)\n"
-        "from cl_core.hashing import source_digest\n"
-        "digests = [training_digest(spec, snapshot_digest='0', image_size=28)]\n"
-        "with open(sys.modules['their_losses'].__file__, 'a') as file: file.write('# one line more\\n')\n"
-        "source_digest.cache_clear()\n"
-        "digests += [training_digest(spec, snapshot_digest='0', image_size=28)]\n"
-        "print(json.dumps([listed, early, built, refused, digests]))",
-        PYTHONPATH=str(tmp_path),
-    )
-    assert listed == sorted([*LOSSES.names(), "theirs"])
-    assert not early
-    assert built == {"margin": 0.25}
-    assert refused == "training.loss_options.margin: input should be greater than 0; got 0"
-    assert digests[0] != digests[1]  # A plug-in's code decides the weights like our own.
+def test_another_distribution_adds_a_component_without_touching_this_one(install):
+    before = LOSSES.names()
+    vars(LOSSES).pop("_plugins")
+    install()
+    assert LOSSES.names() == sorted([*before, "theirs"])
+    spec = TrainingSpec(loss="theirs", loss_options={"margin": "0.25"})
+    assert "their_losses" not in sys.modules, "names are known without an import"
+    assert complete(spec).loss_options == {"margin": 0.25}
+    with pytest.raises(SpecError) as caught:
+        LOSSES.build("theirs", {"margin": 0}, field="training.loss")
+    assert str(caught.value) == "training.loss_options.margin: input should be greater than 0; got 0"
 
 
-def test_a_plugin_that_registers_another_name_than_it_announced_is_refused(tmp_path):
-    install(tmp_path, name="announced", registers_as="something_else")
-    message = run(
-        "import json\n"
-        "from cl_core.registry import LOSSES\n"
-        "try: LOSSES.get('announced', field='training.loss')\n"
-        "except ValueError as error: print(json.dumps(str(error)))",
-        PYTHONPATH=str(tmp_path),
-    )
-    assert message == "training.loss: the module of loss 'announced' registers no class under that name"
+def test_the_code_of_another_distribution_decides_the_training_digest_as_our_own_does(install):
+    install()
+    spec = TrainingSpec(loss="theirs")
+    first = training_digest(spec, snapshot_digest="0", image_size=28)
+    with Path(sys.modules["their_losses"].__file__).open("a") as file:
+        file.write("MORE = 1\n")
+    forget_code()
+    assert training_digest(spec, snapshot_digest="0", image_size=28) != first
 
 
-def test_a_plugin_of_a_taken_name_is_refused_when_names_are_listed_and_when_it_is_used(tmp_path):
-    install(tmp_path, name="info_nce", registers_as="info_nce")
-    listed, used = run(
-        "import json\n"
-        "from cl_core.registry import LOSSES\n"
-        "def refusal(call, *a, **k):\n"
-        "    try: call(*a, **k)\n"
-        "    except ValueError as error: return str(error)\n"
-        "print(json.dumps([refusal(LOSSES.names), refusal(LOSSES.get, 'info_nce', field='training.loss')]))",
-        PYTHONPATH=str(tmp_path),
-    )
-    assert listed == used
-    assert listed == (
-        "loss 'info_nce' exists twice: as cl_core.losses.info_nce and as their_losses of their-losses 1.0; "
-        "rename one, or uninstall its package"
-    )
+def test_a_plugin_that_registers_another_name_than_it_announced_is_refused(install):
+    install(name="announced", registers_as="something_else")
+    with pytest.raises(SpecError) as caught:
+        LOSSES.get("announced", field="training.loss")
+    assert str(caught.value) == "training.loss: the module of loss 'announced' registers no class under that name"
 
 
-def test_two_plugins_of_one_name_are_refused_with_both(tmp_path):
-    install(tmp_path)
-    install(tmp_path, module="other_losses")
-    message = run(
-        "import json\n"
-        "from cl_core.registry import LOSSES\n"
-        "try: LOSSES.names()\n"
-        "except ValueError as error: print(json.dumps(str(error)))",
-        PYTHONPATH=str(tmp_path),
-    )
+def test_a_plugin_of_a_taken_name_is_refused_when_names_are_listed_and_when_it_is_used(install):
+    install(name="info_nce", registers_as="info_nce")
+    for use in (LOSSES.names, partial(LOSSES.get, "info_nce", field="training.loss")):
+        with pytest.raises(SpecError) as caught:
+            use()
+        assert str(caught.value) == (
+            "loss 'info_nce' exists twice: as cl_core.losses.info_nce and as their_losses of their-losses 1.0; "
+            "rename one, or uninstall its package"
+        )
+
+
+def test_two_plugins_of_one_name_are_refused_with_both(install):
+    install()
+    install(module="other_losses")
+    with pytest.raises(SpecError) as caught:
+        LOSSES.names()
     for package in ("their_losses of their-losses 1.0", "other_losses of other-losses 1.0"):
-        assert package in message
+        assert package in str(caught.value)

@@ -1,4 +1,4 @@
-"""The training cache: a snapshot's images as raw pixels of one size, so that training decodes nothing."""
+"""Cache a snapshot's images as raw pixels of one size, so that training decodes nothing."""
 
 import math
 import shutil
@@ -14,18 +14,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from cl_core import failpoints
 from cl_core.artifact_dir import manifest_of, publish, staging, verify
-from cl_core.data.schema import CACHE_SETTINGS, GROUP_ROWS, ID_BYTES, SPLITS, cache_schema
-from cl_core.data.snapshot import SnapshotRow, row_groups
+from cl_core.code_digest import code_digest
+from cl_core.data.snapshot import GROUP_ROWS, ID_BYTES, SPLITS, SnapshotRow, row_groups
 from cl_core.data.worker_pool import map_batches
 from cl_core.errors import DataError, IntegrityError
-from cl_core.hashing import source_digest
-from cl_core.modalities.decode import decode_image
-from cl_core.modalities.resize import to_shape
+from cl_core.failpoints import failpoint
+from cl_core.modalities.image import decode_image, to_shape
 from cl_core.refs import SnapshotRef
 
-_CODE = ("cl_core.data.cache", "cl_core.modalities.decode", "cl_core.modalities.resize", "cl_core.data.schema")
+_CODE = ("cl_core.data.cache", "cl_core.modalities.image")
+_SETTINGS: dict[str, Any] = {"compression": "NONE", "use_dictionary": False, "write_statistics": False}
 _SPARE = 1.1  # Loading takes a row group beside the arrays.
 
 
@@ -54,17 +53,17 @@ def build_cache(
     workers: int = 1,
     on_progress: Callable[[int], None] = lambda count: None,
 ) -> Path:
-    """The cache of a snapshot at a size, a sealed folder with one SPLIT.parquet per split; built unless it stands.
+    """Build the cache of a snapshot at a size, unless it exists: an artifact directory with a SPLIT.parquet per split.
 
-    Each image's largest centred square is brought to `size` by antialiased bicubic resampling; one that has the size
-    keeps its pixels. Greyscale images of a colour dataset get three equal channels.
+    Each image's largest centered square is resampled to `size` (antialiased bicubic); an image of that size keeps its
+    pixels. Grayscale images of a color dataset get three equal channels.
 
     Args:
         snapshot: Verified when it was opened.
         size: Side of the images. Pixels.
-        caches: Folder of all caches; made when missing.
+        caches: Folder of all caches; created when missing.
         workers: Processes that decode.
-        on_progress: Called with the number of images brought to size so far.
+        on_progress: Called with the number of images resized so far.
 
     Raises:
         IntegrityError: When the snapshot has lost rows since it was opened.
@@ -73,43 +72,43 @@ def build_cache(
     """
     shape = (size, size, snapshot.channels)
     final = caches.absolute() / f"{snapshot.digest}-{'x'.join(map(str, shape))}"
-    facts = {
+    metadata = {
         "snapshot": snapshot.digest,
         "shape": list(shape),
         "rows": snapshot.rows,
         "classes": snapshot.classes,
-        "code": source_digest(*_CODE),
+        "code": code_digest(alone=_CODE),
     }
-    if _stands(final, facts):
+    if _is_up_to_date(final, metadata):
         return final
     count = 0
     with staging(final.parent) as staged:
         for split in SPLITS:
-            with pq.ParquetWriter(staged / f"{split}.parquet", cache_schema(shape), **CACHE_SETTINGS) as file:
+            with pq.ParquetWriter(staged / f"{split}.parquet", _schema(shape), **_SETTINGS) as file:
                 for table in _tables(snapshot, split, shape, workers):
                     file.write_table(table, row_group_size=GROUP_ROWS)
                     count += table.num_rows
                     on_progress(count)
-            failpoints.reach("cache.split-written")
+            failpoint("cache.split-written")
         if count != sum(snapshot.rows.values()):
             raise IntegrityError(
-                f"{snapshot.path} holds {count:,} rows, its manifest says {sum(snapshot.rows.values()):,}; delete the "
-                "folder and run again"
+                f"{snapshot.path} holds {count:,} rows, but its manifest lists {sum(snapshot.rows.values()):,}; delete "
+                "the folder and run again"
             )
         shutil.rmtree(final, ignore_errors=True)
-        publish(staged, final, facts, failpoint="cache.")
+        publish(staged, final, metadata)
     return final
 
 
 def load_split(cache: Path, split: str) -> ImageSplit:
-    """A whole split, filled a row group at a time into one array; `build_cache` has compared the checksums.
+    """Load a whole split into one array, a row group at a time; `build_cache` has compared the checksums.
 
     Args:
         cache: What `build_cache` returned.
         split: `train` or `test`.
 
     Raises:
-        DataError: When there is too little free memory for the pixels.
+        DataError: When the pixels do not fit into the free memory.
         IntegrityError: When the folder holds no cache.
     """
     manifest = manifest_of(cache)
@@ -128,7 +127,7 @@ def load_split(cache: Path, split: str) -> ImageSplit:
 
 
 def cached_groups(cache: Path, split: str) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.int32]]]:
-    """Ids (n, 32), images (n, H, W, C) and labels (n,) of a split, a row group of at most 1,024 at a time."""
+    """Yield ids (n, 32), images (n, H, W, C) and labels (n,) of a split, a row group of at most 1,024 at a time."""
     shape = tuple(manifest_of(cache)["shape"])
     with pq.ParquetFile(cache / f"{split}.parquet", memory_map=True) as file:
         for group in range(file.num_row_groups):
@@ -137,36 +136,48 @@ def cached_groups(cache: Path, split: str) -> Iterator[tuple[NDArray[np.uint8], 
                 yield ids.reshape(-1, ID_BYTES), images.reshape(-1, *shape), batch.column("label").to_numpy()
 
 
-def _stands(final: Path, facts: dict[str, Any]) -> bool:
-    """Whether a sound cache with these facts is in place."""
+def _is_up_to_date(final: Path, metadata: dict[str, Any]) -> bool:
+    """Check for an intact cache with this metadata."""
     try:
         manifest = verify(final)
     except IntegrityError:
         return False
-    return all(manifest.get(name) == value for name, value in facts.items())
+    return all(manifest.get(name) == value for name, value in metadata.items())
 
 
 def _tables(snapshot: SnapshotRef, split: str, shape: tuple[int, int, int], workers: int) -> Iterator[pa.Table]:
-    """The rows of a split in tables of exactly `GROUP_ROWS`, the last one shorter: group = row >> 10."""
+    """Yield the rows of a split in tables of exactly `GROUP_ROWS`, the last one shorter: group = row >> 10."""
     classes = {name: index for index, name in enumerate(snapshot.classes)}
-    waiting: list[pa.Table] = []
-    for rows, images in map_batches(partial(_sized, shape=shape), row_groups(snapshot, split), workers):
+    pending: list[pa.Table] = []
+    for rows, images in map_batches(partial(_resized, shape=shape), row_groups(snapshot, split), workers):
         columns = [
             pa.array([row.id for row in rows], pa.binary(ID_BYTES)),
             pa.FixedSizeBinaryArray.from_buffers(pa.binary(images[0].size), len(rows), [None, pa.py_buffer(images)]),
             pa.array([-1 if row.label is None else classes[row.label] for row in rows], pa.int32()),
         ]
-        waiting.append(pa.Table.from_arrays(columns, schema=cache_schema(shape)))
-        if sum(table.num_rows for table in waiting) >= GROUP_ROWS:
-            together = pa.concat_tables(waiting)
+        pending.append(pa.Table.from_arrays(columns, schema=_schema(shape)))
+        if sum(table.num_rows for table in pending) >= GROUP_ROWS:
+            together = pa.concat_tables(pending)
             yield together[:GROUP_ROWS]
-            waiting = [together[GROUP_ROWS:]]
-    if sum(table.num_rows for table in waiting):
-        yield pa.concat_tables(waiting)
+            pending = [together[GROUP_ROWS:]]
+    if sum(table.num_rows for table in pending):
+        yield pa.concat_tables(pending)
 
 
-def _sized(rows: list[SnapshotRow], shape: tuple[int, int, int]) -> NDArray[np.uint8]:
-    """(n, H, W, C) uint8: the images of some rows, brought to `shape`."""
+def _schema(shape: tuple[int, int, int]) -> pa.Schema:
+    """Return the columns: raw uint8 pixels (H, W, C) of one `shape`, and the class's index or -1."""
+    return pa.schema(
+        [
+            pa.field("id", pa.binary(ID_BYTES), nullable=False),
+            pa.field("image", pa.binary(math.prod(shape)), nullable=False),
+            pa.field("label", pa.int32(), nullable=False),
+        ],
+        metadata={"shape": ",".join(map(str, shape))},
+    )
+
+
+def _resized(rows: list[SnapshotRow], shape: tuple[int, int, int]) -> NDArray[np.uint8]:
+    """Return (n, H, W, C) uint8: the images of some rows at `shape`."""
     images = np.empty((len(rows), *shape), np.uint8)
     for image, row in zip(images, rows, strict=True):
         image[:] = to_shape(decode_image(row.payload)[0], shape)
@@ -174,7 +185,7 @@ def _sized(rows: list[SnapshotRow], shape: tuple[int, int, int]) -> NDArray[np.u
 
 
 def _bytes_of(column: pa.FixedSizeBinaryArray) -> NDArray[np.uint8]:
-    """The bytes of a fixed-size column, one after another, without a copy."""
+    """Return the bytes of a fixed-size column, one after another, without a copy."""
     width = column.type.byte_width
     return np.frombuffer(column.buffers()[1], np.uint8, count=len(column) * width, offset=column.offset * width)
 

@@ -1,16 +1,90 @@
-"""Reading a snapshot: verified when it is opened, then a row group at a time."""
+"""Snapshots: the columns of their files, their manifest, and how they are read.
+
+A snapshot is an ingested dataset, immutable, in `datasets/NAME/DIGEST/`. It is verified when it is opened and read a
+row group at a time.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple
 
+import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cl_core.artifact_dir import MANIFEST, manifest_of, verify
-from cl_core.data.profile import SnapshotFacts
 from cl_core.errors import IntegrityError
 from cl_core.refs import SnapshotRef
+
+FORMAT_VERSION = 1  # Part of every digest: raise it when the same content should count as another snapshot.
+
+SPLITS = ("test", "train")
+ID_BYTES = 32
+
+GROUP_ROWS = 1024
+GROUP_BYTES = 1 << 25  # One row costs its whole group, and more than 2 GB in one group breaks Arrow's offsets.
+FILE_BYTES = 1 << 28
+
+ROWS = pa.schema(
+    [
+        pa.field("id", pa.binary(ID_BYTES), nullable=False),
+        pa.field("image", pa.binary(), nullable=False),
+        pa.field("label", pa.string()),
+    ]
+)
+# Encoded images do not compress, have no repeats, and their least and greatest say nothing but bloat the footer.
+ROWS_SETTINGS: dict[str, Any] = {"compression": "NONE", "use_dictionary": ["label"], "write_statistics": ["id"]}
+
+SOURCES_TABLE = pa.schema(
+    [
+        pa.field("id", pa.binary(ID_BYTES), nullable=False),
+        pa.field("split", pa.string(), nullable=False),
+        pa.field("origin", pa.string(), nullable=False),
+    ]
+)
+QUARANTINE_TABLE = pa.schema(
+    [
+        pa.field("origin", pa.string(), nullable=False),
+        pa.field("reason", pa.string(), nullable=False),
+        pa.field("detail", pa.string(), nullable=False),
+    ]
+)
+TEXT_SETTINGS: dict[str, Any] = {"compression": "ZSTD", "use_dictionary": ["split", "reason"]}
+
+
+class SizeCount(BaseModel):
+    """Images of one size."""
+
+    model_config = ConfigDict(frozen=True)
+
+    width: int
+    height: int
+    count: int
+
+
+class SnapshotProfile(BaseModel):
+    """What a snapshot's manifest says about its content."""
+
+    model_config = ConfigDict(frozen=True)
+
+    format_version: int = FORMAT_VERSION
+    name: str
+    digest: str = Field(description="Of the ids, labels and splits of all rows, 64 hexadecimal digits.")
+    rows: dict[str, int] = Field(description="Distinct samples per split.")
+    classes: list[str] = Field(description="Sorted; empty without labels.")
+    per_class: dict[str, dict[str, int]] = Field(description="Labeled samples per split and class.")
+    unlabelled: dict[str, int] = Field(description="Samples without a label, per split.")
+    channels: Literal[1, 3] = Field(description="1 when every image is grayscale.")
+    mean: tuple[float, ...] = Field(description="Of the training split's pixels, per channel, in 0..1.")
+    std: tuple[float, ...] = Field(description="Of the training split's pixels, per channel, in 0..1.")
+    sizes: list[SizeCount] = Field(description="The most frequent sizes, most frequent first. Pixels.")
+    distinct_sizes: int
+    formats: dict[str, int] = Field(description="Samples per file format.")
+    image_bytes: int = Field(description="Encoded size of all rows.")
+    inputs: int = Field(description="What the source delivered, duplicates and rejected inputs included.")
+    duplicates: int = Field(description="Copies merged into another row of the same split.")
+    leaked: int = Field(description="Contents that are in both the training and the test split.")
+    quarantined: dict[str, int] = Field(description="Rejected inputs by reason.")
 
 
 class SnapshotRow(NamedTuple):
@@ -28,35 +102,35 @@ class SnapshotRow(NamedTuple):
 
 
 def open_snapshot(path: Path) -> SnapshotRef:
-    """The snapshot in a folder, every file compared with its checksum.
+    """Open the snapshot in a folder and compare every file with its checksum.
 
     Raises:
         IntegrityError: When a file is missing or changed, or the folder holds no snapshot.
     """
     verify(path)
-    facts = _facts(path)
+    profile = _profile(path)
     return SnapshotRef(
-        name=facts.name,
-        digest=facts.digest,
+        name=profile.name,
+        digest=profile.digest,
         path=path.absolute(),
-        rows=facts.rows,
-        classes=facts.classes,
-        channels=facts.channels,
-        quarantined=sum(facts.quarantined.values()),
+        rows=profile.rows,
+        classes=profile.classes,
+        channels=profile.channels,
+        quarantined=sum(profile.quarantined.values()),
     )
 
 
-def snapshot_facts(snapshot: SnapshotRef) -> SnapshotFacts:
-    """What the manifest says of the content: counts, channel moments, sizes, formats, quarantine.
+def snapshot_profile(snapshot: SnapshotRef) -> SnapshotProfile:
+    """Return what the manifest says about the content: counts, channel moments, sizes, formats, quarantine.
 
     Raises:
         IntegrityError: When the manifest cannot be read.
     """
-    return _facts(snapshot.path)
+    return _profile(snapshot.path)
 
 
 def row_groups(snapshot: SnapshotRef, split: str) -> Iterator[list[SnapshotRow]]:
-    """The rows of a split, sorted by id, in lists of at most 1,024 rows or about 32 MiB.
+    """Yield the rows of a split, sorted by id, in lists of at most 1,024 rows or about 32 MiB.
 
     Only one list is in memory; the checksums are not compared again.
     """
@@ -69,10 +143,10 @@ def row_groups(snapshot: SnapshotRef, split: str) -> Iterator[list[SnapshotRow]]
                     yield [SnapshotRow(*row) for row in zip(*columns, strict=True)]
 
 
-def _facts(path: Path) -> SnapshotFacts:
+def _profile(path: Path) -> SnapshotProfile:
     manifest = manifest_of(path)
     try:
-        return SnapshotFacts.model_validate(manifest)
+        return SnapshotProfile.model_validate(manifest)
     except ValidationError as error:
         raise IntegrityError(
             f"{path / MANIFEST} does not describe a snapshot ({error.error_count()} fields are missing or wrong); "

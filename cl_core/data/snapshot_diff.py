@@ -5,11 +5,11 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from cl_core.artifact_dir import MANIFEST, manifest_of
-from cl_core.data.profile import SnapshotFacts
+from cl_core.data.snapshot import SnapshotProfile
 from cl_core.errors import IntegrityError
 
 
-def earlier_facts(path: Path) -> SnapshotFacts | None:
+def earlier_facts(path: Path) -> SnapshotProfile | None:
     """The facts of the newest snapshot of the same dataset that is older than the one at `path`; None before the first.
 
     Args:
@@ -19,13 +19,13 @@ def earlier_facts(path: Path) -> SnapshotFacts | None:
     others = [(other.stat().st_mtime_ns, other.parent) for other in path.parent.glob(f"*/{MANIFEST}")]
     for _, other in sorted((pair for pair in others if pair[0] < written and pair[1] != path), reverse=True):
         try:
-            return SnapshotFacts.model_validate(manifest_of(other))
+            return SnapshotProfile.model_validate(manifest_of(other))
         except (IntegrityError, ValidationError):
             continue
     return None
 
 
-def changes(before: SnapshotFacts | None, facts: SnapshotFacts) -> str:
+def changes(before: SnapshotProfile | None, facts: SnapshotProfile) -> str:
     """What is more, fewer, new or gone, in one sentence.
 
     Args:

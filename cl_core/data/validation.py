@@ -7,8 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from cl_core.data.cache import cached_groups
 from cl_core.data.near_duplicates import MAX_DISTANCE, near_duplicates, perceptual_hashes
-from cl_core.data.profile import SnapshotFacts
-from cl_core.data.snapshot import snapshot_facts
+from cl_core.data.snapshot import SnapshotProfile, snapshot_profile
 from cl_core.errors import DataError
 from cl_core.refs import SnapshotRef
 from cl_core.specs import DataSpec
@@ -58,7 +57,7 @@ def validate_snapshot(snapshot: SnapshotRef, cache: Path, spec: DataSpec) -> Val
         DataError: When there are too few training samples, no test samples, one class only, contents in both splits,
             or too many rejected inputs; the message says all that is wrong, not only the first.
     """
-    facts = snapshot_facts(snapshot)
+    facts = snapshot_profile(snapshot)
     if problems := _problems(facts, snapshot, spec):
         raise DataError(f"dataset {facts.name!r} cannot be trained on: " + "; ".join(problems))
     return ValidationReport(
@@ -74,7 +73,7 @@ def validate_snapshot(snapshot: SnapshotRef, cache: Path, spec: DataSpec) -> Val
     )
 
 
-def _problems(facts: SnapshotFacts, snapshot: SnapshotRef, spec: DataSpec) -> list[str]:
+def _problems(facts: SnapshotProfile, snapshot: SnapshotRef, spec: DataSpec) -> list[str]:
     """One sentence for each reason to refuse."""
     train, test = facts.rows["train"], facts.rows["test"]
     problems = []
@@ -109,7 +108,7 @@ def _problems(facts: SnapshotFacts, snapshot: SnapshotRef, spec: DataSpec) -> li
     return problems
 
 
-def _quarantined_share(facts: SnapshotFacts) -> float:
+def _quarantined_share(facts: SnapshotProfile) -> float:
     return sum(facts.quarantined.values()) / max(1, facts.inputs)
 
 

@@ -1,4 +1,4 @@
-"""Work on a stream of batches in several processes, in order, with few batches in flight."""
+"""Map a function over a stream of batches in several processes, in order, with few batches in flight."""
 
 import os
 import threading
@@ -18,12 +18,12 @@ _IN_FLIGHT_PER_WORKER = 2
 
 
 def map_batches(work: Callable[[B], R], batches: Iterable[B], workers: int) -> Iterator[tuple[B, R]]:
-    """Each batch with what `work` made of it, in the order of the batches.
+    """Yield each batch with the result of `work`, in the order of the batches.
 
     Args:
         work: A function at the top level of a module; batches and results travel between processes.
-        batches: Taken as they are needed, so that a stream of any length is never in memory as a whole.
-        workers: Processes; 1 works in this one.
+        batches: Taken as needed, so that a stream of any length is never in memory as a whole.
+        workers: Processes; 1 runs in this one.
 
     Raises:
         InfrastructureError: When a worker process is killed.
@@ -31,21 +31,21 @@ def map_batches(work: Callable[[B], R], batches: Iterable[B], workers: int) -> I
     if workers == 1:
         yield from ((batch, work(batch)) for batch in batches)
         return
-    waiting: deque[tuple[B, Future[R]]] = deque()
+    pending: deque[tuple[B, Future[R]]] = deque()
     # Spawned, not forked: the parent may have threads (Arrow's, torch's), and a fork copies their locks as they are.
     pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_end_with_parent)
     try:
         for batch in batches:
-            waiting.append((batch, pool.submit(work, batch)))
-            if len(waiting) >= _IN_FLIGHT_PER_WORKER * workers:
-                done, future = waiting.popleft()
+            pending.append((batch, pool.submit(work, batch)))
+            if len(pending) >= _IN_FLIGHT_PER_WORKER * workers:
+                done, future = pending.popleft()
                 yield done, future.result()
-        while waiting:
-            done, future = waiting.popleft()
+        while pending:
+            done, future = pending.popleft()
             yield done, future.result()
     except BrokenProcessPool as error:
         raise InfrastructureError(
-            f"one of {workers} ingestion workers was killed, most likely for lack of memory; "
+            f"one of {workers} ingestion workers was killed, probably for lack of memory; "
             "run again with fewer (compute.ingest_workers)"
         ) from error
     finally:
@@ -53,7 +53,7 @@ def map_batches(work: Callable[[B], R], batches: Iterable[B], workers: int) -> I
 
 
 def _end_with_parent() -> None:
-    """In a worker: end when the parent is killed. It would wait for the next batch for ever."""
+    """Exit a worker when its parent is killed; it would wait for the next batch forever."""
     parent = parent_process()
     assert parent is not None
 

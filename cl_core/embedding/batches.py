@@ -10,12 +10,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from cl_core.data.ingest.collect import batches
+from cl_core.data.ingest.collect import input_batches
 from cl_core.data.sources import RawSample, Unreadable
 from cl_core.data.worker_pool import map_batches
 from cl_core.embedding.embeddings_file import EmbeddedRow
-from cl_core.modalities.decode import Rejected, decode_image
-from cl_core.modalities.resize import to_shape
+from cl_core.modalities.image import Rejected, decode_image, to_shape
 
 Input = RawSample | Unreadable
 
@@ -53,7 +52,7 @@ def prepared_batches(
         stands: Whether the part of this number is done; its inputs are passed over undecoded.
     """
     rows = max(1, min(_BATCH_ROWS, _BATCH_PIXELS // math.prod(shape)))
-    given = ((part, batch) for part, some in _parts(inputs, stands) for batch in batches(some, rows=rows))
+    given = ((part, batch) for part, some in _parts(inputs, stands) for batch in input_batches(some, rows=rows))
     return (made for _, made in map_batches(partial(_prepare, shape=shape), given, workers))
 
 

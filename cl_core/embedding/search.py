@@ -11,8 +11,7 @@ from cl_core.data.sources import Source
 from cl_core.embedding.embeddings_file import EmbeddedRow, EmbeddingFacts, embedding_groups, rows_at
 from cl_core.errors import DataError, InputError
 from cl_core.evaluation.nearest import nearest
-from cl_core.modalities.decode import Rejected, decode_image
-from cl_core.modalities.resize import to_shape
+from cl_core.modalities.image import Rejected, decode_image, to_shape
 from cl_core.registry import SOURCES
 
 

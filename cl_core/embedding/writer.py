@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from cl_core.artifact_dir import is_sound, manifest_of, publish, replacing, staging
-from cl_core.data.schema import QUARANTINE_TABLE, TEXT_SETTINGS
+from cl_core.code_digest import code_digest
+from cl_core.data.snapshot import QUARANTINE_TABLE, TEXT_SETTINGS
 from cl_core.data.sources import Source
 from cl_core.embedding.batches import prepared_batches
 from cl_core.embedding.embeddings_file import (
@@ -26,7 +27,7 @@ from cl_core.embedding.embeddings_file import (
     write_embeddings_file,
 )
 from cl_core.errors import DataError, IntegrityError
-from cl_core.hashing import digest_of, source_digest
+from cl_core.hashing import digest_of
 from cl_core.refs import Ref
 from cl_core.registry import SOURCES
 from cl_core.specs import SourceSpec
@@ -122,7 +123,7 @@ def write_embeddings(
 
 def _digest(model: FinishedModel, source: Source, data: SourceSpec) -> str:
     """Of all that decides what the file holds, the source's own state included."""
-    code = source_digest("cl_core.embedding", "cl_core.data", "cl_core.modalities", type(source).__module__)
+    code = code_digest(__name__, type(source).__module__)
     state = source.fingerprint(data.location)
     return digest_of([model.uri, model.training_digest, model.shape, data, source, state, code])
 

@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cl_core import failpoints
 from cl_core.artifact_dir import is_sound, publish, staging
 from cl_core.errors import TrainingError
+from cl_core.failpoints import failpoint
 from cl_core.views import Normalization
 
 
@@ -93,11 +93,11 @@ def cached_features(
     """
     if not is_sound(path):
         computed = compute()
-        failpoints.reach("evaluate.features-computed")
+        failpoint("evaluate.features-computed")
         with staging(path.parent) as staged:
             for split, features in computed.items():
                 _write(staged / f"{split}.parquet", features)
-            publish(staged, path, {**facts, "splits": list(computed)}, failpoint="evaluate.features-")
+            publish(staged, path, {**facts, "splits": list(computed)})
     return {file.stem: _read(file) for file in sorted(path.glob("*.parquet"))}
 
 

@@ -13,11 +13,12 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from cl_core.code_digest import code_digest
 from cl_core.data.cache import ImageSplit
-from cl_core.encoders import Encoder
+from cl_core.encoders import Encoder, EncoderOptions
 from cl_core.evaluation.features import extract
 from cl_core.evaluation.runner import EmbedViews, Representation
-from cl_core.hashing import digest_of, source_digest
+from cl_core.hashing import digest_of
 from cl_core.training.checkpoint import load_encoder_state
 from cl_core.training.job import PreparedData, TrainingJob
 from cl_core.views.simclr import SimCLRViews
@@ -28,7 +29,7 @@ _BLOCK = 1_000
 
 def trained(job: TrainingJob, checkpoint: Path) -> Representation:
     """Represent images by the trained encoder."""
-    digest = digest_of(["trained", job.digest, _code()])
+    digest = digest_of(["trained", job.digest, _code(job.parts.encoder)])
     return _of_encoder("trained", digest, partial(trained_encoder, job, checkpoint), job, job.digest)
 
 
@@ -36,7 +37,7 @@ def untrained(job: TrainingJob) -> Representation:
     """Represent images by the same encoder with random weights."""
     spec = job.training
     encoder = [spec.encoder, spec.encoder_options, spec.precision, spec.seed]
-    digest = digest_of(["untrained", _images(job), encoder, _code()])
+    digest = digest_of(["untrained", _images(job), encoder, _code(job.parts.encoder)])
     return _of_encoder("untrained", digest, partial(_fresh_encoder, job), job, "")
 
 
@@ -151,12 +152,15 @@ def _images(on: PreparedData) -> list[Any]:
     return [on.snapshot.digest, on.data.image_size]
 
 
-def _code() -> list[str]:
-    modules = (
-        "cl_core.data",
-        "cl_core.views",
-        "cl_core.encoders",
+def _code(encoder: EncoderOptions | None = None) -> str:
+    """Return the digest of the code that decides the features: what embeds, and what makes the two views."""
+    embeds = [type(encoder).__module__] if encoder else []
+    alone = (
+        __name__,
+        "cl_core.data.cache",
+        "cl_core.data.snapshot",
         "cl_core.evaluation.features",
-        "cl_core.evaluation.representations",
+        "cl_core.modalities.image",
+        "cl_core.modalities.image",
     )
-    return [source_digest(module) for module in modules]
+    return code_digest(SimCLRViews.__module__, *embeds, alone=alone)

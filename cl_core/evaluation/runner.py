@@ -16,12 +16,13 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from cl_core import artifact_dir
+from cl_core.code_digest import code_digest
 from cl_core.data.cache import ImageSplit, load_split
 from cl_core.errors import SpecError
 from cl_core.evaluation.bootstrap import paired_gain
 from cl_core.evaluation.features import SplitFeatures, cached_features
 from cl_core.evaluation.protocols import Evaluation, Features, Outcome
-from cl_core.hashing import digest_of, source_digest
+from cl_core.hashing import digest_of
 from cl_core.refs import AssessmentRef, RepresentationReport, Score, SnapshotRef
 from cl_core.registry import EVALUATIONS
 from cl_core.specs import EvaluationSpec
@@ -111,11 +112,7 @@ def assess(
         evaluations: Folder of kept assessments.
     """
     chosen = protocols(spec)
-    code = (
-        source_digest("cl_core.evaluation.runner"),
-        source_digest("cl_core.evaluation.protocols"),
-        source_digest("cl_core.evaluation.bootstrap"),
-    )
+    code = code_digest(*(type(protocol).__module__ for protocol in chosen.values()), alone=[__name__])
     digest = digest_of([representation.digest, spec, {name: p.model_dump() for name, p in chosen.items()}, code])
     ref = AssessmentRef(name=representation.name, digest=digest, path=evaluations / digest)
     is_cached = artifact_dir.is_sound(ref.path)
@@ -229,4 +226,4 @@ def _keep(folder: Path, outcomes: Mapping[str, Outcome], test: Features, facts: 
     with artifact_dir.staging(folder.parent) as staged:
         (staged / "report.json").write_text(report.model_dump_json(indent=1))
         pq.write_table(pa.table({"id": ids, **columns}), staged / "predictions.parquet")
-        artifact_dir.publish(staged, folder, dict(facts), failpoint="evaluate.assessment-")
+        artifact_dir.publish(staged, folder, dict(facts))

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from cl_core.data.profile import SnapshotFacts
+from cl_core.data.snapshot import SnapshotProfile
 from cl_core.data.validation import ValidationReport
 from cl_core.refs import Decision
 from cl_core.report.wording import gain
@@ -11,7 +11,7 @@ from cl_core.report.wording import gain
 _LISTED_CLASSES = 50
 
 
-def profile_markdown(facts: SnapshotFacts, validation: ValidationReport, *, note: str, changed: str) -> str:
+def profile_markdown(facts: SnapshotProfile, validation: ValidationReport, *, note: str, changed: str) -> str:
     """The data that a run trains on.
 
     Args:

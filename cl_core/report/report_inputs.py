@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cl_core.data.profile import SnapshotFacts
+from cl_core.data.snapshot import SnapshotProfile
 from cl_core.data.validation import NearDuplicates
 from cl_core.refs import Decision, EvaluationReport, Score
 from cl_core.report.costs import StepCost
@@ -33,7 +33,7 @@ class ReportInputs:
     """Scores, on the same test split, of the champion that the gate compared with; empty without one."""
     curves: Sequence[Mapping[str, float]] = ()
     """One mapping per report of the trainer: step, epoch, seconds, loss, accuracy, alignment, ... in order of step."""
-    profile: SnapshotFacts
+    profile: SnapshotProfile
     near_duplicates: NearDuplicates | None = None
     """Across the splits; none when they were not looked for."""
     specs: Mapping[str, Any] = field(default_factory=dict)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from cl_core.embedding.embeddings_file import EmbeddingFacts
 from cl_core.embedding.search import Hit
-from cl_core.modalities.decode import Rejected, decode
+from cl_core.modalities.image import Rejected, decode
 from cl_core.report.gallery import png_uri
 from cl_core.report.page import environment
 

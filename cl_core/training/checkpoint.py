@@ -16,8 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim.optimizer import Optimizer
 
-from cl_core import artifact_dir, failpoints
+from cl_core import artifact_dir
 from cl_core.errors import IntegrityError
+from cl_core.failpoints import failpoint
 
 logger = logging.getLogger(__name__)
 
@@ -47,14 +48,14 @@ class CheckpointStore:
         final = self.at(step)
         with artifact_dir.staging(self.folder) as staged:
             _write_tensors(staged / _METHOD, method.state_dict())
-            failpoints.reach("pretrain.checkpoint-half-written")
+            failpoint("pretrain.checkpoint-half-written")
             tensors, values = _flatten(optimizer.state_dict())
             _write_tensors(staged / _OPTIMIZER_TENSORS, tensors)
             (staged / _OPTIMIZER_VALUES).write_text(json.dumps(values, sort_keys=True))
-            artifact_dir.publish(staged, final, {**facts, "step": step}, failpoint="pretrain.checkpoint-")
+            artifact_dir.publish(staged, final, {**facts, "step": step})
         for old in self._newest_first()[self.keep :]:
             shutil.rmtree(old)
-        failpoints.reach("pretrain.checkpoint-kept")
+        failpoint("pretrain.checkpoint-kept")
         return final
 
     def at(self, step: int) -> Path:

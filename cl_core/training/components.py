@@ -4,36 +4,35 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from cl_core.data.hold_out import held_out_counts
-from cl_core.data.sampling import class_balanced_count
+from cl_core.code_digest import code_digest
+from cl_core.data.sampling import class_balanced_count, held_out_counts
 from cl_core.encoders import EncoderOptions
 from cl_core.errors import SpecError
-from cl_core.hashing import digest_of, source_digest
+from cl_core.hashing import digest_of
 from cl_core.losses import PairLoss
 from cl_core.methods import MethodOptions, Published
 from cl_core.registry import ENCODERS, LOSSES, METHODS, VIEWS
 from cl_core.specs import PUBLISHED, ComputeSpec, Options, TrainingSpec
 from cl_core.views import ImageViews
 
-# The code that decides the weights. What only measures, draws or stores is left out, so that mending a report
-# does not train every model again.
-_DECIDES_WEIGHTS = (
-    "cl_core.training.components",
-    "cl_core.parallel.sync_batch_norm",
-    "cl_core.data",
+# Modules that decide the weights beside the components and what these import. What only measures, checks, reports or
+# stores is left out, so that changing it repeats no training. So is this module: what it makes of a spec is the
+# completed spec, which is in the digest itself. A test compares the list with what the training loop imports.
+DECIDES_WEIGHTS = (
+    "cl_core.data.cache",
+    "cl_core.data.sampling",
+    "cl_core.data.snapshot",
+    "cl_core.modalities.image",
     "cl_core.parallel.collectives",
-    "cl_core.encoders",
-    "cl_core.losses",
-    "cl_core.methods",
-    "cl_core.modalities",
+    "cl_core.parallel.sync_batch_norm",
     "cl_core.rng",
+    "cl_core.specs.training",
     "cl_core.training.feed",
     "cl_core.training.gradients",
     "cl_core.training.loop",
     "cl_core.training.optimizer",
     "cl_core.training.schedule",
     "cl_core.training.warm_start",
-    "cl_core.views",
 )
 
 
@@ -130,15 +129,13 @@ def training_digest(training: TrainingSpec, *, snapshot_digest: str, image_size:
     """
     parts = assemble(training)
     components = [part for part in (parts.method, parts.loss, parts.views, parts.encoder) if part is not None]
-    code = {module: source_digest(module) for module in _DECIDES_WEIGHTS}
-    plugins = {type(part).__module__: source_digest(type(part).__module__) for part in components}
     return digest_of(
         {
             "snapshot": snapshot_digest,
             "image_size": image_size,
             "training": complete(training),
             "start": start_sha256,
-            "code": {**code, **plugins},
+            "code": code_digest(*(type(part).__module__ for part in components), alone=DECIDES_WEIGHTS),
         }
     )
 

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.optim.optimizer import Optimizer
 
-from cl_core import artifact_dir, failpoints
+from cl_core import artifact_dir
 from cl_core.data.cache import load_split
-from cl_core.data.hold_out import hold_out
-from cl_core.data.sampling import class_balanced_batches, share_of, shuffled_batches
+from cl_core.data.sampling import class_balanced_batches, hold_out, share_of, shuffled_batches
 from cl_core.errors import NotFiniteLossError
+from cl_core.failpoints import failpoint
 from cl_core.hashing import digest_of
 from cl_core.methods import Method, MethodOptions, StepInfo
 from cl_core.parallel import collectives
@@ -85,7 +85,7 @@ def train(job: TrainingJob) -> CheckpointRef:
     plateaus = method.plateaus(spec.batch_size) if rank == 0 else {}
     watch = CollapseWatch(steps=total_steps, warmup_steps=warmup_steps, plateaus=plateaus, checks=checks)
     method.train()
-    failpoints.reach("pretrain.restored")
+    failpoint("pretrain.restored")
 
     # --- the steps
     began = last_report = last_checkpoint = time.monotonic()
@@ -125,7 +125,7 @@ def train(job: TrainingJob) -> CheckpointRef:
         method.after_backward(moment)
         optimizer.step()
         method.after_step(moment)
-        failpoints.reach("pretrain.step-taken")
+        failpoint("pretrain.step-taken")
 
         # --- the whole batch's loss: finite on every worker or on none
         done = step + 1
@@ -162,7 +162,7 @@ def train(job: TrainingJob) -> CheckpointRef:
                 )
             )
             last_report, reported_step = now, done
-            failpoints.reach("pretrain.step-told")
+            failpoint("pretrain.step-logged")
         # Weights that are no longer finite are not kept: the next loss, or the end, stops the training.
         if (now - last_checkpoint >= job.compute.checkpoint_every_s or done == total_steps) and _is_finite(method):
             facts = {"training_digest": job.digest, "workers": workers, "seconds": spent + now - began}

@@ -1,48 +1,186 @@
-"""What all commands share: the application with its help and recipes, and a process that is ready for flows."""
+"""The console script `cl`: run a command, show its result, and turn what goes wrong into a sentence and an exit code.
 
-import os
-import signal
+A command is a flow, or a function of `flows.cli`, imported when it is called (`flows.cli.commands`). Its signature,
+defaults and option help are written there and nowhere else.
+"""
+
+import json as json_format
+import sys
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, NamedTuple, NoReturn
 
-from cyclopts import App, Parameter
+import cyclopts
+from cyclopts import App, Group, Parameter
+from pydantic import ValidationError
+from rich.console import Console
+from rich.markup import escape
 
 from cl_core import registry
-from cl_core.errors import InputError
-from flows.cli.recipes import Recipe, read
-from tasks.runtime.settings import Settings, embed_prefect
-
-app = App(
-    name="cl",
-    help="Counterpoint: from a team's own images to a registered embedding model.",
-    help_epilogue="Settings come from the environment: CL_HOME (default ./.counterpoint), MLFLOW_TRACKING_URI, "
-    "PREFECT_API_URL, RAY_ADDRESS, CL_NOTIFY (a Prefect notification block, such as slack-webhook/team).",
-    version=lambda: _version(),
-    suppress_keyboard_interrupt=False,
+from cl_core.errors import CounterpointError, InputError
+from cl_core.retention.policy import RetentionSpec
+from cl_core.specs import ComputeSpec, DataSpec, EvaluationSpec, PromotionSpec, SourceSpec, TrainingSpec
+from flows.cli.commands import (
+    CHECKED_ADDRESS,
+    COMMANDS,
+    NAMED_COMPONENTS,
+    OWN_ENVIRONMENT,
+    RECORDED_RECIPE,
+    RENAMED_COMMANDS,
+    RENAMED_OPTIONS,
+    WITHOUT_RESULT,
 )
-app.meta.suppress_keyboard_interrupt = False
+
+FAILED, WRONG_INPUT, INTERRUPTED = 1, 2, 130
+
+_HELP = "Counterpoint: turn your own images into a registered embedding model."
+_EPILOGUE = (
+    "Settings come from the environment: CL_HOME (default ./.counterpoint), MLFLOW_TRACKING_URI, PREFECT_API_URL, "
+    "RAY_ADDRESS, CL_NOTIFY (a Prefect notification block, such as slack-webhook/team).\n\n"
+    "Exit codes: 0 on success, 1 for a failure or a problem found, 2 for invalid input or missing permissions, 130 "
+    "after Ctrl-C."
+)
+_RECIPE = "JSON file with values of any of the command's options; the command line wins."
+_JSON = "Print the result as one JSON document on stdout."
+_OPTIONS = Group.create_ordered("Options")
+# In a message, a spec's fields are named as on the command line.
+_PREFIXES = {spec.__name__: name for spec, name in (
+    (DataSpec, "data"), (SourceSpec, "data"), (TrainingSpec, "training"), (EvaluationSpec, "evaluation"),
+    (PromotionSpec, "promotion"), (ComputeSpec, "compute"), (RetentionSpec, ""))}  # fmt: skip
 
 
-@app.meta.default
-def _launch(
-    *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
-    recipe: Annotated[
-        Path | None, Parameter(help="JSON file with values of any of the options below; the command line wins.")
-    ] = None,
-) -> None:
+def main() -> None:
+    """Run a command; exit with 0, 1 (failed), 2 (invalid input or missing permissions) or 130 (Ctrl-C)."""
+    try:
+        name, tokens = _current_names(sys.argv[1:])
+        if name and name not in OWN_ENVIRONMENT:
+            from flows.cli.environment import set_environment
+
+            set_environment()
+        code = make_app().meta(tokens, exit_on_error=False, print_error=False)
+    except cyclopts.CycloptsError as error:
+        _fail(_explained(error), WRONG_INPUT)
+    except InputError as error:
+        _fail(str(error), WRONG_INPUT)
+    except CounterpointError as error:
+        _fail(str(error), FAILED)
+    except KeyboardInterrupt:
+        _fail("interrupted; completed steps are kept, run the same command to resume", INTERRUPTED)
+    sys.exit(code)
+
+
+def make_app() -> App:
+    """Return the application, with every command registered by name only."""
+    app = App(
+        name="cl",
+        help=_HELP,
+        help_epilogue=_EPILOGUE,
+        version=_version,
+        suppress_keyboard_interrupt=False,
+        result_action="return_value",
+    )
+    # Read at every start: an installed component whose name is taken is refused by every command.
+    names = _component_names()
+    for position, (name, command) in enumerate(COMMANDS.items()):
+        app.command(
+            command.target,
+            name=name,
+            help=command.summary,
+            group=command.group,
+            sort_key=position,
+            help_epilogue=names if name in NAMED_COMPONENTS else "",
+        )
+    app.meta.suppress_keyboard_interrupt = False
+    app.meta.result_action = _show
+    app.meta["--help"].group = app.meta["--version"].group = _OPTIONS
+
+    @app.meta.default
+    def launch(
+        *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
+        recipe: Annotated[Path | None, Parameter(help=_RECIPE, group=_OPTIONS)] = None,
+        json: Annotated[bool, Parameter(help=_JSON, group=_OPTIONS, negative=(), show_default=False)] = False,
+    ) -> _Finished:
+        return _launch(app, tokens, recipe, as_json=json)
+
+    return app
+
+
+def _launch(app: App, tokens: tuple[str, ...], recipe: Path | None, *, as_json: bool) -> "_Finished":
+    """Parse a command line, run its command, and return the result."""
+    from flows.cli.recipes import read_recipe
+
+    name = next((token for token in tokens if token in COMMANDS), "")
+    if as_json and name in WITHOUT_RESULT:
+        raise InputError(f"--json: `cl {name}` prints no result; run it without --json")
     if recipe is not None:
-        app.config = (read(recipe),)
-    app(tokens, exit_on_error=False, print_error=False)
+        app.config = (read_recipe(recipe),)
+    command, bound, _ = app.parse_args(tokens, exit_on_error=False, print_error=False)
+    asked = not isinstance(getattr(command, "__self__", None), App)  # Help and version are methods of App.
+    if asked and name not in OWN_ENVIRONMENT:
+        from flows.cli import environment
+
+        if name in CHECKED_ADDRESS:
+            environment.check_prefect_address()
+        environment.begin()
+        if COMMANDS[name].is_flow:
+            environment.start_prefect()
+    began = time.monotonic()
+    named = {"recipe": recipe.name} if recipe is not None and name in RECORDED_RECIPE else {}
+    result = command(*bound.args, **bound.kwargs, **named)
+    return _Finished(result, as_json, time.monotonic() - began)
 
 
-def recipe_name() -> str:
-    """File name of the recipe that this process was given; empty without one."""
-    return Path(app.config[0].source).name if app.config and isinstance(app.config[0], Recipe) else ""
+class _Finished(NamedTuple):
+    """A command that has ended.
+
+    Args:
+        result: What it returned; None of help, of a version, and of a command without a result.
+        as_json: Whether the result is wanted as JSON.
+        seconds: Wall time of the command, without the start of the process.
+    """
+
+    result: Any
+    as_json: bool
+    seconds: float
 
 
-def names() -> str:
-    """What can be chosen by name, for the end of a help page."""
-    chosen = {
+def _show(finished: _Finished | None) -> int:
+    """Print the result of a command; return the exit code."""
+    if finished is None or finished.result is None:
+        return 0
+    from flows.cli.render import render, render_json
+
+    if finished.as_json:
+        return render_json(finished.result)
+    return render(finished.result, seconds=finished.seconds)
+
+
+def _current_names(tokens: Sequence[str]) -> tuple[str, list[str]]:
+    """Return the command, empty without one, and the tokens with names of 0.1.0 replaced by today's."""
+    for at, token in enumerate(tokens):
+        if at and tokens[at - 1] == "--recipe":
+            continue
+        name = _renamed("command", RENAMED_COMMANDS, token)
+        if name in COMMANDS:
+            options = RENAMED_OPTIONS.get(name, {})
+            rest = (token.partition("=") for token in tokens[at + 1 :])
+            new = [f"{_renamed('option', options, option)}{equals}{value}" for option, equals, value in rest]
+            return name, [*tokens[:at], name, *new]
+    return "", list(tokens)
+
+
+def _renamed(kind: str, names: Mapping[str, str], name: str) -> str:
+    """Return today's name; warn if another one was given."""
+    if name in names:
+        message = f"the {kind} {name} is renamed to {names[name]}; the old name goes with the next release"
+        Console(stderr=True).print(f"[bold yellow]warning:[/] {escape(message)}", highlight=False, soft_wrap=True)
+    return names.get(name, name)
+
+
+def _component_names() -> str:
+    """Return what can be chosen by name, for the end of a help page."""
+    options = {
         "--data.source": registry.SOURCES,
         "--training.method": registry.METHODS,
         "--training.loss": registry.LOSSES,
@@ -50,49 +188,23 @@ def names() -> str:
         "--training.encoder": registry.ENCODERS,
         "--evaluation.protocols": registry.EVALUATIONS,
     }
-    return "Names to choose from:\n\n" + "\n\n".join(f"{o}: {', '.join(r.names())}" for o, r in chosen.items())
+    return "Names to choose from:\n\n" + "\n\n".join(f"{o}: {', '.join(r.names())}" for o, r in options.items())
 
 
-def prepare(*, server: bool = True) -> float:
-    """Get the process ready, before torch is imported; returns when it began, in seconds since 1970.
-
-    Args:
-        server: Whether Prefect's is needed: where there is none, a temporary one is started.
-    """
-    import psutil
-
-    embed_prefect(Settings.from_environment())
-    # A scheduler's or a shell's SIGTERM ends a command as cleanly as Ctrl-C does.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    # Idle threads that spin take a small machine's cores from the work; it must be set before torch is imported.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    if server:
-        _start_prefect()
-    return psutil.Process().create_time()
+def _explained(error: cyclopts.CycloptsError) -> str:
+    cause = error.__cause__ or error.__context__
+    name = error.argument.name.lstrip("-").replace("-", "_") if error.argument else ""
+    if isinstance(cause, ValidationError):
+        # The error of a plain parameter is titled by its type; it goes by the parameter's name.
+        return registry.explain(cause, _PREFIXES.get(cause.title, name), [])
+    if isinstance(cause, json_format.JSONDecodeError):
+        return f'{name}: wanted JSON, such as {{"a": 1}}; got {cause.doc!r}: {cause}'
+    return str(error)
 
 
-def check_addressed() -> None:
-    """Refuse to look past the servers that run for this home, for commands that go by what Prefect says."""
-    from tasks.runtime.locks import is_locked
-
-    if "PREFECT_API_URL" not in os.environ and is_locked(Settings.from_environment().up_lock):
-        raise InputError(
-            "`cl up` runs for this CL_HOME, but PREFECT_API_URL is not set, so its runs cannot be asked for; "
-            "its screen shows the line that sets it"
-        )
-
-
-def _start_prefect() -> None:
-    """Start the temporary server such that a terminal's Ctrl-C, sent to it too, leaves it to hear how runs ended."""
-    from prefect import get_client
-
-    # A process inherits what is blocked.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        with get_client(sync_client=True):
-            pass
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+def _fail(message: str, code: int) -> NoReturn:
+    Console(stderr=True).print(f"[bold red]error:[/] {escape(message)}", highlight=False, soft_wrap=True)
+    sys.exit(code)
 
 
 def _version() -> str:

@@ -1,28 +1,62 @@
-"""The commands that keep a machine at work: servers, worker, schedules."""
+"""The commands that keep a machine at work: start and stop its servers, and repair what killed processes left."""
 
 import os
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 from filelock import FileLock, Timeout
+from pydantic import BaseModel, Field
+from rich.console import Console
 
 from cl_core import artifact_dir
 from cl_core.errors import InfrastructureError, InputError
-from flows.cli.app import app
 from tasks.runtime.locks import is_locked
 from tasks.runtime.settings import Settings
 from tasks.server.services import LOOPBACK, Ports
 
-_NOTE_TIMEOUT_S = 5
+if TYPE_CHECKING:
+    from tasks.runtime.inventory import Diagnosis
+
+_PID_TIMEOUT_S = 5
 
 Port = Annotated[int, Parameter(help="Port that it listens on.")]
 
 
-@app.command
+class Stopped(BaseModel):
+    """The result of `cl down`."""
+
+    supervisor: bool = Field(description="Whether a `cl up` ran, and was stopped with its services.")
+    orphans: list[str] = Field(description="Services stopped that a killed `cl up` had left running.")
+
+
+class Problem(BaseModel):
+    """A difference between the state in Prefect or MLflow and this machine."""
+
+    what: str = Field(description="What is wrong.")
+    where: str = Field(description="A path, an address or a flow run.")
+    remedy: str = Field(description="What `cl doctor --fix` does, or what a person can do.")
+    fixable: bool = Field(description="Whether `cl doctor --fix` repairs it.")
+
+    @classmethod
+    def of(cls, diagnosis: "Diagnosis") -> "Problem":
+        """Return a diagnosis as a plain value."""
+        fixable = diagnosis.mend is not None
+        return cls(what=diagnosis.what, where=diagnosis.where, remedy=diagnosis.remedy, fixable=fixable)
+
+
+class DoctorReport(BaseModel):
+    """The result of `cl doctor`."""
+
+    found: list[Problem] = Field(description="Problems found before anything was fixed.")
+    fixed: list[Problem] = Field(description="Problems that `--fix` repaired.")
+    problems: list[Problem] = Field(description="Problems that remain.")
+
+
 def up(
     *,
     deployments: Path = Path("infra/prefect.yaml"),
@@ -30,40 +64,119 @@ def up(
     mlflow_port: Port = 5000,
     host: str = LOOPBACK,
 ) -> None:
-    """Start Prefect, MLflow and a worker, register the deployments, and keep it all running until Ctrl-C.
+    """Start Prefect, MLflow and a worker, apply the deployments, and run until Ctrl-C.
 
     Args:
-        deployments: File that declares work pool, deployments and schedules.
-        host: Address that the servers listen on; one that other machines reach only with authentication.
+        deployments: File that declares the work pool, deployments and schedules.
+        host: Address that the servers listen on; any but this machine's own requires authentication.
     """
     settings = Settings.from_environment()
-    with _alone(settings):
-        from flows.cli.up import run
-
-        run(settings, Ports(prefect_port, mlflow_port), deployments, host)
+    with _supervisor_lock(settings):
+        _run_stack(settings, Ports(prefect_port, mlflow_port), deployments, host)
 
 
-@app.command
-def down() -> None:
-    """End what `cl up` runs for this CL_HOME, and leave no process."""
+def down() -> Stopped:
+    """Stop what `cl up` started for this CL_HOME."""
     from tasks.server.supervisor import SUPERVISOR_STOP_TIMEOUT_S, end_tree, stop_orphaned_services
 
     settings = Settings.from_environment()
-    ended = is_locked(settings.up_lock)
-    if ended:
-        # It ends the services in order, and itself last.
-        end_tree(_holder(settings), timeout_s=SUPERVISOR_STOP_TIMEOUT_S)
-    left = stop_orphaned_services(settings.services)
-    if left:
-        print(f"Ended {', '.join(left)}, which a `cl up` that was killed had left.")
-    elif ended:
-        print("`cl up` has ended, with all that it ran.")
-    else:
-        print("Nothing of `cl up` runs for this CL_HOME.")
+    running = is_locked(settings.up_lock)
+    if running:
+        # It stops the services in order, and itself last.
+        end_tree(_supervisor_pid(settings), timeout_s=SUPERVISOR_STOP_TIMEOUT_S)
+    return Stopped(supervisor=running, orphans=list(stop_orphaned_services(settings.services)))
+
+
+def doctor(*, fix: bool = False) -> DoctorReport:
+    """Compare the state in Prefect and MLflow with the processes and files on this machine.
+
+    Args:
+        fix: Repair what needs no decision by a person.
+    """
+    from flows.cli.environment import check_prefect_address, start_prefect
+
+    check_prefect_address()
+    start_prefect()
+    # Prefect reads its settings when it is imported.
+    from tasks.server.diagnostics import diagnose
+
+    diagnoses = diagnose()
+    found, fixed = [Problem.of(diagnosis) for diagnosis in diagnoses], []
+    if fix and diagnoses:
+        for diagnosis in diagnoses:
+            if diagnosis.mend is not None:
+                diagnosis.mend()
+                fixed.append(Problem.of(diagnosis))
+        diagnoses = diagnose()
+    return DoctorReport(found=found, fixed=fixed, problems=[Problem.of(diagnosis) for diagnosis in diagnoses])
+
+
+def _run_stack(settings: Settings, ports: Ports, deployments: Path, host: str) -> None:
+    """Start everything, apply what is declared, and supervise until Ctrl-C or SIGTERM.
+
+    Raises:
+        InputError: When the declaration is wrong or a port is in use; nothing has been started then.
+        InfrastructureError: When a service does not start.
+    """
+    from flows.cli.dashboard import watch
+    from flows.deployments.schema import Declaration
+    from tasks.server import postgres
+    from tasks.server.services import LocalStack
+    from tasks.server.supervisor import Supervisor, check_free, stop_orphaned_services
+
+    console, began = Console(highlight=False, markup=False, soft_wrap=True), time.monotonic()
+    stop = _StopRequest()
+    declaration = Declaration.read(deployments)
+    stack = LocalStack(settings, ports, declaration.work_pool, host, os.environ.get("CL_DATABASE_URL", ""))
+    for name in stop_orphaned_services(settings.services):
+        console.print(f"stopped the {name} that a killed `cl up` had left running")
+    supervisor = Supervisor(stack.services(), settings.services, stop)
+    *servers, worker = supervisor.services
+    for server in servers:
+        check_free(server.port, server.name, stack.host)
+    if stack.database_url:
+        postgres.prepare_database(stack.database_url)
+    os.environ.update(stack.for_clients())
+    # Prefect reads its settings when it is imported.
+    from flows.deployments.apply import apply_deployments, plan
+    from tasks.server.recovery import RunRecovery
+
+    planned = plan(declaration, deployments.parent)
+    try:
+        console.print(f"starting the {' and the '.join(server.name for server in servers)} ...")
+        supervisor.start(*servers)
+        console.print(f"applying the deployments of {deployments} ...")
+        applied = apply_deployments(declaration.work_pool, planned, source=str(deployments))
+        recovery = RunRecovery(declaration.work_pool)
+        for message in (*applied.messages, *recovery.begin()):
+            console.print(message)
+        supervisor.start(worker)
+        console.print(f"ready after {time.monotonic() - began:.0f} s\n")
+        watch(stack, supervisor, recovery, applied.names)
+    except KeyboardInterrupt:
+        pass  # What was being started is stopped below.
+    finally:
+        console.print("stopping the services ...")
+        supervisor.stop()
+
+
+class _StopRequest:
+    """Whether Ctrl-C or SIGTERM has come. A second one changes nothing: while services stop, none may be left."""
+
+    def __init__(self) -> None:
+        self._came = False
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._hear)
+
+    def __call__(self) -> bool:
+        return self._came
+
+    def _hear(self, number: int, frame: object) -> None:
+        self._came = True
 
 
 @contextmanager
-def _alone(settings: Settings) -> Iterator[None]:
+def _supervisor_lock(settings: Settings) -> Iterator[None]:
     """Hold the lock of this home: two supervisors would fight over its servers."""
     settings.work.mkdir(parents=True, exist_ok=True)
     lock = FileLock(settings.up_lock)
@@ -71,30 +184,31 @@ def _alone(settings: Settings) -> Iterator[None]:
         lock.acquire(timeout=0)
     except Timeout as error:
         raise InputError(
-            f"`cl up` runs already for {settings.home}, as process {_holder(settings)}; "
-            "`cl down` ends it, and another CL_HOME takes another"
+            f"`cl up` already runs for {settings.home}, as process {_supervisor_pid(settings)}; "
+            "stop it with `cl down`, or set another CL_HOME"
         ) from error
-    holder = _note(settings)
+    pid_file = _pid_file(settings)
     try:
-        artifact_dir.write_text(holder, str(os.getpid()))
+        artifact_dir.write_text(pid_file, str(os.getpid()))
         yield
     finally:
-        holder.unlink(missing_ok=True)
+        pid_file.unlink(missing_ok=True)
         lock.release()
 
 
-def _note(settings: Settings) -> Path:
-    """Says who holds the lock: what is written into a lock file itself, the next who tries it empties."""
+def _pid_file(settings: Settings) -> Path:
+    """Return the file that names the lock's owner: the lock file itself is emptied by whoever tries the lock."""
     return settings.up_lock.with_suffix(".pid")
 
 
-def _holder(settings: Settings) -> int:
-    """The process of the `cl up` that runs; one that has only just begun has yet to say so."""
-    deadline = time.monotonic() + _NOTE_TIMEOUT_S
-    while not _note(settings).exists():
+def _supervisor_pid(settings: Settings) -> int:
+    """Return the process of the `cl up` that runs; one that has only just begun has yet to write it."""
+    deadline = time.monotonic() + _PID_TIMEOUT_S
+    while not _pid_file(settings).exists():
         if time.monotonic() > deadline:
             raise InfrastructureError(
-                f"a process holds {settings.up_lock} and does not say which it is; end it by hand, and remove the file"
+                f"a process holds {settings.up_lock} without having written its process id; find it with `fuser "
+                f"{settings.up_lock}`, end it, and try again"
             )
         time.sleep(0.1)
-    return int(_note(settings).read_text())
+    return int(_pid_file(settings).read_text())

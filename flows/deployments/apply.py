@@ -1,15 +1,25 @@
-"""What is registered with Prefect: work pool, queues, deployments with their forms and schedules, and automations.
+"""Apply a declaration to Prefect: work pool, queues, deployments with their forms and schedules, and automations.
 
-Everything is named, and registering it again changes what differs and doubles nothing.
+Everything is named, so applying it again updates what differs; applying it twice changes nothing.
 """
 
+from collections.abc import Collection, Iterator
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from prefect import Flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.actions import DeploymentUpdate, WorkPoolCreate
+from prefect.client.schemas.filters import (
+    DeploymentFilter,
+    DeploymentFilterId,
+    FlowRunFilter,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.objects import TERMINAL_STATES, FlowRun
+from prefect.client.schemas.responses import DeploymentResponse
 from prefect.deployments.runner import RunnerDeployment
 from prefect.events.schemas.automations import AutomationCore
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
@@ -17,56 +27,128 @@ from prefect.types.entrypoint import EntrypointType
 from pydantic import BaseModel
 
 from cl_core.errors import InputError
-from flows.cli.recipes import validated, values_of
-from flows.deployments.automations import automations, failure_automations
+from flows.cli.recipes import recipe_values, validated_parameters
+from flows.deployments.automations import AUTOMATIONS_0_1, failure_automations, recovery_automations
+from flows.deployments.renamed import ENTRYPOINTS_0_1, RENAMED_FLOWS
 from flows.deployments.schema import Declaration, Deployment
 from tasks.runtime.console import echo
 from tasks.runtime.notifications import CRASHED, FAILED
 from tasks.runtime.settings import Settings
 
+MARK = "counterpoint"
+"""Tag of every deployment that is applied here, by which it is removed when it is no longer declared."""
 
-def plan(declaration: Declaration, folder: Path) -> list[RunnerDeployment]:
-    """What is declared, complete; needs no server.
+
+class Applied(NamedTuple):
+    """What Prefect has after a declaration was applied.
 
     Args:
-        declaration: What is wanted.
-        folder: That its recipes are relative to.
+        names: The deployments, as `FLOW/NAME`.
+        messages: A sentence for each deployment that was removed, or kept for its unfinished runs.
+    """
+
+    names: list[str]
+    messages: list[str]
+
+
+_PAGE = 200  # The most that Prefect returns at once.
+
+
+def plan(declaration: Declaration, folder: Path) -> list[RunnerDeployment]:
+    """Return the declared deployments, complete; no server is needed.
+
+    Args:
+        declaration: The work pool and the deployments.
+        folder: Folder that the recipes are relative to.
 
     Raises:
         InputError: When a recipe or a parameter is not what its flow takes.
     """
     return [
-        _plan(one, declaration.work_pool, folder) for every in declaration.deployments for one in every.each(folder)
+        _planned(one, declaration.work_pool, folder) for every in declaration.deployments for one in every.each(folder)
     ]
 
 
-def register(work_pool: str, planned: list[RunnerDeployment]) -> list[str]:
-    """Bring Prefect to what is planned.
+def apply_deployments(work_pool: str, planned: list[RunnerDeployment], *, source: str) -> Applied:
+    """Create or update what is planned, and remove deployments made by `cl up` that are no longer declared.
 
-    Returns:
-        The deployments' names, as `FLOW/NAME`.
+    Args:
+        work_pool: Name of the work pool.
+        planned: From `plan`.
+        source: File of the declaration, for messages.
     """
     with get_client(sync_client=True) as client:
         _ensure_work_pool(client, work_pool)
-        for queue in sorted({one.work_queue_name for one in planned if one.work_queue_name}):
+        for queue in sorted({deployment.work_queue_name for deployment in planned if deployment.work_queue_name}):
             _ensure_queue(client, work_pool, queue)
-        for one in planned:
-            one.apply()
+        for deployment in planned:
+            deployment.apply()
+        names = [f"{deployment.flow_name}/{deployment.name}" for deployment in planned]
+        messages = list(_remove_undeclared(client, names, work_pool, source))
         _ensure_automations(client)
-    return [f"{one.flow_name}/{one.name}" for one in planned]
+    return Applied(names, messages)
 
 
-def _plan(declared: Deployment, work_pool: str, folder: Path) -> RunnerDeployment:
+def made_by_cl_up(deployment: DeploymentResponse, work_pool: str) -> bool:
+    """Return whether `cl up` made a deployment: by its mark, or as 0.1.0 did, which left none."""
+    by_0_1 = deployment.work_pool_name == work_pool and deployment.entrypoint in ENTRYPOINTS_0_1
+    return MARK in deployment.tags or by_0_1
+
+
+def _remove_undeclared(
+    client: SyncPrefectClient, declared: Collection[str], work_pool: str, source: str
+) -> Iterator[str]:
+    for deployment in list(_deployments(client)):
+        name = f"{client.read_flow(deployment.flow_id).name}/{deployment.name}"
+        if name in declared or not made_by_cl_up(deployment, work_pool):
+            continue
+        unfinished = [run for run in _unfinished_runs(client, deployment) if not _only_scheduled(run)]
+        if not unfinished:
+            client.delete_deployment(deployment.id)
+            yield f"removed deployment {name}: {source} does not declare it"
+            continue
+        # Deleted, it would leave a run that waits for its retry without an entrypoint.
+        for schedule in client.read_deployment_schedules(deployment.id):
+            client.delete_deployment_schedule(deployment.id, schedule.id)
+        entrypoint = RENAMED_FLOWS.get(deployment.entrypoint or "", deployment.entrypoint)
+        client.update_deployment(deployment.id, DeploymentUpdate(entrypoint=entrypoint, tags=deployment.tags))
+        runs = ", ".join(run.name for run in unfinished)
+        yield f"deployment {name} is no longer declared; kept, without a schedule, until its runs end: {runs}"
+
+
+def _deployments(client: SyncPrefectClient) -> Iterator[DeploymentResponse]:
+    offset = 0
+    while page := client.read_deployments(limit=_PAGE, offset=offset):
+        yield from page
+        offset += len(page)
+
+
+def _unfinished_runs(client: SyncPrefectClient, deployment: DeploymentResponse) -> list[FlowRun]:
+    unfinished = FlowRunFilterState(type=FlowRunFilterStateType(not_any_=sorted(TERMINAL_STATES)))
+    return client.read_flow_runs(
+        flow_run_filter=FlowRunFilter(state=unfinished),
+        deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=[deployment.id])),
+    )
+
+
+def _only_scheduled(run: FlowRun) -> bool:
+    """Return whether the schedule made a run that has never started; it goes with its deployment."""
+    return run.auto_scheduled and run.run_count == 0 and run.state_name in ("Scheduled", "Late")
+
+
+def _planned(declared: Deployment, work_pool: str, folder: Path) -> RunnerDeployment:
     flow = _flow(declared.flow)
-    values = values_of(folder / declared.recipe, field="recipe") if declared.recipe else {}
-    parameters = form(flow, {**values, **declared.parameters}, where=f"deployment {declared.name!r}")
+    values = recipe_values(folder / declared.recipe, field="recipe") if declared.recipe else {}
+    if declared.recipe and "recipe" in flow.parameters.properties:
+        values["recipe"] = Path(declared.recipe).name
+    parameters = _form_values(flow, {**values, **declared.parameters}, where=f"deployment {declared.name!r}")
     planned = flow.to_deployment(
         declared.name,
         entrypoint_type=EntrypointType.MODULE_PATH,
         description=declared.description or None,
         parameters=parameters,
         schedules=[schedule.for_prefect() for schedule in declared.schedules],
-        tags=declared.tags,
+        tags=[*declared.tags, MARK],
         work_pool_name=work_pool,
         work_queue_name=_queue(parameters),
     )
@@ -75,24 +157,26 @@ def _plan(declared: Deployment, work_pool: str, folder: Path) -> RunnerDeploymen
 
 
 def _queue(parameters: dict[str, Any]) -> str | None:
-    """The work queue of a model's retraining: its runs wait in Prefect, where they are seen, for their turn."""
+    """Return the work queue of a model's retraining, in which its runs wait for each other; None for other flows."""
     return f"model-{parameters['model_name']}" if {"model_name", "training"} <= parameters.keys() else None
 
 
-def form(flow: "Flow[..., Any]", values: dict[str, Any], *, where: str) -> dict[str, Any]:
-    """What a run form shows first: the given values, and of the groups also the defaults of all else.
+def _form_values(flow: "Flow[..., Any]", values: dict[str, Any], *, where: str) -> dict[str, Any]:
+    """Return what a run form shows first: the given values, and the defaults of the rest, those inside groups too.
 
     A parameter without a default that is not given stays empty, for the person to fill in.
 
     Raises:
-        InputError: When the flow does not take these.
+        InputError: When the flow does not take the values.
     """
     defaults = {name: schema["default"] for name, schema in flow.parameters.properties.items() if "default" in schema}
     required = set(flow.parameters.required) - set(values)
     if required:
         # What is left open cannot be validated as a whole; what is given is by Prefect, when the form is sent.
         return {**defaults, **values}
-    return {name: _plain(value) for name, value in validated(flow, {**defaults, **values}, where=where).items()}
+    return {
+        name: _plain(value) for name, value in validated_parameters(flow, {**defaults, **values}, where=where).items()
+    }
 
 
 def _plain(value: Any) -> Any:
@@ -100,16 +184,22 @@ def _plain(value: Any) -> Any:
 
 
 def _flow(path: str) -> "Flow[..., Any]":
+    if path in RENAMED_FLOWS:
+        new = path.replace("measure", "evaluate_model") if path.endswith(".measure") else RENAMED_FLOWS[path]
+        echo("deployments", f"warning: flow {path} is renamed to {new}; the old name goes with the next release")
+        path = RENAMED_FLOWS[path]
     module, _, name = path.rpartition(".")
     try:
-        found = getattr(import_module(module), name)
+        flow = getattr(import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise InputError(
             f"deployments: there is no flow {path!r} ({error}); name one such as flows.retrain.retrain"
         ) from error
-    if not isinstance(found, Flow):
-        raise InputError(f"deployments: {path!r} is no flow but a {type(found).__name__}")
-    return found
+    if not isinstance(flow, Flow):
+        raise InputError(
+            f"deployments: {path!r} is a {type(flow).__name__}, not a flow; name one such as flows.retrain.retrain"
+        )
+    return flow
 
 
 def _ensure_work_pool(client: SyncPrefectClient, name: str) -> None:
@@ -133,26 +223,26 @@ def _ensure_queue(client: SyncPrefectClient, work_pool: str, name: str) -> None:
 
 
 def _ensure_automations(client: SyncPrefectClient) -> None:
-    messages = _messages()
-    for name in {FAILED, CRASHED} - {wanted.name for wanted in messages}:
+    wanted = [*recovery_automations(), *_failure_automations()]
+    for name in {FAILED, CRASHED, *AUTOMATIONS_0_1} - {automation.name for automation in wanted}:
         for old in client.read_automations_by_name(name):
             client.delete_automation(old.id)
-    for wanted in [*automations(), *messages]:
-        found = client.read_automations_by_name(wanted.name)
-        if not found:
-            client.create_automation(wanted)
-        elif found[0].model_dump(exclude={"id"}) != wanted.model_dump():
-            client.update_automation(found[0].id, wanted)
-        for double in found[1:]:
-            client.delete_automation(double.id)
+    for automation in wanted:
+        existing = client.read_automations_by_name(automation.name)
+        if not existing:
+            client.create_automation(automation)
+        elif existing[0].model_dump(exclude={"id"}) != automation.model_dump():
+            client.update_automation(existing[0].id, automation)
+        for duplicate in existing[1:]:
+            client.delete_automation(duplicate.id)
 
 
-def _messages() -> list[AutomationCore]:
-    """Those that tell people of failed runs; none where CL_NOTIFY names no block, or one that has yet to be made."""
+def _failure_automations() -> list[AutomationCore]:
+    """Return those that notify people of failed runs; none if CL_NOTIFY names no block, or one not yet created."""
     block = Settings.from_environment().notify
     try:
         return failure_automations(block) if block else []
     except InputError as error:
-        # Its server must be up before a person can make the block in it.
-        echo("notify", f"nobody will be told of failed runs: {error}, then register the deployments again")
+        # Its server must be up before a person can create the block there.
+        echo("notify", f"no notification will be sent for failed runs: {error}, then run `cl up` again")
         return []

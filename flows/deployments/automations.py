@@ -1,7 +1,7 @@
-"""What Prefect does by itself when a run's process dies: notice, put the same run back to work, and give up in the end.
+"""Prefect automations that recover runs whose process died, and that notify people of failed runs.
 
-A run's process tells the server every 30 s that it lives (PREFECT_FLOWS_HEARTBEAT_FREQUENCY). Where it was killed and
-its worker still runs, the worker reports a crash at once; where both are gone, the silence tells.
+A run's process sends a heartbeat every 30 s (PREFECT_FLOWS_HEARTBEAT_FREQUENCY). If only the process was killed, its
+worker reports the crash at once; if both are gone, missing heartbeats reveal it.
 """
 
 from datetime import timedelta
@@ -15,49 +15,56 @@ from tasks.server.prefect_events import happened, missed
 from tasks.server.services import HEARTBEAT_S
 
 _SILENCE = timedelta(seconds=3 * HEARTBEAT_S)
-# The worker reports a crash again about 2 s after the runner; a run that was rescheduled by then would be undone.
+# The worker reports a crash again about 2 s after the runner, which would undo a run rescheduled before that.
 _SETTLED = timedelta(seconds=15)
-# A run that dies while it starts never comes to count its own attempts (tasks/runtime/step.py);
-# each death is told twice.
+# A run that dies while it starts cannot count its own attempts; each crash is reported twice.
 _DEATHS = 20
 _DEATHS_WITHIN = timedelta(hours=2)
 
-# A crashed run that something starts again goes on within a minute; only one that does not is worth a message.
+# A crashed run that is rescheduled resumes within a minute; only one that does not is worth a message.
 RESTART_WITHIN_S = 120
 
 _ENDS = ("Completed", "Failed", "Crashed", "Cancelled", "Cancelling", "Paused", "Suspended")
 
 
-def automations() -> list[AutomationCore]:
-    """The automations that keep runs going."""
+AUTOMATIONS_0_1 = (
+    "counterpoint: notice a run whose process is gone",
+    "counterpoint: put a crashed run back to work",
+    "counterpoint: give up a run that cannot start",
+)
+"""Names that 0.1.0 gave; under today's names they would act twice."""
+
+
+def recovery_automations() -> list[AutomationCore]:
+    """Return the automations that recover runs whose process died."""
     return [
         AutomationCore(
-            name="counterpoint: notice a run whose process is gone",
+            name="counterpoint: mark a run without heartbeats as crashed",
             description="A run that has sent no heartbeat for 90 s is marked as crashed.",
-            # No state that a run waits in: one that dies while it waits must be noticed too.
+            # No waiting state is among them: a run that dies while it waits must be marked too.
             trigger=missed(["heartbeat", *_ENDS], after="heartbeat", within=_SILENCE),
-            actions=[ChangeFlowRunState(state=StateType.CRASHED, message="Its process sent no heartbeat for 90 s.")],
+            actions=[ChangeFlowRunState(state=StateType.CRASHED, message="The process sent no heartbeat for 90 s.")],
         ),
         AutomationCore(
-            name="counterpoint: put a crashed run back to work",
-            description="The same run goes on from the last good point, 15 s after a crash.",
+            name="counterpoint: reschedule a crashed run",
+            description="15 s after a crash, the same run is rescheduled and resumes from its last checkpoint.",
             trigger=missed(["AwaitingRetry", "Running", "Failed", "Cancelled"], after="Crashed", within=_SETTLED),
             actions=[
                 ChangeFlowRunState(
                     state=StateType.SCHEDULED,
                     name="AwaitingRetry",
-                    message="Its process died; it goes on from the last good point.",
+                    message="The process died; the run is rescheduled and resumes from its last checkpoint.",
                 )
             ],
         ),
         AutomationCore(
-            name="counterpoint: give up a run that cannot start",
-            description=f"A run that died {_DEATHS // 2} times within two hours has failed.",
+            name="counterpoint: fail a run that crashes repeatedly",
+            description=f"A run that crashed {_DEATHS // 2} times within two hours is marked as failed.",
             trigger=happened("Crashed", times=_DEATHS, within=_DEATHS_WITHIN),
             actions=[
                 ChangeFlowRunState(
                     state=StateType.FAILED,
-                    message=f"Its process died {_DEATHS // 2} times within two hours; read its log, and retry by hand.",
+                    message=f"The process died {_DEATHS // 2} times in two hours; read its log, then retry it by hand.",
                 )
             ],
         ),
@@ -65,11 +72,11 @@ def automations() -> list[AutomationCore]:
 
 
 def failure_automations(block: str, *, restart_within_s: float = RESTART_WITHIN_S) -> list[AutomationCore]:
-    """Automations with which a server tells of runs that failed or crashed, those whose process was killed included.
+    """Return the automations that notify people of failed and crashed runs, killed processes included.
 
     Args:
         block: Notification block, as TYPE/NAME, such as slack-webhook/team.
-        restart_within_s: How long a crashed run may take until it runs again before it is told of. Seconds.
+        restart_within_s: A crashed run that runs again within this time causes no message. Seconds.
 
     Raises:
         InputError: When the server has no such block.
@@ -87,7 +94,7 @@ def failure_automations(block: str, *, restart_within_s: float = RESTART_WITHIN_
     return [
         AutomationCore(
             name=name,
-            description="A message through the block that CL_NOTIFY names.",
+            description="Sends a message through the block that CL_NOTIFY names.",
             trigger=trigger,
             actions=[SendNotification(block_document_id=document, subject=_SUBJECT, body=_body())],
         )
@@ -99,7 +106,7 @@ _SUBJECT = "Run {{ flow_run.name }} of {{ flow.name }} has {{ flow_run.state.nam
 
 
 def _body() -> str:
-    """Of an automation's message, a template that the server fills in."""
+    """Return the body of a message, a template that the server fills in."""
     place = "00000000-0000-0000-0000-000000000000"
     page = flow_run_page(place).replace(place, "{{ flow_run.id }}")
     return (

@@ -1,4 +1,4 @@
-"""The file that declares what is deployed: a flow, the values its form shows first, and when it runs by itself."""
+"""The schema of `prefect.yaml`: deployments, each a flow with the initial values of its form, and schedules."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,11 +20,11 @@ class _Declared(BaseModel):
 
 
 class Schedule(_Declared):
-    """When a deployment runs by itself."""
+    """A schedule of a deployment."""
 
-    slug: str = Field(description="Its name; a schedule of the same name is changed, not doubled.")
-    cron: str = Field("", description="Minute, hour, day of the month, month, day of the week.")
-    interval_s: float = Field(0, ge=0, description="In place of cron: seconds from run to run.")
+    slug: str = Field(description="Its name; applying a schedule of the same name updates it.")
+    cron: str = Field("", description="Minute, hour, day of the month, month, day of the week. Empty with interval_s.")
+    interval_s: float = Field(0, ge=0, description="Seconds between runs, instead of cron.")
     timezone: str = "UTC"
     active: bool = True
 
@@ -35,7 +35,7 @@ class Schedule(_Declared):
         return self
 
     def for_prefect(self) -> "PrefectSchedule":
-        """As Prefect takes it."""
+        """Return the schedule as Prefect takes it."""
         from prefect.schedules import Cron, Interval
 
         how: dict[str, Any] = {"timezone": self.timezone, "slug": self.slug, "active": self.active}
@@ -43,25 +43,25 @@ class Schedule(_Declared):
 
 
 class Deployment(_Declared):
-    """A flow that can be started from the UI or by a schedule, and the values that its form shows first."""
+    """A flow that can be started from the UI or by a schedule, with the initial values of its form."""
 
     name: str = ""
     flow: str = Field(description="Module and function, such as flows.retrain.retrain.")
     description: str = ""
-    recipe: str = Field("", description="File of parameters, relative to the declaration.")
-    recipes: str = Field("", description="Pattern of such files: a deployment of each, named after it.")
-    parameters: dict[str, Any] = Field({}, description="These win over the recipe's.")
+    recipe: str = Field("", description="File of parameters, relative to this file.")
+    recipes: str = Field("", description="Pattern of such files: one deployment for each, named after it.")
+    parameters: dict[str, Any] = Field({}, description="Override those of the recipe.")
     schedules: list[Schedule] = []
     tags: list[str] = []
 
     @model_validator(mode="after")
     def _named(self) -> Self:
         if bool(self.name) == bool(self.recipes):
-            raise ValueError("give a name, or a pattern of recipes that deployments are named after")
+            raise ValueError("give either name, or recipes, a pattern of files that deployments are named after")
         return self
 
     def each(self, folder: Path) -> Iterator["Deployment"]:
-        """One deployment for each recipe of the pattern, or this one."""
+        """Yield one deployment for each recipe of the pattern, or this one."""
         if not self.recipes:
             yield self
             return
@@ -74,14 +74,14 @@ class Deployment(_Declared):
 
 
 class Declaration(_Declared):
-    """All that is deployed."""
+    """The work pool and all deployments."""
 
     work_pool: str
     deployments: list[Deployment]
 
     @classmethod
     def read(cls, path: Path) -> "Declaration":
-        """The declaration in a YAML file.
+        """Return the declaration in a YAML file.
 
         Raises:
             InputError: When there is no such file, or it holds something else.

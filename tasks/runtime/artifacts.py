@@ -14,7 +14,7 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 
-from cl_core.data.profile import SnapshotFacts
+from cl_core.data.snapshot import SnapshotProfile
 from cl_core.data.validation import ValidationReport
 from cl_core.refs import Decision
 from cl_core.report.markdown import decision_markdown, links_markdown, profile_markdown
@@ -73,7 +73,7 @@ def publish_scores(rows: list[dict[str, str]]) -> None:
     create_table_artifact(rows, key="scores", description="Scores with their 95 % intervals")
 
 
-def publish_profile(facts: SnapshotFacts, validation: ValidationReport, *, note: str, changed: str) -> None:
+def publish_profile(facts: SnapshotProfile, validation: ValidationReport, *, note: str, changed: str) -> None:
     """Publish the data that a run trains on: sizes, classes, quarantine, near-duplicates, and what changed."""
     create_markdown_artifact(
         profile_markdown(facts, validation, note=note, changed=changed),

@@ -3,10 +3,14 @@
 import os
 from contextvars import ContextVar
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from cl_core.errors import InputError
+
+S = TypeVar("S", bound=BaseSettings)
 
 _CONFIG = SettingsConfigDict(env_ignore_empty=True, populate_by_name=True, frozen=True, extra="ignore")
 
@@ -97,8 +101,12 @@ class Settings(BaseSettings):
 
     @classmethod
     def from_environment(cls) -> "Settings":
-        """Return the settings of the flow run, read when it began; outside a flow run, read them now."""
-        settings = cls._of_run.get() or cls()
+        """Return the settings of the flow run, read when it began; outside a flow run, read them now.
+
+        Raises:
+            InputError: When a variable has a value that it cannot have.
+        """
+        settings = cls._of_run.get() or _read(cls)
         return settings.model_copy(update={"home": settings.home.expanduser().absolute()})
 
     @classmethod
@@ -188,6 +196,23 @@ class Settings(BaseSettings):
         return None if self.tracking_uri.startswith(("http://", "https://")) else self.home / "mlflow-artifacts"
 
 
+def read_delays() -> Delays:
+    """Read the pauses.
+
+    Raises:
+        InputError: When a variable has a value that it cannot have.
+    """
+    return _read(Delays)
+
+
+def _read(settings: type[S]) -> S:
+    try:
+        return settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InputError(f"{first['loc'][0]}: {first['msg']}; got {first['input']!r}") from error
+
+
 def settings_table() -> str:
     """Return all settings as a Markdown table: variable, default, description."""
     rows = ["| variable | default | description |", "|---|---|---|"]
@@ -199,10 +224,14 @@ def settings_table() -> str:
     return "\n".join(rows) + "\n"
 
 
-def embed_prefect(settings: Settings) -> None:
+def embed_prefect(settings: Settings, *, create_home: bool = True) -> None:
     """Let Prefect run without a server of its own; call this before Prefect is imported.
 
     Variables that are set already stay as they are.
+
+    Args:
+        settings: Where Prefect's database is kept.
+        create_home: Whether CL_HOME is made when it is missing.
     """
     defaults = {
         # The first start of an empty database takes long on a small machine; Prefect's own limit is 20 s.
@@ -215,7 +244,8 @@ def embed_prefect(settings: Settings) -> None:
     if not settings.prefect_api_url:
         defaults["PREFECT_HOME"] = str(settings.home / "prefect")
         # Prefect creates its folder, but not the one above it.
-        settings.home.mkdir(parents=True, exist_ok=True)
+        if create_home:
+            settings.home.mkdir(parents=True, exist_ok=True)
         # Prefect does not take an empty address for none.
         os.environ.pop("PREFECT_API_URL", None)
     for name, value in defaults.items():

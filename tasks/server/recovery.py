@@ -24,8 +24,9 @@ from prefect.states import AwaitingRetry, Cancelled, Crashed
 
 from tasks.runtime import run_owner
 from tasks.runtime.run_owner import RunOwner
+from tasks.runtime.settings import read_delays
 
-_LOOK_EVERY_S = 20
+_LOOK_EVERY_S = read_delays().recovery_s
 # Who asks also keeps the servers alive: while one is down he has no time to wait for it.
 AT_ONCE = {PREFECT_CLIENT_MAX_RETRIES: 0, PREFECT_API_REQUEST_TIMEOUT: 5}
 # A process needs seconds to start.

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cl_core.data.cache import ImageSplit
-from cl_core.data.hold_out import held_out_counts, hold_out
+from cl_core.data.sampling import held_out_counts, hold_out
 
 
 def split_of(labels: list[int] | None, rows: int) -> ImageSplit:

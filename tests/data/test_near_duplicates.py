@@ -78,6 +78,7 @@ def test_images_of_one_colour_have_no_hash():
     assert perceptual_hashes(plain)[1].tolist() == [False, False, False]
 
 
+@pytest.mark.integration
 def test_a_slightly_brighter_copy_of_a_real_image_has_nearly_the_same_hash(sample, tmp_path):
     options = {"label_column": "label", "split_column": "split"}
     spec = DataSpec(source="parquet", location=str(sample), source_options=options)

@@ -122,6 +122,7 @@ def test_balanced_rows_that_are_not_trained_on_are_not_visited():
     assert len(visited) and set(visited) <= set(rows)
 
 
+@pytest.mark.integration
 @settings(max_examples=200, deadline=None, derandomize=True)
 @given(
     sizes=st.lists(st.integers(0, 60), min_size=2, max_size=8),

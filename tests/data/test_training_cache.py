@@ -65,6 +65,7 @@ def test_files_are_plain_with_groups_of_1024_rows(snapshot, tmp_path):
     assert [str(field.type) for field in schema] == ["fixed_size_binary[32]", "fixed_size_binary[784]", "int32"]
 
 
+@pytest.mark.integration
 def test_two_workers_write_the_same_bytes(snapshot, tmp_path):
     one = build_cache(snapshot, size=28, caches=tmp_path / "one")
     two = build_cache(snapshot, size=28, caches=tmp_path / "two", workers=2)

@@ -148,6 +148,7 @@ def test_the_plane_of_a_map_keeps_the_most_variance_two_directions_can(cloud, tm
     assert places @ places.T == pytest.approx(np.diag(greatest**2), abs=1e-2)
 
 
+@pytest.mark.integration
 def test_the_map_opens_on_this_machine_with_every_embedding_in_its_place_until_ctrl_c(cloud, tmp_path):
     port = free_port()
     arguments = ["atlas", str(cloud[0]), "--port", str(port)]

@@ -137,6 +137,7 @@ write_embeddings(model(embed), shapes(3000), Path(sys.argv[1]))
 """
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_killed_run_goes_on_and_ends_with_the_bytes_of_an_undisturbed_one(tmp_path, workers):
     """Killed at the 7th batch of 256: the first part, of 1,024 inputs, is finished and the second is not."""
@@ -159,6 +160,7 @@ def test_a_killed_run_goes_on_and_ends_with_the_bytes_of_an_undisturbed_one(tmp_
     assert {path.name for path in tmp_path.iterdir()} == {undisturbed.name, resumed.name}
 
 
+@pytest.mark.integration
 def test_a_damaged_part_is_made_again(tmp_path):
     output = tmp_path / "out.parquet"
     subprocess.run([sys.executable, "-c", KILLED, str(output)], check=False, cwd=TESTS)
@@ -169,6 +171,7 @@ def test_a_damaged_part_is_made_again(tmp_path):
     assert pq.read_table(output).num_rows == 3000
 
 
+@pytest.mark.integration
 def test_parts_of_another_model_are_not_taken(tmp_path):
     output = tmp_path / "out.parquet"
     subprocess.run([sys.executable, "-c", KILLED, str(output)], check=False, cwd=TESTS)
@@ -225,6 +228,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 """
 
 
+@pytest.mark.sweep
 def test_memory_does_not_grow_with_the_number_of_images(tmp_path):
     """Six times the images hold 160 MiB more of embeddings; what allocators keep for later is the rest."""
 

@@ -1,17 +1,21 @@
 """The command line as a person meets it: quick help, and one clear sentence for what is wrong."""
 
 import json
+import os
 import re
 import subprocess
 import sys
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from cyclopts.utils import default_name_transform
 
 from cl_core.registry import ENCODERS, EVALUATIONS, LOSSES, METHODS, SOURCES, VIEWS
 from cl_core.specs import ComputeSpec, DataSpec, EvaluationSpec, PromotionSpec, TrainingSpec
+from flows.cli.app import app, main
 
 CL = str(Path(sys.executable).with_name("cl"))
 HEAVY = {"torch", "torchvision", "numpy", "pyarrow", "pandas", "prefect", "ray", "mlflow", "sklearn", "matplotlib"}
@@ -35,100 +39,168 @@ COMMANDS = {
 EVERY = [*COMMANDS, "embed", "search", "atlas", "models", "promote", "rollback", "explain"]
 
 
-def cl(*arguments, folder, **settings):
-    """Run the command in an empty folder, with nothing of ours in the environment."""
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+def program(*arguments, folder, **settings):
+    """Run the installed program in an empty folder, with nothing of ours in the environment."""
     environment = {"PATH": "/usr/bin:/bin", "COLUMNS": "200", "HOME": str(folder), **settings}
-    return subprocess.run(
+    done = subprocess.run(
         [CL, *arguments], capture_output=True, text=True, check=False, cwd=folder, env=environment, timeout=60
     )
+    return Ended(done.returncode, done.stdout, done.stderr)
 
 
-def refusal(*arguments, folder, **settings):
-    """The sentence with which the command refuses, after checking that it refuses as it should."""
-    done = cl(*arguments, folder=folder, **settings)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("error: ") and done.stderr.endswith("\n")
-    assert len(done.stderr.splitlines()) == 1 and "Traceback" not in done.stderr
-    return done.stderr.removeprefix("error: ").removesuffix("\n")
+@pytest.fixture
+def cl(tmp_path, monkeypatch, capsys):
+    """The function that the program calls, in this process: in an empty folder, with nothing of ours around it."""
+
+    def calling(*arguments):
+        environment = {"PATH": "/usr/bin:/bin", "COLUMNS": "200", "HOME": str(tmp_path)}
+        with monkeypatch.context() as patch, mock.patch.dict(os.environ, environment, clear=True):
+            patch.chdir(tmp_path)
+            patch.setattr("sys.argv", ["cl", *arguments])
+            # A recipe is kept in the application, which in a program lives for one command.
+            patch.setattr(app, "config", app.config)
+            code = 0
+            try:
+                main()
+            except SystemExit as ended:
+                code = ended.code or 0
+        return Ended(code, *capsys.readouterr())
+
+    return calling
+
+
+@pytest.fixture
+def refusal(cl):
+    """A function that gives the sentence of a command's refusal, after checking that it refuses as it should."""
+
+    def refusing(*arguments):
+        return sentence_of(cl(*arguments))
+
+    return refusing
+
+
+def sentence_of(ended):
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err.startswith("error: ") and ended.err.endswith("\n")
+    assert len(ended.err.splitlines()) == 1 and "Traceback" not in ended.err
+    return ended.err.removeprefix("error: ").removesuffix("\n")
+
+
+@pytest.fixture(scope="module")
+def programs(tmp_path_factory):
+    """How some commands end as programs, by their arguments; a program's start takes a second of a core."""
+    folder = tmp_path_factory.mktemp("programs")
+    ended = {
+        arguments: program(*arguments, folder=folder)
+        for arguments in ((), ("--help",), ("--version",), ("retrain", "--training.method", "simclrr"))
+    }
+    assert list(folder.iterdir()) == []
+    return ended
 
 
 def option(group, field):
     return f"--{group}.{default_name_transform(field)}"
 
 
-def test_help_lists_the_commands_and_the_settings(tmp_path):
-    done = cl("--help", folder=tmp_path)
-    assert (done.returncode, done.stderr) == (0, "")
+def test_help_lists_the_commands_and_the_settings(programs):
+    done = programs["--help",]
+    assert (done.code, done.err) == (0, "")
     for word in [*EVERY, "--recipe"]:
-        assert word in done.stdout
+        assert word in done.out
     for setting in ["CL_HOME", "MLFLOW_TRACKING_URI", "PREFECT_API_URL", "RAY_ADDRESS", "CL_NOTIFY"]:
-        assert setting in done.stdout
-    assert list(tmp_path.iterdir()) == []
+        assert setting in done.out
+
+
+def test_no_command_at_all_shows_the_help(programs):
+    assert programs[()].out == programs["--help",].out
+
+
+def test_the_version_is_that_of_the_package(programs):
+    assert programs["--version",] == Ended(0, version("counterpoint") + "\n", "")
+
+
+def test_the_program_refuses_on_stderr_with_code_2_as_its_function_does(programs, cl):
+    arguments = ("retrain", "--training.method", "simclrr")
+    assert programs[arguments] == cl(*arguments)
+    assert sentence_of(programs[arguments]).startswith("training.method: there is no method named 'simclrr'")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_the_help_of_a_command_shows_every_field_with_its_description_and_every_name(tmp_path, command):
-    done = cl(command, "--help", folder=tmp_path)
-    assert (done.returncode, done.stderr) == (0, "")
+def test_the_help_of_a_command_shows_every_field_with_its_description_and_every_name(tmp_path, cl, command):
+    done = cl(command, "--help")
+    assert (done.code, done.err) == (0, "")
     # The words as they stand in the table, without its lines and breaks.
-    shown = " ".join(re.sub(r"[│╭╮╰╯─]", " ", done.stdout).split())
+    shown = " ".join(re.sub(r"[│╭╮╰╯─]", " ", done.out).split())
+    wanted = [", ".join(registry.names()) for registry in (SOURCES, VIEWS, ENCODERS, LOSSES, METHODS, EVALUATIONS)]
     for group in COMMANDS[command]:
         for field, info in GROUPS[group].model_fields.items():
-            assert f"{option(group, field)} " in shown
-            description = " ".join(info.description.replace("`", "").split())
-            assert description[:40] in shown, f"{group}.{field}"
+            wanted += [f"{option(group, field)} ", " ".join(info.description.replace("`", "").split())[:40]]
+    assert [words for words in wanted if words not in shown] == []
     # Where what stands is read, there is nothing to force.
     assert "--recipe" in shown and ("--force" in shown) is (command not in ("report", "evaluate-model"))
-    for registry in (SOURCES, VIEWS, ENCODERS, LOSSES, METHODS, EVALUATIONS):
-        assert ", ".join(registry.names()) in shown
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
+@pytest.fixture(scope="module")
+def imported(tmp_path_factory):
+    """The modules that a fresh process holds after help pages and refusals of every kind."""
+    commands = [
         ["--help"],
-        *([command, "--help"] for command in COMMANDS),
-        *([command, "--help"] for command in ("embed", "search", "atlas")),
+        *([command, "--help"] for command in (*COMMANDS, "embed", "search", "atlas")),
         ["--version"],
         ["retrain", "--training.method", "x"],
         ["report", "--model-name", "a b"],
-    ],
-    ids=" ".join,
-)
-def test_help_and_refusals_import_nothing_heavy(tmp_path, arguments):
+    ]
     code = (
         "import json, sys\n"
-        "from flows.cli.main import main\n"
-        "try: main()\n"
-        "except SystemExit: pass\n"
-        "print(json.dumps(sorted(sys.modules)), file=sys.stderr)"
+        "from flows.cli.app import main\n"
+        "heavy = {}\n"
+        f"for arguments in {commands!r}:\n"
+        "    sys.argv = ['cl', *arguments]\n"
+        "    try: main()\n"
+        "    except SystemExit: pass\n"
+        "    for module in sys.modules: heavy.setdefault(module, ' '.join(arguments))\n"
+        "print(json.dumps(heavy), file=sys.stderr)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True, cwd=tmp_path
-    )
-    imported = set(json.loads(done.stderr.splitlines()[-1]))
-    assert "flows.cli.main" in imported and not HEAVY & imported
+    folder = tmp_path_factory.mktemp("imports")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=folder)
+    return json.loads(done.stderr.splitlines()[-1])
 
 
-def test_flows_are_imported_without_what_their_steps_use(tmp_path):
-    """Prefect imports a flow once more to cancel a run of it, and `cl up` all of them before it is ready."""
-    program = (
+def test_help_and_refusals_import_nothing_heavy(imported):
+    assert "flows.cli.app" in imported
+    assert {module: command for module, command in imported.items() if module in HEAVY} == {}
+
+
+@pytest.fixture(scope="module")
+def imported_with_flows(tmp_path_factory):
+    """The modules that a fresh process holds once it has imported every flow."""
+    code = (
         "import importlib, pkgutil, sys, flows\n"
         "for module in pkgutil.iter_modules(flows.__path__): importlib.import_module(f'flows.{module.name}')\n"
         "print(*sys.modules)"
     )
-    environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
+    folder = tmp_path_factory.mktemp("flows")
+    environment = {"PATH": "/usr/bin:/bin", "HOME": str(folder)}
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=tmp_path, env=environment
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=folder, env=environment
     )
-    imported = set(done.stdout.split())
-    assert "flows.retrain" in imported and not {"torch", "torchvision", "ray", "mlflow", "sklearn"} & imported
+    return set(done.stdout.split())
 
 
-def test_the_version_is_that_of_the_package(tmp_path):
-    done = cl("--version", folder=tmp_path)
-    assert (done.returncode, done.stdout, done.stderr) == (0, version("counterpoint") + "\n", "")
+def test_flows_are_imported_without_what_their_steps_use(imported_with_flows):
+    """Prefect imports a flow once more to cancel a run of it, and `cl up` all of them before it is ready."""
+    assert "flows.retrain" in imported_with_flows
+    assert not {"torch", "torchvision", "ray", "mlflow", "sklearn"} & imported_with_flows
 
 
 @pytest.mark.parametrize(
@@ -187,8 +259,8 @@ def test_the_version_is_that_of_the_package(tmp_path):
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_a_wrong_argument_is_refused_in_one_sentence_that_names_it(tmp_path, arguments, sentence):
-    assert re.fullmatch(sentence, refusal(*arguments, folder=tmp_path))
+def test_a_wrong_argument_is_refused_in_one_sentence_that_names_it(tmp_path, refusal, arguments, sentence):
+    assert re.fullmatch(sentence, refusal(*arguments))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -208,31 +280,41 @@ def test_a_wrong_argument_is_refused_in_one_sentence_that_names_it(tmp_path, arg
         ('{"model_name": "a b"}', r"model_name: string should match pattern .*; got 'a b'"),
     ],
 )
-def test_a_wrong_recipe_is_refused_in_one_sentence_that_names_the_file_or_the_field(tmp_path, content, sentence):
+def test_a_wrong_recipe_is_refused_in_one_sentence_that_names_the_file_or_the_field(
+    tmp_path, refusal, content, sentence
+):
     folder = tmp_path / "[recipes]"
     folder.mkdir()
     recipe = folder / "mine.json"
     if content is not None:
         recipe.write_bytes(content if isinstance(content, bytes) else content.encode())
-    said = refusal("retrain", "--recipe", str(recipe), folder=tmp_path)
+    said = refusal("retrain", "--recipe", str(recipe))
     assert re.fullmatch(sentence.replace("{recipe}", re.escape(str(recipe))), said), said
 
 
-def test_the_command_line_wins_over_the_recipe(tmp_path):
+def test_the_command_line_wins_over_the_recipe(tmp_path, refusal):
     (tmp_path / "mine.json").write_text('{"training": {"epochs": 0, "warmup_epochs": 7}}')
-    said = refusal("retrain", "--recipe", "mine.json", "--training.epochs", "6", folder=tmp_path)
+    said = refusal("retrain", "--recipe", "mine.json", "--training.epochs", "6")
     assert said.startswith("training: warmup_epochs 7 must be less than epochs 6")
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["retrain"], ["models"]], ids=" ".join)
-def test_an_installed_component_of_a_taken_name_is_refused_in_one_sentence_by_every_command(tmp_path, arguments):
-    metadata = tmp_path / "their_losses-1.0.dist-info"
+COMMANDS_THAT_LIST_NAMES = [("--help",), ("retrain",), ("models",)]
+
+
+@pytest.fixture(scope="module")
+def with_a_taken_name(tmp_path_factory):
+    """How commands end where another package brings a component of a name that is taken."""
+    folder = tmp_path_factory.mktemp("taken")
+    metadata = folder / "their_losses-1.0.dist-info"
     metadata.mkdir()
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: their-losses\nVersion: 1.0\n")
     (metadata / "entry_points.txt").write_text("[counterpoint.losses]\ninfo_nce = their_losses\n")
-    said = refusal(*arguments, folder=tmp_path, PYTHONPATH=str(tmp_path))
-    assert said.startswith("loss 'info_nce' exists twice: as cl_core.losses.info_nce and as their_losses of their-los")
+    path = os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return [program(*arguments, folder=folder, PYTHONPATH=path) for arguments in COMMANDS_THAT_LIST_NAMES]
 
 
-def test_no_command_at_all_shows_the_help(tmp_path):
-    assert cl(folder=tmp_path).stdout == cl("--help", folder=tmp_path).stdout
+def test_an_installed_component_of_a_taken_name_is_refused_in_one_sentence_by_every_command(with_a_taken_name):
+    for ended in with_a_taken_name:
+        assert sentence_of(ended).startswith(
+            "loss 'info_nce' exists twice: as cl_core.losses.info_nce and as their_losses of their-los"
+        )

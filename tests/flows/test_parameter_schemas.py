@@ -3,6 +3,7 @@
 import inspect
 import json
 import os
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from flows.retrain import retrain
 from flows.stages import evaluate, ingest, pretrain, register, report, validate
 
 GOLDEN = Path(__file__).parents[1] / "golden"
+RECIPES = sorted((Path(__file__).parents[2] / "infra" / "recipes").glob("*.json"))
 FLOWS = {
     flow.name: flow
     for flow in (
@@ -28,9 +30,9 @@ FLOWS = {
         *(embed, evaluate_model, prune),
     )
 }
-every_flow = pytest.mark.parametrize("name", FLOWS)
 
 
+@cache
 def schema_of(name):
     return parameter_schema(FLOWS[name]).model_dump_for_openapi()
 
@@ -47,20 +49,19 @@ def leaves(schema, definitions, path=""):
             yield here, field
 
 
-@every_flow
-def test_the_form_of_a_flow_is_the_golden_one(name):
+def test_the_forms_of_all_flows_are_the_golden_ones():
     """A change here is a change for everyone who has a deployment, a recipe or a script."""
-    golden = GOLDEN / f"{name}.json"
-    text = json.dumps(schema_of(name), indent=1, sort_keys=True) + "\n"
-    if os.environ.get("CL_UPDATE_GOLDEN") == "1":
-        golden.parent.mkdir(exist_ok=True)
-        golden.write_text(text)
-    command = "CL_UPDATE_GOLDEN=1 pytest tests/flows/test_parameter_schemas.py"
-    assert golden.is_file(), (
-        f"{golden} is missing; CL_UPDATE_GOLDEN=1 pytest tests/flows/test_parameter_schemas.py writes it"
-    )
-    assert json.loads(golden.read_text()) == json.loads(text), (
-        f"the parameters of {name} have changed; if that is meant, run {command}, read the difference, and say it in "
+    offenders = []
+    for name in FLOWS:
+        golden, schema = GOLDEN / f"{name}.json", schema_of(name)
+        if os.environ.get("CL_UPDATE_GOLDEN") == "1":
+            golden.parent.mkdir(exist_ok=True)
+            golden.write_text(json.dumps(schema, indent=1, sort_keys=True) + "\n")
+        if not golden.is_file() or json.loads(golden.read_text()) != json.loads(json.dumps(schema)):
+            offenders.append(name)
+    assert offenders == [], (
+        "the parameters of these flows have changed; if that is meant, run "
+        "CL_UPDATE_GOLDEN=1 pytest -n0 tests/flows/test_parameter_schemas.py, read the difference, and say it in "
         "CHANGELOG.md"
     )
 
@@ -69,14 +70,21 @@ def test_every_golden_file_belongs_to_a_flow():
     assert {path.stem for path in GOLDEN.glob("*.json")} == set(FLOWS)
 
 
-@every_flow
-def test_every_field_of_a_form_has_a_title_and_a_description(name):
+def fields_of(name):
     schema = schema_of(name)
     fields = dict(leaves(schema["properties"], schema.get("definitions", {})))
-    assert fields
-    for path, field in fields.items():
-        assert field.get("title"), path
-        assert field.get("description", "").endswith("."), f"{path}: {field.get('description')}"
+    assert fields, name
+    return {f"{name}: {path}": field for path, field in fields.items()}
+
+
+def test_every_field_of_a_form_has_a_title_and_a_description():
+    offenders = {
+        path: field
+        for name in FLOWS
+        for path, field in fields_of(name).items()
+        if not field.get("title") or not field.get("description", "").endswith(".")
+    }
+    assert offenders == {}
 
 
 def test_the_form_of_retrain_has_every_group():
@@ -85,27 +93,30 @@ def test_the_form_of_retrain_has_every_group():
     assert groups == {"model_name", "data", "training", "evaluation", "promotion", "compute", "force", "recipe"}
 
 
-@every_flow
-def test_no_field_is_of_a_kind_that_a_form_shows_as_raw_json_but_options(name):
-    schema = schema_of(name)
-    for path, field in leaves(schema["properties"], schema.get("definitions", {})):
-        if field.get("type") in (None, "object"):
-            assert path.endswith("options"), f"{path}: {field}"
+def test_no_field_is_of_a_kind_that_a_form_shows_as_raw_json_but_options():
+    offenders = {
+        path: field
+        for name in FLOWS
+        for path, field in fields_of(name).items()
+        if field.get("type") in (None, "object") and not path.endswith("options")
+    }
+    assert offenders == {}
 
 
-@every_flow
-def test_the_command_of_the_same_name_has_the_same_parameters_types_and_defaults(name):
+def test_every_command_has_the_parameters_types_and_defaults_of_the_flow_of_its_name():
     def shape(function):
         parameters = inspect.signature(function).parameters.values()
         return {parameter.name: (parameter.annotation, parameter.default) for parameter in parameters}
 
-    assert shape(app[name].default_command) == shape(FLOWS[name].fn)
+    commands = {name: shape(app[name].default_command) for name in FLOWS}
+    assert commands == {name: shape(flow.fn) for name, flow in FLOWS.items()}
 
 
-@every_flow
-def test_a_flow_and_its_command_say_what_they_do(name):
-    assert FLOWS[name].description.strip().endswith(".")
-    assert app[name].help.strip()
+def test_every_flow_and_its_command_say_what_they_do():
+    offenders = [
+        name for name, flow in FLOWS.items() if not flow.description.strip().endswith(".") or not app[name].help.strip()
+    ]
+    assert offenders == []
 
 
 def test_a_command_without_options_asks_for_the_defaults_of_the_flow():
@@ -115,9 +126,7 @@ def test_a_command_without_options_asks_for_the_defaults_of_the_flow():
         assert bound.arguments.get(name, parameter.default) == parameter.default
 
 
-@pytest.mark.parametrize(
-    "recipe", sorted((Path(__file__).parents[2] / "infra" / "recipes").glob("*.json")), ids=lambda p: p.stem
-)
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
 def test_a_recipe_asks_the_command_for_what_it_asks_the_flow(recipe, monkeypatch):
     """What a deployment passes on as JSON, and what the command reads from the file, is one training."""
     values = json.loads(recipe.read_text())

@@ -15,6 +15,7 @@ from cl_core.losses import LossSum, PairLoss, Relation, RowIds, relation_within
 
 Equation = Callable[[Tensor, Tensor, Relation], tuple[float, float]]
 Case = tuple[Tensor, Tensor, Relation]
+Check = Callable[[PairLoss, Equation], None]
 
 
 def rows(*shape: int, seed: int = 0) -> Tensor:
@@ -139,14 +140,17 @@ def does_not_depend_on_the_values_of_ids(loss: PairLoss, equation: Equation) -> 
         assert_is(loss(anchors, candidates, other, learned(loss)), equation(anchors, candidates, relation))
 
 
-def has_the_gradient_of_its_value(loss: PairLoss, equation: Equation) -> None:
-    """By finite differences, for anchors and candidates apart and for one set that is both."""
-    del equation
-    values = learned(loss)
-    parameters = tuple(value.requires_grad_() for value in values.values())
-    for anchors, candidates, relation in cases().values():
+def _has_the_gradient_of_its_value(case: str) -> Check:
+    """One case for each check: all together take seconds."""
 
-        def total(a: Tensor, c: Tensor, *now: Tensor, relation: Relation = relation) -> Tensor:
+    def has_the_gradient_of_its_value(loss: PairLoss, equation: Equation) -> None:
+        """By finite differences, for anchors and candidates apart and for one set that is both."""
+        del equation
+        values = learned(loss)
+        parameters = tuple(value.requires_grad_() for value in values.values())
+        anchors, candidates, relation = cases()[case]
+
+        def total(a: Tensor, c: Tensor, *now: Tensor) -> Tensor:
             return loss(a, c, relation, dict(zip(values, now, strict=True))).total
 
         apart = (anchors.clone().requires_grad_(), candidates.clone().requires_grad_())
@@ -154,6 +158,12 @@ def has_the_gradient_of_its_value(loss: PairLoss, equation: Equation) -> None:
         if anchors is candidates:
             both = anchors.clone().requires_grad_()
             assert torch.autograd.gradcheck(lambda z, *now: total(z, z, *now), (both, *parameters))
+
+    has_the_gradient_of_its_value.__name__ += f" of {case}"
+    return has_the_gradient_of_its_value
+
+
+HAS_THE_GRADIENT_OF_ITS_VALUE = tuple(_has_the_gradient_of_its_value(case) for case in cases())
 
 
 def leaves_a_worker_without_rows_a_gradient_of_zeros(loss: PairLoss, equation: Equation) -> None:
@@ -196,7 +206,7 @@ EVERY_LOSS = (
     agrees_with_its_equation,
     does_not_depend_on_the_order_of_rows,
     does_not_depend_on_the_values_of_ids,
-    has_the_gradient_of_its_value,
+    *HAS_THE_GRADIENT_OF_ITS_VALUE,
     leaves_a_worker_without_rows_a_gradient_of_zeros,
     computes_half_precision_in_float32,
     keeps_float64,

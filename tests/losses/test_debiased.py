@@ -8,10 +8,10 @@ import torch.nn.functional as F
 from lightly.loss import NTXentLoss
 from pair_losses import (
     EVERY_SOFTMAX_LOSS,
+    HAS_THE_GRADIENT_OF_ITS_VALUE,
     agrees_with_its_equation,
     cases,
     cosine,
-    has_the_gradient_of_its_value,
     is_right_at_temperature_001,
     pairs_of,
     queries_and_keys,
@@ -66,7 +66,9 @@ def test_it_keeps_what_every_loss_must(loss, keeps):
     keeps(loss, by_the_equation(loss))
 
 
-@pytest.mark.parametrize("keeps", [agrees_with_its_equation, has_the_gradient_of_its_value], ids=["value", "gradient"])
+@pytest.mark.parametrize(
+    "keeps", [agrees_with_its_equation, *HAS_THE_GRADIENT_OF_ITS_VALUE], ids=lambda check: check.__name__
+)
 @pytest.mark.parametrize("tau_plus", [0.4, 0.9])
 def test_it_follows_the_equation_where_much_is_taken_out(tau_plus, keeps):
     """Some anchors are then at the bound and some above it."""

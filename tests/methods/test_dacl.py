@@ -29,6 +29,7 @@ def test_the_parts_are_those_of_the_paper():
     assert [type(layer) for layer in projector] == [nn.Linear, nn.BatchNorm1d, nn.ReLU, nn.Linear]
 
 
+@pytest.mark.integration
 def test_it_trains_on_images_in_the_real_loop(job_of: JobOf):
     job = job_of(method="dacl", epochs=6, encoder_options={"stem_width": 8, "width": 16, "stages": 1})
     train(job)
@@ -38,6 +39,7 @@ def test_it_trains_on_images_in_the_real_loop(job_of: JobOf):
     assert last < first - 0.5
 
 
+@pytest.mark.integration
 def test_it_learns_from_plain_vectors():
     """Ten epochs; then 256 digits of unseen writers find their other mixture among 511 rows."""
     method = digits.build(DACLOptions(projector_hidden=128, projector_features=32), InfoNCE(temperature=0.2))

@@ -121,6 +121,7 @@ def test_a_training_meets_p_classes_with_k_samples_each(job_of: JobOf, monkeypat
         assert len(np.unique(visited)) == len(visited)
 
 
+@pytest.mark.integration
 def test_it_learns_a_metric_that_holds_for_writers_it_never_saw():
     method = digits.build(FaceNetOptions(samples_per_class=10, projector_features=32), Triplet(mining="semi_hard"))
     before = digits.on_held_out(method, digits.itself)

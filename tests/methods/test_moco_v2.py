@@ -403,6 +403,7 @@ def test_under_autocast_keys_and_loss_are_float32():
     torch.testing.assert_close(method.queue.keys.norm(dim=1), torch.ones(6))
 
 
+@pytest.mark.integration
 def test_within_150_small_steps_queries_find_their_keys_in_the_queue():
     """The statistics that keys are made with must be good from the first step on, and without a warm-up of the rate.
 

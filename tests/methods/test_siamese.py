@@ -101,6 +101,7 @@ def test_the_parts_are_those_of_the_paper():
     assert [type(layer) for layer in embedding] == [nn.Linear] and embedding[0].weight.shape == (128, 5)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("pairs", "views"), [("labels", digits.itself), ("views", partial(digits.mixtures, alpha=0.7))]
 )

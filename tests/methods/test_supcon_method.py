@@ -75,6 +75,7 @@ def test_names_of_classes_and_ids_do_not_matter(method):
     assert method(views, renamed).loss.item() == pytest.approx(loss, abs=1e-12)
 
 
+@pytest.mark.integration
 def test_it_brings_unseen_digits_to_their_class():
     views = partial(digits.mixtures, alpha=0.9)
     method = digits.build(SupConOptions(projector_hidden=128, projector_features=32), SupCon())

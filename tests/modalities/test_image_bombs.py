@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from cl_core.modalities.decode import Rejected, decode
+from cl_core.modalities.image import Rejected, decode
 
 # Beside what Python, numpy and Pillow themselves take.
 _ROOM_BYTES = 100 << 20
@@ -101,7 +101,7 @@ _PROGRAM = """
 import resource, sys
 from pathlib import Path
 import numpy, PIL.Image
-from cl_core.modalities.decode import Rejected, decode
+from cl_core.modalities.image import Rejected, decode
 PIL.Image.init()
 payload = Path(sys.argv[1]).read_bytes()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

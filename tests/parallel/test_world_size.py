@@ -5,6 +5,7 @@ import pytest
 import torch
 from pytorch_metric_learning.losses import NTXentLoss, SelfSupervisedLoss
 from worlds import (
+    CASES,
     LEARNING_RATE,
     MOMENTUM,
     ROWS,
@@ -26,15 +27,54 @@ SHARES = {
     2: [(6, 6), (7, 5), (11, 1)],
     4: [(3, 3, 3, 3), (5, 4, 2, 1), (6, 0, 5, 1)],
 }
-EVERY_WAY = [(workers, shares) for workers, ways in SHARES.items() for shares in ways]
-every_way = pytest.mark.parametrize(("workers", "shares"), EVERY_WAY, ids=["+".join(map(str, s)) for _, s in EVERY_WAY])
+# Of the ways, the uneven ones, and of the losses and methods one per family. The sweep has all.
+SAMPLED_SHARES = [(12,), (7, 5), (6, 0, 5, 1)]
+SAMPLED_NAMES = [
+    *("loss/info_nce", "loss/pairwise_logistic", "loss/triplet"),
+    *("method/barlow_twins", "method/facenet", "method/moco_v2", "method/simclr", "method/swav"),
+]
+
+
+def in_sweep_unless(is_sampled):
+    return () if is_sampled else (pytest.mark.sweep,)
+
+
+every_way = pytest.mark.parametrize(
+    ("workers", "shares"),
+    [
+        pytest.param(workers, shares, marks=in_sweep_unless(shares in SAMPLED_SHARES), id="+".join(map(str, shares)))
+        for workers, ways in SHARES.items()
+        for shares in ways
+    ],
+)
+every_name = pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=in_sweep_unless(name in SAMPLED_NAMES)) for name in components.names()]
+)
 
 
 @pytest.fixture(scope="module")
-def worlds(tmp_path_factory):
+def is_sweep(request):
+    """Whether every way and every name is asked for, and not a sample of both."""
+    return request.config.getoption("--sweep")
+
+
+@pytest.fixture(scope="module")
+def names(is_sweep):
+    """The losses and methods that are trained."""
+    return [name for name in components.names() if is_sweep or name in SAMPLED_NAMES]
+
+
+@pytest.fixture(scope="module")
+def worlds(is_sweep, names, tmp_path_factory):
     """Results of real process groups of one, two and four workers."""
+    cases = [name for name in CASES if name in names or name not in components.names()]
     return {
-        workers: results_of_world(ways, tmp_path_factory.mktemp(f"world-{workers}")) for workers, ways in SHARES.items()
+        workers: results_of_world(
+            [shares for shares in ways if is_sweep or shares in SAMPLED_SHARES],
+            cases,
+            tmp_path_factory.mktemp(f"world-{workers}"),
+        )
+        for workers, ways in SHARES.items()
     }
 
 
@@ -150,20 +190,20 @@ def test_without_a_process_group_everything_is_the_identity():
 
 
 @pytest.fixture(scope="module")
-def alone():
-    """Every loss and method trained by this process alone, with torch's own batch norm."""
-    return {name: components.train(name, (ROWS,)) for name in components.names()}
+def alone(names):
+    """Each loss and method trained by this process alone, with torch's own batch norm."""
+    return {name: components.train(name, (ROWS,)) for name in names}
 
 
 @every_way
-@pytest.mark.parametrize("name", components.names())
+@every_name
 def test_every_loss_and_method_learns_what_a_single_process_learns(worlds, alone, name, workers, shares):
     for found in worlds[workers][name, shares]:
         for ours, theirs in zip(found, alone[name], strict=True):
             torch.testing.assert_close(ours, theirs, atol=1e-10, rtol=0)
 
 
-@pytest.mark.parametrize("name", components.names())
+@every_name
 def test_every_loss_and_method_moves_far_enough_to_tell(alone, name):
     losses, gradients, weights = alone[name]
     begun = components.case_of(name)[0].double().state_dict()

@@ -119,19 +119,19 @@ CASES = {case.__name__: case for case in (train, gather, neighbour, summed, mean
 CASES |= {name: partial(components.train, name) for name in components.names()}
 
 
-def _work(rank, shares_of_world, rendezvous, folder):
+def _work(rank, shares_of_world, names, rendezvous, folder):
     torch.set_num_threads(1)
     world_size = len(shares_of_world[0])
     with collectives.process_group(rendezvous=rendezvous, rank=rank, world_size=world_size, timeout_s=60):
-        results = {(name, shares): case(shares) for shares in shares_of_world for name, case in CASES.items()}
+        results = {(name, shares): CASES[name](shares) for shares in shares_of_world for name in names}
     torch.save(results, folder / f"{rank}.pt")
 
 
-def results_of_world(shares_of_world, folder):
-    """Start one process per worker, let them do every case with every way of sharing, and collect what came."""
+def results_of_world(shares_of_world, names, folder):
+    """Start one process per worker, let them do the named cases with every way of sharing, and collect the results."""
     workers = len(shares_of_world[0])
     forked.serve()
-    arguments = (shares_of_world, folder / "rendezvous", folder)
+    arguments = (shares_of_world, names, folder / "rendezvous", folder)
     mp.start_processes(_work, arguments, nprocs=workers, start_method="forkserver")
     by_rank = [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(workers)]
     return {key: [results[key] for results in by_rank] for key in by_rank[0]}

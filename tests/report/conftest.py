@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cl_core.data.profile import SizeCount, SnapshotFacts
+from cl_core.data.snapshot import SizeCount, SnapshotProfile
 from cl_core.data.validation import NearDuplicates
 from cl_core.refs import Decision, EvaluationReport, RepresentationReport, Score
 from cl_core.report.costs import Outcome, StepCost
@@ -56,9 +56,9 @@ def evaluation(classes: list[str]) -> EvaluationReport:
     )
 
 
-def profile(classes: list[str]) -> SnapshotFacts:
+def profile(classes: list[str]) -> SnapshotProfile:
     counts = dict.fromkeys(classes, ROWS // 3)
-    return SnapshotFacts(
+    return SnapshotProfile(
         name="small",
         digest="c" * 64,
         rows={"train": ROWS, "test": ROWS},
@@ -79,7 +79,7 @@ def profile(classes: list[str]) -> SnapshotFacts:
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_inputs() -> Callable[..., ReportInputs]:
     def make(classes: list[str] = CLASSES, **changes: Any) -> ReportInputs:
         generator = np.random.default_rng(7)

@@ -16,6 +16,7 @@ def test_unit_rows_have_length_one_and_zero_rows_stay_zero():
     assert rows.tolist() == [[pytest.approx(0.6), pytest.approx(0.8)], [0, 0]]
 
 
+@pytest.mark.integration
 def test_the_map_is_deterministic():
     unit, _ = three_groups(300)
     assert np.array_equal(project(unit), project(unit))

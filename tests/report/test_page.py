@@ -1,6 +1,7 @@
 import re
 from collections.abc import Callable
 from html.parser import HTMLParser
+from typing import Any
 
 import numpy as np
 import pytest
@@ -42,12 +43,25 @@ class Page(HTMLParser):
         self.text += data
 
 
+def small(make_inputs: Make, **changes: Any) -> ReportInputs:
+    """Inputs without what takes long to draw: few images, so that no map has to be unfolded, and no curves."""
+    whole = make_inputs()
+    few = {name: getattr(whole, name)[:30] for name in ("images", "embeddings", "labels", "predicted")}
+    return make_inputs(**(few | {"curves": []} | changes))
+
+
+@pytest.fixture(scope="module")
+def page_of_all(make_inputs: Make) -> str:
+    """The page of the inputs as they are."""
+    return render(make_inputs())
+
+
 def headings(html: str) -> list[str]:
     return re.findall(r"<h2>(.*?)</h2>", html)
 
 
-def test_the_page_needs_nothing_but_itself(make_inputs: Make):
-    html = render(make_inputs())
+def test_the_page_needs_nothing_but_itself(page_of_all: str):
+    html = page_of_all
     page = Page(html)
     assert not {"script", "link", "iframe", "object", "embed"} & {tag for tag, _ in page.tags}
     for tag, attributes in page.tags:
@@ -70,12 +84,12 @@ def test_every_score_stands_with_its_interval(make_inputs: Make):
     assert "0.810 [0.798, 0.817]" in text  # the precision of the last class
 
 
-def test_the_same_inputs_give_the_same_bytes(make_inputs: Make):
-    assert render(make_inputs()) == render(make_inputs())
+def test_the_same_inputs_give_the_same_bytes(make_inputs: Make, page_of_all: str):
+    assert render(make_inputs()) == page_of_all
 
 
-def test_the_decision_and_its_reason_stand_before_the_first_section(make_inputs: Make):
-    html = render(make_inputs())
+def test_the_decision_and_its_reason_stand_before_the_first_section(page_of_all: str):
+    html = page_of_all
     top = html[: html.index("<section>")]
     assert "Version 3 is the champion" in top
     assert "version 3 is promoted: linear_probe.accuracy 0.884" in top
@@ -85,7 +99,7 @@ def test_the_decision_and_its_reason_stand_before_the_first_section(make_inputs:
 
 def test_a_version_that_was_not_promoted_is_fetched_by_its_number(make_inputs: Make):
     refused = Decision(name="small", version=3, champion=2, promoted=False, reason="no gain", gain=None)
-    top = render(make_inputs(decision=refused)).split("<section>")[0]
+    top = render(small(make_inputs, decision=refused)).split("<section>")[0]
     assert "Version 3 is not the champion" in top
     assert "Users fetch version 2." in top
     assert "models:/small/3&#34;" in top
@@ -95,21 +109,22 @@ def test_a_version_that_was_not_promoted_is_fetched_by_its_number(make_inputs: M
 def test_a_version_that_was_rolled_back_and_the_one_that_is_back_bear_one_decision(make_inputs: Make):
     reason = "version 3 is rolled back, version 2 is the champion again"
     rollback = Decision(name="small", version=3, champion=2, promoted=False, reason=reason)
-    gone = render(make_inputs(decision=rollback)).split("<section>")[0]
+    gone = render(small(make_inputs, decision=rollback)).split("<section>")[0]
     assert "Version 3 is not the champion" in gone and "Users fetch version 2." in gone
-    back = render(make_inputs(decision=rollback, version=2, uri="models:/small/2")).split("<section>")[0]
+    back = render(small(make_inputs, decision=rollback, version=2, uri="models:/small/2")).split("<section>")[0]
     assert "Version 2 is the champion" in back and "Users fetch" not in back
     assert reason in gone and reason in back
 
 
 def test_a_version_that_has_not_been_decided_on_says_so(make_inputs: Make):
-    html = render(make_inputs(decision=None))
+    html = render(small(make_inputs, decision=None))
     assert "Not decided on" in html and "The gate has not run on this version" in html
 
 
 @pytest.mark.parametrize("hostile", ["<script>alert(1)</script>", '"><img src=x onerror=y>', "$\\frac{1}$", "服 & Co"])
 def test_what_people_named_is_shown_and_never_run(make_inputs: Make, hostile: str):
-    inputs = make_inputs(
+    inputs = small(
+        make_inputs,
         classes=["Bag", hostile, "Shirt"],
         title=hostile,
         specs={hostile: {"source": hostile}},

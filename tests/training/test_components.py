@@ -1,17 +1,23 @@
 """From a spec to its parts: what fits, and what a training is called."""
 
 import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
+import cl_core
+from cl_core.code_digest import forget_code, imported_modules
 from cl_core.encoders.mlp import MLP
 from cl_core.errors import SpecError
 from cl_core.losses.info_nce import InfoNCE
 from cl_core.methods.simclr import SimCLROptions
 from cl_core.registry import METHODS, explain
 from cl_core.specs import ComputeSpec, TrainingSpec
-from cl_core.training.components import assemble, check_batches, complete, training_digest
+from cl_core.training.components import DECIDES_WEIGHTS, assemble, check_batches, complete, training_digest
 
 
 def digest(*, snapshot="a" * 64, image_size=28, **fields):
@@ -144,6 +150,130 @@ def test_every_other_input_is_another_training():
     assert len({digest(**variant) for variant in variants}) == len(variants)
     changed = {name for variant in variants for name in variant} - {"snapshot", "image_size"}
     assert changed == set(TrainingSpec.model_fields)
+
+
+@pytest.fixture
+def code(tmp_path, monkeypatch):
+    """A copy of this package, of which digests of code are taken while the fixture is in use."""
+    copy = tmp_path / "cl_core"
+    shutil.copytree(Path(cl_core.__file__).parent, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(cl_core.__spec__, "submodule_search_locations", [str(copy)])
+    forget_code()
+    yield copy
+    forget_code()
+
+
+def digest_of_edited(path, old, new, **fields):
+    """Digest of a training while a file of the copied package reads otherwise."""
+    text = path.read_text()
+    assert text.count(old) == 1, f"{path.name} holds {old!r} {text.count(old)} times"
+    path.write_text(text.replace(old, new))
+    forget_code()
+    changed = digest(**fields)
+    path.write_text(text)
+    return changed
+
+
+def test_adding_a_component_changes_no_training(code):
+    before = digest()
+    (code / "losses" / "new_loss.py").write_text("SCALE = 1\n")
+    (code / "encoders" / "new_encoder.py").write_text("WIDTH = 1\n")
+    forget_code()
+    assert digest() == before
+
+
+def test_a_mended_docstring_comment_label_or_message_changes_no_training(code):
+    before = digest()
+    for file in ["losses/info_nce.py", "losses/_pair_sums.py", "methods/__init__.py", "training/loop.py", "rng.py"]:
+        text = (code / file).read_text()
+        assert text.startswith('"""')
+        (code / file).write_text(text.replace('"""', '"""Mended. ', 1) + "\n# The end.\n")
+    path = code / "specs" / "training.py"
+    path.write_text(re.sub(r'title="[^"]*"', 'title="Other"', path.read_text()))
+    forget_code()
+    assert digest() == before
+
+
+def test_another_line_length_changes_no_training(code):
+    before = digest()
+    parts = [code / name for name in ("losses", "methods", "views", "encoders", "parallel", "training", "rng.py")]
+    command = [sys.executable, "-m", "ruff", "format", "--isolated", "--line-length", "80", *map(str, parts)]
+    formatted = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert int(formatted.stdout.split()[0]) > 30  # Files that were written anew.
+    forget_code()
+    assert digest() == before
+
+
+def test_moving_a_file_changes_no_training(code):
+    before = digest()
+    (code / "losses" / "_pair_sums.py").rename(code / "parallel" / "sums.py")
+    for path in code.rglob("*.py"):
+        path.write_text(path.read_text().replace("cl_core.losses._pair_sums", "cl_core.parallel.sums"))
+    forget_code()
+    assert digest() == before
+    (code / "parallel" / "sums.py").write_text("SCALE = 2\n")
+    forget_code()
+    assert digest() != before
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("losses/info_nce.py", "sums.positives * sums.lse", "sums.positives * sums.negative_lse"),
+        ("losses/info_nce.py", "spread - sums.positive_sum", "sums.positive_sum - spread"),
+        ("losses/_pair_sums.py", "scale=1 / temperature", "scale=temperature"),
+        ("methods/_in_batch.py", "self.compare(rows, ids, rows, ids)", "self.compare(rows, ids, rows[:1], ids)"),
+        ("views/operations/distributions.py", "low + draws * (high - low)", "high + draws * (low - high)"),
+        ("encoders/resnet_small.py", "Conv2d(before, after, 3, stride=2", "Conv2d(before, after, 3, stride=1"),
+        ("training/schedule.py", "0.5 * (1 + ", "0.5 * (2 + "),
+        ("training/optimizer.py", "if p.ndim > 1", "if p.ndim > 2"),
+        ("parallel/collectives.py", "return total * world_size() / ", "return total / "),
+        ("data/sampling.py", "batches = len(rows) // batch_size", "batches = len(rows) // (batch_size + 1)"),
+        ("modalities/resize.py", "Resampling.BICUBIC", "Resampling.BILINEAR"),
+        ("rng.py", "_ROUNDS = 10", "_ROUNDS = 7"),
+    ],
+)
+def test_a_change_of_the_maths_is_another_training(code, file, old, new):
+    before = digest()
+    assert digest_of_edited(code / file, old, new) != before
+
+
+def test_a_change_of_another_component_is_no_other_training(code):
+    before = digest()
+    for file, old, new in [
+        ("losses/triplet.py", "pulled - pushed + margin", "pushed - pulled + margin"),
+        ("methods/swav.py", "_ASSIGNED_VIEWS = 2", "_ASSIGNED_VIEWS = 3"),
+        ("training/online_knn.py", "import numpy as np", "import numpy as np\nimport math"),
+        ("report/page.py", "import json", "import json\nimport math"),
+    ]:
+        assert digest_of_edited(code / file, old, new) == before
+
+
+# What the training loop imports without its deciding the weights.
+DECIDES_NOTHING = {
+    "cl_core.data.snapshot": "counts what a snapshot holds",
+    "cl_core.data.worker_pool": "decodes by several processes; the rows come in order",
+    "cl_core.training": "is empty",
+    "cl_core.training.checkpoint": "stores weights, and gives them back as they were",
+    "cl_core.training.components": "makes the completed spec, which is in the digest",
+    "cl_core.training.health": "is empty",
+    "cl_core.training.job": "names paths",
+    "cl_core.training.memory": "measures",
+    "cl_core.training.online_knn": "measures",
+    "cl_core.training.progress": "reports",
+}
+MEASURES = ("cl_core.training.health.", "cl_core.evaluation.")
+
+
+def test_every_module_that_the_training_loop_imports_is_in_the_digest_or_is_known_to_decide_nothing():
+    pending, imported = ["cl_core.training.loop"], set()
+    while pending:
+        module = pending.pop()
+        if module not in imported and not module.startswith(MEASURES) and module not in DECIDES_NOTHING:
+            imported.add(module)
+            pending += imported_modules(module)
+    components = {"cl_core.encoders", "cl_core.losses", "cl_core.methods", "cl_core.views"}  # Their bases; imported.
+    assert imported - components <= set(DECIDES_WEIGHTS)
 
 
 def check(batch_size, *, workers=1, accumulate=1, rows=1000):

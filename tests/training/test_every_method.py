@@ -11,6 +11,7 @@ from small_methods import NAMES, changes
 from small_training import JobOf, train_in_a_process
 
 from cl_core import artifact_dir
+from cl_core.specs import ComputeSpec
 from cl_core.training.loop import train
 
 CURVES = Path(__file__).parents[1] / "golden" / "curves" / "twenty_steps.json"
@@ -29,7 +30,7 @@ def test_the_first_twenty_losses_are_those_of_before(job_of: JobOf, name: str) -
 
     To 0.2 %: processors differ in the last bits, and twenty steps amplify them.
     """
-    job = job_of(**changes(name))
+    job = job_of(compute=ComputeSpec(threads=1, checkpoint_every_s=3600, report_every_s=0), **changes(name))
     train(job)
     losses = [round(progress.loss, 5) for progress in job.progress.read()][:STEPS]
     if os.environ.get("CL_UPDATE_GOLDEN") == "1":
@@ -48,7 +49,13 @@ def test_every_golden_curve_belongs_to_a_method() -> None:
     assert sorted(golden()) == NAMES
 
 
-@every_method
+SAMPLED = ("moco_v2", "simclr", "swav")
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in SAMPLED else pytest.mark.sweep) for name in NAMES]
+)
 def test_killed_in_the_middle_of_an_epoch_every_method_ends_with_the_same_bits(job_of: JobOf, name: str) -> None:
     """Queues, prototypes, moving averages and their counters are all in the checkpoint."""
     undisturbed = train(job_of("undisturbed", **changes(name)))

@@ -115,6 +115,7 @@ feed.Feed.views, loop.learning_rate = views, learning_rate
 """
 
 
+@pytest.mark.integration
 @pytest.mark.usefixtures("in_float64")
 def test_a_training_begun_by_two_workers_and_finished_by_one_sees_the_same_samples_and_learns_the_same(
     job_of: JobOf, monkeypatch: pytest.MonkeyPatch

@@ -299,6 +299,7 @@ print(peak(8) - floor, peak(1) - floor)
 """
 
 
+@pytest.mark.sweep
 def test_eight_sub_batches_need_an_eighth_of_the_memory() -> None:
     """Ten layers of activations of 1,024 rows x 4,096 units are 168 MB at once, and 21 MB in eighths."""
     # Every block is given back to the system at once: what is measured is what is held.

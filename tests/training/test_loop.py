@@ -19,6 +19,7 @@ from cl_core.training.loop import train
 from cl_core.training.progress import following
 
 
+@pytest.mark.integration
 def test_training_learns_to_find_the_other_view(job_of: JobOf) -> None:
     easy = {"crop_area_min": 0.5, "blur_probability": 0.0, "jitter_probability": 0.0}
     job = job_of(epochs=12, views_options=easy, encoder_options={"stem_width": 16, "width": 32, "stages": 2})

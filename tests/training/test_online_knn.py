@@ -14,7 +14,7 @@ from small_training import JobOf, train_in_a_process
 
 from cl_core import artifact_dir
 from cl_core.data.cache import ImageSplit, load_split
-from cl_core.data.hold_out import hold_out
+from cl_core.data.sampling import hold_out
 from cl_core.encoders import Encoder
 from cl_core.evaluation.features import extract
 from cl_core.parallel import collectives
@@ -147,6 +147,7 @@ def test_how_often_it_is_asked_changes_no_bit_of_the_weights(job_of: JobOf) -> N
     assert [name for name in first if not first[name].equal(second[name])] == []
 
 
+@pytest.mark.integration
 def test_killed_between_two_scores_weights_and_scores_are_those_of_the_undisturbed(job_of: JobOf) -> None:
     undisturbed_job = job_of("undisturbed", **HELD_OUT)
     undisturbed = train(undisturbed_job)
@@ -185,6 +186,7 @@ def work(rank: int, rendezvous: Path, written: str, told: "multiprocessing.Queue
         told.put(knn_of(job).accuracy(encoder_of(job)))
 
 
+@pytest.mark.integration
 def test_two_workers_share_the_work_and_find_the_same(job_of: JobOf, tmp_path: Path) -> None:
     job = job_of(**HELD_OUT)
     context = forked.serve()

@@ -1,5 +1,6 @@
 """Training that is taken again after a kill is counted: how many steps, and the time they had taken."""
 
+import pytest
 from small_training import JobOf, train_in_a_process
 
 from cl_core import artifact_dir
@@ -21,6 +22,7 @@ progress.ProgressLog.append, checkpoint.CheckpointStore.save = counted, only_ear
 """
 
 
+@pytest.mark.integration
 def test_a_killed_training_says_how_many_steps_it_takes_again_and_an_undisturbed_one_says_none(job_of: JobOf) -> None:
     job = job_of("killed")
     assert train_in_a_process(job, prelude=KILL).wait() < 0

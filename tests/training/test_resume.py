@@ -2,27 +2,65 @@
 
 import hashlib
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
-from small_training import JobOf, train_in_a_process
+from small_training import JobOf, job_at, train_in_a_process
 
 from cl_core import artifact_dir
+from cl_core.refs import CheckpointRef, SnapshotRef
 from cl_core.specs import ComputeSpec
 from cl_core.training.loop import train
+
+TESTS = Path(__file__).parents[1]
 
 
 def weights(checkpoint: Path) -> str:
     return hashlib.sha256((checkpoint / "method.safetensors").read_bytes()).hexdigest()
 
 
-def test_two_undisturbed_trainings_end_with_the_same_bits(job_of: JobOf) -> None:
-    first, second = train(job_of("first")), train(job_of("second"))
-    assert weights(first.path) == weights(second.path)
-    assert weights(first.path) != weights(train(job_of("other", seed=1)).path)
+# Checkpoints of every step are what resuming is about; a training that is only compared with writes none on its way.
+UNDISTURBED = ComputeSpec(threads=1, checkpoint_every_s=3600, report_every_s=0)
 
 
+@pytest.fixture(scope="module")
+def undisturbed(snapshot: SnapshotRef, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> CheckpointRef:
+    """The end of the small training that nothing has disturbed."""
+    return train(job_at(snapshot, cache, tmp_path_factory.mktemp("undisturbed"), compute=UNDISTURBED))
+
+
+def test_two_undisturbed_trainings_end_with_the_same_bits(job_of: JobOf, undisturbed: CheckpointRef) -> None:
+    assert weights(train(job_of("second")).path) == weights(undisturbed.path)
+
+
+def test_another_seed_ends_with_other_bits(job_of: JobOf, undisturbed: CheckpointRef) -> None:
+    assert weights(train(job_of("other", compute=UNDISTURBED, seed=1)).path) != weights(undisturbed.path)
+
+
+@pytest.mark.slow_unit(reason="a process is started and killed: what everything else here rests on")
+def test_killed_at_a_random_instant_it_ends_with_the_same_bits(job_of: JobOf, undisturbed: CheckpointRef) -> None:
+    """The one kill of the unit tests; those at other places and of other optimizers are integration tests."""
+    job = job_of("killed")
+    program = "import sys; from small_training import train_from_json; train_from_json(sys.stdin.read())"
+    with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, text=True, cwd=TESTS) as process:
+        assert process.stdin is not None
+        process.stdin.write(job.model_dump_json())
+        process.stdin.close()
+        wait_for(job.folder / "checkpoints", at_least=3)
+        process.kill()
+    latest = job.checkpoints.latest()
+    assert latest is not None
+    reached = artifact_dir.manifest_of(latest)["step"]
+    assert 3 <= reached < undisturbed.step
+    resumed = train(job)
+    assert resumed.resumed_from_step == reached
+    assert weights(resumed.path) == weights(undisturbed.path)
+
+
+@pytest.mark.integration
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd", "lars"])
 def test_killed_in_the_middle_of_an_epoch_it_ends_with_the_same_bits(job_of: JobOf, optimizer: str) -> None:
     undisturbed = train(job_of("undisturbed", optimizer=optimizer, learning_rate=0.01))
@@ -42,9 +80,11 @@ def test_killed_in_the_middle_of_an_epoch_it_ends_with_the_same_bits(job_of: Job
     assert [progress.step for progress in job.progress.read()] == list(range(1, undisturbed.step + 1))
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("moment", ["before the manifest", "before the rename"])
-def test_killed_while_it_writes_a_checkpoint_it_goes_on_from_the_one_before(job_of: JobOf, moment: str) -> None:
-    undisturbed = train(job_of("undisturbed"))
+def test_killed_while_it_writes_a_checkpoint_it_goes_on_from_the_one_before(
+    job_of: JobOf, undisturbed: CheckpointRef, moment: str
+) -> None:
     job = job_of("killed")
     target = "artifact_dir.write_text" if moment == "before the manifest" else "pathlib.Path.rename"
     process = train_in_a_process(
@@ -73,8 +113,9 @@ def killing(*args, **kwargs):
     assert not list((job.folder / "checkpoints").glob(".staging-*")), "the half-written one is cleared away"
 
 
-def test_a_checkpoint_with_a_flipped_byte_is_passed_over(job_of: JobOf, caplog: pytest.LogCaptureFixture) -> None:
-    undisturbed = train(job_of("undisturbed"))
+def test_a_checkpoint_with_a_flipped_byte_is_passed_over(
+    job_of: JobOf, undisturbed: CheckpointRef, caplog: pytest.LogCaptureFixture
+) -> None:
     job = job_of("damaged")
     train(job)
     newest, before = sorted((job.folder / "checkpoints").glob("step-*"), reverse=True)
@@ -97,6 +138,7 @@ def test_a_resume_without_any_sound_checkpoint_begins_anew(job_of: JobOf) -> Non
     assert weights(again.path) == expected
 
 
+@pytest.mark.integration
 def test_accumulated_batches_are_resumed_too(job_of: JobOf) -> None:
     undisturbed = train(job_of("undisturbed", accumulate_steps=2))
     job = job_of("killed", accumulate_steps=2)

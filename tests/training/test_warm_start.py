@@ -68,6 +68,7 @@ def test_from_scratch_it_has_others(job_of: JobOf, tmp_path: Path) -> None:
     assert not any(torch.allclose(found[name], tensor) for name, tensor in given.items() if tensor.dim() > 1)
 
 
+@pytest.mark.integration
 def test_killed_it_goes_on_from_its_checkpoint_and_not_from_the_start(job_of: JobOf, tmp_path: Path) -> None:
     undisturbed = train(started(job_of("undisturbed"), tmp_path / "first"))
     job = started(job_of("killed"), tmp_path / "second")

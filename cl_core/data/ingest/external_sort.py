@@ -1,4 +1,4 @@
-"""External merge sort: more rows than fit into memory, in order, by way of sorted runs on disk.
+"""External merge sort: sort more rows than fit into memory by way of sorted runs on disk.
 
 Knuth, The Art of Computer Programming, vol. 3, section 5.4.
 """
@@ -19,7 +19,7 @@ Row = tuple[Any, ...]
 
 
 class ExternalSort:
-    """Takes record batches of one schema and gives their rows back in the order of the leading columns.
+    """Sort rows of one schema by their leading columns.
 
     Memory is bounded by about three times `run_bytes` while rows are added, and by `FAN_IN` batches of half a
     mebibyte, or of one row where a row is larger, while they are read.
@@ -27,7 +27,7 @@ class ExternalSort:
     Args:
         schema: Of the rows. None of its values may be null in the first `keys` columns.
         keys: Number of leading columns that decide the order.
-        folder: Where runs are kept; the caller removes it.
+        folder: Holds the runs; the caller removes it.
         run_bytes: Rows held in memory before they are sorted and written as a run. Bytes.
     """
 
@@ -52,7 +52,7 @@ class ExternalSort:
             self._spill()
 
     def rows(self) -> Iterator[Row]:
-        """All rows added, in order. Equal keys come in any order, so the keys should tell all rows apart."""
+        """Yield all rows added, in order. Equal keys come in any order, so the keys should distinguish all rows."""
         self._spill()
         while len(self._runs) > FAN_IN:
             # The oldest first: runs grow evenly, and each row is rewritten once per factor of FAN_IN.
@@ -83,17 +83,17 @@ class ExternalSort:
         return merged(*map(_read, runs), keys=self._keys)
 
     def _batches(self, rows: Iterator[Row]) -> Iterator[pa.RecordBatch]:
-        """Rows regrouped into batches of about `_BATCH_BYTES`."""
-        held: list[Row] = []
-        held_bytes = 0
+        """Regroup rows into batches of about `_BATCH_BYTES`."""
+        pending: list[Row] = []
+        pending_bytes = 0
         for row in rows:
-            held.append(row)
-            held_bytes += sum(len(value) for value in row if isinstance(value, bytes | str))
-            if held_bytes >= _BATCH_BYTES:
-                yield self._batch(held)
-                held, held_bytes = [], 0
-        if held:
-            yield self._batch(held)
+            pending.append(row)
+            pending_bytes += sum(len(value) for value in row if isinstance(value, bytes | str))
+            if pending_bytes >= _BATCH_BYTES:
+                yield self._batch(pending)
+                pending, pending_bytes = [], 0
+        if pending:
+            yield self._batch(pending)
 
     def _batch(self, rows: list[Row]) -> pa.RecordBatch:
         columns = zip(zip(*rows, strict=True), self._schema, strict=True)
@@ -101,7 +101,7 @@ class ExternalSort:
 
 
 def merged(*sorted_rows: Iterator[Row], keys: int) -> Iterator[Row]:
-    """Rows of several streams, each sorted by its leading columns, as one."""
+    """Merge several streams of rows, each sorted by its leading columns."""
     return heapq.merge(*sorted_rows, key=itemgetter(*range(keys)))
 
 

@@ -1,4 +1,4 @@
-"""Looking at inputs: the identity, soundness and measures of each image, found by decoding it once."""
+"""Inspect inputs: decode each image once for its id, its size and its channel moments, or the reason to reject it."""
 
 import hashlib
 import struct
@@ -8,14 +8,14 @@ from typing import NamedTuple
 import numpy as np
 
 from cl_core.data.sources import RawSample, SourceEntry, Unreadable
-from cl_core.modalities.decode import Rejected, decode_image
+from cl_core.modalities.image import Rejected, decode_image
 
 _LEVELS = np.arange(256, dtype=np.int64)
 _POWERS = np.stack([_LEVELS, _LEVELS**2], axis=1)
 
 
 class PayloadInfo(NamedTuple):
-    """What is known of one sound image.
+    """What is known of one image that can be decoded.
 
     Args:
         id: sha256 of the encoded bytes.
@@ -23,7 +23,7 @@ class PayloadInfo(NamedTuple):
         width: Pixels, once upright.
         height: Pixels, once upright.
         channels: 1 or 3.
-        moments: Six int64: the sums of its R, G and B levels (0..255), then of their squares. Greyscale has three
+        moments: Six int64: the sums of its R, G and B levels (0..255), then of their squares. Grayscale has three
             equal channels.
     """
 
@@ -37,27 +37,27 @@ class PayloadInfo(NamedTuple):
 
 @dataclass(frozen=True)
 class Unchanged:
-    """An input that is as it was when an earlier ingestion looked at it, and what was found then."""
+    """An input that is unchanged since an earlier ingestion, and the result of its inspection then."""
 
     listed: SourceEntry
-    found: PayloadInfo | Rejected
+    result: PayloadInfo | Rejected
 
 
 Input = RawSample | Unreadable | Unchanged
 
 
 def inspect_payloads(inputs: list[Input]) -> list[PayloadInfo | Rejected]:
-    """What was found in each input, or why it is rejected, in the same order."""
-    return [_check(each) for each in inputs]
+    """Return what is known of each input, or why it is rejected, in the same order."""
+    return [_inspect(item) for item in inputs]
 
 
-def _check(given: Input) -> PayloadInfo | Rejected:
-    if isinstance(given, Unchanged):
-        return given.found
-    if isinstance(given, Unreadable):
-        return Rejected("unreadable", given.detail)
+def _inspect(item: Input) -> PayloadInfo | Rejected:
+    if isinstance(item, Unchanged):
+        return item.result
+    if isinstance(item, Unreadable):
+        return Rejected("unreadable", item.detail)
     try:
-        image, name = decode_image(given.payload)
+        image, name = decode_image(item.payload)
     except Rejected as rejected:
         return Rejected(rejected.reason, rejected.detail)  # A fresh one: the caught one's traceback holds the image.
     # A histogram takes no memory however large the image is, and makes both sums exact.
@@ -66,4 +66,4 @@ def _check(given: Input) -> PayloadInfo | Rejected:
     if len(counts) == 1:
         sums, squares = sums * 3, squares * 3
     moments = struct.pack("=6q", *sums, *squares)
-    return PayloadInfo(hashlib.sha256(given.payload).digest(), name, image.width, image.height, len(counts), moments)
+    return PayloadInfo(hashlib.sha256(item.payload).digest(), name, image.width, image.height, len(counts), moments)

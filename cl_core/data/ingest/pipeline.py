@@ -1,4 +1,4 @@
-"""Ingestion: a source becomes a snapshot, or the snapshot that stands is found to be the one."""
+"""Ingest a source into a snapshot, or find that an existing snapshot is up to date."""
 
 import json
 import shutil
@@ -8,19 +8,19 @@ from pathlib import Path
 import PIL
 from pydantic import Field
 
-from cl_core import failpoints
 from cl_core.artifact_dir import MANIFEST, is_sound, manifest_of, publish, staging, write_text
+from cl_core.code_digest import code_digest
 from cl_core.data.ingest.collect import SortBuffers, collect_inputs
 from cl_core.data.ingest.external_sort import RUN_BYTES, ExternalSort, merged
-from cl_core.data.ingest.incremental_index import CONFLICTING, Counts, IncrementalIndex, notes_writer
+from cl_core.data.ingest.incremental_index import CONFLICTING, Counts, IncrementalIndex, index_writer
+from cl_core.data.ingest.schemas import LISTING
 from cl_core.data.ingest.snapshot_builder import build_snapshot
 from cl_core.data.path_roots import confined
-from cl_core.data.profile import SnapshotFacts
-from cl_core.data.schema import LISTING
-from cl_core.data.snapshot import open_snapshot
+from cl_core.data.snapshot import SnapshotProfile, open_snapshot
 from cl_core.data.sources import Source
 from cl_core.errors import DataError, IntegrityError
-from cl_core.hashing import digest_of, file_sha256, source_digest
+from cl_core.failpoints import failpoint
+from cl_core.hashing import digest_of, file_sha256
 from cl_core.refs import Ref, SnapshotRef
 from cl_core.registry import SOURCES
 from cl_core.specs import DataSpec
@@ -29,11 +29,11 @@ _SHOWN = 12  # Digits of a digest in a sentence.
 
 
 class IngestResult(Ref):
-    """What an ingestion came to."""
+    """The result of an ingestion."""
 
     snapshot: SnapshotRef
-    new: bool = Field(description="False when a snapshot of this content stood already.")
-    reason: str = Field(description="One sentence: why it is new, or why nothing was done.")
+    new: bool = Field(description="False when a snapshot of this content existed.")
+    reason: str = Field(description="One sentence: what is new, or why nothing was done.")
 
 
 def ingest_source(
@@ -45,26 +45,26 @@ def ingest_source(
     on_progress: Callable[[int], None] = lambda count: None,
     run_bytes: int = RUN_BYTES,
 ) -> IngestResult:
-    """Bring a source's samples into a snapshot, `datasets/NAME/DIGEST/`.
+    """Ingest a source's samples into a snapshot, `datasets/NAME/DIGEST/`.
 
     The digest follows from content, labels and splits alone: order, file names, copies and workers do not change it.
-    A source that has not changed since a snapshot was made of it is not read again, nor is an input that has not, where
-    the source can tell; what comes of it is the same as if all had been read. Memory does not grow with the
-    number of samples; the disk takes the encoded images twice while it works.
+    An unchanged source is not read again. Of a changed source that lists its inputs, only new and changed inputs are
+    read; the snapshot is the same as if all had been. Memory does not grow with the number of samples; the disk holds
+    the encoded images twice during the work.
 
     Args:
         spec: Which source, and how it is split.
-        datasets: Folder of all datasets; made when missing.
+        datasets: Folder of all datasets; created when missing.
         workers: Processes that decode.
         force: Read every input, even if it seems unchanged.
-        on_progress: Called with the number of inputs checked so far.
-        run_bytes: Images held in memory before they are sorted onto the disk. Bytes.
+        on_progress: Called with the number of inputs inspected so far.
+        run_bytes: Images held in memory before they are sorted to disk. Bytes.
 
     Raises:
         SpecError: When the source or one of its options is unknown or out of range.
         InputError: When the location leads out of the folders of CL_DATA_ROOTS.
         DataError: When the location is missing, empty or unreadable, or no input is a usable image.
-        StorageFullError: When the disk is full; nothing half-written remains.
+        StorageFullError: When the disk is full; no partial files remain.
         InfrastructureError: When a worker process is killed.
     """
     source: Source = SOURCES.build(spec.source, spec.source_options, field="data.source")
@@ -72,53 +72,50 @@ def ingest_source(
         confined(spec.location, field="data.location")
     root = datasets.absolute() / spec.name
     record = root / "ingests" / f"{_key(spec, source)}.json"
-    if not force and (standing := _recorded(record, root)) is not None:
-        return IngestResult(
-            snapshot=standing,
-            new=False,
-            reason=f"the source has not changed since snapshot {standing.digest[:_SHOWN]} was made of it",
-        )
+    if not force and (existing := _recorded(record, root)) is not None:
+        reason = f"snapshot {existing.digest[:_SHOWN]} is up to date (source unchanged)"
+        return IngestResult(snapshot=existing, new=False, reason=reason)
     place = root / "ingests" / digest_of([spec.source, spec.location, source])
-    known = IncrementalIndex(place, root, code=_code(source), trusted=not force)
+    earlier = IncrementalIndex(place, root, code=_code(source), trusted=not force)
     counts = Counts()
-    with staging(root) as staged, staging(root) as noted, staging(root) as scratch:
-        failpoints.reach("ingest.begun")
-        inputs = SortBuffers.under(scratch, run_bytes=run_bytes)
+    with staging(root) as staged, staging(root) as staged_index, staging(root) as scratch:
+        failpoint("ingest.begun")
+        buffers = SortBuffers.under(scratch, run_bytes=run_bytes)
         listing = ExternalSort(LISTING, keys=1, folder=scratch / "listing", run_bytes=run_bytes)
-        with notes_writer(noted) as notes:
+        with index_writer(staged_index) as index:
             collect_inputs(
-                known.inputs(source, spec.location, listing, counts),
+                earlier.inputs(source, spec.location, listing, counts),
                 test_share=spec.test_share,
-                into=inputs,
-                notes=notes,
+                buffers=buffers,
+                index=index,
                 counts=counts,
                 workers=workers,
                 on_progress=on_progress,
             )
-        failpoints.reach("ingest.inputs-sorted")
-        recalled = known.with_payloads(inputs.recalled.rows())
-        facts = build_snapshot(
+        failpoint("ingest.inputs-sorted")
+        unchanged = earlier.with_payloads(buffers.unchanged.rows())
+        profile = build_snapshot(
             staged,
             name=spec.name,
-            sound=merged(inputs.sound.rows(), recalled, keys=4),
-            rejected=inputs.rejected,
-            conflicting=noted / CONFLICTING,
+            valid=merged(buffers.valid.rows(), unchanged, keys=4),
+            rejected=buffers.rejected,
+            conflicting=staged_index / CONFLICTING,
         )
-        if not sum(facts.rows.values()):
-            raise DataError(_nothing_usable(spec, facts, inputs.rejected))
-        final = root / facts.digest
-        stood = is_sound(final)
-        _publish(staged, final, facts)
-        known.replace(noted, snapshot=facts.digest)
+        if not sum(profile.rows.values()):
+            raise DataError(_nothing_usable(spec, profile, buffers.rejected))
+        final = root / profile.digest
+        existed = is_sound(final)
+        _publish(staged, final, profile)
+        earlier.replace(staged_index, snapshot=profile.digest)
     record.parent.mkdir(exist_ok=True)
-    told = {"snapshot": facts.digest, "manifest_sha256": file_sha256(final / MANIFEST)}
-    write_text(record, json.dumps(told) + "\n", failpoint="ingest.record-staged")
-    failpoints.reach("ingest.recorded")
-    return IngestResult(snapshot=open_snapshot(final), new=not stood, reason=_reason(facts, counts, stood))
+    content = {"snapshot": profile.digest, "manifest_sha256": file_sha256(final / MANIFEST)}
+    write_text(record, json.dumps(content) + "\n")
+    failpoint("ingest.recorded")
+    return IngestResult(snapshot=open_snapshot(final), new=not existed, reason=_reason(profile, counts, existed))
 
 
 def _key(spec: DataSpec, source: Source) -> str:
-    """Digest of all that decides what ingestion would come to, the source's own state included."""
+    """Return the digest of all that decides the result of an ingestion, the source's own state included."""
     return digest_of(
         [
             spec.source,
@@ -132,58 +129,57 @@ def _key(spec: DataSpec, source: Source) -> str:
 
 
 def _code(source: Source) -> str:
-    """Digest of what decides what is found in an input; Pillow decodes it."""
-    return digest_of([source_digest("cl_core.data", "cl_core.modalities", type(source).__module__), PIL.__version__])
+    """Return the digest of the code that inspects an input; Pillow decodes it."""
+    return digest_of([code_digest(__name__, type(source).__module__), PIL.__version__])
 
 
 def _recorded(record: Path, root: Path) -> SnapshotRef | None:
-    """The snapshot that an earlier ingestion of the same thing came to, if it still stands as it was left."""
+    """Return the snapshot of an earlier ingestion of the same source, if it is intact."""
     try:
-        known = json.loads(record.read_text())
-        path = root / known["snapshot"]
-        if file_sha256(path / MANIFEST) != known["manifest_sha256"]:
+        content = json.loads(record.read_text())
+        path = root / content["snapshot"]
+        if file_sha256(path / MANIFEST) != content["manifest_sha256"]:
             return None  # Another source has led to the same content since; its origins and quarantine are not ours.
         return open_snapshot(path)
     except (OSError, ValueError, KeyError, TypeError, IntegrityError):
         return None
 
 
-def _publish(staged: Path, final: Path, facts: SnapshotFacts) -> None:
-    """Put the snapshot in place; one of the same rows gives way if its origins or its quarantine were others."""
-    described = facts.model_dump(mode="json")
-    if final.exists() and not _same(staged, final, described):
+def _publish(staged: Path, final: Path, profile: SnapshotProfile) -> None:
+    """Publish the snapshot; it replaces one of the same rows that has other origins or another quarantine."""
+    metadata = profile.model_dump(mode="json")
+    if final.exists() and not _same(staged, final, metadata):
         shutil.rmtree(final)
-    publish(staged, final, described, failpoint="ingest.snapshot-")
+    publish(staged, final, metadata)
 
 
-def _same(staged: Path, final: Path, described: dict[str, object]) -> bool:
+def _same(staged: Path, final: Path, metadata: dict[str, object]) -> bool:
     try:
         manifest = manifest_of(final)
     except IntegrityError:
         return False
     files = manifest.pop("files")
     tables = [staged / "sources.parquet", staged / "quarantine.parquet"]
-    return manifest == described and all(
+    return manifest == metadata and all(
         files.get(table.name, {}).get("sha256") == file_sha256(table) for table in tables
     )
 
 
-def _nothing_usable(spec: DataSpec, facts: SnapshotFacts, rejected: ExternalSort) -> str:
-    if not facts.inputs:
-        return f"data.location: source {spec.source!r} delivered no images from {spec.location!r}; give another place"
-    reasons = ", ".join(f"{count:,} {reason}" for reason, count in facts.quarantined.items())
+def _nothing_usable(spec: DataSpec, profile: SnapshotProfile, rejected: ExternalSort) -> str:
+    if not profile.inputs:
+        return f"data.location: source {spec.source!r} delivered no images from {spec.location!r}; correct it"
+    reasons = ", ".join(f"{count:,} {reason}" for reason, count in profile.quarantined.items())
     origin, _, detail = next(rejected.rows())
     return (
-        f"data.location: none of the {facts.inputs:,} inputs from {spec.location!r} is a usable image ({reasons}); "
-        f"{origin}, for one: {detail}"
+        f"data.location: none of the {profile.inputs:,} inputs from {spec.location!r} is a usable image ({reasons}); "
+        f"for example {origin}: {detail}"
     )
 
 
-def _reason(facts: SnapshotFacts, counts: Counts, stood: bool) -> str:
-    read = f"{facts.inputs:,} inputs were read and"
-    if counts.gone is not None:
-        read = f"{counts.read:,} inputs were read anew, {counts.known:,} were known, {counts.gone:,} have gone: they"
-    rows = f"{sum(facts.rows.values()):,} distinct samples"
-    if stood:
-        return f"{read} hold the same {rows} as snapshot {facts.digest[:_SHOWN]}"
-    return f"{read} hold {rows} that no snapshot of {facts.name!r} holds yet"
+def _reason(profile: SnapshotProfile, counts: Counts, existed: bool) -> str:
+    inputs = f"{profile.inputs:,} inputs"
+    if counts.removed is not None:
+        inputs += f" ({counts.read:,} read, {counts.unchanged:,} unchanged, {counts.removed:,} removed)"
+    contents = f"{inputs}, {sum(profile.rows.values()):,} unique"
+    digest = profile.digest[:_SHOWN]
+    return f"snapshot {digest} has the same content: {contents}" if existed else f"new snapshot {digest}: {contents}"

@@ -1,4 +1,4 @@
-"""Assembling a snapshot: sorted inputs become its distinct rows, its digest and its profile."""
+"""Build a snapshot: turn sorted inputs into its distinct rows, its digest and its profile."""
 
 import hashlib
 from collections.abc import Generator, Iterator
@@ -10,9 +10,9 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from cl_core.data.ingest.external_sort import ExternalSort, Row
-from cl_core.data.ingest.row_groups import RowGroupWriter
-from cl_core.data.profile import SnapshotFacts, Tally
-from cl_core.data.schema import (
+from cl_core.data.ingest.row_group_writer import RowGroupWriter
+from cl_core.data.ingest.tally import Tally
+from cl_core.data.snapshot import (
     FORMAT_VERSION,
     GROUP_ROWS,
     QUARANTINE_TABLE,
@@ -21,6 +21,7 @@ from cl_core.data.schema import (
     SOURCES_TABLE,
     SPLITS,
     TEXT_SETTINGS,
+    SnapshotProfile,
 )
 from cl_core.hashing import canonical_json
 
@@ -29,7 +30,7 @@ _NAMED_LABELS = 5
 
 
 class Content(NamedTuple):
-    """All copies of one content: the first in full, of each only where it stood, so that memory stays small."""
+    """All copies of one content: the first in full, of the others only the origin, so that memory stays small."""
 
     first: Row
     copies: list[tuple[str, str, str]]
@@ -37,20 +38,20 @@ class Content(NamedTuple):
 
 
 def build_snapshot(
-    folder: Path, *, name: str, sound: Iterator[Row], rejected: ExternalSort, conflicting: Path
-) -> SnapshotFacts:
+    folder: Path, *, name: str, valid: Iterator[Row], rejected: ExternalSort, conflicting: Path
+) -> SnapshotProfile:
     """Write the files of a snapshot into `folder`: SPLIT/part-NNNNN.parquet, sources.parquet, quarantine.parquet.
 
-    Copies within a split become one row. A content with a label in one copy and none in another has that label; one
-    with two different labels is nobody's sample: all its copies are quarantined. A content in both splits stays in
-    both and is counted as leaked.
+    Copies within a split become one row. A content with a label in one copy and none in another has that label. A
+    content with two different labels is quarantined, with all its copies. A content in both splits stays in both and
+    is counted as leaked.
 
     Args:
         folder: Empty.
         name: Of the dataset.
-        sound: Inputs that can be decoded, `INPUTS`, sorted by their first four columns.
+        valid: Inputs that can be decoded, `INPUTS`, sorted by their first four columns.
         rejected: The others, `QUARANTINE_TABLE`.
-        conflicting: Folder for the contents that are nobody's sample, in parts like those of a split.
+        conflicting: Folder for the contents with contradicting labels, in parts like those of a split.
 
     Returns:
         The profile, with the digest: the sha256 of the format's version and of every row's id, split and label.
@@ -61,9 +62,9 @@ def build_snapshot(
         splits = {split: files.enter_context(_split_writer(folder / split)) for split in SPLITS}
         sources = files.enter_context(_table_writer(folder / "sources.parquet", SOURCES_TABLE))
         set_aside = files.enter_context(_split_writer(conflicting))
-        contents = files.enter_context(closing(_contents(sound)))
+        contents = files.enter_context(closing(_contents(valid)))
         for first, copies in contents:
-            key, _, _, _, payload, *finding = first
+            key, _, _, _, payload, *info = first
             labels = sorted({label for _, _, label in copies if label})
             if len(labels) > 1:
                 rejected.add(_conflict(copies, labels))
@@ -76,18 +77,18 @@ def build_snapshot(
             for split in present:
                 splits[split].add((key, payload, label or None), size=len(payload))
                 digest.update(key + _split_and_label(split, label))
-                tally.add(split, label, payload, *finding)
+                tally.add(split, label, payload, *info)
             tally.copies += len(copies)
             tally.leaked += len(present) > 1
     with _table_writer(folder / "quarantine.parquet", QUARANTINE_TABLE) as quarantine:
         for row in rejected.rows():
             quarantine.add(row)
             tally.quarantined[row[1]] += 1
-    return tally.facts(name=name, digest=digest.hexdigest())
+    return tally.profile(name=name, digest=digest.hexdigest())
 
 
 def _contents(rows: Iterator[Row]) -> Generator[Content]:
-    """Neighbours with the same id, together."""
+    """Group neighboring rows with the same id."""
     content: Content | None = None
     for row in rows:
         if content is None or content.first[0] != row[0]:
@@ -100,18 +101,18 @@ def _contents(rows: Iterator[Row]) -> Generator[Content]:
 
 
 def _conflict(copies: list[tuple[str, str, str]], labels: list[str]) -> list[list[str]]:
-    """Columns of `QUARANTINE_TABLE` for the copies of a content with several labels."""
+    """Return columns of `QUARANTINE_TABLE` for the copies of a content with several labels."""
     all_labels = ", ".join(map(repr, labels[:_NAMED_LABELS])) + (", …" if len(labels) > _NAMED_LABELS else "")
     return [
         [origin for _, origin, _ in copies],
         ["conflicting_labels"] * len(copies),
-        [f"labelled {label!r} here; copies of it are labelled {all_labels}" for _, _, label in copies],
+        [f"labeled {label!r} here; copies of it are labeled {all_labels}" for _, _, label in copies],
     ]
 
 
 @lru_cache
 def _split_and_label(split: str, label: str) -> bytes:
-    """Bytes that no other pair of split and label has."""
+    """Encode a split and a label unambiguously."""
     return canonical_json([split, label]).encode() + b"\n"
 
 

@@ -14,7 +14,7 @@ from cl_core.data.download import fetch
 from cl_core.data.path_roots import confined
 from cl_core.data.sources import RawSample, Source
 from cl_core.errors import DataError
-from cl_core.modalities.png import encode_png
+from cl_core.modalities.image import encode_png
 from cl_core.registry import SOURCES
 
 CLASSES = (

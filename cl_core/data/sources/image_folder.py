@@ -12,10 +12,10 @@ from typing import Literal
 from pydantic import Field
 
 from cl_core.data.path_roots import SETTING, confined, leads_out
-from cl_core.data.schema import SPLITS
+from cl_core.data.snapshot import SPLITS
 from cl_core.data.sources import RawSample, Source, SourceEntry, Unreadable, unchanged
 from cl_core.errors import DataError
-from cl_core.modalities.decode import MAX_PAYLOAD_BYTES
+from cl_core.modalities.image import MAX_PAYLOAD_BYTES
 from cl_core.registry import SOURCES
 
 # Files that claim to be images: those that are none, or of a format that is not read, are quarantined. Other files

@@ -13,8 +13,7 @@ from pydantic import Field
 
 from cl_core.artifact_dir import MANIFEST, manifest_of
 from cl_core.data.path_roots import confined
-from cl_core.data.schema import ID_BYTES, SPLITS
-from cl_core.data.snapshot import open_snapshot, row_groups
+from cl_core.data.snapshot import ID_BYTES, SPLITS, open_snapshot, row_groups
 from cl_core.data.sources import RawSample, Source, unchanged
 from cl_core.errors import DataError, IntegrityError
 from cl_core.hashing import file_sha256

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from cl_core.evaluation.promotion_gate import Gains, GateVerdict
-from cl_core.failpoints import reach
+from cl_core.failpoints import failpoint
 from cl_core.refs import Decision
 from tasks.adapters.mlflow.model_version import CHAMPION, DECISION
 
@@ -112,14 +112,14 @@ def carry_out(client: "MlflowClient", name: str, succession: Succession) -> Succ
     move = succession.pending
     assert move is not None
     client.set_registered_model_tag(name, _SUCCESSION, succession.model_dump_json())
-    reach("promote.intention-written")
+    failpoint("promote.intent-written")
     for version in move.concerned:
         record(client, move.decision, version)
     client.set_registered_model_alias(name, CHAMPION, str(move.decision.champion))
-    reach("promote.alias-set")
+    failpoint("promote.alias-set")
     done = succession.model_copy(update={"pending": None})
     client.set_registered_model_tag(name, _SUCCESSION, done.model_dump_json())
-    reach("promote.struck-off")
+    failpoint("promote.intent-committed")
     return done
 
 
@@ -129,9 +129,9 @@ def record(client: "MlflowClient", decision: Decision, version: int) -> None:
     if run_id:
         client.log_text(run_id, decision.model_dump_json(indent=1) + "\n", _RECORD)
         client.log_text(run_id, f"# {decision.name}, version {version}\n\n{decision.reason}.\n", "decision.md")
-        reach("promote.files-logged")
+        failpoint("promote.files-logged")
     client.set_model_version_tag(decision.name, str(version), DECISION, decision.reason)
-    reach("promote.reason-tagged")
+    failpoint("promote.reason-tagged")
 
 
 def last_decision(client: "MlflowClient", name: str, version: int, staged: Path) -> Decision | None:

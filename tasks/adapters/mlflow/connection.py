@@ -17,13 +17,14 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from cl_core.errors import InfrastructureError, InputError, StorageFullError, StoreUnreachableError
+from tasks.runtime.settings import read_delays
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 # A server that is down is asked at 0, 1, 3 and 7 seconds, then given up: at most 19 s when it swallows every packet.
 # Who called may retry after a longer pause.
-_PAUSES_S = (1, 2, 4)
+_PAUSES_S = tuple(factor * read_delays().store_s for factor in (1, 2, 4))
 _PROBE_TIMEOUT_S = 3
 _LIGHTNING = "mlflow.pytorch._lightning_autolog"
 

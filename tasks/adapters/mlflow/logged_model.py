@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cl_core.errors import InputError
-from cl_core.failpoints import reach
+from cl_core.failpoints import failpoint
 from cl_core.refs import ModelRef
 from tasks.adapters.mlflow.connection import pytorch_flavor
 
@@ -45,7 +45,7 @@ def find_or_log_model(
     outputs = run.outputs.model_outputs if run.outputs else []
     if logged.model_id not in {output.model_id for output in outputs}:
         client.log_outputs(run.info.run_id, [LoggedModelOutput(logged.model_id, step=0)])
-    reach("register.model-linked")
+    failpoint("register.model-linked")
     return logged
 
 
@@ -55,13 +55,13 @@ def _log_model(
     logged = client.create_logged_model(
         run.info.experiment_id, name=NAME, source_run_id=run.info.run_id, tags=dict(tags)
     )
-    reach("register.model-created")
+    failpoint("register.model-created")
     save(model, folder, logged)
-    reach("register.model-saved")
+    failpoint("register.model-saved")
     client.log_model_artifacts(logged.model_id, str(folder))
-    reach("register.model-uploaded")
+    failpoint("register.model-uploaded")
     final = client.finalize_logged_model(logged.model_id, "READY")
-    reach("register.model-finalised")
+    failpoint("register.model-finalized")
     return final
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from cl_core import artifact_dir
 from cl_core.errors import InputError
 from cl_core.evaluation.promotion_gate import Gains, judge
-from cl_core.failpoints import reach
+from cl_core.failpoints import failpoint
 from cl_core.refs import Decision, EvaluationReport, ModelRef
 from cl_core.specs import PromotionSpec
 from tasks.adapters.mlflow import champion_history as champions
@@ -94,7 +94,7 @@ class ModelStore:
                 reason=verdict.reason,
                 gain=gains.over_champion,
             )
-            reach("promote.judged")
+            failpoint("promote.judged")
             if verdict.promote:
                 champions.carry_out(client, name, succession.promoted(decision))
             else:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cl_core.failpoints import reach
+from cl_core.failpoints import failpoint
 from cl_core.refs import ModelRef
 from tasks.adapters.mlflow import logged_model, lookup, training_run
 from tasks.adapters.mlflow.model_card import model_card, page_card
@@ -41,7 +41,7 @@ def register(
         artifact_root: Folder for the artifacts of a new experiment; None leaves the choice to the server.
         staged: Private folder to write files into before they are uploaded.
     """
-    reach("register.locked")
+    failpoint("register.locked")
     version = _find_version(client, registration)
     created = version is None
     if version is None:
@@ -64,21 +64,21 @@ def _create_version(
     client: "MlflowClient", registration: Registration, artifact_root: Path | None, staged: Path
 ) -> "ModelVersion":
     experiment = training_run.find_or_create_experiment(client, registration.name, artifact_root)
-    reach("register.experiment-found")
+    failpoint("register.experiment-found")
     run = training_run.find_or_create_run(client, experiment, registration.origin)
-    reach("register.run-created")
+    failpoint("register.run-created")
     training_run.log_parameters(client, run, registration.specs)
-    reach("register.parameters-logged")
+    failpoint("register.parameters-logged")
     training_run.log_curves(client, run, registration.curves)
-    reach("register.curves-logged")
+    failpoint("register.curves-logged")
     training_run.log_dataset(client, run, registration.snapshot)
-    reach("register.dataset-logged")
+    failpoint("register.dataset-logged")
     _log_evaluation(client, run, registration, staged)
     model = logged_model.find_or_log_model(client, run, registration.model, registration.origin, staged)
     client.set_terminated(run.info.run_id, "FINISHED")
-    reach("register.run-ended")
+    failpoint("register.run-ended")
     _ensure_registered_model(client, registration.name)
-    reach("register.name-registered")
+    failpoint("register.name-registered")
     client.create_model_version(
         registration.name,
         source=model.model_uri,
@@ -87,7 +87,7 @@ def _create_version(
         tags=registration.tags,
         description=page_card(registration),
     )
-    reach("register.version-created")
+    failpoint("register.version-created")
     version = _find_version(client, registration)
     assert version is not None
     return version
@@ -110,7 +110,7 @@ def _log_evaluation(client: "MlflowClient", run: "Run", registration: Registrati
     from cl_core.export import save_weights
 
     training_run.log_scores(client, run, registration.evaluation, registration.checkpoint.step)
-    reach("register.scores-logged")
+    failpoint("register.scores-logged")
     files = staged / "files"
     files.mkdir()
     specs = {name: spec.model_dump(mode="json") for name, spec in registration.specs.items()}
@@ -119,10 +119,10 @@ def _log_evaluation(client: "MlflowClient", run: "Run", registration: Registrati
     (files / "model_card.md").write_text(model_card(registration))
     save_weights(registration.model, files / WEIGHTS)
     client.log_artifacts(run.info.run_id, str(files))
-    reach("register.files-uploaded")
+    failpoint("register.files-uploaded")
     # What MLflow's page of the run shows as its description.
     client.set_tag(run.info.run_id, "mlflow.note.content", page_card(registration))
-    reach("register.described")
+    failpoint("register.described")
 
 
 def _ensure_registered_model(client: "MlflowClient", name: str) -> None:
@@ -139,4 +139,4 @@ def _point_challenger_at(client: "MlflowClient", name: str, version: int) -> Non
     """Move the alias up to this version; a training from before, registered again, leaves a newer one in place."""
     if int(client.get_registered_model(name).aliases.get(CHALLENGER, 0)) < version:
         client.set_registered_model_alias(name, CHALLENGER, str(version))
-        reach("register.challenger-set")
+        failpoint("register.challenger-set")

@@ -11,7 +11,7 @@ from PIL import Image
 
 from cl_core.data.ingest import pipeline
 from cl_core.data.ingest.pipeline import ingest_source
-from cl_core.data.snapshot import open_snapshot, row_groups, snapshot_facts
+from cl_core.data.snapshot import open_snapshot, row_groups, snapshot_profile
 from cl_core.errors import DataError, IntegrityError, SpecError
 from cl_core.specs import DataSpec
 
@@ -68,7 +68,7 @@ def test_other_names_another_order_and_copies_give_the_same_digest(folder, tmp_p
             shutil.copy(path, target)
     twice = ingest_source(pets(other), datasets=tmp_path / "b").snapshot
     assert twice.digest == plain
-    assert snapshot_facts(twice).duplicates == 40
+    assert snapshot_profile(twice).duplicates == 40
     assert pq.read_table(twice.path / "sources.parquet").num_rows == 80
 
 
@@ -94,11 +94,11 @@ def test_another_label_gives_another_digest(folder, tmp_path):
 
 def test_an_unchanged_source_is_not_read_again(folder, tmp_path, monkeypatch):
     first = ingest_source(pets(folder), datasets=tmp_path / "home")
-    monkeypatch.setattr(pipeline, "gather", lambda *_, **__: pytest.fail("the source was read"))
+    monkeypatch.setattr(pipeline, "collect_inputs", lambda *_, **__: pytest.fail("the source was read"))
     again = ingest_source(pets(folder), datasets=tmp_path / "home")
     assert (first.new, again.new) == (True, False)
     assert again.snapshot == first.snapshot
-    assert "not changed" in again.reason
+    assert again.reason == f"snapshot {first.snapshot.digest[:12]} is up to date (source unchanged)"
 
 
 def test_force_reads_again_and_finds_the_same(folder, tmp_path):
@@ -107,7 +107,7 @@ def test_force_reads_again_and_finds_the_same(folder, tmp_path):
     again = ingest_source(pets(folder), datasets=tmp_path / "home", force=True, on_progress=counted.append)
     assert counted[-1] == 40
     assert not again.new
-    assert "same 40 distinct samples" in again.reason
+    assert again.reason.endswith("has the same content: 40 inputs (40 read, 0 unchanged, 0 removed), 40 unique")
 
 
 def test_a_touched_file_is_read_again(folder, tmp_path):
@@ -170,7 +170,7 @@ def test_the_same_content_in_both_splits_stays_in_both_and_is_counted(folder, tm
         shutil.copytree(folder / "cat", tmp_path / "split" / split / "cat")
     snapshot = ingest_source(pets(tmp_path / "split"), datasets=tmp_path / "home").snapshot
     assert snapshot.rows == {"test": 20, "train": 20}
-    assert snapshot_facts(snapshot).leaked == 20
+    assert snapshot_profile(snapshot).leaked == 20
 
 
 def test_bad_files_are_quarantined_with_their_reason_and_the_run_goes_on(folder, tmp_path, picture):
@@ -194,7 +194,7 @@ def test_bad_files_are_quarantined_with_their_reason_and_the_run_goes_on(folder,
         "cat/zero.jpg": "empty",
     }
     assert (sum(snapshot.rows.values()), snapshot.quarantined) == (40, 5)
-    assert snapshot_facts(snapshot).inputs == 45
+    assert snapshot_profile(snapshot).inputs == 45
 
 
 def test_a_source_without_one_usable_image_is_an_error_that_shows_one(tmp_path):
@@ -208,29 +208,29 @@ def test_a_source_without_one_usable_image_is_an_error_that_shows_one(tmp_path):
 def test_the_profile_agrees_with_numpy(tmp_path):
     rng = np.random.default_rng(3)
     (tmp_path / "in" / "train" / "a").mkdir(parents=True)
-    colour, grey = rng.integers(0, 256, (5, 9, 3), dtype=np.uint8), rng.integers(0, 256, (7, 4), dtype=np.uint8)
-    Image.fromarray(colour).save(tmp_path / "in" / "train" / "a" / "colour.png")
-    Image.fromarray(grey).save(tmp_path / "in" / "train" / "a" / "grey.png")
-    facts = snapshot_facts(ingest_source(pets(tmp_path / "in"), datasets=tmp_path / "home").snapshot)
-    pixels = np.concatenate([colour.reshape(-1, 3), np.repeat(grey.reshape(-1, 1), 3, axis=1)]) / 255
-    assert facts.channels == 3
-    assert facts.mean == pytest.approx(pixels.mean(axis=0))
-    assert facts.std == pytest.approx(pixels.std(axis=0))
-    assert {(s.width, s.height, s.count) for s in facts.sizes} == {(9, 5, 1), (4, 7, 1)}
-    assert facts.formats == {"PNG": 2}
-    assert facts.per_class == {"test": {}, "train": {"a": 2}}
+    color, gray = rng.integers(0, 256, (5, 9, 3), dtype=np.uint8), rng.integers(0, 256, (7, 4), dtype=np.uint8)
+    Image.fromarray(color).save(tmp_path / "in" / "train" / "a" / "color.png")
+    Image.fromarray(gray).save(tmp_path / "in" / "train" / "a" / "gray.png")
+    profile = snapshot_profile(ingest_source(pets(tmp_path / "in"), datasets=tmp_path / "home").snapshot)
+    pixels = np.concatenate([color.reshape(-1, 3), np.repeat(gray.reshape(-1, 1), 3, axis=1)]) / 255
+    assert profile.channels == 3
+    assert profile.mean == pytest.approx(pixels.mean(axis=0))
+    assert profile.std == pytest.approx(pixels.std(axis=0))
+    assert {(s.width, s.height, s.count) for s in profile.sizes} == {(9, 5, 1), (4, 7, 1)}
+    assert profile.formats == {"PNG": 2}
+    assert profile.per_class == {"test": {}, "train": {"a": 2}}
 
 
 def test_the_committed_sample_is_balanced_and_has_the_known_moments(sample, tmp_path):
     ingested = ingest_source(fashion(sample), datasets=tmp_path)
-    facts = snapshot_facts(ingested.snapshot)
+    profile = snapshot_profile(ingested.snapshot)
     assert ingested.snapshot.rows == {"test": 500, "train": 2000}
     assert ingested.snapshot.channels == 1
-    assert set(facts.per_class["train"].values()) == {200}
-    assert set(facts.per_class["test"].values()) == {50}
+    assert set(profile.per_class["train"].values()) == {200}
+    assert set(profile.per_class["test"].values()) == {50}
     # 0.2860 and 0.3530 are the known moments of all 60,000 training images.
-    assert facts.mean[0] == pytest.approx(0.2860, abs=0.01)
-    assert facts.std[0] == pytest.approx(0.3530, abs=0.01)
+    assert profile.mean[0] == pytest.approx(0.2860, abs=0.01)
+    assert profile.std[0] == pytest.approx(0.3530, abs=0.01)
 
 
 def test_what_travels_between_tasks_survives_json(folder, tmp_path):
@@ -248,7 +248,7 @@ def test_blobs_are_stored_plain_in_row_groups_of_at_most_1024(sample, tmp_path):
 
 
 def test_large_images_are_spread_over_row_groups_and_files(folder, tmp_path, monkeypatch):
-    from cl_core.data.ingest import row_groups as module
+    from cl_core.data.ingest import row_group_writer as module
 
     size = (folder / "cat" / "1.png").stat().st_size
     monkeypatch.setattr(module, "GROUP_BYTES", 3 * size)
@@ -268,4 +268,4 @@ def test_an_unknown_option_of_the_source_is_named_with_its_path(folder, tmp_path
 def test_nothing_in_the_manifest_depends_on_time_or_host(folder, tmp_path):
     snapshot = ingest_source(pets(folder), datasets=tmp_path / "home").snapshot
     manifest = json.loads((snapshot.path / "manifest.json").read_text())
-    assert set(manifest) == {"files", *type(snapshot_facts(snapshot)).model_fields}
+    assert set(manifest) == {"files", *type(snapshot_profile(snapshot)).model_fields}

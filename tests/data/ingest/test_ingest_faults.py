@@ -63,6 +63,7 @@ def test_a_full_disk_is_an_error_that_says_where_and_leaves_nothing(small_disk, 
     assert ingest_source(made(10), datasets=small_disk).snapshot.rows.keys() == {"train", "test"}
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_killed_ingestion_leaves_no_snapshot_and_the_next_one_cleans_up(tmp_path, workers):
     process = subprocess.Popen(
@@ -99,6 +100,7 @@ def test_an_interrupt_leaves_nothing_behind(tmp_path):
     assert left_in(tmp_path) == []
 
 
+@pytest.mark.sweep
 def test_memory_does_not_grow_with_the_data(tmp_path):
     def peak(count: int) -> float:
         command = [sys.executable, "-c", INGEST, str(tmp_path / str(count)), str(count), "1"]

@@ -52,6 +52,7 @@ def mirror(tmp_path, monkeypatch):
         server.shutdown()
 
 
+@pytest.mark.integration
 @needs_debian
 def test_the_first_and_last_images_are_those_of_the_files():
     samples = list(FashionMNIST().samples(""))
@@ -67,6 +68,7 @@ def test_the_first_and_last_images_are_those_of_the_files():
     assert (last.label, last.split) == (CLASSES[labels[-1]], "test")
 
 
+@pytest.mark.integration
 @needs_debian
 def test_plain_and_gzipped_files_of_a_named_folder_are_read(tmp_path):
     for name in SHA256:
@@ -101,6 +103,7 @@ def test_a_truncated_gzip_is_refused(tmp_path):
         next(FashionMNIST().samples(str(tmp_path)))
 
 
+@pytest.mark.integration
 @needs_debian
 def test_a_download_gives_the_samples_of_debians_files_and_is_made_once(tmp_path, mirror):
     _, asked = mirror
@@ -113,6 +116,7 @@ def test_a_download_gives_the_samples_of_debians_files_and_is_made_once(tmp_path
     assert asked == []
 
 
+@pytest.mark.integration
 @needs_debian
 def test_a_download_of_other_bytes_is_refused_and_mended_by_the_next(tmp_path, mirror):
     folder, _ = mirror
@@ -129,6 +133,7 @@ def test_a_download_of_other_bytes_is_refused_and_mended_by_the_next(tmp_path, m
     assert next(source.samples("")).label == "Ankle boot"
 
 
+@pytest.mark.integration
 @needs_debian
 def test_what_changes_in_the_download_folder_is_refused(tmp_path, mirror):
     source = FashionMNIST(download_folder=str(tmp_path / "downloads"))
@@ -154,6 +159,7 @@ def test_when_nothing_is_found_the_error_names_all_three_places(tmp_path, monkey
     assert "apt-get install dataset-fashion-mnist" in message
 
 
+@pytest.mark.integration
 def test_a_gzip_bomb_is_refused_before_it_fills_the_memory(tmp_path):
     """A gibibyte of zeros in a mebibyte: reading stops after the 47 MB that the largest file holds."""
     bomb = gzip.compress(bytes(1 << 30), 9)

@@ -7,7 +7,7 @@ from permissions import obeying
 from cl_core.data.sources import RawSample, Unreadable
 from cl_core.data.sources.image_folder import ImageFolder
 from cl_core.errors import DataError
-from cl_core.modalities.decode import MAX_PAYLOAD_BYTES
+from cl_core.modalities.image import MAX_PAYLOAD_BYTES
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from cl_core import artifact_dir
 from cl_core.data.cache import build_cache
 from cl_core.data.ingest.pipeline import ingest_source
 from cl_core.data.snapshot import open_snapshot
-from cl_core.modalities.png import encode_png
+from cl_core.modalities.image import encode_png
 from cl_core.specs import DataSpec
 from tasks.runtime.inventory import forget_ingests, inventory, last_used, remove_item
 from tasks.runtime.locks import acquire_lock
@@ -218,7 +218,7 @@ def test_the_notes_of_an_ingestion_go_with_their_snapshot(settings, tmp_path):
     shutil.rmtree(snapshot.path)
     assert forget_ingests(settings.datasets) == 2
     assert [path for path in (settings.datasets / "pets").rglob("*") if path.is_file()] == []
-    assert "3 inputs were read and" in ingest_source(data, datasets=settings.datasets).reason
+    assert ": 3 inputs, " in ingest_source(data, datasets=settings.datasets).reason
 
 
 def test_what_is_not_named_as_we_name_it_is_left_alone(settings):

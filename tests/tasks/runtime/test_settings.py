@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from cl_core.errors import InputError
 from tasks.adapters.mlflow.connection import connected
-from tasks.runtime.settings import Delays, Settings, settings_table
+from tasks.runtime.settings import Delays, Settings, read_delays, settings_table
 
 
 @pytest.mark.parametrize(
@@ -21,6 +22,7 @@ def test_only_a_server_decides_where_artifacts_go(
     assert Settings.from_environment().artifact_root == (tmp_path / "mlflow-artifacts" if beside_home else None)
 
 
+@pytest.mark.integration
 def test_a_connection_leaves_no_setting_behind(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.setenv("CL_HOME", str(tmp_path))
@@ -61,3 +63,16 @@ def test_every_setting_is_in_the_table_with_its_default_and_a_unit() -> None:
     assert ["| `MLFLOW_TRACKING_URI`", "unset"] in [row[:2] for row in rows]
     for *_, description in rows:
         assert description.removesuffix(" |").endswith("."), description
+
+
+@pytest.mark.parametrize("wrong", ["soon", "-1", "nan", "inf"])
+def test_a_pause_that_is_not_a_number_of_seconds_is_refused_by_name(
+    monkeypatch: pytest.MonkeyPatch, wrong: str
+) -> None:
+    monkeypatch.setenv("CL_RETRY_DELAY_S", "0.25")
+    assert read_delays().retry_s == 0.25
+    monkeypatch.setenv("CL_RETRY_DELAY_S", wrong)
+    with pytest.raises(InputError, match=r"^CL_RETRY_DELAY_S: Input should be .*got "):
+        read_delays()
+    with pytest.raises(InputError, match=r"^CL_RETRY_DELAY_S: Input should be .*got "):
+        Settings.from_environment()

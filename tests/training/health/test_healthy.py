@@ -10,18 +10,24 @@ from cl_core.training.loop import train
 COMPUTE = ComputeSpec(threads=1, checkpoint_every_s=3600, report_every_s=3600)
 
 
-@pytest.mark.parametrize("name", NAMES)
+SAMPLED = ("siamese", "simclr")
+SWEPT = pytest.mark.sweep
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("name", [pytest.param(name, marks=() if name in SAMPLED else SWEPT) for name in NAMES])
 def test_no_method_is_accused_in_two_hundred_healthy_steps(job_of: JobOf, name: str) -> None:
     assert train(job_of(compute=COMPUTE, **{**changes(name), "epochs": 25})).step >= 200
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     "fields",
     [
         {"learning_rate": 1e-5},
-        {"learning_rate": 1e-5, "loss_options": {"temperature": 0.05}},
-        {"loss_options": {"temperature": 0.03}},
-        {"optimizer": "lars", "learning_rate": 1.0},
+        pytest.param({"learning_rate": 1e-5, "loss_options": {"temperature": 0.05}}, marks=SWEPT),
+        pytest.param({"loss_options": {"temperature": 0.03}}, marks=SWEPT),
+        pytest.param({"optimizer": "lars", "learning_rate": 1.0}, marks=SWEPT),
         {"encoder": "mlp", "encoder_options": {}, "warmup_epochs": 10},
     ],
     ids=str,

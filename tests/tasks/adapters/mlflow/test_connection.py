@@ -1,24 +1,16 @@
 import errno
 import subprocess
 import sys
-import time
 import traceback
 
 import pytest
-from registering import NAME, evaluation, gains, registration, store_at
-from servers import answering, free_port, serving
+from registering import NAME, registration, store_at
+from servers import answering
 
-from cl_core.errors import InputError, StorageFullError, StoreUnreachableError
-from cl_core.specs import PromotionSpec
+from cl_core.errors import InputError, StorageFullError
 from tasks.adapters.mlflow import connection
 from tasks.adapters.mlflow.connection import connected, shown
 from tasks.adapters.mlflow.model_store import ModelStore
-
-
-def ask_while_dying(address, end):
-    with connected(address) as client:
-        end()
-        client.get_registered_model(NAME)
 
 
 def upload(address):
@@ -31,32 +23,6 @@ def upload(address):
 def fill_the_disk(address):
     with connected(address):
         raise OSError(errno.ENOSPC, "No space left on device")
-
-
-def test_a_server_serves_registration_champion_and_model_and_is_named_when_it_dies(home):
-    with serving(home) as (address, end):
-        store = ModelStore(address, None, home / "work")
-        ref = store.register(registration())
-        assert ref.created and not store.register(registration()).created
-        assert store.decide(NAME, 1, PromotionSpec(), evaluation(), gains()).promoted
-        module = registration().model
-        assert (store.load(store.champion(NAME))(module.example(3)) - module(module.example(3))).abs().max() <= 1e-6
-        assert ModelStore(address.replace("//", "//somebody:secret@"), None, home / "work").names() == [NAME]
-        assert any((home / "served").rglob("model.pt2"))
-        started = time.monotonic()
-        with pytest.raises(StoreUnreachableError, match=f"MLflow at {address} does not answer"):
-            ask_while_dying(address, end)
-        assert time.monotonic() - started < 20
-
-
-def test_a_server_that_is_down_is_named_with_the_remedy_within_20_s(home):
-    address = f"http://somebody:secret@127.0.0.1:{free_port()}"
-    started = time.monotonic()
-    with pytest.raises(StoreUnreachableError, match="MLFLOW_TRACKING_URI") as caught:
-        ModelStore(address, None, home / "work").register(registration())
-    assert 6 < time.monotonic() - started < 20
-    assert f"MLflow at {shown(address)} does not answer" in str(caught.value)
-    assert "secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -134,6 +100,7 @@ def test_an_address_that_is_none_is_refused_without_being_repeated(tmp_path):
     assert password not in "".join(traceback.format_exception(refused.value))
 
 
+@pytest.mark.integration
 def test_the_flavour_of_torch_comes_without_lightning_which_stays_there_for_others():
     program = (
         "import sys; from tasks.adapters.mlflow.connection import pytorch_flavor\n"

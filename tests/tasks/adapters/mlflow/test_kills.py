@@ -10,6 +10,8 @@ from registering import NAME, STEPS, decide, register, registration, rollback, s
 
 from tasks.adapters.mlflow.connection import connected
 
+pytestmark = pytest.mark.integration
+
 
 def killed(act, *arguments, before_write):
     """Whether the process was killed; not when it makes fewer writes."""
@@ -40,6 +42,15 @@ def assert_registered_once(home):
     assert not list((home / "work").glob(".staging*"))
 
 
+@pytest.mark.parametrize("write", [1, 8, 14])
+def test_registration_killed_before_some_write_and_retried_registers_once(home, write):
+    """A sample of the sweep's."""
+    assert killed(register, home, before_write=write)
+    register(home)
+    assert_registered_once(home)
+
+
+@pytest.mark.sweep
 def test_registration_killed_before_any_write_and_retried_registers_once(empty_home, tmp_path):
     for write in range(1, 100):
         home = tmp_path / str(write)
@@ -70,7 +81,30 @@ def crowned(full_home, tmp_path_factory):
     return home
 
 
-@pytest.mark.parametrize(("act", "arguments", "champion"), [(decide, (3, 2), 3), (rollback, (), 1)])
+CHANGES = pytest.mark.parametrize(("act", "arguments", "champion"), [(decide, (3, 2), 3), (rollback, (), 1)])
+
+
+def assert_mended_by_the_next(home, act, arguments, champion):
+    store = store_at(home)
+    act(home, *arguments)
+    assert store.champion(NAME).version == champion
+    assert all(row.reason for row in store.versions(NAME) if row.version == champion)
+
+
+@CHANGES
+@pytest.mark.parametrize("write", [2, 5])
+def test_a_change_of_champion_killed_before_some_write_is_mended_by_the_next(
+    crowned, home, act, arguments, champion, write
+):
+    """A sample of the sweep's."""
+    shutil.copy(crowned / "mlflow.db", home)
+    assert killed(act, home, *arguments, before_write=write)
+    assert store_at(home).champion(NAME).version in (2, champion)
+    assert_mended_by_the_next(home, act, arguments, champion)
+
+
+@CHANGES
+@pytest.mark.sweep
 def test_a_change_of_champion_killed_before_any_write_leaves_a_champion_and_is_mended_by_the_next(
     crowned, tmp_path, act, arguments, champion
 ):
@@ -78,12 +112,9 @@ def test_a_change_of_champion_killed_before_any_write_leaves_a_champion_and_is_m
         home = tmp_path / str(write)
         home.mkdir()
         shutil.copy(crowned / "mlflow.db", home)
-        store = store_at(home)
         died = killed(act, home, *arguments, before_write=write)
-        assert store.champion(NAME).version in (2, champion)
+        assert store_at(home).champion(NAME).version in (2, champion)
         if not died:
             break
-        act(home, *arguments)
-        assert store.champion(NAME).version == champion
-        assert all(row.reason for row in store.versions(NAME) if row.version == champion)
+        assert_mended_by_the_next(home, act, arguments, champion)
     assert write > 5

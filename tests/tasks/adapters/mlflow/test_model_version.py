@@ -56,6 +56,7 @@ def named(pairs):
     return {pair["key"]: pair["value"] for pair in pairs}
 
 
+@pytest.mark.integration
 def test_the_versions_page_shows_card_scores_with_intervals_and_lineage(version):
     tags = named(version["tags"])
     assert ORIGIN.items() <= tags.items()
@@ -74,6 +75,7 @@ def test_the_versions_page_shows_card_scores_with_intervals_and_lineage(version)
     assert f"| Prefect flow run | [{LINEAGE.flow_run_id}]({LINEAGE.flow_run_url}) |" in card
 
 
+@pytest.mark.integration
 def test_the_runs_page_shows_the_same_and_the_data(server, version):
     run = json.loads(server("api/2.0/mlflow/runs/get", run_id=version["run_id"]))["run"]
     tags = named(run["data"]["tags"])
@@ -89,6 +91,7 @@ def test_the_runs_page_shows_the_same_and_the_data(server, version):
     assert spec["training"]["method"] == "simclr"
 
 
+@pytest.mark.integration
 def test_the_logged_models_page_shows_signature_input_example_and_lineage(server, version):
     name = version["source"].removeprefix("models:/")
     logged = json.loads(server(f"api/2.0/mlflow/logged-models/{name}"))["model"]

@@ -175,6 +175,7 @@ else:
 """
 
 
+@pytest.mark.integration
 def test_a_stranger_without_this_project_fetches_and_calls_the_model_with_pickles_forbidden(home):
     store = store_at(home)
     store.register(registration())

@@ -72,6 +72,7 @@ def test_a_database_has_no_pages_but_a_command_that_shows_it(store: ModelStore) 
     assert "http" not in str(links)
 
 
+@pytest.mark.integration
 def test_a_server_has_a_page_for_the_run_the_version_and_the_report_and_no_password_in_them(home: Path) -> None:
     with serving(home) as (address, _):
         model: ModelRef = ModelStore(address, None, home / "work").register(registration())

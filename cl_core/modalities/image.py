@@ -1,0 +1,168 @@
+"""Images: hostile bytes to upright 8-bit pixels, to one size and shape, and back to PNG.
+
+The bytes are untrusted. Only four formats are tried, whatever the file is called. The number of pixels is read from
+the header and capped before any are decoded. An image that ends early is rejected, not padded with gray.
+"""
+
+import io
+import struct
+import warnings
+import zlib
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
+MAX_PIXELS = 1 << 26  # 8192 x 8192: 192 MiB as RGB. Larger ones are scans to be cut up, or attacks.
+MAX_PAYLOAD_BYTES = 1 << 26  # A row group holds at least one image, and Parquet offsets want groups of this at most.
+
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_SIGNATURES = (b"\xff\xd8\xff", _PNG_SIGNATURE, b"RIFF", b"GIF8")
+_PNG_COLOR_TYPES = {1: 0, 3: 2}
+_STORED_BYTES = 65_535  # What one stored block of a deflate stream can hold.
+
+Reason = Literal["empty", "too_large", "not_an_image", "damaged", "unreadable", "conflicting_labels"]
+
+
+class Rejected(Exception):  # noqa: N818 - a verdict on one input, caught by whoever asked, not an error of the run
+    """An input that is not a usable image. `reason` is a code to count by, `detail` a sentence for people."""
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        super().__init__(reason, detail)
+        self.reason = reason
+        self.detail = detail
+
+
+def decode(payload: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
+    """Return the pixels of one encoded image, upright.
+
+    Args:
+        payload: JPEG, PNG, WebP or GIF file; of several frames the first is taken.
+        max_pixels: Width times height above which the image is rejected undecoded.
+
+    Returns:
+        (H, W, C) uint8 in 0..255, read-only; C is 1 for grayscale formats, else 3 (RGB). `decode_image` says how
+        palettes, transparency, CMYK and 16 bits become that.
+
+    Raises:
+        Rejected: When the bytes are not such an image, end early, or hold too many pixels.
+    """
+    pixels = np.asarray(decode_image(payload, max_pixels=max_pixels)[0])
+    return pixels.reshape(*pixels.shape[:2], -1)
+
+
+def decode_image(payload: bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[Image.Image, str]:
+    """Return one encoded image as an upright Pillow image of mode L or RGB, and the name of its format.
+
+    - EXIF orientation is applied.
+    - Transparent parts are laid on white, as browsers and viewers show them.
+    - Grayscale stays grayscale (L); palettes become RGB, whatever their colors.
+    - CMYK becomes RGB without a color profile.
+    - 16-bit grayscale is rounded to 8 bits over the full range (65535 becomes 255). Of 16-bit color Pillow keeps the
+      upper byte, at most one level off.
+
+    Raises:
+        Rejected: As `decode`.
+    """
+    if not payload:
+        raise Rejected("empty", "the file has no bytes")
+    if len(payload) > MAX_PAYLOAD_BYTES:
+        raise Rejected("too_large", f"{len(payload):,} bytes; the limit is {MAX_PAYLOAD_BYTES:,}")
+    with warnings.catch_warnings():
+        # Pillow remarks on odd but readable files; only its remark on size decides anything here.
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        try:
+            image = Image.open(io.BytesIO(payload), formats=FORMATS)
+            if image.width * image.height > max_pixels:
+                raise Rejected(
+                    "too_large", f"{image.width} x {image.height} pixels; the limit is {max_pixels:,} in total"
+                )
+            image.load()
+            # Orientation can only come from metadata; asking for it costs as much as decoding a small image.
+            upright = ImageOps.exif_transpose(image) if image.info else image
+            return _eight_bit(upright), str(image.format)
+        except (Rejected, MemoryError):
+            raise
+        except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+            raise Rejected("too_large", str(error)) from error
+        except UnidentifiedImageError as error:
+            if payload.startswith(_SIGNATURES):
+                raise Rejected("damaged", "starts like an image, but its header is broken") from error
+            raise Rejected("not_an_image", f"starts with {payload[:8]!r}: not {', '.join(FORMATS)}") from error
+        except Exception as error:
+            # Broken bytes surface as whatever the decoder trips over: OSError, SyntaxError, struct.error, ...
+            raise Rejected("damaged", f"{type(error).__name__}: {error}") from error
+
+
+def to_shape(image: Image.Image, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
+    """Return the largest centered square of an image, resampled (antialiased bicubic) unless it has the size already.
+
+    Training and serving both use it.
+
+    Args:
+        image: Upright, of mode L or RGB, as `decode_image` gives it.
+        shape: (H, W, C) with H = W; C is 1 or 3.
+
+    Returns:
+        `shape` uint8. With C = 3 a grayscale image gets three equal channels; with C = 1 a color image becomes its
+        luma (ITU-R BT.601).
+    """
+    square = _square(image, shape[0])
+    pixels = np.asarray(square.convert("L") if shape[2] == 1 else square)
+    return np.broadcast_to(pixels if pixels.ndim == 3 else pixels[:, :, None], shape)
+
+
+def encode_png(pixels: NDArray[np.uint8]) -> bytes:
+    """Return the PNG of an image, stored without compression.
+
+    Compressed bytes would differ between builds of zlib, and with them the ids of the samples and the digest of the
+    snapshot. Stored bytes follow from the pixels alone, and are faster to write and to read.
+
+    Args:
+        pixels: (H, W, C) uint8; C is 1 (grayscale) or 3 (RGB).
+    """
+    height, width, channels = pixels.shape
+    header = struct.pack(">IIBBBBB", width, height, 8, _PNG_COLOR_TYPES[channels], 0, 0, 0)
+    rows = np.zeros((height, 1 + width * channels), np.uint8)  # Each row starts with its filter: 0, none.
+    rows[:, 1:] = pixels.reshape(height, -1)
+    return _PNG_SIGNATURE + _chunk(b"IHDR", header) + _chunk(b"IDAT", _stored(rows.tobytes())) + _chunk(b"IEND", b"")
+
+
+def _eight_bit(image: Image.Image) -> Image.Image:
+    """Convert any mode in which Pillow opens the four formats to L or RGB."""
+    if image.mode in ("L", "RGB") and not image.has_transparency_data:
+        return image
+    if image.mode.startswith("I"):
+        return Image.fromarray(((np.asarray(image).astype(np.uint32) + 128) // 257).astype(np.uint8))
+    mode = "L" if image.mode in ("1", "L", "LA", "La") else "RGB"
+    if not image.has_transparency_data:
+        return image.convert(mode)
+    layer = image.convert("RGBA")
+    page = Image.new("RGBA", layer.size, "white")
+    return Image.alpha_composite(page, layer).convert(mode)
+
+
+def _square(image: Image.Image, size: int) -> Image.Image:
+    """Resize the largest centered square: equal to resizing the shorter side and cropping, without the rest."""
+    if image.size == (size, size):
+        return image
+    side = min(image.size)
+    left, top = (image.width - side) / 2, (image.height - side) / 2
+    return image.resize((size, size), Image.Resampling.BICUBIC, box=(left, top, left + side, top + side))
+
+
+def _chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(body, zlib.crc32(kind)))
+
+
+def _stored(raw: bytes) -> bytes:
+    """Return a zlib stream (RFC 1950, 1951) of stored blocks."""
+    blocks = []
+    for start in range(0, len(raw), _STORED_BYTES):
+        block = raw[start : start + _STORED_BYTES]
+        last = start + len(block) == len(raw)
+        blocks.append(struct.pack("<BHH", last, len(block), len(block) ^ 0xFFFF) + block)
+    return b"\x78\x01" + b"".join(blocks) + struct.pack(">I", zlib.adler32(raw))

@@ -1,0 +1,58 @@
+"""What a process needs before and while it runs a command: settings, signals, a Prefect server."""
+
+import os
+import signal
+import warnings
+
+from cl_core.errors import InputError
+from tasks.runtime.settings import Settings, embed_prefect
+
+
+def set_environment() -> None:
+    """Set the environment of flows. Call it before Prefect or torch is imported: both read theirs then."""
+    embed_prefect(Settings.from_environment(), create_home=False)
+    # Idle threads that spin take a small machine's cores from the work; torch reads it when it is imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Prefect creates PREFECT_HOME when it is imported; a help page or a refusal leaves no folder behind.
+    warnings.filterwarnings("ignore", message="Failed to create the Prefect home directory")
+
+
+def begin() -> None:
+    """Get ready for a command's work, once its arguments are accepted."""
+    # A scheduler's or a shell's SIGTERM ends a command as cleanly as Ctrl-C does.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    home = Settings.from_environment().home
+    home.mkdir(parents=True, exist_ok=True)
+    if "PREFECT_API_URL" not in os.environ:
+        (home / "prefect").mkdir(mode=0o700, exist_ok=True)
+
+
+def start_prefect() -> None:
+    """Start Prefect's temporary server if there is no other one.
+
+    A terminal sends Ctrl-C to the server too; with the signal blocked, the server lives to hear how the runs ended.
+    """
+    from prefect import get_client
+
+    # A process inherits the signals that are blocked.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        with get_client(sync_client=True):
+            pass
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def check_prefect_address() -> None:
+    """Refuse a command that would ask a temporary server about the runs of a `cl up`.
+
+    Raises:
+        InputError: When `cl up` runs for this CL_HOME and PREFECT_API_URL is not set.
+    """
+    from tasks.runtime.locks import is_locked
+
+    if "PREFECT_API_URL" not in os.environ and is_locked(Settings.from_environment().up_lock):
+        raise InputError(
+            "`cl up` runs for this CL_HOME, but PREFECT_API_URL is not set, so its runs cannot be read; set it as the "
+            "screen of `cl up` shows"
+        )

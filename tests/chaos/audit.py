@@ -1,0 +1,56 @@
+"""Compare what a killed and rescheduled retraining left with what an uninterrupted one leaves."""
+
+from cl_core.refs import Ref
+from cl_core.training.progress import ProgressLog
+from tasks.adapters.mlflow.environment import model_store
+from tasks.adapters.mlflow.inspection import inspect, registered_weights
+from tasks.runtime import run_owner
+from tasks.runtime.locks import is_locked
+from tasks.runtime.settings import Settings
+from tasks.server.leftovers import lock_files, orphaned_files
+
+
+class Audit(Ref):
+    """The state under CL_HOME and of one model in MLflow after a retraining."""
+
+    problems: list[str]
+    weights: str
+    repeated_steps: int
+    repeated_seconds: float
+
+
+def audit(model_name: str, *, weights: str, checkpoint_every_s: float, longest_step_s: float) -> Audit:
+    """Check everything that a retraining may leave.
+
+    Args:
+        model_name: Name of the retrained model.
+        weights: sha256 of the weights that the uninterrupted run registered; empty for that run itself.
+        checkpoint_every_s: The checkpoint interval of the recipe. Seconds.
+        longest_step_s: Longest time of a step and a checkpoint on this machine. Seconds.
+    """
+    settings = Settings.from_environment()
+    problems = [
+        f"{found.what}: {found.where}"
+        for found in (*orphaned_files(settings), *inspect(model_store(), name=model_name, grace_s=0))
+    ]
+    problems += [f"{lock} is held" for lock in lock_files(settings) if is_locked(lock)]
+    problems += [
+        f"the owner file of flow run {owner.flow_run_name} is left"
+        for owner in run_owner.run_owners()
+        if owner.is_stale
+    ]
+    registered = registered_weights(model_store(), model_name)
+    if len(registered) != 1:
+        problems.append(f"{len(registered)} versions are registered, not one")
+    registered_sha256 = next(iter(registered.values()), "")
+    if weights and registered_sha256 != weights:
+        problems.append(f"the weights are {registered_sha256[:12]}, those of the uninterrupted run {weights[:12]}")
+    repeated = [one for log in settings.trainings.glob("*/progress.jsonl") for one in ProgressLog(log).repeated()]
+    if any(one.seconds > checkpoint_every_s + longest_step_s for one in repeated):
+        problems.append(f"more than a checkpoint interval was repeated: {repeated}")
+    return Audit(
+        problems=problems,
+        weights=registered_sha256,
+        repeated_steps=sum(one.reached_step - one.from_step for one in repeated),
+        repeated_seconds=sum(one.seconds for one in repeated),
+    )

@@ -1,0 +1,167 @@
+"""What each test costs: seconds of a core, its child processes included, and a limit for unit tests.
+
+CPU time instead of wall time: it says the same on a busy machine. Imports are counted apart, since whichever test comes
+first pays for them, and so are fixtures, since several tests share them. Processes of a fork server are no children of
+the test; they are in the sum of the whole session alone.
+"""
+
+import contextlib
+import gc
+import importlib
+import os
+from collections.abc import Callable, Generator
+from typing import Any
+
+import psutil
+import pytest
+
+LIMIT_S = 1.0
+SHOWN = 25
+
+_KEY = "cpu_s"
+_importlib: Any = importlib._bootstrap  # type: ignore[attr-defined]
+
+
+def cpu_s() -> float:
+    """CPU seconds of this process and of its children that have ended."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
+
+
+class Imports:
+    """CPU seconds of first imports, nested ones counted once.
+
+    Replaces the function that `import` calls for a module that is not loaded yet.
+    """
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._depth = 0
+        self._load: Callable[..., object] = _importlib._find_and_load
+
+    def install(self) -> None:
+        _importlib._find_and_load = self._timed
+
+    def remove(self) -> None:
+        _importlib._find_and_load = self._load
+
+    def _timed(self, *arguments: object) -> object:
+        began = cpu_s() if self._depth == 0 else 0.0
+        self._depth += 1
+        try:
+            return self._load(*arguments)
+        finally:
+            self._depth -= 1
+            if self._depth == 0:
+                self.seconds += cpu_s() - began
+
+
+class Meter:
+    """CPU seconds since it was made, without imports."""
+
+    def __init__(self, imports: Imports) -> None:
+        self._imports = imports
+        self._began = cpu_s() - imports.seconds
+
+    def seconds(self) -> float:
+        return cpu_s() - self._imports.seconds - self._began
+
+
+class CpuTime:
+    """The plugin of the process that runs tests."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._imports = Imports()
+        self._imports.install()
+        config.add_cleanup(self._imports.remove)
+
+    def pytest_collection_finish(self) -> None:
+        # All modules and tests outlive the session: no collection of garbage during a test has to look at them.
+        gc.collect()
+        gc.freeze()
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, None, None]:
+        meter = Meter(self._imports)
+        try:
+            yield
+        finally:
+            item.user_properties.append((f"{_KEY}_setup", meter.seconds()))
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, None, None]:
+        meter = Meter(self._imports)
+        try:
+            yield
+        finally:
+            seconds = meter.seconds()
+            item.user_properties.append((f"{_KEY}_call", seconds))
+        if seconds > LIMIT_S and _is_limited(item):
+            pytest.fail(
+                f"a unit test may use {LIMIT_S:g} s of CPU time, and this one used {seconds:.2f} s; make it smaller, "
+                "move it to tests/integration, or mark it with `sweep`, `integration`, or slow_unit(reason)",
+                pytrace=False,
+            )
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        gc.unfreeze()
+        output = getattr(session.config, "workeroutput", None)
+        if output is not None:
+            output[_KEY] = _whole_session()
+
+
+class CpuTimeSummary:
+    """The plugin of the process that reports: with workers, another one than that which runs the tests."""
+
+    def __init__(self) -> None:
+        self._workers: list[float] = []
+
+    def pytest_testnodedown(self, node: Any) -> None:
+        self._workers.append(getattr(node, "workeroutput", {}).get(_KEY, 0.0))
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        properties: dict[str, dict[str, Any]] = {}
+        for reports in terminalreporter.stats.values():
+            for report in reports:
+                if isinstance(report, pytest.TestReport):
+                    properties.setdefault(report.nodeid, {}).update(report.user_properties)
+        costs = {
+            name: (known.get(f"{_KEY}_call", 0.0), known[f"{_KEY}_setup"])
+            for name, known in properties.items()
+            if f"{_KEY}_setup" in known
+        }
+        if not costs:
+            return
+        calls, setups = (sum(column) for column in zip(*costs.values(), strict=True))
+        terminalreporter.section(f"CPU seconds of the {SHOWN} most expensive tests: test, fixtures")
+        for name, (call, setup) in sorted(costs.items(), key=lambda pair: -sum(pair[1]))[:SHOWN]:
+            terminalreporter.write_line(f"{call:7.2f} {setup:7.2f} {name}")
+        every = sum(self._workers) + _whole_session()
+        terminalreporter.write_line(
+            f"{every:.0f} CPU seconds in all: {calls:.0f} in {len(costs)} tests, {setups:.0f} in fixtures, the rest in "
+            "starting, collecting and fork servers"
+        )
+
+
+def _is_limited(item: pytest.Item) -> bool:
+    return not any(item.get_closest_marker(name) for name in ("integration", "sweep", "slow_unit"))
+
+
+def _whole_session() -> float:
+    """CPU seconds of this process and of all its descendants, those that still run among them."""
+    seconds = cpu_s()
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            times = child.cpu_times()
+            seconds += times.user + times.system + times.children_user + times.children_system
+    return seconds
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers", f"slow_unit(reason): a unit test that must use more than {LIMIT_S:g} s of CPU time"
+    )
+    config.pluginmanager.register(CpuTime(config), "cpu-time")
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(CpuTimeSummary(), "cpu-time-summary")

@@ -1,0 +1,84 @@
+"""The commands of `cl`, with their options."""
+
+import importlib
+import inspect
+from pathlib import Path
+from typing import Any
+
+from cyclopts import App, Argument
+
+from flows.cli import main
+from reference.markdown import code, document, sections, table
+
+_PREFIXES = ("data", "training", "evaluation", "promotion", "compute")
+
+
+def application() -> App:
+    """Return the application with all commands."""
+    for module in getattr(main, "_COMMANDS", ()):
+        if isinstance(module, str):
+            importlib.import_module(module)
+    app: App = importlib.import_module("flows.cli.app").app
+    return app
+
+
+def commands(app: App) -> list[str]:
+    """Return the names of the commands that help lists."""
+    return sorted(name for name in app if not name.startswith("-") and app[name].show)
+
+
+def page() -> str:
+    """Return the page of the commands."""
+    app = application()
+    names = commands(app)
+    parts = [
+        (
+            "`cl COMMAND --help` prints the same on the terminal. [Exit codes](errors.md#exit-codes-of-cl) are the "
+            "same for all commands. A command that takes a spec also takes `--recipe FILE.json` with values for any of "
+            "its options; the command line wins."
+        ),
+        table(("command", "summary"), ((f"[`cl {name}`](#cl-{name})", _summary(app[name])) for name in names)),
+    ]
+    for name in names:
+        parts += [f"## cl {name}", _description(app[name]), *_options(app[name])]
+    return document("Commands", *parts)
+
+
+def _summary(command: App) -> str:
+    return " ".join(_description(command).partition("\n\n")[0].split())
+
+
+def _description(command: App) -> str:
+    return sections(inspect.cleandoc(command.help or ""))[0]
+
+
+def _options(command: App) -> list[str]:
+    arguments = [argument for argument in command.assemble_argument_collection(parse_docstring=True) if argument.show]
+    own = [argument for argument in arguments if "." not in argument.name]
+    groups = [prefix for prefix in _PREFIXES if any(each.name.startswith(f"--{prefix}.") for each in arguments)]
+    parts = [table(("option", "default", "meaning"), ((_names(each), _default(each), _help(each)) for each in own))]
+    if groups:
+        links = ", ".join(f"[`--{group}.*`](specs.md#{_anchor(command, group)})" for group in groups)
+        parts.append(f"Specs: {links}.")
+    return parts
+
+
+def _anchor(command: App, group: str) -> str:
+    return "source" if group == "data" and "embed" in command.name else group
+
+
+def _names(argument: Argument) -> str:
+    return ", ".join(code(name) for name in argument.names)
+
+
+def _default(argument: Argument) -> str:
+    value: Any = argument.field_info.default
+    if argument.required:
+        return "required"
+    if value is None or value is inspect.Parameter.empty:
+        return ""
+    return code(value if isinstance(value, str | int | float | Path) else "")
+
+
+def _help(argument: Argument) -> str:
+    return argument.parameter.help or ""

@@ -1,0 +1,80 @@
+"""The folders and files under CL_HOME, and the columns of the Parquet files."""
+
+import inspect
+import os
+from functools import cached_property
+from pathlib import Path
+from unittest import mock
+
+import pyarrow as pa
+
+from cl_core.data import schema
+from cl_core.embedding import embeddings_file
+from reference.markdown import code, document, first_line, table
+from tasks.runtime.settings import Settings
+
+_TREE = """
+```text
+CL_HOME
+├── datasets/NAME/DIGEST/            a snapshot
+│   ├── manifest.json                numbers, and a sha256 of every other file
+│   ├── train/part-NNNNN.parquet
+│   ├── test/part-NNNNN.parquet
+│   ├── sources.parquet              where each sample came from
+│   └── quarantine.parquet           rejected inputs, with a reason code
+├── datasets/NAME/ingests/           index of inputs, for incremental ingestion
+├── trainings/DIGEST/
+│   ├── checkpoints/step-NNNNNNNN/   weights, optimizer state and manifest; safetensors and JSON
+│   └── progress.jsonl               one line per progress report
+├── evaluations/DIGEST/              scores, and predictions for each test sample
+├── reports/MODEL/version-N-*.html
+├── mlflow.db, mlflow-artifacts/     MLflow, unless MLFLOW_TRACKING_URI names a server
+└── prefect/                         Prefect's own home and database
+```
+"""
+
+
+def page() -> str:
+    """Return the page of the files."""
+    return document(
+        "Files under CL_HOME",
+        "`CL_HOME` (default `./.counterpoint`) holds everything that Counterpoint writes. Folders named DIGEST are "
+        "artifact directories: complete, checksummed, and never changed after they appear. "
+        "Delete what you like; the next run makes it again. `cl prune` deletes what nothing refers to.",
+        _TREE,
+        "## Folders",
+        table(("path", "content"), _folders()),
+        "## Columns of `train/part-NNNNN.parquet` and `test/part-NNNNN.parquet`",
+        _columns(schema.ROWS),
+        "## Columns of `sources.parquet`",
+        _columns(schema.SOURCES_TABLE),
+        "## Columns of `quarantine.parquet`",
+        _columns(schema.QUARANTINE_TABLE),
+        "## Columns of a file written by `cl embed`",
+        _columns(_of_embeddings()),
+    )
+
+
+def _folders() -> list[tuple[str, str]]:
+    with mock.patch.dict(os.environ, {"CL_HOME": "/CL_HOME"}):
+        settings = Settings.from_environment() if hasattr(Settings, "from_environment") else Settings()
+    rows = []
+    for name, thing in inspect.getmembers(
+        type(settings), lambda member: isinstance(member, property | cached_property)
+    ):
+        value = getattr(settings, name)
+        if isinstance(value, Path) and value.is_relative_to(settings.home):
+            rows.append((code(value.relative_to("/")), first_line(thing)))
+    return sorted(rows)
+
+
+def _of_embeddings() -> pa.Schema:
+    functions = inspect.getmembers(embeddings_file, inspect.isfunction)
+    make = next(function for _, function in functions if function.__annotations__.get("return") is pa.Schema)
+    found: pa.Schema = make(512)
+    return found
+
+
+def _columns(columns: pa.Schema) -> str:
+    rows = [(code(field.name), str(field.type), "yes" if field.nullable else "no") for field in columns]
+    return table(("column", "type", "may be null"), rows)

@@ -1,0 +1,264 @@
+"""The real thing: a Prefect server, the command line as a process, SQLite, files."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import forked
+import psutil
+import pytest
+from machine import OFTEN, Machine, at_work, start_to_train
+from servers import free_port, give_tables
+
+from .golden import copy_home, give_store, golden_home, session_folder
+from .retrainings import Retrainings
+
+SAMPLE = Path(__file__).parents[1] / "data" / "fashion-mnist-sample.parquet"
+AUTHENTICATION = {
+    "PREFECT_SERVER_API_AUTH_STRING": "operator:a-word-of-prefect",
+    "MLFLOW_AUTH_ADMIN_PASSWORD": "a-word-of-mlflow",
+    "MLFLOW_FLASK_SERVER_SECRET_KEY": "a-key-of-mlflow",
+}
+CL = Path(sys.executable).with_name("cl")
+
+RECIPE = {
+    "model_name": "clothes",
+    "data": {
+        "name": "clothes",
+        "source": "parquet",
+        "location": str(SAMPLE),
+        "source_options": {"image_column": "image", "label_column": "label", "split_column": "split"},
+    },
+    "training": {
+        "encoder_options": {"stem_width": 16, "width": 32},
+        "method_options": {"projector_hidden": 128},
+        "views_options": {"crop_area_min": 0.3, "blur_probability": 0.0},
+        "epochs": 14,
+        "batch_size": 50,
+        "precision": "fp32",
+    },
+    "evaluation": {"resamples": 200},
+    # Of 500 test images, 200 neighbours tell a trained encoder from raw pixels with the widest margin.
+    "promotion": {"score": "knn_200.accuracy"},
+    "compute": {"threads": 1, "checkpoint_every_s": 0.001, "report_every_s": 0},
+}
+
+
+@pytest.fixture(scope="session")
+def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a Prefect server's API, started as the locked packages give it, on empty tables."""
+    home = tmp_path_factory.mktemp("prefect")
+    give_tables(home)
+    with prefect_serving(home) as address:
+        yield address
+
+
+@contextlib.contextmanager
+def prefect_serving(home: Path) -> Iterator[str]:
+    """The address of the API of a Prefect server over the database in `home`."""
+    port = free_port()
+    environment = {**os.environ, "PREFECT_HOME": str(home)}
+    environment.pop("PREFECT_API_URL", None)
+    command = [str(CL.with_name("prefect")), "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    with (home / "server.log").open("w") as log:
+        server = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
+    address = f"http://127.0.0.1:{port}/api"
+    try:
+        wait_until_healthy(address, server, home / "server.log")
+        yield address
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait(30)
+
+
+def wait_until_healthy(address: str, server: "subprocess.Popen[bytes]", log: Path) -> None:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        assert server.poll() is None, log.read_text()
+        try:
+            with urllib.request.urlopen(f"{address}/health", timeout=2) as answer:
+                if answer.status == 200:
+                    return
+        except OSError:
+            time.sleep(0.2)
+    raise AssertionError(f"no answer from {address}: {log.read_text()}")
+
+
+@dataclass(frozen=True)
+class CommandLine:
+    """`cl` with a home of its own, and the address of a Prefect server; without one, it starts its own."""
+
+    home: Path
+    prefect: str = ""
+
+    def start(
+        self, *arguments: str, recipe: dict[str, object] | None = None, under: Sequence[str] = (), **settings: str
+    ) -> "subprocess.Popen[str] | forked.Program":
+        """A command as a process in a session of its own, so that what it leaves behind can be seen.
+
+        It is the installed program where it runs under another one or with a Prefect server of its own; forked, which
+        saves ten seconds of imports, where all that it needs is there.
+
+        Args:
+            arguments: Of `cl`.
+            recipe: Written to a file and given to it.
+            under: Another command that runs it.
+            settings: Environment variables.
+        """
+        if recipe is not None:
+            file = self.home.parent / "recipe.json"
+            file.write_text(json.dumps(recipe))
+            arguments = (*arguments, "--recipe", str(file))
+        servers = ("MLFLOW_TRACKING_URI", "PREFECT_API_URL")
+        environment = {name: value for name, value in os.environ.items() if name not in servers}
+        environment |= {"CL_HOME": str(self.home), **settings}
+        if self.prefect:
+            environment["PREFECT_API_URL"] = self.prefect
+            if not under:
+                return forked.cl(*arguments, environment=environment)
+        return subprocess.Popen(
+            [*under, str(CL), *arguments],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            # As from a terminal: a shell that runs the tests in the background makes them ignore Ctrl-C.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
+
+    def run(
+        self, *arguments: str, recipe: dict[str, object] | None = None, under: Sequence[str] = (), **settings: str
+    ) -> "Finished":
+        """A command, run to its end."""
+        with self.start(*arguments, recipe=recipe, under=under, **settings) as process:
+            out, err = process.communicate(timeout=240)
+        return Finished(process.returncode, out, err)
+
+    def progress(self) -> list[dict[str, float]]:
+        """What trainings have logged so far."""
+        logs = self.home.glob("trainings/*/progress.jsonl")
+        return [json.loads(line) for log in logs for line in log.read_text().split("\n")[:-1]]
+
+
+@dataclass(frozen=True)
+class Finished:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def error(self) -> str:
+        """The last line of what it said went wrong."""
+        return self.err.strip().splitlines()[-1]
+
+
+@pytest.fixture(scope="session")
+def session(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all test processes of this run know."""
+    return session_folder(tmp_path_factory.getbasetemp())
+
+
+@pytest.fixture
+def cl(session: Path, tmp_path: Path, prefect_server: str) -> CommandLine:
+    give_store(session, tmp_path / "home")
+    return CommandLine(tmp_path / "home", prefect_server)
+
+
+@pytest.fixture(scope="module")
+def shared_cl(session: Path, tmp_path_factory: pytest.TempPathFactory, prefect_server: str) -> CommandLine:
+    """One home for the tests of a file, which build on each other's results."""
+    home = tmp_path_factory.mktemp("shared") / "home"
+    give_store(session, home)
+    return CommandLine(home, prefect_server)
+
+
+@pytest.fixture(scope="session")
+def retrainings(session: Path, tmp_path_factory: pytest.TempPathFactory, prefect_server: str) -> Retrainings:
+    return Retrainings(prefect_server, session, tmp_path_factory.mktemp("homes"))
+
+
+@pytest.fixture(scope="session")
+def golden(session: Path, prefect_server: str) -> Path:
+    """A home to read and to copy (golden.py)."""
+    return golden_home(session, prefect_server)
+
+
+@pytest.fixture(scope="module")
+def golden_cl(golden: Path, tmp_path_factory: pytest.TempPathFactory, prefect_server: str) -> CommandLine:
+    """A copy for the tests of a file, which build on each other's results."""
+    home = tmp_path_factory.mktemp("copy") / "home"
+    copy_home(golden, home)
+    return CommandLine(home, prefect_server)
+
+
+@pytest.fixture(scope="session")
+def scheduled_machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    """`cl up` in an empty home, with a run every half minute."""
+    with at_work(tmp_path_factory.mktemp("machine"), OFTEN, new=True) as machine:
+        yield machine
+
+
+@pytest.fixture(scope="session")
+def machine(scheduled_machine: Machine) -> Machine:
+    """The same, with nothing to do: one for all tests of a process, which are apart by the names of their models."""
+    often = scheduled_machine.ask("deployments/name/retrain/often")
+    scheduled_machine.ask(f"deployments/{often['id']}/pause_deployment", {})
+    return scheduled_machine
+
+
+@pytest.fixture(scope="session")
+def silent(machine: Machine) -> tuple[str, psutil.Process]:
+    """A run and its process, which is stopped: it takes 90 s until that is noticed, and other tests go on meanwhile."""
+    return start_to_train(machine, "silent", deployment="other")
+
+
+@pytest.fixture(scope="session")
+def two_runs(machine: Machine) -> tuple[str, str]:
+    """Two runs of one training at once, both over; there is version 1 of shapes then."""
+    first = machine.run("retrain/small", {"force": True})
+    second = machine.run("retrain/small")
+    machine.wait_for(second)
+    return first, second
+
+
+def outer_address() -> str:
+    """One of this machine's addresses that is not the loopback's; empty where there is none."""
+    every = [one.address for some in psutil.net_if_addrs().values() for one in some if one.family.name == "AF_INET"]
+    return next((one for one in every if not one.startswith("127.")), "")
+
+
+@pytest.fixture(scope="session")
+def address() -> str:
+    """Where other machines reach this one."""
+    if not (found := outer_address()):
+        pytest.skip("this machine has no address but its loopback")
+    return found
+
+
+# What takes longest begins first, so that no process is left alone with it.
+LONGEST_FIRST = ("machine", "test_nights", "test_retrain", "retrainings", "test_postgresql", "test_upgrade")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep each file in one process, and all files that share a `cl up` (pytest --dist loadgroup)."""
+    for item in items:
+        if item.path.parent == Path(__file__).parent and item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+    def rank(item: pytest.Item) -> int:
+        group = item.get_closest_marker("xdist_group")
+        name = group.args[0] if group else ""
+        return LONGEST_FIRST.index(name) if name in LONGEST_FIRST else len(LONGEST_FIRST)
+
+    items.sort(key=rank)

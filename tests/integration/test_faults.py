@@ -1,0 +1,152 @@
+"""What goes wrong at night: kills, Ctrl-C, wrong input, damaged files, servers that do not answer."""
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pyarrow.parquet as pq
+import pytest
+from permissions import obeying
+from servers import free_port
+
+from .conftest import RECIPE, SAMPLE, CommandLine
+from .golden import SPECS
+
+# Two seconds of training.
+SHORT = {"data": SPECS["data"], "training": {**SPECS["training"], "epochs": 200}, "compute": SPECS["compute"]}
+
+
+def wait_for(condition: Callable[[], bool], process: "subprocess.Popen[str]") -> None:
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def left_of(session: int) -> list[psutil.Process]:
+    return [p for p in psutil.process_iter() if p.status() != psutil.STATUS_ZOMBIE and os.getsid(p.pid) == session]
+
+
+@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_run_leaves_no_process_and_the_next_one_goes_on(cl: CommandLine, stop: signal.Signals) -> None:
+    with cl.start("pretrain", recipe=SHORT, CL_FAILPOINTS="pretrain.step-taken:40=stop") as process:
+        wait_for(lambda: psutil.Process(process.pid).status() == psutil.STATUS_STOPPED, process)
+        assert len(cl.progress()) > 30
+        process.send_signal(stop)
+        process.send_signal(signal.SIGCONT)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == (-stop if stop == signal.SIGKILL else 130)
+    if stop != signal.SIGKILL:
+        assert err.strip().splitlines()[-1].startswith("error: stopped; what was finished stands")
+    assert not left_of(process.pid)
+    resumed = cl.run("pretrain", recipe=SHORT)
+    assert resumed.code == 0, resumed.err
+    assert "resumed at step" in resumed.err
+
+
+@pytest.mark.sweep
+def test_ctrl_c_on_a_worker_group_leaves_nothing_even_of_a_hung_raylet_and_the_next_run_goes_on(
+    cl: CommandLine,
+) -> None:
+    two = ("--compute.workers", "2", "--compute.threads", "2")
+    # With a Prefect server of its own, as on a laptop: a terminal sends Ctrl-C to that as well, and to all of Ray.
+    with CommandLine(cl.home).start("pretrain", *two, recipe=pretraining()) as process:
+        wait_for(lambda: len(cl.progress()) > 30, process)
+        assert list(Path("/tmp").glob(f"cl-ray-{process.pid}-*"))
+        # As on an overloaded machine: a shutdown would wait for it, and its workers outlive it.
+        next(left for left in left_of(process.pid) if left.name() == "raylet").suspend()
+        os.killpg(process.pid, signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert err.strip().splitlines()[-1].startswith("error: stopped; what was finished stands")
+    assert "Traceback" not in err
+    assert not left_of(process.pid)
+    assert not list(Path("/tmp").glob(f"cl-ray-{process.pid}-*"))
+    # One worker may finish what two began.
+    resumed = cl.run("pretrain", "--compute.checkpoint-every-s", "60", recipe=pretraining())
+    assert resumed.code == 0, resumed.err
+    assert "resumed at step" in resumed.err
+
+
+def test_a_folder_that_is_missing_or_empty(cl: CommandLine, tmp_path: Path) -> None:
+    arguments = ("ingest", "--data.source", "image_folder", "--data.location")
+    missing = cl.run(*arguments, str(tmp_path / "nowhere"))
+    assert missing.code == 2
+    assert str(tmp_path / "nowhere") in missing.error
+    (tmp_path / "empty").mkdir()
+    empty = cl.run(*arguments, str(tmp_path / "empty"))
+    assert empty.code == 2
+    assert str(tmp_path / "empty") in empty.error
+    assert not list((cl.home / "datasets").glob("*/*/manifest.json"))
+
+
+def test_a_folder_that_may_not_be_read(cl: CommandLine, tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0)
+    finished = cl.run("ingest", "--data.source", "image_folder", "--data.location", str(closed), under=obeying())
+    assert finished.code == 2
+    assert finished.error == (
+        f"error: data.location: the folder {closed} cannot be listed (Permission denied); "
+        "make it readable, or move it away"
+    )
+    assert not list((cl.home / "datasets").glob("*/*/manifest.json"))
+
+
+def test_a_batch_that_the_workers_cannot_share(cl: CommandLine) -> None:
+    finished = cl.run("pretrain", "--training.batch-size", "101", "--compute.workers", "2", "--compute.threads", "2",
+                      recipe=pretraining())  # fmt: skip
+    assert finished.code == 2
+    assert "training.batch_size: 101 is not divisible by 2 workers" in finished.error
+    assert "100 or 102" in finished.error
+
+
+def test_a_parquet_without_the_named_column_lists_those_it_has(cl: CommandLine) -> None:
+    finished = cl.run(
+        "ingest",
+        "--data.source",
+        "parquet",
+        "--data.location",
+        str(SAMPLE),
+        "--data.source-options.image_column",
+        "pic",
+    )
+    assert finished.code == 2
+    for word in ("pic", "image", "label", "split"):
+        assert word in finished.error
+
+
+def test_an_mlflow_that_does_not_answer_is_named(cl: CommandLine) -> None:
+    address = f"http://127.0.0.1:{free_port()}"
+    finished = cl.run("models", MLFLOW_TRACKING_URI=address)
+    assert finished.code == 1
+    assert address in finished.error
+
+
+def test_a_snapshot_with_a_flipped_byte_is_read_anew(cl: CommandLine, tmp_path: Path) -> None:
+    source = tmp_path / "source.parquet"
+    shutil.copy(SAMPLE, source)
+    arguments = ["ingest", "--data.source", "parquet", "--data.location", str(source)]
+    arguments += ["--data.source-options", '{"label_column": "label", "split_column": "split"}']
+    first = cl.run(*arguments)
+    assert first.code == 0, first.err
+    part = Path(first.out.strip()) / "train" / "part-00000.parquet"
+    rows = pq.read_metadata(part).num_rows
+    content = bytearray(part.read_bytes())
+    content[len(content) // 2] ^= 1
+    part.write_bytes(content)
+    again = cl.run(*arguments)
+    assert again.code == 0, again.err
+    assert again.out == first.out
+    assert part.read_bytes() != bytes(content)
+    assert pq.read_metadata(part).num_rows == rows
+
+
+def pretraining() -> dict[str, object]:
+    """Some seconds of training."""
+    return {"data": RECIPE["data"], "training": {**RECIPE["training"], "epochs": 4}, "compute": RECIPE["compute"]}

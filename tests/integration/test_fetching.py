@@ -1,0 +1,182 @@
+"""The README's ways to fetch a model, each run as it stands there, by someone who has mlflow and torch alone.
+
+The environment is made anew for these tests: some 6 GB for two minutes, removed afterwards.
+"""
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from servers import free_port
+from small_training import JobOf
+
+from cl_core.data.cache import load_split
+from cl_core.evaluation import representations
+from cl_core.evaluation.runner import assess
+from cl_core.export import EmbeddingModel
+from cl_core.refs import EvaluationReport, Lineage
+from cl_core.specs import EvaluationSpec
+from cl_core.training.job import TrainingJob
+from cl_core.training.loop import train
+from tasks.adapters.mlflow.model_store import ModelStore
+from tasks.adapters.mlflow.model_version import Registration
+
+pytestmark = [pytest.mark.sweep, pytest.mark.timeout(900)]
+
+ROOT = Path(__file__).parents[2]
+NAME, PORT = "fashion-mnist", "5001"
+CLOSE = 1e-5
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder of the programs of a new virtual environment with mlflow and torch, of the versions of the lock."""
+    folder = tmp_path_factory.mktemp("environment")
+    try:
+        subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+        programs = folder / "bin"
+        # What is imported is compiled then: some hundredth of it.
+        options = ["--quiet", "--no-compile", "-c", ROOT / "requirements.lock"]
+        install = [programs / "pip", "install", *options, "mlflow", "torch"]
+        subprocess.run(install, check=True, stderr=subprocess.DEVNULL)
+        yield programs
+    finally:
+        shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def readme() -> list[str]:
+    """The blocks of code of the page on fetching, in their order."""
+    page = (ROOT / "docs" / "how-to" / "fetch-a-model.md").read_text()
+    section = page.partition("<!-- fetching: run by tests/integration/test_fetching.py -->")[2]
+    return re.findall(r"```\w+\n(.*?)```", section.partition("<!-- end of fetching -->")[0], re.DOTALL)
+
+
+@pytest.fixture
+def champion(job_of: JobOf, tmp_path: Path) -> tuple[Path, np.ndarray]:
+    """A folder with images.npy and an MLflow in which a trained encoder is the champion; and what the trained
+    encoder itself says of the images.
+    """
+    job = job_of("training", epochs=1, warmup_epochs=0.1)
+    checkpoint = train(job)
+    store = ModelStore(f"sqlite:///{tmp_path}/mlflow.db", tmp_path / "artifacts", tmp_path / "work")
+    encoder = representations.trained_encoder(job, checkpoint.path)
+    evaluation = EvaluationSpec(protocols=["geometry"], resamples=100)
+    version = store.register(
+        Registration(
+            name=NAME,
+            model=EmbeddingModel(encoder, job.normalization, job.data.image_size),
+            snapshot=job.snapshot,
+            checkpoint=checkpoint,
+            evaluation=measured(job, checkpoint.path, evaluation, tmp_path),
+            specs={"data": job.data, "training": job.training, "evaluation": evaluation},
+            curves=[],
+            lineage=Lineage(),
+        )
+    )
+    store.promote(NAME, version.version, "to be fetched")
+    images = load_split(job.cache, "test").images
+    np.save(tmp_path / "images.npy", images)
+    features = representations.trained(job, checkpoint.path).embed(images)
+    return tmp_path, features / np.linalg.norm(features, axis=1, keepdims=True)
+
+
+def measured(job: TrainingJob, checkpoint: Path, evaluation: EvaluationSpec, folder: Path) -> EvaluationReport:
+    trained = assess(
+        representations.trained(job, checkpoint),
+        evaluation,
+        snapshot=job.snapshot,
+        cache=job.cache,
+        embeddings=folder / "embeddings",
+        evaluations=folder / "evaluations",
+    )
+    return EvaluationReport(
+        digest="e" * 64,
+        training_digest=job.digest,
+        snapshot_digest=job.snapshot.digest,
+        path=folder,
+        representations={"trained": trained.report},
+        left_out=[],
+    )
+
+
+def settings(environment: Path, folder: Path) -> dict[str, str]:
+    """What a stranger's shell says: where MLflow is, that nothing may be unpickled, and nothing of this project."""
+    return {
+        "PATH": f"{environment}:/usr/bin:/bin",
+        "HOME": str(folder),
+        "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db",
+        "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+        "OMP_NUM_THREADS": "1",
+    }
+
+
+def run(command: list[str], environment: Path, folder: Path) -> str:
+    """What a command prints, in a stranger's shell."""
+    done = subprocess.run(
+        command, cwd=folder, env=settings(environment, folder), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_readmes_lines_fetch_the_champion_where_there_is_only_mlflow_and_torch(
+    environment: Path, readme: list[str], champion: tuple[Path, np.ndarray]
+) -> None:
+    folder, wanted = champion
+    numpy_lines, torch_lines, serve_line, ask_lines = readme
+    assert run(["pip", "list", "--format", "freeze"], environment, folder).count("counterpoint") == 0
+
+    for lines, way in ((numpy_lines, "mlflow.pyfunc.load_model"), (torch_lines, "mlflow.pytorch.load_model")):
+        assert way in lines and "cl_core" not in lines
+        saved = f"{lines}\nimport numpy\nnumpy.save('embeddings.npy', numpy.asarray(embeddings))\n"
+        run(["python", "-c", saved], environment, folder)
+        np.testing.assert_allclose(np.load(folder / "embeddings.npy"), wanted, atol=CLOSE)
+
+    assert serve_line.startswith(f"mlflow models serve --model-uri models:/{NAME}@champion")
+    port = str(free_port())
+    with serving(serve_line.replace(PORT, port), port, environment, folder):
+        answer = json.loads(run(["sh", "-e", "-c", ask_lines.replace(PORT, port)], environment, folder))
+    np.testing.assert_allclose(answer["predictions"], wanted, atol=CLOSE)
+
+
+@contextlib.contextmanager
+def serving(line: str, port: str, environment: Path, folder: Path) -> Iterator[None]:
+    """`mlflow models serve` as a process of its own, once it answers."""
+    with (folder / "serve.log").open("w") as log:
+        process = subprocess.Popen(
+            ["sh", "-c", line],
+            cwd=folder,
+            env=settings(environment, folder),
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+        try:
+            deadline = time.monotonic() + 120
+            while not answers(port):
+                assert process.poll() is None and time.monotonic() < deadline, (folder / "serve.log").read_text()
+                time.sleep(0.2)
+            yield
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def answers(port: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/ping", timeout=5):
+            return True
+    except OSError:
+        return False

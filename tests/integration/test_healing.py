@@ -1,0 +1,87 @@
+"""A run whose process dies, with whatever else, is put back to work: the same run, from the last good point."""
+
+import psutil
+import pytest
+from machine import Machine, start, start_to_train, wait
+
+from tasks.runtime.run_log import RunLog, step_costs
+
+pytestmark = [pytest.mark.timeout(900), pytest.mark.xdist_group("machine")]
+
+PUT_BACK = "Its process died; it goes on from the last good point."
+
+
+def completes_at_the_second_attempt(machine: Machine, run: str) -> bool:
+    state = machine.wait_for(run, "COMPLETED", "FAILED", timeout=240)["type"]
+    assert state == "COMPLETED", machine.logs(run)
+    return bool(machine.ask(f"flow_runs/{run}")["run_count"] == 2)
+
+
+def messages(machine: Machine, run: str) -> list[str]:
+    """What the run's states have said."""
+    return [state["message"] for state in machine.ask(f"flow_run_states/?flow_run_id={run}") if state["message"]]
+
+
+def test_a_killed_flow_process_is_replaced_and_the_same_run_completes(machine: Machine) -> None:
+    run, process = start_to_train(machine, "steady")
+    process.kill()
+    machine.wait_for(run, "CRASHED", timeout=60)
+    assert completes_at_the_second_attempt(machine, run)
+    machine.wait_for_log(run, "resumed at step")
+    machine.wait_for_log(run, "registered as models:/steady/1")
+    account = RunLog(machine.home / "work" / "runs" / f"{run}.jsonl").read()
+    [pretrain] = [cost for cost in step_costs(account.attempts) if cost.step == "pretrain"]
+    assert [one.outcome for one in account.attempts if one.step == "pretrain"] == ["killed", "ran"]
+    # It goes on from a checkpoint: what the killed attempt did up to there is not lost.
+    assert pretrain.lost_seconds < pretrain.seconds / 2
+    assert pretrain.waited_seconds > 14
+
+
+def test_a_run_whose_process_is_silent_is_taken_over(machine: Machine, silent: tuple[str, psutil.Process]) -> None:
+    run, sleeper = silent
+    assert completes_at_the_second_attempt(machine, run)
+    assert "Its process sent no heartbeat for 90 s." in messages(machine, run)
+    assert not sleeper.is_running() or sleeper.status() == psutil.STATUS_ZOMBIE
+
+
+def test_a_run_whose_process_dies_with_its_worker_is_known_by_its_lease(machine: Machine) -> None:
+    killed = start(machine, "killed", deployment="other")
+    machine.wait_for(killed, "RUNNING", timeout=120)
+    dead = [machine.service("worker"), machine.process_of(killed)]
+    for process in dead:
+        process.kill()
+    psutil.wait_procs(dead, timeout=10)
+    assert completes_at_the_second_attempt(machine, killed)
+    assert any(said.startswith("`cl up` found that its process") for said in messages(machine, killed))
+
+
+@pytest.mark.sweep
+def test_a_server_that_was_started_again_notices_what_happens_to_runs_that_began_before(machine: Machine) -> None:
+    run, process = start_to_train(machine, "late")
+    server = machine.pid("Prefect server")
+    machine.service("Prefect server").kill()
+    wait(lambda: machine.pid("Prefect server") not in (0, server), 60)
+    assert machine.state(run)["type"] == "RUNNING"
+    process.kill()
+    assert completes_at_the_second_attempt(machine, run)
+    # Prefect's own order of events would put the run back 15 minutes late.
+    assert messages(machine, run).count(PUT_BACK) == 1
+    assert f"run {machine.ask(f'flow_runs/{run}')['name']} was put back" not in machine.output
+
+
+@pytest.mark.sweep
+def test_after_a_power_cut_the_next_start_puts_runs_back_to_work(machine: Machine) -> None:
+    begun, _ = start_to_train(machine, "begun")
+    pending = start(machine, "pending", deployment="other")
+    machine.wait_for(pending, "PENDING")
+    for process in machine.processes():
+        process.kill()
+    machine.process.wait(30)
+    machine.start()
+    for run in (begun, pending):
+        assert f"run {machine.ask(f'flow_runs/{run}')['name']} was put back to work" in machine.output
+    assert completes_at_the_second_attempt(machine, begun)
+    machine.wait_for_log(begun, "resumed at step")
+    assert machine.wait_for(pending, "COMPLETED", "FAILED")["type"] == "COMPLETED", machine.logs(pending)
+    for run in (begun, pending):
+        assert messages(machine, run).count(PUT_BACK) == 1

@@ -1,0 +1,162 @@
+"""Which runs `cl up` closes and puts back, against a real Prefect server; test_healing.py has all of it."""
+
+import contextlib
+import json
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+from servers import answering, free_port
+
+from cl_core import processes
+from tasks.runtime.run_owner import RunOwner
+from tasks.server import recovery
+from tasks.server.recovery import RunRecovery
+
+
+class Pool:
+    """A work pool of its own on a server."""
+
+    def __init__(self, server: str, home: Path) -> None:
+        self.server, self.home, self.name = server, home, f"pool-{uuid.uuid4().hex[:8]}"
+        self.ask("work_pools/", {"name": self.name, "type": "process"})
+        self.flow = self.ask("flows/", {"name": "retrain"})["id"]
+        deployment = {"name": self.name, "flow_id": self.flow, "work_pool_name": self.name}
+        self.deployment = self.ask("deployments/", deployment)["id"]
+
+    def ask(self, path: str, body: dict[str, Any] | None = None) -> Any:
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(f"{self.server}/{path}", data, {"Content-Type": "application/json"})
+        for _ in range(9):
+            # SQLite has one writer at a time.
+            with contextlib.suppress(urllib.error.HTTPError), urllib.request.urlopen(request, timeout=30) as answer:
+                return json.load(answer)
+            time.sleep(1)
+        raise AssertionError(f"{path} {body}")
+
+    def run(self, state: str, process: str = "", *, deployed: bool = True) -> str:
+        """A run in that state, with the lease of a process."""
+        if deployed:
+            run = self.ask(f"deployments/{self.deployment}/create_flow_run", {})
+        else:
+            run = self.ask("flow_runs/", {"flow_id": self.flow})
+        # One that has never run is cancelled at once.
+        for each in ("RUNNING", state):
+            self.ask(f"flow_runs/{run['id']}/set_state", {"state": {"type": each}, "force": True})
+        if process:
+            place = self.home / "work" / "runs" / f"{run['id']}.json"
+            place.parent.mkdir(parents=True, exist_ok=True)
+            lease = RunOwner(flow_run_id=run["id"], flow_run_name=run["name"], flow="retrain", process=process)
+            place.write_text(lease.model_dump_json())
+        return str(run["id"])
+
+    def state(self, run: str) -> str:
+        return str(self.ask(f"flow_runs/{run}")["state"]["name"])
+
+
+@pytest.fixture
+def pool(prefect_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pool]:
+    monkeypatch.setenv("CL_HOME", str(tmp_path))
+    monkeypatch.setattr(recovery, "_LOOK_EVERY_S", 0)
+    with temporary_settings({PREFECT_API_URL: prefect_server}):
+        yield Pool(prefect_server, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def ended() -> str:
+    """A process that has ended."""
+    with subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE) as process:
+        return processes.token(process.pid)
+
+
+def test_while_it_runs_a_dead_process_is_seen_twice_before_its_run_is_closed(pool: Pool, ended: str) -> None:
+    dead, alive = pool.run("RUNNING", ended), pool.run("RUNNING", processes.token())
+    unwanted, elsewhere = pool.run("CANCELLING", ended), pool.run("RUNNING")
+    command = pool.run("RUNNING", ended, deployed=False)
+    reviver = RunRecovery(pool.name)
+    assert reviver.look() == []
+    said = " ".join(reviver.look())
+    assert said.count("is marked as crashed") == 2 and said.count("was put back to work") == 1
+    assert said.count("is marked as cancelled") == 1
+    states = [pool.state(run) for run in (dead, alive, unwanted, elsewhere, command)]
+    assert states == ["AwaitingRetry", "Running", "Cancelled", "Running", "Crashed"]
+    assert [path.stem for path in (pool.home / "work" / "runs").glob("*.json")] == [alive]
+    assert reviver.look() == []
+
+
+def test_when_it_starts_nothing_of_its_pool_is_at_work_but_what_has_a_living_process(pool: Pool, ended: str) -> None:
+    other = Pool(pool.server, pool.home)
+    states = {
+        pool.run("PENDING"): "AwaitingRetry",
+        pool.run("PENDING", processes.token()): "AwaitingRetry",
+        pool.run("RUNNING"): "AwaitingRetry",
+        pool.run("CANCELLING"): "Cancelled",
+        pool.run("RUNNING", processes.token()): "Running",
+        other.run("PENDING"): "Pending",
+        other.run("RUNNING"): "Running",
+    }
+    assert len(RunRecovery(pool.name).begin()) == 3 * 2 + 1
+    assert {run: pool.state(run) for run in states} == states
+
+
+def test_a_run_that_stays_pending_has_no_process_either(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, reviver = pool.run("PENDING"), RunRecovery(pool.name)
+    reviver.look()
+    assert reviver.look() == [] and pool.state(run) == "Pending"
+    monkeypatch.setattr(recovery, "_PENDING_AT_MOST", timedelta(0))
+    reviver.look()
+    assert len(reviver.look()) == 2 and pool.state(run) == "AwaitingRetry"
+
+
+def test_what_automations_leave_is_put_back_later_and_what_crashed_long_ago_is_not(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, other, command = pool.run("CRASHED"), Pool(pool.server, pool.home), pool.run("CRASHED", deployed=False)
+    foreign, reviver = other.run("CRASHED"), RunRecovery(pool.name)
+    assert reviver.look() == []
+    monkeypatch.setattr(recovery, "_GRACE", timedelta(0))
+    with monkeypatch.context() as patch:
+        patch.setattr(recovery, "_LATELY", timedelta(0))
+        assert reviver.look() == []
+    assert [sentence.split(" ", 2)[2] for sentence in reviver.look()] == ["was put back to work: its process had died"]
+    assert [pool.state(each) for each in (run, foreign, command)] == ["AwaitingRetry", "Crashed", "Crashed"]
+
+
+def test_a_run_that_has_moved_on_since_it_was_found_is_let_be(pool: Pool, ended: str) -> None:
+    run = pool.run("RUNNING", ended)
+    with recovery.get_client(sync_client=True) as client:
+        found = client.read_flow_run(uuid.UUID(run))
+        lease = recovery.leases.of(run)
+        pool.ask(f"flow_runs/{run}/set_state", {"state": {"type": "RUNNING"}, "force": True})
+        assert recovery.mark_ended(client, found, lease, by="somebody") == ""
+        assert recovery.mark_ended(client, client.read_flow_run(uuid.UUID(run)), None, by="somebody") == ""
+        assert pool.state(run) == "Running" and recovery.leases.of(run) == lease
+        client.delete_flow_run(uuid.UUID(run))
+        assert recovery.mark_ended(client, found, lease, by="somebody") == ""
+
+
+def test_a_server_that_is_down_or_busy_is_asked_again_and_one_that_refuses_is_told_of_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(recovery, "_LOOK_EVERY_S", 0)
+    with temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{free_port()}/api", PREFECT_CLIENT_MAX_RETRIES: 0}):
+        reviver = RunRecovery("any")
+        assert reviver.look() == []
+        [said] = reviver.begin()
+        assert said.startswith("runs whose process is gone could not be looked for: ")
+    with answering(503) as address, temporary_settings({PREFECT_API_URL: f"{address}/api"}):
+        assert RunRecovery("any").look() == []
+    with answering(401) as address, temporary_settings({PREFECT_API_URL: f"{address}/api"}):
+        reviver = RunRecovery("any")
+        [said] = reviver.look()
+        assert "401" in said
+        assert reviver.look() == []

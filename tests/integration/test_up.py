@@ -1,0 +1,112 @@
+"""The machine at work loses a server, is asked for twice, and is ended: by a command, and by a signal."""
+
+import re
+import signal
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+from machine import DECLARATION, LONG, Machine, how_far, wait
+from servers import free_port
+
+pytestmark = pytest.mark.xdist_group("machine")
+
+
+def test_a_restart_of_the_server_neither_loses_nor_doubles_a_run_that_waits(machine: Machine) -> None:
+    deployment = machine.ask("deployments/name/retrain/small")
+    before = _runs_of(machine, deployment["id"])
+    steady = {**LONG, "model_name": "restarted", "training": {**LONG["training"], "epochs": 200}}
+    first, second = machine.run("retrain/small", steady), machine.run("retrain/small", steady)
+    wait(lambda: bool(how_far(machine, first) or how_far(machine, second)), 120)
+    server = machine.service("Prefect server")
+    server.kill()
+    wait(lambda: machine.pid("Prefect server") not in (0, server.pid), 60)
+    states = [machine.wait_for(run, timeout=240)["type"] for run in (first, second)]
+    assert states == ["COMPLETED", "COMPLETED"], machine.logs(first) + machine.logs(second)
+    assert _runs_of(machine, deployment["id"]) - before == {first, second}
+    assert [machine.ask(f"flow_runs/{run}")["run_count"] for run in (first, second)] == [1, 1]
+    early, late = sorted(
+        (machine.ask(f"flow_runs/{run}") for run in (first, second)), key=lambda one: one["start_time"]
+    )
+    assert late["start_time"] >= early["end_time"]
+
+
+def _runs_of(machine: Machine, deployment: str) -> set[str]:
+    found = machine.ask("flow_runs/filter", {"deployments": {"id": {"any_": [deployment]}}})
+    return {one["id"] for one in found}
+
+
+def test_a_server_that_dies_is_started_again(machine: Machine) -> None:
+    server = machine.service("MLflow server")
+    server.kill()
+    wait(lambda: machine.pid("MLflow server") not in (0, server.pid), 30)
+    wait(lambda: _answers(machine.mlflow_port), 60)
+    # It is said once the server has been started, so a moment later.
+    said = "MLflow server ended with -9 and was started again"
+    wait(lambda: said in machine.output, 30, lambda: machine.output)
+
+
+def _answers(port: int) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_a_second_one_for_the_same_home_is_refused(machine: Machine) -> None:
+    second = machine.cl("up")
+    assert second.returncode == 2
+    assert f"`cl up` runs already for {machine.home}, as process {machine.process.pid}" in second.stderr
+
+
+def test_a_port_in_use_is_an_error_that_names_its_owner(machine: Machine, tmp_path: Path) -> None:
+    other = Machine(tmp_path / "home", DECLARATION, prefect_port=machine.prefect_port, mlflow_port=free_port())
+    refused = subprocess.run(other.command(), env=other.environment, capture_output=True, text=True, timeout=120)
+    assert refused.returncode == 2
+    assert (
+        f"port {machine.prefect_port}, on which the Prefect server should listen, is in use by process"
+        in refused.stderr
+    )
+    assert "prefect" in refused.stderr.lower()
+
+
+def test_registering_again_doubles_nothing_and_down_leaves_no_process(machine: Machine) -> None:
+    before = _registered(machine)
+    down = machine.cl("down")
+    assert down.returncode == 0, down.stderr
+    machine.process.wait(60)
+    assert machine.processes() == []
+    machine.start(on_a_terminal=True)
+    assert _registered(machine) == before
+
+
+def test_its_screen_stays_while_a_server_is_down_and_sigterm_leaves_no_process(machine: Machine) -> None:
+    wait(lambda: "latest runs" in machine.output, 30, lambda: machine.output)
+    server = machine.service("Prefect server")
+    server.kill()
+    again = rf"Prefect server +runs +(?!{server.pid})\d+ +1 "
+    wait(lambda: re.search(again, _plain(machine.output)) is not None, 60, lambda: _plain(machine.output)[-3000:])
+    assert "Prefect server ended with -9 and was started again" in _plain(machine.output)
+    # The last line of the screen is on it: Rich cuts what does not fit.
+    assert "Ctrl-C ends all of it." in _plain(machine.output).rpartition("latest runs")[2]
+    wait(lambda: _answers(machine.prefect_port), 60)
+    assert _registered(machine)["deployments"], "it has been asked while the screen went on"
+    assert machine.end(signal.SIGTERM) == []
+    assert machine.process.returncode == 0, _plain(machine.output)[-3000:]
+    assert machine.processes() == []
+
+
+def _plain(printed: str) -> str:
+    """Without what moves the cursor and colours."""
+    return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", printed)
+
+
+def _registered(machine: Machine) -> dict[str, list[str]]:
+    deployments = machine.ask("deployments/filter", {})
+    return {
+        "deployments": sorted(one["name"] for one in deployments),
+        "schedules": sorted(
+            f"{one['name']} {schedule['slug']}" for one in deployments for schedule in one["schedules"]
+        ),
+        "automations": sorted(one["name"] for one in machine.ask("automations/filter", {})),
+        "queues": sorted(f"{one['name']} {one['concurrency_limit']}" for one in machine.ask("work_queues/filter", {})),
+    }

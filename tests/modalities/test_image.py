@@ -1,0 +1,171 @@
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cl_core.modalities.image import Rejected, decode, encode_png
+
+COLOURS = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)
+
+
+def encoded(image: Image.Image, kind: str, **settings: object) -> bytes:
+    file = io.BytesIO()
+    image.save(file, kind, **settings)
+    return file.getvalue()
+
+
+def png(width: int, height: int, depth: int, colour: int, raw: bytes) -> bytes:
+    """A PNG straight from the standard, for what Pillow does not write."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(raw)) + chunk(b"IEND", b"")
+
+
+def test_colour_png_keeps_every_pixel():
+    np.testing.assert_array_equal(decode(encoded(Image.fromarray(COLOURS), "PNG")), COLOURS)
+
+
+def test_greyscale_has_one_channel():
+    np.testing.assert_array_equal(decode(encoded(Image.fromarray(COLOURS[..., 0]), "PNG")), COLOURS[..., :1])
+
+
+def test_lossless_webp_keeps_every_pixel():
+    np.testing.assert_array_equal(decode(encoded(Image.fromarray(COLOURS), "WEBP", lossless=True)), COLOURS)
+
+
+def test_flat_jpeg_keeps_its_colour_within_two_levels():
+    pixels = decode(encoded(Image.new("RGB", (16, 8), (200, 100, 50)), "JPEG", quality=95))
+    assert pixels.shape == (8, 16, 3)
+    assert np.abs(pixels.astype(int) - (200, 100, 50)).max() <= 2
+
+
+def test_cmyk_jpeg_becomes_rgb():
+    # No cyan, all magenta, no yellow, no black: magenta.
+    pixels = decode(encoded(Image.new("CMYK", (8, 8), (0, 255, 0, 0)), "JPEG", quality=95))
+    assert np.abs(pixels.astype(int) - (255, 0, 255)).max() <= 3
+
+
+def test_of_a_gif_the_first_frame_is_taken():
+    red, blue = Image.new("RGB", (4, 4), (255, 0, 0)), Image.new("RGB", (4, 4), (0, 0, 255))
+    pixels = decode(encoded(red, "GIF", save_all=True, append_images=[blue]))
+    assert pixels.tolist() == [[[255, 0, 0]] * 4] * 4
+
+
+def test_palette_becomes_its_colours():
+    image = Image.new("P", (2, 2))
+    image.putpalette([10, 20, 30, 40, 50, 60, 70, 80, 90])
+    image.putdata([0, 1, 2, 1])
+    expected = [[[10, 20, 30], [40, 50, 60]], [[70, 80, 90], [40, 50, 60]]]
+    assert decode(encoded(image, "PNG")).tolist() == expected
+
+
+def test_transparent_parts_are_laid_on_white():
+    image = Image.new("RGBA", (3, 1))
+    image.putdata([(10, 20, 30, 255), (10, 20, 30, 0), (0, 0, 0, 51)])  # 51 / 255 is a fifth of black.
+    assert decode(encoded(image, "PNG")).tolist() == [[[10, 20, 30], [255, 255, 255], [204, 204, 204]]]
+
+
+def test_transparent_greyscale_stays_greyscale():
+    image = Image.new("LA", (2, 1))
+    image.putdata([(100, 255), (100, 0)])
+    assert decode(encoded(image, "PNG")).tolist() == [[[100], [255]]]
+
+
+def test_a_transparent_palette_entry_is_white():
+    image = Image.new("P", (2, 1))
+    image.putpalette([10, 20, 30, 40, 50, 60])
+    image.putdata([0, 1])
+    assert decode(encoded(image, "PNG", transparency=1)).tolist() == [[[10, 20, 30], [255, 255, 255]]]
+
+
+def test_sixteen_bit_grey_is_rounded_over_the_full_range():
+    levels = [0, 128, 129, 257, 32768, 65279, 65535]  # 128 / 257 rounds down to 0, 129 / 257 up to 1.
+    raw = b"\0" + struct.pack(">7H", *levels)
+    assert decode(png(7, 1, 16, 0, raw))[0, :, 0].tolist() == [round(level / 257) for level in levels]
+
+
+def test_sixteen_bit_colour_is_at_most_one_level_off():
+    levels = [0, 255, 256, 40_000, 65_535, 12_345]
+    pixels = decode(png(2, 1, 16, 2, b"\0" + struct.pack(">6H", *levels)))
+    assert np.abs(pixels.reshape(-1).astype(int) - np.array(levels) / 257).max() <= 1
+    assert pixels.reshape(-1)[[0, 4]].tolist() == [0, 255]
+
+
+def test_one_bit_is_black_and_white():
+    assert decode(encoded(Image.fromarray(np.eye(2, dtype=bool)), "PNG")).tolist() == [[[255], [0]], [[0], [255]]]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_honoured(orientation):
+    # Where the standard (EXIF 2.32, 4.6.4 A) says the stored top row and left column belong, written with numpy alone.
+    upright = {
+        1: lambda a: a,
+        2: lambda a: a[:, ::-1],
+        3: lambda a: a[::-1, ::-1],
+        4: lambda a: a[::-1],
+        5: lambda a: a.transpose(1, 0, 2),
+        6: lambda a: np.rot90(a, -1),
+        7: lambda a: np.rot90(a, 2).transpose(1, 0, 2),
+        8: lambda a: np.rot90(a, 1),
+    }[orientation](COLOURS)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    np.testing.assert_array_equal(decode(encoded(Image.fromarray(COLOURS), "PNG", exif=exif)), upright)
+
+
+def test_exif_orientation_of_a_jpeg_turns_it():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    assert decode(encoded(Image.new("RGB", (8, 4)), "JPEG", exif=exif)).shape == (8, 4, 3)
+
+
+def noisy_jpeg() -> bytes:
+    noise = np.random.default_rng(1).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    return encoded(Image.fromarray(noise), "JPEG")
+
+
+@pytest.mark.parametrize(
+    ("payload", "reason"),
+    [
+        (b"", "empty"),
+        (b"hello, this is a text file named .png", "not_an_image"),
+        (encoded(Image.new("RGB", (4, 4)), "BMP"), "not_an_image"),
+        (encoded(Image.new("RGB", (4, 4)), "TIFF"), "not_an_image"),
+        (noisy_jpeg()[:-200], "damaged"),
+        (encoded(Image.fromarray(COLOURS), "PNG")[:-40], "damaged"),
+        (b"\x89PNG\r\n\x1a\n", "damaged"),
+        (noisy_jpeg()[:20], "damaged"),
+        # These hold one byte of all their pixels: judged after decoding instead of before, they would be damaged.
+        (png(8193, 8192, 8, 0, b"\0"), "too_large"),
+        (png(60_000, 60_000, 8, 0, b"\0"), "too_large"),  # Beyond Pillow's own limit, which would raise.
+        (png(10_000, 10_000, 8, 0, b"\0"), "too_large"),  # Where Pillow would only warn.
+    ],
+    ids=["empty", "text", "bmp", "tiff", "short jpeg", "short png", "png magic", "jpeg head", "big", "bomb", "warned"],
+)
+def test_what_is_no_usable_image_is_rejected_with_a_reason(payload, reason):
+    with pytest.raises(Rejected) as rejected:
+        decode(payload)
+    assert rejected.value.reason == reason
+    assert rejected.value.detail
+
+
+def test_the_cap_on_pixels_is_inclusive():
+    payload = encoded(Image.new("L", (4, 4)), "PNG")
+    assert decode(payload, max_pixels=16).shape == (4, 4, 1)
+    with pytest.raises(Rejected, match="4 x 4 pixels"):
+        decode(payload, max_pixels=15)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_our_png_is_read_back_by_pillow(channels):
+    # 200 x 200 x 3 bytes need two stored blocks of a deflate stream.
+    pixels = np.random.default_rng(2).integers(0, 256, (200, 200, channels), dtype=np.uint8)
+    Image.open(io.BytesIO(encode_png(pixels)), formats=["PNG"]).verify()
+    image = Image.open(io.BytesIO(encode_png(pixels)))
+    np.testing.assert_array_equal(np.asarray(image).reshape(pixels.shape), pixels)

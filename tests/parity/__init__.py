@@ -1,0 +1,1 @@
+"""Parity: each loss and method part beside independent libraries, in value and gradient."""
