@@ -37,7 +37,7 @@ class SnapshotRef(StepResult):
 class CacheRef(StepResult):
     """A snapshot's samples in the form that training reads."""
 
-    snapshot_digest: str
+    digest: str = Field(description="Snapshot digest and shape of a sample.")
     path: Path = Field(description="Artifact directory that holds them.")
 
 

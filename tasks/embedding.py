@@ -21,8 +21,8 @@ from cl_core.errors import InputError
 from cl_core.refs import EmbeddingsRef
 from cl_core.report.search_page import missing_sentence, search_page
 from cl_core.specs import SourceSpec
-from tasks.adapters.mlflow.connection import shown
-from tasks.adapters.mlflow.environment import model_store
+from tasks.adapters.mlflow.connection import redacted_uri
+from tasks.adapters.mlflow.model_store import model_store
 from tasks.runtime.artifacts import embedding_artifact
 from tasks.runtime.console import bar_over, echo
 from tasks.runtime.settings import Settings
@@ -113,7 +113,7 @@ def search_embeddings(image: Path, embeddings: Path, *, count: int, page: Path) 
     query = query_pixels(image, facts.image_shape)
     model = finished_model(facts.model_name, facts.model_version)
     if model.training_digest != facts.training_digest:
-        here = shown(Settings.from_environment().tracking_uri)
+        here = redacted_uri(Settings.from_environment().tracking_uri)
         raise InputError(
             f"{embeddings} was made by {facts.model_uri} of training {facts.training_digest[:12]}, but here "
             f"{facts.model_uri} is of training {model.training_digest[:12] or 'unknown'}; set MLFLOW_TRACKING_URI to "

@@ -53,7 +53,7 @@ def cache(snapshot: SnapshotRef, data: DataSpec, compute: ComputeSpec) -> CacheR
         log_outcome(f"resized {images:,} images to {side}")
     else:
         log_outcome(f"cache of snapshot {snapshot.digest[:12]} at {side} is up to date; skipped", cached=True)
-    return CacheRef(snapshot_digest=snapshot.digest, path=path)
+    return CacheRef(digest=path.name, path=path)
 
 
 @step("validate")

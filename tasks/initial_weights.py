@@ -15,7 +15,7 @@ from cl_core.errors import IntegrityError, SpecError
 from cl_core.hashing import file_sha256
 from cl_core.refs import InitialWeightsRef, ModelRef
 from cl_core.specs import TrainingSpec
-from tasks.adapters.mlflow.environment import model_store
+from tasks.adapters.mlflow.model_store import model_store
 from tasks.runtime.settings import Settings
 from tasks.runtime.step import log_outcome
 

@@ -23,8 +23,8 @@ from cl_core.errors import InputError
 from cl_core.refs import StepResult
 from cl_core.retention.inventory_items import InventoryItem, OldestRun, VersionInputs
 from cl_core.retention.policy import RetentionPlan, RetentionSpec, decide
-from tasks.adapters.mlflow.connection import shown
-from tasks.adapters.mlflow.references import record_broken_lineage, registered_versions
+from tasks.adapters.mlflow.connection import redacted_uri
+from tasks.adapters.mlflow.version_inputs import record_broken_lineage, registered_versions
 from tasks.runtime.inventory import forget_ingests, inventory, remove_item
 from tasks.runtime.settings import Settings
 from tasks.runtime.step import log_outcome, step
@@ -160,9 +160,10 @@ def check_store(settings: Settings, versions: list[VersionInputs]) -> None:
     reports = sorted(path.name for path in settings.reports.glob("*") if any(path.glob("version-*.html")))
     if unknown := [name for name in reports if name not in known]:
         raise InputError(
-            f"MLflow at {shown(settings.tracking_uri)} has no version of {', '.join(unknown)}, but {settings.reports} "
-            "has reports of it: with the wrong MLflow, everything would seem unused. Correct MLFLOW_TRACKING_URI; or, "
-            "if the model was deleted there, delete the folder of its reports"
+            f"MLflow at {redacted_uri(settings.tracking_uri)} has no version of {', '.join(unknown)}, but "
+            f"{settings.reports} has reports of them. Another MLflow may have registered these results, and pruning "
+            "would remove what its versions need; correct MLFLOW_TRACKING_URI, or delete the reports' folder if the "
+            "model was deleted"
         )
 
 

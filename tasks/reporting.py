@@ -14,8 +14,8 @@ from cl_core.hashing import digest_of
 from cl_core.refs import AssessmentRef, CheckpointRef, Decision, EvaluationReport, ModelRef, ReportRef
 from cl_core.report.report_inputs import ReportInputs
 from cl_core.specs import EvaluationSpec
-from tasks.adapters.mlflow.environment import model_store
-from tasks.adapters.mlflow.ui_links import pages
+from tasks.adapters.mlflow.model_store import model_store
+from tasks.adapters.mlflow.version_record import version_links
 from tasks.runtime.artifacts import publish_links, publish_report
 from tasks.runtime.settings import Settings
 from tasks.runtime.step import costs_so_far, log_outcome, step, step_messages
@@ -54,7 +54,7 @@ def report(
     # The page is named by scores, decision and champion, so that `cl report` and `cl retrain` agree on its name.
     path = settings.reports / model.name / f"version-{model.version}-{digest_of([scores.digest, decision])[:12]}.html"
     is_cached = path.exists() and not model.created
-    links = pages(settings.tracking_uri, model, path)
+    links = version_links(settings.tracking_uri, model, path)
     # A champion that this decision has replaced is not the champion that users compare with.
     rival = champion if champion and (decision is None or decision.champion == champion.version) else None
     inputs = _inputs(

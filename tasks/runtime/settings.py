@@ -213,17 +213,6 @@ def _read(settings: type[S]) -> S:
         raise InputError(f"{first['loc'][0]}: {first['msg']}; got {first['input']!r}") from error
 
 
-def settings_table() -> str:
-    """Return all settings as a Markdown table: variable, default, description."""
-    rows = ["| variable | default | description |", "|---|---|---|"]
-    for group in (Settings, Delays):
-        for field in group.model_fields.values():
-            if isinstance(field.validation_alias, str):
-                default = f"`{field.default}`" if field.default != "" else "unset"
-                rows.append(f"| `{field.validation_alias}` | {default} | {field.description} |")
-    return "\n".join(rows) + "\n"
-
-
 def embed_prefect(settings: Settings, *, create_home: bool = True) -> None:
     """Let Prefect run without a server of its own; call this before Prefect is imported.
 

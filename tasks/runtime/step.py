@@ -193,6 +193,7 @@ def _inputs(arguments: Mapping[str, Any]) -> dict[str, str]:
     """Return a digest of each argument: its own where it has one, else that of its values."""
     return {
         name: getattr(value, "digest", "")
+        or getattr(value, "uri", "")
         or digest_of(value.model_dump(mode="json") if isinstance(value, BaseModel) else str(value))
         for name, value in arguments.items()
     }

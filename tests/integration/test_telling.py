@@ -180,7 +180,7 @@ def test_registering_deployments_makes_and_removes_those_automations_as_the_sett
     program = """
 import os
 from prefect import get_client
-from flows.deployments.apply import register
+from flows.deployments.apply import apply_deployments
 from tasks.runtime.notifications import CRASHED, FAILED
 ours = lambda: {one.name for one in client.read_automations() if one.name in (CRASHED, FAILED)}
 with get_client(sync_client=True) as client:
@@ -188,7 +188,7 @@ with get_client(sync_client=True) as client:
     try:
         for block in (%r, %r, "custom-webhook/nobody", ""):
             os.environ["CL_NOTIFY"] = block
-            register("pool", [])
+            apply_deployments("pool", [], source="prefect.yaml")
             print(len(ours()), len(client.read_automations()))
     finally:
         for one in client.read_automations():
@@ -247,7 +247,7 @@ def test_explaining_a_run_says_why_each_step_ran_or_was_skipped(
     assert f"Run {run['name']} ({run['id']}) of retrain" in told.out and "Completed" in told.out
     assert why(told, "ingest").startswith("ran")
     assert ": 400 inputs, 400 unique" in why(told, "ingest")
-    assert "no run of this flow and model is known from before" in why(told, "pretrain")
+    assert "no earlier run of this flow and model is recorded" in why(told, "pretrain")
     assert "version 1 is not promoted" in why(told, "promote")
     assert "models:/shapes/1" in told.out and "Made from" in told.out
 

@@ -1,4 +1,4 @@
-"""The model card: what a registered version is, what it is worth, and how to fetch it."""
+"""The model card: what a registered version is, its scores, and how to fetch it."""
 
 from cl_core.refs import RepresentationReport, Score
 from cl_core.report.wording import is_share
@@ -7,11 +7,11 @@ from tasks.adapters.mlflow.model_version import Registration
 # MLflow's own limit of a description, and of a tag on older servers.
 _PAGE_CHARACTERS = 5000
 _LEADING_SCORES = 3
-_CUT = "\n\nThe rest stands in `model_card.md` among the artifacts of the run.\n"
+_CUT = "\n\nThe rest is in `model_card.md` among the artifacts of the run.\n"
 
 
 def page_card(registration: Registration) -> str:
-    """What MLflow shows as the description: one paragraph, which lists of versions begin with, then the card."""
+    """Return the description in MLflow: one paragraph, which lists of versions show, then the card."""
     card = f"{short_card(registration)}\n\n{model_card(registration)}"
     if len(card) <= _PAGE_CHARACTERS:
         return card
@@ -19,7 +19,7 @@ def page_card(registration: Registration) -> str:
 
 
 def short_card(registration: Registration) -> str:
-    """One paragraph, with the leading scores."""
+    """Return one paragraph with the leading scores."""
     snapshot, checkpoint, scores = (
         registration.snapshot,
         registration.checkpoint,
@@ -34,18 +34,18 @@ def short_card(registration: Registration) -> str:
 
 
 def model_card(registration: Registration) -> str:
-    """The whole card, in Markdown."""
+    """Return the whole card, in Markdown."""
     snapshot, checkpoint = registration.snapshot, registration.checkpoint
     labels = f"{len(snapshot.classes)} classes" if snapshot.classes else "no labels"
     return f"""\
 # {registration.name}
 
-An image encoder trained by contrastive learning: it turns images into embeddings whose cosine similarity says how
-alike two images are.
+An image encoder trained by contrastive learning: it turns images into embeddings. The cosine similarity of two
+embeddings measures how alike the images are.
 
 ## Fetch it
 
-Point `MLFLOW_TRACKING_URI` at the server this page is on; only mlflow, torch and numpy are needed.
+Set `MLFLOW_TRACKING_URI` to the server of this page; only mlflow, torch and numpy are needed.
 
 ```python
 import mlflow
@@ -75,12 +75,12 @@ It takes {_shape(registration)}.
 | Time | {checkpoint.seconds:,.0f} s |
 | Training digest | `{checkpoint.digest}` |
 
-Everything else stands in `spec.json`.
+The complete specs are in `spec.json`.
 
 ## Scores
 
-On the test split, with 95 % bootstrap intervals. The baselines say what training bought: the same encoder before
-training, and the raw input without any encoder.
+On the test split, with 95 % bootstrap intervals. The baselines show the effect of the training: the same encoder
+before training, and the raw input without an encoder.
 
 {_table(registration)}
 {_left_out(registration)}
@@ -92,11 +92,11 @@ training, and the raw input without any encoder.
 
 ## Limits
 
-- The scores hold for data like the test split of this snapshot; measure again on your own before relying on them.
-- Images have to be {_size(registration)} pixels; resize and crop them as the training data were.
-- Similarity is learnt from what the augmentations leave unchanged; what they destroy, such as exact colour or
-  position, may not be in the embedding.
-- What is over- or under-represented in the data is so in the embedding; nothing here was checked for fairness.
+- The scores hold for data like the test split of this snapshot; evaluate on your own data before you rely on them.
+- Images must be {_size(registration)} pixels; resize and crop them like the training data.
+- The embedding keeps what the augmentations leave unchanged. What they destroy, such as exact color or position, may
+  not be in the embedding.
+- Groups that are over- or under-represented in the data are so in the embedding; fairness was not evaluated.
 """
 
 
@@ -123,9 +123,9 @@ def _left_out(registration: Registration) -> str:
 
 def _settings(registration: Registration) -> str:
     training = registration.specs["training"].model_dump(mode="json") if "training" in registration.specs else {}
-    wanted = ("method", "loss", "views", "encoder", "epochs", "batch_size", "optimizer", "learning_rate", "seed")
+    shown = ("method", "loss", "views", "encoder", "epochs", "batch_size", "optimizer", "learning_rate", "seed")
     return "\n".join(
-        f"| {name.replace('_', ' ').capitalize()} | {training[name]} |" for name in wanted if name in training
+        f"| {name.replace('_', ' ').capitalize()} | {training[name]} |" for name in shown if name in training
     )
 
 
@@ -137,10 +137,10 @@ def _lineage(registration: Registration) -> str:
     rows = {
         "Data": f"{registration.snapshot.name}, snapshot `{registration.snapshot.digest}`",
         "Code": code or "not recorded",
-        "Recipe": f"{recipe}the complete specs stand in `spec.json`",
+        "Recipe": f"{recipe}the complete specs are in `spec.json`",
         "Training": f"`{registration.checkpoint.digest}`",
         "Evaluation": f"`{registration.evaluation.digest}`",
-        "Prefect flow run": run if lineage.flow_run_id else "none: it was registered outside a flow",
+        "Prefect flow run": run if lineage.flow_run_id else "none: registered outside a flow",
     }
     return "\n".join(f"| {name} | {value} |" for name, value in rows.items())
 
@@ -152,7 +152,7 @@ def _rows(rows: dict[str, int]) -> str:
 def _shape(registration: Registration) -> str:
     model = registration.model
     return (
-        f"uint8 images (N, {model.size}, {model.size}, {model.channels}) as they are, values 0 to 255, for any N, "
+        f"uint8 images (N, {model.size}, {model.size}, {model.channels}) with values 0 to 255, for any N, "
         "and returns float32 embeddings of unit length, one row per image"
     )
 

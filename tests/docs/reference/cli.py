@@ -1,13 +1,12 @@
 """The commands of `cl`, with their options."""
 
-import importlib
 import inspect
 from pathlib import Path
 from typing import Any
 
 from cyclopts import App, Argument
 
-from flows.cli import main
+from flows.cli.app import make_app
 from reference.markdown import code, document, sections, table
 
 _PREFIXES = ("data", "training", "evaluation", "promotion", "compute")
@@ -15,11 +14,7 @@ _PREFIXES = ("data", "training", "evaluation", "promotion", "compute")
 
 def application() -> App:
     """Return the application with all commands."""
-    for module in getattr(main, "_COMMANDS", ()):
-        if isinstance(module, str):
-            importlib.import_module(module)
-    app: App = importlib.import_module("flows.cli.app").app
-    return app
+    return make_app()
 
 
 def commands(app: App) -> list[str]:
@@ -35,7 +30,8 @@ def page() -> str:
         (
             "`cl COMMAND --help` prints the same on the terminal. [Exit codes](errors.md#exit-codes-of-cl) are the "
             "same for all commands. A command that takes a spec also takes `--recipe FILE.json` with values for any of "
-            "its options; the command line wins."
+            "its options; the command line wins. `--json` prints the result of a command as one JSON document on "
+            "stdout; messages and progress go to stderr."
         ),
         table(("command", "summary"), ((f"[`cl {name}`](#cl-{name})", _summary(app[name])) for name in names)),
     ]
