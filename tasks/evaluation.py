@@ -43,7 +43,7 @@ def evaluate(job: "TrainingJob", checkpoint: CheckpointRef, evaluation: Evaluati
     return _report(digest, checkpoint.digest, job, evaluation, assessments)
 
 
-@step("evaluate champion")
+@step("score champion")
 def evaluate_champion(model: ModelRef, job: "TrainingJob", evaluation: EvaluationSpec) -> AssessmentRef | None:
     """Evaluate the champion on the challenger's snapshot; None when there is none, or it is the challenger."""
     from cl_core.evaluation import representations
