@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from cl_core import artifact_dir
 from cl_core.data.path_roots import confined
-from cl_core.embedding.embeddings_file import read_facts
+from cl_core.embedding.embeddings_file import read_metadata
 from cl_core.embedding.plane import write_places
-from cl_core.embedding.search import Hit, nearest_rows, pictures, query_pixels
+from cl_core.embedding.search import Hit, find_pictures, nearest_rows, query_pixels
 from cl_core.embedding.writer import FinishedModel, write_embeddings
 from cl_core.errors import InputError
 from cl_core.refs import EmbeddingsRef
@@ -49,9 +49,9 @@ def embed(model_name: str, version: int, data: SourceSpec, output: Path, *, work
         path=output,
         model_uri=model.uri,
         training_digest=model.training_digest,
-        rows=embedded.facts.rows,
+        rows=embedded.metadata.rows,
         dimensions=embedded.dimensions,
-        quarantined=embedded.facts.quarantined,
+        quarantined=embedded.metadata.quarantined,
     )
 
 
@@ -109,7 +109,7 @@ def search_embeddings(image: Path, embeddings: Path, *, count: int, page: Path) 
     Raises:
         InputError: When a file is missing or holds something else, or the model is another one here.
     """
-    facts = read_facts(embeddings)
+    facts = read_metadata(embeddings)
     query = query_pixels(image, facts.image_shape)
     model = finished_model(facts.model_name, facts.model_version)
     if model.training_digest != facts.training_digest:
@@ -120,7 +120,7 @@ def search_embeddings(image: Path, embeddings: Path, *, count: int, page: Path) 
             f"the MLflow that it came from (now {here}), or embed the images again"
         )
     hits = nearest_rows(model.embed(query)[0], embeddings, count=count)
-    shown_pictures = pictures(hits, facts)
+    shown_pictures = find_pictures(hits, facts)
     page.parent.mkdir(parents=True, exist_ok=True)
     artifact_dir.write_text(page, search_page(image, embeddings, facts, hits, shown_pictures))
     return SearchResult(hits, page.absolute(), missing_sentence(hits, shown_pictures, facts))
@@ -138,7 +138,7 @@ def open_atlas(embeddings: Path, *, umap: bool, port: int) -> int:
     Raises:
         InputError: When the file holds something else, or Embedding Atlas is not installed.
     """
-    facts = read_facts(embeddings)
+    facts = read_metadata(embeddings)
     program = _atlas_program()
     with tempfile.TemporaryDirectory(prefix="cl-atlas-") as folder:
         file, options = embeddings, ["--vector", "embedding"]

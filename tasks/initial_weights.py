@@ -73,7 +73,7 @@ def find_initial_weights(
             log_outcome(f"training starts from scratch{when}: {model_name!r} had no champion")
             return None
         weights = folder / initial.sha256
-        if not artifact_dir.is_sound(weights):
+        if not artifact_dir.is_intact(weights):
             _fetch_again(weights, initial.champion)
     log_outcome(f"training starts from the weights of {initial.champion.uri}, the champion{when}")
     return InitialWeightsRef(champion=initial.champion.uri, sha256=initial.sha256, path=weights)

@@ -22,7 +22,7 @@ from pydantic import Field
 from cl_core.errors import InputError
 from cl_core.refs import StepResult
 from cl_core.retention.inventory_items import InventoryItem, OldestRun, VersionInputs
-from cl_core.retention.policy import RetentionPlan, RetentionSpec, decide
+from cl_core.retention.policy import RetentionPlan, RetentionSpec, plan_retention
 from tasks.adapters.mlflow.connection import redacted_uri
 from tasks.adapters.mlflow.version_inputs import record_broken_lineage, registered_versions
 from tasks.runtime.inventory import forget_ingests, inventory, remove_item
@@ -46,7 +46,7 @@ class PruneResult(StepResult):
 def prune_summary(pruned: PruneResult) -> str:
     """Return a sentence about how much was, or would be, removed, and what is kept for a running flow."""
     all_items = [verdict.item for verdict in pruned.retention.verdicts]
-    going = [verdict.item for verdict in pruned.retention.going] if pruned.dry_run else pruned.removed
+    going = [verdict.item for verdict in pruned.retention.to_delete] if pruned.dry_run else pruned.removed
     did, freed = ("would be removed", "would be freed") if pruned.dry_run else ("removed", "freed")
     text = f"{len(going)} of {len(all_items)} things {did}, {_size(going)} of {_size(all_items)} {freed}"
     if pruned.running is None:
@@ -67,7 +67,7 @@ def prune_rows(pruned: PruneResult) -> list[dict[str, str]]:
             "last used": f"{verdict.item.last_used:%Y-%m-%d %H:%M} UTC",
             "why": verdict.reason,
         }
-        for verdict in sorted(pruned.retention.going, key=lambda verdict: -verdict.item.size_bytes)
+        for verdict in sorted(pruned.retention.to_delete, key=lambda verdict: -verdict.item.size_bytes)
     ]
 
 
@@ -113,7 +113,7 @@ def prune(retention: RetentionSpec, *, dry_run: bool) -> PruneResult:
     running = oldest_running_flow(retention)
     versions = registered_versions(settings.tracking_uri)
     check_store(settings, versions)
-    plan = decide(inventory(settings), versions, retention, now=datetime.now(UTC), running=running)
+    plan = plan_retention(inventory(settings), versions, retention, now=datetime.now(UTC), running=running)
     removed, skipped = ([], []) if dry_run else _apply(settings, plan)
     pruned = PruneResult(
         dry_run=dry_run, home=settings.home, retention=plan, running=running, removed=removed, skipped_in_use=skipped
@@ -174,7 +174,7 @@ def _apply(settings: Settings, plan: RetentionPlan) -> tuple[list[InventoryItem]
         log_outcome(loss.sentence)
     removed: list[InventoryItem] = []
     skipped: list[InventoryItem] = []
-    for verdict in plan.going:
+    for verdict in plan.to_delete:
         is_removed = remove_item(verdict.item)
         (removed if is_removed else skipped).append(verdict.item)
         did = "removed" if is_removed else "skipped, because it is in use now:"

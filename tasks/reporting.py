@@ -47,7 +47,7 @@ def report(
         evaluation: What was asked of the evaluation.
         validation: The numbers of the data.
     """
-    from cl_core.report.page import render
+    from cl_core.report.page import render_report
     from cl_core.report.summary import score_rows, summary_markdown
 
     settings = Settings.from_environment()
@@ -61,7 +61,7 @@ def report(
         model, decision, job, checkpoint, scores, rival, evaluation, validation, links, pictures=not is_cached
     )
     if not is_cached:
-        _publish(model, path, render(inputs))
+        _publish(model, path, render_report(inputs))
     publish_report(summary_markdown(inputs), score_rows(scores, inputs.champion))
     publish_links(links)
     log_outcome(f"{path} is up to date; skipped" if is_cached else f"written to {path}", cached=is_cached)

@@ -61,8 +61,9 @@ def plan(
         compute: Workers, threads and GPUs.
         model_name: Registered model whose champion the training may start from.
     """
-    from cl_core.training.components import check_batches, training_digest
+    from cl_core.training.components import training_digest
     from cl_core.training.job import TrainingJob
+    from cl_core.training.preflight import check_batches
 
     facts = snapshot_profile(snapshot)
     check_batches(training, compute, train_rows=snapshot.rows["train"], classes=facts.per_class["train"])

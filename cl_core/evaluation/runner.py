@@ -11,8 +11,6 @@ from functools import cache as cached
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from cl_core import artifact_dir
@@ -26,6 +24,7 @@ from cl_core.hashing import digest_of
 from cl_core.refs import AssessmentRef, RepresentationReport, Score, SnapshotRef
 from cl_core.registry import EVALUATIONS
 from cl_core.specs import EvaluationSpec
+from cl_core.tables import read_arrays, write_arrays
 
 Embed = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 """(N, H, W, C) uint8 images to (N, F) float32 features."""
@@ -115,7 +114,7 @@ def assess(
     code = code_digest(*(type(protocol).__module__ for protocol in chosen.values()), alone=[__name__])
     digest = digest_of([representation.digest, spec, {name: p.model_dump() for name, p in chosen.items()}, code])
     ref = AssessmentRef(name=representation.name, digest=digest, path=evaluations / digest)
-    is_cached = artifact_dir.is_sound(ref.path)
+    is_cached = artifact_dir.is_intact(ref.path)
     if not is_cached:
         train, test = _features(representation, snapshot, cache, embeddings)
         outcomes = {
@@ -130,8 +129,8 @@ def assess(
 def read_assessment(ref: AssessmentRef) -> Assessment:
     """Read an assessment that a step of this run has computed or verified."""
     report = RepresentationReport.model_validate(json.loads((ref.path / "report.json").read_text()))
-    table = pq.read_table(ref.path / "predictions.parquet").drop_columns(["id"])
-    columns = {name: table[name].to_numpy() for name in table.column_names}
+    columns = read_arrays(ref.path / "predictions.parquet")
+    del columns["id"]
     labels = columns.pop("label", None)
     return Assessment(ref=ref, cached=True, report=report, predictions=columns, labels=labels)
 
@@ -219,11 +218,10 @@ def _keep(folder: Path, outcomes: Mapping[str, Outcome], test: Features, facts: 
         confusion=next((outcome.confusion for outcome in outcomes.values() if outcome.confusion), []),
         choices={name: value for outcome in outcomes.values() for name, value in outcome.choices.items()},
     )
-    columns = {name: pa.array(p) for outcome in outcomes.values() for name, p in outcome.predictions.items()}
+    columns = {name: array for outcome in outcomes.values() for name, array in outcome.predictions.items()}
     if test.labels is not None:
-        columns["label"] = pa.array(test.labels)
-    ids = pa.array([row.tobytes() for row in test.ids], pa.binary(test.ids.shape[1]))
+        columns["label"] = test.labels
     with artifact_dir.staging(folder.parent) as staged:
         (staged / "report.json").write_text(report.model_dump_json(indent=1))
-        pq.write_table(pa.table({"id": ids, **columns}), staged / "predictions.parquet")
+        write_arrays(staged / "predictions.parquet", {"id": test.ids, **columns})
         artifact_dir.publish(staged, folder, dict(facts))

@@ -66,11 +66,11 @@ def inventory(settings: Settings) -> list[InventoryItem]:
         *_derived("evaluation", settings.evaluations),
         *_reports(settings.reports),
         *(
-            _item("start", path)
+            _item("initial weights", path)
             for folder in (settings.initial_weights, settings.home / _EARLIER_INITIAL_WEIGHTS)
             for path in _digests(folder)
         ),
-        *_leavings(settings),
+        *_orphans(settings),
     ]
 
 
@@ -79,7 +79,7 @@ def remove_item(item: InventoryItem) -> bool:
 
     It is renamed first, so that no run ever sees a part of it; what a kill leaves is removed the next time.
     """
-    if item.kind == "leavings":
+    if item.kind == "orphan":
         shutil.rmtree(item.path, ignore_errors=True)
         return not item.path.exists()
     lock = free_training(item.path) if item.kind == "training" else contextlib.nullcontext(True)
@@ -160,16 +160,16 @@ def _reports(folder: Path) -> Iterator[InventoryItem]:
                 yield _item("report", path, model=model.name, version=int(named[1]))
 
 
-def _leavings(settings: Settings) -> Iterator[InventoryItem]:
+def _orphans(settings: Settings) -> Iterator[InventoryItem]:
     """Return staging folders; those inside a training's folder are removed with it, or by its next checkpoint."""
     parents = [settings.caches, settings.embeddings, settings.evaluations, settings.trainings, settings.work]
     parents.append(settings.initial_weights)
     parents += [*_children(settings.datasets), *_children(settings.reports)]
     for parent in parents:
         for path in sorted(parent.glob(f"{artifact_dir.STAGING}*")):
-            ended = artifact_dir.is_abandoned(path)
+            ended = artifact_dir.is_orphaned(path)
             here = processes.pid_of(path.name.removeprefix(artifact_dir.STAGING)) != 0
-            yield _item("leavings", path, finished=ended, busy=here and not ended)
+            yield _item("orphan", path, finished=ended, busy=here and not ended)
 
 
 def _item(kind: str, path: Path, **known: Any) -> InventoryItem:

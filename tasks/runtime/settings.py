@@ -87,11 +87,6 @@ class Settings(BaseSettings):
         description="Folders, beside CL_HOME, that the paths in a run's parameters are confined to; default: all paths "
         "are allowed. Paths, separated by colons.",
     )
-    fetch_loopback: bool = Field(
-        False,
-        validation_alias="CL_FETCH_LOOPBACK",
-        description="Allow downloads from this machine's own addresses. 1 or 0.",
-    )
     worker_flow_run_id: str = Field(
         "",
         validation_alias="PREFECT__FLOW_RUN_ID",

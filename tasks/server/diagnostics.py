@@ -144,7 +144,7 @@ def _models() -> list[Diagnosis]:
 def _incomplete_files(settings: Settings) -> Iterator[Diagnosis]:
     artifacts = (settings.datasets, settings.caches, settings.trainings, settings.embeddings, settings.evaluations)
     for folder in (*artifacts, settings.reports, settings.work):
-        for path in artifact_dir.abandoned(folder):
+        for path in artifact_dir.orphaned(folder):
             yield Diagnosis(
                 "incomplete: the process that wrote it has exited", str(path), "removes it", partial(_remove, path)
             )
