@@ -218,7 +218,7 @@ def _show_table_of_problems(problems: "list[Problem]", *, title: str) -> None:
 
 def _show_pruned(pruned: "PruneResult") -> None:
     """Print what is removed, with sizes and reasons; which versions lose what; and the sum."""
-    from tasks.pruning import prune_rows
+    from tasks.pruning import prune_rows, prune_summary
 
     if rows := prune_rows(pruned):
         table = Table(title="To be removed" if pruned.dry_run else "Removed", title_justify="left")
@@ -229,9 +229,9 @@ def _show_pruned(pruned: "PruneResult") -> None:
         _console().print(table)
     for loss in pruned.retention.broken:
         _console().print(loss.sentence)
-    for item in pruned.kept_after_all:
+    for item in pruned.skipped_in_use:
         _console().print(f"kept, because it is now in use: {item.path}")
-    _console().print(pruned.note)
+    _console().print(prune_summary(pruned))
 
 
 def _show_explanation(explanation: "Explanation") -> None:
