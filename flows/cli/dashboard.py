@@ -37,7 +37,7 @@ def watch(stack: LocalStack, supervisor: Supervisor, recovery: "RunRecovery", de
     console.print(_addresses(stack), *[f"  {name}" for name in deployments], sep="\n", soft_wrap=True)
     with screen or contextlib.nullcontext():
         while not supervisor.stopped():
-            for event in (*supervisor.mend(), *recovery.look()):
+            for event in (*supervisor.restart_exited(), *recovery.recover()):
                 events.append(f"{time.strftime('%H:%M:%S')}  {event}")
                 if screen is None:
                     console.print(events[-1], soft_wrap=True)
@@ -53,7 +53,7 @@ def watch(stack: LocalStack, supervisor: Supervisor, recovery: "RunRecovery", de
 def _addresses(stack: LocalStack) -> str:
     passwords = (
         "    export PREFECT_API_AUTH_STRING=... MLFLOW_TRACKING_USERNAME=... MLFLOW_TRACKING_PASSWORD=...\n"
-        if stack.asks_for_passwords
+        if stack.requires_passwords
         else ""
     )
     return (
@@ -98,11 +98,11 @@ def _latest_runs() -> list[tuple[str, str, str]]:
     from prefect.client.schemas.sorting import FlowRunSort
     from prefect.settings import temporary_settings
 
-    from tasks.server.recovery import AT_ONCE
+    from tasks.server.recovery import NO_RETRIES
 
     started = FlowRunFilterStateType(not_any_=[StateType.SCHEDULED])
     try:
-        with temporary_settings(AT_ONCE), get_client(sync_client=True) as client:
+        with temporary_settings(NO_RETRIES), get_client(sync_client=True) as client:
             flow_runs = client.read_flow_runs(
                 flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=started)),
                 sort=FlowRunSort.START_TIME_DESC,

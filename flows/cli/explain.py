@@ -52,14 +52,14 @@ def explain(what: str) -> Explanation:
         what: A flow run, by id or name, or a version: NAME/N, NAME@champion or models:/NAME/N.
     """
     from cl_core.errors import StoreUnreachableError
-    from tasks.lineage.graph import version_named
+    from tasks.lineage.graph import parse_version
 
-    if version := version_named(what):
+    if version := parse_version(what):
         return Explanation(versions=[_lineage(*version)])
     record = _run_record(what)
     explanation = _explained_run(record)
-    for uri in sorted({str(attempt.made["uri"]) for attempt in record.attempts if "uri" in attempt.made}):
-        version = version_named(uri)
+    for uri in sorted({str(attempt.result["uri"]) for attempt in record.attempts if "uri" in attempt.result}):
+        version = parse_version(uri)
         assert version is not None
         try:
             explanation.versions.append(_lineage(*version))
@@ -98,13 +98,13 @@ def _run_record(run: str) -> "RunRecord":
 
 def _explained_run(record: "RunRecord") -> Explanation:
     from cl_core.report.costs import cost_line
-    from tasks.lineage.explain import reasons, run_before
+    from tasks.lineage.explain import previous_run, step_reasons
     from tasks.lineage.graph import run_records
     from tasks.runtime.run_log import step_costs
     from tasks.runtime.settings import Settings
 
-    earlier = run_before(record, run_records(Settings.from_environment()))
-    steps = [StepReason(step=step, reason=reason) for step, reason in reasons(record, earlier)]
+    earlier = previous_run(record, run_records(Settings.from_environment()))
+    steps = [StepReason(step=step, reason=reason) for step, reason in step_reasons(record, earlier)]
     return Explanation(run=record.run, steps=steps, cost=cost_line(step_costs(record.attempts)))
 
 

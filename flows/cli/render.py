@@ -61,7 +61,7 @@ def _show_retraining(result: "RetrainResult", seconds: float) -> None:
     import psutil
 
     from cl_core.report.summary import fetch_lines
-    from tasks.adapters.mlflow.connection import shown
+    from tasks.adapters.mlflow.connection import redacted_uri
 
     console = tables.wide_console()
     tables.show_scores(result.evaluation)
@@ -72,7 +72,7 @@ def _show_retraining(result: "RetrainResult", seconds: float) -> None:
     total = time.time() - psutil.Process().create_time()
     console.print(f"Took     {seconds:.0f} s in the flow, {total:.0f} s in all; peak memory {peak:.1f} GiB")
     champion = f"models:/{result.model.name}@champion" if result.decision.champion else result.model.uri
-    console.print(f"\nFetch it (with MLFLOW_TRACKING_URI={shown(Settings.from_environment().tracking_uri)}):\n")
+    console.print(f"\nFetch it (with MLFLOW_TRACKING_URI={redacted_uri(Settings.from_environment().tracking_uri)}):\n")
     for line in fetch_lines(champion):
         console.print(f"    {line}")
 

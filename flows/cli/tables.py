@@ -135,7 +135,7 @@ def show_pruned(pruned: "PruneResult") -> None:
 
 def show_explanation(explanation: "Explanation") -> None:
     """Print why each step of a run ran, and the lineage of versions."""
-    from cl_core.report.wording import duration
+    from cl_core.report.wording import format_duration
 
     console = plain_console()
     if (run := explanation.run) is not None:
@@ -149,7 +149,7 @@ def show_explanation(explanation: "Explanation") -> None:
             table.add_column(column, overflow="fold", no_wrap=column != "reason")
         for row in explanation.steps:
             outcome = "skipped" if row.step.outcome in _SKIPPED else row.step.outcome
-            table.add_row(row.step.step, outcome, duration(row.step.seconds), row.reason)
+            table.add_row(row.step.step, outcome, format_duration(row.step.seconds), row.reason)
         console.print(table)
         console.print(f"Cost: {explanation.cost}")
     for lineage in explanation.versions:

@@ -76,5 +76,5 @@ def test_a_recipe_outside_the_folders_of_the_setting_is_not_read(tmp_path, monke
     monkeypatch.setenv("CL_DATA_ROOTS", str(tmp_path / "allowed"))
     monkeypatch.setenv("CL_HOME", str(tmp_path / "home"))
     (tmp_path / "secret.json").write_text('{"password": 1}')
-    with pytest.raises(InputError, match=r"recipes: .*secret.json lies in none of .*CL_DATA_ROOTS"):
+    with pytest.raises(InputError, match=r"recipes: .*secret.json is outside the allowed folders: .*CL_DATA_ROOTS"):
         compare.fn([tmp_path / "secret.json"])

@@ -29,7 +29,7 @@ def test_a_killed_flow_process_is_replaced_and_the_same_run_completes(machine: M
     assert completes_at_the_second_attempt(machine, run)
     machine.wait_for_log(run, "resumed at step")
     machine.wait_for_log(run, "registered as models:/steady/1")
-    account = RunLog(machine.home / "work" / "accounts" / f"{run}.jsonl").read()
+    account = RunLog(machine.home / "work" / "runs" / f"{run}.jsonl").read()
     [pretrain] = [cost for cost in step_costs(account.attempts) if cost.step == "pretrain"]
     assert [one.outcome for one in account.attempts if one.step == "pretrain"] == ["killed", "ran"]
     # It goes on from a checkpoint: what the killed attempt did up to there is not lost.

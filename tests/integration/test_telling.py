@@ -133,8 +133,8 @@ def undelivered(cl: CommandLine, block: str, cause: str, address: str) -> None:
     finished = cl.run("pretrain", *WRONG, recipe=PRETRAINING, CL_NOTIFY=block)
     assert (finished.code, finished.error.split(":")[1]) == (2, " training.batch_size")
     for said in (finished.err, logged(cl, last_run(cl)["id"])):
-        assert f"could not be delivered through block {block} ({cause}" in said, said
-        assert "mend the block in the Prefect UI, or unset CL_NOTIFY" in said
+        assert f"through block {block} ({cause}" in said, said
+        assert "correct the block in the Prefect UI, or unset CL_NOTIFY" in said
         assert SECRET not in said and address not in said
 
 
@@ -208,7 +208,7 @@ def test_the_prefect_ui_shows_data_scores_decision_links_and_costs(refused: Fini
     profile = shown["data-profile"]["data"]
     for words in ("356 train", "44 test", "4 classes", "Quarantine | none of 400 inputs", "28 x 28 (400)"):
         assert words in profile, words
-    assert "Near-duplicates" in profile and "the first snapshot of shapes that is kept here" in profile
+    assert "Near-duplicates" in profile and "no earlier snapshot of shapes" in profile
     assert (
         "version 1 is not promoted" in shown["decision"]["data"] and "Champion now | none" in shown["decision"]["data"]
     )
@@ -230,11 +230,11 @@ def test_the_prefect_ui_shows_data_scores_decision_links_and_costs(refused: Fini
 
 def test_a_run_ends_with_what_it_cost_on_the_terminal_and_in_the_report(refused: Finished) -> None:
     [line] = [line for line in refused.err.splitlines() if line.strip().startswith("time  ")]
-    assert re.search(r"pretrain \d.* s \(\d+\.\d CPU-s\).*; in all \d.*; nothing lost to retries$", line), line
+    assert re.search(r"pretrain \d.* s \(\d+\.\d CPU-s\).*; total \d.*; nothing lost to retries$", line), line
     page = re.search(r"Report\s+(\S+)", refused.out)
     assert page is not None
     html = Path(page.group(1)).read_text()
-    time = html[html.index("<h3>Time</h3>") :].split("</div>")[0]
+    time = html[html.index("<h3>Steps</h3>") :].split("</div>")[0]
     assert re.search(r'<th scope="row">pretrain</th><td>\d.*? s</td><td>\d+\.\d</td>', time), time
 
 
@@ -247,7 +247,7 @@ def test_explaining_a_run_says_why_each_step_ran_or_was_skipped(
     assert f"Run {run['name']} ({run['id']}) of retrain" in told.out and "Completed" in told.out
     assert why(told, "ingest").startswith("ran")
     assert ": 400 inputs, 400 unique" in why(told, "ingest")
-    assert "no run of this flow and model is known from before" in why(told, "pretrain")
+    assert "no earlier run of this flow and model is recorded" in why(told, "pretrain")
     assert "version 1 is not promoted" in why(told, "promote")
     assert "models:/shapes/1" in told.out and "Made from" in told.out
 
@@ -312,10 +312,10 @@ def test_a_version_tells_which_code_recipe_and_run_of_prefect_it_comes_from(
 
 def digest_of(step: str, run: dict[str, Any], cl: CommandLine) -> str:
     """Of the result of a step."""
-    path = cl.home / "work" / "accounts" / f"{run['id']}.jsonl"
+    path = cl.home / "work" / "runs" / f"{run['id']}.jsonl"
     lines = [json.loads(line) for line in path.read_text().split("\n") if line]
     attempt = next(line["attempt"] for line in lines if line["event"] == "began" and line["step"] == step)
-    return next(line["made"]["digest"] for line in lines if line["event"] == "made" and line["attempt"] == attempt)
+    return next(line["result"]["digest"] for line in lines if line["event"] == "result" and line["attempt"] == attempt)
 
 
 def why(told: Finished, step: str) -> str:
@@ -329,7 +329,7 @@ def why(told: Finished, step: str) -> str:
 def accounts(cl: CommandLine) -> list[dict[str, Any]]:
     """The flow runs of a home, oldest first."""
     runs = []
-    for path in (cl.home / "work" / "accounts").glob("*.jsonl"):
+    for path in (cl.home / "work" / "runs").glob("*.jsonl"):
         began = json.loads(path.read_text().split("\n")[1])
         runs.append({"id": path.stem, **began})
     return sorted(runs, key=lambda run: run["at"])

@@ -29,11 +29,11 @@ def started(job: TrainingJob, folder: Path) -> TrainingJob:
     folder.mkdir()
     save_weights(EmbeddingModel(encoder, job.normalization, job.data.image_size), folder / WEIGHTS)
     start = InitialWeightsRef(champion="models:/shapes/1", sha256="0" * 64, path=folder)
-    return job.model_copy(update={"start": start})
+    return job.model_copy(update={"initial_weights": start})
 
 
 def weights(folder: Path, prefix: str) -> dict[str, Tensor]:
-    """What is learnt of an encoder; statistics move whatever the learning rate."""
+    """What is learned of an encoder; statistics move whatever the learning rate."""
     [file] = [path for path in (folder / WEIGHTS, folder / "method.safetensors") if path.exists()]
     state = safetensors.torch.load_file(file)
     return {n.removeprefix(prefix): t for n, t in state.items() if n.startswith(prefix) and n.endswith("weight")}

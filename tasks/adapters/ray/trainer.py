@@ -22,6 +22,7 @@ from cl_core.specs import ComputeSpec
 from cl_core.training.job import TrainingJob
 from tasks.adapters.ray.cluster_folder import temporary_folder
 from tasks.adapters.ray.stall_watch import StallWatch
+from tasks.runtime.settings import Settings
 
 # A dead worker takes the group down; it is started again this often before a person is asked.
 MAX_GROUP_RESTARTS = 3
@@ -60,7 +61,7 @@ def fit(job: TrainingJob) -> CheckpointRef:
         TrainingError: What the training itself raised; not retried.
         WorkersLostError: When workers died more often than `MAX_GROUP_RESTARTS`.
     """
-    address = os.environ.get("RAY_ADDRESS", "")
+    address = Settings.from_environment().ray_address
     for name, value in {**_ENVIRONMENT, **({} if address else _OWN_CLUSTER)}.items():
         os.environ.setdefault(name, value)
     # What is said at INFO is of use to Ray's own developers.
