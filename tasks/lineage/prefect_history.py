@@ -24,7 +24,7 @@ _OUTCOMES: dict[str, Outcome] = {"COMPLETED": "ran", "FAILED": "failed", "CRASHE
 
 
 def run_from_server(run: str) -> RunRecord | None:
-    """Return the newest flow run of that id or name, from the server's task runs and logs; None when there is nflow_run.
+    """Return the newest flow run of that id or name, from the server's task runs and logs; None when there is none.
 
     Raises:
         InfrastructureError: When the server does not answer.

@@ -19,8 +19,7 @@ from cl_core.refs import Decision, EvaluationReport, ModelRef
 from cl_core.specs import PromotionSpec
 from tasks.adapters.mlflow import champion_decisions, lookup
 from tasks.adapters.mlflow.champion_history import last_decision
-from tasks.adapters.mlflow.compat import pytorch_flavor
-from tasks.adapters.mlflow.connection import connected
+from tasks.adapters.mlflow.connection import connected, pytorch_flavor
 from tasks.adapters.mlflow.logged_model import image_shape
 from tasks.adapters.mlflow.model_version import CHAMPION, Registration, VersionRow, model_ref, version_row
 from tasks.adapters.mlflow.register_version import register_version
