@@ -3,8 +3,7 @@
 from collections.abc import Callable
 
 from cl_core.refs import Decision
-from tasks.adapters.mlflow.model_store import model_store
-from tasks.adapters.mlflow.model_store import ModelStore
+from tasks.adapters.mlflow.model_store import ModelStore, model_store
 from tasks.runtime.artifacts import publish_decision
 from tasks.runtime.notifications import notify_decision
 from tasks.runtime.step import first_seen, log_outcome, step

@@ -85,10 +85,10 @@ def check_store(settings: Settings, versions: list[VersionInputs]) -> None:
     reports = sorted(path.name for path in settings.reports.glob("*") if any(path.glob("version-*.html")))
     if unknown := [name for name in reports if name not in known]:
         raise InputError(
-            f"MLflow at {redacted_uri(settings.tracking_uri)} has no version of {', '.join(unknown)}, of which reports stand "
-            f"in {settings.reports}: by another MLflow than the one that the results were registered in, all would "
-            "seem unused. Correct the setting MLFLOW_TRACKING_URI; or, if the model has been deleted there, delete the "
-            "folder of its reports"
+            f"MLflow at {redacted_uri(settings.tracking_uri)} has no version of {', '.join(unknown)}, of which reports "
+            f"stand in {settings.reports}: by another MLflow than the one that the results were registered in, all "
+            "would seem unused. Correct the setting MLFLOW_TRACKING_URI; or, if the model was deleted there, delete "
+            "the folder of its reports"
         )
 
 

@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from cl_core.evaluation.promotion_gate import Gains
 from cl_core.refs import CheckpointRef, Decision, EvaluationReport, ModelRef, Score
 from cl_core.specs import EvaluationSpec, PromotionSpec
-from tasks.adapters.mlflow.model_store import model_store
-from tasks.adapters.mlflow.model_store import ModelStore
+from tasks.adapters.mlflow.model_store import ModelStore, model_store
 from tasks.adapters.mlflow.model_version import Registration
 from tasks.champion_moves import champion_before
 from tasks.evaluation import assess_all, assess_one
