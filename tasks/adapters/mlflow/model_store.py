@@ -70,8 +70,8 @@ class ModelStore:
     ) -> Decision:
         """Let the gate decide about a challenger, apply the verdict and record it.
 
-        The gate never promotes a version that a person has rolled back. A comparison with a version that is no longer
-        the champion decides nothing.
+        The gate never promotes a version that a person has rolled back. A comparison with a former champion
+        decides nothing.
 
         Args:
             name: Of the registered model.

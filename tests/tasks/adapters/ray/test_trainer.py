@@ -37,10 +37,10 @@ def weights(checkpoint: Path) -> str:
 _TRAINED: list[str] = []
 
 
-def undisturbed(job_of: JobOf) -> str:
-    """The weights of two workers to whom nothing happens; trained once for all tests of this file."""
+def uninterrupted(job_of: JobOf) -> str:
+    """The weights of two workers that nothing interrupts; trained once for all tests of this file."""
     if not _TRAINED:
-        _TRAINED.append(weights(trainer.fit(job_of("undisturbed", compute=TWO, epochs=20)).path))
+        _TRAINED.append(weights(trainer.fit(job_of("uninterrupted", compute=TWO, epochs=20)).path))
     return _TRAINED[0]
 
 
@@ -72,7 +72,7 @@ def test_more_workers_than_cpus_is_an_error_in_seconds(job_of: JobOf) -> None:
 
 def test_two_workers_survive_the_death_of_one_and_leave_nothing_behind(job_of: JobOf) -> None:
     before, handler = temporary_folders(), signal.getsignal(signal.SIGINT)
-    expected = undisturbed(job_of)
+    expected = uninterrupted(job_of)
     job = job_of(compute=TWO, epochs=20)
     killed: list[int] = []
     listening: list[tuple[bool, str]] = []
@@ -112,7 +112,7 @@ def test_two_workers_survive_the_death_of_one_and_leave_nothing_behind(job_of: J
 
 @pytest.mark.sweep
 def test_a_stopped_worker_is_noticed_and_the_training_ends_with_the_same_bits(job_of: JobOf) -> None:
-    expected = undisturbed(job_of)
+    expected = uninterrupted(job_of)
     stalling = TWO.model_copy(update={"stall_timeout_s": 5})
     job = job_of("stopped", compute=stalling, epochs=20)
     stopped: list[psutil.Process] = []
