@@ -18,10 +18,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from pages import ROOT, Block, blocks, name, pages
-from reference.cli import application
 from ruamel.yaml import YAML
 
 from cl_core.data.sources.synthetic import Synthetic
+from flows.cli.app import make_app
 from flows.deployments.schema import Declaration
 
 MOST_NOT_RUN = 10
@@ -29,17 +29,15 @@ TUTORIAL = ROOT / "docs" / "tutorial" / "own-images.md"  # First: the others use
 FETCHING = ROOT / "docs" / "how-to" / "fetch-a-model.md"  # Run by tests/integration/test_fetching.py.
 FIRST_MODEL = ROOT / "docs" / "tutorial" / "first-model.md"  # Its model is that of `make demo`.
 
-# Names that the commands are about to get; without an entry once they have them.
-COMING = {"cl evaluate-model": "cl measure", "--fix": "--mend"}
 # Smaller images than a reader's, so that a training takes seconds.
 SMALLER = {"image-size 32": "image-size 16", '"image_size": 32': '"image_size": 16'}
 PLUG_IN = "sharp_info_nce"  # The loss of the page on components.
 
 
 def as_run(block: Block) -> Block:
-    """Return a block with the names that commands have now, on small images."""
+    """Return a block as the sweep runs it, on small images."""
     code = block.code
-    for written, run in {**COMING, **SMALLER}.items():
+    for written, run in SMALLER.items():
         code = code.replace(written, run)
     return dataclasses.replace(block, code=code)
 
@@ -69,7 +67,7 @@ def test_every_block_says_its_language_and_can_be_read():
 
 
 def test_every_command_is_understood():
-    app = application()
+    app = make_app()
     for block in ALL:
         for words in commands(block):
             words = ["info_nce" if word == PLUG_IN else word for word in words]  # It is not installed here.
@@ -108,7 +106,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "export").mkdir()
     rows = {"picture": [s.payload for s in samples], "kind": [kinds[str(s.label)] for s in samples]}
     pq.write_table(pa.table(rows), root / "export" / "parts.parquet")
-    program(root / "bin" / "cl", f"exec {sys.executable} -c 'from flows.cli.main import main; main()' \"$@\"")
+    program(root / "bin" / "cl", f"exec {sys.executable} -c 'from flows.cli.app import main; main()' \"$@\"")
     program(root / "bin" / "python", f'exec {sys.executable} "$@"')
     options = "--no-deps --no-build-isolation --quiet --target site"
     program(root / "bin" / "pip", f'exec {sys.executable} -m pip "$1" {options} "${{@:2}}"')

@@ -8,7 +8,7 @@ from messages import is_a_message, nearest
 from pages import ROOT, blocks
 from reference.errors import error_classes
 
-from cl_core.modalities import decode
+from cl_core.modalities import image
 
 PAGE = ROOT / "docs" / "troubleshooting.md"
 BASES = {"CounterpointError", "InputError", "TrainingError", "InfrastructureError"}  # Their subclasses are raised.
@@ -25,7 +25,7 @@ def test_every_error_class_has_an_entry():
 
 
 def test_every_reason_of_quarantine_has_an_entry():
-    assert not [reason for reason in get_args(decode.Reason) if f"`{reason}`" not in " ".join(headings())]
+    assert not [reason for reason in get_args(image.Reason) if f"`{reason}`" not in " ".join(headings())]
 
 
 def test_every_message_is_one_of_the_code():

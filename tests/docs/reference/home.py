@@ -8,7 +8,7 @@ from unittest import mock
 
 import pyarrow as pa
 
-from cl_core.data import schema
+from cl_core.data import snapshot
 from cl_core.embedding import embeddings_file
 from reference.markdown import code, document, first_line, table
 from tasks.runtime.settings import Settings
@@ -45,11 +45,11 @@ def page() -> str:
         "## Folders",
         table(("path", "content"), _folders()),
         "## Columns of `train/part-NNNNN.parquet` and `test/part-NNNNN.parquet`",
-        _columns(schema.ROWS),
+        _columns(snapshot.ROWS),
         "## Columns of `sources.parquet`",
-        _columns(schema.SOURCES_TABLE),
+        _columns(snapshot.SOURCES_TABLE),
         "## Columns of `quarantine.parquet`",
-        _columns(schema.QUARANTINE_TABLE),
+        _columns(snapshot.QUARANTINE_TABLE),
         "## Columns of a file written by `cl embed`",
         _columns(_of_embeddings()),
     )
