@@ -182,7 +182,13 @@ class Machine:
     def wait_for(self, run: str, *types: str, timeout: float = 180) -> dict[str, Any]:
         """The run's state, once it is of one of these types; without any, once it is over."""
         wanted = set(types) or FINAL
-        wait(lambda: self.state(run)["type"] in wanted, timeout, lambda: f"{self.state(run)}\n{self.logs(run)}")
+        # A server that is asked all the time is busy with that.
+        wait(
+            lambda: self.state(run)["type"] in wanted,
+            timeout,
+            lambda: f"{self.state(run)}\n{self.logs(run)}",
+            every=0.5,
+        )
         return self.state(run)
 
     def logs(self, run: str) -> str:
@@ -192,7 +198,7 @@ class Machine:
 
     def wait_for_log(self, run: str, sentence: str, timeout: float = 60) -> None:
         """Return once the run has logged it: logs arrive some seconds after what they tell of."""
-        wait(lambda: sentence in self.logs(run), timeout, lambda: f"no {sentence!r} in {self.logs(run)}")
+        wait(lambda: sentence in self.logs(run), timeout, lambda: f"no {sentence!r} in {self.logs(run)}", every=0.5)
 
     def process_of(self, run: str) -> psutil.Process:
         """The process that a run's flow is in."""
@@ -246,12 +252,14 @@ def _terminal(printed: Path) -> Iterator[int]:
         os.close(theirs)
 
 
-def wait(condition: Callable[[], bool], timeout: float, what: Callable[[], str] = lambda: "") -> None:
+def wait(
+    condition: Callable[[], bool], timeout: float, what: Callable[[], str] = lambda: "", *, every: float = 0.2
+) -> None:
     """Return once it holds; fail when it does not in time."""
     deadline = time.monotonic() + timeout
     while not condition():
         assert time.monotonic() < deadline, f"not within {timeout:.0f} s: {what()}"
-        time.sleep(0.2)
+        time.sleep(every)
 
 
 @contextlib.contextmanager
@@ -291,3 +299,26 @@ def how_far(machine: Machine, run: str) -> float:
         "artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [run]}, "type": {"any_": ["progress"]}}}
     )
     return float(found[0]["data"]) if found else 0.0
+
+
+def start(machine: Machine, name: str, *, deployment: str = "small") -> str:
+    """A run that shares its training with no other."""
+    training = {**SMALL["training"], "epochs": 150, "warmup_epochs": 1, "seed": sum(name.encode())}
+    return machine.run(f"retrain/{deployment}", {**SMALL, "model_name": name, "training": training})
+
+
+def start_to_train(machine: Machine, name: str, *, deployment: str = "small") -> tuple[str, psutil.Process]:
+    """A run that has stored a checkpoint, and its process, which is stopped in the middle of its training."""
+    before = with_checkpoints(machine)
+    run = start(machine, name, deployment=deployment)
+    # Its training goes on for seconds after the first checkpoint: time to stop it.
+    wait(lambda: with_checkpoints(machine) > before, 120, lambda: machine.logs(run), every=0.02)
+    process = machine.process_of(run)
+    process.suspend()
+    assert machine.state(run)["type"] == "RUNNING"
+    return run, process
+
+
+def with_checkpoints(machine: Machine) -> set[Path]:
+    """The folders of trainings that have any."""
+    return {found.parents[2] for found in machine.home.glob("trainings/*/checkpoints/step-*/manifest.json")}

@@ -15,10 +15,10 @@ from pathlib import Path
 import forked
 import psutil
 import pytest
-from machine import OFTEN, Machine, at_work
+from machine import OFTEN, Machine, at_work, start_to_train
 from servers import free_port, give_tables
 
-from .golden import copy_home, golden_home, session_folder
+from .golden import copy_home, give_store, golden_home, session_folder
 from .retrainings import Retrainings
 
 SAMPLE = Path(__file__).parents[1] / "data" / "fashion-mnist-sample.parquet"
@@ -163,26 +163,35 @@ class Finished:
         return self.err.strip().splitlines()[-1]
 
 
+@pytest.fixture(scope="session")
+def session(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all test processes of this run know."""
+    return session_folder(tmp_path_factory.getbasetemp())
+
+
 @pytest.fixture
-def cl(tmp_path: Path, prefect_server: str) -> CommandLine:
+def cl(session: Path, tmp_path: Path, prefect_server: str) -> CommandLine:
+    give_store(session, tmp_path / "home")
     return CommandLine(tmp_path / "home", prefect_server)
 
 
 @pytest.fixture(scope="module")
-def shared_cl(tmp_path_factory: pytest.TempPathFactory, prefect_server: str) -> CommandLine:
+def shared_cl(session: Path, tmp_path_factory: pytest.TempPathFactory, prefect_server: str) -> CommandLine:
     """One home for the tests of a file, which build on each other's results."""
-    return CommandLine(tmp_path_factory.mktemp("shared") / "home", prefect_server)
+    home = tmp_path_factory.mktemp("shared") / "home"
+    give_store(session, home)
+    return CommandLine(home, prefect_server)
 
 
 @pytest.fixture(scope="session")
-def retrainings(tmp_path_factory: pytest.TempPathFactory, prefect_server: str) -> Retrainings:
-    return Retrainings(prefect_server, tmp_path_factory.mktemp("homes"))
+def retrainings(session: Path, tmp_path_factory: pytest.TempPathFactory, prefect_server: str) -> Retrainings:
+    return Retrainings(prefect_server, session, tmp_path_factory.mktemp("homes"))
 
 
 @pytest.fixture(scope="session")
-def golden(tmp_path_factory: pytest.TempPathFactory, prefect_server: str) -> Path:
+def golden(session: Path, prefect_server: str) -> Path:
     """A home to read and to copy (golden.py)."""
-    return golden_home(session_folder(tmp_path_factory.getbasetemp()), prefect_server)
+    return golden_home(session, prefect_server)
 
 
 @pytest.fixture(scope="module")
@@ -206,6 +215,12 @@ def machine(scheduled_machine: Machine) -> Machine:
     often = scheduled_machine.ask("deployments/name/retrain/often")
     scheduled_machine.ask(f"deployments/{often['id']}/pause_deployment", {})
     return scheduled_machine
+
+
+@pytest.fixture(scope="session")
+def silent(machine: Machine) -> tuple[str, psutil.Process]:
+    """A run and its process, which is stopped: it takes 90 s until that is noticed, and other tests go on meanwhile."""
+    return start_to_train(machine, "silent", deployment="other")
 
 
 @pytest.fixture(scope="session")

@@ -32,13 +32,6 @@ def work_on(parameters: dict[str, Any], place: Path) -> None:
     run_flow(retrain, flow_run=flow_run, parameters=parameters)
 
 
-def make_empty_store() -> None:
-    """Let MLflow make its tables, which takes seconds."""
-    from tasks.adapters.mlflow.environment import model_store
-
-    assert model_store().names() == []
-
-
 def doctor(mend: bool) -> None:
     """`cl doctor`."""
     from flows.cli.doctor import doctor

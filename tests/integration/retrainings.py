@@ -1,7 +1,6 @@
 """Retrainings in homes of their own, against a real Prefect server, in processes that can be killed."""
 
 import os
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from chaos.audit import Audit, audit
 from chaos.cases import RECIPE
 
 from . import retraining_programs as programs
+from .golden import give_store
 
 NAME = "chaos"
 
@@ -23,19 +23,16 @@ class Retrainings:
     """Starts retrainings in processes forked from one that has imported everything."""
 
     prefect: str
+    session: Path
     folder: Path
     reference: Audit | None = None
     made: int = field(default=0)
 
     def home(self) -> Path:
-        """A new one, with an empty MLflow: creating the tables takes seconds."""
+        """A new one, with an empty MLflow."""
         self.made += 1
         home = self.folder / str(self.made)
-        home.mkdir()
-        empty = self.folder / "empty"
-        if not empty.exists():
-            assert ended(self._start(programs.make_empty_store, home=empty)) == 0, log(empty)
-        shutil.copy(empty / "mlflow.db", home)
+        give_store(self.session, home)
         return home
 
     def start(

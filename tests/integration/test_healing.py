@@ -1,38 +1,14 @@
 """A run whose process dies, with whatever else, is put back to work: the same run, from the last good point."""
 
-from pathlib import Path
-
 import psutil
 import pytest
-from machine import SMALL, Machine, wait
+from machine import Machine, start, start_to_train, wait
 
 from tasks.runtime.run_log import RunLog, step_costs
 
 pytestmark = [pytest.mark.timeout(900), pytest.mark.xdist_group("machine")]
 
 PUT_BACK = "Its process died; it goes on from the last good point."
-
-
-def start(machine: Machine, name: str, *, deployment: str = "small") -> str:
-    """A run that shares its training with no other."""
-    training = {**SMALL["training"], "epochs": 50, "warmup_epochs": 1, "seed": sum(name.encode())}
-    return machine.run(f"retrain/{deployment}", {**SMALL, "model_name": name, "training": training})
-
-
-def start_to_train(machine: Machine, name: str) -> tuple[str, psutil.Process]:
-    """A run that has stored a checkpoint, and its process, which is stopped in the middle of its training."""
-    before = with_checkpoints(machine)
-    run = start(machine, name)
-    wait(lambda: with_checkpoints(machine) > before, 120, lambda: machine.logs(run))
-    process = machine.process_of(run)
-    process.suspend()
-    assert machine.state(run)["type"] == "RUNNING"
-    return run, process
-
-
-def with_checkpoints(machine: Machine) -> set[Path]:
-    """The folders of trainings that have any."""
-    return {found.parents[2] for found in machine.home.glob("trainings/*/checkpoints/step-*/manifest.json")}
 
 
 def completes_at_the_second_attempt(machine: Machine, run: str) -> bool:
@@ -61,9 +37,14 @@ def test_a_killed_flow_process_is_replaced_and_the_same_run_completes(machine: M
     assert pretrain.waited_seconds > 14
 
 
-def test_runs_whose_end_nobody_reports_are_noticed_too(machine: Machine) -> None:
-    """A stopped process by its silence; one that dies with its worker by its lease."""
-    stopped, sleeper = start_to_train(machine, "stopped")
+def test_a_run_whose_process_is_silent_is_taken_over(machine: Machine, silent: tuple[str, psutil.Process]) -> None:
+    run, sleeper = silent
+    assert completes_at_the_second_attempt(machine, run)
+    assert "Its process sent no heartbeat for 90 s." in messages(machine, run)
+    assert not sleeper.is_running() or sleeper.status() == psutil.STATUS_ZOMBIE
+
+
+def test_a_run_whose_process_dies_with_its_worker_is_known_by_its_lease(machine: Machine) -> None:
     killed = start(machine, "killed", deployment="other")
     machine.wait_for(killed, "RUNNING", timeout=120)
     dead = [machine.service("worker"), machine.process_of(killed)]
@@ -71,10 +52,7 @@ def test_runs_whose_end_nobody_reports_are_noticed_too(machine: Machine) -> None
         process.kill()
     psutil.wait_procs(dead, timeout=10)
     assert completes_at_the_second_attempt(machine, killed)
-    assert completes_at_the_second_attempt(machine, stopped)
-    assert "Its process sent no heartbeat for 90 s." in messages(machine, stopped)
     assert any(said.startswith("`cl up` found that its process") for said in messages(machine, killed))
-    assert not sleeper.is_running() or sleeper.status() == psutil.STATUS_ZOMBIE
 
 
 @pytest.mark.sweep

@@ -138,6 +138,8 @@ def test_what_a_running_training_uses_stays_and_what_a_dead_one_left_goes(cl: Co
         while len(cl.progress()) < 5:
             assert process.poll() is None and time.monotonic() < deadline, process.communicate()[1]
             time.sleep(0.05)
+        # At work all the same; but it takes no core from what is tested.
+        process.send_signal(signal.SIGSTOP)
         before = stands(cl.home)
         running = cl.run("prune", "--keep-versions", "1", "--keep-days", "0")
         assert process.poll() is None

@@ -13,6 +13,12 @@ from .conftest import RECIPE, CommandLine, Finished
 
 
 @pytest.fixture(scope="module")
+def shared_cl(tmp_path_factory: pytest.TempPathFactory, prefect_server: str) -> CommandLine:
+    """A home in which there is nothing at all."""
+    return CommandLine(tmp_path_factory.mktemp("new") / "home", prefect_server)
+
+
+@pytest.fixture(scope="module")
 def first(shared_cl: CommandLine) -> Finished:
     # As a person's shell does: the installed program.
     finished = shared_cl.run("retrain", recipe=RECIPE, under=["env"])

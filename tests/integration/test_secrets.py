@@ -15,7 +15,7 @@ from tasks.adapters.mlflow.environment import model_store
 from tasks.runtime.settings import Settings
 
 from .conftest import CommandLine, Finished
-from .golden import NAMED
+from .golden import NAMED, give_store
 
 USER = "night-shift"
 SECRETS = {
@@ -42,10 +42,11 @@ TOLD = {
 
 @pytest.fixture(scope="module")
 def ran(
-    shared_cl: CommandLine, tmp_path_factory: pytest.TempPathFactory
+    session: Path, shared_cl: CommandLine, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[CommandLine, Path, list[Finished]]]:
     """A retraining, a wrong one, and the lists, all with secrets around; MLflow's own folder beside."""
     store = tmp_path_factory.mktemp("mlflow")
+    give_store(session, store)
     with serving(store) as (address, _):
         settings = {
             **SECRETS,

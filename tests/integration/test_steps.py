@@ -13,7 +13,7 @@ from machine import wait
 from servers import Door, serving
 
 from .conftest import RECIPE, CommandLine, Finished
-from .golden import SPECS
+from .golden import SPECS, give_store
 
 
 @pytest.fixture(scope="module")
@@ -31,9 +31,10 @@ def dead_address() -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def registered(evaluated: CommandLine) -> Iterator[tuple[Finished, str]]:
+def registered(session: Path, evaluated: CommandLine) -> Iterator[tuple[Finished, str]]:
     """A registration whose MLflow begins to answer after the step has failed, and the address of that MLflow."""
     door = Door()
+    give_store(session, evaluated.home.parent)
     with serving(evaluated.home.parent) as (server, _):
         arguments = ("register", "--model-name", "clothes")
         with evaluated.start(*arguments, recipe=SPECS, MLFLOW_TRACKING_URI=door.address) as run:
