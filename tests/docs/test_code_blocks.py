@@ -121,7 +121,7 @@ def program(path: Path, line: str) -> None:
 
 
 @pytest.mark.sweep
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("page", RUN, ids=name)
 def test_the_blocks_of_a_page_run(page: Path, folder: Path) -> None:
     environment = {
