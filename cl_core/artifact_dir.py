@@ -1,6 +1,6 @@
-"""Sealed directories: written aside, checksummed, then renamed into place, so that they exist whole or not at all.
+"""Artifact directories: staged, checksummed, then renamed into place, so that they exist as a whole or not at all.
 
-Snapshots, training caches, checkpoints, features and evaluations are all sealed directories. `manifest.json` is
+Snapshots, training caches, checkpoints, features and evaluations are all artifact directories. `manifest.json` is
 written last and holds a sha256 for every other file.
 """
 
@@ -27,16 +27,16 @@ _TEMPORARY = ".tmp"
 
 @contextlib.contextmanager
 def staging(parent: Path) -> Iterator[Path]:
-    """A private directory under `parent` to write into; removed on the way out unless it was published.
+    """Create a private directory under `parent` to write into; remove it at the end unless it was published.
 
-    What a killed process left staged in `parent` is removed first.
+    Directories that killed processes left in `parent` are removed first.
 
     Raises:
-        StorageFullError: When the disk is full; the staged files are gone by then.
+        StorageFullError: When the disk is full; the staged files are removed by then.
     """
-    with disk_full_is_an_error(parent):
+    with disk_full_as_error(parent):
         parent.mkdir(parents=True, exist_ok=True)
-        _remove_abandoned(parent)
+        _remove_orphaned(parent)
         staged = Path(tempfile.mkdtemp(prefix=f"{STAGING}{processes.token()}-", dir=parent))
         try:
             yield staged
@@ -44,20 +44,20 @@ def staging(parent: Path) -> Iterator[Path]:
             shutil.rmtree(staged, ignore_errors=True)
 
 
-def publish(staged: Path, final: Path, facts: dict[str, Any]) -> None:
-    """Seal the staged directory with checksums and `facts`, and rename it to `final`.
+def publish(staged: Path, final: Path, metadata: dict[str, Any]) -> None:
+    """Write the manifest of the staged directory, checksums and `metadata`, and rename the directory to `final`.
 
-    When a sound `final` already stands (someone else was quicker), that one is kept; a damaged one is replaced.
+    An intact `final` (another process was faster) is kept; a damaged one is replaced.
 
     Args:
         staged: From `staging`.
-        final: Where it shall stand.
-        facts: What the manifest says besides checksums.
+        final: Its final path.
+        metadata: Content of the manifest besides checksums.
 
     Raises:
         StorageFullError: When the disk is full.
     """
-    with disk_full_is_an_error(final):
+    with disk_full_as_error(final):
         failpoint("artifact_dir.staged")
         names = sorted(path.relative_to(staged).as_posix() for path in staged.rglob("*") if path.is_file())
         files = {
@@ -65,25 +65,25 @@ def publish(staged: Path, final: Path, facts: dict[str, Any]) -> None:
         }
         for name in names:
             _fsync(staged / name)
-        write_text(staged / MANIFEST, json.dumps({**facts, "files": files}, indent=1, sort_keys=True) + "\n")
+        write_text(staged / MANIFEST, json.dumps({**metadata, "files": files}, indent=1, sort_keys=True) + "\n")
         failpoint("artifact_dir.sealed")
         final.parent.mkdir(parents=True, exist_ok=True)
         staged.chmod(0o755)
         if final.exists():
-            if is_sound(final):
+            if is_intact(final):
                 return
             shutil.rmtree(final)
         try:
             staged.rename(final)
         except OSError:
-            if not is_sound(final):
+            if not is_intact(final):
                 raise
         _fsync(final.parent)
         failpoint("artifact_dir.renamed")
 
 
 def manifest_of(path: Path) -> dict[str, Any]:
-    """The manifest of a sealed directory, its checksums not yet compared.
+    """Return the manifest of an artifact directory without comparing its checksums.
 
     Raises:
         IntegrityError: When there is no readable manifest.
@@ -98,33 +98,33 @@ def manifest_of(path: Path) -> dict[str, Any]:
 
 
 def verify(path: Path) -> dict[str, Any]:
-    """The manifest of a sealed directory, after comparing every file with its checksum.
+    """Compare every file of an artifact directory with its checksum and return the manifest.
 
-    Who verifies is about to use it: that counts as a change of the directory, so that retention, which goes by when a
-    thing was last used, leaves alone what a run has found. It is noted first, so that what is gone by then is missed.
+    It also updates the directory's mtime, so that pruning treats the artifact as in use. It does so first, so that an
+    artifact that was pruned before is reported as missing.
 
     Raises:
         IntegrityError: When a file is missing or its bytes have changed; the message names it.
     """
-    with contextlib.suppress(OSError):  # Where only reading is allowed, nothing is removed either.
+    with contextlib.suppress(OSError):  # Nothing is pruned from a read-only file system.
         os.utime(path)
     manifest = manifest_of(path)
     for name, expected in manifest["files"].items():
         file = path / name
         if not file.is_file():
             raise IntegrityError(f"{file} is missing; delete {path} and run again")
-        found = file_sha256(file)
+        actual = file_sha256(file)
         recorded = str(expected.get("sha256")) if isinstance(expected, dict) else ""
-        if found != recorded:
+        if actual != recorded:
             raise IntegrityError(
-                f"{file} has changed since it was written: sha256 {found[:12]}…, expected {recorded[:12]}…; "
+                f"{file} has changed since it was written: sha256 {actual[:12]}…, expected {recorded[:12]}…; "
                 f"delete {path} and run again, and check the disk"
             )
     return manifest
 
 
-def is_sound(path: Path) -> bool:
-    """Whether a sealed directory stands at `path` with every byte as written."""
+def is_intact(path: Path) -> bool:
+    """Check for an artifact directory at `path` with every byte as written."""
     try:
         verify(path)
     except IntegrityError:
@@ -133,16 +133,16 @@ def is_sound(path: Path) -> bool:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace a file by new text such that a reader, or a crash, sees the old or the new, never a mixture.
+    """Replace a file's text atomically: a reader, or a crash, sees the old or the new text as a whole.
 
-    What a killed process left of writing the same file is removed first.
+    Temporary files that killed processes left of the same file are removed first.
 
     Args:
-        path: To write; its folder stands.
+        path: To write; its folder exists.
         text: Its whole content.
 
     Raises:
-        StorageFullError: When the disk is full; the old file stands.
+        StorageFullError: When the disk is full; the old file is kept.
     """
     with replacing(path) as temporary:
         temporary.write_text(text)
@@ -150,19 +150,19 @@ def write_text(path: Path, text: str) -> None:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A file to write that then replaces `path`, such that a reader, or a crash, sees the old or the new one whole.
+    """Give a temporary file to write, which then replaces `path` atomically.
 
     Args:
         path: To be replaced.
 
     Raises:
-        StorageFullError: When the disk is full; the old file stands.
+        StorageFullError: When the disk is full; the old file is kept.
     """
-    for left in path.parent.glob(f".{glob.escape(path.name)}.*{_TEMPORARY}"):
-        if processes.is_gone(left.name.removeprefix(f".{path.name}.")):
-            left.unlink(missing_ok=True)
+    for temporary in path.parent.glob(f".{glob.escape(path.name)}.*{_TEMPORARY}"):
+        if processes.is_gone(temporary.name.removeprefix(f".{path.name}.")):
+            temporary.unlink(missing_ok=True)
     temporary = path.with_name(f".{path.name}.{processes.token()}{_TEMPORARY}")
-    with disk_full_is_an_error(path):
+    with disk_full_as_error(path):
         try:
             yield temporary
             _fsync(temporary)
@@ -174,41 +174,40 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def disk_full_is_an_error(path: Path) -> Iterator[None]:
-    """Turn the system's "no space left" into a sentence that says where and what to do."""
+def disk_full_as_error(path: Path) -> Iterator[None]:
+    """Turn the system's "no space left" into an error that says where and what to do."""
     try:
         yield
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise StorageFullError(
-            f"no space left on the disk that holds {path}; nothing half-written remains. "
+            f"no space left on the disk that holds {path}; no partial files remain. "
             "Free some space, or point CL_HOME at a larger disk, and run the same command again"
         ) from error
 
 
-def abandoned(folder: Path) -> list[Path]:
-    """What killed processes of this host left half-written below a folder: staged directories and temporary files."""
-    left = [path for path in folder.rglob(f"{STAGING}*") if is_abandoned(path)]
+def orphaned(folder: Path) -> list[Path]:
+    """List staging directories and temporary files below a folder that killed processes of this host left."""
+    paths = [path for path in folder.rglob(f"{STAGING}*") if is_orphaned(path)]
     for path in folder.rglob(f".*{_TEMPORARY}"):
-        maker = path.name.removesuffix(_TEMPORARY)
-        # The name of the file that was to be written stands before, and may have dots itself.
-        parts = maker.split(".")
+        # The name starts with that of the file to be written, which may have dots itself.
+        parts = path.name.removesuffix(_TEMPORARY).split(".")
         if any(processes.is_gone(".".join(parts[start:])) for start in range(2, len(parts))):
-            left.append(path)
-    return [path for path in left if not any(other in path.parents for other in left)]
+            paths.append(path)
+    return [path for path in paths if not any(other in path.parents for other in paths)]
 
 
-def is_abandoned(staged: Path) -> bool:
-    """Whether a staging directory was left by a process of this host that has ended; others may be at work."""
+def is_orphaned(staged: Path) -> bool:
+    """Tell whether the process of this host that made a staging directory has ended; others may be at work."""
     return processes.is_gone(staged.name.removeprefix(STAGING))
 
 
-def _remove_abandoned(parent: Path) -> None:
-    """Remove staging directories of processes of this host that are no longer alive."""
-    for left in parent.glob(f"{STAGING}*"):
-        if is_abandoned(left):
-            shutil.rmtree(left, ignore_errors=True)
+def _remove_orphaned(parent: Path) -> None:
+    """Remove staging directories of processes of this host that have ended."""
+    for path in parent.glob(f"{STAGING}*"):
+        if is_orphaned(path):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _fsync(path: Path) -> None:

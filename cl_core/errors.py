@@ -1,13 +1,13 @@
-"""Everything that Counterpoint raises on purpose.
+"""The errors that Counterpoint raises on purpose.
 
     CounterpointError
     ├── InputError (a ValueError)      a person mends it; never retried
     │   ├── SpecError                  a field of a spec: unknown name, out of range, contradiction
     │   └── DataError                  the data: missing, empty, too few, leaking, corrupt at the source
     ├── IntegrityError                 bytes on disk differ from their checksum; never retried
-    ├── TrainingError                  the optimisation itself went wrong; never retried
+    ├── TrainingError                  the optimization itself went wrong; never retried
     │   ├── NotFiniteLossError         the loss became NaN or infinite
-    │   └── CollapseError              the loss is finite, and nothing is learnt
+    │   └── CollapseError              the loss is finite, and nothing is learned
     └── InfrastructureError            a machine or a network did it; retried with backoff
         ├── StorageFullError           no space left (not retried: a disk does not empty itself in a minute)
         ├── StoreUnreachableError      MLflow does not answer
@@ -26,7 +26,7 @@ class CounterpointError(Exception):
 
 
 class InputError(CounterpointError, ValueError):
-    """Something a person gave is wrong and has to be changed by a person."""
+    """A person gave something wrong and has to change it."""
 
 
 class SpecError(InputError):
@@ -38,11 +38,11 @@ class DataError(InputError):
 
 
 class IntegrityError(CounterpointError):
-    """Bytes on disk are not the ones that were written there."""
+    """Bytes on disk differ from those that were written."""
 
 
 class TrainingError(CounterpointError):
-    """The optimisation itself failed; the same spec would fail again."""
+    """The optimization failed; the same spec would fail again."""
 
 
 class NotFiniteLossError(TrainingError):
@@ -50,7 +50,7 @@ class NotFiniteLossError(TrainingError):
 
 
 class CollapseError(TrainingError):
-    """The training learns nothing: embeddings coincide or share few directions, or the loss rewards something else."""
+    """The training learns nothing: embeddings coincide or use few directions, or the loss rewards something else."""
 
 
 class InfrastructureError(CounterpointError):

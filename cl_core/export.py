@@ -1,4 +1,4 @@
-"""What leaves the house: the encoder with its preprocessing inside, as a program that needs none of this code."""
+"""Export the encoder and its preprocessing as a self-contained torch.export program."""
 
 import copy
 from pathlib import Path
@@ -14,10 +14,10 @@ from cl_core.views import Normalization
 
 
 class EmbeddingModel(nn.Module):
-    """Raw images in, unit embeddings out.
+    """Turn raw images into unit embeddings.
 
     Holds a copy of the encoder, on the CPU and in float32: an exported program cannot be moved to another device, and
-    every consumer has a CPU. Always in eval mode, so that an image's embedding does not depend on its neighbours.
+    every consumer has a CPU. Always in eval mode, so that an image's embedding does not depend on its neighbors.
 
     Args:
         encoder: Maps (N, C, size, size) float32 to (N, F) float32.
@@ -39,35 +39,35 @@ class EmbeddingModel(nn.Module):
         self.eval()
 
     def train(self, mode: bool = True) -> Self:
-        """Stay in eval mode, whatever is asked."""
+        """Stay in eval mode, whatever `mode` is."""
         return super().train(False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """(N, H, W, C) uint8 to (N, F) float32 of unit length; a row of zeros where all features are zero."""
+        """Embed (N, H, W, C) uint8 as (N, F) float32 of unit length; a row of zeros where all features are zero."""
         views = images.permute(0, 3, 1, 2).to(torch.float32) / 255
         features = self.encoder((views - self.mean) / self.std)
         return functional.normalize(features, dim=1)
 
     def example(self, rows: int = 2) -> Tensor:
-        """(rows, size, size, C) uint8 images of noise, always the same, to trace the model with."""
+        """Return (rows, size, size, C) uint8 noise images, always the same, to trace the model with."""
         generator = torch.Generator().manual_seed(0)
         shape = (rows, self.size, self.size, self.channels)
         return torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
 
 
 def export_program(model: EmbeddingModel) -> ExportedProgram:
-    """The model as a graph that takes any number of images, from one.
+    """Export the model as a graph that takes one image or more.
 
     Raises:
-        torch._dynamo.exc.UserError: When the encoder's code depends on the batch size, so that it cannot be left open.
+        torch._dynamo.exc.UserError: When the encoder's code depends on the batch size, so that it cannot be dynamic.
     """
     program = torch.export.export(model, (model.example(),), dynamic_shapes=({0: Dim.DYNAMIC},))
     for node in program.graph.nodes:
-        # The traces name folders of the machine that trained; they are no business of those who fetch the model.
+        # Stack traces contain paths of the training machine, which do not belong in a published model.
         node.meta.pop("stack_trace", None)
     return program
 
 
 def save_weights(model: EmbeddingModel, path: Path) -> None:
-    """Write weights, running statistics and normalisation as safetensors, named as in `model.state_dict()`."""
+    """Write weights, running statistics and normalization as safetensors, named as in `model.state_dict()`."""
     save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, path)

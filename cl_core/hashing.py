@@ -1,4 +1,4 @@
-"""Digests: what a thing is called follows from what goes into it, never from a time or a host."""
+"""Digests: a thing is named after what goes into it, never after a time or a host."""
 
 import hashlib
 import json
@@ -13,7 +13,7 @@ CHUNK_BYTES = 1 << 20
 
 
 def canonical_json(value: Any) -> str:
-    """The one JSON text of a value: keys sorted, no spaces, no NaN; pydantic models as their JSON form.
+    """Return the canonical JSON text of a value: keys sorted, no spaces, no NaN; pydantic models as their JSON form.
 
     Raises:
         ValueError: When the value holds NaN or infinity.
@@ -29,12 +29,12 @@ def _as_json(value: Any) -> Any:
 
 
 def digest_of(value: Any) -> str:
-    """64 hexadecimal digits: the sha256 of the value's canonical JSON."""
+    """Return the sha256 of the value's canonical JSON, as 64 hexadecimal digits."""
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()
 
 
 def file_sha256(path: Path, size: int | None = None) -> str:
-    """64 hexadecimal digits: the sha256 of a file's bytes, or of its first `size`, read a mebibyte at a time."""
+    """Return the sha256 of a file's bytes, or of its first `size`, as 64 hexadecimal digits."""
     digest = hashlib.sha256()
     remaining = path.stat().st_size if size is None else size
     with path.open("rb") as file:
@@ -46,7 +46,7 @@ def file_sha256(path: Path, size: int | None = None) -> str:
 
 @cache
 def source_digest(*packages: str) -> str:
-    """Digest of the Python sources of packages or modules: changes when any line of their code does.
+    """Return the digest of all source files of packages or modules; it changes when any line does.
 
     Args:
         packages: Dotted names, for example `cl_core` or `cl_core.data`.

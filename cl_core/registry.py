@@ -42,7 +42,7 @@ class Registry(Generic[C]):
         self._classes: dict[str, type[C]] = {}
 
     def register(self, name: str) -> Callable[[type[C]], type[C]]:
-        """Class decorator: make a component selectable as `name`."""
+        """Return a class decorator that makes a component selectable as `name`."""
 
         def add(component: type[C]) -> type[C]:
             standing = self._classes.get(name)
@@ -78,7 +78,7 @@ class Registry(Generic[C]):
         return found
 
     def names(self) -> list[str]:
-        """All names that can be chosen, sorted; nothing is imported.
+        """Return all names that can be chosen, sorted; nothing is imported.
 
         Raises:
             SpecError: When a plug-in's name is taken.
@@ -86,7 +86,7 @@ class Registry(Generic[C]):
         return sorted({*self._modules, *self._plugins, *self._classes})
 
     def get(self, name: str, *, field: str) -> type[C]:
-        """The class registered as `name`.
+        """Return the class registered as `name`.
 
         Args:
             name: A component's name.
@@ -108,7 +108,7 @@ class Registry(Generic[C]):
         return self._classes[name]
 
     def build(self, name: str, options: Mapping[str, Any], *, field: str, options_field: str = "") -> C:
-        """The component `name` with these options, validated.
+        """Build the component `name` with these options, validated.
 
         Args:
             name: A component's name.
@@ -133,7 +133,7 @@ class Registry(Generic[C]):
         )
 
     def unknown(self, name: str) -> str:
-        """A sentence that says that `name` does not exist, and what does."""
+        """Return a sentence that says that `name` does not exist, and what does."""
         close = difflib.get_close_matches(name, self.names(), n=1)
         hint = f" (did you mean {close[0]!r}?)" if close else ""
         return f"there is no {self.kind} named {name!r}{hint}; choose one of: {', '.join(self.names())}"
@@ -144,7 +144,7 @@ def _described(point: EntryPoint) -> str:
 
 
 def explain(error: ValidationError, path: str, known: list[str]) -> str:
-    """One sentence per validation problem: the full path of the field, what was wanted, and what came."""
+    """Return one sentence per validation problem: the path of the field, what was wanted, and what came."""
     sentences = []
     for problem in error.errors(include_url=False):
         where = ".".join([path, *map(str, problem["loc"])]).strip(".")
@@ -161,7 +161,7 @@ def explain(error: ValidationError, path: str, known: list[str]) -> str:
 
 @dataclass(frozen=True)
 class NameIn:
-    """Annotation for a `str` field that holds a component's name: checked, and a dropdown in forms."""
+    """Annotation for a `str` field that holds a component's name: validated, and a dropdown in forms."""
 
     registry: Registry[Any]
     besides: tuple[str, ...] = ()

@@ -18,7 +18,7 @@ _HALF = np.uint64(32)
 
 
 def philox(counter: tuple[U64, U64, U64, U64], key: tuple[int, int]) -> tuple[U64, U64, U64, U64]:
-    """Philox-4x32-10: four 32-bit words in, four uniformly distributed 32-bit words out.
+    """Map four 32-bit words to four uniformly distributed 32-bit words: Philox-4x32-10.
 
     Args:
         counter: Four arrays of one shape, each word below 2**32 (kept in uint64 so that products do not overflow).
@@ -41,7 +41,7 @@ def philox(counter: tuple[U64, U64, U64, U64], key: tuple[int, int]) -> tuple[U6
 
 
 def uniforms(*, seed: int, epoch: int, sample_ids: U64, stream: int, count: int) -> NDArray[np.float64]:
-    """Uniform numbers in [0, 1) for each sample, the same whichever batch or worker the sample is in.
+    """Return uniform numbers in [0, 1) for each sample, independent of its batch and worker.
 
     Args:
         seed: Of the run; 0 to 2**32 - 1.
@@ -62,7 +62,7 @@ def uniforms(*, seed: int, epoch: int, sample_ids: U64, stream: int, count: int)
 
 
 def permutation(*, seed: int, epoch: int, size: int) -> NDArray[np.int64]:
-    """The order in which the samples of an epoch are visited: (size,) positions, each once.
+    """Return the order in which an epoch visits its samples: (size,) positions, each once.
 
     The positions are sorted by a 64-bit hash of (seed, epoch, position); no library's shuffle is involved, so the
     order does not change with a library's version.

@@ -13,16 +13,16 @@ from numpy.typing import NDArray
 
 from cl_core import artifact_dir
 from cl_core.data.path_roots import confined
-from cl_core.embedding.embeddings_file import read_facts
+from cl_core.embedding.embeddings_file import read_metadata
 from cl_core.embedding.plane import write_places
-from cl_core.embedding.search import Hit, nearest_rows, pictures, query_pixels
+from cl_core.embedding.search import Hit, find_pictures, nearest_rows, query_pixels
 from cl_core.embedding.writer import FinishedModel, write_embeddings
 from cl_core.errors import InputError
 from cl_core.refs import EmbeddingsRef
 from cl_core.report.search_page import missing_sentence, search_page
 from cl_core.specs import SourceSpec
-from tasks.adapters.mlflow.connection import shown
-from tasks.adapters.mlflow.environment import model_store
+from tasks.adapters.mlflow.connection import redacted_uri
+from tasks.adapters.mlflow.model_store import model_store
 from tasks.runtime.artifacts import embedding_artifact
 from tasks.runtime.console import bar_over, echo
 from tasks.runtime.settings import Settings
@@ -48,9 +48,9 @@ def embed(model_name: str, version: int, data: SourceSpec, output: Path, *, work
         path=output,
         model_uri=model.uri,
         training_digest=model.training_digest,
-        rows=made.facts.rows,
+        rows=made.metadata.rows,
         dimensions=made.dimensions,
-        quarantined=made.facts.quarantined,
+        quarantined=made.metadata.quarantined,
         note=log_outcome(made.reason),
     )
 
@@ -109,18 +109,18 @@ def search_embeddings(image: Path, embeddings: Path, *, count: int, page: Path) 
     Raises:
         InputError: When a file is missing or holds something else, or the model is another one here.
     """
-    facts = read_facts(embeddings)
+    facts = read_metadata(embeddings)
     query = query_pixels(image, facts.image_shape)
     model = finished_model(facts.model_name, facts.model_version)
     if model.training_digest != facts.training_digest:
-        here = shown(Settings.from_environment().tracking_uri)
+        here = redacted_uri(Settings.from_environment().tracking_uri)
         raise InputError(
             f"{embeddings} was made by {facts.model_uri} of training {facts.training_digest[:12]}, but here "
             f"{facts.model_uri} is of training {model.training_digest[:12] or 'unknown'}; set MLFLOW_TRACKING_URI to "
             f"the MLflow that it came from (now {here}), or embed the images again"
         )
     hits = nearest_rows(model.embed(query)[0], embeddings, count=count)
-    found = pictures(hits, facts)
+    found = find_pictures(hits, facts)
     page.parent.mkdir(parents=True, exist_ok=True)
     artifact_dir.write_text(page, search_page(image, embeddings, facts, hits, found))
     return SearchResult(hits, page.absolute(), missing_sentence(hits, found, facts))
@@ -138,7 +138,7 @@ def open_atlas(embeddings: Path, *, umap: bool, port: int) -> int:
     Raises:
         InputError: When the file holds something else, or Embedding Atlas is not installed.
     """
-    facts = read_facts(embeddings)
+    facts = read_metadata(embeddings)
     program = _atlas_program()
     with tempfile.TemporaryDirectory(prefix="cl-atlas-") as folder:
         given, options = embeddings, ["--vector", "embedding"]

@@ -7,7 +7,7 @@ from cl_core.errors import InputError
 from cl_core.hashing import digest_of
 from cl_core.refs import CheckpointRef, EvaluationReport, ModelRef, SnapshotRef
 from cl_core.specs import ComputeSpec, DataSpec, EvaluationSpec
-from tasks.adapters.mlflow.environment import model_store
+from tasks.adapters.mlflow.model_store import model_store
 from tasks.ingestion import training_cache
 from tasks.runtime.artifacts import publish_scores
 from tasks.runtime.settings import Settings

@@ -6,7 +6,7 @@ from cl_core.data import validation
 from cl_core.data.cache import build_cache
 from cl_core.data.ingest import pipeline
 from cl_core.data.snapshot import snapshot_profile
-from cl_core.data.snapshot_diff import changes, earlier_facts
+from cl_core.data.snapshot_diff import describe_changes, previous_profile
 from cl_core.data.validation import ValidationReport
 from cl_core.failpoints import failpoint
 from cl_core.refs import SnapshotRef
@@ -44,7 +44,7 @@ def validate(snapshot: SnapshotRef, data: DataSpec, compute: ComputeSpec) -> Val
         f"{near.test_images} test images with a near-duplicate in training"
     )
     facts = snapshot_profile(snapshot)
-    changed = changes(earlier_facts(snapshot.path), facts)
+    changed = describe_changes(previous_profile(snapshot.path), facts)
     publish_profile(facts, report, note=snapshot.note, changed=changed)
     return report
 

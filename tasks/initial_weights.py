@@ -15,7 +15,7 @@ from cl_core.errors import IntegrityError, SpecError
 from cl_core.hashing import file_sha256
 from cl_core.refs import InitialWeightsRef, ModelRef
 from cl_core.specs import TrainingSpec
-from tasks.adapters.mlflow.environment import model_store
+from tasks.adapters.mlflow.model_store import model_store
 from tasks.runtime.settings import Settings
 from tasks.runtime.step import log_outcome
 
@@ -73,7 +73,7 @@ def starting_weights(
             log_outcome(f"{when}training starts from scratch: there was no champion of {model_name!r}")
             return None
         weights = starts / decided.sha256
-        if not artifact_dir.is_sound(weights):
+        if not artifact_dir.is_intact(weights):
             _fetch_again(weights, decided.champion)
     log_outcome(f"{when}training starts from the weights of {decided.champion.uri}, the champion")
     return InitialWeightsRef(champion=decided.champion.uri, sha256=decided.sha256, path=weights)

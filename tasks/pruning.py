@@ -22,9 +22,9 @@ from pydantic import Field
 from cl_core.errors import InputError
 from cl_core.refs import StepResult
 from cl_core.retention.inventory_items import InventoryItem, OldestRun, VersionInputs
-from cl_core.retention.policy import RetentionPlan, RetentionSpec, decide
-from tasks.adapters.mlflow.connection import shown
-from tasks.adapters.mlflow.references import record_broken_lineage, registered_versions
+from cl_core.retention.policy import RetentionPlan, RetentionSpec, plan_retention
+from tasks.adapters.mlflow.connection import redacted_uri
+from tasks.adapters.mlflow.version_inputs import record_broken_lineage, registered_versions
 from tasks.runtime.inventory import forget_ingests, inventory, remove_item
 from tasks.runtime.settings import Settings
 from tasks.runtime.step import log_outcome, step
@@ -114,7 +114,7 @@ def prune(retention: RetentionSpec, *, dry_run: bool) -> PruneResult:
     running = oldest_running_flow(retention)
     versions = registered_versions(settings.tracking_uri)
     check_store(settings, versions)
-    decided = decide(inventory(settings), versions, retention, now=datetime.now(UTC), running=running)
+    decided = plan_retention(inventory(settings), versions, retention, now=datetime.now(UTC), running=running)
     removed, kept = ([], []) if dry_run else _carry_out(settings, decided)
     pruned = PruneResult(
         dry_run=dry_run, home=settings.home, retention=decided, running=running, removed=removed, kept_after_all=kept
@@ -160,10 +160,10 @@ def check_store(settings: Settings, versions: list[VersionInputs]) -> None:
     reports = sorted(path.name for path in settings.reports.glob("*") if any(path.glob("version-*.html")))
     if unknown := [name for name in reports if name not in known]:
         raise InputError(
-            f"MLflow at {shown(settings.tracking_uri)} has no version of {', '.join(unknown)}, of which reports stand "
-            f"in {settings.reports}: by another MLflow than the one that the results were registered in, all would "
-            "seem unused. Correct the setting MLFLOW_TRACKING_URI; or, if the model has been deleted there, delete the "
-            "folder of its reports"
+            f"MLflow at {redacted_uri(settings.tracking_uri)} has no version of {', '.join(unknown)}, but "
+            f"{settings.reports} has reports of them. Another MLflow may have registered these results, and pruning "
+            "would remove what its versions need; correct MLFLOW_TRACKING_URI, or delete the reports' folder if the "
+            "model was deleted"
         )
 
 
@@ -174,7 +174,7 @@ def _carry_out(settings: Settings, decided: RetentionPlan) -> tuple[list[Invento
         log_outcome(loss.sentence)
     removed: list[InventoryItem] = []
     kept: list[InventoryItem] = []
-    for verdict in decided.going:
+    for verdict in decided.to_delete:
         gone = remove_item(verdict.item)
         (removed if gone else kept).append(verdict.item)
         did = "removed" if gone else "kept after all, because it is in use by now"

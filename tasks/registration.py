@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from cl_core.evaluation.promotion_gate import Gains
 from cl_core.refs import CheckpointRef, Decision, EvaluationReport, ModelRef, Score
 from cl_core.specs import EvaluationSpec, PromotionSpec
-from tasks.adapters.mlflow.environment import model_store
-from tasks.adapters.mlflow.model_store import ModelStore
+from tasks.adapters.mlflow.model_store import ModelStore, model_store
 from tasks.adapters.mlflow.model_version import Registration
 from tasks.evaluation import assess_all, assess_one
 from tasks.runtime.artifacts import publish_decision

@@ -15,8 +15,8 @@ from cl_core.refs import CheckpointRef, Decision, EvaluationReport, ModelRef, Re
 from cl_core.report.costs import StepCost
 from cl_core.report.report_inputs import ReportInputs
 from cl_core.specs import EvaluationSpec
-from tasks.adapters.mlflow.environment import model_store
-from tasks.adapters.mlflow.ui_links import pages
+from tasks.adapters.mlflow.model_store import model_store
+from tasks.adapters.mlflow.version_record import version_links
 from tasks.evaluation import assess_all
 from tasks.registration import champion_assessment
 from tasks.runtime.artifacts import publish_links, publish_report
@@ -38,18 +38,18 @@ def report(
     validation: ValidationReport,
 ) -> ReportRef:
     """Write the report of a version with the last decision about it, or find that it stands."""
-    from cl_core.report.page import render
+    from cl_core.report.page import render_report
     from cl_core.report.summary import score_rows, summary_markdown
 
     decision = model_store().last_decision(model)
     digest = digest_of([scores.digest, decision])
     path = Settings.from_environment().reports / model.name / f"version-{model.version}-{digest[:12]}.html"
     stands = path.exists() and not model.created
-    links = pages(Settings.from_environment().tracking_uri, model, path)
+    links = version_links(Settings.from_environment().tracking_uri, model, path)
     inputs = _inputs(model, decision, job, checkpoint, scores, evaluation, validation, links, pictures=not stands)
     note = f"{path} stands"
     if not stands:
-        page = render(inputs)
+        page = render_report(inputs)
         failpoint("report.rendered")
         # The file last: a page that stands is in MLflow as well.
         model_store().log_report(model.run_id, path.name, page)

@@ -51,8 +51,9 @@ def plan(
 
     The model's name is that whose champion the training may start from.
     """
-    from cl_core.training.components import check_batches, complete, training_digest
+    from cl_core.training.components import complete, training_digest
     from cl_core.training.job import TrainingJob
+    from cl_core.training.preflight import check_batches
 
     facts = snapshot_profile(snapshot)
     check_batches(training, compute, train_rows=snapshot.rows["train"], classes=facts.per_class["train"])

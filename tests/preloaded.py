@@ -25,7 +25,7 @@ import flows
 import tasks
 from cl_core.export import EmbeddingModel
 from cl_core.views import Normalization
-from tasks.adapters.mlflow.logged_model import save
+from tasks.adapters.mlflow.logged_model import save_model
 
 torch.set_num_threads(1)
 install_hook()
@@ -37,7 +37,9 @@ for package in (cl_core, tasks, flows):
 
 with tempfile.TemporaryDirectory() as folder:
     model = EmbeddingModel(nn.Sequential(nn.Flatten(), nn.Linear(64, 2)), Normalization((0.3,), (0.2,)), 8)
-    save(model, Path(folder, "model"), SimpleNamespace(artifact_location=folder, source_run_id="", model_id="m-0"))
+    save_model(
+        model, Path(folder, "model"), SimpleNamespace(artifact_location=folder, source_run_id="", model_id="m-0")
+    )
 
 import mlflow.store.model_registry.sqlalchemy_store
 import mlflow.store.tracking.sqlalchemy_store  # noqa: F401

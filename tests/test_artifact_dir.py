@@ -79,7 +79,7 @@ def test_the_manifest_holds_the_facts_and_a_checksum_of_every_file(tmp_path):
     assert artifact_dir.verify(tmp_path / "final") == manifest
 
 
-def test_what_was_published_stands_alone_and_can_be_read_by_others(tmp_path):
+def test_a_published_directory_is_alone_and_can_be_read_by_others(tmp_path):
     final = publish(tmp_path)
     assert list(tmp_path.iterdir()) == [final]
     assert final.stat().st_mode & 0o777 == 0o755
@@ -107,7 +107,7 @@ def test_a_process_killed_before_it_publishes_leaves_nothing_that_looks_finished
     end(process)
     [left] = tmp_path.iterdir()
     assert left.name.startswith(".staging-") and (left / "rows.bin").exists()
-    assert not artifact_dir.is_sound(tmp_path / "final") and not artifact_dir.is_sound(left)
+    assert not artifact_dir.is_intact(tmp_path / "final") and not artifact_dir.is_intact(left)
     assert publish(tmp_path) == tmp_path / "final"
     assert not left.exists()
     assert [path.name for path in tmp_path.iterdir()] == ["final"]
@@ -137,7 +137,7 @@ def test_a_flipped_bit_is_detected_and_the_file_named(tmp_path, place, bit):
         file.write(bytes([1 << bit]))
     with pytest.raises(IntegrityError, match=rf"{final / 'rows.bin'} has changed since it was written.*delete {final}"):
         artifact_dir.verify(final)
-    assert not artifact_dir.is_sound(final)
+    assert not artifact_dir.is_intact(final)
 
 
 @pytest.mark.parametrize("change", ["cut", "longer"])
@@ -176,7 +176,7 @@ def test_a_damaged_manifest_is_detected(tmp_path, text, message):
         (final / "manifest.json").write_text(text)
     with pytest.raises(IntegrityError, match=message):
         artifact_dir.verify(final)
-    assert not artifact_dir.is_sound(final)
+    assert not artifact_dir.is_intact(final)
 
 
 def test_no_flipped_bit_of_a_manifest_is_taken_for_anything_but_damage(tmp_path):
@@ -186,18 +186,18 @@ def test_no_flipped_bit_of_a_manifest_is_taken_for_anything_but_damage(tmp_path)
     detected = 0
     for place in range(len(text)):
         manifest.write_bytes(text[:place] + bytes([text[place] ^ 1]) + text[place + 1 :])
-        detected += not artifact_dir.is_sound(final)
+        detected += not artifact_dir.is_intact(final)
     # What goes unnoticed is white space for white space, and the sizes, which nothing relies on.
     assert detected > 0.85 * len(text)
 
 
 def test_what_is_not_there_is_not_sound(tmp_path):
-    assert not artifact_dir.is_sound(tmp_path / "nothing")
+    assert not artifact_dir.is_intact(tmp_path / "nothing")
     with pytest.raises(IntegrityError, match=rf"{tmp_path / 'nothing'} has no readable manifest.json"):
         artifact_dir.verify(tmp_path / "nothing")
 
 
-def test_a_sound_directory_that_stands_is_kept(tmp_path):
+def test_an_intact_directory_is_kept(tmp_path):
     final = publish(tmp_path, content=b"first")
     before = (final / "rows.bin").stat().st_ino
     publish(tmp_path, content=b"second")
@@ -205,12 +205,12 @@ def test_a_sound_directory_that_stands_is_kept(tmp_path):
     assert list(tmp_path.iterdir()) == [final]
 
 
-def test_a_damaged_directory_that_stands_is_replaced(tmp_path):
+def test_a_damaged_directory_is_replaced(tmp_path):
     final = publish(tmp_path, content=b"first")
     (final / "rows.bin").write_bytes(b"fjrst")
     (final / "stray").write_bytes(b"")
     publish(tmp_path, content=b"second")
-    assert artifact_dir.is_sound(final)
+    assert artifact_dir.is_intact(final)
     assert (final / "rows.bin").read_bytes() == b"second" and not (final / "stray").exists()
 
 
@@ -221,7 +221,7 @@ def test_two_that_publish_at_once_leave_one_whole(tmp_path):
         (second / "rows.bin").write_bytes(b"second")
         artifact_dir.publish(second, tmp_path / "final", {})
         artifact_dir.publish(first, tmp_path / "final", {})
-    assert artifact_dir.is_sound(tmp_path / "final")
+    assert artifact_dir.is_intact(tmp_path / "final")
     assert (tmp_path / "final" / "rows.bin").read_bytes() == b"second"
     assert list(tmp_path.iterdir()) == [tmp_path / "final"]
 
@@ -230,14 +230,14 @@ def test_a_full_disk_is_an_error_that_says_where_and_leaves_nothing(small_disk):
     with pytest.raises(StorageFullError, match=rf"no space left on the disk that holds {small_disk}.*CL_HOME"):
         publish(small_disk, content=bytes(2 << 20))
     assert list(small_disk.iterdir()) == []
-    assert artifact_dir.is_sound(publish(small_disk))
+    assert artifact_dir.is_intact(publish(small_disk))
 
 
 def test_a_disk_that_is_full_when_the_manifest_is_written_leaves_nothing(small_disk):
     with artifact_dir.staging(small_disk) as staged:
         free = os.statvfs(small_disk)
         (staged / "rows.bin").write_bytes(bytes(free.f_bavail * free.f_bsize))
-        with pytest.raises(StorageFullError, match="nothing half-written remains"):
+        with pytest.raises(StorageFullError, match="no partial files remain"):
             artifact_dir.publish(staged, small_disk / "final", {})
     assert list(small_disk.iterdir()) == []
 
@@ -251,7 +251,7 @@ def test_a_full_disk_leaves_the_old_text_standing(small_disk):
 
 
 def test_other_errors_of_the_system_keep_their_name(tmp_path):
-    with pytest.raises(FileNotFoundError), artifact_dir.disk_full_is_an_error(tmp_path):
+    with pytest.raises(FileNotFoundError), artifact_dir.disk_full_as_error(tmp_path):
         (tmp_path / "nothing").read_text()
 
 
@@ -274,7 +274,7 @@ def test_a_reader_sees_the_old_text_or_the_new_whatever_moment_the_writer_is_kil
     assert len(text) == 500_000 and len(set(text)) == 1
     assert {Path(left.name).suffix for left in tmp_path.iterdir()} <= {".json", ".tmp"}
     left = [other for other in tmp_path.iterdir() if other != path]
-    assert artifact_dir.abandoned(tmp_path) == left
+    assert artifact_dir.orphaned(tmp_path) == left
     artifact_dir.write_text(path, "new")
     assert list(tmp_path.iterdir()) == [path], "what the killed writer left goes with the next write"
 
@@ -283,7 +283,7 @@ def test_what_killed_processes_left_is_found_wherever_it_is_and_what_living_ones
     dead, alive = start_staging(tmp_path / "deep"), start_staging(tmp_path / "deep")
     end(dead)
     try:
-        [left] = artifact_dir.abandoned(tmp_path)
+        [left] = artifact_dir.orphaned(tmp_path)
         assert left.name.startswith(".staging-") and f"-{dead.pid}-" in left.name
     finally:
         end(alive)

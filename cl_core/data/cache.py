@@ -22,8 +22,9 @@ from cl_core.errors import DataError, IntegrityError
 from cl_core.failpoints import failpoint
 from cl_core.modalities.image import decode_image, to_shape
 from cl_core.refs import SnapshotRef
+from cl_core.tables import column_bytes
 
-_CODE = ("cl_core.data.cache", "cl_core.modalities.image")
+_CODE = ("cl_core.data.cache", "cl_core.data.snapshot", "cl_core.modalities.image", "cl_core.tables")
 _SETTINGS: dict[str, Any] = {"compression": "NONE", "use_dictionary": False, "write_statistics": False}
 _SPARE = 1.1  # Loading takes a row group beside the arrays.
 
@@ -67,7 +68,7 @@ def build_cache(
 
     Raises:
         IntegrityError: When the snapshot has lost rows since it was opened.
-        StorageFullError: When the disk is full; nothing half-written remains.
+        StorageFullError: When the disk is full; no partial files remain.
         InfrastructureError: When a worker process is killed.
     """
     shape = (size, size, snapshot.channels)
@@ -132,8 +133,8 @@ def cached_groups(cache: Path, split: str) -> Iterator[tuple[NDArray[np.uint8], 
     with pq.ParquetFile(cache / f"{split}.parquet", memory_map=True) as file:
         for group in range(file.num_row_groups):
             for batch in file.read_row_group(group).to_batches():
-                ids, images = _bytes_of(batch.column("id")), _bytes_of(batch.column("image"))
-                yield ids.reshape(-1, ID_BYTES), images.reshape(-1, *shape), batch.column("label").to_numpy()
+                ids, images = column_bytes(batch.column("id")), column_bytes(batch.column("image"))
+                yield ids, images.reshape(-1, *shape), batch.column("label").to_numpy()
 
 
 def _is_up_to_date(final: Path, metadata: dict[str, Any]) -> bool:
@@ -182,12 +183,6 @@ def _resized(rows: list[SnapshotRow], shape: tuple[int, int, int]) -> NDArray[np
     for image, row in zip(images, rows, strict=True):
         image[:] = to_shape(decode_image(row.payload)[0], shape)
     return images
-
-
-def _bytes_of(column: pa.FixedSizeBinaryArray) -> NDArray[np.uint8]:
-    """Return the bytes of a fixed-size column, one after another, without a copy."""
-    width = column.type.byte_width
-    return np.frombuffer(column.buffers()[1], np.uint8, count=len(column) * width, offset=column.offset * width)
 
 
 def _check_memory(split: str, rows: int, shape: tuple[int, ...]) -> None:

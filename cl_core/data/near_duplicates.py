@@ -1,4 +1,4 @@
-"""Near-duplicates: images of two splits that look alike although their bytes differ.
+"""Find near-duplicates: images of two splits that look alike although their bytes differ.
 
 Each image gets a 64-bit perceptual hash (pHash: the signs of its lowest cosine frequencies against their median), and
 pairs of hashes at a small Hamming distance are counted. Two hashes at a distance of at most 3 agree in at least one of
@@ -44,28 +44,28 @@ class Matches(NamedTuple):
 
 
 def perceptual_hashes(images: U8) -> tuple[U64, NDArray[np.bool_]]:
-    """The perceptual hash of each image, and whether it means anything.
+    """Return the perceptual hash of each image, and whether it is meaningful.
 
     Args:
         images: (N, H, W, C) uint8; H and W are at least 8.
 
     Returns:
-        (N,) uint64, and (N,) bool: False for images of one colour, whose hash would be noise.
+        (N,) uint64, and (N,) bool: False for images of one color, whose hash would be noise.
     """
-    grey = images[..., 0].astype(np.float32) if images.shape[3] == 1 else images @ _LUMA
-    down, across = _cosines(grey.shape[1]), _cosines(grey.shape[2])
-    spectrum = (down @ grey @ across.T).reshape(len(images), -1)
+    gray = images[..., 0].astype(np.float32) if images.shape[3] == 1 else images @ _LUMA
+    down, across = _cosines(gray.shape[1]), _cosines(gray.shape[2])
+    spectrum = (down @ gray @ across.T).reshape(len(images), -1)
     bits = spectrum > np.median(spectrum, axis=1, keepdims=True)
-    return np.packbits(bits, axis=1).view(">u8")[:, 0].astype(np.uint64), grey.std(axis=(1, 2)) >= _LEAST_CONTRAST
+    return np.packbits(bits, axis=1).view(">u8")[:, 0].astype(np.uint64), gray.std(axis=(1, 2)) >= _LEAST_CONTRAST
 
 
 def near_duplicates(first: U64, second: U64, *, examples: int) -> Matches:
-    """Pairs of equal or nearly equal hashes between two splits.
+    """Find pairs of equal or nearly equal hashes between two splits.
 
     Args:
         first: (N,) uint64 hashes.
         second: (M,) uint64 hashes.
-        examples: How many pairs to show at most.
+        examples: Maximum number of pairs to show.
     """
     # Many images may share one hash: compared once, counted with their number.
     left, left_row, left_count = np.unique(first, return_index=True, return_counts=True)
@@ -81,10 +81,10 @@ def near_duplicates(first: U64, second: U64, *, examples: int) -> Matches:
             budget -= len(i)
             differing = left[i] ^ right[j]
             distance = np.bitwise_count(differing)
-            found = distance <= MAX_DISTANCE
+            close = distance <= MAX_DISTANCE
             for earlier in range(band):
-                found &= _band(differing, earlier) != 0  # Else it was found there.
-            i, j, distance = i[found], j[found], distance[found]
+                close &= _band(differing, earlier) != 0  # Otherwise that band found it.
+            i, j, distance = i[close], j[close], distance[close]
             pairs += int((left_count[i] * right_count[j]).sum())
             matched[j] = True
             closest = np.argsort(distance, kind="stable")[:examples]
@@ -97,14 +97,14 @@ def near_duplicates(first: U64, second: U64, *, examples: int) -> Matches:
 
 
 def _sharing(left: U64, right: U64, band: int, budget: int) -> tuple[Iterator[tuple[I64, I64]], bool]:
-    """Indices of all pairs that agree in a band, a few million at a time, and whether those really are all."""
+    """Return indices of all pairs that agree in a band, a few million at a time, and whether they are complete."""
     key = _band(left, band)
     order = np.argsort(key, kind="stable")
     key = key[order]
-    wanted = _band(right, band)
-    start, stop = np.searchsorted(key, wanted, "left"), np.searchsorted(key, wanted, "right")
+    queries = _band(right, band)
+    start, stop = np.searchsorted(key, queries, "left"), np.searchsorted(key, queries, "right")
     number = stop - start
-    # The smallest groups first: when not all can be compared, it is the most alike that are left out.
+    # The smallest groups first: when not all can be compared, the largest groups are left out.
     by_size = np.argsort(number, kind="stable")
     within = np.cumsum(number[by_size]) <= budget
     taken = by_size[within]
@@ -113,7 +113,7 @@ def _sharing(left: U64, right: U64, band: int, budget: int) -> tuple[Iterator[tu
 
 
 def _expanded(order: I64, right: I64, start: I64, number: I64) -> Iterator[tuple[I64, I64]]:
-    """For each index `right[k]`, its pairs with `order[start[k] : start[k] + number[k]]`, in bounded pieces."""
+    """Yield the pairs of each `right[k]` with `order[start[k] : start[k] + number[k]]`, in bounded pieces."""
     piece = np.cumsum(number) // _CHUNK_PAIRS
     for cut in np.split(np.arange(len(right)), np.flatnonzero(np.diff(piece)) + 1):
         if len(cut):
@@ -127,6 +127,6 @@ def _band(hashes: U64, band: int) -> U64:
 
 
 def _cosines(size: int) -> NDArray[np.float32]:
-    """(8, size) float32: the lowest frequencies of the cosine transform, DCT-II."""
+    """Return (8, size) float32: the lowest frequencies of the cosine transform, DCT-II."""
     angles = np.pi * np.outer(np.arange(_FREQUENCIES), np.arange(size) + 0.5) / size
     return np.cos(angles).astype(np.float32)

@@ -1,8 +1,8 @@
-"""Where paths that come in as parameters may lead: CL_DATA_ROOTS, read here and nowhere else.
+"""Confine paths that come in as parameters to the folders of CL_DATA_ROOTS, which is read here and nowhere else.
 
 Whoever may start a run chooses its parameters, and could name any file that the server's user may read. With the
-setting, a path must lie in one of its folders, or in CL_HOME, once all symbolic links are followed. Without it every
-path is allowed: a person at a terminal reads nothing that they could not read anyway.
+setting, a path must lie in one of its folders, or in CL_HOME, after all symbolic links are followed. Without it every
+path is allowed: a person at a terminal can read those files anyway.
 """
 
 import os
@@ -14,7 +14,7 @@ SETTING = "CL_DATA_ROOTS"
 
 
 def allowed_roots() -> list[Path] | None:
-    """The folders that paths are confined to, links followed; None when they are not confined.
+    """Return the folders that paths are confined to, links followed; None when they are not confined.
 
     Raises:
         InputError: When the setting names a folder that is not absolute.
@@ -32,24 +32,24 @@ def allowed_roots() -> list[Path] | None:
 
 
 def confined(path: str | Path, *, field: str) -> Path:
-    """A path that came in as a parameter, absolute; with all links followed where paths are confined.
+    """Return a path that came in as a parameter, absolute; with all links followed where paths are confined.
 
     Args:
-        path: What was given; `~` is the home of the user who runs this.
+        path: As given; `~` is the home of the user who runs this.
         field: Full path of the parameter, for the message.
 
     Raises:
-        InputError: When it leads out of the folders of CL_DATA_ROOTS.
+        InputError: When it is outside the folders of CL_DATA_ROOTS.
     """
-    given = Path(path).expanduser().absolute()
+    absolute = Path(path).expanduser().absolute()
     roots = allowed_roots()
     if roots is None:
-        return given
-    resolved = given.resolve()
+        return absolute
+    resolved = absolute.resolve()
     if not _within(resolved, roots):
-        where = "" if resolved == given else f" (by a link or '..', {resolved})"
+        where = "" if resolved == absolute else f" (by a link or '..', {resolved})"
         raise InputError(
-            f"{field}: {given}{where} lies in none of the folders that may be used: "
+            f"{field}: {absolute}{where} is outside the allowed folders: "
             f"{', '.join(map(str, roots))}; choose a path in one of them, or have an administrator add its folder to "
             f"the setting {SETTING}"
         )
@@ -57,7 +57,7 @@ def confined(path: str | Path, *, field: str) -> Path:
 
 
 def leads_out(path: Path) -> bool:
-    """Whether something found below a confined folder is a link that leads out of all that may be used."""
+    """Tell whether a path below a confined folder is a link that leads out of all allowed folders."""
     if not os.environ.get(SETTING) or not path.is_symlink():
         return False
     roots = allowed_roots()

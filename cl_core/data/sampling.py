@@ -20,7 +20,7 @@ I64 = NDArray[np.int64]
 
 
 def shuffled_batches(*, seed: int, epoch: int, rows: I64, batch_size: int) -> I64:
-    """Batches that together visit each sample once; those that do not fill a batch wait for another epoch.
+    """Return batches that visit each sample once; samples that do not fill a batch wait for another epoch.
 
     Args:
         seed: Of the run.
@@ -39,11 +39,11 @@ def shuffled_batches(*, seed: int, epoch: int, rows: I64, batch_size: int) -> I6
 def class_balanced_batches(
     *, seed: int, epoch: int, rows: I64, labels: I64, batch_size: int, samples_per_class: int
 ) -> I64:
-    """Batches of P classes with K samples each; within an epoch each sample is visited at most once.
+    """Return batches of P classes with K samples each; within an epoch each sample is visited at most once.
 
-    Each class's samples are shuffled and cut into handfuls of K. A batch takes one handful of each of the P classes
-    with the most handfuls left (equals by lot), so that unequal classes are used up as evenly as can be; the epoch
-    ends when fewer than P classes have any. Batches then come in random order: the large classes would be first.
+    Each class's samples are shuffled and cut into groups of K. A batch takes one group of each of the P classes with
+    the most groups left (ties at random), so that unequal classes are used up as evenly as possible; the epoch ends
+    when fewer than P classes have any. Batches then come in random order: the large classes would be first.
 
     Args:
         seed: Of the run.
@@ -62,9 +62,9 @@ def class_balanced_batches(
     order = order[labels[order] >= 0]
     by_class = order[np.argsort(labels[order], kind="stable")]
     _, starts, sizes = np.unique(labels[by_class], return_index=True, return_counts=True)
-    handfuls = sizes // samples_per_class
-    lots = permutation(seed=seed, epoch=epoch, size=int(handfuls.sum())).tolist()
-    firsts = _handfuls_in_batches(handfuls.tolist(), lots, classes_per_batch=batch_size // samples_per_class)
+    groups = sizes // samples_per_class
+    lots = permutation(seed=seed, epoch=epoch, size=int(groups.sum())).tolist()
+    firsts = _groups_in_batches(groups.tolist(), lots, classes_per_batch=batch_size // samples_per_class)
     firsts = firsts[permutation(seed=seed, epoch=epoch, size=len(firsts))]
     members: I64 = (starts[firsts[..., 0]] + samples_per_class * firsts[..., 1])[..., None] + np.arange(
         samples_per_class
@@ -74,23 +74,23 @@ def class_balanced_batches(
 
 
 def class_balanced_count(class_sizes: Iterable[int], *, batch_size: int, samples_per_class: int) -> int:
-    """How many batches `class_balanced_batches` makes of classes with so many samples.
+    """Return how many batches `class_balanced_batches` makes of classes with so many samples.
 
-    It is the most that can be made: b batches take at most b handfuls of each class, and P * b of all.
+    It is the maximum: b batches take at most b groups of each class, and P * b of all.
     """
-    handfuls = np.array([size // samples_per_class for size in class_sizes], dtype=np.int64)
+    groups = np.array([size // samples_per_class for size in class_sizes], dtype=np.int64)
     classes_per_batch = batch_size // samples_per_class
-    most = int(handfuls.sum()) // classes_per_batch
+    most = int(groups.sum()) // classes_per_batch
     return bisect_left(
-        range(1, most + 1), True, key=lambda batches: np.minimum(handfuls, batches).sum() < classes_per_batch * batches
+        range(1, most + 1), True, key=lambda batches: np.minimum(groups, batches).sum() < classes_per_batch * batches
     )
 
 
 def share_of(batch: I64, *, sub_batches: int, worker: int, workers: int) -> list[I64]:
-    """A worker's part of each sub-batch of a batch.
+    """Return a worker's part of each sub-batch of a batch.
 
-    A batch is cut into sub-batches first and each of them is shared out then, so that what is embedded at once, by all
-    workers together, does not depend on how many they are.
+    A batch is cut into sub-batches first, and each of them is divided among the workers, so that what all workers
+    together embed at once does not depend on their number.
 
     Args:
         batch: (N,) positions.
@@ -104,18 +104,18 @@ def share_of(batch: I64, *, sub_batches: int, worker: int, workers: int) -> list
     return [np.array_split(part, workers)[worker] for part in np.array_split(batch, sub_batches)]
 
 
-def _handfuls_in_batches(handfuls: list[int], lots: list[int], *, classes_per_batch: int) -> I64:
-    """(batches, P, 2): class, and which of its handfuls, from the class with the most left; equals by lot."""
+def _groups_in_batches(groups: list[int], lots: list[int], *, classes_per_batch: int) -> I64:
+    """Return (batches, P, 2): class and group, from the classes with the most groups left; ties at random."""
     draw = iter(lots)
-    waiting = [(-left, next(draw), group) for group, left in enumerate(handfuls) if left]
-    heapify(waiting)
+    remaining = [(-left, next(draw), label) for label, left in enumerate(groups) if left]
+    heapify(remaining)
     batches = []
-    while len(waiting) >= classes_per_batch:
-        taken = [heappop(waiting) for _ in range(classes_per_batch)]
-        batches.append([(group, -minus_left - 1) for minus_left, _, group in taken])
-        for minus_left, _, group in taken:
+    while len(remaining) >= classes_per_batch:
+        taken = [heappop(remaining) for _ in range(classes_per_batch)]
+        batches.append([(label, -minus_left - 1) for minus_left, _, label in taken])
+        for minus_left, _, label in taken:
             if minus_left < -1:
-                heappush(waiting, (minus_left + 1, next(draw), group))
+                heappush(remaining, (minus_left + 1, next(draw), label))
     return np.array(batches, dtype=np.int64).reshape(-1, classes_per_batch, 2)
 
 
@@ -124,10 +124,10 @@ _BLOCK = 1024
 
 
 def held_out_counts(class_sizes: Sequence[int] | I64, share: float) -> I64:
-    """How many labelled samples of each class are held out.
+    """Return how many labeled samples of each class are held out.
 
     Args:
-        class_sizes: Labelled training samples of each of C classes, in the order of the classes' numbers.
+        class_sizes: Labeled training samples of each of C classes, in the order of the classes' numbers.
         share: 0 to 1.
 
     Returns:
@@ -139,20 +139,20 @@ def held_out_counts(class_sizes: Sequence[int] | I64, share: float) -> I64:
 
 
 def hold_out(split: ImageSplit, share: float) -> tuple[ImageSplit, ImageSplit | None]:
-    """A split without what is held out, and what is: of each class the samples with the least content hashes.
+    """Split off the held-out part: the samples of each class with the smallest content hashes.
 
     Args:
-        split: Sorted by id. Used up: what is trained on moves together in its arrays, so that images are held once.
-        share: Of the labelled samples.
+        split: Sorted by id. Consumed: its arrays are compacted in place, so that images are in memory once.
+        share: Of the labeled samples.
 
     Returns:
-        What is trained on, and what is held out, both sorted by id; None where nothing is held out.
+        The training part and the held-out part, both sorted by id; None where nothing is held out.
     """
-    held = np.empty(0, np.int64) if split.labels is None else _least_of_each_class(split.labels, share)
-    if not len(held):
+    positions = np.empty(0, np.int64) if split.labels is None else _least_of_each_class(split.labels, share)
+    if not len(positions):
         return split, None
-    held_out = _rows(split, held)
-    trained = np.delete(np.arange(len(split.ids)), held)
+    held_out = _rows(split, positions)
+    trained = np.delete(np.arange(len(split.ids)), positions)
     for start in range(0, len(trained), _BLOCK):
         # Rows only move towards the front, so that none is overwritten before it is read.
         block = trained[start : start + _BLOCK]
@@ -163,13 +163,13 @@ def hold_out(split: ImageSplit, share: float) -> tuple[ImageSplit, ImageSplit | 
 
 
 def _least_of_each_class(labels: I64, share: float) -> I64:
-    """Positions of the first of each class, in order."""
-    labelled = np.flatnonzero(labels >= 0)
-    by_class = labelled[np.argsort(labels[labelled], kind="stable")]
-    sizes = np.bincount(labels[labelled])
+    """Return the positions of the first samples of each class, in order."""
+    labeled = np.flatnonzero(labels >= 0)
+    by_class = labeled[np.argsort(labels[labeled], kind="stable")]
+    sizes = np.bincount(labels[labeled])
     place_in_class = np.arange(len(by_class)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    held: I64 = np.sort(by_class[place_in_class < np.repeat(held_out_counts(sizes, share), sizes)])
-    return held
+    positions: I64 = np.sort(by_class[place_in_class < np.repeat(held_out_counts(sizes, share), sizes)])
+    return positions
 
 
 def _rows(split: ImageSplit, chosen: I64 | slice) -> ImageSplit:

@@ -1,4 +1,4 @@
-"""What changed from one snapshot of a dataset to the next, in counts."""
+"""Describe what changed from one snapshot of a dataset to the next, in counts."""
 
 from pathlib import Path
 
@@ -9,8 +9,8 @@ from cl_core.data.snapshot import SnapshotProfile
 from cl_core.errors import IntegrityError
 
 
-def earlier_facts(path: Path) -> SnapshotProfile | None:
-    """The facts of the newest snapshot of the same dataset that is older than the one at `path`; None before the first.
+def previous_profile(path: Path) -> SnapshotProfile | None:
+    """Return the profile of the newest older snapshot of the same dataset; None for the first.
 
     Args:
         path: A snapshot's folder, `datasets/NAME/DIGEST`.
@@ -25,32 +25,32 @@ def earlier_facts(path: Path) -> SnapshotProfile | None:
     return None
 
 
-def changes(before: SnapshotProfile | None, facts: SnapshotProfile) -> str:
-    """What is more, fewer, new or gone, in one sentence.
+def describe_changes(before: SnapshotProfile | None, profile: SnapshotProfile) -> str:
+    """Describe in one sentence what is more, fewer, new or removed.
 
     Args:
-        before: Of the snapshot before; None when there is none.
-        facts: Of the snapshot.
+        before: Profile of the previous snapshot; None for the first.
+        profile: Of the snapshot.
     """
     if before is None:
-        return f"the first snapshot of {facts.name} that is kept here"
-    found = [
+        return f"no earlier snapshot of {profile.name}"
+    differences = [
         _count(f"{split} samples", before.rows.get(split, 0), rows)
-        for split, rows in sorted(facts.rows.items(), reverse=True)
+        for split, rows in sorted(profile.rows.items(), reverse=True)
     ]
     for what, classes in {
-        "new": set(facts.classes) - set(before.classes),
-        "gone": set(before.classes) - set(facts.classes),
+        "new": set(profile.classes) - set(before.classes),
+        "removed": set(before.classes) - set(profile.classes),
     }.items():
-        found += [f"{what} classes: {', '.join(sorted(classes))}"] if classes else []
-    for name in sorted(set(facts.classes) & set(before.classes)):
-        was, now = (sum(split.get(name, 0) for split in one.per_class.values()) for one in (before, facts))
-        found.append(_count(f"samples of {name}", was, now))
-    for reason in sorted(set(before.quarantined) | set(facts.quarantined)):
-        was, now = (one.quarantined.get(reason, 0) for one in (before, facts))
-        found.append(_count(f"quarantined as {reason}", was, now))
-    found.append(_count("copies merged", before.duplicates, facts.duplicates))
-    changed = "; ".join(filter(None, found)) or "as many samples of each class, though not the same ones"
+        differences += [f"{what} classes: {', '.join(sorted(classes))}"] if classes else []
+    for name in sorted(set(profile.classes) & set(before.classes)):
+        was, now = (sum(split.get(name, 0) for split in one.per_class.values()) for one in (before, profile))
+        differences.append(_count(f"samples of {name}", was, now))
+    for reason in sorted(set(before.quarantined) | set(profile.quarantined)):
+        was, now = (one.quarantined.get(reason, 0) for one in (before, profile))
+        differences.append(_count(f"quarantined as {reason}", was, now))
+    differences.append(_count("copies merged", before.duplicates, profile.duplicates))
+    changed = "; ".join(filter(None, differences)) or "other samples, the same number of each class"
     return f"since snapshot {before.digest[:12]}: {changed}"
 
 

@@ -1,4 +1,4 @@
-"""Validation: data that cannot be trained or tested on is refused, with the numbers and the remedy."""
+"""Validate a snapshot: refuse data that cannot be trained or tested on, with the numbers and the remedy."""
 
 from pathlib import Path
 
@@ -20,12 +20,12 @@ class NearDuplicates(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    max_distance: int = Field(MAX_DISTANCE, description="Pairs differ in at most so many of 64 bits.")
+    max_distance: int = Field(MAX_DISTANCE, description="Maximum number of differing bits of 64.")
     pairs: int
     test_images: int = Field(description="Test images with at least one such training image.")
-    test_share: float = Field(description="Those, as a fraction of the test split.")
-    plain_images: int = Field(description="Images of one colour, in both splits, which are left out.")
-    complete: bool = Field(description="False when so many images are alike that the counts are lower bounds.")
+    test_share: float = Field(description="The same, as a fraction of the test split.")
+    plain_images: int = Field(description="Images of one color, in both splits; they are left out.")
+    complete: bool = Field(description="False when too many images are alike to count all: lower bounds.")
     examples: list[tuple[str, str]] = Field(description="Ids of a training and a test image, closest pairs first.")
 
 
@@ -46,70 +46,69 @@ class ValidationReport(BaseModel):
 
 
 def validate_snapshot(snapshot: SnapshotRef, cache: Path, spec: DataSpec) -> ValidationReport:
-    """Refuse data that cannot be trained on; report what a person should know of data that can.
+    """Refuse data that cannot be trained on, and report the numbers of data that can.
 
     Args:
-        snapshot: What was ingested.
-        cache: Its training cache, in which near-duplicates are looked for.
-        spec: Says how few samples and how much quarantine are acceptable.
+        snapshot: To validate.
+        cache: Its training cache, which is searched for near-duplicates.
+        spec: Minimum number of samples and maximum quarantine.
 
     Raises:
         DataError: When there are too few training samples, no test samples, one class only, contents in both splits,
-            or too many rejected inputs; the message says all that is wrong, not only the first.
+            or too many rejected inputs; the message lists all problems.
     """
-    facts = snapshot_profile(snapshot)
-    if problems := _problems(facts, snapshot, spec):
-        raise DataError(f"dataset {facts.name!r} cannot be trained on: " + "; ".join(problems))
+    profile = snapshot_profile(snapshot)
+    if problems := _problems(profile, snapshot, spec):
+        raise DataError(f"dataset {profile.name!r} cannot be trained on: " + "; ".join(problems))
     return ValidationReport(
-        train_samples=facts.rows["train"],
-        test_samples=facts.rows["test"],
-        classes=len(facts.classes),
-        smallest_class=min((facts.per_class["train"].get(name, 0) for name in facts.classes), default=0),
-        unlabelled=sum(facts.unlabelled.values()),
+        train_samples=profile.rows["train"],
+        test_samples=profile.rows["test"],
+        classes=len(profile.classes),
+        smallest_class=min((profile.per_class["train"].get(name, 0) for name in profile.classes), default=0),
+        unlabelled=sum(profile.unlabelled.values()),
         quarantined=snapshot.quarantined,
-        quarantined_share=_quarantined_share(facts),
-        duplicates=facts.duplicates,
-        near_duplicates=_near_duplicates(cache, facts.rows["test"]),
+        quarantined_share=_quarantined_share(profile),
+        duplicates=profile.duplicates,
+        near_duplicates=_near_duplicates(cache, profile.rows["test"]),
     )
 
 
-def _problems(facts: SnapshotProfile, snapshot: SnapshotRef, spec: DataSpec) -> list[str]:
-    """One sentence for each reason to refuse."""
-    train, test = facts.rows["train"], facts.rows["test"]
+def _problems(profile: SnapshotProfile, snapshot: SnapshotRef, spec: DataSpec) -> list[str]:
+    """Return one sentence for each problem."""
+    train, test = profile.rows["train"], profile.rows["test"]
     problems = []
     if train < spec.min_train_samples:
         problems.append(
-            f"{train:,} distinct training samples, at least {spec.min_train_samples:,} are wanted; add samples, or "
+            f"{train:,} unique training samples, at least {spec.min_train_samples:,} are needed; add samples, or "
             "lower data.min_train_samples"
         )
     if not test:
         problems.append(
-            "no test samples; give the source a test split, or none at all, so that data.test_share holds some out"
+            "no test samples; give the source a test split, or no splits at all, so that data.test_share holds some out"
         )
-    if len(facts.classes) == 1:
+    if len(profile.classes) == 1:
         problems.append(
-            f"all labelled samples are of one class, {facts.classes[0]!r}, so a classifier has nothing to tell apart; "
-            "add another class, or ingest without labels"
+            f"all labeled samples are of one class, {profile.classes[0]!r}; add another class, or ingest without labels"
         )
-    if facts.leaked:
+    if profile.leaked:
         problems.append(
-            f"{facts.leaked:,} images are in both the training and the test split, so the test would not be one; "
+            f"{profile.leaked:,} images are in both the training and the test split; "
             f"remove one copy of each (their ids are in both splits of {snapshot.path / 'sources.parquet'}), or give "
             "no splits, so that the content's hash decides"
         )
-    share = _quarantined_share(facts)
+    share = _quarantined_share(profile)
     if share > spec.max_quarantined_share:
-        reasons = ", ".join(f"{count:,} {reason}" for reason, count in facts.quarantined.items())
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in profile.quarantined.items())
         problems.append(
-            f"{snapshot.quarantined:,} of {facts.inputs:,} inputs ({share:.1%}) are quarantined ({reasons}), at most "
-            f"{spec.max_quarantined_share:.1%} may be; see {snapshot.path / 'quarantine.parquet'} and mend them, or "
-            "raise data.max_quarantined_share"
+            f"{snapshot.quarantined:,} of {profile.inputs:,} inputs ({share:.1%}) are quarantined ({reasons}), at most "
+            f"{spec.max_quarantined_share:.1%} are allowed; see {snapshot.path / 'quarantine.parquet'} and fix them, "
+            "or raise data.max_quarantined_share"
         )
     return problems
 
 
-def _quarantined_share(facts: SnapshotProfile) -> float:
-    return sum(facts.quarantined.values()) / max(1, facts.inputs)
+def _quarantined_share(profile: SnapshotProfile) -> float:
+    return sum(profile.quarantined.values()) / max(1, profile.inputs)
 
 
 def _near_duplicates(cache: Path, test_samples: int) -> NearDuplicates:
@@ -128,11 +127,11 @@ def _near_duplicates(cache: Path, test_samples: int) -> NearDuplicates:
 
 
 def _hashed(cache: Path, split: str) -> tuple[np.ndarray, np.ndarray, int]:
-    """Ids (n, 32) and perceptual hashes (n,) of the images of a split that have one, and how many have none."""
+    """Return ids (n, 32) and perceptual hashes (n,) of the images of a split that have one, and how many have none."""
     ids, hashes, plain = [], [], 0
     for batch_ids, images, _ in cached_groups(cache, split):
-        found, telling = perceptual_hashes(images)
-        ids.append(batch_ids[telling])
-        hashes.append(found[telling])
-        plain += int((~telling).sum())
+        batch_hashes, meaningful = perceptual_hashes(images)
+        ids.append(batch_ids[meaningful])
+        hashes.append(batch_hashes[meaningful])
+        plain += int((~meaningful).sum())
     return np.concatenate(ids), np.concatenate(hashes), plain

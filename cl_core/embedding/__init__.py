@@ -1,1 +1,1 @@
-"""Embedding many images with a finished model: into one Parquet file, and back to what is alike."""
+"""Embed many images with a registered model into one Parquet file, and search it."""

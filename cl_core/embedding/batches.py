@@ -1,4 +1,4 @@
-"""From a source's inputs to the pixels that a model takes, part by part; what cannot be decoded is told apart."""
+"""Turn a source's inputs into the pixels that a model takes, part by part; collect the inputs that are rejected."""
 
 import hashlib
 import math
@@ -19,7 +19,7 @@ from cl_core.modalities.image import Rejected, decode_image, to_shape
 Input = RawSample | Unreadable
 
 PART_INPUTS = 1024
-"""A part is what a killed run loses at most, and a row group of the file."""
+"""A killed run loses at most one part; a part is a row group of the file."""
 _BATCH_ROWS = 256
 _BATCH_PIXELS = 1 << 23  # What goes through the model at once, so that its activations stay small.
 
@@ -29,9 +29,9 @@ class PreparedBatch(NamedTuple):
 
     Args:
         part: Its number.
-        rows: Of the inputs that are images.
+        rows: Of the inputs that can be decoded.
         images: (n, H, W, C) uint8, one per row.
-        rejected: Origin, reason and detail of those that are not.
+        rejected: Origin, reason and detail of the others.
     """
 
     part: int
@@ -41,47 +41,49 @@ class PreparedBatch(NamedTuple):
 
 
 def prepared_batches(
-    inputs: Iterable[Input], shape: tuple[int, int, int], *, workers: int, stands: Callable[[int], bool]
+    inputs: Iterable[Input], shape: tuple[int, int, int], *, workers: int, is_done: Callable[[int], bool]
 ) -> Iterator[PreparedBatch]:
-    """The inputs in batches, in their order, brought to the shape that the model takes.
+    """Yield the inputs in batches, in their order, at the shape that the model takes.
 
     Args:
         inputs: Of a source, taken one at a time.
         shape: (H, W, C) of the images.
         workers: Processes that decode.
-        stands: Whether the part of this number is done; its inputs are passed over undecoded.
+        is_done: Tells whether the part of this number is done; its inputs are skipped undecoded.
     """
     rows = max(1, min(_BATCH_ROWS, _BATCH_PIXELS // math.prod(shape)))
-    given = ((part, batch) for part, some in _parts(inputs, stands) for batch in input_batches(some, rows=rows))
-    return (made for _, made in map_batches(partial(_prepare, shape=shape), given, workers))
+    batches = (
+        (part, batch) for part, members in _parts(inputs, is_done) for batch in input_batches(members, rows=rows)
+    )
+    return (prepared for _, prepared in map_batches(partial(_prepare, shape=shape), batches, workers))
 
 
-def _parts(inputs: Iterable[Input], stands: Callable[[int], bool]) -> Iterator[tuple[int, Iterator[Input]]]:
-    """Each part that does not stand: its number, and its inputs, which are to be taken before the next part's."""
+def _parts(inputs: Iterable[Input], is_done: Callable[[int], bool]) -> Iterator[tuple[int, Iterator[Input]]]:
+    """Yield the number and the inputs of each part to do; its inputs must be taken before the next part's."""
     remaining = iter(inputs)
     for part, first in enumerate(remaining):
-        some = chain([first], islice(remaining, PART_INPUTS - 1))
-        if not stands(part):
-            yield part, some
-        for _ in some:
+        members = chain([first], islice(remaining, PART_INPUTS - 1))
+        if not is_done(part):
+            yield part, members
+        for _ in members:
             pass
 
 
 def _prepare(batch: tuple[int, list[Input]], shape: tuple[int, int, int]) -> PreparedBatch:
     part, inputs = batch
     rows, images, rejected = [], [], []
-    for each in inputs:
-        if isinstance(each, Unreadable):
-            rejected.append((each.origin, "unreadable", each.detail))
+    for item in inputs:
+        if isinstance(item, Unreadable):
+            rejected.append((item.origin, "unreadable", item.detail))
             continue
         try:
-            image, _ = decode_image(each.payload)
-        except Rejected as refused:
-            rejected.append((each.origin, refused.reason, refused.detail))
+            image, _ = decode_image(item.payload)
+        except Rejected as rejection:
+            rejected.append((item.origin, rejection.reason, rejection.detail))
             continue
         images.append(to_shape(image, shape))
         rows.append(
-            EmbeddedRow(hashlib.sha256(each.payload).hexdigest(), each.origin, each.label or None, each.split or None)
+            EmbeddedRow(hashlib.sha256(item.payload).hexdigest(), item.origin, item.label or None, item.split or None)
         )
     pixels = np.stack(images) if images else np.empty((0, *shape), np.uint8)
     return PreparedBatch(part, rows, pixels, rejected)

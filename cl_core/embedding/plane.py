@@ -1,4 +1,4 @@
-"""Embeddings on a plane: the two directions of largest variance, found in one pass and drawn in a second."""
+"""Project embeddings onto the two directions of largest variance, in two passes over the file."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from cl_core.embedding.embeddings_file import EmbeddedRow, dimensions, embedding
 
 
 def write_places(embeddings: Path, output: Path) -> None:
-    """Write what a file of embeddings says of each row, with its place on the plane as `x` and `y`.
+    """Write the rows of a file of embeddings, with their place on the plane as `x` and `y`.
 
     Args:
         embeddings: A file of embeddings; a row group of it is in memory at a time.
@@ -30,7 +30,7 @@ def write_places(embeddings: Path, output: Path) -> None:
 
 
 def _principal_plane(embeddings: Path) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The mean (D,) and the two directions (D, 2) of largest variance."""
+    """Return the mean (D,) and the two directions (D, 2) of largest variance."""
     width = dimensions(embeddings)
     count, total, products = 0, np.zeros(width), np.zeros((width, width))
     for vectors in embedding_groups(embeddings):
@@ -42,5 +42,5 @@ def _principal_plane(embeddings: Path) -> tuple[NDArray[np.float64], NDArray[np.
     _, directions = np.linalg.eigh(products / count - np.outer(mean, mean))
     plane = np.zeros((width, 2))
     plane[:, : min(2, width)] = directions[:, ::-1][:, :2]
-    # The sign of a direction is anyone's choice; the largest entry positive makes it ours.
+    # The sign of a direction is arbitrary; a positive largest entry fixes it.
     return mean, plane * np.where(plane[np.abs(plane).argmax(axis=0), [0, 1]] < 0, -1, 1)

@@ -1,4 +1,4 @@
-"""Writing the embeddings of many images: in parts that a killed run goes on from, joined in one file at the end."""
+"""Write the embeddings of many images: in parts, from which a killed run resumes, joined in one file at the end."""
 
 import shutil
 from collections.abc import Callable
@@ -13,17 +13,17 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pydantic import Field
 
-from cl_core.artifact_dir import is_sound, manifest_of, publish, replacing, staging
+from cl_core.artifact_dir import is_intact, manifest_of, publish, replacing, staging
 from cl_core.code_digest import code_digest
 from cl_core.data.snapshot import QUARANTINE_TABLE, TEXT_SETTINGS
 from cl_core.data.sources import Source
 from cl_core.embedding.batches import prepared_batches
 from cl_core.embedding.embeddings_file import (
-    EmbeddingFacts,
+    EmbeddingsMetadata,
     check_embeddings_file,
     dimensions,
     embeddings_table,
-    read_facts,
+    read_metadata,
     write_embeddings_file,
 )
 from cl_core.errors import DataError, IntegrityError
@@ -38,7 +38,7 @@ _SHOWN = 12  # Digits of a digest in a sentence.
 
 @dataclass(frozen=True)
 class FinishedModel:
-    """A registered model, as it is used.
+    """A registered model, ready to use.
 
     Args:
         name: Of the registered model.
@@ -56,16 +56,16 @@ class FinishedModel:
 
     @property
     def uri(self) -> str:
-        """models:/NAME/VERSION"""
+        """Return models:/NAME/VERSION."""
         return f"models:/{self.name}/{self.version}"
 
 
 class EmbedResult(Ref):
-    """What embedding came to."""
+    """The result of embedding a source."""
 
-    facts: EmbeddingFacts
+    metadata: EmbeddingsMetadata
     dimensions: int
-    new: bool = Field(description="False when the file stood already.")
+    new: bool = Field(description="False when the file was up to date.")
     reason: str = Field(description="One sentence: what was done, or why nothing was.")
 
 
@@ -77,32 +77,32 @@ def write_embeddings(
     workers: int = 1,
     on_progress: Callable[[int, int], None] = lambda done, inputs: None,
 ) -> EmbedResult:
-    """Write the embedding of every image to one Parquet file, or find that the file stands.
+    """Write the embedding of every image to one Parquet file, unless the file is up to date.
 
-    Inputs that are no images go to a file beside it, `NAME.quarantine.parquet`. What is finished is kept, part by part
-    of 1,024 inputs, in a folder beside it, `NAME.parquet.parts`, until the whole is. Memory does not grow with the
-    number of images.
+    Inputs that cannot be decoded are listed in a file beside it, `NAME.quarantine.parquet`. Finished parts of 1,024
+    inputs are kept in a folder beside it, `NAME.parquet.parts`, until the file is complete. Memory does not grow with
+    the number of images.
 
     Args:
         model: What embeds them.
         data: Which images.
-        output: The file; one of other embeddings gives way.
+        output: The file; it replaces one of other embeddings.
         workers: Processes that decode.
-        on_progress: Called with the number of inputs done, and of all.
+        on_progress: Called with the number of inputs done, and the total.
 
     Raises:
         SpecError: When the source or one of its options is unknown or out of range.
         DataError: When the location is missing or unreadable, or no input is a usable image.
-        InputError: When `output` is a file that holds something else.
-        StorageFullError: When the disk is full; what is finished is kept.
+        InputError: When `output` is another kind of file.
+        StorageFullError: When the disk is full; finished parts are kept.
         InfrastructureError: When a worker process is killed.
     """
     source: Source = SOURCES.build(data.source, data.source_options, field="data.source")
     digest = _digest(model, source, data)
-    found = _found(output, digest)
-    if isinstance(found, EmbeddingFacts):
-        reason = f"{output} stands: {model.uri} embedded these images before, and code has not changed"
-        return EmbedResult(facts=found, dimensions=dimensions(output), new=False, reason=reason)
+    existing = _existing(output, digest)
+    if isinstance(existing, EmbeddingsMetadata):
+        reason = f"{output} is up to date (images, {model.uri} and code unchanged)"
+        return EmbedResult(metadata=existing, dimensions=dimensions(output), new=False, reason=reason)
     folder = output.with_name(f"{output.name}.parts")
     parts = folder / digest
     for other in folder.glob("*"):  # Of another model, or of images that have changed since.
@@ -110,42 +110,44 @@ def write_embeddings(
             shutil.rmtree(other)
     resumed = _write_parts(model, source, data, parts, workers, on_progress)
     try:
-        facts = _join(model, data, digest, parts, output)
+        metadata = _join(model, data, digest, parts, output)
     except DataError:
         shutil.rmtree(folder)
         raise
     shutil.rmtree(folder)
-    went_on = f", {resumed:,} of them by an earlier run" if resumed else ""
-    left_out = f"; {facts.quarantined:,} inputs are in {_quarantine_of(output)}" if facts.quarantined else ""
-    reason = f"{facts.rows:,} images embedded by {model.uri}{went_on}, in {output}{left_out}{found}"
-    return EmbedResult(facts=facts, dimensions=dimensions(output), new=True, reason=reason)
+    reason = f"{model.uri} embedded {metadata.rows:,} images into {output}"
+    if resumed:
+        reason += f", {resumed:,} of them in an earlier run"
+    if metadata.quarantined:
+        reason += f"; {metadata.quarantined:,} inputs that could not be decoded are listed in {_quarantine_of(output)}"
+    return EmbedResult(metadata=metadata, dimensions=dimensions(output), new=True, reason=reason + existing)
 
 
 def _digest(model: FinishedModel, source: Source, data: SourceSpec) -> str:
-    """Of all that decides what the file holds, the source's own state included."""
+    """Return the digest of all that decides the file's content, the source's own state included."""
     code = code_digest(__name__, type(source).__module__)
     state = source.fingerprint(data.location)
     return digest_of([model.uri, model.training_digest, model.shape, data, source, state, code])
 
 
-def _found(output: Path, digest: str) -> EmbeddingFacts | str:
-    """What stands at `output` under this digest; else a clause about what is replaced.
+def _existing(output: Path, digest: str) -> EmbeddingsMetadata | str:
+    """Return the metadata of an intact file of this digest; otherwise a clause about the file that is replaced.
 
     Raises:
-        InputError: When a file of something else would be lost.
+        InputError: When another kind of file would be lost.
     """
     if not output.exists():
         return ""
-    facts = read_facts(output)
-    if facts.digest != digest:
-        return f"; it replaces those of {facts.rows:,} images by {facts.model_uri}"
+    metadata = read_metadata(output)
+    if metadata.digest != digest:
+        return f"; replaced the embeddings of {metadata.rows:,} images by {metadata.model_uri}"
     try:
         check_embeddings_file(output)
     except IntegrityError as error:
-        return f"; the file that stood was damaged ({error})"
-    if facts.quarantined and not _quarantine_of(output).exists():
+        return f"; replaced a damaged file ({error})"
+    if metadata.quarantined and not _quarantine_of(output).exists():
         return f"; {_quarantine_of(output)} was missing"
-    return facts
+    return metadata
 
 
 def _write_parts(
@@ -156,24 +158,24 @@ def _write_parts(
     workers: int,
     on_progress: Callable[[int, int], None],
 ) -> int:
-    """Finish the parts that do not stand; returns how many images stood."""
+    """Write the parts that are missing; return how many images earlier runs embedded."""
     inputs = source.number_of_inputs(data.location)
-    done = stood = 0
+    done = resumed = 0
 
-    def stands(part: int) -> bool:
-        nonlocal done, stood
-        if not is_sound(_part(parts, part)):
+    def is_done(part: int) -> bool:
+        nonlocal done, resumed
+        if not is_intact(_part(parts, part)):
             shutil.rmtree(_part(parts, part), ignore_errors=True)
             return False
-        facts = manifest_of(_part(parts, part))
-        done, stood = done + facts["rows"] + facts["quarantined"], stood + facts["rows"]
+        manifest = manifest_of(_part(parts, part))
+        done, resumed = done + manifest["rows"] + manifest["quarantined"], resumed + manifest["rows"]
         on_progress(done, inputs)
         return True
 
-    batches = prepared_batches(source.samples(data.location), model.shape, workers=workers, stands=stands)
-    for part, some in groupby(batches, key=attrgetter("part")):
+    batches = prepared_batches(source.samples(data.location), model.shape, workers=workers, is_done=is_done)
+    for part, members in groupby(batches, key=attrgetter("part")):
         rows, embeddings, rejected = [], [], []
-        for batch in some:
+        for batch in members:
             rows += batch.rows
             rejected += batch.rejected
             if batch.rows:
@@ -187,18 +189,18 @@ def _write_parts(
                 columns = [pa.array(column, pa.string()) for column in zip(*rejected, strict=True)]
                 pq.write_table(pa.Table.from_arrays(columns, schema=QUARANTINE_TABLE), staged / _QUARANTINE)
             publish(staged, _part(parts, part), {"rows": len(rows), "quarantined": len(rejected)})
-    return stood
+    return resumed
 
 
 def _part(parts: Path, number: int) -> Path:
     return parts / f"part-{number:06d}"
 
 
-def _join(model: FinishedModel, data: SourceSpec, digest: str, parts: Path, output: Path) -> EmbeddingFacts:
+def _join(model: FinishedModel, data: SourceSpec, digest: str, parts: Path, output: Path) -> EmbeddingsMetadata:
     """Join the parts in one file, a row group each, and the quarantine in one beside it."""
     folders = sorted(parts.glob("part-*"))
     manifests = [manifest_of(folder) for folder in folders]
-    facts = EmbeddingFacts(
+    metadata = EmbeddingsMetadata(
         digest=digest,
         model_name=model.name,
         model_version=model.version,
@@ -210,28 +212,28 @@ def _join(model: FinishedModel, data: SourceSpec, digest: str, parts: Path, outp
         quarantined=sum(manifest["quarantined"] for manifest in manifests),
     )
     rejected = [folder / _QUARANTINE for folder in folders if (folder / _QUARANTINE).exists()]
-    if not facts.rows:
-        raise DataError(_nothing_usable(data, facts, rejected))
-    # The quarantine first: a file of embeddings that stands has its own beside it.
+    if not metadata.rows:
+        raise DataError(_nothing_usable(data, metadata, rejected))
+    # The quarantine first: a complete file of embeddings always has its own beside it.
     _quarantine_of(output).unlink(missing_ok=True)
     if rejected:
         with replacing(_quarantine_of(output)) as file:
             pq.write_table(pa.concat_tables(map(pq.read_table, rejected)), file, **TEXT_SETTINGS)
-    kept = (folder / _ROWS for folder in folders if (folder / _ROWS).exists())
+    tables = (folder / _ROWS for folder in folders if (folder / _ROWS).exists())
     with replacing(output) as file:
-        write_embeddings_file(file, map(pq.read_table, kept), facts)
-    return facts
+        write_embeddings_file(file, map(pq.read_table, tables), metadata)
+    return metadata
 
 
 def _quarantine_of(output: Path) -> Path:
     return output.with_name(f"{output.stem}.quarantine.parquet")
 
 
-def _nothing_usable(data: SourceSpec, facts: EmbeddingFacts, rejected: list[Path]) -> str:
+def _nothing_usable(data: SourceSpec, metadata: EmbeddingsMetadata, rejected: list[Path]) -> str:
     if not rejected:
-        return f"data.location: source {data.source!r} delivered no images from {data.location!r}; give another place"
+        return f"data.location: source {data.source!r} delivered no images from {data.location!r}; correct it"
     first = pq.read_table(rejected[0]).slice(0, 1).to_pylist()[0]
     return (
-        f"data.location: none of the {facts.quarantined:,} inputs from {data.location!r} is a usable image; "
-        f"{first['origin']}, for one: {first['detail']}"
+        f"data.location: none of the {metadata.quarantined:,} inputs from {data.location!r} is a usable image; "
+        f"for example {first['origin']}: {first['detail']}"
     )

@@ -8,7 +8,7 @@ from cl_core.registry import Component
 
 
 class Encoder(nn.Module):
-    """A network from what a view holds to features.
+    """A network from a view to features.
 
     Args:
         network: Maps (B, C, S, S) float to (B, features) float.
@@ -21,7 +21,7 @@ class Encoder(nn.Module):
         self.features = features
 
     def forward(self, views: Tensor) -> Tensor:
-        """(B, C, S, S) normalised float to (B, features) float."""
+        """Map (B, C, S, S) normalized float to (B, features) float."""
         features: Tensor = self.network(views)
         return features
 
@@ -31,4 +31,4 @@ class EncoderOptions(Component):
 
     @abstractmethod
     def build(self, *, channels: int, size: int) -> Encoder:
-        """A fresh encoder for images of `channels` and side `size` pixels."""
+        """Build a fresh encoder for images of `channels` and side `size` pixels."""

@@ -1,4 +1,4 @@
-"""torchvision's ResNets as encoders: their own code, with a stem that suits the image and no classifier."""
+"""torchvision's ResNets as encoders: torchvision's code, with a stem that suits the image and no classifier."""
 
 from collections.abc import Callable
 
@@ -13,7 +13,7 @@ SMALL_IMAGE = 64  # pixels; below, the usual stem would leave less than 16 x 16 
 def without_classifier(
     network: Callable[..., ResNet], *, channels: int, size: int, zero_init_residual: bool
 ) -> Encoder:
-    """A ResNet with fresh weights that ends at its average pooling.
+    """Build a ResNet with fresh weights that ends at its average pooling.
 
     Args:
         network: torchvision's builder, `torchvision.models.resnet18` say.
@@ -36,7 +36,7 @@ def without_classifier(
 
 
 def _stem(channels: int, *, kernel: int, stride: int) -> nn.Conv2d:
-    """The first convolution, initialised as torchvision initialises its own."""
+    """Build the first convolution, initialized as in torchvision."""
     stem = nn.Conv2d(channels, 64, kernel, stride, padding=kernel // 2, bias=False)
     nn.init.kaiming_normal_(stem.weight, mode="fan_out", nonlinearity="relu")
     return stem

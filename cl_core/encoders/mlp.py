@@ -1,4 +1,4 @@
-"""A multilayer perceptron on the flattened view: for vectors, and for tests that need an encoder in no time."""
+"""A multilayer perceptron on the flattened view: for vectors, and for fast tests."""
 
 from pydantic import Field
 from torch import nn
@@ -9,19 +9,19 @@ from cl_core.registry import ENCODERS
 
 @ENCODERS.register("mlp")
 class MLP(EncoderOptions):
-    """Flatten, linear, ReLU, linear. The features themselves are not rectified: they may have any sign.
+    """Flatten, linear, ReLU, linear. The features are not rectified: they may have any sign.
 
-    Source: none; the textbook's, with torch's default initialisation.
+    Source: none; the textbook's, with torch's default initialization.
     """
 
     hidden: int = Field(256, ge=1, le=65536, title="Hidden width", description="Width of the hidden layer. Units.")
-    features: int = Field(128, ge=1, le=65536, title="Features", description="Width of what comes out. Units.")
+    features: int = Field(128, ge=1, le=65536, title="Features", description="Width of the output. Units.")
     batch_norm: bool = Field(
-        False, title="Batch normalisation", description="Normalise the hidden layer over the batch, before its ReLU."
+        False, title="Batch normalization", description="Normalize the hidden layer over the batch, before its ReLU."
     )
 
     def build(self, *, channels: int, size: int) -> Encoder:
-        """A fresh encoder for images of `channels` and side `size` pixels; vectors are images of one pixel."""
+        """Build a fresh encoder for images of `channels` and side `size` pixels; vectors are images of one pixel."""
         layers = [
             nn.Flatten(),
             nn.Linear(channels * size * size, self.hidden, bias=not self.batch_norm),

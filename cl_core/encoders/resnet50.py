@@ -1,4 +1,4 @@
-"""ResNet-50, as torchvision has it."""
+"""ResNet-50 from torchvision."""
 
 from pydantic import Field
 from torchvision.models import resnet50
@@ -19,10 +19,10 @@ class ResNet50(EncoderOptions):
 
     zero_init_residual: bool = Field(
         False,
-        title="Zero-initialised residuals",
+        title="Zero-initialized residuals",
         description="Start every residual branch at zero, so that a block is the identity at first (arXiv:1706.02677).",
     )
 
     def build(self, *, channels: int, size: int) -> Encoder:
-        """A fresh encoder for images of `channels` and side `size` pixels."""
+        """Build a fresh encoder for images of `channels` and side `size` pixels."""
         return without_classifier(resnet50, channels=channels, size=size, zero_init_residual=self.zero_init_residual)

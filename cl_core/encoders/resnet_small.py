@@ -15,7 +15,7 @@ class ResNetSmall(EncoderOptions):
     """One basic residual block per stage, and features that keep a coarse grid of positions.
 
     On small aligned images a mean over all positions throws away much of what a classifier needs: with a 2 x 2 grid
-    the same network's linear probe on Fashion-MNIST rises by about 0.03, its nearest neighbours by 0.02.
+    the same network's linear probe on Fashion-MNIST rises by about 0.03, its nearest neighbors by 0.02.
 
     Source: He et al. 2015, "Deep residual learning", arXiv:1512.03385, Fig. 2 (block) and Eq. 2 (projection shortcut).
     """
@@ -31,19 +31,19 @@ class ResNetSmall(EncoderOptions):
         description="Channels of the first stage; each later stage has twice as many. Channels.",
     )
     stages: int = Field(
-        2, ge=1, le=5, title="Stages", description="Residual blocks, each of which halves the image. Blocks."
+        2, ge=1, le=5, title="Stages", description="Residual blocks; each halves the image's side. Blocks."
     )
     grid: int = Field(
         2,
         ge=1,
         le=7,
         title="Grid",
-        description="The features are the means over a grid of this many by this many positions; 1 is the mean over "
-        "all. Cells per side.",
+        description="The features are means over the cells of a square grid with this many cells per side; 1 is "
+        "global average pooling. Cells.",
     )
 
     def build(self, *, channels: int, size: int) -> Encoder:
-        """Features: width * 2**(stages - 1) * grid**2 of them.
+        """Build an encoder with width * 2**(stages - 1) * grid**2 features.
 
         Raises:
             SpecError: When the last stage has fewer positions than the grid has cells.
@@ -82,6 +82,6 @@ class _Block(nn.Module):
         self.activation = nn.ReLU(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, before, H, W) to (B, after, H / 2, W / 2), rounded up."""
+        """Map (B, before, H, W) to (B, after, H / 2, W / 2), rounded up."""
         raised: Tensor = self.activation(self.body(x) + self.shortcut(x))
         return raised

@@ -27,7 +27,7 @@ _BLOCK_COUNTS = 1 << 17
 
 
 def score(value: float, resampled: F64) -> Score:
-    """A value with the interval that holds the middle 95 % of its resamples.
+    """Return a value with the interval that holds the middle 95 % of its resamples.
 
     Args:
         value: The statistic of the samples themselves.
@@ -38,7 +38,7 @@ def score(value: float, resampled: F64) -> Score:
 
 
 def resample_counts(samples: int, *, resamples: int, seed: int) -> Iterator[F32]:
-    """How often each sample is drawn in each resample.
+    """Draw how often each sample occurs in each resample.
 
     Args:
         samples: N, at least 1.
@@ -58,7 +58,7 @@ def resample_counts(samples: int, *, resamples: int, seed: int) -> Iterator[F32]
 
 
 def resample_table(table: I64, *, resamples: int, seed: int) -> I64:
-    """Tables of the resamples of the samples that a table counts.
+    """Draw resamples of a table of counts.
 
     Args:
         table: Counts, of any shape, such as a (C, C) confusion matrix; at least one sample.
@@ -74,7 +74,7 @@ def resample_table(table: I64, *, resamples: int, seed: int) -> I64:
 
 
 def mean_score(values: NDArray[np.floating], *, resamples: int, seed: int) -> Score:
-    """The mean of per-sample values.
+    """Return the mean of per-sample values with its interval.
 
     Args:
         values: (N,), N at least 1.
@@ -87,7 +87,7 @@ def mean_score(values: NDArray[np.floating], *, resamples: int, seed: int) -> Sc
 
 
 def accuracy_score(correct: NDArray[np.bool_], *, resamples: int, seed: int) -> Score:
-    """The share of samples that are right.
+    """Return the share of correct samples with its interval.
 
     Args:
         correct: (N,) whether each sample was classified rightly; N at least 1.
@@ -100,7 +100,7 @@ def accuracy_score(correct: NDArray[np.bool_], *, resamples: int, seed: int) -> 
 
 
 def paired_gain(first: NDArray[np.bool_], second: NDArray[np.bool_], *, resamples: int, seed: int) -> Score:
-    """Accuracy of the first classifier minus that of the second, on the same samples.
+    """Return the accuracy of the first classifier minus that of the second, on the same samples.
 
     Resampling samples keeps the two answers to one sample together. Samples that both get right or both get wrong
     cancel, so that the interval is narrower than that of two independent accuracies.
@@ -125,7 +125,7 @@ def paired_gain(first: NDArray[np.bool_], second: NDArray[np.bool_], *, resample
 
 
 def confusion_matrix(labels: I64, predicted: I64, *, classes: int) -> I64:
-    """(C, C) counts: rows are true classes, columns predicted ones.
+    """Return (C, C) counts: rows are true classes, columns predicted ones.
 
     Args:
         labels: (N,) true classes, 0 to C - 1.
@@ -138,7 +138,7 @@ def confusion_matrix(labels: I64, predicted: I64, *, classes: int) -> I64:
 def classification_scores(
     confusion: I64, *, classes: list[str], resamples: int, seed: int
 ) -> tuple[dict[str, Score], dict[str, dict[str, Score]]]:
-    """Accuracy and macro averages, and precision, recall and F1 of each class.
+    """Return accuracy and macro averages, and precision, recall and F1 of each class.
 
     A class that occurs neither as a true nor as a predicted one has no scores and no part in the averages. What has
     nothing to divide by (the precision of a class never predicted) counts as 0.
@@ -166,7 +166,7 @@ def classification_scores(
 
 
 def _by_class(tables: I64) -> dict[str, F64]:
-    """Precision, recall and F1, each (R, C), of confusion matrices (R, C, C)."""
+    """Return precision, recall and F1, each (R, C), of confusion matrices (R, C, C)."""
     right = np.diagonal(tables, axis1=1, axis2=2)
     predicted, true = tables.sum(1), tables.sum(2)
     return {
@@ -177,7 +177,7 @@ def _by_class(tables: I64) -> dict[str, F64]:
 
 
 def _ratio(part: I64, whole: I64) -> F64:
-    """Part by whole, 0 where the whole is 0."""
+    """Divide part by whole, with 0 where the whole is 0."""
     return part / np.maximum(whole, 1)
 
 

@@ -1,4 +1,4 @@
-"""How embeddings lie on the sphere: figures that show collapse, with or without labels.
+"""Geometry of embeddings on the sphere: metrics that show collapse, with or without labels.
 
 Training watches them batch by batch, the evaluation reports them on the test split. A loss can fall while all
 embeddings run together; these figures cannot.
@@ -13,10 +13,10 @@ UNIFORMITY_T = 2.0
 
 
 def squared_distances(first: Tensor, second: Tensor) -> Tensor:
-    """How far apart the two views of each sample lie on the unit sphere; their mean is the alignment.
+    """Return the squared distance of each sample's two views on the unit sphere; their mean is the alignment.
 
     Args:
-        first: (N, D) embeddings of one view, normalised here.
+        first: (N, D) embeddings of one view, normalized here.
         second: (N, D) those of the other view, row i of the same sample.
 
     Returns:
@@ -26,10 +26,10 @@ def squared_distances(first: Tensor, second: Tensor) -> Tensor:
 
 
 def alignment(first: Tensor, second: Tensor) -> Tensor:
-    """Mean squared distance between the two views of a sample on the unit sphere.
+    """Return the mean squared distance of the two views of a sample on the unit sphere.
 
     Args:
-        first: (N, D) embeddings of one view, normalised here.
+        first: (N, D) embeddings of one view, normalized here.
         second: (N, D) those of the other view, row i of the same sample.
 
     Returns:
@@ -42,7 +42,7 @@ def alignment(first: Tensor, second: Tensor) -> Tensor:
 
 
 def gaussian_kernel(embeddings: Tensor) -> Tensor:
-    """exp(-2 squared distance) of each pair of unit rows: (N, N) float32, 0 on the diagonal (no pair)."""
+    """Return exp(-2 squared distance) of each pair of unit rows: (N, N) float32, 0 on the diagonal."""
     unit = _unit(embeddings)
     # Not 2 - 2 cosine: rows that are zero stay zero, and lie together.
     norms = unit.square().sum(dim=1)
@@ -51,10 +51,10 @@ def gaussian_kernel(embeddings: Tensor) -> Tensor:
 
 
 def uniformity(embeddings: Tensor) -> Tensor:
-    """Logarithm of the mean Gaussian kernel over all pairs of different samples on the unit sphere.
+    """Return the log of the mean Gaussian kernel over all pairs of different samples on the unit sphere.
 
     Args:
-        embeddings: (N, D), at least two rows, normalised here.
+        embeddings: (N, D), at least two rows, normalized here.
 
     Returns:
         () float32. 0 at collapse; about -4 + 8 / D when spread evenly: -3.94 at D = 128.
@@ -66,10 +66,10 @@ def uniformity(embeddings: Tensor) -> Tensor:
 
 
 def effective_rank(embeddings: Tensor) -> Tensor:
-    """Exponential of the entropy of the singular values: how many directions the embeddings use.
+    """Return the exponential of the entropy of the singular values: how many directions the embeddings use.
 
     Args:
-        embeddings: (N, D), as given: neither centred nor normalised. Comparable for equal N, and within one method.
+        embeddings: (N, D), as given: neither centered nor normalized. Comparable for equal N, and within one method.
 
     Returns:
         () float32. 1 at collapse to a line; D when all directions are used alike; 127.5 for a Gaussian 4,096 x 128.
@@ -85,7 +85,7 @@ def effective_rank(embeddings: Tensor) -> Tensor:
 
 
 def exponential_entropy(spectrum: Tensor) -> Tensor:
-    """exp(-sum p log p) along the last dimension, p the shares of the spectrum: (..., D) to (...).
+    """Return exp(-sum p log p) along the last dimension, p the normalized spectrum: (..., D) to (...).
 
     1 when one share holds all, or when every value is 0; D when all are alike.
     """
@@ -96,10 +96,10 @@ def exponential_entropy(spectrum: Tensor) -> Tensor:
 
 
 def feature_std(embeddings: Tensor) -> Tensor:
-    """Standard deviation of a coordinate of the unit embeddings, mean over coordinates.
+    """Return the standard deviation of unit embeddings' coordinates, averaged over coordinates.
 
     Args:
-        embeddings: (N, D), normalised here.
+        embeddings: (N, D), normalized here.
 
     Returns:
         () float32. 0 at collapse; 1 / sqrt(D) when spread evenly, which is the most there can be.

@@ -1,4 +1,4 @@
-"""Nearest neighbours by cosine, and what they vote: exact, and the same whatever the order of equals."""
+"""Nearest neighbors by cosine, and their vote: exact, with ties broken the same way always."""
 
 from typing import NamedTuple
 
@@ -12,19 +12,19 @@ _SIMILARITIES = 1 << 24
 _FOLDS = 16
 
 
-class Neighbours(NamedTuple):
+class Neighbors(NamedTuple):
     """The most similar rows of a bank, most similar first."""
 
     cosines: Tensor  # (Q, k) float32.
     positions: Tensor  # (Q, k) int64, rows of the bank.
 
 
-def nearest(queries: Tensor, bank: Tensor, *, k: int) -> Neighbours:
-    """The k rows of the bank with the greatest cosine to each query, the earlier row where cosines are equal.
+def nearest(queries: Tensor, bank: Tensor, *, k: int) -> Neighbors:
+    """Return the k rows of the bank with the greatest cosine to each query; the earlier row wins ties.
 
     Args:
-        queries: (Q, D), normalised here.
-        bank: (M, D), normalised here.
+        queries: (Q, D), normalized here.
+        bank: (M, D), normalized here.
         k: 1 to M.
     """
     columns = -(-len(bank) // _FOLDS) * _FOLDS
@@ -34,14 +34,14 @@ def nearest(queries: Tensor, bank: Tensor, *, k: int) -> Neighbours:
         cosines = block @ unit.T
         cosines[:, len(bank) :] = -torch.inf
         blocks.append(_greatest(cosines, k))
-    return Neighbours(*(torch.cat(parts) for parts in zip(*blocks, strict=True)))
+    return Neighbors(*(torch.cat(parts) for parts in zip(*blocks, strict=True)))
 
 
-def vote(neighbours: Neighbours, classes_of_bank: Tensor, *, k: int, classes: int, temperature: float) -> Tensor:
-    """The class with the greatest vote among each query's k nearest; each votes with exp(cosine / temperature).
+def vote(neighbors: Neighbors, classes_of_bank: Tensor, *, k: int, classes: int, temperature: float) -> Tensor:
+    """Return the class with the greatest vote among each query's k nearest, weighted by exp(cosine / temperature).
 
     Args:
-        neighbours: At least k of each query.
+        neighbors: At least k of each query.
         classes_of_bank: (M,) int64, of each row of the bank.
         k: How many vote.
         classes: How many classes there are.
@@ -53,14 +53,14 @@ def vote(neighbours: Neighbours, classes_of_bank: Tensor, *, k: int, classes: in
     Source: Wu et al. 2018, "Unsupervised feature learning via non-parametric instance discrimination",
     arXiv:1805.01978, Sec. 3.4. Differences: none.
     """
-    groups = classes_of_bank[neighbours.positions[:, :k]]
+    groups = classes_of_bank[neighbors.positions[:, :k]]
     # Minus 1: the same order, and no overflow.
-    votes = torch.exp((neighbours.cosines[:, :k] - 1) / temperature)
+    votes = torch.exp((neighbors.cosines[:, :k] - 1) / temperature)
     return torch.zeros(len(groups), classes).scatter_add_(1, groups, votes).argmax(dim=1)
 
 
-def _greatest(cosines: Tensor, k: int) -> Neighbours:
-    """The k greatest of each row of (B, M), sorted, the earlier column first where they are equal.
+def _greatest(cosines: Tensor, k: int) -> Neighbors:
+    """Return the k greatest of each row of (B, M), sorted; the earlier column wins ties.
 
     The k greatest lie in the k groups of columns with the greatest maxima: selecting among maxima, and then within
     those groups, is several times faster than selecting among all columns.
@@ -81,11 +81,11 @@ def _greatest(cosines: Tensor, k: int) -> Neighbours:
         positions[undecided] = _earliest(cosines[undecided], least[undecided], k)
     positions = positions.sort(dim=1).values
     values, ranks = cosines.gather(1, positions).sort(dim=1, descending=True, stable=True)
-    return Neighbours(values, positions.gather(1, ranks))
+    return Neighbors(values, positions.gather(1, ranks))
 
 
 def _earliest(cosines: Tensor, least: Tensor, k: int) -> Tensor:
-    """(B, k) columns above the `least` that is taken, and the first of those equal to it."""
+    """Return (B, k) columns above the `least` value taken, and the first of those equal to it."""
     above, equal = cosines > least, cosines == least
     wanted = above | (equal & (equal.cumsum(dim=1) <= k - above.sum(dim=1, keepdim=True)))
     return wanted.nonzero()[:, 1].view(-1, k)

@@ -1,7 +1,7 @@
 """The gate: whether a challenger becomes the champion that users fetch, and why, in one sentence.
 
 A pure function of what was measured. Whatever the champion, a model that is no better than its own encoder before
-training, or than the raw input, has learnt nothing worth serving, and one that maps everything to one point serves
+training, or than the raw input, has learned nothing worth serving, and one that maps everything to one point serves
 nobody.
 """
 
@@ -21,21 +21,23 @@ LEAST_FEATURE_STD = 1e-3
 class Gains(Ref):
     """Paired differences of the deciding score on one test split: the challenger's minus the other's."""
 
-    over_untrained: Score | None = Field(description="Over the same encoder before training; none without labels.")
-    over_raw_pixels: Score | None = Field(description="Over the raw input; none without labels.")
-    over_champion: Score | None = Field(description="Over the champion, both embedded afresh; none without one.")
-    champion: int = Field(0, description="Version that `over_champion` speaks of; 0 when there is none.")
+    over_untrained: Score | None = Field(description="Gain over the same encoder before training; none without labels.")
+    over_raw_pixels: Score | None = Field(description="Gain over the raw input; none without labels.")
+    over_champion: Score | None = Field(
+        description="Gain over the champion, both embedded in this run; none without a champion."
+    )
+    champion: int = Field(0, description="Version that `over_champion` compares with; 0 when there is none.")
 
 
 class GateVerdict(Ref):
-    """What the gate says."""
+    """The decision of the gate, with its reason."""
 
     promote: bool
     reason: str
 
 
 def judge(version: int, promotion: PromotionSpec, evaluation: EvaluationReport, gains: Gains) -> GateVerdict:
-    """Whether the challenger passes, with the first reason against it or the number that speaks for it.
+    """Decide whether the challenger passes, with the first reason against it or the number in its favor.
 
     Args:
         version: Of the challenger, for the sentence.
@@ -46,7 +48,7 @@ def judge(version: int, promotion: PromotionSpec, evaluation: EvaluationReport, 
     objection = (
         _collapsed(evaluation)
         or _not_measured(promotion, evaluation)
-        or _learnt_nothing(promotion, gains)
+        or _learned_nothing(promotion, gains)
         or _no_gain(promotion, gains)
     )
     if objection:
@@ -79,7 +81,7 @@ def _not_measured(promotion: PromotionSpec, evaluation: EvaluationReport) -> str
     )
 
 
-def _learnt_nothing(promotion: PromotionSpec, gains: Gains) -> str:
+def _learned_nothing(promotion: PromotionSpec, gains: Gains) -> str:
     for baseline, gain in {
         "the untrained encoder": gains.over_untrained,
         "raw pixels": gains.over_raw_pixels,

@@ -10,8 +10,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from cl_core import artifact_dir
@@ -25,6 +23,7 @@ from cl_core.hashing import digest_of
 from cl_core.refs import RepresentationReport, Score, SnapshotRef
 from cl_core.registry import EVALUATIONS
 from cl_core.specs import EvaluationSpec
+from cl_core.tables import read_arrays, write_arrays
 
 Embed = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 """(N, H, W, C) uint8 images to (N, F) float32 features."""
@@ -116,7 +115,7 @@ def assess(
         "training": representation.training,
         "snapshot": snapshot.digest,
     }
-    if not artifact_dir.is_sound(folder):
+    if not artifact_dir.is_intact(folder):
         train, test = _features(representation, cache, embeddings, facts)
         outcomes = {
             name: protocol(train, test, classes=snapshot.classes, resamples=spec.resamples, seed=spec.seed)
@@ -183,19 +182,18 @@ def _keep(folder: Path, outcomes: Mapping[str, Outcome], test: Features, facts: 
         confusion=next((outcome.confusion for outcome in outcomes.values() if outcome.confusion), []),
         choices={name: value for outcome in outcomes.values() for name, value in outcome.choices.items()},
     )
-    columns = {name: pa.array(p) for outcome in outcomes.values() for name, p in outcome.predictions.items()}
+    columns = {name: array for outcome in outcomes.values() for name, array in outcome.predictions.items()}
     if test.labels is not None:
-        columns["label"] = pa.array(test.labels)
-    ids = pa.array([row.tobytes() for row in test.ids], pa.binary(test.ids.shape[1]))
+        columns["label"] = test.labels
     with artifact_dir.staging(folder.parent) as staged:
         (staged / "report.json").write_text(report.model_dump_json(indent=1))
-        pq.write_table(pa.table({"id": ids, **columns}), staged / "predictions.parquet")
+        write_arrays(staged / "predictions.parquet", {"id": test.ids, **columns})
         artifact_dir.publish(staged, folder, dict(facts))
 
 
 def _read(folder: Path) -> Assessment:
     report = RepresentationReport.model_validate(json.loads((folder / "report.json").read_text()))
-    table = pq.read_table(folder / "predictions.parquet").drop_columns(["id"])
-    columns = {name: table[name].to_numpy() for name in table.column_names}
+    columns = read_arrays(folder / "predictions.parquet")
+    del columns["id"]
     labels = columns.pop("label", None)
     return Assessment(report=report, predictions=columns, labels=labels)

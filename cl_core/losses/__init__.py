@@ -17,7 +17,7 @@ from cl_core.registry import Component
 
 @dataclass(frozen=True)
 class RowIds:
-    """Who each row of a set of embeddings is.
+    """The sample, view and group of each row of a set of embeddings.
 
     Args:
         samples: (R,) int64, the sample that the row is a view of.
@@ -47,11 +47,11 @@ class Relation:
     queued: Tensor | None = None
 
     @property
-    def itself(self) -> Tensor:
-        """(A, K) bool, true where a candidate is no pair of the anchor: the anchor itself, or left out by a queue."""
+    def excluded_mask(self) -> Tensor:
+        """(A, K) bool, true where a pair is left out: a row with itself, or excluded beside a queue."""
         same_sample = self.anchors.samples[:, None] == self.candidates.samples[None, :]
-        itself = same_sample & (self.anchors.views[:, None] == self.candidates.views[None, :])
-        return itself if self.queued is None else itself | (self.same_group == self.queued)
+        excluded = same_sample & (self.anchors.views[:, None] == self.candidates.views[None, :])
+        return excluded if self.queued is None else excluded | (self.same_group == self.queued)
 
     @property
     def same_group(self) -> Tensor:
@@ -61,7 +61,7 @@ class Relation:
     @property
     def positives(self) -> Tensor:
         """(A, K) bool, true where a candidate shares the anchor's group and is not the anchor itself."""
-        return self.same_group & ~self.itself
+        return self.same_group & ~self.excluded_mask
 
 
 @dataclass(frozen=True)
@@ -90,16 +90,16 @@ class PairLoss(Component):
     """A loss over pairs of embeddings. Its fields are its options."""
 
     def learned_start(self) -> dict[str, float]:
-        """Where what the loss learns begins; most losses learn nothing."""
+        """Return initial values of the parameters that the loss learns; most losses learn none."""
         return {}
 
     def __call__(
         self, anchors: Tensor, candidates: Tensor, relation: Relation, learned: Learned = MappingProxyType({})
     ) -> LossSum:
-        """The loss of the anchors, at least in float32: half precision cannot hold similarities over a temperature.
+        """Compute the loss of the anchors in float32 or better: half precision cannot hold similarities / temperature.
 
         Args:
-            anchors: (A, D) float, this worker's own rows; normalised inside where the paper does.
+            anchors: (A, D) float, this worker's own rows; normalized inside where the paper does.
             candidates: (K, D) float, all rows that an anchor may be compared with.
             relation: Who is who.
             learned: The present values of what `learned_start` names.
@@ -115,11 +115,11 @@ class PairLoss(Component):
 
     @abstractmethod
     def compute(self, anchors: Tensor, candidates: Tensor, relation: Relation, learned: Learned) -> LossSum:
-        """The loss itself, in the precision that comes."""
+        """Compute the loss in the precision of its inputs."""
 
 
 def at_least_float32(rows: Tensor) -> Tensor:
-    """The rows in float32 where they come in half precision; as they are otherwise."""
+    """Return the rows in float32 if they are in half precision, else unchanged."""
     return rows if rows.dtype.itemsize >= 4 else rows.float()
 
 
@@ -147,7 +147,7 @@ def check_shapes(anchors: Tensor, candidates: Tensor, relation: Relation) -> Non
 
 
 def relation_within(groups: Tensor, *, views: int = 1) -> Relation:
-    """Relation of a set of rows with itself, rows ordered view by view: all of view 0, then all of view 1, ...
+    """Return the relation of a set of rows to itself, rows ordered by view: all of view 0, then view 1, ...
 
     Args:
         groups: (R,) int64 group of each row.

@@ -9,7 +9,7 @@ Distance = Literal["squared_euclidean", "euclidean", "cosine"]
 
 
 def distances(anchors: Tensor, candidates: Tensor, *, distance: Distance, normalize: bool) -> Tensor:
-    """How far each anchor is from each candidate.
+    """Return the distance of each anchor to each candidate.
 
     Args:
         anchors: (A, D) float.
@@ -27,8 +27,8 @@ def distances(anchors: Tensor, candidates: Tensor, *, distance: Distance, normal
         return 1 - anchors @ candidates.T
     # Distances do not depend on the origin, but the digits of their expansion into squares do: rows that nearly
     # coincide, as in a collapse, or that are far from the origin keep theirs about their mean.
-    centre = candidates.detach().sum(0) / max(1, len(candidates))
-    anchors, candidates = anchors - centre, candidates - centre
+    center = candidates.detach().sum(0) / max(1, len(candidates))
+    anchors, candidates = anchors - center, candidates - center
     squared = anchors.square().sum(1)[:, None] + candidates.square().sum(1) - 2 * anchors @ candidates.T
     squared = squared.clamp(min=0)
     if distance == "squared_euclidean":

@@ -1,4 +1,4 @@
-"""The mean of one term per pair, for the losses that judge every pair by itself."""
+"""The mean of one term per pair, for losses that treat each pair independently."""
 
 from pydantic import Field
 from torch import Tensor
@@ -7,19 +7,18 @@ from cl_core.losses import LossSum, PairLoss, Relation
 
 
 class PairMeanLoss(PairLoss):
-    """A loss that is a mean over pairs, each judged by itself."""
+    """A loss that is a mean over independent pairs."""
 
     balanced: bool = Field(
         False,
         title="Balanced",
-        description="On: positives and negatives of an anchor weigh the same, however many there are of each, as in a "
-        "set of pairs of which half are similar. Off: every pair weighs the same, as in the papers; of the pairs of a "
-        "batch nearly all are negatives.",
+        description="On: an anchor's positives and negatives have equal total weight, whatever their numbers. Off: "
+        "every pair has the same weight, as in the papers; nearly all pairs of a batch are negatives.",
     )
 
 
 def pair_mean(terms: Tensor, relation: Relation, *, balanced: bool) -> LossSum:
-    """The mean of a term of each pair of an anchor and a candidate that is not the anchor itself.
+    """Return the mean over all pairs of an anchor with a candidate other than itself.
 
     Args:
         terms: (A, K) float.
@@ -32,10 +31,10 @@ def pair_mean(terms: Tensor, relation: Relation, *, balanced: bool) -> LossSum:
     Returns:
         Sum and number of pairs, or of anchors when balanced.
     """
-    itself, same_group = relation.itself, relation.same_group
+    excluded, same_group = relation.excluded_mask, relation.same_group
     if not balanced:
-        return LossSum(terms.masked_fill(itself, 0).sum(), (~itself).sum(dtype=terms.dtype))
-    positive, negative = same_group & ~itself, ~(same_group | itself)
+        return LossSum(terms.masked_fill(excluded, 0).sum(), (~excluded).sum(dtype=terms.dtype))
+    positive, negative = same_group & ~excluded, ~(same_group | excluded)
     positives, negatives = positive.sum(1, dtype=terms.dtype), negative.sum(1, dtype=terms.dtype)
     of_positives = terms.masked_fill(~positive, 0).sum(1) / positives.clamp(min=1)
     of_negatives = terms.masked_fill(~negative, 0).sum(1) / negatives.clamp(min=1)

@@ -1,4 +1,4 @@
-"""What softmax losses need of all pairs: sums and log-sum-exps over each anchor's positives and negatives.
+"""Sums and log-sum-exps over each anchor's positives and negatives: all that softmax losses need of the pairs.
 
 InfoNCE, supervised contrastive, decoupled, debiased and N-pair are a line of arithmetic each on these sums. The pairs
 are walked in tiles with an online log-sum-exp and looked at again in the backward, so that memory grows with the batch
@@ -25,7 +25,7 @@ _KEPT_PAIRS = 2**20
 
 
 class PairSums(NamedTuple):
-    """Over each anchor's candidates but itself; logits are scale * dot product. (A,) each."""
+    """Sums over each anchor's candidates except itself; logits are scale * dot product. (A,) each."""
 
     positive_sum: Tensor  # Sum of the positives' logits; 0 without positives.
     positive_lse: Tensor  # Log of the sum of exp of the positives' logits; minus infinity without positives.
@@ -40,17 +40,17 @@ class PairSums(NamedTuple):
 
 
 def cosine_sums(anchors: Tensor, candidates: Tensor, relation: Relation, *, temperature: float, tile: int) -> PairSums:
-    """`pair_sums` with cosine / temperature as logits; rows are normalised here."""
+    """Compute `pair_sums` with cosine / temperature as logits; rows are normalized here."""
     unit = F.normalize(anchors, dim=1)
     among = unit if candidates is anchors else F.normalize(candidates, dim=1)
     return pair_sums(unit, among, relation, scale=1 / temperature, tile=tile)
 
 
 def pair_sums(anchors: Tensor, candidates: Tensor, relation: Relation, *, scale: float, tile: int) -> PairSums:
-    """Sums over each anchor's positives and negatives.
+    """Compute sums over each anchor's positives and negatives.
 
     Args:
-        anchors: (A, D) float, normalised already where the loss wants it.
+        anchors: (A, D) float, normalized already where the loss wants it.
         candidates: (K, D) float, likewise. Where they are the anchors, the very same tensor with the very same ids,
             tiles are looked at once for both rows of a pair, in half the time.
         relation: Who is who.
@@ -118,20 +118,20 @@ class _PairSums(torch.autograd.Function):
 
 
 class _Sums:
-    """What is summed up while tiles come, in bits."""
+    """Running sums over the tiles seen so far, in bits."""
 
     def __init__(self, like: Tensor) -> None:
         self.of_positives, self.of_negatives = _LogSumExp(like), _LogSumExp(like)
         self.positive_sum, self.positives, self.negatives = (like.new_zeros(len(like)) for _ in range(3))
 
     def add(self, own: slice, pairs: Pairs) -> None:
-        logits, spared, positive = pairs
+        logits, masked, positive = pairs
         self.negatives[own] += logits.shape[1]
-        if spared is None or positive is None:
+        if masked is None or positive is None:
             self.of_negatives.add(own, logits)
             return
-        self.negatives[own] -= spared.sum(1)
-        self.of_negatives.add(own, torch.where(spared, -torch.inf, logits))
+        self.negatives[own] -= masked.sum(1)
+        self.of_negatives.add(own, torch.where(masked, -torch.inf, logits))
         self.positives[own] += positive.sum(1)
         self.of_positives.add(own, torch.where(positive, logits, -torch.inf))
         self.positive_sum[own] += torch.where(positive, logits, 0).sum(1)
@@ -146,7 +146,7 @@ class _LogSumExp:
     def add(self, own: slice, logits: Tensor) -> None:
         before = self.most[own]
         most = torch.maximum(before, logits.amax(1))
-        subtracted = _of_none_0(most)
+        subtracted = _finite_or_zero(most)
         fresh = (logits - subtracted[:, None]).exp2_().sum(1)
         self.rest[own] = self.rest[own] * (before - subtracted).exp2_() + fresh
         self.most[own] = most
@@ -157,31 +157,31 @@ class _LogSumExp:
 
 
 class _Softmax:
-    """What the gradient of a log-sum-exp becomes at each of its logits; nothing at those of an empty one."""
+    """Turns the gradient of a log-sum-exp into gradients of its logits; zero where there are none."""
 
     def __init__(self, most: Tensor, rest: Tensor, of_lse: Tensor) -> None:
-        self.most, self.weight = _of_none_0(most), (of_lse / rest).masked_fill(rest == 0, 0)
+        self.most, self.weight = _finite_or_zero(most), (of_lse / rest).masked_fill(rest == 0, 0)
 
     def at(self, own: slice, logits: Tensor) -> Tensor:
         return (logits - self.most[own, None]).exp2_().mul_(self.weight[own, None])
 
 
 class _Gradient(NamedTuple):
-    """What the gradients of all sums become at each logit."""
+    """Turns the gradients of all sums into gradients of the logits."""
 
     of_sum: Tensor
     positives: _Softmax
     negatives: _Softmax
 
     def at(self, own: slice, pairs: Pairs) -> Tensor:
-        logits, spared, positive = pairs
+        logits, masked, positive = pairs
         to_logits = self.negatives.at(own, logits)
-        if spared is not None and positive is not None:
+        if masked is not None and positive is not None:
             to_positives = self.positives.at(own, logits).add_(self.of_sum[own, None])
-            to_logits.masked_fill_(spared, 0).add_(to_positives.masked_fill_(~positive, 0))
+            to_logits.masked_fill_(masked, 0).add_(to_positives.masked_fill_(~positive, 0))
         return to_logits
 
 
-def _of_none_0(most: Tensor) -> Tensor:
-    """The largest logit; of none it is minus infinity, which cannot be subtracted from itself: there 0."""
+def _finite_or_zero(most: Tensor) -> Tensor:
+    """Replace minus infinity, the maximum of no logits, by 0: it cannot be subtracted from itself."""
     return most.masked_fill(most == -torch.inf, 0)

@@ -1,4 +1,4 @@
-"""All pairs of anchors and candidates, a square at a time, and where in them positives can be."""
+"""All pairs of anchors and candidates, in square tiles, and where in them positives can be."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,23 +15,23 @@ class Pairs(NamedTuple):
 
     Args:
         products: (a, k) float, their dot products.
-        spared: (a, k) bool, true where a pair is no negative; None, as is `positive`, where all are negatives.
+        masked: (a, k) bool, true where a pair is no negative; None, as is `positive`, where all are negatives.
         positive: (a, k) bool.
     """
 
     products: Tensor
-    spared: Tensor | None
+    masked: Tensor | None
     positive: Tensor | None
 
     @property
     def transposed(self) -> "Pairs":
         """The same with rows and columns exchanged."""
-        spared, positive = (mask if mask is None else mask.T for mask in (self.spared, self.positive))
-        return Pairs(self.products.T, spared, positive)
+        masked, positive = (mask if mask is None else mask.T for mask in (self.masked, self.positive))
+        return Pairs(self.products.T, masked, positive)
 
 
 class Tile(NamedTuple):
-    """Which pairs are looked at at once."""
+    """The pairs of one tile."""
 
     own: slice
     among: slice
@@ -42,7 +42,7 @@ class Tile(NamedTuple):
 
 
 class Block(NamedTuple):
-    """Rows that are looked at at once.
+    """Rows that are processed together.
 
     Args:
         rows: Which.
@@ -77,11 +77,11 @@ class Tiling:
 
     @property
     def is_one_tile(self) -> bool:
-        """Whether everything is looked at at once."""
+        """Whether one tile holds all pairs."""
         return len(self.rows) == len(self.columns) == 1
 
     def tiles(self) -> Iterator[Tile]:
-        """Row by row, without tiles whose pairs are all left out."""
+        """Yield the tiles row by row, without those whose pairs are all left out."""
         beside_a_queue = self.relation.queued is not None
         for number, row in enumerate(self.rows):
             for column in self.columns[number if self.one_set else 0 :]:
@@ -92,17 +92,17 @@ class Tiling:
                 yield Tile(row.rows, column.rows, is_mixed, self.one_set and row.rows != column.rows)
 
     def look(self, tile: Tile, anchors: Tensor, candidates: Tensor) -> Pairs:
-        """The pairs of a tile."""
+        """Return the pairs of a tile."""
         products = anchors[tile.own] @ candidates[tile.among].T
         if not tile.is_mixed:
             return Pairs(products, None, None)
         part = part_of(self.relation, tile.own, tile.among)
-        itself, same_group = part.itself, part.same_group
-        return Pairs(products, same_group | itself, same_group & ~itself)
+        excluded, same_group = part.excluded_mask, part.same_group
+        return Pairs(products, same_group | excluded, same_group & ~excluded)
 
 
 def one_tile(relation: Relation, *, one_set: bool) -> Tiling:
-    """All pairs at once, in any order."""
+    """Return a tiling of one tile that holds all pairs, in any order."""
     bounds = torch.iinfo(torch.int64)
     rows, columns = (
         [Block(slice(0, count), bounds.min, bounds.max, strange=False, queued=False)] if count else []
@@ -112,7 +112,7 @@ def one_tile(relation: Relation, *, one_set: bool) -> Tiling:
 
 
 def ordered(relation: Relation, *, one_set: bool) -> tuple[Tensor, Tensor]:
-    """In which order to look at the anchors and at the candidates, so that positives are in few tiles.
+    """Return an order of anchors and candidates in which positives fall into few tiles.
 
     By ascending group; candidates that are of no anchor's group behind all others, and of these a queue's last.
     """
@@ -124,7 +124,7 @@ def ordered(relation: Relation, *, one_set: bool) -> tuple[Tensor, Tensor]:
 
 
 def tiled(relation: Relation, tile: int, *, one_set: bool) -> Tiling:
-    """Squares of `tile` rows and columns, or less at the edges, of a relation that stands as `ordered` has it."""
+    """Return square tiles of `tile` rows and columns, smaller at the edges, of a relation sorted by `ordered`."""
     own = len(relation.anchors.groups)
     rows = _blocks(relation.anchors.groups, tile, [own, 0, 0])
     counts = [own, 0, 0] if one_set else _kinds(relation).bincount(minlength=3).tolist()
@@ -132,7 +132,7 @@ def tiled(relation: Relation, tile: int, *, one_set: bool) -> Tiling:
 
 
 def part_of(relation: Relation, own: slice | Tensor, among: slice | Tensor) -> Relation:
-    """The relation of some anchors, in that order, to some candidates."""
+    """Return the relation of some anchors, in that order, to some candidates."""
     of, to, queued = relation.anchors, relation.candidates, relation.queued
     return Relation(
         RowIds(of.samples[own], of.views[own], of.groups[own]),
@@ -142,13 +142,13 @@ def part_of(relation: Relation, own: slice | Tensor, among: slice | Tensor) -> R
 
 
 def _kinds(relation: Relation) -> Tensor:
-    """(K,) int64, of each candidate: 0 where it is of an anchor's group, else 1, or 2 in a queue."""
+    """Return the kind of each candidate, (K,) int64: 0 if in an anchor's group, else 1, or 2 if queued."""
     strange = ~torch.isin(relation.candidates.groups, relation.anchors.groups)
     return strange.long() if relation.queued is None else strange * (1 + relation.queued.long())
 
 
 def _blocks(groups: Tensor, tile: int, counts: list[int]) -> list[Block]:
-    """Blocks of (R,) groups, none of two kinds; so many rows of each kind stand one after the other."""
+    """Split (R,) groups into blocks of one kind each, given how many consecutive rows are of each kind."""
     bounds, start = [], 0
     for kind, count in enumerate(counts):
         bounds += [(at, min(at + tile, start + count), kind) for at in range(start, start + count, tile)]

@@ -6,16 +6,16 @@ from cl_core.losses import PairLoss
 
 
 class TiledLoss(PairLoss):
-    """A loss that looks at its pairs in tiles."""
+    """A loss that processes its pairs in tiles."""
 
     tile: int = Field(
         512,
         ge=0,
         le=65_536,
         title="Tile",
-        description="Pairs are looked at in squares of this many rows, so that memory grows with the batch and not "
-        "with its square; the result is the same. 512 fits a CPU's cache; a GPU is quicker with 4096, or with 0, "
-        "which looks at all at once. Rows.",
+        description="Pairs are processed in square tiles of this many rows, so that memory grows linearly with the "
+        "batch; the result is the same. 512 fits a CPU's cache; a GPU is faster with 4096, or with 0, which "
+        "processes all pairs at once. Rows.",
     )
 
 

@@ -1,4 +1,4 @@
-"""Debiased contrastive loss: InfoNCE that allows for negatives of the anchor's own class."""
+"""Debiased contrastive loss: InfoNCE corrected for negatives of the anchor's own class."""
 
 import torch
 from pydantic import Field
@@ -12,7 +12,7 @@ from cl_core.registry import LOSSES
 
 @LOSSES.register("debiased")
 class Debiased(SoftmaxLoss):
-    """InfoNCE with what the negatives are expected to hold of the anchor's class taken out of them.
+    """InfoNCE with the expected share of the anchor's own class removed from the negatives.
 
     Source: Chuang et al. 2020, "Debiased contrastive learning", arXiv:2007.00224, Eq. 7 and 8.
     """
@@ -27,7 +27,7 @@ class Debiased(SoftmaxLoss):
     )
 
     def compute(self, anchors: Tensor, candidates: Tensor, relation: Relation, learned: Learned) -> LossSum:
-        """See `debiased`."""
+        """Compute `debiased` with these options."""
         return debiased(
             anchors, candidates, relation, temperature=self.temperature, tau_plus=self.tau_plus, tile=self.tile
         )
@@ -36,14 +36,14 @@ class Debiased(SoftmaxLoss):
 def debiased(
     anchors: Tensor, candidates: Tensor, relation: Relation, *, temperature: float, tau_plus: float, tile: int
 ) -> LossSum:
-    """The sum over anchors and their positives of -log(exp(s+ / T) / (P + G)), G what is expected of true negatives.
+    """Sum -log(exp(s+ / T) / (P + G)) over anchors and positives; G is the expected sum over true negatives.
 
     P is the sum of exp(s / T) over the anchor's p positives, R the same over its n negatives, and
     G = max((R - tau_plus n P / p) / (1 - tau_plus), n exp(-1 / T)).
 
     Args:
-        anchors: (A, D) float, normalised here.
-        candidates: (K, D) float, normalised here.
+        anchors: (A, D) float, normalized here.
+        candidates: (K, D) float, normalized here.
         relation: Who is who. An anchor without positives adds nothing and is not counted; each of several positives
             is a term of its own.
         temperature: T, divides the cosine similarities; above 0.
@@ -64,7 +64,7 @@ def debiased(
 
 
 def _log_true_negatives(sums: PairSums, *, temperature: float, tau_plus: float) -> Tensor:
-    """(A,) log G. In logarithms: exp(1 / T) leaves float32 below T = 0.012."""
+    """Return (A,) log G, computed in logarithms: exp(1 / T) overflows float32 below T = 0.012."""
     lacks_one = (sums.positives == 0) | (sums.negatives == 0)
     mean_positive = sums.positive_lse - sums.positives.clamp(min=1).log()
     mean_negative = sums.negative_lse - sums.negatives.clamp(min=1).log()

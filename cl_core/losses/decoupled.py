@@ -10,22 +10,22 @@ from cl_core.registry import LOSSES
 
 @LOSSES.register("decoupled")
 class Decoupled(SoftmaxLoss):
-    """Minus the positive's similarity, plus the log-sum-exp of the negatives' alone.
+    """Minus the positive's similarity, plus the log-sum-exp of the negatives alone.
 
     Source: Yeh et al. 2021, "Decoupled contrastive learning", arXiv:2110.06848, Eq. 6.
     """
 
     def compute(self, anchors: Tensor, candidates: Tensor, relation: Relation, learned: Learned) -> LossSum:
-        """See `decoupled`."""
+        """Compute `decoupled` with these options."""
         return decoupled(anchors, candidates, relation, temperature=self.temperature, tile=self.tile)
 
 
 def decoupled(anchors: Tensor, candidates: Tensor, relation: Relation, *, temperature: float, tile: int) -> LossSum:
-    """The sum over anchors and their positives of -s+ / T + log(sum over negatives of exp(s- / T)).
+    """Sum -s+ / T + log(sum over negatives of exp(s- / T)) over anchors and their positives.
 
     Args:
-        anchors: (A, D) float, normalised here.
-        candidates: (K, D) float, normalised here.
+        anchors: (A, D) float, normalized here.
+        candidates: (K, D) float, normalized here.
         relation: Who is who. Each of several positives is a term of its own. An anchor without positives adds nothing
             and is not counted; nor is one without negatives, which would pull without end.
         temperature: Divides the cosine similarities; above 0.

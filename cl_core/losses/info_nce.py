@@ -16,16 +16,16 @@ class InfoNCE(SoftmaxLoss):
     """
 
     def compute(self, anchors: Tensor, candidates: Tensor, relation: Relation, learned: Learned) -> LossSum:
-        """See `info_nce`."""
+        """Compute `info_nce` with these options."""
         return info_nce(anchors, candidates, relation, temperature=self.temperature, tile=self.tile)
 
 
 def info_nce(anchors: Tensor, candidates: Tensor, relation: Relation, *, temperature: float, tile: int) -> LossSum:
-    """The sum over anchors and their positives of -log(softmax over all candidates but the anchor itself).
+    """Sum -log(softmax over all candidates except the anchor itself) over anchors and their positives.
 
     Args:
-        anchors: (A, D) float, normalised here.
-        candidates: (K, D) float, normalised here.
+        anchors: (A, D) float, normalized here.
+        candidates: (K, D) float, normalized here.
         relation: Who is who. An anchor without positives adds nothing and is not counted; each of several positives
             is a term of its own, so that with one positive per anchor the mean is the paper's.
         temperature: Divides the cosine similarities; above 0.

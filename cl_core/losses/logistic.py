@@ -1,4 +1,4 @@
-"""Logistic loss: same or different, asked of every pair by itself."""
+"""Logistic loss: classify each pair by itself as same or different."""
 
 from typing import Literal
 
@@ -28,20 +28,20 @@ class Logistic(PairMeanLoss):
         gt=0,
         le=1000,
         title="Scale",
-        description="Multiplies the similarity: 1 / temperature. Dimensionless; 1 in contrastive RL, 10 at SigLIP's "
-        "start.",
+        description="Multiplies the similarity: 1 / temperature. Dimensionless; 1 in contrastive RL, 10 initially in "
+        "SigLIP.",
     )
     bias: float = Field(
         -10.0,
         ge=-1000,
         le=1000,
         title="Bias",
-        description="Added to scale * similarity, so that the many negatives of a batch are believed to be such; with "
-        "cosines and balanced on, minus half the scale fits. Nats; 0 in contrastive RL, -10 at SigLIP's start.",
+        description="Added to scale * similarity, to account for the many negatives of a batch; with cosines and "
+        "balanced on, use minus half the scale. Nats; 0 in contrastive RL, -10 initially in SigLIP.",
     )
 
     def compute(self, anchors: Tensor, candidates: Tensor, relation: Relation, learned: Learned) -> LossSum:
-        """See `logistic`."""
+        """Compute `logistic` with these options."""
         return logistic(
             anchors,
             candidates,
@@ -63,13 +63,13 @@ def logistic(
     bias: float,
     balanced: bool,
 ) -> LossSum:
-    """The mean over pairs of -log sigmoid(y (scale * similarity + bias)), y = 1 for positives and -1 for negatives.
+    """Average -log sigmoid(y (scale * similarity + bias)) over pairs, y = 1 for positives and -1 for negatives.
 
     Args:
         anchors: (A, D) float.
         candidates: (K, D) float.
         relation: Who is who; the anchor itself is no pair.
-        similarity: `cosine` normalises the rows here; `dot` leaves them.
+        similarity: `cosine` normalizes the rows here; `dot` leaves them.
         scale: Above 0.
         bias: Nats.
         balanced: See `pair_mean`. On, it is the paper's objective with its negatives averaged, times 1 / 2; off, the

@@ -15,7 +15,7 @@ from cl_core.registry import LOSSES
 
 @LOSSES.register("margin_contrastive")
 class MarginContrastive(PairMeanLoss):
-    """Half the squared distance of similar pairs, half the squared shortfall from the margin of others.
+    """Half the squared distance of similar pairs, half the squared shortfall from the margin of other pairs.
 
     Source: Hadsell, Chopra & LeCun 2006, "Dimensionality reduction by learning an invariant mapping", CVPR, Eq. 4.
     """
@@ -25,8 +25,8 @@ class MarginContrastive(PairMeanLoss):
         gt=0,
         le=1000,
         title="Margin",
-        description="Distance from which on a negative is left alone. In units of the distance: unit rows are at "
-        "most 2 apart, unrelated ones 1.41 (Euclidean) or 1 (cosine).",
+        description="Negatives farther apart than this cost nothing. In units of the distance: unit rows are at most "
+        "2 apart, unrelated ones 1.41 (Euclidean) or 1 (cosine).",
     )
     distance: Literal["euclidean", "cosine"] = Field(
         "euclidean",
@@ -36,17 +36,17 @@ class MarginContrastive(PairMeanLoss):
     normalize: bool = Field(
         True,
         title="Unit rows",
-        description="Make unit rows of the embeddings before Euclidean distances are taken. The paper does not.",
+        description="Normalize embeddings to unit length before Euclidean distances are taken. The paper does not.",
     )
 
     @model_validator(mode="after")
     def _cosine_is_of_unit_rows(self) -> Self:
         if self.distance == "cosine" and not self.normalize:
-            raise ValueError("normalize cannot be off with distance 'cosine', which is that of unit rows")
+            raise ValueError("normalize cannot be off with distance 'cosine', which normalizes rows by definition")
         return self
 
     def compute(self, anchors: Tensor, candidates: Tensor, relation: Relation, learned: Learned) -> LossSum:
-        """See `margin_contrastive`."""
+        """Compute `margin_contrastive` with these options."""
         return margin_contrastive(
             anchors,
             candidates,
@@ -68,7 +68,7 @@ def margin_contrastive(
     normalize: bool,
     balanced: bool,
 ) -> LossSum:
-    """The mean over pairs of d^2 / 2 for positives and max(0, margin - d)^2 / 2 for negatives.
+    """Average d^2 / 2 over positive pairs and max(0, margin - d)^2 / 2 over negative pairs.
 
     Args:
         anchors: (A, D) float.

@@ -11,7 +11,7 @@ from cl_core.registry import LOSSES
 
 @LOSSES.register("n_pair")
 class NPair(TiledLoss):
-    """log(1 + sum over negatives of exp(x . x- - x . x+)) on dot products of raw rows, and a weight on their length.
+    """log(1 + sum over negatives of exp(x . x- - x . x+)) on unnormalized dot products, plus an L2 penalty.
 
     Source: Sohn 2016, "Improved deep metric learning with multi-class N-pair loss objective", NIPS 2016, Eq. 6.
     """
@@ -21,21 +21,21 @@ class NPair(TiledLoss):
         ge=0,
         le=1000,
         title="L2 weight",
-        description="Weight of the anchors' mean squared length, which keeps dot products from growing without end. "
-        "Dimensionless; the paper names no value, and TensorFlow's npairs_loss comes down to 0.001.",
+        description="Weight of the anchors' mean squared length, which keeps dot products bounded. Dimensionless; "
+        "the paper names no value, and TensorFlow's npairs_loss corresponds to 0.001.",
     )
 
     def compute(self, anchors: Tensor, candidates: Tensor, relation: Relation, learned: Learned) -> LossSum:
-        """See `n_pair`."""
+        """Compute `n_pair` with these options."""
         return n_pair(anchors, candidates, relation, l2_weight=self.l2_weight, tile=self.tile)
 
 
 def n_pair(anchors: Tensor, candidates: Tensor, relation: Relation, *, l2_weight: float, tile: int) -> LossSum:
-    """The sum over anchors x of log(1 + sum over negatives of exp(x . x- - x . x+)) + l2_weight ||x||^2.
+    """Sum log(1 + sum over negatives of exp(x . x- - x . x+)) + l2_weight ||x||^2 over anchors x.
 
     Args:
-        anchors: (A, D) float, not normalised.
-        candidates: (K, D) float, not normalised.
+        anchors: (A, D) float, not normalized.
+        candidates: (K, D) float, not normalized.
         relation: Who is who. An anchor without positives adds nothing, its length neither, and is not counted. Several
             positives are averaged over, each beside the others and all negatives.
         l2_weight: Weighs the squared length of anchors alone: so each row's counts once, on the worker that holds it.

@@ -1,4 +1,4 @@
-"""Pairwise logistic loss of SigLIP: same or different, at a scale and a bias that are learned."""
+"""Pairwise logistic loss of SigLIP: classify each pair as same or different, with a learned scale and bias."""
 
 import math
 
@@ -22,36 +22,35 @@ class PairwiseLogistic(PairLoss):
         10.0,
         gt=0,
         le=1000,
-        title="Scale at the start",
-        description="Where exp(log_scale), which multiplies the cosine similarities, begins. Dimensionless; "
-        "the paper uses 10.",
+        title="Initial scale",
+        description="Initial value of exp(log_scale), which multiplies the cosine similarities. Dimensionless; the "
+        "paper uses 10.",
     )
     start_bias: float = Field(
         -10.0,
         ge=-1000,
         le=1000,
-        title="Bias at the start",
-        description="Where the bias begins; so low that the many negatives cost little at first. Nats; the paper "
-        "uses -10.",
+        title="Initial bias",
+        description="Initial bias, low enough that the many negatives cost little at first. Nats; the paper uses -10.",
     )
 
     def learned_start(self) -> dict[str, float]:
-        """The log of the scale, which keeps it above 0, and the bias."""
+        """Return the log of the scale, which keeps the scale positive, and the bias."""
         return {"log_scale": math.log(self.start_scale), "bias": self.start_bias}
 
     def compute(self, anchors: Tensor, candidates: Tensor, relation: Relation, learned: Learned) -> LossSum:
-        """See `pairwise_logistic`."""
+        """Compute `pairwise_logistic` with these options."""
         return pairwise_logistic(anchors, candidates, relation, log_scale=learned["log_scale"], bias=learned["bias"])
 
 
 def pairwise_logistic(
     anchors: Tensor, candidates: Tensor, relation: Relation, *, log_scale: Tensor, bias: Tensor
 ) -> LossSum:
-    """The sum over pairs of -log sigmoid(y (exp(log_scale) * cosine + bias)), y = 1 for positives and -1 for negatives.
+    """Sum -log sigmoid(y (exp(log_scale) * cosine + bias)) over pairs, y = 1 for positives, -1 for negatives.
 
     Args:
-        anchors: (A, D) float, normalised here.
-        candidates: (K, D) float, normalised here.
+        anchors: (A, D) float, normalized here.
+        candidates: (K, D) float, normalized here.
         relation: Who is who; the anchor itself is no pair.
         log_scale: () float, log of what multiplies the cosines.
         bias: () float, nats.
@@ -67,4 +66,4 @@ def pairwise_logistic(
     unit_anchors, unit_candidates = F.normalize(anchors, dim=1), F.normalize(candidates, dim=1)
     logits = log_scale.exp() * (unit_anchors @ unit_candidates.T) + bias
     terms = -F.logsigmoid(torch.where(relation.same_group, logits, -logits))
-    return LossSum(terms.masked_fill(relation.itself, 0).sum(), terms.new_full((), len(anchors)))
+    return LossSum(terms.masked_fill(relation.excluded_mask, 0).sum(), terms.new_full((), len(anchors)))

@@ -30,23 +30,23 @@ class SupCon(SoftmaxLoss):
     variant: Variant = Field(
         "out",
         title="Variant",
-        description="Whether the mean over positives stands outside the logarithm (`out`), as the paper recommends, "
-        "or inside (`in`), where the closest positive may do for all.",
+        description="Whether the mean over positives is outside the logarithm (`out`), as the paper recommends, or "
+        "inside (`in`), where the closest positive can suffice.",
     )
 
     def compute(self, anchors: Tensor, candidates: Tensor, relation: Relation, learned: Learned) -> LossSum:
-        """See `supcon`."""
+        """Compute `supcon` with these options."""
         return supcon(anchors, candidates, relation, temperature=self.temperature, variant=self.variant, tile=self.tile)
 
 
 def supcon(
     anchors: Tensor, candidates: Tensor, relation: Relation, *, temperature: float, variant: Variant, tile: int
 ) -> LossSum:
-    """The sum over anchors of -mean over positives of log(softmax over all candidates but the anchor itself).
+    """Sum -mean over positives of log(softmax over all candidates except the anchor itself) over anchors.
 
     Args:
-        anchors: (A, D) float, normalised here.
-        candidates: (K, D) float, normalised here.
+        anchors: (A, D) float, normalized here.
+        candidates: (K, D) float, normalized here.
         relation: Who is who. An anchor without positives adds nothing and is not counted.
         temperature: Divides the cosine similarities; above 0.
         variant: `out`, or `in`: -log(mean over positives of the softmax), which is never more.

@@ -14,7 +14,7 @@ from cl_core.registry import LOSSES
 
 @LOSSES.register("triplet")
 class Triplet(PairLoss):
-    """How much nearer than by the margin the negative of a triplet is, averaged over the triplets mined in the batch.
+    """How far each triplet falls short of the margin, averaged over the triplets mined in the batch.
 
     Source: Schroff et al. 2015, "FaceNet", arXiv:1503.03832, Eq. 1 to 3; Hermans et al. 2017, "In defense of the
     triplet loss for person re-identification", arXiv:1703.07737, Sec. 2.
@@ -25,8 +25,8 @@ class Triplet(PairLoss):
         ge=0,
         le=1000,
         title="Margin",
-        description="By how much a negative is to be farther than the positive. In units of the distance; FaceNet "
-        "uses 0.2.",
+        description="How much farther a negative must be than the positive. In units of the distance; FaceNet uses "
+        "0.2.",
     )
     mining: Literal["all", "hard", "semi_hard"] = Field(
         "all",
@@ -42,7 +42,7 @@ class Triplet(PairLoss):
     normalize: bool = Field(
         True,
         title="Unit rows",
-        description="Make unit rows of the embeddings before Euclidean distances are taken, as FaceNet does and "
+        description="Normalize embeddings to unit length before Euclidean distances are taken, as FaceNet does and "
         "batch-hard mining's paper does not.",
     )
     soft_margin: bool = Field(
@@ -55,15 +55,17 @@ class Triplet(PairLoss):
     @model_validator(mode="after")
     def _options_fit(self) -> Self:
         if self.distance == "cosine" and not self.normalize:
-            raise ValueError("normalize cannot be off with distance 'cosine', which is that of unit rows")
+            raise ValueError("normalize cannot be off with distance 'cosine', which normalizes rows by definition")
         if self.soft_margin and self.mining == "all":
-            raise ValueError("soft_margin goes with mining 'hard' or 'semi_hard'; over all triplets it is cubic work")
+            raise ValueError("soft_margin needs mining 'hard' or 'semi_hard'; with mining 'all' its cost is cubic")
         if self.margin == 0 and not self.soft_margin:
-            raise ValueError("margin 0 without soft_margin is lowest when every embedding is the same; use 0.2, say")
+            raise ValueError(
+                "margin 0 without soft_margin has its minimum where all embeddings are equal; use 0.2, for example"
+            )
         return self
 
     def compute(self, anchors: Tensor, candidates: Tensor, relation: Relation, learned: Learned) -> LossSum:
-        """See `triplet`."""
+        """Compute `triplet` with these options."""
         return triplet(
             anchors,
             candidates,
@@ -87,7 +89,7 @@ def triplet(
     normalize: bool,
     soft_margin: bool,
 ) -> LossSum:
-    """The mean over mined triplets, satisfied ones included, of max(0, d(a, p) - d(a, n) + margin).
+    """Average max(0, d(a, p) - d(a, n) + margin) over mined triplets, satisfied ones included.
 
     Args:
         anchors: (A, D) float.
@@ -106,8 +108,8 @@ def triplet(
         Differences: a mean in place of FaceNet's sum.
     """
     apart = distances(anchors, candidates, distance=distance, normalize=normalize)
-    itself, same_group = relation.itself, relation.same_group
-    positive, negative = same_group & ~itself, ~(same_group | itself)
+    excluded, same_group = relation.excluded_mask, relation.same_group
+    positive, negative = same_group & ~excluded, ~(same_group | excluded)
     if mining == "all":
         assert not soft_margin, "refused with the options"
         return _over_all(apart, positive, negative, margin)
@@ -119,14 +121,14 @@ def triplet(
 
 
 def _hardest(apart: Tensor, positive: Tensor, negative: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """(A, 1) the farthest positive, the nearest negative, and whether there are both."""
+    """Return the farthest positive, the nearest negative, and whether both exist, (A, 1) each."""
     farthest = apart.masked_fill(~positive, -torch.inf).amax(1, keepdim=True)
     nearest = apart.masked_fill(~negative, torch.inf).amin(1, keepdim=True)
     return farthest, nearest, positive.any(1, keepdim=True) & negative.any(1, keepdim=True)
 
 
 def _semi_hard(apart: Tensor, positive: Tensor, negative: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """(A, K) each positive, the nearest negative farther than it, and whether it is a positive with a negative.
+    """Return (A, K) each positive, the nearest negative farther than it, and whether the triplet exists.
 
     Where no negative is farther, the farthest one is taken, as in TensorFlow Addons' `triplet_semihard_loss`, which
     FaceNet leaves open; so every positive counts once. One beyond the margin costs nothing, and need not be told apart.
@@ -139,7 +141,7 @@ def _semi_hard(apart: Tensor, positive: Tensor, negative: Tensor) -> tuple[Tenso
 
 
 def _over_all(apart: Tensor, positive: Tensor, negative: Tensor, margin: float) -> LossSum:
-    """Over every positive with every negative, at the memory of the pairs and not of the triplets.
+    """Average over all triplets in the memory of the pairs.
 
     The negatives that violate a positive's margin are the first c of the sorted ones, so that their sum of
     d(a, p) + margin - d(a, n) is c (d(a, p) + margin) less the sum of the first c distances.
@@ -154,5 +156,5 @@ def _over_all(apart: Tensor, positive: Tensor, negative: Tensor, margin: float) 
 
 
 def _sorted_negatives(apart: Tensor, negative: Tensor) -> Tensor:
-    """(A, K) the distances of each anchor's negatives, ascending, then infinities."""
+    """Return (A, K) the distances of each anchor's negatives, ascending, padded with infinity."""
     return apart.masked_fill(~negative, torch.inf).sort(1).values

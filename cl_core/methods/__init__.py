@@ -1,4 +1,4 @@
-"""Methods: how the views of a batch become a loss. One file each; each reads like its paper's algorithm."""
+"""Methods: how the views of a batch become a loss. One file each, written like the paper's algorithm."""
 
 from abc import abstractmethod
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from cl_core.registry import Component
 
 @dataclass(frozen=True)
 class StepInfo:
-    """When in a training a step happens; what follows a schedule is a function of it."""
+    """Position of a step in the training; schedules are functions of it."""
 
     epoch: int = 0
     step: int = 0
@@ -27,7 +27,7 @@ class StepInfo:
 
 @dataclass(frozen=True)
 class Samples:
-    """One worker's share of a batch: who its rows are.
+    """The ids and labels of one worker's share of a batch.
 
     Args:
         ids: (B,) int64, unique per sample of the dataset.
@@ -42,7 +42,7 @@ class Samples:
 
 @dataclass(frozen=True)
 class Step:
-    """What a method makes of a batch.
+    """The result of a method on a batch.
 
     Args:
         loss: () float32, to be differentiated; its gradient averaged over workers is that of the whole batch.
@@ -58,7 +58,7 @@ class Step:
 
 
 class Method(nn.Module):
-    """A contrastive method: parameters, buffers (queues, prototypes) and the step that learns.
+    """A contrastive method: parameters, buffers (queues, prototypes) and the training step.
 
     A step is two parts. `embed` is what goes through networks, and may be asked for a part of the batch at a time;
     `contrast` is the loss of the whole batch. Between them stand small tensors, so that a batch larger than memory
@@ -69,29 +69,29 @@ class Method(nn.Module):
 
     @abstractmethod
     def embed(self, views: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """The views of B samples to what is contrasted: tensors of B rows each; parts of a batch may be joined."""
+        """Map the views of B samples to what is contrasted: tensors of B rows; parts of a batch may be joined."""
 
     @abstractmethod
     def contrast(self, embedded: tuple[Tensor, ...], samples: Samples) -> Step:
-        """The loss of a batch. Gathering across workers happens here, once, with autograd."""
+        """Compute the loss of a batch. Gathering across workers happens here, once, with autograd."""
 
     def forward(self, views: tuple[Tensor, ...], samples: Samples) -> Step:
-        """Both parts at once."""
+        """Embed the views and compute the loss."""
         return self.contrast(self.embed(views), samples)
 
-    def plateaus(self, samples: int) -> dict[str, float]:
-        """Values at which the loss stands still when nothing is learnt, by what they mean; for a batch of samples."""
+    def trivial_losses(self, samples: int) -> dict[str, float]:
+        """Return the losses of solutions that learn nothing, by name, for a batch of `samples`."""
         del samples
         return {}
 
     def after_backward(self, moment: StepInfo) -> None:
-        """What is done to gradients before the optimiser moves. Nothing by default."""
+        """Adjust gradients before the optimizer step. Does nothing by default."""
 
     def after_step(self, moment: StepInfo) -> None:
-        """What follows the optimiser's step: momentum, queue, prototypes. Nothing by default."""
+        """Update momentum networks, queues and prototypes after the optimizer step. Does nothing by default."""
 
 
-class Published(NamedTuple):
+class FromPaper(NamedTuple):
     """A component with the options that a method's paper uses."""
 
     name: str
@@ -104,26 +104,26 @@ ANY_LOSS = frozenset[str]()
 class MethodOptions(Component):
     """Options of a method; `build` makes the method around an encoder."""
 
-    published_loss: ClassVar[Published | None]
+    paper_loss: ClassVar[FromPaper | None]
     """The paper's loss; None when the method's objective is no pair loss, and its own."""
     accepted_losses: ClassVar[frozenset[str]] = ANY_LOSS
     """Names of the pair losses it can be trained with; empty when it takes any."""
-    published_views: ClassVar[Published] = Published("simclr", {"blur_probability": 0.0})
+    paper_views: ClassVar[FromPaper] = FromPaper("simclr", {"blur_probability": 0.0})
     """The paper's view policy for small images; by default SimCLR's, which leaves out the blur there (App. B.9)."""
 
     @property
     def view_counts(self) -> range:
-        """How many views of each sample it can take; a subclass may say so once and for all."""
+        """How many views of each sample the method can take."""
         return range(2, 3)
 
     @property
     def needs_labels(self) -> bool:
-        """Whether samples without a label are of no use."""
+        """Whether the method needs labeled samples."""
         return False
 
     @property
-    def handful(self) -> int:
-        """Samples of one class that a batch brings together; 0 when classes do not decide the batches."""
+    def batch_samples_per_class(self) -> int:
+        """Samples per class in each batch; 0 if batches do not depend on classes."""
         return 0
 
     def check(self, loss: PairLoss | None, *, epochs: int) -> None:
@@ -150,20 +150,20 @@ class MethodOptions(Component):
 
     @abstractmethod
     def build(self, encoder: Encoder, loss: PairLoss | None) -> Method:
-        """The method, its own weights drawn from torch's global generator.
+        """Build the method; its own weights are drawn from torch's global generator.
 
         Args:
             encoder: What is trained.
-            loss: None exactly when `published_loss` is.
+            loss: None exactly when `paper_loss` is.
         """
 
 
-def wanted(loss: PairLoss | None) -> PairLoss:
-    """The loss of a method that needs one."""
+def require_loss(loss: PairLoss | None) -> PairLoss:
+    """Return the loss of a method that needs one."""
     assert loss is not None, "a method with a published loss is built with one"
     return loss
 
 
 def option_error(path: str, sentence: str) -> SpecError:
-    """An error about an option of the method."""
+    """Return an error about an option of the method."""
     return SpecError(f"training.method_options.{path}: {sentence}")

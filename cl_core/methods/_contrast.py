@@ -1,4 +1,4 @@
-"""A pair loss across workers: this worker's anchors against everyone's candidates."""
+"""A pair loss across workers: this worker's anchors against all workers' candidates."""
 
 from dataclasses import replace
 
@@ -11,7 +11,7 @@ from cl_core.parallel import collectives
 
 
 class Contrast(nn.Module):
-    """A pair loss with what it learns, and the one place where a method's rows are gathered.
+    """A pair loss with its learned parameters, and the one place where a method's rows are gathered.
 
     Args:
         loss: The pair loss.
@@ -25,7 +25,7 @@ class Contrast(nn.Module):
         )
 
     def forward(self, anchors: Tensor, anchor_ids: RowIds, candidates: Tensor, candidate_ids: RowIds) -> Tensor:
-        """() the mean over all workers' anchors, scaled such that averaging workers gives it.
+        """Return () the mean over all workers' anchors, scaled such that averaging over workers gives it.
 
         Args:
             anchors: (A, D) this worker's anchors.
@@ -38,12 +38,12 @@ class Contrast(nn.Module):
         return self.against(anchors, collectives.all_gather(at_least_float32(candidates)), relation)
 
     def against(self, anchors: Tensor, candidates: Tensor, relation: Relation) -> Tensor:
-        """The same with candidates that every worker has already, such as a queue beside gathered keys."""
+        """Compare with candidates that every worker has already, such as gathered keys and a queue."""
         total = self.loss(anchors, candidates, relation, dict(self.learned))
         return collectives.global_mean(total.total, total.count)
 
-    def of_coinciding(self, relation: Relation) -> float:
-        """The loss when every embedding is the same: where a collapsed training stands still.
+    def collapsed_loss(self, relation: Relation) -> float:
+        """Return the loss when all embeddings are equal, at which a collapsed training stays.
 
         Args:
             relation: In which all anchors have as many positives and negatives: that of the first one is returned, so
@@ -58,7 +58,7 @@ class Contrast(nn.Module):
 
 
 def gathered(ids: RowIds) -> RowIds:
-    """Everyone's ids, in the order in which `distributed.all_gather` puts their rows; alone the very same ids."""
+    """Return all workers' ids in the order of `collectives.all_gather`; with one worker, the same object."""
     if collectives.world_size() == 1:
         return ids
     together = collectives.all_gather(torch.stack([ids.samples, ids.views, ids.groups], dim=1))
@@ -66,7 +66,7 @@ def gathered(ids: RowIds) -> RowIds:
 
 
 def row_ids(samples: Samples, *, views: int, by_label: bool = False) -> RowIds:
-    """Ids of rows that stand view by view: all of view 0, then all of view 1, ...
+    """Return the ids of rows ordered by view: all of view 0, then all of view 1, ...
 
     Args:
         samples: Of one view's rows.

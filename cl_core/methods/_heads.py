@@ -9,7 +9,7 @@ from torch import nn
 def mlp_head(
     widths: Sequence[int], *, last_bias: bool = True, last_norm: bool = False, last_affine: bool = True
 ) -> nn.Sequential:
-    """Linear layers with batch norm and ReLU between them.
+    """Build linear layers with batch norm and ReLU between them.
 
     Args:
         widths: Of the input, of each hidden layer, and of the output; two widths are one linear layer.

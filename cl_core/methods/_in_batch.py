@@ -27,19 +27,19 @@ class InBatch(Method):
         self.by_label = by_label
 
     def embed(self, views: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """All views at once through encoder and projector, and apart again."""
+        """Pass all views together through encoder and projector, and split them again."""
         rows = at_least_float32(self.projector(self.encoder(torch.cat(views))))
         return rows.chunk(len(views))
 
     def contrast(self, embedded: tuple[Tensor, ...], samples: Samples) -> Step:
-        """Score this worker's rows against everyone's."""
+        """Compare this worker's rows with all workers' rows."""
         rows = torch.cat(embedded)
         ids = row_ids(samples, views=len(embedded), by_label=self.by_label)
         return Step(self.compare(rows, ids, rows, ids), rows.detach(), ids.groups)
 
-    def plateaus(self, samples: int) -> dict[str, float]:
-        """The loss when all embeddings coincide, for two views of each sample."""
+    def trivial_losses(self, samples: int) -> dict[str, float]:
+        """Return the loss when all embeddings are equal, for two views of each sample."""
         if self.by_label:
             return {}
         relation = relation_within(torch.arange(samples).repeat(2), views=2)
-        return {"every embedding is the same": self.compare.of_coinciding(relation)}
+        return {"every embedding is the same": self.compare.collapsed_loss(relation)}

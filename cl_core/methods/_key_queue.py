@@ -1,4 +1,4 @@
-"""The queue of keys: those of the last batches, each with the sample that it is a key of."""
+"""The queue of keys from earlier batches, each with the id of its sample."""
 
 import torch
 import torch.nn.functional as F
@@ -9,7 +9,7 @@ _NOBODY = torch.iinfo(torch.int64).min
 
 
 class KeyQueue(nn.Module):
-    """The last keys of all workers, on every worker the same; the oldest leave first.
+    """The most recent keys of all workers, identical on every worker; the oldest leave first.
 
     It begins with random unit rows of nobody, drawn from torch's global generator.
 
@@ -34,7 +34,7 @@ class KeyQueue(nn.Module):
 
     @torch.no_grad()
     def enter(self, keys: Tensor, samples: Tensor) -> None:
-        """Take in (N, D) keys of (N,) samples in place of the oldest; the last ones, where more come than fit."""
+        """Replace the oldest keys by (N, D) keys of (N,) samples; if more come than fit, keep the last ones."""
         size = len(self.keys)
         self.entered += len(keys)
         keys, samples = keys[-size:], samples[-size:]

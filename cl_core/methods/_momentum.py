@@ -13,9 +13,9 @@ class MomentumNetwork(nn.Module):
 
     Args:
         network: What is copied.
-        averages_statistics: Batch norms of the copy normalise with averages of the network's statistics: what the copy
+        averages_statistics: Batch norms of the copy normalize with averages of the network's statistics: what the copy
             makes of a row does not depend on the row's batch. In the first step, before there are any, and otherwise
-            always, they normalise in training with the batch's.
+            always, they normalize in training with the batch's.
 
     Source: He et al. 2019, "Momentum contrast", arXiv:1911.05722, Eq. 2; averaged statistics: Cai et al. 2021,
         "Exponential moving average normalization for self-supervised and semi-supervised learning", arXiv:2101.08482.
@@ -38,7 +38,7 @@ class MomentumNetwork(nn.Module):
 
     @torch.no_grad()
     def forward(self, rows: Tensor) -> Tensor:
-        """What the network makes of the rows, without gradient."""
+        """Apply the network to the rows, without gradient."""
         made: Tensor = self.network(rows)
         return made
 
@@ -69,7 +69,7 @@ def _follow(own: Tensor, followed: Tensor, momentum: Tensor | float) -> None:
 
 
 def _follow_buffers(own: nn.Module, part: nn.Module, momentum: Tensor) -> None:
-    """Average a batch norm's statistics; take over what other layers remember."""
+    """Average a batch norm's statistics; copy other layers' buffers."""
     if not isinstance(own, _BatchNorm) or not isinstance(part, _BatchNorm) or not own.track_running_stats:
         for buffer, followed in zip(own.buffers(recurse=False), part.buffers(recurse=False), strict=True):
             buffer.copy_(followed)
@@ -81,7 +81,7 @@ def _follow_buffers(own: nn.Module, part: nn.Module, momentum: Tensor) -> None:
 
 
 def batch_statistics(norm: _BatchNorm) -> tuple[Tensor, Tensor]:
-    """(C,) mean and (C,) variance of the batches that a batch norm has seen, the latest weighing most.
+    """Return (C,) mean and (C,) variance of the batches a batch norm has seen, weighted toward the latest.
 
     Running statistics are an average of these and of what they began with, mean 0 and variance 1, whose share is
     (1 - momentum) ** batches. It is taken out, as Adam does: Kingma & Ba 2014, arXiv:1412.6980, Sec. 3.

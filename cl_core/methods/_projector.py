@@ -1,4 +1,4 @@
-"""The projector that SimCLR and what follows it put between encoder and loss, and its options."""
+"""The projector of SimCLR and its successors between encoder and loss, and its options."""
 
 from pydantic import Field
 from torch import nn
@@ -27,5 +27,5 @@ class ProjectorOptions(MethodOptions):
     )
 
     def projector(self, encoder: Encoder) -> nn.Module:
-        """Linear, batch norm, ReLU, linear; dropped after training."""
+        """Build linear, batch norm, ReLU, linear; dropped after training."""
         return mlp_head([encoder.features, self.projector_hidden, self.projector_features])

@@ -9,7 +9,7 @@ from cl_core.parallel import collectives
 
 @torch.no_grad()
 def sinkhorn(scores: Tensor, *, epsilon: float, iterations: int) -> Tensor:
-    """Soft assignments of all workers' rows that nearly fill all prototypes equally.
+    """Assign all workers' rows softly to prototypes such that all prototypes get nearly equal parts.
 
     Args:
         scores: (B, K) float, this worker's rows against the prototypes: cosines in SwAV. B may differ between workers,
@@ -37,5 +37,5 @@ def sinkhorn(scores: Tensor, *, epsilon: float, iterations: int) -> Tensor:
 
 
 def _log_sum_over_all_rows(logits: Tensor) -> Tensor:
-    """(K,) logarithm of the sum of exp over all workers' rows; a worker without rows adds exp of minus infinity."""
+    """Return (K,) log-sum-exp over all workers' rows; a worker without rows adds exp of minus infinity."""
     return collectives.all_gather(logits.logsumexp(dim=0, keepdim=True)).logsumexp(dim=0)

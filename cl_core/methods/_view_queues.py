@@ -1,4 +1,4 @@
-"""A queue of rows for each of several views: those of earlier batches, on every worker the same."""
+"""One queue of earlier rows per view, identical on every worker."""
 
 import torch
 from torch import Tensor, nn
@@ -7,7 +7,7 @@ from cl_core.parallel import collectives
 
 
 class ViewQueues(nn.Module):
-    """The last rows of each view, over all workers; the oldest leave first.
+    """The most recent rows of each view, over all workers; the oldest leave first.
 
     Args:
         views: V, how many queues, which are filled together.
@@ -25,7 +25,7 @@ class ViewQueues(nn.Module):
         self.register_buffer("entered", torch.zeros((), dtype=torch.int64))
 
     def enter(self, rows: Tensor) -> None:
-        """Take in (V, N, D) rows of all workers in place of the oldest; the last ones, where more come than fit."""
+        """Replace the oldest rows by (V, N, D) rows of all workers; if more come than fit, keep the last ones."""
         size = self.rows.shape[1]
         kept = rows[:, -size:]
         self.entered += rows.shape[1]
@@ -33,6 +33,6 @@ class ViewQueues(nn.Module):
         self.rows[:, places] = kept.to(self.rows.dtype)
 
     def own_share(self, view: int) -> Tensor:
-        """(Q, D) the rows of a view that this worker looks after; none until the queue is full."""
+        """Return (Q, D) this worker's share of the queued rows of a view; none until the queue is full."""
         full = int(self.entered) >= self.rows.shape[1]
         return self.rows[view, collectives.rank() :: collectives.world_size()] if full else self.rows[view, :0]

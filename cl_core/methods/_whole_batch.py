@@ -1,4 +1,4 @@
-"""Methods whose objective is a statistic of the whole batch, such as a correlation, and not a sum over pairs."""
+"""Methods whose objective is a statistic of the whole batch, such as a correlation, rather than a sum over pairs."""
 
 from collections.abc import Callable, Mapping
 from typing import ClassVar
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from cl_core.encoders import Encoder
 from cl_core.losses import at_least_float32
-from cl_core.methods import Method, MethodOptions, Published, Samples, Step
+from cl_core.methods import FromPaper, Method, MethodOptions, Samples, Step
 from cl_core.methods._heads import mlp_head
 from cl_core.parallel import collectives
 
@@ -17,8 +17,8 @@ from cl_core.parallel import collectives
 class WholeBatchOptions(MethodOptions):
     """Views and projector of Barlow Twins and VICReg, whose papers agree on them."""
 
-    published_loss: ClassVar[Published | None] = None
-    published_views: ClassVar[Published] = Published("moco_v3", {"crop_area_min": 0.08})
+    paper_loss: ClassVar[FromPaper | None] = None
+    paper_views: ClassVar[FromPaper] = FromPaper("moco_v3", {"crop_area_min": 0.08})
 
     projector_hidden: int = Field(
         1024,
@@ -26,19 +26,19 @@ class WholeBatchOptions(MethodOptions):
         le=65_536,
         title="Projector hidden width",
         description="Width of the projector's two hidden layers. Units; the papers use 8192 on ImageNet, solo-learn "
-        "2048 on CIFAR; less here, for CPUs.",
+        "2048 on CIFAR; smaller here, for CPUs.",
     )
     projector_features: int = Field(
         1024,
         ge=2,
         le=65_536,
         title="Projector output width",
-        description="D, dimensions that are decorrelated: the wider the better. Units; the papers use 8192 on "
-        "ImageNet, solo-learn 2048 on CIFAR; less here, for CPUs.",
+        description="D, dimensions that are decorrelated; wider is better. Units; the papers use 8192 on ImageNet, "
+        "solo-learn 2048 on CIFAR; smaller here, for CPUs.",
     )
 
     def projector(self, encoder: Encoder) -> nn.Module:
-        """Two hidden layers and no bias at the end, which the objective would not see; dropped after training."""
+        """Build two hidden layers and a last one without bias, which the objective ignores; dropped after training."""
         hidden = self.projector_hidden
         return mlp_head([encoder.features, hidden, hidden, self.projector_features], last_bias=False)
 
@@ -50,7 +50,7 @@ class WholeBatch(Method):
         encoder: f.
         projector: g; dropped after training.
         objective: This worker's (B, D) float32 rows of either view to the () loss, the same on every worker.
-        standstills: Values at which the loss stands still when nothing is learnt, by what they mean.
+        standstills: Values at which the loss stands still when nothing is learned, by what they mean.
     """
 
     def __init__(
@@ -67,25 +67,25 @@ class WholeBatch(Method):
         self.standstills = standstills
 
     def embed(self, views: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """Both views at once through encoder and projector, and apart again."""
+        """Pass both views together through encoder and projector, and split them again."""
         rows = at_least_float32(self.projector(self.encoder(torch.cat(views))))
         return rows.chunk(len(views))
 
     def contrast(self, embedded: tuple[Tensor, ...], samples: Samples) -> Step:
-        """The objective; row i of either view is of sample i."""
+        """Compute the objective; row i of either view is of sample i."""
         first, second = embedded
         with torch.autocast(first.device.type, enabled=False):
             loss = self.objective(first, second)
         return Step(loss, torch.cat(embedded).detach(), samples.ids.repeat(2))
 
-    def plateaus(self, samples: int) -> dict[str, float]:
-        """The same for any number of samples."""
+    def trivial_losses(self, samples: int) -> dict[str, float]:
+        """Return the given values, which hold for any number of samples."""
         del samples
         return dict(self.standstills)
 
 
 def check_paired(first: Tensor, second: Tensor) -> None:
-    """Refuse views whose rows do not stand side by side.
+    """Refuse views whose rows are not paired.
 
     Raises:
         ValueError: Naming the shapes that came.
@@ -95,15 +95,15 @@ def check_paired(first: Tensor, second: Tensor) -> None:
 
 
 def rows_of_all(rows: Tensor) -> Tensor:
-    """() N, how many rows all workers have together, in the rows' precision."""
+    """Return () N, the number of rows of all workers together, in the rows' precision."""
     return collectives.all_reduce_sum(rows.new_tensor(len(rows)))
 
 
-def centred(rows: Tensor, count: Tensor) -> Tensor:
-    """(B, D) this worker's rows less the mean over all workers' N = count rows."""
+def centered(rows: Tensor, count: Tensor) -> Tensor:
+    """Return (B, D) this worker's rows minus the mean over all workers' N = count rows."""
     return rows - collectives.all_sum(rows.sum(dim=0)) / count
 
 
 def off_diagonal(matrix: Tensor) -> Tensor:
-    """(D, D) the matrix with zeros on its diagonal."""
+    """Return the (D, D) matrix with zeros on its diagonal."""
     return matrix - matrix.diagonal().diag()

@@ -1,4 +1,4 @@
-"""Barlow Twins: what two views say in one dimension agrees, and is said in no other dimension."""
+"""Barlow Twins: each dimension agrees between two views and is uncorrelated with every other dimension."""
 
 from functools import partial
 
@@ -9,11 +9,18 @@ from torch import Tensor
 from cl_core.encoders import Encoder
 from cl_core.losses import PairLoss
 from cl_core.methods import Method
-from cl_core.methods._whole_batch import WholeBatch, WholeBatchOptions, centred, check_paired, off_diagonal, rows_of_all
+from cl_core.methods._whole_batch import (
+    WholeBatch,
+    WholeBatchOptions,
+    centered,
+    check_paired,
+    off_diagonal,
+    rows_of_all,
+)
 from cl_core.parallel import collectives
 from cl_core.registry import METHODS
 
-# Added to variances, as torch's batch norm does, with which the published code standardises.
+# Added to variances, as torch's batch norm does, with which the published code standardizes.
 _EPSILON = 1e-5
 
 
@@ -42,7 +49,7 @@ class BarlowTwinsOptions(WholeBatchOptions):
     )
 
     def build(self, encoder: Encoder, loss: PairLoss | None) -> Method:
-        """The published network: encoder, projector, and the objective below."""
+        """Build the paper's network: encoder, projector, and the objective below."""
         del loss
         width = self.projector_features
         return WholeBatch(
@@ -57,7 +64,7 @@ class BarlowTwinsOptions(WholeBatchOptions):
 
 
 def barlow_twins(first: Tensor, second: Tensor, *, redundancy_weight: float, scale: float) -> Tensor:
-    """How far the correlation of the views' dimensions over all workers' rows is from the identity.
+    """Measure how far the cross-correlation of the views' dimensions is from the identity, over all workers' rows.
 
     Args:
         first: (B, D) float, this worker's rows of the first view; B may differ between workers, and be 0.
@@ -77,14 +84,14 @@ def barlow_twins(first: Tensor, second: Tensor, *, redundancy_weight: float, sca
     """
     check_paired(first, second)
     count = rows_of_all(first)
-    correlation = collectives.all_sum(_standardised(first, count).T @ _standardised(second, count)) / count
+    correlation = collectives.all_sum(_standardized(first, count).T @ _standardized(second, count)) / count
     disagreement = (1 - correlation.diagonal()).square().sum()
     redundancy = off_diagonal(correlation).square().sum()
     return scale * (disagreement + redundancy_weight * redundancy)
 
 
-def _standardised(rows: Tensor, count: Tensor) -> Tensor:
-    """Each dimension with mean 0 and variance 1 over all workers' rows."""
-    rows = centred(rows, count)
+def _standardized(rows: Tensor, count: Tensor) -> Tensor:
+    """Standardize each dimension to mean 0 and variance 1 over all workers' rows."""
+    rows = centered(rows, count)
     variance = collectives.all_sum(rows.square().sum(dim=0)) / count
     return rows * torch.rsqrt(variance + _EPSILON)

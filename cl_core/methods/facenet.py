@@ -1,4 +1,4 @@
-"""FaceNet: a sample is nearer to all of its class than to any other, learnt from triplets of labelled samples."""
+"""FaceNet: a sample is closer to its own class than to any other, learned from triplets of labeled samples."""
 
 from typing import ClassVar
 
@@ -8,7 +8,7 @@ from torch import nn
 
 from cl_core.encoders import Encoder
 from cl_core.losses import PairLoss, relation_within
-from cl_core.methods import Method, MethodOptions, Published, wanted
+from cl_core.methods import FromPaper, Method, MethodOptions, require_loss
 from cl_core.methods._heads import mlp_head
 from cl_core.methods._in_batch import InBatch
 from cl_core.registry import METHODS
@@ -16,19 +16,19 @@ from cl_core.registry import METHODS
 
 @METHODS.register("facenet")
 class FaceNetOptions(MethodOptions):
-    """Options of FaceNet: P classes with K samples each meet in a batch, embedded by a linear layer on the features.
+    """Options of FaceNet: a batch has P classes with K samples each, embedded by a linear layer on the features.
 
     Source: Schroff et al. 2015, "FaceNet: a unified embedding for face recognition and clustering", arXiv:1503.03832,
     Sec. 3. Differences: batches hold nothing but P x K samples, as in Hermans et al. 2017, arXiv:1703.07737, where
     FaceNet adds random negatives; and what is evaluated and registered is the encoder, as for every method.
     """
 
-    published_loss: ClassVar[Published | None] = Published("triplet", {"margin": 0.2, "mining": "semi_hard"})
+    paper_loss: ClassVar[FromPaper | None] = FromPaper("triplet", {"margin": 0.2, "mining": "semi_hard"})
     # Those that learn from given classes. Debiasing corrects for classes that are unknown; here they are known.
     accepted_losses: ClassVar[frozenset[str]] = frozenset(
         {"triplet", "margin_contrastive", "logistic", "pairwise_logistic", "n_pair", "supcon", "info_nce", "decoupled"}
     )
-    published_views: ClassVar[Published] = Published(
+    paper_views: ClassVar[FromPaper] = FromPaper(
         "simclr",
         {
             "view_count": 1,
@@ -48,8 +48,8 @@ class FaceNetOptions(MethodOptions):
         ge=2,
         le=65_536,
         title="Samples per class",
-        description="K, samples of one class that meet in a batch; batch_size / K classes do. Samples; the paper's "
-        "batches hold about 40 of each of 45 faces, 4 to 8 are usual where classes are many.",
+        description="K, samples of each class in a batch; a batch has batch_size / K classes. Samples; the paper "
+        "uses about 40 for each of 45 faces, 4 to 8 are usual with many classes.",
     )
     projector_features: int = Field(
         128,
@@ -61,17 +61,17 @@ class FaceNetOptions(MethodOptions):
 
     @property
     def needs_labels(self) -> bool:
-        """For its triplets."""
+        """True: triplets need classes."""
         return True
 
     @property
-    def handful(self) -> int:
-        """K."""
+    def batch_samples_per_class(self) -> int:
+        """K of the P x K batches."""
         return self.samples_per_class
 
     def build(self, encoder: Encoder, loss: PairLoss | None) -> Method:
-        """A linear embedding, as in the paper; the loss brings it to the unit sphere. It is dropped after training."""
-        return FaceNet(encoder, mlp_head([encoder.features, self.projector_features]), wanted(loss), self)
+        """Build a linear embedding, as in the paper; the loss normalizes it. It is dropped after training."""
+        return FaceNet(encoder, mlp_head([encoder.features, self.projector_features]), require_loss(loss), self)
 
 
 class FaceNet(InBatch):
@@ -88,7 +88,7 @@ class FaceNet(InBatch):
         super().__init__(encoder, embedding, loss, by_label=True)
         self.options = options
 
-    def plateaus(self, samples: int) -> dict[str, float]:
-        """The loss when all embeddings coincide, for one view of each sample; with triplets it is the margin."""
+    def trivial_losses(self, samples: int) -> dict[str, float]:
+        """Return the loss when all embeddings are equal, for one view per sample; with triplets it is the margin."""
         classes = torch.arange(samples) // self.options.samples_per_class
-        return {"every embedding is the same": self.compare.of_coinciding(relation_within(classes))}
+        return {"every embedding is the same": self.compare.collapsed_loss(relation_within(classes))}

@@ -1,4 +1,4 @@
-"""MoCo v2: a query finds its key, made by a slowly following network, among a queue of earlier keys."""
+"""MoCo v2: a query finds its key, computed by a momentum network, among a queue of earlier keys."""
 
 from typing import ClassVar
 
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from cl_core.encoders import Encoder
 from cl_core.losses import PairLoss, Relation, RowIds, at_least_float32
-from cl_core.methods import Method, MethodOptions, Published, Samples, Step, StepInfo, option_error, wanted
+from cl_core.methods import FromPaper, Method, MethodOptions, Samples, Step, StepInfo, option_error, require_loss
 from cl_core.methods._contrast import Contrast
 from cl_core.methods._key_queue import KeyQueue
 from cl_core.methods._momentum import MomentumNetwork
@@ -28,8 +28,8 @@ class MoCoV2Options(MethodOptions):
     Defaults of queue and momentum are those of the authors' notebook for CIFAR-10, of the temperature the paper's.
     """
 
-    published_loss: ClassVar[Published | None] = Published("info_nce", {"temperature": 0.2})
-    published_views: ClassVar[Published] = Published("moco_v2")
+    paper_loss: ClassVar[FromPaper | None] = FromPaper("info_nce", {"temperature": 0.2})
+    paper_views: ClassVar[FromPaper] = FromPaper("moco_v2")
 
     projector_hidden: int = Field(
         512,
@@ -43,33 +43,33 @@ class MoCoV2Options(MethodOptions):
         ge=2,
         le=65_536,
         title="Projector output width",
-        description="Dimensions in which queries meet keys. Units; paper: 128.",
+        description="Dimensions in which queries and keys are compared. Units; paper: 128.",
     )
     queue_size: int = Field(
         4096,
         ge=1,
         le=1_048_576,
         title="Queue size",
-        description="K, keys of earlier batches that are every query's negatives; at most a tenth of the training "
-        "split. Keys; paper: 65536 on ImageNet, the authors' notebook: 4096 on CIFAR-10.",
+        description="K, keys of earlier batches that serve as negatives for every query; at most a tenth of the "
+        "training split. Keys; paper: 65536 on ImageNet, the authors' notebook: 4096 on CIFAR-10.",
     )
     momentum: float = Field(
         0.99,
         ge=0,
         lt=1,
         title="Momentum of the key network",
-        description="Share of itself that the key network keeps at each step. Dimensionless; paper: 0.999 on ImageNet, "
-        "the authors' notebook: 0.99 on CIFAR-10.",
+        description="Momentum: share of its own weights that the key network keeps at each step. Dimensionless; "
+        "paper: 0.999 on ImageNet, the authors' notebook: 0.99 on CIFAR-10.",
     )
     symmetric: bool = Field(
         False,
         title="Symmetric",
-        description="Each view is a query and a key, at twice the cost of a step; the loss is the mean over both "
-        "directions. Off, as in the paper: the first is the query, the second the key.",
+        description="On: each view is both query and key, at twice the cost per step; the loss is the mean over both "
+        "directions. Off, as in the paper: the first view is the query, the second the key.",
     )
 
     def check_data(self, *, batch_size: int, train_rows: int) -> None:
-        """Refuse a queue that holds so much of the data that a query's near doubles are often among its negatives."""
+        """Refuse a queue so long that a query's near duplicates are often among its negatives."""
         del batch_size
         most = train_rows // _SAMPLES_PER_KEY
         if self.queue_size > most:
@@ -81,18 +81,18 @@ class MoCoV2Options(MethodOptions):
             )
 
     def build(self, encoder: Encoder, loss: PairLoss | None) -> Method:
-        """A projector with one hidden layer and without batch norm, as published; dropped after training."""
+        """Build a projector with one hidden layer and no batch norm, as in the paper; dropped after training."""
         hidden, width = self.projector_hidden, self.projector_features
         projector = nn.Sequential(nn.Linear(encoder.features, hidden), nn.ReLU(inplace=True), nn.Linear(hidden, width))
         queue = KeyQueue(size=self.queue_size, features=width)
-        return MoCoV2(encoder, projector, queue, wanted(loss), momentum=self.momentum, symmetric=self.symmetric)
+        return MoCoV2(encoder, projector, queue, require_loss(loss), momentum=self.momentum, symmetric=self.symmetric)
 
 
 class MoCoV2(Method):
     """Encoder and projector f_q, their moving average f_k, and a queue; reads like the paper's Algorithm 1.
 
-    Batch norm would let a query and its key recognise each other by the statistics of their batches. The paper
-    shuffles keys between workers; here f_k normalises with running statistics that are averages of f_q's, so that no
+    Batch norm would let a query and its key recognize each other by the statistics of their batches. The paper
+    shuffles keys between workers; here f_k normalizes with running statistics that are averages of f_q's, so that no
     key depends on its batch, with any number of workers. Those of the first step, before which there are no
     statistics, do.
 
@@ -133,13 +133,13 @@ class MoCoV2(Method):
         self._to_enter: list[tuple[Tensor, Tensor]] = []
 
     def embed(self, views: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """Queries, then keys, each view by itself; unit rows."""
+        """Compute queries, then keys, each view by itself, as unit rows."""
         queries = [self.projector(self.encoder(views[view])) for view in self.query_views]
         keys = [self.key_network(views[view]) for view in self.key_views]
         return tuple(F.normalize(at_least_float32(rows), dim=1) for rows in (*queries, *keys))
 
     def contrast(self, embedded: tuple[Tensor, ...], samples: Samples) -> Step:
-        """Score this worker's queries against their keys and the queue."""
+        """Compare this worker's queries with their keys and the queue."""
         ids, directions = samples.ids, len(self.query_views)
         queries = torch.cat(embedded[:directions])
         # Sample by sample: in which order keys enter the queue must not depend on how samples are shared out.
@@ -157,24 +157,24 @@ class MoCoV2(Method):
         )
 
     def after_step(self, moment: StepInfo) -> None:
-        """The key network follows; the keys of the step enter the queue, of all its batches and both directions."""
+        """Update the key network; enqueue the keys of all batches and both directions of the step."""
         del moment
         self.key_network.follow(nn.Sequential(self.encoder, self.projector), momentum=self.momentum)
         for keys, samples in self._to_enter:
             self.queue.enter(keys, samples)
         self._to_enter.clear()
 
-    def plateaus(self, samples: int) -> dict[str, float]:
-        """The loss of a query that is as similar to its key as to every other; for any number of samples."""
+    def trivial_losses(self, samples: int) -> dict[str, float]:
+        """Return the loss of a query equally similar to its key and to every other; for any number of samples."""
         del samples
         query, key = (_ids(torch.zeros(1, dtype=torch.int64), torch.tensor([view])) for view in (0, 1))
         others = torch.ones_like(self.queue.samples, device="cpu")
         relation = beside_a_queue(query, key, others)
-        return {"every embedding is the same": self.compare.of_coinciding(relation)}
+        return {"every embedding is the same": self.compare.collapsed_loss(relation)}
 
 
 def beside_a_queue(queries: RowIds, keys: RowIds, queued: Tensor) -> Relation:
-    """How queries are related to the N keys of their batch and, behind them, K keys in the queue.
+    """Return the relation of queries to the N keys of their batch followed by K keys of the queue.
 
     Args:
         queries: Of this worker.

@@ -1,4 +1,4 @@
-"""MoCo v3: each view predicts the other's key, made by a slowly following network, among the keys of the batch."""
+"""MoCo v3: each view predicts the other's key, computed by a momentum network, among the keys of the batch."""
 
 import math
 from dataclasses import replace
@@ -12,7 +12,7 @@ from cl_core.encoders import Encoder
 from cl_core.errors import SpecError
 from cl_core.losses import PairLoss, Relation, RowIds, at_least_float32
 from cl_core.losses._softmax import SoftmaxLoss
-from cl_core.methods import Method, MethodOptions, Published, Samples, Step, StepInfo
+from cl_core.methods import FromPaper, Method, MethodOptions, Samples, Step, StepInfo
 from cl_core.methods._contrast import Contrast, row_ids
 from cl_core.methods._heads import mlp_head
 from cl_core.methods._momentum import MomentumNetwork
@@ -27,8 +27,8 @@ class MoCoV3Options(MethodOptions):
     the published code for ResNets has 1 on ImageNet.
     """
 
-    published_loss: ClassVar[Published | None] = Published("info_nce", {"temperature": 0.2})
-    published_views: ClassVar[Published] = Published("moco_v3")
+    paper_loss: ClassVar[FromPaper | None] = FromPaper("info_nce", {"temperature": 0.2})
+    paper_views: ClassVar[FromPaper] = FromPaper("moco_v3")
 
     projector_hidden: int = Field(
         1024,
@@ -42,7 +42,7 @@ class MoCoV3Options(MethodOptions):
         ge=2,
         le=65_536,
         title="Projector output width",
-        description="Dimensions in which queries meet keys. Units; paper: 256.",
+        description="Dimensions in which queries and keys are compared. Units; paper: 256.",
     )
     predictor_hidden: int = Field(
         1024,
@@ -56,12 +56,12 @@ class MoCoV3Options(MethodOptions):
         ge=0,
         lt=1,
         title="Momentum of the key network",
-        description="Share of itself that the key network keeps at each step, at the start; it rises to 1 along a "
-        "cosine over the training. Dimensionless; paper: 0.99, and 0.996 for 1000 epochs.",
+        description="Momentum: share of its own weights that the key network keeps at each step, at the start; it "
+        "rises to 1 along a cosine over the training. Dimensionless; paper: 0.99, and 0.996 for 1000 epochs.",
     )
 
     def check(self, loss: PairLoss | None, *, epochs: int) -> None:
-        """Refuse a loss without a temperature, by which the loss is scaled."""
+        """Refuse a loss without a temperature: the loss is scaled by it."""
         if not isinstance(loss, SoftmaxLoss):
             raise SpecError(
                 "training.loss: method 'moco_v3' multiplies its loss by twice the temperature, and "
@@ -69,7 +69,7 @@ class MoCoV3Options(MethodOptions):
             )
 
     def build(self, encoder: Encoder, loss: PairLoss | None) -> Method:
-        """Projector and predictor with one hidden layer each, as published; both are dropped after training."""
+        """Build projector and predictor with one hidden layer each, as in the paper; dropped after training."""
         assert isinstance(loss, SoftmaxLoss), "check refuses others"
         width = self.projector_features
         projector = mlp_head([encoder.features, self.projector_hidden, width], last_norm=True, last_affine=False)
@@ -101,13 +101,13 @@ class MoCoV3(Method):
         self.momentum = momentum
 
     def embed(self, views: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """Queries of both views, then their keys; each view by itself, as in the published code."""
+        """Compute queries of both views, then their keys; each view by itself, as in the published code."""
         queries = [self.predictor(self.projector(self.encoder(view))) for view in views]
         keys = [self.key_network(view) for view in views]
         return tuple(at_least_float32(rows) for rows in (*queries, *keys))
 
     def contrast(self, embedded: tuple[Tensor, ...], samples: Samples) -> Step:
-        """ctr(q1, k2) + ctr(q2, k1), where ctr is 2 T times the loss."""
+        """Compute ctr(q1, k2) + ctr(q2, k1), where ctr is 2 T times the loss."""
         queries, keys = embedded[:2], [rows.detach() for rows in embedded[2:]]
         first = row_ids(samples, views=1)
         second = replace(first, views=first.views + 1)
@@ -116,20 +116,20 @@ class MoCoV3(Method):
         return Step(2 * self.temperature * (there + back), torch.cat(queries).detach(), samples.ids.repeat(2))
 
     def after_step(self, moment: StepInfo) -> None:
-        """The key network follows."""
+        """Update the key network."""
         momentum = rising_momentum(self.momentum, moment)
         self.key_network.follow(nn.Sequential(self.encoder, self.projector), momentum=momentum)
 
-    def plateaus(self, samples: int) -> dict[str, float]:
-        """The loss of queries that are as similar to their own keys as to everyone's."""
+    def trivial_losses(self, samples: int) -> dict[str, float]:
+        """Return the loss of queries equally similar to their own keys and to all others."""
         among = torch.arange(samples)
         query, keys = RowIds(among[:1], among[:1], among[:1]), RowIds(among, torch.ones_like(among), among)
-        ctr = 2 * self.temperature * self.compare.of_coinciding(Relation(query, keys))
+        ctr = 2 * self.temperature * self.compare.collapsed_loss(Relation(query, keys))
         return {"every embedding is the same": 2 * ctr}
 
 
 def rising_momentum(start: float, moment: StepInfo) -> float:
-    """The momentum of the move after a step, from `start` up to 1 along half a cosine.
+    """Return the momentum of a step, rising from `start` to 1 along half a cosine.
 
     Source: Chen et al. 2021, arXiv:2104.02057, Sec. 4.1, and its published code, which moves at the beginning of the
         next step: hence the next step's momentum. Differences: none.

@@ -1,4 +1,4 @@
-"""Siamese networks: pairs of samples, or of views, that are the same come together and others move apart."""
+"""Siamese networks: pull pairs of the same sample or class together and push other pairs apart."""
 
 from typing import ClassVar, Literal, Self
 
@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from cl_core.encoders import Encoder
 from cl_core.losses import PairLoss
-from cl_core.methods import Method, MethodOptions, Published, wanted
+from cl_core.methods import FromPaper, Method, MethodOptions, require_loss
 from cl_core.methods._heads import mlp_head
 from cl_core.methods._in_batch import InBatch
 from cl_core.registry import METHODS
@@ -14,7 +14,7 @@ from cl_core.registry import METHODS
 
 @METHODS.register("siamese")
 class SiameseOptions(MethodOptions):
-    """Options of a Siamese network: one network embeds both sides of every pair, and each pair is judged by itself.
+    """Options of a Siamese network: one network embeds both sides of every pair, and pairs are independent.
 
     Source: Bromley et al. 1993, "Signature verification using a Siamese time delay neural network", NIPS 6; Chopra,
     Hadsell & LeCun 2005, "Learning a similarity metric discriminatively", CVPR; Hadsell, Chopra & LeCun 2006,
@@ -23,22 +23,21 @@ class SiameseOptions(MethodOptions):
     are those of unit rows.
     """
 
-    published_loss: ClassVar[Published | None] = Published("margin_contrastive", {"balanced": True})
+    paper_loss: ClassVar[FromPaper | None] = FromPaper("margin_contrastive", {"balanced": True})
     accepted_losses: ClassVar[frozenset[str]] = frozenset({"margin_contrastive", "logistic", "pairwise_logistic"})
 
     pairs: Literal["views", "labels"] = Field(
         "views",
         title="Pairs",
-        description="What is the same: two views of one sample, or samples of one class.",
+        description="What makes a positive pair: two views of one sample, or samples of one class.",
     )
     samples_per_class: int = Field(
         0,
         ge=0,
         le=65_536,
         title="Samples per class",
-        description="Samples of one class that meet in a batch; batch_size divided by it classes do. At least 2; 0 "
-        "draws batches without regard to classes, which is enough where these are few. Only with pairs 'labels'. "
-        "Samples.",
+        description="Samples of each class in a batch, at least 2; 0 draws batches without regard to classes, which "
+        "suffices with few classes. Only with pairs 'labels'. Samples.",
     )
     projector_features: int = Field(
         128,
@@ -56,25 +55,25 @@ class SiameseOptions(MethodOptions):
                 "pairs 'labels'"
             )
         if self.samples_per_class == 1:
-            raise ValueError("samples_per_class 1 leaves no two samples of a class to pair; choose at least 2")
+            raise ValueError("samples_per_class 1 gives no pairs within a class; choose at least 2")
         return self
 
     @property
     def view_counts(self) -> range:
-        """From two where views are paired, from one where samples are."""
+        """From two if views are paired, from one if samples are."""
         return range(2, 9) if self.pairs == "views" else range(1, 9)
 
     @property
     def needs_labels(self) -> bool:
-        """Where they say what is the same."""
+        """True if labels decide which samples are pairs."""
         return self.pairs == "labels"
 
     @property
-    def handful(self) -> int:
-        """As asked for."""
+    def batch_samples_per_class(self) -> int:
+        """The option of that name."""
         return self.samples_per_class
 
     def build(self, encoder: Encoder, loss: PairLoss | None) -> Method:
-        """A linear layer on the features, as the papers' networks end; it is dropped after training."""
+        """Build a linear layer on the features, as in the papers; it is dropped after training."""
         embedding = mlp_head([encoder.features, self.projector_features])
-        return InBatch(encoder, embedding, wanted(loss), by_label=self.pairs == "labels")
+        return InBatch(encoder, embedding, require_loss(loss), by_label=self.pairs == "labels")

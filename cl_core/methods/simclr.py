@@ -6,7 +6,7 @@ from pydantic import Field
 
 from cl_core.encoders import Encoder
 from cl_core.losses import PairLoss
-from cl_core.methods import Method, MethodOptions, Published, wanted
+from cl_core.methods import FromPaper, Method, MethodOptions, require_loss
 from cl_core.methods._heads import mlp_head
 from cl_core.methods._in_batch import InBatch
 from cl_core.registry import METHODS
@@ -16,7 +16,7 @@ from cl_core.registry import METHODS
 class SimCLROptions(MethodOptions):
     """Options of SimCLR. Source: Chen et al. 2020, arXiv:2002.05709, Algorithm 1, section 4.2 and App. B.9."""
 
-    published_loss: ClassVar[Published | None] = Published("info_nce", {"temperature": 0.2})
+    paper_loss: ClassVar[FromPaper | None] = FromPaper("info_nce", {"temperature": 0.2})
     view_counts: ClassVar[range] = range(2, 9)
 
     projector_hidden: int = Field(
@@ -35,6 +35,6 @@ class SimCLROptions(MethodOptions):
     )
 
     def build(self, encoder: Encoder, loss: PairLoss | None) -> Method:
-        """A projector with one hidden layer, as in the paper; it is dropped after training."""
+        """Build a projector with one hidden layer, as in the paper; it is dropped after training."""
         projector = mlp_head([encoder.features, self.projector_hidden, self.projector_features])
-        return InBatch(encoder, projector, wanted(loss))
+        return InBatch(encoder, projector, require_loss(loss))

@@ -1,4 +1,4 @@
-"""SwAV: from one view, predict which prototypes another view of the same sample is assigned to."""
+"""SwAV: predict from one view the prototypes that another view of the same sample is assigned to."""
 
 import math
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from cl_core.encoders import Encoder
 from cl_core.losses import LossSum, PairLoss, at_least_float32
-from cl_core.methods import Method, Published, Samples, Step, StepInfo, option_error
+from cl_core.methods import FromPaper, Method, Samples, Step, StepInfo, option_error
 from cl_core.methods._projector import ProjectorOptions
 from cl_core.methods._sinkhorn import sinkhorn
 from cl_core.methods._view_queues import ViewQueues
@@ -30,8 +30,8 @@ class SwAVOptions(ProjectorOptions):
     Differences: the defaults for prototypes and projector suit small data and CPUs.
     """
 
-    published_loss: ClassVar[Published | None] = None
-    published_views: ClassVar[Published] = Published("multi_crop")
+    paper_loss: ClassVar[FromPaper | None] = None
+    paper_views: ClassVar[FromPaper] = FromPaper("multi_crop")
     view_counts: ClassVar[range] = range(2, 17)
 
     prototypes: int = Field(
@@ -39,9 +39,8 @@ class SwAVOptions(ProjectorOptions):
         ge=2,
         le=1_000_000,
         title="Prototypes",
-        description="K, at most batch_size + queue_size: rows are shared out equally between prototypes, and more of "
-        "them than rows cannot all get one. Prototypes; paper: 3000 for batches of 4096, or of 256 and a queue of "
-        "3840; 128 is half of a batch of 256.",
+        description="K, at most batch_size + queue_size, since rows are assigned to prototypes in equal parts. "
+        "Prototypes; paper: 3000 for batches of 4096, or of 256 and a queue of 3840; 128 is half of a batch of 256.",
     )
     temperature: float = Field(
         0.1,
@@ -55,7 +54,7 @@ class SwAVOptions(ProjectorOptions):
         gt=0,
         le=100,
         title="Assignment smoothness",
-        description="Divides the cosine similarities in the assignment; the smaller, the harder the assignments. "
+        description="Divides the cosine similarities in the assignment; smaller values give harder assignments. "
         "Dimensionless; paper: 0.05.",
     )
     sinkhorn_iterations: int = Field(
@@ -63,31 +62,32 @@ class SwAVOptions(ProjectorOptions):
         ge=1,
         le=100,
         title="Sinkhorn iterations",
-        description="How often assignments are evened out between prototypes. Iterations; paper: 3.",
+        description="Iterations that balance the assignments between prototypes. Iterations; paper: 3.",
     )
     freeze_epochs: int = Field(
         1,
         ge=0,
         title="Frozen epochs",
-        description="Epochs at the start in which prototypes do not move. Epochs; paper: 1.",
+        description="Epochs at the start in which prototypes are frozen. Epochs; paper: 1.",
     )
     queue_size: int = Field(
         0,
         ge=0,
         le=1_048_576,
         title="Queue size",
-        description="Rows of earlier batches, per assigned view, that are assigned together with the batch's: for "
+        description="Rows of earlier batches, per assigned view, that are assigned together with the batch: for "
         "batches smaller than the number of prototypes. 0 is off. Rows; paper: 3840 for batches of 256.",
     )
     queue_start_epoch: int = Field(
         1,
         ge=0,
         title="Queue start",
-        description="First epoch whose rows enter the queue, from 0; it is used once it is full. Epochs; paper: 15.",
+        description="First epoch, counted from 0, whose rows enter the queue; the queue is used once it is full. "
+        "Epochs; paper: 15.",
     )
 
     def check(self, loss: PairLoss | None, *, epochs: int) -> None:
-        """Refuse a start for a queue that there is not, and what would begin only after the last epoch."""
+        """Refuse a start epoch without a queue, and anything that would begin only after the last epoch."""
         del loss
         if not self.queue_size and self.queue_start_epoch != type(self).model_fields["queue_start_epoch"].default:
             raise option_error(
@@ -108,7 +108,7 @@ class SwAVOptions(ProjectorOptions):
             )
 
     def check_data(self, *, batch_size: int, train_rows: int) -> None:
-        """Refuse more prototypes than rows are assigned at once, and a queue that holds the data more than once.
+        """Refuse more prototypes than rows that are assigned together, and a queue longer than the data.
 
         Source: arXiv:2006.09882, Sec. 3.1: a batch smaller than K cannot be equally partitioned into K prototypes.
         """
@@ -127,7 +127,7 @@ class SwAVOptions(ProjectorOptions):
             )
 
     def build(self, encoder: Encoder, loss: PairLoss | None) -> Method:
-        """A projector with one hidden layer and prototypes, as in the paper; both are dropped after training."""
+        """Build a projector with one hidden layer and prototypes, as in the paper; both are dropped after training."""
         del loss
         prototypes = nn.Linear(self.projector_features, self.prototypes, bias=False)
         return SwAV(encoder, self.projector(encoder), prototypes, self)
@@ -152,10 +152,10 @@ class SwAV(Method):
         size, features = options.queue_size, prototypes.in_features
         self.queues = ViewQueues(views=_ASSIGNED_VIEWS, size=size, features=features) if size else None
         self._to_enter: list[Tensor] = []
-        self._normalise_prototypes()
+        self._normalize_prototypes()
 
     def embed(self, views: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """Views of one size together through the encoder, all through the projector; unit rows."""
+        """Pass views of one size together through the encoder, and all through the projector, as unit rows."""
         features = torch.cat([self.encoder(torch.cat(list(alike))) for _, alike in groupby(views, lambda v: v.shape)])
         return F.normalize(at_least_float32(self.projector(features)), dim=1).chunk(len(views))
 
@@ -178,7 +178,7 @@ class SwAV(Method):
 
     @torch.no_grad()
     def _codes(self, scores: Tensor, view: int) -> Tensor:
-        """(B, K) assignments of the rows of a view, made together with those of earlier batches."""
+        """Return (B, K) assignments of a view's rows, computed together with those of earlier batches."""
         earlier = scores[:0] if self.queues is None else self.prototypes(self.queues.own_share(view))
         epsilon, iterations = self.options.epsilon, self.options.sinkhorn_iterations
         return sinkhorn(torch.cat([earlier, scores]), epsilon=epsilon, iterations=iterations)[len(earlier) :]
@@ -190,26 +190,26 @@ class SwAV(Method):
 
     @torch.no_grad()
     def after_step(self, moment: StepInfo) -> None:
-        """Bring the prototypes back to the sphere; the step's rows enter the queue."""
+        """Normalize the prototypes; enqueue the step's rows."""
         del moment
-        self._normalise_prototypes()
+        self._normalize_prototypes()
         if self.queues is not None:
             for rows in self._to_enter:
                 self.queues.enter(collectives.all_gather(rows).transpose(0, 1))
         self._to_enter.clear()
 
     @torch.no_grad()
-    def _normalise_prototypes(self) -> None:
+    def _normalize_prototypes(self) -> None:
         self.prototypes.weight.copy_(F.normalize(self.prototypes.weight, dim=1))
 
-    def plateaus(self, samples: int) -> dict[str, float]:
-        """What the loss is when no prototype suits a sample better than another."""
+    def trivial_losses(self, samples: int) -> dict[str, float]:
+        """Return the loss when all prototypes suit every sample equally."""
         del samples
         return {"every sample is assigned uniformly": math.log(self.options.prototypes)}
 
 
 def swapped_prediction(scores: Sequence[Tensor], codes: Sequence[Tensor], *, temperature: float) -> LossSum:
-    """Cross-entropy of predicting each assigned view's code from every other view.
+    """Compute the cross-entropy of predicting each assigned view's code from every other view.
 
     Args:
         scores: V tensors (B, K) float, cosines of each view's rows with the prototypes.
@@ -242,7 +242,7 @@ def swapped_prediction(scores: Sequence[Tensor], codes: Sequence[Tensor], *, tem
 
 @torch.no_grad()
 def prototype_entropy(scores: Tensor) -> Tensor:
-    """Entropy of the shares of all workers' rows that are nearest to each prototype.
+    """Return the entropy of how all workers' rows are distributed over their nearest prototypes.
 
     Not of the codes' mean: they are shared out equally whatever the rows are.
 

@@ -1,4 +1,4 @@
-"""VICReg: two views agree, every dimension keeps its variance, and no two dimensions say the same."""
+"""VICReg: two views agree, every dimension keeps its variance, and no two dimensions correlate."""
 
 import math
 from functools import partial
@@ -10,7 +10,14 @@ from torch import Tensor
 from cl_core.encoders import Encoder
 from cl_core.losses import PairLoss
 from cl_core.methods import Method
-from cl_core.methods._whole_batch import WholeBatch, WholeBatchOptions, centred, check_paired, off_diagonal, rows_of_all
+from cl_core.methods._whole_batch import (
+    WholeBatch,
+    WholeBatchOptions,
+    centered,
+    check_paired,
+    off_diagonal,
+    rows_of_all,
+)
 from cl_core.parallel import collectives
 from cl_core.registry import METHODS
 
@@ -37,7 +44,7 @@ class VICRegOptions(WholeBatchOptions):
         gt=0,
         le=1000,
         title="Variance weight",
-        description="Weighs what each dimension's standard deviation lacks to 1. Dimensionless; paper: 25.",
+        description="Weighs how far each dimension's standard deviation is below 1. Dimensionless; paper: 25.",
     )
     covariance_weight: float = Field(
         1.0,
@@ -48,7 +55,7 @@ class VICRegOptions(WholeBatchOptions):
     )
 
     def build(self, encoder: Encoder, loss: PairLoss | None) -> Method:
-        """The published network: encoder, projector, and the objective below."""
+        """Build the paper's network: encoder, projector, and the objective below."""
         del loss
         objective = partial(
             vicreg,
@@ -67,7 +74,7 @@ class VICRegOptions(WholeBatchOptions):
 def vicreg(
     first: Tensor, second: Tensor, *, invariance_weight: float, variance_weight: float, covariance_weight: float
 ) -> Tensor:
-    """Mean squared difference of the views, lack of variance and covariance of their dimensions, over all workers.
+    """Compute the views' mean squared difference and their dimensions' variance and covariance terms.
 
     Args:
         first: (B, D) float, this worker's rows of the first view; B may differ between workers, and be 0.
@@ -89,7 +96,7 @@ def vicreg(
     count, dimensions = rows_of_all(first), first.shape[1]
     invariance = collectives.all_sum((first - second).square().sum()) / (count * dimensions)
     variance, covariance = first.new_zeros(()), first.new_zeros(())
-    for rows in (centred(first, count), centred(second, count)):
+    for rows in (centered(first, count), centered(second, count)):
         covariances = collectives.all_sum(rows.T @ rows) / (count - 1)
         deviations = (covariances.diagonal() + _EPSILON).sqrt()
         variance = variance + F.relu(1 - deviations).mean() / 2

@@ -1,4 +1,4 @@
-"""The one door to torch.distributed: gathering and summing with gradients, exact means over unequal workers.
+"""The only module that uses torch.distributed: gathering and summing with gradients, exact means over workers.
 
 Without a process group every function is the identity, so that methods read the same for one worker and for many.
 """
@@ -15,23 +15,23 @@ from torch import Tensor, nn
 
 
 def world_size() -> int:
-    """How many workers train together."""
+    """Return the number of workers that train together."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def rank() -> int:
-    """Which of them this is, from 0."""
+    """Return the number of this worker, from 0."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
 def barrier() -> None:
-    """Wait until every worker is here."""
+    """Wait until every worker has called this."""
     if dist.is_initialized():
         dist.barrier()
 
 
 def all_gather(rows: Tensor) -> Tensor:
-    """All workers' rows, in the order of their ranks; workers may have different numbers of rows.
+    """Return all workers' rows in the order of their ranks; workers may have different numbers of rows.
 
     Args:
         rows: (B, ...) this worker's rows.
@@ -47,7 +47,7 @@ def all_gather(rows: Tensor) -> Tensor:
 
 
 def all_sum(value: Tensor) -> Tensor:
-    """The sum of a tensor over all workers, with gradients: each worker's use of the sum reaches everyone's terms.
+    """Sum a tensor over all workers, with gradients: a use of the sum on any worker reaches all workers' terms.
 
     For losses of a statistic of the whole batch (a mean, a variance, a correlation): every worker computes the same
     loss from the same statistic, and averaging their gradients gives the single-process gradient.
@@ -59,7 +59,7 @@ def all_sum(value: Tensor) -> Tensor:
 
 
 def all_reduce_sum(value: Tensor) -> Tensor:
-    """The sum of a tensor over all workers, without gradient."""
+    """Sum a tensor over all workers, without gradient."""
     total = value.detach().clone()
     if world_size() > 1:
         dist.all_reduce(total)
@@ -67,7 +67,7 @@ def all_reduce_sum(value: Tensor) -> Tensor:
 
 
 def global_mean(total: Tensor, count: Tensor) -> Tensor:
-    """This worker's share of the mean over all workers' terms, scaled so that averaging workers gives that mean.
+    """Return this worker's part of the mean over all workers' terms, scaled such that averaging workers gives it.
 
     Args:
         total: () sum of this worker's terms, with gradient.
@@ -81,12 +81,12 @@ def global_mean(total: Tensor, count: Tensor) -> Tensor:
 
 
 def average(value: Tensor) -> Tensor:
-    """The mean of a tensor over all workers, without gradient; for reporting."""
+    """Average a tensor over all workers, without gradient; for reporting."""
     return all_reduce_sum(value) / world_size()
 
 
 def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
-    """Replace each gradient by its mean over workers, in one exchange; a parameter without one is left alone.
+    """Replace each gradient by its mean over workers, in one exchange; parameters without one are left alone.
 
     Every worker must have the same parameters with gradients. This is what DistributedDataParallel does, but after
     the backward: the backward may then come in parts (accumulated batches, sub-batches, losses with parameters).
@@ -104,7 +104,7 @@ def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
 
 @contextmanager
 def process_group(*, rendezvous: Path, rank: int, world_size: int, timeout_s: float) -> Iterator[None]:
-    """A gloo process group that meets at a file; for worlds that Ray does not start."""
+    """Join a gloo process group that meets at a file; for groups that Ray does not start."""
     dist.init_process_group(
         "gloo",
         init_method=f"file://{rendezvous}",
@@ -144,7 +144,7 @@ class _AllGather(torch.autograd.Function):
 
 
 class _AllSum(torch.autograd.Function):
-    """All-reduce of a sum; so is its backward."""
+    """All-reduce of a sum, forward and backward."""
 
     @staticmethod
     def forward(ctx: Any, value: Tensor) -> Tensor:

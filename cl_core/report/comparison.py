@@ -1,18 +1,18 @@
-"""Several trainings beside each other, as a table in Markdown."""
+"""Compare several trainings in a Markdown table."""
 
 from collections.abc import Mapping
 
 from cl_core.refs import RepresentationReport, RetrainResult, Score
 
 _BASELINES = {"untrained": "the same encoder, untrained", "raw_pixels": "raw pixels"}
-_SCORES = {"linear_probe.accuracy": "linear probe", "knn_20.accuracy": "20 neighbours"}
+_SCORES = {"linear_probe.accuracy": "linear probe", "knn_20.accuracy": "20 neighbors"}
 
 
 def comparison_markdown(results: Mapping[str, RetrainResult]) -> str:
-    """One line per recipe, the best linear probe first, then the baselines.
+    """Return one line per recipe, the best linear probe first, then the baselines.
 
     Args:
-        results: What each recipe came to, by its name; all on the same test split.
+        results: Result of each recipe, by its name; all on the same test split.
     """
     head = ["recipe", *_SCORES.values(), "uniformity", "effective rank", "training, min", "peak memory, GiB"]
     rows = []

@@ -1,6 +1,6 @@
-"""From a matplotlib figure to markup inside the page: transparent, in the page's own font and colours.
+"""Turn a matplotlib figure into markup inside the page: transparent, in the page's own font and colors.
 
-Figures are drawn in stand-in colours. In the markup each becomes a variable of the page's style, so that one drawing
+Figures are drawn in stand-in colors. In the markup each becomes a variable of the page's style, so that one drawing
 serves the light and the dark scheme. No pyplot: it keeps figures in global state, which leaks between flow runs.
 """
 
@@ -34,12 +34,12 @@ _TEN = ["#4e79a7", "#f28e2b", "#e15759", "#76b7b2", "#59a14f", "#d4ac2b", "#b07a
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """A transparent figure whose unit, in sizes and fonts alike, is one pixel of the page."""
+    """Create a transparent figure whose unit, in sizes and fonts alike, is one pixel of the page."""
     return Figure(figsize=(width / 72, height / 72), dpi=72, layout="constrained", facecolor="none")
 
 
 def plain_axes(figure: Figure) -> Axes:
-    """Axes with a quiet grid and no frame."""
+    """Add axes with a quiet grid and no frame."""
     axes = figure.add_subplot(facecolor="none")
     axes.spines[:].set_visible(False)
     axes.grid(color=LINE, linewidth=1)
@@ -48,15 +48,15 @@ def plain_axes(figure: Figure) -> Axes:
     return axes
 
 
-def class_colours(count: int) -> list[str]:
-    """One colour per class: ten chosen ones, or as many even steps around the wheel."""
+def class_colors(count: int) -> list[str]:
+    """Return one color per class: ten chosen ones, or as many even steps around the wheel."""
     if count <= len(_TEN):
         return _TEN[:count]
     return [to_hex(colorsys.hls_to_rgb(index / count, 0.45 + 0.15 * (index % 2), 0.6)) for index in range(count)]
 
 
 def to_svg(figure: Figure, description: str) -> Markup:
-    """The figure as an inline `<svg>` that shrinks with the window; the same bytes for the same figure."""
+    """Return the figure as an inline `<svg>` that shrinks with the window; the same bytes for the same figure."""
     buffer = io.StringIO()
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "counterpoint"}), warnings.catch_warnings():
         # Texts stay texts, drawn by the browser, which has glyphs that matplotlib's own font lacks.

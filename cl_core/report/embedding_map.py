@@ -1,4 +1,4 @@
-"""The test embeddings as a map: t-SNE to two dimensions, coloured by class."""
+"""Map the test embeddings: t-SNE to two dimensions, colored by class."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from cl_core.report import drawing
-from cl_core.report.drawing import class_colours, new_figure, plain_axes
+from cl_core.report.drawing import class_colors, new_figure, plain_axes
 from cl_core.report.wording import shortened
 
 LARGEST_MAP = 2000  # points; t-SNE takes about 5 s for these on one core, and more would only blacken the map
@@ -16,18 +16,18 @@ LABELLED_CLASSES = 30
 
 
 def unit_rows(embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(M, F) embeddings on the unit sphere, where the dot product is the cosine similarity; zero rows stay zero."""
+    """Project (M, F) embeddings onto the unit sphere, where dot products are cosines; zero rows stay zero."""
     lengths = np.linalg.norm(embeddings, axis=1, keepdims=True)
     return (embeddings / np.where(lengths > 0, lengths, 1)).astype(np.float32)
 
 
 def map_sample(rows: int, seed: int = 0) -> NDArray[np.int64]:
-    """Indices of the test images that the map shows: all of a few, a seeded sample of many."""
+    """Return the indices of the test images that the map shows: all of a few, a seeded sample of many."""
     return np.sort(np.random.default_rng(seed).permutation(rows)[:LARGEST_MAP])
 
 
 def project(unit: NDArray[np.float32], seed: int = 0) -> NDArray[np.float64]:
-    """Two coordinates per row of (M, F) unit embeddings, near where the cosine similarity is high.
+    """Return two coordinates per row of (M, F) unit embeddings, close where the cosine similarity is high.
 
     t-SNE, or the first two principal components where there is too little to unfold: few points, or collapsed ones.
 
@@ -49,14 +49,14 @@ def project(unit: NDArray[np.float32], seed: int = 0) -> NDArray[np.float64]:
 
 
 def embedding_map(places: NDArray[np.float64], labels: NDArray[np.integer] | None, classes: Sequence[str]) -> Figure:
-    """A dot per row of (M, 2) places, coloured by class, with each class's name at its median."""
+    """Draw a dot per row of (M, 2) places, colored by class, with each class's name at its median."""
     figure = new_figure(760, 620)
     axes = plain_axes(figure)
     axes.grid(visible=False)
     axes.set(xticks=[], yticks=[], aspect="equal")
     axes.set_adjustable("datalim")
-    colours = class_colours(len(classes))
-    points = drawing.ACCENT if labels is None else [colours[label] if label >= 0 else drawing.MUTED for label in labels]
+    colors = class_colors(len(classes))
+    points = drawing.ACCENT if labels is None else [colors[label] if label >= 0 else drawing.MUTED for label in labels]
     axes.scatter(places[:, 0], places[:, 1], s=14, c=points, alpha=0.75, linewidths=0)
     present = [] if labels is None else np.unique(labels[labels >= 0]).tolist()
     if not 0 < len(present) <= LABELLED_CLASSES:
@@ -71,7 +71,7 @@ def embedding_map(places: NDArray[np.float64], labels: NDArray[np.integer] | Non
 
 
 def spread_apart(places: NDArray[np.float64], line: float) -> NDArray[np.float64]:
-    """Move (K, 2) labels up and down, as little as needed, until none stands within a `line` above a near one.
+    """Move (K, 2) labels up and down, as little as needed, until none is within a `line` above a near one.
 
     Labels are taken to be six lines wide.
     """
@@ -94,11 +94,11 @@ def spread_apart(places: NDArray[np.float64], line: float) -> NDArray[np.float64
 
 
 def _principal_components(rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(M, 2) coordinates along the two directions of largest variance; zeros where there is no such direction."""
-    centred = rows - rows.mean(axis=0)
-    _, _, directions = np.linalg.svd(centred, full_matrices=False)
-    # The sign of a singular vector is anyone's choice; the largest entry positive makes it ours.
+    """Return (M, 2) coordinates along the two directions of largest variance; zeros for a missing direction."""
+    centered = rows - rows.mean(axis=0)
+    _, _, directions = np.linalg.svd(centered, full_matrices=False)
+    # The sign of a singular vector is arbitrary; a positive largest entry fixes it.
     directions = directions[:2]
     largest = directions[np.arange(len(directions)), np.abs(directions).argmax(axis=1)]
-    coordinates = centred @ (directions * np.where(largest < 0, -1, 1)[:, None]).T
+    coordinates = centered @ (directions * np.where(largest < 0, -1, 1)[:, None]).T
     return np.pad(coordinates, ((0, 0), (0, 2 - coordinates.shape[1])))

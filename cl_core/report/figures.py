@@ -1,4 +1,4 @@
-"""The figures of the report, one function each."""
+"""Draw the figures of the report, one function each."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ from cl_core.report.wording import is_share, shortened
 
 DRAWN_POINTS = 240
 SHOWN_CLASSES = 30
-_COLUMN_COLOURS = {
+_COLUMN_COLORS = {
     "trained": drawing.TRAINED,
     "untrained": drawing.UNTRAINED,
     "raw_pixels": drawing.RAW_PIXELS,
@@ -25,22 +25,22 @@ _COLUMN_COLOURS = {
 
 
 def finite_points(curves: Sequence[Mapping[str, float]], name: str) -> NDArray[np.float64]:
-    """(P, 2) steps and values of one curve, without what was not reported or is not finite."""
+    """Return (P, 2) steps and values of one curve, without what was not reported or is not finite."""
     points = [(row["step"], row[name]) for row in curves if row.get(name) is not None and math.isfinite(row[name])]
     return np.array(points, dtype=np.float64).reshape(-1, 2)
 
 
 def downsample(points: NDArray[np.float64], limit: int = DRAWN_POINTS) -> NDArray[np.float64]:
-    """(P, 2) points as at most `limit` rows of (step, mean, least, greatest), one per stretch of equal length."""
+    """Reduce (P, 2) points to at most `limit` rows of (step, mean, minimum, maximum), one per equal stretch."""
     stretches = np.array_split(points, min(limit, len(points))) if len(points) else []
     rows = [(part[-1, 0], part[:, 1].mean(), part[:, 1].min(), part[:, 1].max()) for part in stretches]
     return np.array(rows, dtype=np.float64).reshape(-1, 4)
 
 
 def training_curve(curves: Sequence[Mapping[str, float]], name: str, *, width: float, height: float) -> Figure | None:
-    """One quantity over the steps of training: its mean, and a band from least to greatest where there are many points.
+    """Draw one quantity by training step: its mean, and a band from minimum to maximum where there are many points.
 
-    None when it was never reported.
+    Returns None when it was never reported.
     """
     drawn = downsample(finite_points(curves, name))
     if not len(drawn):
@@ -59,9 +59,9 @@ def training_curve(curves: Sequence[Mapping[str, float]], name: str, *, width: f
 
 
 def score_intervals(columns: Mapping[str, Mapping[str, Score]]) -> Figure | None:
-    """Every score that is a share, as a dot on its 95 % interval, the trained encoder above what it is compared with.
+    """Draw every score that is a fraction as a dot on its 95 % interval, the trained encoder above the others.
 
-    None without such a score. The page says which colour is which.
+    Returns None without such a score. The page says which color is which.
     """
     names = [name for name in columns["trained"] if is_share(name)]
     if not names:
@@ -84,18 +84,18 @@ def score_intervals(columns: Mapping[str, Mapping[str, Score]]) -> Figure | None
     for place, (column, scores) in enumerate(columns.items()):
         rows = [(index * lines + place + 1.4, scores[name]) for index, name in enumerate(names) if name in scores]
         heights = [height for height, _ in rows]
-        colour = _COLUMN_COLOURS.get(column, drawing.MUTED)
+        color = _COLUMN_COLORS.get(column, drawing.MUTED)
         # Not error bars: a percentile interval need not hold the value itself.
-        axes.hlines(heights, [score.low for _, score in rows], [score.high for _, score in rows], colour, linewidth=2)
-        axes.plot([score.value for _, score in rows], heights, "o", color=colour, markersize=7, label=column)
+        axes.hlines(heights, [score.low for _, score in rows], [score.high for _, score in rows], color, linewidth=2)
+        axes.plot([score.value for _, score in rows], heights, "o", color=color, markersize=7, label=column)
     axes.set(yticks=[], ylim=(lines * len(names), 0))
     axes.xaxis.set_major_locator(MaxNLocator(nbins=7))
     axes.xaxis.set_major_formatter("{x:g}")
     return figure
 
 
-def confusion_matrix(confusion: Sequence[Sequence[int]], classes: Sequence[str]) -> Figure:
-    """Counts of true (rows) against predicted class (columns), shaded by the share of the row.
+def confusion_figure(confusion: Sequence[Sequence[int]], classes: Sequence[str]) -> Figure:
+    """Draw counts of true (rows) against predicted class (columns), shaded by the fraction of the row.
 
     Of many classes, those with the most mistakes.
     """
@@ -115,8 +115,8 @@ def confusion_matrix(confusion: Sequence[Sequence[int]], classes: Sequence[str])
             axes.add_patch(
                 Rectangle((column - 0.48, row - 0.48), 0.96, 0.96, color=drawing.ACCENT, alpha=share, linewidth=0)
             )
-            colour = drawing.ON_ACCENT if share > 0.5 else drawing.INK
-            axes.text(column, row, str(count), ha="center", va="center", color=colour, fontsize=cell / 4.2)
+            color = drawing.ON_ACCENT if share > 0.5 else drawing.INK
+            axes.text(column, row, str(count), ha="center", va="center", color=color, fontsize=cell / 4.2)
     names = [shortened(classes[index]) for index in shown]
     axes.set_xticks(range(len(shown)), names, rotation=40, ha="right", rotation_mode="anchor", parse_math=False)
     axes.set_yticks(range(len(shown)), names, parse_math=False)
@@ -127,7 +127,7 @@ def confusion_matrix(confusion: Sequence[Sequence[int]], classes: Sequence[str])
 
 
 def class_counts(classes: Mapping[str, Mapping[str, int]]) -> Figure:
-    """Samples per class, the splits one after the other in each bar. Of many classes, the largest and the smallest."""
+    """Draw samples per class, one bar of all splits each. Of many classes, the largest and the smallest."""
     names = sorted({name for counts in classes.values() for name in counts})
     totals = {name: sum(counts.get(name, 0) for counts in classes.values()) for name in names}
     names.sort(key=lambda name: -totals[name])

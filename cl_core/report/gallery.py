@@ -1,4 +1,4 @@
-"""Test images beside their nearest neighbours: what the encoder takes to be alike, seen with one's own eyes."""
+"""Show test images beside their nearest neighbors: what the encoder considers similar."""
 
 import base64
 import io
@@ -7,21 +7,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 
 from cl_core.report.embedding_map import unit_rows
 
 QUERIES = 8
-NEIGHBOURS = 8
+NEIGHBORS = 8
 EXAMINED_MISTAKES = 500
-_BLOCK = 128  # queries at a time; bounds the memory for their similarities
 LARGEST_SIDE = 64  # pixels; keeps a page with photographs under 3 MB
 
 
 @dataclass(frozen=True)
 class Picture:
-    """An image of the page with what is said about it."""
+    """An image of the page and its caption."""
 
     uri: str
     """PNG as a data URI."""
@@ -35,12 +35,12 @@ class Picture:
 
 @dataclass(frozen=True)
 class GalleryRow:
-    """A query and its nearest neighbours, nearest first."""
+    """A query and its nearest neighbors, nearest first."""
 
     query: Picture
     predicted: str
     """The wrong class that was predicted for the query; empty unless the row shows a mistake."""
-    neighbours: list[Picture]
+    neighbors: list[Picture]
 
 
 def gallery(
@@ -51,7 +51,7 @@ def gallery(
     classes: Sequence[str],
     seed: int = 0,
 ) -> list[GalleryRow]:
-    """Queries drawn at random, of different classes, then the most confident mistakes; none of a single image."""
+    """Return random queries of different classes, then the most confident mistakes; nothing for a single image."""
     if len(images) < 2:
         return []
     unit = unit_rows(embeddings)
@@ -66,38 +66,38 @@ def gallery(
     wrong = {query: classes[label] for query, label in mistakes}
     queries = random_queries(len(images), labels, set(wrong), QUERIES - len(wrong), seed) + list(wrong)
     rows = []
-    for query, (indices, similarities) in zip(queries, nearest(unit, queries, NEIGHBOURS), strict=True):
-        neighbours = [picture(*found) for found in zip(indices, [query] * len(indices), similarities, strict=True)]
-        rows.append(GalleryRow(picture(query, query, 1.0), wrong.get(query, ""), neighbours))
+    for query, (indices, similarities) in zip(queries, nearest_neighbors(unit, queries, NEIGHBORS), strict=True):
+        neighbors = [picture(*item) for item in zip(indices, [query] * len(indices), similarities, strict=True)]
+        rows.append(GalleryRow(picture(query, query, 1.0), wrong.get(query, ""), neighbors))
     return rows
 
 
-def nearest(unit: NDArray[np.float32], queries: Sequence[int], count: int) -> list[tuple[list[int], list[float]]]:
-    """For each query, the `count` other rows of highest cosine similarity, nearest first, and the similarities."""
+def nearest_neighbors(
+    unit: NDArray[np.float32], queries: Sequence[int], count: int
+) -> list[tuple[list[int], list[float]]]:
+    """Return for each query the `count` other rows of highest cosine similarity, nearest first, and the cosines."""
+    if not queries:
+        return []
     count = min(count, len(unit) - 1)
-    found = []
-    for start in range(0, len(queries), _BLOCK):
-        block = np.asarray(queries[start : start + _BLOCK])
-        similarities = unit[block] @ unit.T
-        similarities[np.arange(len(block)), block] = -np.inf  # nothing is its own neighbour
-        for row in similarities:
-            best = np.argpartition(-row, count - 1)[:count]
-            best = best[np.argsort(-row[best], kind="stable")]
-            found.append((best.tolist(), row[best].tolist()))
-    return found
+    results = nearest_neighbors(torch.from_numpy(unit[list(queries)]), torch.from_numpy(unit), k=count + 1)
+    neighbors = []
+    for query, positions, cosines in zip(queries, results.positions.tolist(), results.cosines.tolist(), strict=True):
+        others = [rank for rank, position in enumerate(positions) if position != query][:count]
+        neighbors.append(([positions[rank] for rank in others], [cosines[rank] for rank in others]))
+    return neighbors
 
 
 def random_queries(
     rows: int, labels: NDArray[np.integer] | None, excluded: set[int], count: int, seed: int
 ) -> list[int]:
-    """Up to `count` indices in a seeded random order, a second one of a class only after one of every class."""
+    """Return up to `count` indices in a seeded random order, a second of a class only after one of every class."""
     order = [index for index in np.random.default_rng(seed).permutation(rows).tolist() if index not in excluded]
     if labels is not None:
         seen: dict[int, int] = {}
-        turns = {}
+        rounds = {}
         for index in order:
-            turns[index] = seen[labels[index]] = seen.get(labels[index], -1) + 1
-        order.sort(key=turns.__getitem__)
+            rounds[index] = seen[labels[index]] = seen.get(labels[index], -1) + 1
+        order.sort(key=rounds.__getitem__)
     return order[:count]
 
 
@@ -108,7 +108,7 @@ def confident_mistakes(
     count: int,
     seed: int,
 ) -> list[tuple[int, int]]:
-    """Up to `count` wrongly predicted rows, with the class predicted, whose neighbours agree most on that class.
+    """Return up to `count` wrongly predicted rows, with the class predicted, whose neighbors agree most on that class.
 
     Each pair of true and predicted class occurs once. Of many mistakes a seeded sample is examined.
     """
@@ -117,7 +117,7 @@ def confident_mistakes(
         candidates &= (predicted >= 0) & (predicted != labels)
     examined = np.random.default_rng(seed).permutation(np.flatnonzero(candidates))[:EXAMINED_MISTAKES].tolist()
     ranked = []
-    for query, (indices, similarities) in zip(examined, nearest(unit, examined, NEIGHBOURS), strict=True):
+    for query, (indices, similarities) in zip(examined, nearest_neighbors(unit, examined, NEIGHBORS), strict=True):
         votes = Counter(label for label in labels[indices].tolist() if label >= 0)
         label = (votes or Counter({-1: 1})).most_common(1)[0][0] if predicted is None else int(predicted[query])
         if label not in (-1, labels[query]):
@@ -129,7 +129,7 @@ def confident_mistakes(
 
 
 def png_uri(image: NDArray[np.uint8], largest_side: int) -> str:
-    """(H, W, C) image as a PNG data URI, at its own size or shrunk to `largest_side` pixels."""
+    """Return an (H, W, C) image as a PNG data URI, at its own size or shrunk to `largest_side` pixels."""
     picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
     picture.thumbnail((largest_side, largest_side))
     buffer = io.BytesIO()

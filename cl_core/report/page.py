@@ -1,4 +1,4 @@
-"""The report as one HTML file that needs nothing but itself: no server, no script, no font, no network."""
+"""Render the report as one self-contained HTML file: no server, no script, no font, no network."""
 
 import json
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from cl_core.report import wording
 from cl_core.report.costs import lost
 from cl_core.report.drawing import to_svg
 from cl_core.report.embedding_map import embedding_map, map_sample, project, unit_rows
-from cl_core.report.figures import SHOWN_CLASSES, class_counts, confusion_matrix, score_intervals, training_curve
+from cl_core.report.figures import SHOWN_CLASSES, class_counts, confusion_figure, score_intervals, training_curve
 from cl_core.report.gallery import gallery, png_uri
 from cl_core.report.report_inputs import ReportInputs, score_columns
 from cl_core.report.summary import fetch_lines
@@ -19,7 +19,7 @@ from cl_core.report.summary import fetch_lines
 CURVES = {
     "loss": "Loss",
     "accuracy": "Accuracy of finding the positive",
-    "knn_accuracy": "Held-out accuracy of nearest neighbours",
+    "knn_accuracy": "Held-out accuracy of nearest neighbors",
     "alignment": "Alignment",
     "uniformity": "Uniformity",
     "intraclass_correlation": "Intraclass correlation",
@@ -28,7 +28,7 @@ CURVES = {
     "learning_rate": "Learning rate",
     "images_per_s": "Images per second",
 }
-# Of a report of the trainer: when it was made.
+# Fields of a progress report that say when it was written.
 _AXES = {"step", "steps", "epoch", "seconds", "seconds_left"}
 LARGE_CURVES = ("loss", "accuracy")
 SAMPLE_CLASSES = 12
@@ -48,22 +48,22 @@ class Curve:
 
 @dataclass(frozen=True)
 class SampleRow:
-    """Test images of one class; of none without labels."""
+    """Test images of one class; without labels, of none."""
 
     name: str
     uris: list[str]
 
 
-def render(inputs: ReportInputs) -> str:
-    """The report as HTML, under 3 MB, the same bytes for the same inputs. Takes some seconds, most of them the map."""
+def render_report(inputs: ReportInputs) -> str:
+    """Return the report as HTML, under 3 MB, the same bytes for the same inputs. The map takes some seconds."""
     trained = inputs.evaluation.trained
     columns = score_columns(inputs.evaluation, inputs.champion)
     scores = score_intervals(columns)
     confusion = None
     if inputs.labels is not None and trained.confusion:
-        confusion = to_svg(confusion_matrix(trained.confusion, inputs.classes), "Confusion matrix of the test split")
+        confusion = to_svg(confusion_figure(trained.confusion, inputs.classes), "Confusion matrix of the test split")
     per_class = inputs.profile.per_class if inputs.profile.classes else {}
-    template = environment().get_template("template.html")
+    template = html_environment().get_template("template.html")
     return template.render(
         inputs=inputs,
         columns=columns,
@@ -86,26 +86,25 @@ def render(inputs: ReportInputs) -> str:
     )
 
 
-def environment() -> Environment:
-    """Templates that escape what they are given, with the words and numbers of all pages."""
-    environment = Environment(
+def html_environment() -> Environment:
+    """Return the environment of the pages: it escapes every value, and has the filters of `wording`."""
+    html_environment = Environment(
         loader=PackageLoader("cl_core.report", ""),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    written = (wording.number, wording.interval, wording.gain, wording.duration, wording.spoken)
-    environment.filters |= {form.__name__: form for form in written}
-    environment.filters["as_json"] = lambda value: json.dumps(value, indent=2, ensure_ascii=False, default=str)
-    return environment
+    html_environment.filters |= wording.WORDING_FILTERS
+    html_environment.filters["as_json"] = lambda value: json.dumps(value, indent=2, ensure_ascii=False, default=str)
+    return html_environment
 
 
 def _curves(inputs: ReportInputs) -> list[Curve]:
-    """Those of every training, then what only its method knows."""
+    """Draw the curves of every training, then those of its method alone."""
     own = sorted({name for report in inputs.curves for name in report} - CURVES.keys() - _AXES)
     drawn = []
-    for name, title in (CURVES | {name: wording.spoken(name).capitalize() for name in own}).items():
+    for name, title in (CURVES | {name: wording.humanized(name).capitalize() for name in own}).items():
         width, height = (450, 250) if name in LARGE_CURVES else (300, 160)
         figure = training_curve(inputs.curves, name, width=width, height=height)
         if figure is not None:

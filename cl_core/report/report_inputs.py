@@ -1,4 +1,4 @@
-"""What a report is made from: plain values, so that rendering reads no file and asks no server."""
+"""The inputs of a report: plain values, so that rendering reads no file and asks no server."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,7 +27,7 @@ class ReportInputs:
     uri: str
     """models:/NAME/VERSION"""
     decision: Decision | None
-    """The last one that is recorded for this version; none before the first."""
+    """The last one recorded for this version; None before the first."""
     evaluation: EvaluationReport
     champion: Mapping[str, Score] = field(default_factory=dict)
     """Scores, on the same test split, of the champion that the gate compared with; empty without one."""
@@ -35,7 +35,7 @@ class ReportInputs:
     """One mapping per report of the trainer: step, epoch, seconds, loss, accuracy, alignment, ... in order of step."""
     profile: SnapshotProfile
     near_duplicates: NearDuplicates | None = None
-    """Across the splits; none when they were not looked for."""
+    """Across the splits; None when they were not searched for."""
     specs: Mapping[str, Any] = field(default_factory=dict)
     """By group (data, training, ...), as JSON values."""
     lineage: Sequence[tuple[str, str, str]] = ()
@@ -51,7 +51,7 @@ class ReportInputs:
     labels: NDArray[np.integer] | None = None
     """(M,) index into `classes`, -1 without a label; none when no image has one."""
     predicted: NDArray[np.integer] | None = None
-    """(M,) index into `classes`, as the linear probe predicts, -1 where it did not; without it the neighbours vote."""
+    """(M,) index into `classes`, as the linear probe predicts, -1 where it did not; without it the neighbors vote."""
 
     def __post_init__(self) -> None:
         lengths = {"images": len(self.images), "embeddings": len(self.embeddings)}
@@ -61,30 +61,30 @@ class ReportInputs:
             lengths[name] = len(indices)
             if len(indices) and not -1 <= indices.min() <= indices.max() < len(self.classes):
                 raise ValueError(
-                    f"{name} must be -1 or the number of one of {len(self.classes)} classes; "
-                    f"they run from {indices.min()} to {indices.max()}"
+                    f"{name} must be -1 or the index of one of {len(self.classes)} classes; "
+                    f"they range from {indices.min()} to {indices.max()}"
                 )
         if len(set(lengths.values())) > 1:
-            raise ValueError(f"a report needs one row per test image in each array; came {lengths}")
+            raise ValueError(f"a report needs one row per test image in each array; got {lengths}")
 
     @property
     def classes(self) -> list[str]:
-        """Class names in the order of the labels' numbers; empty without labels."""
+        """Return the class names in the order of the labels' numbers; empty without labels."""
         return self.profile.classes
 
     @property
     def is_champion(self) -> bool:
-        """Whether users fetch this version."""
+        """Tell whether users fetch this version."""
         return self.decision is not None and self.decision.champion == self.version
 
     @property
     def fetch_uri(self) -> str:
-        """Where a user should fetch from: the alias when this version holds it, else this very version."""
+        """Return the URI to fetch: the alias when this version holds it, else this version."""
         return f"models:/{self.model_name}@champion" if self.is_champion else self.uri
 
 
 def score_columns(report: EvaluationReport, champion: Mapping[str, Score]) -> dict[str, Mapping[str, Score]]:
-    """Scores by what they were measured on: the trained encoder first, the champion, if there is one, last."""
+    """Return scores by representation: the trained encoder first, the champion, if there is one, last."""
     columns: dict[str, Mapping[str, Score]] = {"trained": report.trained.scores}
     columns |= {name: measured.scores for name, measured in report.representations.items() if name != "trained"}
     return columns | ({"champion": champion} if champion else {})

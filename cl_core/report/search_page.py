@@ -1,60 +1,60 @@
-"""The page of a search: the image that was asked for, and what was found, in one HTML file that needs nothing else."""
+"""Render the page of a search: the query and its nearest images in one self-contained HTML file."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from cl_core.embedding.embeddings_file import EmbeddingFacts
+from cl_core.embedding.embeddings_file import EmbeddingsMetadata
 from cl_core.embedding.search import Hit
 from cl_core.modalities.image import Rejected, decode
 from cl_core.report.gallery import png_uri
-from cl_core.report.page import environment
+from cl_core.report.page import html_environment
 
 SIDE = 160  # pixels; a page of 24 photographs stays under 2 MB
 _SMOOTH_FROM = 64  # pixels; smaller pictures are shown with their pixels
 
 
 def search_page(
-    image: Path, embeddings: Path, facts: EmbeddingFacts, hits: Sequence[Hit], pictures: Mapping[str, bytes]
+    image: Path, embeddings: Path, metadata: EmbeddingsMetadata, hits: Sequence[Hit], pictures: Mapping[str, bytes]
 ) -> str:
-    """The page as HTML.
+    """Return the page as HTML.
 
     Args:
-        image: What was asked for.
+        image: The query.
         embeddings: The file that was searched.
-        facts: Of that file.
-        hits: What was found, nearest first.
+        metadata: Of that file.
+        hits: Its nearest rows, nearest first.
         pictures: Encoded images by id; those that are missing are shown by name only.
     """
     payload = image.read_bytes()
     return (
-        environment()
+        html_environment()
         .get_template("search.html")
         .render(
             name=image.name,
-            asked=_thumbnail(payload),
-            asked_id=hashlib.sha256(payload).hexdigest(),
+            query=_thumbnail(payload),
+            query_id=hashlib.sha256(payload).hexdigest(),
             smooth=max(decode(payload).shape[:2]) >= _SMOOTH_FROM,
             embeddings=embeddings,
-            facts=facts,
+            metadata=metadata,
             hits=hits,
             thumbnails={sample: _thumbnail(picture) for sample, picture in pictures.items()},
-            sentence=missing_sentence(hits, pictures, facts),
+            sentence=missing_sentence(hits, pictures, metadata),
         )
     )
 
 
-def missing_sentence(hits: Sequence[Hit], pictures: Mapping[str, bytes], facts: EmbeddingFacts) -> str:
-    """How many pictures are missing, and why; empty when none is."""
+def missing_sentence(hits: Sequence[Hit], pictures: Mapping[str, bytes], metadata: EmbeddingsMetadata) -> str:
+    """Say how many pictures are missing, and why; empty when none is."""
     missing = sum(hit.row.id not in pictures for hit in hits)
     if not missing:
         return ""
-    place = facts.data.location or f"source {facts.data.source}"
-    return f"{missing} of {len(hits)} pictures are missing: {place} no longer holds these images as they were embedded."
+    place = metadata.data.location or f"source {metadata.data.source}"
+    return f"{missing} of {len(hits)} pictures are missing: {place} no longer holds the images that were embedded."
 
 
 def _thumbnail(payload: bytes) -> str:
-    """A data URI of the whole image, shrunk; empty when it cannot be decoded any more."""
+    """Return a data URI of the whole image, shrunk; empty when it can no longer be decoded."""
     try:
         return png_uri(decode(payload), SIDE)
     except Rejected:

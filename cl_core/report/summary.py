@@ -1,23 +1,20 @@
-"""The essence of a report: rows for a table, three lines of Python, and a page of markdown."""
+"""Summarize a report: rows for a table, three lines of Python, and a page of Markdown."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from types import MappingProxyType
 
-import numpy as np
-
 from cl_core.refs import EvaluationReport, Score
-from cl_core.report.figures import downsample, finite_points
-from cl_core.report.markdown import escaped, linked, table
+from cl_core.report.figures import finite_points
+from cl_core.report.markdown import render_markdown
 from cl_core.report.report_inputs import ReportInputs, score_columns
-from cl_core.report.wording import gain, interval, is_share, number, spoken
+from cl_core.report.wording import format_interval, format_number, humanized, is_share
 
-_BARS = "▁▂▃▄▅▆▇█"
 _NONE: Mapping[str, Score] = MappingProxyType({})
 
 
 def score_rows(report: EvaluationReport, champion: Mapping[str, Score] = _NONE) -> list[dict[str, str]]:
-    """One row per score: its name, then value and interval of the trained encoder, the baselines and the champion.
+    """Return one row per score: name, then value and interval of the trained encoder, the baselines and the champion.
 
     Returns:
         Such as {"score": "knn_20.accuracy", "trained": "0.861 [0.854, 0.868]", "raw pixels": ...}; a dash where a
@@ -27,7 +24,9 @@ def score_rows(report: EvaluationReport, champion: Mapping[str, Score] = _NONE) 
     return [
         {"score": name}
         | {
-            spoken(column): f"{number(scores[name].value)} {interval(scores[name])}" if name in scores else "-"
+            humanized(column): f"{format_number(scores[name].value)} {format_interval(scores[name])}"
+            if name in scores
+            else "-"
             for column, scores in columns.items()
         }
         for name in report.trained.scores
@@ -35,7 +34,7 @@ def score_rows(report: EvaluationReport, champion: Mapping[str, Score] = _NONE) 
 
 
 def fetch_lines(uri: str) -> list[str]:
-    """The three lines of Python that fetch a registered model and call it."""
+    """Return the three lines of Python that fetch a registered model and call it."""
     return [
         "import mlflow",
         f"model = mlflow.pyfunc.load_model({json.dumps(uri)})",
@@ -43,38 +42,18 @@ def fetch_lines(uri: str) -> list[str]:
     ]
 
 
-def sparkline(values: Sequence[float], width: int = 40) -> str:
-    """A curve in one line of text, from its least (▁) to its greatest value (█)."""
-    points = np.column_stack([np.arange(len(values)), values]) if len(values) else np.empty((0, 2))
-    heights = downsample(points, width)[:, 1]
-    if not len(heights):
-        return ""
-    span = np.ptp(heights)
-    levels = (heights - heights.min()) / span * (len(_BARS) - 1) if span > 0 else np.zeros(len(heights))
-    return "".join(_BARS[round(level)] for level in levels)
-
-
 def summary_markdown(inputs: ReportInputs) -> str:
-    """The report on one screen: verdict, main scores beside the baselines, course of the loss, where things are."""
-    parts = [f"# {escaped(inputs.title)}", _verdict(inputs)]
+    """Return the report on one screen: decision, main scores beside the baselines, course of the loss, and places."""
     rows = score_rows(inputs.evaluation, inputs.champion)
-    main = [row for row in rows if is_share(row["score"])] or rows
-    if main:
-        parts.append(table(main))
-    parts += [f"_{escaped(sentence)}_" for sentence in inputs.evaluation.left_out]
-    losses = finite_points(inputs.curves, "loss")[:, 1].tolist()
-    if losses:
-        parts.append(f"Loss {number(losses[0])} `{sparkline(losses)}` {number(losses[-1])}")
-    parts.append("```python\n" + "\n".join(fetch_lines(inputs.fetch_uri)) + "\n```")
-    places = {"Model": inputs.uri, "Training": inputs.evaluation.training_digest, **inputs.links}
-    parts.append("\n".join(f"- {escaped(name)}: {linked(place)}" for name, place in places.items()))
-    return "\n\n".join(parts) + "\n"
+    return render_markdown(
+        "summary.md.j2",
+        inputs=inputs,
+        rows=[row for row in rows if is_share(row["score"])] or rows,
+        losses=finite_points(inputs.curves, "loss")[:, 1].tolist(),
+        fetch=fetch_lines(inputs.fetch_uri),
+        places={"Model": inputs.uri, "Training": inputs.evaluation.training_digest, **inputs.links},
+    )
 
 
-def _verdict(inputs: ReportInputs) -> str:
-    decision = inputs.decision
-    if decision is None:
-        return f"**{escaped(inputs.model_name)} version {inputs.version}.** It has not been decided on."
-    word = "is the champion" if inputs.is_champion else "is not the champion"
-    measured = f" Gain over the champion: {gain(decision.gain)}." if decision.gain else ""
-    return f"**{escaped(inputs.model_name)} version {inputs.version} {word}.** {escaped(decision.reason)}{measured}"
+def _measured(score: Score | None) -> str:
+    return f"{format_number(score.value)} {format_interval(score)}" if score else "-"

@@ -1,51 +1,55 @@
-"""How numbers and names are written, the same in the page, the markdown and the terminal."""
+"""Format numbers and names, the same in the page, in Markdown and in the terminal."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+
+import numpy as np
 
 from cl_core.refs import Score
 
 SHARES = ("accuracy", "precision", "recall", "f1")
 
 MEANING = {
-    "accuracy": "Share of the test split whose class is found. Higher is better.",
-    "precision": "Share of what is called a class that is of that class; the mean over classes. Higher is better.",
-    "recall": "Share of a class that is found; the mean over classes. Higher is better.",
-    "f1": "Harmonic mean of precision and recall; the mean over classes. Higher is better.",
+    "accuracy": "Fraction of the test split whose class is predicted correctly. Higher is better.",
+    "precision": "Fraction of the samples predicted as a class that belong to it; mean over classes. Higher is better.",
+    "recall": "Fraction of a class that is predicted correctly; mean over classes. Higher is better.",
+    "f1": "Harmonic mean of precision and recall; mean over classes. Higher is better.",
     "alignment": "Mean squared distance between two views of the same image. Lower is better.",
-    "uniformity": "How evenly the embeddings cover the sphere, as a log of a mean potential. Lower is better.",
-    "effective_rank": "Directions that the embeddings really use. Near 1 they have collapsed.",
+    "uniformity": "Log of the mean Gaussian potential between embeddings. Lower: spread more evenly over the sphere.",
+    "effective_rank": "Number of directions that the embeddings use. Near 1 they have collapsed.",
 }
+
+_BARS = "▁▂▃▄▅▆▇█"
 
 
 def is_share(score: str) -> bool:
-    """Whether a score, by its name, is a share of the test split: between 0 and 1, higher is better."""
+    """Tell by its name whether a score is a fraction of the test split: between 0 and 1, higher is better."""
     return score.rsplit(".", 1)[-1].endswith(SHARES)
 
 
 def meanings(scores: Mapping[str, Score]) -> dict[str, str]:
-    """What the kinds of score in `scores` mean, in words."""
+    """Return what the kinds of score in `scores` mean, in words."""
     return {kind: text for kind, text in MEANING.items() if any(name.endswith(kind) for name in scores)}
 
 
-def number(value: float) -> str:
-    """Three decimals for what is small, none for what is large: 0.871, 43.2, 1,024."""
+def format_number(value: float) -> str:
+    """Write three decimals of a small number, none of a large one: 0.871, 43.2, 1,024."""
     if abs(value) < 10:
         return f"{value:.3f}"
     return f"{value:.1f}" if abs(value) < 1000 else f"{value:,.0f}"
 
 
-def interval(score: Score) -> str:
-    """The 95 % interval, in brackets."""
-    return f"[{number(score.low)}, {number(score.high)}]"
+def format_interval(score: Score) -> str:
+    """Write the 95 % interval, in brackets."""
+    return f"[{format_number(score.low)}, {format_number(score.high)}]"
 
 
-def gain(score: Score) -> str:
-    """A difference, always with its sign: +0.012 [+0.004, +0.020]."""
+def format_gain(score: Score) -> str:
+    """Write a difference, always with its sign: +0.012 [+0.004, +0.020]."""
     return f"{score.value:+.3f} [{score.low:+.3f}, {score.high:+.3f}]"
 
 
-def duration(seconds: float) -> str:
-    """Two units at most: 0.4 s, 12 s, 2 min 14 s, 3 h 5 min."""
+def format_duration(seconds: float) -> str:
+    """Write a duration in two units at most: 0.4 s, 12 s, 2 min 14 s, 3 h 5 min."""
     if seconds < 9.95:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -55,11 +59,44 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest} s" if hours < 1 else f"{hours} h {minutes_left} min"
 
 
-def spoken(name: str) -> str:
-    """An identifier as words: raw_pixels becomes raw pixels."""
+def humanized(name: str) -> str:
+    """Write an identifier as words: raw_pixels becomes raw pixels."""
     return name.replace("_", " ")
 
 
+def thousands(value: int) -> str:
+    """Write an integer with separators: 12,345."""
+    return f"{value:,}"
+
+
+def counts(numbers: Mapping[str, int]) -> str:
+    """Write counts by name: 60,000 train, 10,000 test."""
+    return ", ".join(f"{count:,} {name}" for name, count in numbers.items())
+
+
 def shortened(name: str, length: int = 22) -> str:
-    """A name that fits beside a figure."""
+    """Cut a name so that it fits beside a figure."""
     return name if len(name) <= length else name[: length - 1] + "…"
+
+
+def sparkline(values: Sequence[float], width: int = 40) -> str:
+    """Draw a curve in one line of text, from its least (▁) to its greatest value (█)."""
+    if not len(values):
+        return ""
+    heights = np.array([part.mean() for part in np.array_split(np.asarray(values), min(width, len(values)))])
+    span = np.ptp(heights)
+    levels = (heights - heights.min()) / span * (len(_BARS) - 1) if span > 0 else np.zeros(len(heights))
+    return "".join(_BARS[round(level)] for level in levels)
+
+
+WORDING_FILTERS = {
+    "number": format_number,
+    "interval": format_interval,
+    "gain": format_gain,
+    "duration": format_duration,
+    "humanized": humanized,
+    "thousands": thousands,
+    "counts": counts,
+    "sparkline": sparkline,
+}
+"""By the names that templates use."""

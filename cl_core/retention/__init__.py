@@ -1,1 +1,1 @@
-"""Retention: decide which artifacts nothing refers to any more."""
+"""Retention: decide which artifacts to delete."""

@@ -1,4 +1,4 @@
-"""What stands under CL_HOME and what refers to it, as values: what retention decides from."""
+"""The artifacts under CL_HOME and what refers to them, as values: the inputs of retention."""
 
 from datetime import datetime
 from pathlib import Path
@@ -8,18 +8,18 @@ from pydantic import Field
 
 from cl_core.refs import Ref
 
-Kind = Literal["snapshot", "cache", "training", "features", "evaluation", "report", "start", "leavings"]
+Kind = Literal["snapshot", "cache", "training", "features", "evaluation", "report", "initial weights", "orphan"]
 
 
 class VersionInputs(Ref):
-    """A registered version, and why what it was made from is held.
+    """A registered version, and why its inputs are kept.
 
     Args:
         name: Of the registered model.
         version: Its number.
         training: Digest of the training that made it; empty for a version of other origin.
         snapshot: Digest of the snapshot that it was trained on; empty for a version of other origin.
-        held_by: What speaks for it, whatever its age: aliases, a rollback to come.
+        held_by: Why its inputs are kept at any age: aliases, a possible rollback.
     """
 
     name: str
@@ -41,17 +41,17 @@ class OldestRun(Ref):
 
 
 class InventoryItem(Ref):
-    """Something that stands under CL_HOME and can be removed by itself."""
+    """An artifact under CL_HOME that can be removed by itself."""
 
     kind: Kind
     path: Path
     size_bytes: int
-    last_used: datetime = Field(description="When it was last written, or verified by a run that used it.")
+    last_used: datetime = Field(description="When it was last written, or verified by a run.")
     snapshot: str = Field("", description="Digest of the snapshot that it is, or was made from; empty: unknown.")
     training: str = Field("", description="Digest of the training that it is, or was made by; empty: none.")
     finished: bool = Field(
-        True, description="Whether a training has a result; whether the process that made leavings has ended."
+        True, description="Whether a training has a result; whether the process that made an orphan has ended."
     )
-    busy: bool = Field(False, description="Whether a living process holds its lock, or writes to it.")
+    busy: bool = Field(False, description="Whether a running process holds its lock, or writes to it.")
     model: str = Field("", description="Of a report: the registered model.")
     version: int = Field(0, description="Of a report: the version.")

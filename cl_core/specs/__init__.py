@@ -1,4 +1,4 @@
-"""Specs: what a person asks for. Complete, frozen, and stored with the model that was made from them.
+"""Specs: what a person asks for. Complete, frozen, and stored with the model made from them.
 
 Each is a group in the Prefect form and a prefix on the command line (`--training.batch-size`). A component is chosen
 by name and its options are the mapping beside it, validated by the component itself (`cl_core.training.components`).
@@ -7,11 +7,12 @@ by name and its options are the mapping beside it, validated by the component it
 from cl_core.specs.base import Options, Spec
 from cl_core.specs.compute import ComputeSpec
 from cl_core.specs.data import DataSpec, SourceSpec
-from cl_core.specs.evaluation import EvaluationSpec, PromotionSpec
-from cl_core.specs.training import PUBLISHED, TrainingSpec
+from cl_core.specs.evaluation import EvaluationSpec
+from cl_core.specs.promotion import PromotionSpec
+from cl_core.specs.training import PAPER, TrainingSpec
 
 __all__ = [
-    "PUBLISHED",
+    "PAPER",
     "ComputeSpec",
     "DataSpec",
     "EvaluationSpec",

@@ -1,4 +1,4 @@
-"""What all specs share."""
+"""The base of all specs."""
 
 from typing import Any
 
@@ -9,6 +9,6 @@ Options = dict[str, Any]
 
 
 class Spec(BaseModel):
-    """Base of all specs: frozen, and a field that does not exist is an error."""
+    """Base of all specs: frozen, and an unknown field is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)

@@ -1,4 +1,4 @@
-"""Where it runs, and how fast."""
+"""Where a run computes, and how fast."""
 
 from typing import Self
 
@@ -8,7 +8,7 @@ from cl_core.specs.base import Spec
 
 
 class ComputeSpec(Spec):
-    """Where it runs and how fast. Nothing here changes what is asked for."""
+    """Where a run computes and how fast. Nothing here changes the result."""
 
     workers: int = Field(
         1,
@@ -31,23 +31,26 @@ class ComputeSpec(Spec):
         1, ge=1, le=1024, title="Ingestion workers", description="Processes that check images while ingesting."
     )
     checkpoint_every_s: float = Field(
-        60, gt=0, title="Checkpoint interval", description="At most this much training is lost to a kill. Seconds."
+        60,
+        gt=0,
+        title="Checkpoint interval",
+        description="Time between two checkpoints: at most this much training is lost when a run is killed. Seconds.",
     )
     stall_timeout_s: float = Field(
         300,
         gt=0,
         title="Stall timeout",
-        description="Workers that take no step for so long are ended and go on from the last checkpoint; longer than "
-        "the longest step, and than the report interval. Of two or more workers. Seconds.",
+        description="Workers that take no step for this long are stopped and resume from the last checkpoint; must "
+        "exceed the longest step and the report interval. Applies with two or more workers. Seconds.",
     )
     report_every_s: float = Field(
-        2, ge=0, title="Report interval", description="Least time between two reports of progress. Seconds."
+        2, ge=0, title="Report interval", description="Minimum time between two progress reports. Seconds."
     )
     knn_every_epochs: int = Field(
         1,
         ge=1,
-        title="Neighbours interval",
-        description="Epochs between two scores of nearest neighbours on what training.held_out_share holds out.",
+        title="Neighbor score interval",
+        description="Epochs between two nearest-neighbor scores on the samples held out by training.held_out_share.",
     )
 
     @model_validator(mode="after")

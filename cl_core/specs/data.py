@@ -20,12 +20,12 @@ class DataSpec(Spec):
         max_length=100,
     )
     source: Annotated[str, NameIn(SOURCES)] = Field(
-        "fashion_mnist", title="Source", description="Kind of place that the samples come from."
+        "fashion_mnist", title="Source", description="Kind of source that the samples come from."
     )
     location: str = Field(
         "",
         title="Location",
-        description="Folder or file to read. May be empty for sources that know their own place.",
+        description="Folder or file to read. May be empty for sources with a built-in location.",
     )
     source_options: Options = Field({}, title="Source options", description="Options of the source, as JSON.")
     image_size: int = Field(
@@ -35,19 +35,22 @@ class DataSpec(Spec):
         0.1,
         gt=0,
         lt=1,
-        title="Test share",
-        description="Share of the samples held out for testing where the source names no test split; "
-        "the content's hash decides which. Fraction.",
+        title="Test fraction",
+        description="Share of the samples held out for testing if the source has no test split; the content hash "
+        "decides which. Fraction.",
     )
     min_train_samples: int = Field(
-        64, ge=2, title="Least training samples", description="Fewer distinct training samples are refused. Samples."
+        64,
+        ge=2,
+        title="Minimum training samples",
+        description="Refuse data with fewer distinct training samples. Samples.",
     )
     max_quarantined_share: float = Field(
         0.05,
         ge=0,
         le=1,
-        title="Largest quarantined share",
-        description="A larger share of rejected inputs stops the run. Fraction of all inputs.",
+        title="Max. quarantined fraction",
+        description="Stop the run if a larger share of inputs is rejected. Fraction of all inputs.",
     )
 
     @field_validator("location")
@@ -55,24 +58,24 @@ class DataSpec(Spec):
     def _holds_no_password(cls, location: str) -> str:
         if re.search(r"://[^/@]*:[^@]*@", location):
             raise ValueError(
-                "an address with a password in it is refused, because a spec is kept with the model that it makes; "
-                "give the password as a setting of the environment"
+                "an address with a password is refused, because specs are stored with the models made from them; set "
+                "the password in the environment instead"
             )
         return location
 
 
 class SourceSpec(Spec):
-    """Which images, however many, when nothing is trained on them."""
+    """Which images to read when nothing is trained on them."""
 
     source: Annotated[str, NameIn(SOURCES)] = Field(
         "image_folder",
         title="Source",
-        description="Kind of place that the images come from; `snapshot` is what `cl ingest` made.",
+        description="Kind of source that the images come from; `snapshot` is the result of `cl ingest`.",
     )
     location: str = Field(
         "",
         title="Location",
-        description="Folder or file to read; of a snapshot its folder, datasets/NAME/DIGEST. "
-        "May be empty for sources that know their own place.",
+        description="Folder or file to read; for a snapshot its folder, datasets/NAME/DIGEST. May be empty for "
+        "sources with a built-in location.",
     )
     source_options: Options = Field({}, title="Source options", description="Options of the source, as JSON.")

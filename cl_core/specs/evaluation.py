@@ -1,4 +1,4 @@
-"""What is measured, and when a challenger becomes the champion."""
+"""What is measured on an encoder."""
 
 from typing import Annotated
 
@@ -15,7 +15,7 @@ class EvaluationSpec(Spec):
         ["linear_probe", "knn", "geometry"],
         min_length=1,
         title="Protocols",
-        description="What to measure. Those that need labels are left out, and said to be, where there are none.",
+        description="Protocols to run. Those that need labels are skipped, with a message, if there are none.",
     )
     options: dict[str, Options] = Field(
         {}, title="Protocol options", description="Options of each protocol, by its name, as JSON."
@@ -27,27 +27,4 @@ class EvaluationSpec(Spec):
         title="Bootstrap resamples",
         description="Resamples of the test split behind each 95 % interval.",
     )
-    seed: int = Field(0, ge=0, lt=2**32, title="Seed", description="Decides the resamples and the validation part.")
-
-
-class PromotionSpec(Spec):
-    """When a challenger becomes the champion that users fetch."""
-
-    automatic: bool = Field(
-        True,
-        title="Promote automatically",
-        description="Off: the gate's verdict is recorded, and a person promotes with `cl promote`.",
-    )
-    score: str = Field(
-        "linear_probe.accuracy",
-        title="Deciding score",
-        description="Score compared with the champion's; `knn_20.accuracy` is another.",
-    )
-    tolerance: float = Field(
-        0.0,
-        ge=0,
-        le=1,
-        title="Tolerance",
-        description="The challenger wins when the 95 % interval of its gain over the champion lies above minus this. "
-        "0 asks for a proven gain. Fraction of the test split.",
-    )
+    seed: int = Field(0, ge=0, lt=2**32, title="Seed", description="Seed of the resamples and of the validation part.")

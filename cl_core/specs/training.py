@@ -1,33 +1,34 @@
 """How an encoder is trained: the spec that decides the weights."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from cl_core.registry import ENCODERS, LOSSES, METHODS, VIEWS, NameIn
 from cl_core.specs.base import Options, Spec
+from cl_core.specs.renamed import current_value
 
-PUBLISHED = "published"
+PAPER = "paper"
 """In place of a component's name: what the method's paper uses, with the paper's options."""
 
 
 class TrainingSpec(Spec):
-    """How the encoder is trained. Everything here, and nothing else of the specs, decides the weights."""
+    """How the encoder is trained. These fields, and no others, decide the weights."""
 
     method: Annotated[str, NameIn(METHODS)] = Field(
         "simclr", title="Method", description="Contrastive method that turns views into a loss."
     )
     method_options: Options = Field({}, title="Method options", description="Options of the method, as JSON.")
-    loss: Annotated[str, NameIn(LOSSES, besides=(PUBLISHED,))] = Field(
-        PUBLISHED,
+    loss: Annotated[str, NameIn(LOSSES, besides=(PAPER,))] = Field(
+        PAPER,
         title="Loss",
-        description="Loss that compares the embeddings. `published`: that of the method's paper, as there.",
+        description="Loss that compares the embeddings. `paper`: the loss and options of the method's paper.",
     )
     loss_options: Options = Field({}, title="Loss options", description="Options of the loss, as JSON.")
-    views: Annotated[str, NameIn(VIEWS, besides=(PUBLISHED,))] = Field(
-        PUBLISHED,
+    views: Annotated[str, NameIn(VIEWS, besides=(PAPER,))] = Field(
+        PAPER,
         title="Views",
-        description="Policy that makes the contrasted views. `published`: that of the method's paper, as there.",
+        description="Policy that makes the contrasted views. `paper`: the views and options of the method's paper.",
     )
     views_options: Options = Field({}, title="Views options", description="Options of the view policy, as JSON.")
     encoder: Annotated[str, NameIn(ENCODERS)] = Field(
@@ -37,8 +38,8 @@ class TrainingSpec(Spec):
     start_from: Literal["scratch", "champion"] = Field(
         "scratch",
         title="Start from",
-        description="Weights of the encoder before the first step: fresh ones, or those of the model's champion when "
-        "this training is first asked for; without a champion, fresh ones.",
+        description="Initial weights of the encoder: fresh, or those of the model's champion when this training is "
+        "first requested; without a champion, fresh.",
     )
     epochs: int = Field(4, ge=1, le=100_000, title="Epochs", description="Passes over the training split.")
     batch_size: int = Field(
@@ -49,32 +50,36 @@ class TrainingSpec(Spec):
         ge=1,
         le=1024,
         title="Accumulated batches",
-        description="Batches whose gradients are averaged before the optimiser moves. 1 is off. "
-        "Adds no negatives: each batch is contrasted with itself only.",
+        description="Batches whose gradients are averaged before each optimizer step. 1 is off. Adds no negatives: "
+        "each batch is contrasted only with itself.",
     )
     sub_batch_size: int = Field(
         0,
         ge=0,
         le=1_048_576,
         title="Sub-batch size",
-        description="Samples that are embedded at once, by all workers together: a batch larger than memory gets the "
-        "gradient of the whole batch through sub-batches, at one more forward pass. Batch norm sees each by itself. "
-        "Less than the batch size; 0 is off. Samples.",
+        description="Samples embedded at once, by all workers together: a batch larger than memory gets the gradient "
+        "of the whole batch through sub-batches, at the cost of one more forward pass. Batch norm sees each "
+        "sub-batch alone. Less than the batch size; 0 is off. Samples.",
     )
     optimizer: Literal["adamw", "sgd", "lars"] = Field(
-        "adamw", title="Optimiser", description="Rule that moves the weights."
+        "adamw", title="Optimizer", description="Rule that updates the weights."
     )
     learning_rate: float = Field(
         2e-3, gt=0, le=100, title="Learning rate", description="Peak rate, as used; not rescaled by the batch size."
     )
     weight_decay: float = Field(
-        1e-4, ge=0, le=1, title="Weight decay", description="On weight matrices; never on biases and norms. Per step."
+        1e-4,
+        ge=0,
+        le=1,
+        title="Weight decay",
+        description="Applied to weight matrices; never to biases and norms. Per step.",
     )
     momentum: float = Field(
-        0.9, ge=0, lt=1, title="Momentum", description="Of SGD and LARS; AdamW's first beta. Dimensionless."
+        0.9, ge=0, lt=1, title="Momentum", description="Momentum of SGD and LARS; AdamW's first beta. Dimensionless."
     )
     warmup_epochs: float = Field(
-        0.5, ge=0, title="Warm-up", description="Linear rise of the learning rate before the cosine fall. Epochs."
+        0.5, ge=0, title="Warm-up", description="Linear rise of the learning rate before the cosine decay. Epochs."
     )
     precision: Literal["bf16", "fp32"] = Field(
         "bf16", title="Precision", description="Arithmetic of the encoder's forward pass; losses are always float32."
@@ -86,17 +91,24 @@ class TrainingSpec(Spec):
         0.02,
         ge=0,
         le=0.5,
-        title="Held-out share",
-        description="Share of the labelled training samples that is never trained on; while training, their nearest "
-        "neighbours guess their classes, and how often they are right says whether features improve. The content's "
-        "hash decides which. 0 is off; without labels there is nothing to hold out. Fraction.",
+        title="Held-out fraction",
+        description="Share of the labeled training samples that is never trained on. During training their classes "
+        "are predicted from nearest neighbors, and the accuracy shows whether features improve. The content hash "
+        "decides which; 0 is off; ignored without labels. Fraction.",
     )
-    seed: int = Field(0, ge=0, lt=2**32, title="Seed", description="Decides weights at start, order and views.")
+    seed: int = Field(
+        0, ge=0, lt=2**32, title="Seed", description="Seed of the initial weights, the order of samples and the views."
+    )
 
     @property
     def sub_batches(self) -> int:
-        """How many sub-batches a batch is embedded in; 1 is the whole at once."""
+        """How many sub-batches a batch is embedded in; 1 embeds it whole."""
         return -(-self.batch_size // self.sub_batch_size) if self.sub_batch_size else 1
+
+    @field_validator("loss", "views", mode="before")
+    @classmethod
+    def _accept_old_values(cls, value: Any, info: ValidationInfo) -> Any:
+        return current_value(f"training.{info.field_name}", value) if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _warm_up_fits(self) -> Self:

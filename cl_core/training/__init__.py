@@ -1,1 +1,1 @@
-"""Training: loop, optimisers, schedule, checkpoints, monitors."""
+"""Training: loop, optimizers, schedule, checkpoints, health."""

@@ -1,4 +1,4 @@
-"""Checkpoints: sealed directories of safetensors and JSON. No pickle; verified before they are loaded.
+"""Checkpoints: artifact directories of safetensors and JSON. No pickle; verified before they are loaded.
 
 `step-NNNNNNNN/` holds `method.safetensors` (weights and buffers: queues, prototypes, running statistics),
 `optimizer.safetensors`, `optimizer.json`, and the manifest with the step. The order of samples, the views and the
@@ -40,7 +40,7 @@ class CheckpointStore:
         self.keep = keep
 
     def save(self, step: int, *, method: nn.Module, optimizer: Optimizer, facts: dict[str, Any]) -> Path:
-        """Write the state after `step` steps; a crash at any instant leaves the older checkpoints as they were.
+        """Write the state after `step` steps; a crash at any moment leaves older checkpoints intact.
 
         Raises:
             StorageFullError: When the disk is full.
@@ -59,11 +59,11 @@ class CheckpointStore:
         return final
 
     def at(self, step: int) -> Path:
-        """Where the checkpoint after `step` steps stands."""
+        """Return the path of the checkpoint after `step` steps."""
         return self.folder / f"step-{step:08d}"
 
     def latest(self) -> Path | None:
-        """The newest checkpoint whose bytes are as written; damaged ones are passed over with a warning."""
+        """Return the newest intact checkpoint; skip damaged ones with a warning."""
         for path in self._newest_first():
             try:
                 artifact_dir.verify(path)
@@ -74,7 +74,7 @@ class CheckpointStore:
         return None
 
     def clear(self) -> None:
-        """Remove all checkpoints, so that the training begins anew."""
+        """Remove all checkpoints, so that the training starts over."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _newest_first(self) -> list[Path]:
@@ -82,7 +82,7 @@ class CheckpointStore:
 
 
 def load(path: Path, *, method: nn.Module, optimizer: Optimizer) -> int:
-    """Put a checkpoint's state into a method and its optimiser.
+    """Load a checkpoint's state into a method and its optimizer.
 
     Returns:
         How many steps it had taken.
@@ -96,7 +96,7 @@ def load(path: Path, *, method: nn.Module, optimizer: Optimizer) -> int:
 
 
 def load_encoder_state(path: Path) -> dict[str, Tensor]:
-    """The encoder's own weights and buffers from a checkpoint.
+    """Return the encoder's weights and buffers from a checkpoint.
 
     Raises:
         IntegrityError: When the checkpoint is damaged.
@@ -107,9 +107,9 @@ def load_encoder_state(path: Path) -> dict[str, Tensor]:
 
 
 def _lay_out_as_parameters(optimizer: Optimizer) -> None:
-    """Give loaded state the memory layout of its parameter (channels last, say), as it had when it was made.
+    """Give loaded state the memory layout of its parameter, such as channels last.
 
-    Fused optimisers go through both in the order of memory and would pair one weight with another's momentum.
+    Fused optimizers go through both in the order of memory and would pair one weight with another's momentum.
     """
     for parameter, entries in optimizer.state.items():
         for key, value in entries.items():
@@ -118,12 +118,12 @@ def _lay_out_as_parameters(optimizer: Optimizer) -> None:
 
 
 def _write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
-    # Serialised in memory and written by Python, so that a full disk is an OSError like any other.
+    # Serialized in memory and written by Python, so that a full disk is an OSError like any other.
     path.write_bytes(safetensors.torch.save({name: t.detach().cpu().contiguous() for name, t in tensors.items()}))
 
 
 def _flatten(state: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """An optimiser's state as named tensors and as JSON."""
+    """Split an optimizer's state into named tensors and JSON."""
     tensors: dict[str, Tensor] = {}
     values: dict[str, Any] = {"param_groups": state["param_groups"], "state": {}}
     for index, entries in state["state"].items():

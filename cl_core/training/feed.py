@@ -1,4 +1,4 @@
-"""From positions in a split to what a method takes: views on the device, and who they are."""
+"""From positions in a split to a method's inputs: views on the device, ids and labels."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ from cl_core.views import ImageViews, partner_positions
 
 @dataclass(frozen=True)
 class Feed:
-    """The training split, as a worker sees it.
+    """The training split of one worker.
 
     Args:
         split: All of it.
@@ -30,7 +30,7 @@ class Feed:
     device: str
 
     def views(self, positions: NDArray[np.int64], *, epoch: int) -> tuple[Tensor, ...]:
-        """The views of some samples; a pure function of seed, epoch and sample."""
+        """Make the views of some samples; a pure function of seed, epoch and sample."""
         layout = torch.channels_last if self.job.training.channels_last else torch.contiguous_format
         made = self.policy(
             self._images(positions),
@@ -44,7 +44,7 @@ class Feed:
         return tuple(view.contiguous(memory_format=layout) for view in made)
 
     def samples(self, positions: NDArray[np.int64], *, moment: StepInfo) -> Samples:
-        """Who some samples are."""
+        """Return ids and labels of some samples."""
         labels = self.split.labels
         return Samples(
             ids=torch.from_numpy(self.split.sample_ids[positions].astype(np.int64)).to(self.device),
@@ -53,7 +53,7 @@ class Feed:
         )
 
     def _partners(self, positions: NDArray[np.int64], *, epoch: int) -> Tensor | None:
-        """(V * P, B, H, W, C) uint8: what the views of some samples are mixed with; None where nothing is mixed."""
+        """Return (V * P, B, H, W, C) uint8 samples to mix the views with; None if nothing is mixed."""
         count = self.policy.count * self.policy.partners
         if not count:
             return None

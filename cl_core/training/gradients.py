@@ -25,7 +25,7 @@ def backward(
 
     With one part this is the usual backward. With more, the parts are embedded without gradient, the loss of the
     whole batch gives the gradient of each embedding, and the parts are embedded again to carry it on: the gradient
-    of the whole batch, at the memory of a part and a forward more. Batch norm then normalises each part by itself,
+    of the whole batch, at the memory of a part and a forward more. Batch norm then normalizes each part by itself,
     so that with it the objective is that of such a network; its running statistics move once.
 
     Args:
@@ -62,14 +62,14 @@ def backward(
 
 
 def _backward(roots: list[Tensor], gradients: list[Tensor] | None = None) -> None:
-    """Torch's backward, outside autocast: inside, the loss's own products would be taken in half precision."""
+    """Run torch's backward outside autocast: inside, the loss's products would be in half precision."""
     with torch.autocast(roots[0].device.type, enabled=False):
         torch.autograd.backward(roots, gradients)
 
 
 @contextlib.contextmanager
 def _running_statistics_held(method: Method) -> Iterator[None]:
-    """Let batch norms use their batch's statistics without remembering them."""
+    """Let batch norms use their batch's statistics without updating running statistics."""
     norms = [module for module in method.modules() if isinstance(module, _BatchNorm)]
     kept = [(norm, norm.momentum, norm.num_batches_tracked) for norm in norms]
     for norm in norms:

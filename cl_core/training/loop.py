@@ -1,4 +1,4 @@
-"""The training loop. Reads from top to bottom like the algorithm; every worker runs it."""
+"""The training loop. It reads from top to bottom like the algorithm; every worker runs it."""
 
 import logging
 import math
@@ -19,7 +19,7 @@ from cl_core.failpoints import failpoint
 from cl_core.hashing import digest_of
 from cl_core.methods import Method, MethodOptions, StepInfo
 from cl_core.parallel import collectives
-from cl_core.parallel.sync_batch_norm import synchronised
+from cl_core.parallel.sync_batch_norm import synchronized
 from cl_core.refs import CheckpointRef
 from cl_core.specs import TrainingSpec
 from cl_core.training import checkpoint
@@ -42,13 +42,13 @@ _FINITE_CHECK_STEPS_DEFAULT = 50
 
 
 def train(job: TrainingJob) -> CheckpointRef:
-    """Train, or go on training from the last good checkpoint, to the end.
+    """Train to the end, resuming from the last intact checkpoint.
 
     Every worker of the process group calls this with the same job. Worker 0 writes checkpoints and progress.
 
     Raises:
         NotFiniteLossError: On every worker, when the loss becomes NaN or infinite.
-        CollapseError: On every worker, when nothing is learnt.
+        CollapseError: On every worker, when nothing is learned.
         StorageFullError: When a checkpoint cannot be written; the one before it stands.
     """
     forget_peak()
@@ -66,7 +66,7 @@ def train(job: TrainingJob) -> CheckpointRef:
     method = parts.method.build(encoder, parts.loss).to(device)
     if spec.channels_last:
         method = method.to(memory_format=torch.channels_last)
-    synchronised(method)
+    synchronized(method)
     optimizer = build_optimizer(method, spec)
 
     # --- the data and how long it takes
@@ -80,8 +80,8 @@ def train(job: TrainingJob) -> CheckpointRef:
 
     # --- where it was, and what has been seen of it
     start, spent, checks = _restore(job, method, optimizer)
-    plateaus = method.plateaus(spec.batch_size) if rank == 0 else {}
-    watch = CollapseWatch(steps=total_steps, warmup_steps=warmup_steps, plateaus=plateaus, checks=checks)
+    trivial_losses = method.trivial_losses(spec.batch_size) if rank == 0 else {}
+    watch = CollapseWatch(steps=total_steps, warmup_steps=warmup_steps, trivial_losses=trivial_losses, checks=checks)
     method.train()
     failpoint("pretrain.restored")
 
@@ -185,7 +185,7 @@ def train(job: TrainingJob) -> CheckpointRef:
 
 
 def _restore(job: TrainingJob, method: Method, optimizer: Optimizer) -> tuple[int, float, list[Any]]:
-    """Load the last good checkpoint, if there is one: steps taken, seconds spent on them, and what was seen of them.
+    """Load the last intact checkpoint, if any: return steps taken, seconds spent on them, and health checks.
 
     Worker 0 looks and tells the others, so that all go on from the same step.
     """
@@ -205,9 +205,9 @@ def _restore(job: TrainingJob, method: Method, optimizer: Optimizer) -> tuple[in
 
 
 def _batches(spec: TrainingSpec, method: MethodOptions, feed: Feed, *, epoch: int) -> NDArray[np.int64]:
-    """(batches, N) positions of an epoch's samples in the training split."""
+    """Return (batches, N) positions of an epoch's samples in the training split."""
     rows = np.arange(len(feed.split.images))
-    if not method.handful:
+    if not method.batch_samples_per_class:
         return shuffled_batches(seed=spec.seed, epoch=epoch, rows=rows, batch_size=spec.batch_size)
     assert feed.split.labels is not None, "a method that needs labels is refused data without them"
     return class_balanced_batches(
@@ -216,12 +216,12 @@ def _batches(spec: TrainingSpec, method: MethodOptions, feed: Feed, *, epoch: in
         rows=rows,
         labels=feed.split.labels,
         batch_size=spec.batch_size,
-        samples_per_class=method.handful,
+        samples_per_class=method.batch_samples_per_class,
     )
 
 
 def _seed_torch(*parts: int) -> None:
-    """What draws from torch's own generator (dropout, say) depends on when it draws, so that no state needs saving."""
+    """Seed torch's generator (dropout, say) from the position in the training, so that no state needs saving."""
     torch.manual_seed(int(digest_of(parts)[:15], 16))
 
 

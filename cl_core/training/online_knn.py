@@ -1,4 +1,4 @@
-"""Nearest neighbours while training: how often those of held-out samples are of their class."""
+"""Nearest-neighbor accuracy on held-out samples while training."""
 
 from dataclasses import dataclass
 
@@ -17,18 +17,18 @@ from cl_core.training.job import TrainingJob
 # work, because they are embedded once and without gradient.
 _LEAST_BANK = 4096
 _ROWS_PER_BANK_ROW = 10
-_NEIGHBOURS = 20
+_NEIGHBORS = 20
 _TEMPERATURE = 0.1
 _IMAGES_AT_ONCE = 256
 
 
 @dataclass(frozen=True)
 class OnlineKnn:
-    """What is asked, and who may answer.
+    """Held-out samples as queries, and training samples as their neighbors.
 
     Args:
-        held_out: Labelled samples that are never trained on.
-        trained: The training split without them; its labelled samples with the least content hashes answer.
+        held_out: Labeled samples that are never trained on.
+        trained: The training split without them; its labeled samples with the least content hashes answer.
         job: What is trained.
         device: Where the encoder is.
     """
@@ -39,23 +39,21 @@ class OnlineKnn:
     device: str
 
     def accuracy(self, encoder: Encoder) -> float:
-        """Share of the held-out samples whose class their nearest neighbours guess; every worker does its part.
+        """Return the accuracy of a nearest-neighbor vote on the held-out samples; a collective call.
 
         The encoder is used as it will be served: in evaluation mode, on images without views. Its modes, its
         statistics and the random numbers are afterwards as they were before.
         """
-        assert self.trained.labels is not None and self.held_out.labels is not None, (
-            "only labelled samples are held out"
-        )
-        labelled = np.flatnonzero(self.trained.labels >= 0)
-        bank = labelled[: max(_LEAST_BANK, len(labelled) // _ROWS_PER_BANK_ROW)]
+        assert self.trained.labels is not None and self.held_out.labels is not None, "only labeled samples are held out"
+        labeled = np.flatnonzero(self.trained.labels >= 0)
+        bank = labeled[: max(_LEAST_BANK, len(labeled) // _ROWS_PER_BANK_ROW)]
         answers = collectives.all_gather(self._features(encoder, self.trained, _own(bank)).to(self.device)).cpu()
         asked = _own(np.arange(len(self.held_out.ids)))
-        neighbours = nearest(self._features(encoder, self.held_out, asked), answers, k=min(_NEIGHBOURS, len(bank)))
+        neighbors = nearest(self._features(encoder, self.held_out, asked), answers, k=min(_NEIGHBORS, len(bank)))
         guessed = vote(
-            neighbours,
+            neighbors,
             torch.from_numpy(self.trained.labels[bank]),
-            k=_NEIGHBOURS,
+            k=_NEIGHBORS,
             classes=len(self.job.snapshot.classes),
             temperature=_TEMPERATURE,
         )
@@ -80,5 +78,5 @@ class OnlineKnn:
 
 
 def _own(rows: np.ndarray) -> np.ndarray:
-    """This worker's part, in order: gathered, the parts are the rows."""
+    """Return this worker's part, in order: gathered, the parts are all rows."""
     return np.array_split(rows, collectives.world_size())[collectives.rank()]

@@ -1,4 +1,4 @@
-"""Optimisers: AdamW and SGD are torch's own; LARS, which torch lacks, is here."""
+"""Optimizers: AdamW and SGD are torch's own; LARS, which torch lacks, is here."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -11,7 +11,7 @@ from cl_core.specs import TrainingSpec
 
 
 def build_optimizer(module: nn.Module, training: TrainingSpec) -> Optimizer:
-    """The optimiser of a spec over a module's parameters; biases and norms (one dimension) are never decayed."""
+    """Build the optimizer of a spec; biases and norms (one dimension) are never decayed."""
     trainable = [parameter for parameter in module.parameters() if parameter.requires_grad]
     groups = [
         {"params": [p for p in trainable if p.ndim > 1], "weight_decay": training.weight_decay},
@@ -29,7 +29,7 @@ def build_optimizer(module: nn.Module, training: TrainingSpec) -> Optimizer:
 
 
 class LARS(Optimizer):
-    """SGD with momentum whose step on each weight matrix is scaled to the matrix's own norm.
+    """SGD with momentum that scales each weight matrix's step to the norm of the matrix.
 
     Source: You et al. 2017, "Large batch training of convolutional networks", arXiv:1708.03888, Alg. 1, in the form
     of Barlow Twins' and MoCo v3's published code: the trust ratio is taken on the decayed gradient, and parameters of
@@ -59,7 +59,7 @@ class LARS(Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """Move every parameter once."""
+        """Update every parameter once."""
         assert closure is None, "LARS takes no closure"
         for group in self.param_groups:
             for parameter in group["params"]:

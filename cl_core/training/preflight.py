@@ -1,27 +1,138 @@
-"""Whether a method and its encoder can take the views of images of a size: tried before anything is read."""
+"""Checks of a training spec against the data and the workers, made before anything is trained."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from cl_core.data.sampling import class_balanced_count, held_out_counts
 from cl_core.errors import SpecError
-from cl_core.specs import TrainingSpec
+from cl_core.methods import MethodOptions
+from cl_core.specs import ComputeSpec, TrainingSpec
 from cl_core.training.components import assemble
 from cl_core.views import ImageViews, Normalization
 
-_CHANNELS = 3  # Of the image that is tried; no part minds how many there are.
+_CHANNELS = 3  # Of the image that is tried; no component depends on the number.
+
+
+def check_batches(
+    training: TrainingSpec, compute: ComputeSpec, *, train_rows: int, classes: Mapping[str, int] = MappingProxyType({})
+) -> None:
+    """Refuse batches that workers cannot share or the data cannot fill, and a method that does not suit the data.
+
+    Args:
+        training: The spec to check.
+        compute: Its workers share each batch.
+        train_rows: Samples of the training split.
+        classes: Labeled training samples by class; empty without labels.
+
+    Raises:
+        SpecError: Naming the nearest sizes that would do.
+    """
+    names = sorted(classes)
+    held_out = held_out_counts([classes[name] for name in names], training.held_out_share).tolist()
+    classes = {name: classes[name] - count for name, count in zip(names, held_out, strict=True)}
+    train_rows -= sum(held_out)
+    size, workers = training.batch_size, compute.workers
+    if size % workers:
+        below, above = size - size % workers, size - size % workers + workers
+        nearest = f"{below} or {above}" if below >= 2 * workers else f"{max(above, 2 * workers)}"
+        raise SpecError(
+            f"training.batch_size: {size} is not divisible by {workers} workers (compute.workers); nearest: {nearest}"
+        )
+    if size // workers < 2:
+        raise SpecError(
+            f"training.batch_size: {size} gives each of {workers} workers {size // workers} sample; "
+            f"batch norm needs at least 2, so at least {2 * workers}"
+        )
+    smallest = size // training.sub_batches
+    if smallest < 2 * workers:
+        raise SpecError(
+            f"training.sub_batch_size: {training.sub_batch_size} cuts a batch of {size} into {training.sub_batches} "
+            f"sub-batches of {smallest} or more, but batch norm needs 2 samples for each of {workers} workers; "
+            f"choose at least {-(-size // (size // (2 * workers)))}, or 0"
+        )
+    wanted = size * training.accumulate_steps
+    if wanted > train_rows:
+        most = train_rows // training.accumulate_steps // workers * workers
+        remedy = f"choose a batch_size of at most {most}"
+        if most < 2 * workers:
+            remedy = "lower training.accumulate_steps or compute.workers"
+        raise SpecError(
+            f"training.batch_size: one step needs {wanted} samples "
+            f"(batch_size {size} x accumulate_steps {training.accumulate_steps}), "
+            f"but the training split has {train_rows}; {remedy}"
+        )
+    method = assemble(training).method
+    _check_labels(training, method, classes)
+    method.check_data(batch_size=size, train_rows=train_rows)
+
+
+def _check_labels(training: TrainingSpec, method: MethodOptions, classes: Mapping[str, int]) -> None:
+    """Refuse a labeled method without labels or with a single class."""
+    if not method.needs_labels:
+        return
+    if not classes:
+        raise SpecError(
+            f"training.method: {training.method!r} needs labels, but the training split has none; "
+            "name the labels in data.source_options, or choose a method that makes its own pairs, such as 'simclr'"
+        )
+    if len(classes) < 2:
+        raise SpecError(
+            f"training.method: {training.method!r} needs at least 2 classes, but the training split has only "
+            f"{next(iter(classes))!r}; add another class, or choose a method that makes its own pairs, such as 'simclr'"
+        )
+    if method.batch_samples_per_class:
+        _check_class_batches(training, method.batch_samples_per_class, classes)
+
+
+def _check_class_batches(training: TrainingSpec, samples_per_class: int, classes: Mapping[str, int]) -> None:
+    """Refuse P x K batches (P classes with K samples each) that the classes cannot fill."""
+    path, size = "training.method_options.samples_per_class", training.batch_size
+    if size % samples_per_class:
+        raise SpecError(
+            f"{path}: batch_size {size} is not a multiple of {samples_per_class} samples per class; "
+            f"nearest batch_size: {max(2, round(size / samples_per_class)) * samples_per_class}"
+        )
+    wanted = size // samples_per_class
+    if wanted < 2:
+        raise SpecError(
+            f"{path}: a batch of {size} with {samples_per_class} samples per class holds one class, but needs at least "
+            f"2; choose at most {size // 2}, or a training.batch_size of at least {2 * samples_per_class}"
+        )
+    if wanted > len(classes):
+        raise SpecError(
+            f"{path}: a batch of {size} with {samples_per_class} samples per class needs {wanted} classes, "
+            f"but the training split has {len(classes)}; choose at least {-(-size // len(classes))}, "
+            "or a smaller training.batch_size"
+        )
+    rare = {name: count for name, count in classes.items() if count < samples_per_class}
+    if rare:
+        name = min(rare, key=lambda one: rare[one])
+        raise SpecError(
+            f"{path}: every class needs {samples_per_class} samples, but {len(rare)} of {len(classes)} classes have "
+            f"fewer ({name!r} has {rare[name]}); choose at most {rare[name]}, or give these classes more samples"
+        )
+    batches = class_balanced_count(classes.values(), batch_size=size, samples_per_class=samples_per_class)
+    if batches < training.accumulate_steps:
+        raise SpecError(
+            f"training.accumulate_steps: one step needs {training.accumulate_steps} batches of {wanted} classes with "
+            f"{samples_per_class} samples each, but the training split fills {batches}; choose at most {batches}"
+        )
 
 
 def check_image_size(training: TrainingSpec, *, image_size: int) -> None:
-    """Refuse views that cannot be embedded: tried on one black image.
+    """Refuse views that the encoder or the method cannot take; tried on one black image.
 
     Args:
-        training: What is asked for.
+        training: The spec to check.
         image_size: Side of the images, in pixels.
 
     Raises:
-        SpecError: When the encoder has too many stages for the smallest views, or views of several sizes come to an
-            encoder or a method that takes one size only.
+        SpecError: When the encoder has too many stages for the smallest views, or views have several sizes and the
+            encoder or the method takes one only.
     """
     parts = assemble(training)
     views = _views_of_a_black_image(parts.views, image_size)

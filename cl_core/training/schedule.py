@@ -1,10 +1,10 @@
-"""The learning rate as a pure function of the step, so that nothing of it needs saving."""
+"""The learning rate as a pure function of the step, so that no state needs saving."""
 
 import math
 
 
 def learning_rate(step: int, *, peak: float, warmup_steps: int, total_steps: int) -> float:
-    """Linear rise to the peak, then half a cosine down to zero.
+    """Return the learning rate: linear warm-up to the peak, then half a cosine down to zero.
 
     Args:
         step: From 0; the step about to be taken.

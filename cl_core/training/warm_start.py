@@ -1,4 +1,4 @@
-"""The weights that a training starts from, where it does not start from scratch: a champion's."""
+"""Warm start: the champion's weights as the initial weights of an encoder."""
 
 import json
 from pathlib import Path
@@ -21,11 +21,11 @@ _PREFIX = "encoder."
 
 
 def load_initial_weights(encoder: Encoder, folder: Path) -> None:
-    """Give an encoder the weights and running statistics that a training starts from.
+    """Load initial weights and running statistics into an encoder.
 
     Args:
         encoder: Of the kind that `check_start` has compared.
-        folder: Holds `WEIGHTS` of a registered version; the normalisation in it is not the encoder's.
+        folder: Holds `WEIGHTS` of a registered version; the normalization in it is not the encoder's.
     """
     encoder.load_state_dict(_encoder_state(folder))
 
@@ -33,7 +33,7 @@ def load_initial_weights(encoder: Encoder, folder: Path) -> None:
 def check_initial_weights(
     folder: Path, training: TrainingSpec, *, champion: str, channels: int, image_size: int
 ) -> None:
-    """Refuse a champion whose encoder is another than the one that is to be trained.
+    """Refuse a champion whose encoder differs from the one to be trained.
 
     Args:
         folder: Holds `WEIGHTS` and `SPEC` of the champion.
@@ -63,7 +63,7 @@ def check_initial_weights(
 
 
 def _completed(name: str, options: dict[str, Any]) -> dict[str, Any]:
-    """An encoder's options as today's code completes them, if it still takes them."""
+    """Return an encoder's options with today's defaults filled in, if they are still valid."""
     try:
         completed: dict[str, Any] = ENCODERS.build(name, options, field="training.encoder").model_dump(mode="json")
     except SpecError:

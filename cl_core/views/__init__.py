@@ -16,7 +16,7 @@ _PARTNER_STREAM = 1 << 15
 
 @dataclass(frozen=True)
 class Normalization:
-    """What the encoder expects: per channel, (value / 255 - mean) / std."""
+    """The normalization that the encoder expects: per channel, (value / 255 - mean) / std."""
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -32,7 +32,7 @@ class ImageViews(Component):
 
     @property
     def partners(self) -> int:
-        """P, how many other samples of the training split each view of each sample is mixed with. 0 by default."""
+        """P, how many other training samples each view of a sample is mixed with. 0 by default."""
         return 0
 
     @abstractmethod
@@ -47,7 +47,7 @@ class ImageViews(Component):
         normalization: Normalization,
         partners: Tensor | None = None,
     ) -> tuple[Tensor, ...]:
-        """The views of a batch.
+        """Make the views of a batch.
 
         Args:
             images: (B, H, W, C) uint8, C 1 or 3.
@@ -67,7 +67,7 @@ class ImageViews(Component):
 def partner_positions(
     sample_ids: NDArray[np.uint64], *, seed: int, epoch: int, count: int, size: int
 ) -> NDArray[np.int64]:
-    """Which samples of the training split each sample is mixed with: a pure function of seed, epoch and sample.
+    """Return the training samples that each sample is mixed with: a pure function of seed, epoch and sample.
 
     Each is drawn from the whole split, all equally likely, whatever the others are. So a sample is its own partner
     once in `size` draws, and mixing then leaves it as it is.

@@ -31,9 +31,9 @@ CropAreaMin = Annotated[
     Field(
         gt=0,
         le=1,
-        title="Least crop area",
-        description="Least area of a crop, as a share of the image's. 1 takes the whole. SimCLR and BYOL: 0.08; MoCo: "
-        "0.2; SwAV, global crops: 0.14.",
+        title="Min. crop area",
+        description="Minimum area of a crop, as a share of the image's. 1 takes the whole image. SimCLR and BYOL: "
+        "0.08; MoCo: 0.2; SwAV, global crops: 0.14.",
     ),
 ]
 Brightness = Annotated[
@@ -77,34 +77,34 @@ Hue = Annotated[
 
 
 def _in_order(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Each once and sorted: one set of operations has one spelling, hence one digest."""
+    """Sort and deduplicate: one set of operations has one spelling, hence one digest."""
     return tuple(sorted(set(names)))
 
 
 class ChainOptions(ImageViews):
-    """Which operations are drawn how often, and how strong they are. In the order of the chain."""
+    """Probabilities and strengths of the operations, in the order of the chain."""
 
     crop_area_min: CropAreaMin
     crop_area_max: float = Field(
         1.0,
         gt=0,
         le=1,
-        title="Greatest crop area",
-        description="Greatest area of a crop, as a share of the image's. All papers: 1.",
+        title="Max. crop area",
+        description="Maximum area of a crop, as a share of the image's. All papers: 1.",
     )
     crop_ratio_min: float = Field(
         0.75,
         gt=0,
         le=100,
-        title="Narrowest crop",
-        description="Least width / height of a crop. Dimensionless. All papers: 3/4.",
+        title="Min. crop aspect ratio",
+        description="Minimum width / height of a crop. Dimensionless. All papers: 3/4.",
     )
     crop_ratio_max: float = Field(
         4 / 3,
         gt=0,
         le=100,
-        title="Widest crop",
-        description="Greatest width / height of a crop. Dimensionless. All papers: 4/3.",
+        title="Max. crop aspect ratio",
+        description="Maximum width / height of a crop. Dimensionless. All papers: 4/3.",
     )
     flip_probability: float = Field(
         0.5,
@@ -118,21 +118,21 @@ class ChainOptions(ImageViews):
         ge=0,
         le=1,
         title="Rotation probability",
-        description="Probability of turning by 90, 180 or 270 degrees; 0 is off. Only in SimCLR's ablation.",
+        description="Probability of a rotation by 90, 180 or 270 degrees; 0 is off. Only in SimCLR's ablation.",
     )
     tilt_degrees: float = Field(
         0.0,
         ge=0,
         le=180,
         title="Tilt",
-        description="Every view is turned by up to this angle, either way; 0 is off. Degrees. In none of the papers.",
+        description="Every view is rotated by up to this angle, either way; 0 is off. Degrees. In none of the papers.",
     )
     jitter_probability: float = Field(
         0.8,
         ge=0,
         le=1,
         title="Jitter probability",
-        description="Probability of jittering the colours at all; 0 is off. All papers: 0.8.",
+        description="Probability of jittering the colors at all; 0 is off. All papers: 0.8.",
     )
     brightness: Brightness
     contrast: Contrast
@@ -142,8 +142,8 @@ class ChainOptions(ImageViews):
         0.2,
         ge=0,
         le=1,
-        title="Greyscale probability",
-        description="Probability of removing the colours; 0 is off. All papers: 0.2.",
+        title="Grayscale probability",
+        description="Probability of removing the colors; 0 is off. All papers: 0.2.",
     )
     blur_probability: float = Field(
         0.5,
@@ -157,36 +157,36 @@ class ChainOptions(ImageViews):
         0.1,
         gt=0,
         le=100,
-        title="Least blur",
-        description="Least standard deviation of the blur, in pixels. All papers: 0.1.",
+        title="Min. blur sigma",
+        description="Minimum standard deviation of the blur, in pixels. All papers: 0.1.",
     )
     blur_sigma_max: float = Field(
         2.0,
         gt=0,
         le=100,
-        title="Greatest blur",
-        description="Greatest standard deviation of the blur, in pixels. All papers: 2, at 224 pixels.",
+        title="Max. blur sigma",
+        description="Maximum standard deviation of the blur, in pixels. All papers: 2, at 224 pixels.",
     )
     solarize_probability: float = Field(
         0.0,
         ge=0,
         le=1,
-        title="Solarisation probability",
+        title="Solarize probability",
         description="Probability of inverting bright values; 0 is off. BYOL and MoCo v3: 0.2, in the second view.",
     )
     solarize_threshold: float = Field(
         0.5,
         ge=0,
         le=1,
-        title="Solarisation threshold",
-        description="Least value that is inverted, between black, 0, and white, 1. BYOL: 0.5.",
+        title="Solarize threshold",
+        description="Values from this on are inverted; black is 0, white is 1. BYOL: 0.5.",
     )
     cutout_probability: float = Field(
         0.0,
         ge=0,
         le=1,
         title="Cutout probability",
-        description="Probability of painting a square over with the data's mean; 0 is off. Only in SimCLR's ablation.",
+        description="Probability of filling a square with the data's mean; 0 is off. Only in SimCLR's ablation.",
     )
     cutout_share: float = Field(
         0.5,
@@ -199,10 +199,10 @@ class ChainOptions(ImageViews):
 
     without: Annotated[tuple[Operation, ...], AfterValidator(_in_order)] = Field(
         (),
-        title="Without",
-        description="Operations that are switched off, for ablations: crop (a view is then the whole image), flip, "
-        "rotation, tilt, jitter (or its brightness, contrast, saturation, hue), grayscale, blur, solarize, cutout. "
-        "All other draws stay as they are.",
+        title="Disabled operations",
+        description="Operations to disable, for ablations: crop (a view is then the whole image), flip, rotation, "
+        "tilt, jitter (or its brightness, contrast, saturation, hue), grayscale, blur, solarize, cutout. All other "
+        "draws stay the same.",
     )
 
     @model_validator(mode="after")

@@ -1,4 +1,4 @@
-"""What the policies for images share: how options and uniform numbers decide a view, which the usual chain makes."""
+"""The base of image policies: options and uniform numbers give parameters, from which the chain makes a view."""
 
 from dataclasses import dataclass
 
@@ -38,10 +38,10 @@ class ViewLaw:
 
 
 class ChainViews(ChainOptions):
-    """Views that are made by the usual chain: crop, flip, rotation, colours, blur, solarisation, cutout."""
+    """Views made by the usual chain: crop, flip, rotation, color, blur, solarize, cutout."""
 
     def law(self, view: int) -> ViewLaw:
-        """What view number `view` follows; by default all follow the same."""
+        """Return the distribution of view number `view`; by default all views share one."""
         del view
         return ViewLaw(
             area=(self.crop_area_min, self.crop_area_max),
@@ -60,7 +60,7 @@ class ChainViews(ChainOptions):
         normalization: Normalization,
         partners: Tensor | None = None,
     ) -> tuple[Tensor, ...]:
-        """The views of a batch; see `ImageViews`."""
+        """Make the views of a batch; see `ImageViews`."""
         assert partners is None, "this policy mixes nothing"
         _, height, width, _ = images.shape
         pixels = (images / 255).permute(0, 3, 1, 2)
@@ -76,7 +76,7 @@ class ChainViews(ChainOptions):
     def parameters(
         self, draws: NDArray[np.float64], *, view: int, height: int, width: int, size: int
     ) -> ViewParameters:
-        """What uniform numbers decide for one view of some samples.
+        """Turn uniform numbers into the parameters of one view of some samples.
 
         Args:
             draws: (B, DRAWS) uniform in [0, 1).
@@ -123,23 +123,22 @@ class ChainViews(ChainOptions):
         )
 
     def _unless_without(self, operation: Operation, amount: float) -> float:
-        """A probability or a strength; or 0, which is off."""
+        """Return a probability or strength, or 0 if the operation is disabled."""
         return 0.0 if operation in self.without else amount
 
 
 class AlikeViews(ChainViews):
-    """Any number of views, all of one law."""
+    """Any number of views with the same distribution."""
 
     view_count: int = Field(
         2,
         ge=1,
         le=8,
         title="Views",
-        description="Views of each sample; the papers contrast 2. A method that learns from labels may do with 1. "
-        "Views.",
+        description="Views of each sample; the papers contrast 2. A method that learns from labels can use 1. Views.",
     )
 
     @property
     def count(self) -> int:
-        """As many as are asked for."""
+        """The option of that name."""
         return self.view_count

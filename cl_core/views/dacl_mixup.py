@@ -1,4 +1,4 @@
-"""DACL's views: each sample mixed with another. The only policy that needs to know nothing about images."""
+"""DACL's views: each sample mixed with another. The only policy that needs no knowledge of images."""
 
 from typing import Literal
 
@@ -29,7 +29,7 @@ _MOST_VALUES = 2**18 - _MASK
 class DACLMixupViews(ImageViews):
     """Two views, each the sample mixed with another sample of the training split, and nothing else.
 
-    Pixels are mixed between 0 and 1, before they are resized and normalised.
+    Pixels are mixed between 0 and 1, before they are resized and normalized.
 
     Source: Verma et al. 2021, "Towards domain-agnostic contrastive learning", arXiv:2011.04419, Algorithm 1.
     Differences: a mask keeps a value with the probability that is the sample's share in the other two ways of mixing.
@@ -45,14 +45,14 @@ class DACLMixupViews(ImageViews):
         0.5,
         ge=0.5,
         lt=1,
-        title="Least share",
-        description="The sample's share of its view is uniform between this and 1. Paper: alpha, at least 0.5, so that "
-        "the sample outweighs its partner.",
+        title="Min. mixing weight",
+        description="The sample's weight in its view is uniform between this and 1. Paper: alpha, at least 0.5, so "
+        "that the sample outweighs its partner.",
     )
     without: tuple[Literal["mixup"], ...] = Field(
         (),
-        title="Without",
-        description="Operations that are switched off, for ablations: mixup. Then both views are the sample itself.",
+        title="Disabled operations",
+        description="Operations to disable, for ablations: mixup. Both views are then the sample itself.",
     )
 
     @property
@@ -62,7 +62,7 @@ class DACLMixupViews(ImageViews):
 
     @property
     def partners(self) -> int:
-        """One, unless nothing is mixed."""
+        """One, unless mixing is disabled."""
         return 0 if "mixup" in self.without else 1
 
     def __call__(
@@ -76,7 +76,7 @@ class DACLMixupViews(ImageViews):
         normalization: Normalization,
         partners: Tensor | None = None,
     ) -> tuple[Tensor, ...]:
-        """The views of a batch; see `ImageViews`."""
+        """Make the views of a batch; see `ImageViews`."""
         assert (partners is None) == (self.partners == 0), "partners belong to a policy that mixes, and only there"
         views = (_pixels(images),) * self.count
         if partners is not None:
@@ -102,10 +102,10 @@ def vector_views(
     alpha: float,
     mixing: Mixing,
 ) -> tuple[Tensor, ...]:
-    """Views of vectors, or of samples of any other shape: each mixed with another one.
+    """Make views of vectors, or of samples of any other shape, by mixing each with another.
 
     Args:
-        rows: (B, F) float, or (B, ...). Columns of unlike units are standardised before; geometric mixing needs values
+        rows: (B, F) float, or (B, ...). Columns of unlike units are standardized before; geometric mixing needs values
             that are not negative, which whoever writes the data checks.
         partners: (V, B, F) float, or (V, B, ...): the training rows at `partner_positions`, one per view and row.
         sample_ids: (B,) leading 64 bits of each content hash; with seed and epoch they decide every draw.
@@ -138,7 +138,7 @@ def vector_views(
 def _masks(
     shares: distributions.F64, shape: torch.Size, *, sample_ids: NDArray[np.uint64], seed: int, epoch: int, view: int
 ) -> NDArray[np.bool_]:
-    """(B, ...) whether a value is the sample's own; each is with the probability of the sample's share."""
+    """Draw (B, ...) bool, true where a value is the sample's own, with the probability of its mixing weight."""
     values = shape.numel()
     if values > _MOST_VALUES:
         raise SpecError(
@@ -150,12 +150,12 @@ def _masks(
 
 
 def _pixels(images: Tensor) -> Tensor:
-    """(..., H, W, C) uint8 to (..., C, H, W) float32 in [0, 1]."""
+    """Convert (..., H, W, C) uint8 to (..., C, H, W) float32 in [0, 1]."""
     return (images / 255).movedim(-1, -3)
 
 
 def _resized(pixels: Tensor, size: int) -> Tensor:
-    """(B, C, H, W) to (B, C, size, size): the whole image."""
+    """Resize (B, C, H, W) to (B, C, size, size): the whole image."""
     batch, _, height, width = pixels.shape
     if height == width == size:
         return pixels

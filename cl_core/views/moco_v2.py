@@ -1,4 +1,4 @@
-"""MoCo v2's augmentation: SimCLR's, with larger crops and weaker colours."""
+"""MoCo v2's augmentation: SimCLR's, with larger crops and weaker color jitter."""
 
 from cl_core.registry import VIEWS
 from cl_core.views._options import Brightness, Contrast, CropAreaMin, Hue, Saturation
@@ -7,7 +7,7 @@ from cl_core.views._policy import AlikeViews
 
 @VIEWS.register("moco_v2")
 class MoCoV2Views(AlikeViews):
-    """Two views, each: random resized crop, colour jitter, greyscale, blur, flip; then normalised.
+    """Two views, each: random resized crop, color jitter, grayscale, blur, flip; then normalized.
 
     Source: Chen et al. 2020, "Improved baselines with momentum contrastive learning", arXiv:2003.04297, Sec. 3, with
     the numbers of its published code, `--aug-plus` of github.com/facebookresearch/moco. Differences: the flip comes

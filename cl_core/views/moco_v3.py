@@ -1,4 +1,4 @@
-"""MoCo v3's augmentation, which is BYOL's: two views of unlike laws. Barlow Twins uses it, too."""
+"""MoCo v3's augmentation, which is BYOL's: two views with different distributions. Barlow Twins uses it, too."""
 
 from dataclasses import replace
 
@@ -11,7 +11,7 @@ from cl_core.views._policy import ChainViews, ViewLaw
 
 @VIEWS.register("moco_v3")
 class MoCoV3Views(ChainViews):
-    """Two views: the first always blurred; the second seldom blurred, sometimes solarised.
+    """Two views: the first always blurred; the second rarely blurred, sometimes solarized.
 
     Source: Grill et al. 2020, "Bootstrap your own latent", arXiv:2006.07733, App. B; Chen et al. 2021, "An empirical
     study of training self-supervised vision transformers", arXiv:2104.02057, with the numbers of its published code,
@@ -43,14 +43,14 @@ class MoCoV3Views(ChainViews):
         0.0,
         ge=0,
         le=1,
-        title="Solarisation probability, first view",
+        title="Solarize probability, first view",
         description="Probability of inverting bright values of the first view; 0 is off. Paper: 0.",
     )
     solarize_probability_second: float = Field(
         0.2,
         ge=0,
         le=1,
-        title="Solarisation probability, second view",
+        title="Solarize probability, second view",
         description="Probability of inverting bright values of the second view; 0 is off. Paper: 0.2.",
     )
 
@@ -60,7 +60,7 @@ class MoCoV3Views(ChainViews):
         return 2
 
     def law(self, view: int) -> ViewLaw:
-        """The first view's, or the second's."""
+        """Return the distribution of the first or the second view."""
         first = super().law(view)
         second = replace(first, blur=self.blur_probability_second, solarize=self.solarize_probability_second)
         return (first, second)[view]

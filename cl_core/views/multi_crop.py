@@ -1,4 +1,4 @@
-"""SwAV's multi-crop: two views of most of the image, and several small ones of small parts of it."""
+"""SwAV's multi-crop: two views of most of the image, and several small views of small parts of it."""
 
 from dataclasses import replace
 
@@ -13,7 +13,7 @@ _GLOBAL_CROPS = 2
 
 @VIEWS.register("multi_crop")
 class MultiCropViews(ChainViews):
-    """Two global crops at full size, then the local crops at theirs; all with flip, jitter, greyscale and blur.
+    """Two global crops at full size, then smaller local crops; all with flip, jitter, grayscale and blur.
 
     Source: Caron et al. 2020, "Unsupervised learning of visual features by contrasting cluster assignments",
     arXiv:2006.09882, Sec. 3.2 and App. A, with the numbers of its published code, github.com/facebookresearch/swav:
@@ -33,7 +33,7 @@ class MultiCropViews(ChainViews):
         3 / 7,
         ge=0.25,
         le=1,
-        title="Side of a local crop",
+        title="Local crop side",
         description="Side of a local crop's view, as a share of the full size, rounded to pixels. Paper: 96 of 224 "
         "pixels, 3/7; that is 12 of 28 and 14 of 32.",
     )
@@ -41,24 +41,24 @@ class MultiCropViews(ChainViews):
         0.05,
         gt=0,
         le=1,
-        title="Least area of a local crop",
-        description="Least area of a local crop, as a share of the image's. Paper: 0.05.",
+        title="Min. area of a local crop",
+        description="Minimum area of a local crop, as a share of the image's. Paper: 0.05.",
     )
     local_area_max: float = Field(
         0.14,
         gt=0,
         le=1,
-        title="Greatest area of a local crop",
-        description="Greatest area of a local crop, as a share of the image's. Paper: 0.14.",
+        title="Max. area of a local crop",
+        description="Maximum area of a local crop, as a share of the image's. Paper: 0.14.",
     )
 
     @property
     def count(self) -> int:
-        """The two global crops and the local ones."""
+        """Two global crops plus the local crops."""
         return _GLOBAL_CROPS + self.local_count
 
     def law(self, view: int) -> ViewLaw:
-        """A global crop's, or a local one's."""
+        """Return the distribution of a global or a local crop."""
         law = super().law(view)
         if view < _GLOBAL_CROPS:
             return law

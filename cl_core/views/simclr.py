@@ -7,7 +7,7 @@ from cl_core.views._policy import AlikeViews
 
 @VIEWS.register("simclr")
 class SimCLRViews(AlikeViews):
-    """Two views, each: random resized crop, flip, colour jitter, greyscale, blur; then normalised.
+    """Two views, each: random resized crop, flip, color jitter, grayscale, blur; then normalized.
 
     Source: Chen et al. 2020, "A simple framework for contrastive learning of visual representations",
     arXiv:2002.05709, App. A. Differences: the default strengths of the jitter are those for small images (there

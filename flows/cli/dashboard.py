@@ -37,7 +37,7 @@ def watch(operation: LocalStack, supervisor: Supervisor, reviver: "RunRecovery",
     console.print(_addresses(operation), *[f"  {name}" for name in deployments], sep="\n", soft_wrap=True)
     with screen or contextlib.nullcontext():
         while not supervisor.stopped():
-            for sentence in (*supervisor.mend(), *reviver.look()):
+            for sentence in (*supervisor.restart_exited(), *reviver.recover()):
                 said.append(f"{time.strftime('%H:%M:%S')}  {sentence}")
                 if screen is None:
                     console.print(said[-1], soft_wrap=True)
@@ -53,7 +53,7 @@ def watch(operation: LocalStack, supervisor: Supervisor, reviver: "RunRecovery",
 def _addresses(operation: LocalStack) -> str:
     passwords = (
         "    export PREFECT_API_AUTH_STRING=... MLFLOW_TRACKING_USERNAME=... MLFLOW_TRACKING_PASSWORD=...\n"
-        if operation.asks_for_passwords
+        if operation.requires_passwords
         else ""
     )
     return (
@@ -98,11 +98,11 @@ def _latest_runs() -> list[tuple[str, str, str]]:
     from prefect.client.schemas.sorting import FlowRunSort
     from prefect.settings import temporary_settings
 
-    from tasks.server.recovery import AT_ONCE
+    from tasks.server.recovery import NO_RETRIES
 
     begun = FlowRunFilterStateType(not_any_=[StateType.SCHEDULED])
     try:
-        with temporary_settings(AT_ONCE), get_client(sync_client=True) as client:
+        with temporary_settings(NO_RETRIES), get_client(sync_client=True) as client:
             found = client.read_flow_runs(
                 flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=begun)),
                 sort=FlowRunSort.START_TIME_DESC,

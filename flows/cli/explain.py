@@ -32,7 +32,7 @@ class Lineage(BaseModel):
     title: str = Field(description="Address, aliases and time of registration.")
     made_from: list[LineageEntry]
     champion: list[LineageEntry] = Field(description="Its place in the history of champions.")
-    used_by: list[LineageEntry] = Field(description="What was made from it, or from the same data or training.")
+    derived: list[LineageEntry] = Field(description="What was made from it, or from the same data or training.")
 
 
 class Explanation(BaseModel):
@@ -52,14 +52,14 @@ def explain(what: str) -> Explanation:
         what: A flow run, by id or name, or a version: NAME/N, NAME@champion or models:/NAME/N.
     """
     from cl_core.errors import StoreUnreachableError
-    from tasks.lineage.graph import version_named
+    from tasks.lineage.graph import parse_version
 
-    if version := version_named(what):
+    if version := parse_version(what):
         return Explanation(versions=[_lineage(*version)])
     record = _run_record(what)
     explanation = _explained_run(record)
     for uri in sorted({str(attempt.made["uri"]) for attempt in record.attempts if "uri" in attempt.made}):
-        version = version_named(uri)
+        version = parse_version(uri)
         assert version is not None
         try:
             explanation.versions.append(_lineage(*version))
@@ -98,13 +98,13 @@ def _run_record(run: str) -> "RunRecord":
 
 def _explained_run(record: "RunRecord") -> Explanation:
     from cl_core.report.costs import cost_line
-    from tasks.lineage.explain import reasons, run_before
+    from tasks.lineage.explain import previous_run, step_reasons
     from tasks.lineage.graph import run_records
     from tasks.runtime.run_log import step_costs
     from tasks.runtime.settings import Settings
 
-    earlier = run_before(record, run_records(Settings.from_environment()))
-    steps = [StepReason(step=step, reason=reason) for step, reason in reasons(record, earlier)]
+    earlier = previous_run(record, run_records(Settings.from_environment()))
+    steps = [StepReason(step=step, reason=reason) for step, reason in step_reasons(record, earlier)]
     return Explanation(run=record.run, steps=steps, cost=cost_line(step_costs(record.attempts)))
 
 
@@ -119,5 +119,5 @@ def _lineage(name: str, version: str) -> Lineage:
         title=lineage.title,
         made_from=entries(lineage.up),
         champion=entries(lineage.champion),
-        used_by=entries(lineage.down),
+        derived=entries(lineage.down),
     )

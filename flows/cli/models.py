@@ -18,7 +18,7 @@ def models(model_name: ModelName | None = None) -> ModelVersions:
     Args:
         model_name: Name of the registered model; all models if left out.
     """
-    from tasks.adapters.mlflow.environment import model_store
+    from tasks.adapters.mlflow.model_store import model_store
 
     store = model_store()
     return ModelVersions(

@@ -77,13 +77,13 @@ def up(
 
 def down() -> Stopped:
     """Stop what `cl up` started for this CL_HOME."""
-    from tasks.server.supervisor import SUPERVISOR_STOP_TIMEOUT_S, end_tree, stop_orphaned_services
+    from tasks.server.supervisor import SUPERVISOR_STOP_TIMEOUT_S, stop_orphaned_services, terminate_tree
 
     settings = Settings.from_environment()
     running = is_locked(settings.up_lock)
     if running:
         # It stops the services in order, and itself last.
-        end_tree(_supervisor_pid(settings), timeout_s=SUPERVISOR_STOP_TIMEOUT_S)
+        terminate_tree(_supervisor_pid(settings), timeout_s=SUPERVISOR_STOP_TIMEOUT_S)
     return Stopped(supervisor=running, orphans=list(stop_orphaned_services(settings.services)))
 
 
@@ -136,7 +136,7 @@ def _run_stack(settings: Settings, ports: Ports, deployments: Path, host: str) -
         check_free(server.port, server.name, stack.host)
     if stack.database_url:
         postgres.prepare_database(stack.database_url)
-    os.environ.update(stack.for_clients())
+    os.environ.update(stack.client_env())
     # Prefect reads its settings when it is imported.
     from flows.deployments.apply import apply_deployments, plan
     from tasks.server.recovery import RunRecovery
@@ -148,7 +148,7 @@ def _run_stack(settings: Settings, ports: Ports, deployments: Path, host: str) -
         console.print(f"applying the deployments of {deployments} ...")
         applied = apply_deployments(declaration.work_pool, planned, source=str(deployments))
         recovery = RunRecovery(declaration.work_pool)
-        for message in (*applied.messages, *recovery.begin()):
+        for message in (*applied.messages, *recovery.recover_at_start()):
             console.print(message)
         supervisor.start(worker)
         console.print(f"ready after {time.monotonic() - began:.0f} s\n")

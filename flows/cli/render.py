@@ -73,7 +73,7 @@ def _show_retraining(result: "RetrainResult", seconds: float) -> None:
     import psutil
 
     from cl_core.report.summary import fetch_lines
-    from tasks.adapters.mlflow.connection import shown
+    from tasks.adapters.mlflow.connection import redacted_uri
 
     console = _console()
     _show_scores(result.evaluation)
@@ -84,7 +84,7 @@ def _show_retraining(result: "RetrainResult", seconds: float) -> None:
     total = time.time() - psutil.Process().create_time()
     console.print(f"Took     {seconds:.0f} s in the flow, {total:.0f} s in all; peak memory {peak:.1f} GiB")
     champion = f"models:/{result.model.name}@champion" if result.decision.champion else result.model.uri
-    console.print(f"\nFetch it (with MLFLOW_TRACKING_URI={shown(Settings.from_environment().tracking_uri)}):\n")
+    console.print(f"\nFetch it (with MLFLOW_TRACKING_URI={redacted_uri(Settings.from_environment().tracking_uri)}):\n")
     for line in fetch_lines(champion):
         console.print(f"    {line}")
 
@@ -236,7 +236,7 @@ def _show_pruned(pruned: "PruneResult") -> None:
 
 def _show_explanation(explanation: "Explanation") -> None:
     """Print why each step of a run ran, and the lineage of versions."""
-    from cl_core.report.wording import duration
+    from cl_core.report.wording import format_duration
 
     console = _plain_console()
     if (run := explanation.run) is not None:
@@ -250,7 +250,7 @@ def _show_explanation(explanation: "Explanation") -> None:
             table.add_column(column, overflow="fold", no_wrap=column != "reason")
         for row in explanation.steps:
             outcome = "skipped" if row.step.outcome in _SKIPPED else row.step.outcome
-            table.add_row(row.step.step, outcome, duration(row.step.seconds), row.reason)
+            table.add_row(row.step.step, outcome, format_duration(row.step.seconds), row.reason)
         console.print(table)
         console.print(f"Cost: {explanation.cost}")
     for lineage in explanation.versions:
@@ -262,8 +262,11 @@ def _show_explanation(explanation: "Explanation") -> None:
 def _show_lineage(lineage: "Lineage") -> None:
     console = _plain_console()
     console.print(f"\n{lineage.title}")
-    parts = {"Made from": lineage.made_from, "Champion history": lineage.champion, "Used by": lineage.used_by}
-    for title, entries in parts.items():
+    for title, entries in {
+        "Made from": lineage.made_from,
+        "Champion history": lineage.champion,
+        "Derived or related": lineage.derived,
+    }.items():
         console.print(f"\n{title}")
         width = max(len(entry.what) for entry in entries)
         for entry in entries:

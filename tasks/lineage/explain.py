@@ -1,75 +1,94 @@
-"""Why each step of a flow run ran, or had nothing to do."""
+"""Why each step of a flow run ran or was skipped, derived from the run log."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from cl_core.report.costs import StepCost
-from tasks.runtime.run_log import RunRecord, step_costs
+from tasks.runtime.run_log import RunRecord, StepAttempt, step_costs
 
-# What decides whether a step's result stands: groups of parameters, and earlier steps by the digest of their result.
-_DECIDES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "ingest": (("data",), ()),
-    "pretrain": (("training",), ("ingest",)),
-    "evaluate": (("evaluation",), ("ingest", "plan")),
-    "register": (("model_name",), ("plan",)),
-    "report": (("model_name",), ("evaluate",)),
-}
-_EACH_TIME = "it has no result that could stand: it is done each time"
+# Outcomes of a step whose result existed; release 0.1.0 wrote `stood`.
+_SKIPPED = frozenset({"cached", "stood"})
+# Neither changes a result: where it is computed, and that it is computed again.
+_WITHOUT_EFFECT = frozenset({"compute", "force"})
+_EVERY_TIME = "it keeps no result, so it runs every time"
 
 
-def reasons(account: RunRecord, earlier: RunRecord | None) -> list[tuple[StepCost, str]]:
-    """Each step with the reason why it ran or not, in the order of the run.
+def step_reasons(record: RunRecord, earlier: RunRecord | None) -> list[tuple[StepCost, str]]:
+    """Return each step with the reason why it ran or was skipped, in the order of the run.
 
     Args:
-        account: Of the run.
-        earlier: Of the last run before it of the same flow and model, that it is compared with; None without one.
+        record: Of the run.
+        earlier: Of the last run before it of the same flow and model, for comparison; None without one.
     """
-    return [(cost, _reason(cost, account, earlier)) for cost in step_costs(account.attempts)]
+    return [(cost, _reason(cost, record, earlier)) for cost in step_costs(record.attempts)]
 
 
-def run_before(account: RunRecord, known: list[RunRecord]) -> RunRecord | None:
-    """The newest run of the same flow and model that began before this one, of accounts that come newest first."""
-    run = account.run
-    for other in known:
+def previous_run(record: RunRecord, records: list[RunRecord]) -> RunRecord | None:
+    """Return the newest run of the same flow and model that began before this one, of records sorted newest first."""
+    run = record.run
+    for other in records:
         same = (other.run.flow, other.run.parameters.get("model_name")) == (run.flow, run.parameters.get("model_name"))
         if same and other.run.began < run.began:
             return other
     return None
 
 
-def _reason(cost: StepCost, account: RunRecord, earlier: RunRecord | None) -> str:
-    if cost.outcome == "stood":
+def _reason(cost: StepCost, record: RunRecord, earlier: RunRecord | None) -> str:
+    if cost.outcome in _SKIPPED:
         return cost.why
-    if cost.outcome == "ran" and cost.step in _DECIDES:
-        return ". ".join(filter(None, (cost.why, _because(cost.step, account, earlier))))
+    if cost.outcome == "ran" and cost.why:
+        return f"{cost.why}. {_cause(cost.step, record, earlier)}"
     if cost.outcome == "killed":
         return f"{cost.why}. Its process was killed".removeprefix(". ")
     if cost.outcome == "running":
-        return "It is at work"
-    return cost.why or _EACH_TIME
+        return "It is running"
+    return cost.why or _EVERY_TIME
 
 
-def _because(step: str, account: RunRecord, earlier: RunRecord | None) -> str:
-    if account.run.parameters.get("force") and step in ("ingest", "pretrain"):
-        return "It ran because force was asked for"
+def _cause(step: str, record: RunRecord, earlier: RunRecord | None) -> str:
+    if record.run.parameters.get("force") and "force" in _inputs(step, record, recorded=_has_inputs(step, record)):
+        return "It ran because `force` was set"
     if earlier is None:
-        return "It ran because no run of this flow and model is known from before"
-    groups, steps = _DECIDES[step]
-    changed = [sentence for group in groups for sentence in _differences(group, earlier, account)]
-    for upstream in steps:
-        before, now = _digest(earlier, upstream), _digest(account, upstream)
-        if before != now and before and now:
-            changed.append(f"the result of {upstream} {before[:12]} to {now[:12]}")
-    since = f"since run {earlier.run.name}"
-    if changed:
-        return f"It ran because of what changed {since}: {', '.join(changed)}"
-    if not any(attempt.step == step and attempt.outcome in ("ran", "stood") for attempt in earlier.attempts):
-        return f"It ran because run {earlier.run.name} did not come to its end here"
-    return f"It ran although no parameter changed {since}: the code, the source's content or a stored result did"
+        return "It ran because no earlier run of this flow and model is recorded"
+    name = earlier.run.name
+    if not any(attempt.step == step and attempt.outcome in (*_SKIPPED, "ran") for attempt in earlier.attempts):
+        return f"It ran because run {name} did not complete it"
+    if changes := list(dict.fromkeys(_changes(step, earlier, record))):
+        return f"It ran because of what changed since run {name}: {', '.join(changes)}"
+    return (
+        f"Its inputs are those of run {name}: it runs every time, "
+        "or the code, the content of the source or a stored result changed"
+    )
 
 
-def _differences(group: str, before: RunRecord, now: RunRecord) -> Iterator[str]:
-    old, new = (dict(_flat(group, account.run.parameters.get(group))) for account in (before, now))
+def _changes(step: str, before: RunRecord, now: RunRecord) -> Iterator[str]:
+    """Give what changed in the inputs of a step, traced back to parameters and to results of earlier steps."""
+    recorded = _has_inputs(step, before) and _has_inputs(step, now)
+    old, new = (_inputs(step, record, recorded=recorded) for record in (before, now))
+    for name in sorted(new.keys() - _WITHOUT_EFFECT):
+        if old.get(name) == new[name]:
+            continue
+        if name in now.run.parameters:
+            yield from list(_differences(name, before, now)) or [f"the default of {name}"]
+        elif source := _step_with_result(now, new[name]):
+            yield from _changes_of_result(source, before, now)
+        else:
+            yield name
+
+
+def _changes_of_result(step: str, before: RunRecord, now: RunRecord) -> Iterator[str]:
+    """Give why the result of an earlier step is another one: its own inputs, else what it found in the world."""
+    if upstream := list(_changes(step, before, now)):
+        yield from upstream
+    else:
+        old, new = _last_attempt(step, before), _last_attempt(step, now)
+        message = f" ({'. '.join(new.said)})" if new.said != old.said else ""
+        yield f"the result of {step} {_digest(old)[:12] or 'unknown'} to {_digest(new)[:12]}{message}"
+
+
+def _differences(name: str, before: RunRecord, now: RunRecord) -> Iterator[str]:
+    """Give each value of a parameter that is another one, such as `training.epochs 2 to 5`."""
+    old, new = (dict(_flat(name, record.run.parameters.get(name))) for record in (before, now))
     for path in sorted(old.keys() | new.keys()):
         if old.get(path) != new.get(path):
             yield f"{path} {old.get(path, 'unset')} to {new.get(path, 'unset')}"
@@ -83,6 +102,36 @@ def _flat(path: str, value: Any) -> Iterator[tuple[str, Any]]:
         yield path, value
 
 
-def _digest(account: RunRecord, step: str) -> str:
-    found = [str(attempt.made.get("digest", "")) for attempt in account.attempts if attempt.step == step]
-    return found[-1] if found else ""
+def _step_with_result(record: RunRecord, digest: str) -> str:
+    """Return the first step whose result has this digest; empty without one."""
+    return next((attempt.step for attempt in record.attempts if _digest(attempt) == digest), "")
+
+
+def _digest(attempt: StepAttempt) -> str:
+    return str(attempt.made.get("digest", ""))
+
+
+def _last_attempt(step: str, record: RunRecord) -> StepAttempt:
+    attempts = [attempt for attempt in record.attempts if attempt.step == step]
+    return attempts[-1] if attempts else StepAttempt(step=step, began=0)
+
+
+def _has_inputs(step: str, record: RunRecord) -> bool:
+    return bool(_last_attempt(step, record).inputs)
+
+
+def _inputs(step: str, record: RunRecord, *, recorded: bool) -> dict[str, str]:
+    """Return what identifies each input of a step, by name.
+
+    Logs of release 0.1.0 and runs read from the server have no inputs. There, every parameter of the run and every
+    result of an earlier step counts as an input: too many rather than too few.
+    """
+    if recorded:
+        return _last_attempt(step, record).inputs
+    inputs = {name: str(value) for name, value in record.run.parameters.items()}
+    for attempt in record.attempts:
+        if attempt.step == step:
+            break
+        if digest := _digest(attempt):
+            inputs[f"result of {attempt.step}"] = digest
+    return inputs

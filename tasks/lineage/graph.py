@@ -1,24 +1,23 @@
-"""Lineage, both ways: what a version was made from and what was made from it, as this machine and MLflow know it."""
+"""The lineage of a version, both ways: what it was made from, and what was made from it."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from cl_core.artifact_dir import MANIFEST, manifest_of
 from cl_core.errors import IntegrityError
-from tasks.adapters.mlflow.connection import shown
-from tasks.adapters.mlflow.ui_links import pages
-from tasks.adapters.mlflow.version_record import VersionRecord, version_record
+from tasks.adapters.mlflow.connection import redacted_uri
+from tasks.adapters.mlflow.version_record import VersionRecord, version_links, version_record
 from tasks.runtime.run_log import FlowRun, RunLog, RunRecord
 from tasks.runtime.settings import Settings
 
 _VERSION = re.compile(r"(?:models:/)?(?P<name>[^/@]+)(?:/(?P<number>\d+)|(?P<alias>@[\w.-]+))")
-_RECIPE = ("method", "loss", "views", "encoder", "epochs", "batch_size", "learning_rate", "seed")
+_SHOWN_OPTIONS = ("method", "loss", "views", "encoder", "epochs", "batch_size", "learning_rate", "seed")
 
 
 class LineageLine(NamedTuple):
-    """What stands where: a kind of thing, which one it is, and where or why."""
+    """A thing in the lineage: its kind, which one it is, and where or why."""
 
     what: str
     which: str
@@ -26,7 +25,7 @@ class LineageLine(NamedTuple):
 
 
 class VersionLineage(NamedTuple):
-    """A version in its lineage."""
+    """The lineage of a version, as lines of text."""
 
     title: str
     up: list[LineageLine]
@@ -34,14 +33,14 @@ class VersionLineage(NamedTuple):
     down: list[LineageLine]
 
 
-def version_named(text: str) -> tuple[str, str] | None:
-    """Name and number, or name and @alias, of what is written as NAME/N, NAME@ALIAS or models:/...; None otherwise."""
-    found = _VERSION.fullmatch(text)
-    return (found["name"], found["number"] or found["alias"]) if found else None
+def parse_version(text: str) -> tuple[str, str] | None:
+    """Return name and number, or name and @alias, of NAME/N, NAME@ALIAS or models:/...; None for other texts."""
+    match = _VERSION.fullmatch(text)
+    return (match["name"], match["number"] or match["alias"]) if match else None
 
 
 def explain_version(name: str, version: str) -> VersionLineage:
-    """A version in its lineage. MLflow is asked; a Prefect server is not needed.
+    """Return the lineage of a version from MLflow and this machine; it needs no Prefect server.
 
     Raises:
         InputError: When there is no such model, version or alias.
@@ -59,102 +58,100 @@ def explain_version(name: str, version: str) -> VersionLineage:
 
 
 def run_records(settings: Settings) -> list[RunRecord]:
-    """The accounts of all flow runs of this machine, newest first."""
-    read = [RunLog(path).read() for path in settings.accounts.glob("*.jsonl")]
-    return sorted(read, key=lambda account: -account.run.began)
+    """Return the records of all flow runs of this machine, newest first."""
+    records = [RunLog(path).read() for path in settings.accounts.glob("*.jsonl")]
+    return sorted(records, key=lambda record: -record.run.began)
 
 
 def _up(record: VersionRecord, settings: Settings) -> Iterator[LineageLine]:
-    """What it was made from, nearest last."""
+    """Give what the version was made from, nearest last."""
     data, training = record.specs.get("data", {}), record.specs.get("training", {})
     tags = dict(record.tags)
     snapshot, digest = tags.pop("snapshot_digest", ""), record.model.training_digest
     tags.pop("training_digest", None)
     if data:
-        yield LineageLine("source", str(data["source"]), str(data.get("location") or "the source's own place"))
+        yield LineageLine("source", str(data["source"]), str(data.get("location") or "the source's own location"))
     yield LineageLine("snapshot", snapshot or "not recorded", _where(settings.datasets.glob(f"*/{snapshot}"), snapshot))
     if training:
-        yield LineageLine("trained with", ", ".join(f"{name} {training[name]}" for name in _RECIPE if name in training))
+        yield LineageLine(
+            "trained with", ", ".join(f"{name} {training[name]}" for name in _SHOWN_OPTIONS if name in training)
+        )
     yield LineageLine("training", digest, _where([settings.trainings / digest], digest))
     if evaluation := tags.pop("evaluation_digest", ""):
         yield LineageLine("evaluation", evaluation)
-    # Whatever else was recorded: the code's version, the recipe's name, the Prefect run.
+    # The other tags: the code's version, the recipe's name, the Prefect run.
     for tag, value in tags.items():
         yield LineageLine(tag.replace("_", " "), value)
     yield LineageLine("MLflow run", record.model.run_id, _run_page(record, settings))
-    for run, did in _runs_of(record, settings):
-        yield LineageLine("Prefect run", f"{run.name} ({run.id})", f"{run.flow}: {did}")
+    for run, messages in _runs_of(record, settings):
+        yield LineageLine("Prefect run", f"{run.name} ({run.id})", f"{run.flow}: {messages}")
 
 
 def _champion(record: VersionRecord) -> Iterator[LineageLine]:
-    """Its place in the succession of champions."""
+    """Give the place of the version in the history of champions."""
     number = record.model.version
-    yield LineageLine(
-        "last decision", record.decision or "none: the gate has not run on it, and nobody has promoted it"
-    )
+    yield LineageLine("last decision", record.decision or "none: neither the gate nor a person has decided about it")
     if number not in record.champions:
-        yield LineageLine(
-            "champion", "it was, until a person rolled it back" if number in record.withdrawn else "it never was"
-        )
+        yield LineageLine("champion", "until a person rolled it back" if number in record.rolled_back else "never")
         return
     for before in record.replaced or [0]:
-        yield LineageLine("it replaced", f"version {before}" if before else "nothing: it was the first champion")
+        yield LineageLine("it replaced", f"version {before}" if before else "none: it was the first champion")
     for after in record.replaced_by:
         yield LineageLine("it was replaced by", f"version {after}")
     if not record.replaced_by:
-        yield LineageLine("champion", "nothing has replaced it")
-    if record.withdrawn:
-        yield LineageLine("rolled back since", ", ".join(f"version {other}" for other in record.withdrawn))
+        yield LineageLine("champion", "not replaced")
+    if record.rolled_back:
+        yield LineageLine("rolled back since", ", ".join(f"version {other}" for other in record.rolled_back))
 
 
 def _down(record: VersionRecord, settings: Settings) -> Iterator[LineageLine]:
-    """What was made from the same data and training, and from the version itself."""
+    """Give what was made from the same data and training, and from the version itself."""
     yield LineageLine("of the same snapshot", ", ".join(record.same_snapshot) or "no other version")
     yield LineageLine("of the same training", ", ".join(record.same_training) or "no other version")
     digest = record.model.training_digest
     for what, folder in {"embeddings": settings.embeddings, "scores": settings.evaluations}.items():
-        for made in _made_from(folder, digest):
-            yield LineageLine(what, made.name[:12], str(made))
+        for artifact in _made_from(folder, digest):
+            yield LineageLine(what, artifact.name[:12], str(artifact))
     local = sorted((settings.reports / record.model.name).glob(f"version-{record.model.version}-*.html"))
     for report in local:
         yield LineageLine("report", report.name, str(report))
     for name in sorted(set(record.reports) - {report.name for report in local}):
-        yield LineageLine("report", name, "beside the artifacts of its MLflow run")
+        yield LineageLine("report", name, "among the artifacts of its MLflow run")
 
 
 def _runs_of(record: VersionRecord, settings: Settings) -> Iterator[tuple[FlowRun, str]]:
-    """The flow runs that made the version or came upon it, oldest first, and what they did."""
+    """Give the flow runs that made or used the version, oldest first, with what they logged about it."""
     identities = {record.model.uri, record.model.training_digest}
-    for account in reversed(run_records(settings)):
-        touched = [
+    for run, attempts in reversed(run_records(settings)):
+        related = [
             attempt
-            for attempt in account.attempts
+            for attempt in attempts
             if identities & {attempt.made.get("uri"), attempt.made.get("digest"), attempt.made.get("training_digest")}
         ]
-        said = [
-            sentence for attempt in touched if attempt.step in ("pretrain", "register") for sentence in attempt.said
+        messages = [
+            message for attempt in related if attempt.step in ("pretrain", "register") for message in attempt.said
         ]
-        if touched:
-            yield account.run, "; ".join(said) or f"used it in {', '.join(attempt.step for attempt in touched)}"
+        if related:
+            yield run, "; ".join(messages) or f"used it in {', '.join(attempt.step for attempt in related)}"
 
 
 def _made_from(folder: Path, training_digest: str) -> Iterator[Path]:
-    """Sealed directories whose manifest says that they were made from a training."""
+    """Give the artifact directories whose manifest names a training."""
     for manifest in sorted(folder.glob(f"*/{MANIFEST}")):
         try:
-            facts = manifest_of(manifest.parent)
+            metadata = manifest_of(manifest.parent)
         except IntegrityError:
             continue
-        if training_digest and facts.get("training") == training_digest:
+        if training_digest and metadata.get("training") == training_digest:
             yield manifest.parent
 
 
-def _where(places: "Iterator[Path] | list[Path]", digest: str) -> str:
-    standing = [place for place in places if digest and place.is_dir()]
-    return f"stands at {standing[0]}" if standing else "no longer kept on this machine"
+def _where(folders: Iterable[Path], digest: str) -> str:
+    existing = [folder for folder in folders if digest and folder.is_dir()]
+    return f"in {existing[0]}" if existing else "no longer on this machine"
 
 
 def _run_page(record: VersionRecord, settings: Settings) -> str:
     if not settings.tracking_uri.startswith(("http://", "https://")):
-        return shown(settings.tracking_uri)
-    return pages(settings.tracking_uri, record.model, Path("none"))["MLflow run"]
+        return redacted_uri(settings.tracking_uri)
+    return version_links(settings.tracking_uri, record.model, Path("none"))["MLflow run"]

@@ -62,7 +62,7 @@ def inventory(settings: Settings) -> list[InventoryItem]:
         *_derived("features", settings.embeddings),
         *_derived("evaluation", settings.evaluations),
         *_reports(settings.reports),
-        *(_item("start", path) for path in _digests(settings.starts)),
+        *(_item("initial weights", path) for path in _digests(settings.starts)),
         *_leavings(settings),
     ]
 
@@ -72,7 +72,7 @@ def remove_item(item: InventoryItem) -> bool:
 
     It is renamed first, so that nobody ever sees a part of it; what a kill leaves of it is leavings, for the next time.
     """
-    if item.kind == "leavings":
+    if item.kind == "orphan":
         shutil.rmtree(item.path, ignore_errors=True)
         return not item.path.exists()
     lock = free_training(item.path) if item.kind == "training" else contextlib.nullcontext(True)
@@ -160,9 +160,9 @@ def _leavings(settings: Settings) -> Iterator[InventoryItem]:
     parents += [*_children(settings.datasets), *_children(settings.reports)]
     for parent in parents:
         for path in sorted(parent.glob(f"{artifact_dir.STAGING}*")):
-            ended = artifact_dir.is_abandoned(path)
+            ended = artifact_dir.is_orphaned(path)
             here = processes.pid_of(path.name.removeprefix(artifact_dir.STAGING)) != 0
-            yield _item("leavings", path, finished=ended, busy=here and not ended)
+            yield _item("orphan", path, finished=ended, busy=here and not ended)
 
 
 def _item(kind: str, path: Path, **known: Any) -> InventoryItem:

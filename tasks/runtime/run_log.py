@@ -32,6 +32,7 @@ class StepAttempt(Ref):
     gpu_seconds: float = Field(0.0, description="Wall time of training, times the GPUs that it held.")
     outcome: Outcome = Field("running", description="`stood`: its result stood already, so there was nothing to do.")
     said: list[str] = Field([], description="What it said of itself, in sentences.")
+    inputs: dict[str, str] = Field({}, description="Digests of the step's arguments, by name.")
     error: str = Field("", description="Why it failed; empty otherwise.")
     repeated_steps: int | None = Field(None, description="Training steps taken again; none where nothing was trained.")
     repeated_seconds: float = Field(0.0, description="Time that those had taken before.")

@@ -8,7 +8,6 @@ CL_NOTIFY               Prefect notification block, such as slack-webhook/team, 
                         versions and new champions; default none, and nothing is sent
 CL_DATA_ROOTS           folders, separated by colons, that paths among a run's parameters are confined to, beside
                         CL_HOME; default none: all paths may be used (read by cl_core/data/path_roots.py)
-CL_FETCH_LOOPBACK       1 lets downloads come from this machine's own addresses; default not (cl_core/data/download.py)
 CL_RETRY_DELAY_S        and other pauses: tasks/runtime/delays.py
 """
 

@@ -1,4 +1,4 @@
-"""Where servers may listen: on this machine's loopback, or elsewhere if they ask who is there."""
+"""Listen addresses of servers: loopback without a password, every other one only with authentication."""
 
 import ipaddress
 import os
@@ -7,8 +7,8 @@ from typing import Literal
 
 from cl_core.errors import InputError
 
-# Each must be set before the server may be reached from other machines; without any of MLflow's, its own
-# authentication would not start, or anyone could forge its sessions.
+# Settings that are required before other machines may reach a server. Without MLflow's, its authentication would not
+# start, or anyone could forge its sessions.
 _AUTHENTICATION = {
     "prefect": ("PREFECT_SERVER_API_AUTH_STRING",),
     "mlflow": ("MLFLOW_AUTH_ADMIN_PASSWORD", "MLFLOW_FLASK_SERVER_SECRET_KEY"),
@@ -16,33 +16,33 @@ _AUTHENTICATION = {
 _FORMS = {"PREFECT_SERVER_API_AUTH_STRING": "USER:PASSWORD"}
 
 MLFLOW_AUTHENTICATION = ("--app-name", "basic-auth")
-"""Arguments of `mlflow server` that turn its authentication on; with it, the settings that `check_bind` asks for."""
+"""Arguments of `mlflow server` that turn authentication on; it needs the settings that `check_bind` requires."""
 
 
 def check_bind(host: str, *, server: Literal["prefect", "mlflow"], environment: Mapping[str, str] = os.environ) -> None:
-    """Let a server listen on a loopback address; on another only if who comes must say a password.
+    """Refuse a listen address other than loopback unless the server asks for a password.
 
     Args:
         host: Address or name to listen on.
-        server: Which one.
-        environment: Where its settings are.
+        server: That listens.
+        environment: Its settings.
 
     Raises:
-        InputError: When it could be reached from other machines without authentication; names the settings.
+        InputError: When other machines could reach it without authentication; names the missing settings.
     """
     if is_loopback(host):
         return
-    missing = [name for name in _AUTHENTICATION[server] if not _is_given(name, environment.get(name, ""))]
+    missing = [name for name in _AUTHENTICATION[server] if not _is_set(name, environment.get(name, ""))]
     if missing:
-        named = [f"{name} (as {_FORMS[name]})" if name in _FORMS else name for name in missing]
+        settings = [f"{name} (as {_FORMS[name]})" if name in _FORMS else name for name in missing]
         raise InputError(
-            f"{server} on {host or 'all addresses'} would answer anyone who reaches this machine; "
-            f"set {' and '.join(named)} so that it asks for a password, or listen on 127.0.0.1"
+            f"{server} on {host or 'all addresses'} would answer every machine without a password; "
+            f"set {' and '.join(settings)}, or listen on 127.0.0.1"
         )
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches a host; names other than localhost are not looked up, and are not."""
+    """Whether only this machine reaches a host. Names other than localhost are not resolved and count as reachable."""
     if host.lower() == "localhost":
         return True
     try:
@@ -52,7 +52,7 @@ def is_loopback(host: str) -> bool:
     return address.is_loopback
 
 
-def _is_given(name: str, value: str) -> bool:
+def _is_set(name: str, value: str) -> bool:
     if name not in _FORMS:
         return bool(value.strip())
     user, _, password = value.partition(":")

@@ -1,9 +1,11 @@
-"""What Prefect and MLflow believe, compared with what runs and stands on this machine."""
+"""Compares the state in Prefect and MLflow with the processes and files on this machine, and repairs differences."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from uuid import UUID
 
 import httpx
@@ -12,53 +14,65 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.exceptions import ObjectNotFound
 
+from cl_core import artifact_dir
 from cl_core.errors import StoreUnreachableError
-from tasks.adapters.mlflow.connection import shown
-from tasks.adapters.mlflow.environment import model_store
-from tasks.adapters.mlflow.inspection import inspect
+from tasks.adapters.mlflow.connection import redacted_uri
+from tasks.adapters.mlflow.model_store import model_store
+from tasks.adapters.mlflow.registry_checks import check_registry
+from tasks.adapters.ray import cluster_folder
 from tasks.runtime import run_owner
 from tasks.runtime.inventory import Diagnosis
-from tasks.runtime.locks import is_locked
+from tasks.runtime.locks import HOLDER, is_locked
 from tasks.runtime.run_owner import RunOwner
 from tasks.runtime.settings import Settings
-from tasks.server.leftovers import orphaned_files
 from tasks.server.recovery import mark_ended
 from tasks.server.supervisor import stop_orphaned_services
 
-# A process that has just told Prefect how its run ended needs a moment to end itself.
+# A process needs a moment to exit after it has reported the end of its run. Seconds.
 _GRACE_S = 60
 
 
 def diagnose() -> list[Diagnosis]:
-    """Everything that is wrong under CL_HOME, at Prefect and at MLflow; what belongs to living processes is not."""
+    """Return everything that is wrong under CL_HOME, in Prefect and in MLflow; living processes' files are not."""
     settings = Settings.from_environment()
     return [*_services(settings), *_flow_runs(), *orphaned_files(settings), *_models()]
+
+
+def orphaned_files(settings: Settings) -> list[Diagnosis]:
+    """Return the files under CL_HOME, and Ray clusters of its trainings, that processes left which have exited."""
+    return [*_incomplete_files(settings), *_holder_files(settings), *_ray_clusters(settings)]
+
+
+def lock_files(settings: Settings) -> list[Path]:
+    """Return the lock files of trainings and of models."""
+    models = [lock for lock in settings.work.glob("*.lock") if lock != settings.up_lock]
+    return [*settings.trainings.glob("*/lock"), *models, *settings.work.glob("turns/*.lock")]
 
 
 def _services(settings: Settings) -> Iterator[Diagnosis]:
     if settings.services.exists() and not is_locked(settings.up_lock):
         yield Diagnosis(
-            "`cl up` has ended without ending its services",
+            "`cl up` has exited without stopping its services",
             str(settings.services),
-            "ends those that still run; `cl up` starts them again",
-            partial(_stop, settings),
+            "stops those that still run; `cl up` starts them again",
+            partial(_stop_services, settings),
         )
 
 
-def _stop(settings: Settings) -> None:
+def _stop_services(settings: Settings) -> None:
     stop_orphaned_services(settings.services)
 
 
 def _flow_runs() -> Iterator[Diagnosis]:
     try:
         with get_client(sync_client=True) as client:
-            client.hello()  # Whether it is there matters without any lease, too.
-            for lease in run_owner.run_owners():
-                yield from _compare(lease, _read(client, lease.flow_run_id))
+            client.hello()  # An unreachable server is reported even when no run has an owner.
+            for owner in run_owner.run_owners():
+                yield from _compare(owner, _read(client, owner.flow_run_id))
     except httpx.TransportError as error:
         address = os.environ.get("PREFECT_API_URL", "its temporary server")
         yield Diagnosis(
-            f"Prefect does not answer ({type(error).__name__}), so its runs are not compared",
+            f"Prefect does not answer ({type(error).__name__}); flow runs were not checked",
             address,
             "start it (`cl up`), or correct PREFECT_API_URL",
         )
@@ -71,57 +85,99 @@ def _read(client: SyncPrefectClient, run_id: str) -> FlowRun | None:
         return None
 
 
-def _compare(lease: RunOwner, run: FlowRun | None) -> Iterator[Diagnosis]:
-    """What is wrong between a note of a process and what Prefect says of the run."""
-    where = f"flow run {lease.flow_run_name} ({lease.flow}, {lease.flow_run_id})"
+def _compare(owner: RunOwner, run: FlowRun | None) -> Iterator[Diagnosis]:
+    """Give the difference between the recorded owner of a run and the run's state in Prefect."""
+    where = f"flow run {owner.flow_run_name} ({owner.flow}, {owner.flow_run_id})"
     state = run.state if run else None
-    if lease.is_stale and run and run.state_type in (StateType.RUNNING, StateType.CANCELLING):
+    if owner.is_stale and run and state and run.state_type in (StateType.RUNNING, StateType.CANCELLING):
         yield Diagnosis(
-            f"Prefect believes that it runs; its process {lease.process} has ended",
+            f"Prefect reports {state.name}, but process {owner.process} has exited",
             where,
-            _how_marked(run),
-            partial(_mark_ended, run, lease),
+            _end_state(run),
+            partial(_mark_ended, run, owner),
         )
-    elif lease.is_stale and (state is None or state.is_final()):
+    elif owner.is_stale and (state is None or state.is_final()):
         yield Diagnosis(
-            f"its process {lease.process} has ended and left a note of itself",
+            f"process {owner.process} has exited and left its owner file",
             where,
-            "removes the note",
-            partial(run_owner.forget_owner, lease.flow_run_id),
+            "removes the file",
+            partial(run_owner.forget_owner, owner.flow_run_id),
         )
-    elif not lease.is_stale and state is not None and state.is_final() and _age_s(state.timestamp) > _GRACE_S:
+    elif not owner.is_stale and state is not None and state.is_final() and _age_s(state.timestamp) > _GRACE_S:
         yield Diagnosis(
-            f"its process {lease.process} runs; for Prefect the run is {state.name}",
+            f"Prefect reports {state.name}, but process {owner.process} is running",
             where,
-            "ends the process, which might write beside another",
-            partial(_end, lease),
+            "kills the process, which could write to the files of another run",
+            partial(_kill, owner),
         )
 
 
-def _how_marked(run: FlowRun) -> str:
+def _end_state(run: FlowRun) -> str:
     if run.state_type == StateType.CANCELLING:
-        return "marks it as cancelled"
-    after = "Prefect puts it back to work" if run.deployment_id else "run its command again to go on"
-    return f"marks it as crashed; {after}"
+        return "marks the run as cancelled"
+    after = "Prefect reschedules it" if run.deployment_id else "run its command again to resume"
+    return f"marks the run as crashed; {after}"
 
 
 def _age_s(moment: datetime) -> float:
     return (datetime.now(UTC) - moment).total_seconds()
 
 
-def _mark_ended(run: FlowRun, lease: RunOwner) -> None:
+def _mark_ended(run: FlowRun, owner: RunOwner) -> None:
     with get_client(sync_client=True) as client:
-        mark_ended(client, run, lease, by="`cl doctor`")
+        mark_ended(client, run, owner, by="`cl doctor`")
 
 
-def _end(lease: RunOwner) -> None:
-    run_owner.terminate_owner(lease)
-    run_owner.forget_owner(lease.flow_run_id)
+def _kill(owner: RunOwner) -> None:
+    run_owner.terminate_owner(owner)
+    run_owner.forget_owner(owner.flow_run_id)
 
 
 def _models() -> list[Diagnosis]:
     store = model_store()
     try:
-        return inspect(store)
+        return check_registry(store)
     except StoreUnreachableError as error:
-        return [Diagnosis(f"MLflow is not compared: {error}", shown(store.tracking_uri), "start it (`cl up`)")]
+        return [Diagnosis(f"MLflow was not checked: {error}", redacted_uri(store.tracking_uri), "start it (`cl up`)")]
+
+
+def _incomplete_files(settings: Settings) -> Iterator[Diagnosis]:
+    artifacts = (settings.datasets, settings.caches, settings.trainings, settings.embeddings, settings.evaluations)
+    for folder in (*artifacts, settings.reports, settings.work):
+        for path in artifact_dir.orphaned(folder):
+            yield Diagnosis(
+                "incomplete: the process that wrote it has exited", str(path), "removes it", partial(_remove, path)
+            )
+
+
+def _holder_files(settings: Settings) -> Iterator[Diagnosis]:
+    for lock in lock_files(settings):
+        holder = lock.with_suffix(HOLDER)
+        if holder.exists() and not is_locked(lock):
+            yield Diagnosis(
+                f"{holder.read_text()} is recorded as the holder of a lock that no process holds",
+                str(holder),
+                "removes the record",
+                partial(holder.unlink, missing_ok=True),
+            )
+
+
+def _ray_clusters(settings: Settings) -> Iterator[Diagnosis]:
+    for folder in cluster_folder.abandoned_folders():
+        if not cluster_folder.is_for(folder, settings.home):
+            continue
+        processes = cluster_folder.processes_of(folder)
+        running = f"; {len(processes)} processes of the cluster are running" if processes else ""
+        yield Diagnosis(
+            f"the process that started this Ray cluster has exited{running}",
+            str(folder),
+            "kills the processes and removes the folder",
+            partial(cluster_folder.remove_abandoned, folder),
+        )
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)

@@ -3,24 +3,24 @@
 import urllib.parse
 
 from cl_core.errors import InfrastructureError, InputError
-from tasks.adapters.mlflow.connection import shown
+from tasks.adapters.mlflow.connection import redacted_uri
 
 SCHEMAS = ("prefect", "mlflow")
 
 
 def prepare_database(database_url: str) -> None:
-    """Make the schemas, and the extension that Prefect searches names with, unless they stand.
+    """Create the schemas, and the extension that Prefect searches names with, unless they exist.
 
     Args:
         database_url: `postgresql://USER:PASSWORD@HOST:PORT/NAME`.
 
     Raises:
-        InputError: When this is no address of PostgreSQL, or its user may not make schemas.
+        InputError: When the address is not one of PostgreSQL, or its user may not create schemas.
         InfrastructureError: When nothing answers there.
     """
     import psycopg
 
-    where = shown(database_url)
+    where = redacted_uri(database_url)
     if urllib.parse.urlsplit(database_url).scheme not in ("postgresql", "postgres"):
         raise InputError(f"CL_DATABASE_URL must be postgresql://USER:PASSWORD@HOST/NAME; got {where}")
     try:
@@ -30,11 +30,11 @@ def prepare_database(database_url: str) -> None:
             connection.execute("CREATE EXTENSION IF NOT EXISTS pg_trgm SCHEMA public")
     except psycopg.OperationalError as error:
         raise InfrastructureError(
-            f"PostgreSQL at {where} does not let us in ({str(error).strip().splitlines()[-1]}); "
+            f"cannot connect to PostgreSQL at {where} ({str(error).strip().splitlines()[-1]}); "
             "start it, or correct CL_DATABASE_URL"
         ) from error
     except psycopg.Error as error:
         raise InputError(
-            f"PostgreSQL at {where} refuses to make the schemas {' and '.join(SCHEMAS)} "
-            f"({str(error).strip().splitlines()[0]}); let the user of CL_DATABASE_URL own its database"
+            f"PostgreSQL at {where} refuses to create the schemas {' and '.join(SCHEMAS)} "
+            f"({str(error).strip().splitlines()[0]}); make the user of CL_DATABASE_URL the owner of its database"
         ) from error

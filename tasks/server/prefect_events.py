@@ -1,4 +1,4 @@
-"""Triggers of Prefect's automations: what happens, or fails to happen, to one flow run."""
+"""Triggers of Prefect's automations: an event of a flow run, or a missing one."""
 
 from collections.abc import Iterable
 from datetime import timedelta
@@ -13,20 +13,22 @@ _EACH_RUN: dict[str, Any] = {
 
 
 def happened(event: str, *, times: int = 1, within: timedelta = timedelta(0)) -> EventTrigger:
-    """Fires when a run has had an event, such as the state `Failed`, so many times."""
-    return EventTrigger(**_EACH_RUN, expect={_named(event)}, posture=Posture.Reactive, threshold=times, within=within)
+    """Return a trigger that fires when a run has had an event, such as the state `Failed`, a number of times."""
+    return EventTrigger(
+        **_EACH_RUN, expect={_full_name(event)}, posture=Posture.Reactive, threshold=times, within=within
+    )
 
 
 def missed(events: Iterable[str], *, after: str, within: timedelta) -> EventTrigger:
-    """Fires when none of the events has followed another in time."""
+    """Return a trigger that fires when none of the events followed another one in time."""
     return EventTrigger(
         **_EACH_RUN,
-        after={_named(after)},
-        expect={_named(event) for event in events},
+        after={_full_name(after)},
+        expect={_full_name(event) for event in events},
         posture=Posture.Proactive,
         within=within,
     )
 
 
-def _named(event: str) -> str:
+def _full_name(event: str) -> str:
     return f"prefect.flow-run.{event}"

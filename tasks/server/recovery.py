@@ -1,9 +1,10 @@
-"""Runs whose process is gone, closed and put back to work where Prefect's own automations cannot know of it.
+"""Recovery: closes and reschedules runs whose process is gone, where Prefect's own automations cannot know of it.
 
-Automations notice the silence of a process that has once told that it lives, and put back what is known to have
-crashed. Nobody tells of a process that dies together with its worker while it starts, or with the whole machine; its
-lease does. A work pool belongs to one `cl up`: what is under way there when it starts, with no process of this host or
-another at work on it, is under way no more.
+Automations notice a process whose heartbeats stop, and reschedule runs that are marked as crashed. No event reports a
+process that dies together with its worker while it starts, or with the whole machine; the run's recorded owner does.
+
+A work pool belongs to one `cl up`. When it starts, a run that Prefect reports as active in the pool, without a living
+process of this host or another, is not active any more.
 """
 
 import time
@@ -27,109 +28,107 @@ from tasks.runtime.delays import LOOK_EVERY_S
 from tasks.runtime.run_owner import RunOwner
 
 _LOOK_EVERY_S = LOOK_EVERY_S
-# Who asks also keeps the servers alive: while one is down he has no time to wait for it.
-AT_ONCE = {PREFECT_CLIENT_MAX_RETRIES: 0, PREFECT_API_REQUEST_TIMEOUT: 5}
+# The caller also restarts the servers: it must not wait for one that is down.
+NO_RETRIES = {PREFECT_CLIENT_MAX_RETRIES: 0, PREFECT_API_REQUEST_TIMEOUT: 5}
 # A process needs seconds to start.
-_PENDING_AT_MOST = timedelta(minutes=5)
-# Automations put a run back 15 s after its crash; one that is late must not find it at work again.
+_MAX_PENDING = timedelta(minutes=5)
+# Automations reschedule a run 15 s after its crash; a late one must not find it running again.
 _GRACE = timedelta(minutes=3)
-# What crashed long ago is no longer waited for by anybody.
-_LATELY = timedelta(days=1)
+# Older crashes are left to a person.
+_MAX_CRASH_AGE = timedelta(days=1)
 
 
 class RunRecovery:
-    """Looks for such runs when the services have started, and now and then while they run.
+    """Finds and reschedules such runs: once when the servers have started, then periodically.
 
     Args:
-        work_pool: Whose runs these are.
+        work_pool: Whose runs are recovered.
     """
 
     def __init__(self, work_pool: str) -> None:
         self._work_pool = work_pool
-        self._looked = 0.0
+        self._checked = 0.0
         self._suspects: set[tuple[str, str]] = set()
         self._failure = ""
 
-    def begin(self) -> list[str]:
-        """Close and put back what ended with the machine or with the services; before a worker runs.
+    def recover_at_start(self) -> list[str]:
+        """Close and reschedule the runs that ended with the machine or with the services; before a worker starts.
 
         Returns:
-            A sentence for each run, and for what could not be done.
+            A sentence for each run, and for each failure.
         """
-        return list(self._look(starting=True))
+        return list(self._recover(starting=True))
 
-    def look(self) -> list[str]:
-        """The same for what has ended meanwhile; nothing while the server is down, and mostly nothing at all."""
-        if time.monotonic() - self._looked < _LOOK_EVERY_S:
+    def recover(self) -> list[str]:
+        """Close and reschedule the runs whose process has exited since; do nothing while the server is down."""
+        if time.monotonic() - self._checked < _LOOK_EVERY_S:
             return []
-        return list(self._look(starting=False))
+        return list(self._recover(starting=False))
 
-    def _look(self, *, starting: bool) -> Iterator[str]:
-        self._looked = time.monotonic()
+    def _recover(self, *, starting: bool) -> Iterator[str]:
+        self._checked = time.monotonic()
         try:
-            with temporary_settings({} if starting else AT_ONCE), get_client(sync_client=True) as client:
+            with temporary_settings({} if starting else NO_RETRIES), get_client(sync_client=True) as client:
                 yield from self._close(client, starting=starting)
-                yield from self._put_back(client)
+                yield from self._reschedule_crashed(client)
             self._failure = ""
         except (httpx.HTTPError, OSError) as error:
             self._suspects = set()
-            failure = _said_of(error)
-            if (starting or not _passes(error)) and self._failure != failure:
+            failure = _failure_text(error)
+            if (starting or not _is_temporary(error)) and self._failure != failure:
                 self._failure = failure
-                yield f"runs whose process is gone could not be looked for: {failure}; `cl doctor` finds them too"
+                yield f"cannot look for runs whose process has exited: {failure}; `cl doctor` finds them too"
 
     def _close(self, client: SyncPrefectClient, *, starting: bool) -> Iterator[str]:
-        gone = {}
+        suspects: dict[tuple[str, str], tuple[FlowRun, RunOwner | None]] = {}
         for run in _in_states(client, StateType.PENDING, StateType.RUNNING, StateType.CANCELLING):
-            lease = run_owner.owner_of(str(run.id))
-            if self._is_gone(run, lease, starting=starting):
-                gone[str(run.id), lease.process if lease else ""] = run, lease
-        # A worker reports within seconds what has crashed beside it.
-        certain = gone.keys() if starting else gone.keys() & self._suspects
-        self._suspects = set(gone)
-        for found in certain:
-            run, lease = gone[found]
-            if said := mark_ended(client, run, lease, by="`cl up`"):
-                yield said
+            owner = run_owner.owner_of(str(run.id))
+            if self._is_gone(run, owner, starting=starting):
+                suspects[str(run.id), owner.process if owner else ""] = run, owner
+        # A worker reports a crash of its own runs within seconds.
+        confirmed = suspects.keys() if starting else suspects.keys() & self._suspects
+        self._suspects = set(suspects)
+        for suspect in confirmed:
+            run, owner = suspects[suspect]
+            if message := mark_ended(client, run, owner, by="`cl up`"):
+                yield message
                 if run.deployment_id and run.state_type != StateType.CANCELLING:
-                    yield from _put_back(client, run)
+                    yield from _reschedule(client, run)
 
-    def _is_gone(self, run: FlowRun, lease: RunOwner | None, *, starting: bool) -> bool:
+    def _is_gone(self, run: FlowRun, owner: RunOwner | None, *, starting: bool) -> bool:
         ours = run.work_pool_name == self._work_pool
         if run.state_type == StateType.PENDING:
-            # No process has begun; a lease is that of an attempt before.
-            return ours and (starting or _age(run) > _PENDING_AT_MOST)
-        return lease.is_stale if lease else ours and starting
+            # No process has started; a recorded owner is that of an earlier attempt.
+            return ours and (starting or _age(run) > _MAX_PENDING)
+        return owner.is_stale if owner else ours and starting
 
-    def _put_back(self, client: SyncPrefectClient) -> Iterator[str]:
+    def _reschedule_crashed(self, client: SyncPrefectClient) -> Iterator[str]:
         for run in _in_states(client, StateType.CRASHED):
-            if run.work_pool_name == self._work_pool and _GRACE <= _age(run) <= _LATELY:
-                yield from _put_back(client, run)
+            if run.work_pool_name == self._work_pool and _GRACE <= _age(run) <= _MAX_CRASH_AGE:
+                yield from _reschedule(client, run)
 
 
-def mark_ended(client: SyncPrefectClient, run: FlowRun, lease: RunOwner | None, *, by: str) -> str:
-    """Tell Prefect that the process of a run has ended: the run is crashed, or cancelled where that was wanted.
+def mark_ended(client: SyncPrefectClient, run: FlowRun, owner: RunOwner | None, *, by: str) -> str:
+    """Mark a run whose process has exited as crashed, or as cancelled if it was being cancelled.
 
     Args:
         client: Of the server.
-        run: As it was found.
-        lease: As it was found.
-        by: Who has found it, for people.
+        run: As it was read.
+        owner: As it was read.
+        by: Who noticed it, for people.
 
     Returns:
-        A sentence that says so; empty when something has happened to the run since it was found.
+        A sentence about it; empty when the run or its owner has changed since it was read.
     """
-    process = f"its process {lease.process} has ended" if lease and lease.is_stale else "it has no process"
-    state: State[Any] = (Cancelled if run.state_type == StateType.CANCELLING else Crashed)(
-        message=f"{by} found that {process}."
-    )
+    process = f"process {owner.process} has exited" if owner and owner.is_stale else "it has no process"
+    state: State[Any] = (Cancelled if run.state_type == StateType.CANCELLING else Crashed)(message=f"{by}: {process}.")
     try:
-        now = client.read_flow_run(run.id)
+        current = client.read_flow_run(run.id)
         if (
             run.state is None
-            or now.state is None
-            or now.state.id != run.state.id
-            or run_owner.owner_of(str(run.id)) != lease
+            or current.state is None
+            or current.state.id != run.state.id
+            or run_owner.owner_of(str(run.id)) != owner
         ):
             return ""
         client.set_flow_run_state(run.id, state, force=True)
@@ -139,34 +138,34 @@ def mark_ended(client: SyncPrefectClient, run: FlowRun, lease: RunOwner | None, 
     return f"run {run.name} is marked as {str(state.name).lower()}: {process}"
 
 
-def _put_back(client: SyncPrefectClient, run: FlowRun) -> Iterator[str]:
-    state: State[Any] = AwaitingRetry(message="Its process died; it goes on from the last good point.")
+def _reschedule(client: SyncPrefectClient, run: FlowRun) -> Iterator[str]:
+    state: State[Any] = AwaitingRetry(message="Its process exited; the run resumes from its last checkpoint.")
     try:
         answer = client.set_flow_run_state(run.id, state)
     except ObjectNotFound:
         return
     if answer.status == SetStateStatus.ACCEPT:
-        yield f"run {run.name} was put back to work: its process had died"
+        yield f"run {run.name} is rescheduled: its process had exited"
 
 
-def _said_of(error: Exception) -> str:
-    """What went wrong, the same at every look: the address of a request is not."""
+def _failure_text(error: Exception) -> str:
+    """Return the failure without the address of the request, so that the same failure has the same text."""
     if isinstance(error, httpx.HTTPStatusError):
         return f"Prefect answers {error.response.status_code} {error.response.reason_phrase}"
     return f"{type(error).__name__} {error}".strip()
 
 
-def _passes(error: Exception) -> bool:
-    """Whether the server is down, or has too much to do; who keeps it alive asks again."""
+def _is_temporary(error: Exception) -> bool:
+    """Whether the server is down or overloaded, so that the next check may succeed."""
     busy = isinstance(error, httpx.HTTPStatusError) and error.response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR
     return busy or isinstance(error, httpx.TransportError)
 
 
 def _in_states(client: SyncPrefectClient, *types: StateType) -> list[FlowRun]:
-    wanted = FlowRunFilterStateType(any_=list(types))
-    return client.read_flow_runs(flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=wanted)))
+    state = FlowRunFilterState(type=FlowRunFilterStateType(any_=list(types)))
+    return client.read_flow_runs(flow_run_filter=FlowRunFilter(state=state))
 
 
 def _age(run: FlowRun) -> timedelta:
-    """How long it has been in its state."""
+    """Return how long the run has been in its state."""
     return datetime.now(UTC) - run.state.timestamp if run.state else timedelta(0)

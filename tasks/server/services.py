@@ -1,4 +1,4 @@
-"""What runs on one machine: a Prefect server, an MLflow server and a worker, over the folders of CL_HOME."""
+"""The services of one machine: a Prefect server, an MLflow server and a worker, with their environments."""
 
 import os
 import socket
@@ -15,13 +15,13 @@ from tasks.server.supervisor import Service
 
 LOOPBACK = "127.0.0.1"
 _EVERYWHERE = ("", "0.0.0.0", "::")  # noqa: S104 - only with authentication
-# Runs whose process has gone are noticed by the silence of their heartbeats; the least that Prefect allows.
+# The automations notice a dead process by its missing heartbeats. 30 s is the least that Prefect allows.
 HEARTBEAT_S = 30
 
 
 @dataclass(frozen=True)
 class Ports:
-    """Where the servers listen."""
+    """Ports of the servers."""
 
     prefect: int = 4200
     mlflow: int = 5000
@@ -32,10 +32,10 @@ class LocalStack:
     """The services of one machine, and the addresses that matter.
 
     Args:
-        settings: Where things are kept.
-        ports: Where the servers listen.
+        settings: Folders under CL_HOME.
+        ports: Of the servers.
         work_pool: That the worker serves.
-        host: That the servers listen on; another than the loopback only with authentication.
+        host: Listen address of the servers; other than loopback only with authentication.
         database_url: `postgresql://USER:PASSWORD@HOST/NAME` for both servers; empty: SQLite files under CL_HOME.
     """
 
@@ -51,26 +51,26 @@ class LocalStack:
 
     @property
     def address(self) -> str:
-        """Where this machine reaches its own servers."""
+        """Return the address at which this machine reaches its own servers."""
         return LOOPBACK if self.host in _EVERYWHERE else self.host
 
     @property
     def prefect_api(self) -> str:
-        """Address of Prefect's API."""
+        """Return the address of Prefect's API."""
         return f"http://{self.address}:{self.ports.prefect}/api"
 
     @property
     def prefect_ui(self) -> str:
-        """Address of Prefect's pages."""
+        """Return the address of Prefect's pages."""
         return f"http://{self.address}:{self.ports.prefect}"
 
     @property
     def mlflow(self) -> str:
-        """Address of MLflow, for programs and for people."""
+        """Return the address of MLflow, for programs and for people."""
         return f"http://{self.address}:{self.ports.mlflow}"
 
-    def for_clients(self) -> dict[str, str]:
-        """The environment of whatever talks to these servers: the worker, its runs, and commands."""
+    def client_env(self) -> dict[str, str]:
+        """Return the environment of the servers' clients: the worker, its runs, and commands."""
         return {
             "CL_HOME": str(self.settings.home),
             "PREFECT_HOME": str(self.settings.home / "prefect"),
@@ -78,16 +78,16 @@ class LocalStack:
             "MLFLOW_TRACKING_URI": self.mlflow,
             "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_S),
             "DO_NOT_TRACK": "1",
-            **(_credentials() if self.asks_for_passwords else {}),
+            **(_credentials() if self.requires_passwords else {}),
         }
 
     @property
-    def asks_for_passwords(self) -> bool:
-        """Whether the servers want to know who comes."""
+    def requires_passwords(self) -> bool:
+        """Whether the servers ask their clients for a password."""
         return not is_loopback(self.host)
 
     def services(self) -> list[Service]:
-        """What is started, in order."""
+        """Return the services in the order of their start."""
         return [self._prefect_server(), self._mlflow_server(), self._worker()]
 
     def _prefect_server(self) -> Service:
@@ -96,15 +96,15 @@ class LocalStack:
             command=[*_module("prefect"), "server", "start", "--host", self.host, "--port", str(self.ports.prefect)],
             environment={
                 **_inherited(),
-                **self.for_clients(),
-                **_for_prefect(self.database_url),
-                # The pages are told where the API is; unset, they look at the default port.
+                **self.client_env(),
+                **_prefect_database_env(self.database_url),
+                # The address of the API for the pages; unset, they use the default port.
                 "PREFECT_UI_API_URL": self.prefect_api,
                 "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": self.prefect_ui,
                 "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
                 # Prefect's own would wait a quarter of an hour for events from before a restart.
-                "PREFECT_SERVER_EVENTS_CAUSAL_ORDERING": "tasks.server.event_ordering",
-                # In memory, a restart would take the slots of runs that go on.
+                "PREFECT_SERVER_EVENTS_CAUSAL_ORDERING": "tasks.server.compat",
+                # In memory, a restart would free the slots of runs that are still running.
                 "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
             },
             log=self.settings.logs / "prefect-server.log",
@@ -114,23 +114,23 @@ class LocalStack:
 
     def _mlflow_server(self) -> Service:
         artifacts = self.settings.home / "mlflow-artifacts"
-        places = ["--artifacts-destination", str(artifacts), "--workers", "1"]
-        authentication = MLFLOW_AUTHENTICATION if self.asks_for_passwords else ()
+        folders = ["--artifacts-destination", str(artifacts), "--workers", "1"]
+        authentication = MLFLOW_AUTHENTICATION if self.requires_passwords else ()
         return Service(
             name="MLflow server",
             command=[
                 *(*_module("mlflow"), "server", "--host", self.host, "--port", str(self.ports.mlflow)),
-                *(*places, *authentication),
+                *(*folders, *authentication),
             ],
             environment={
                 **{name: value for name, value in _inherited().items() if name != "MLFLOW_TRACKING_URI"},
-                # Not on the command line, which every user of the machine can read.
-                "MLFLOW_BACKEND_STORE_URI": _for_mlflow(self.database_url)
+                # Not on the command line, which every user of the machine can read: it has a password.
+                "MLFLOW_BACKEND_STORE_URI": _mlflow_database_url(self.database_url)
                 or f"sqlite:///{self.settings.home / 'mlflow.db'}",
-                # Its users are kept beside its database, not in the folder it was started in.
-                **(self._for_others() if self.asks_for_passwords else {}),
+                # Its users are stored beside its database, not in the working folder.
+                **(self._remote_env() if self.requires_passwords else {}),
                 "MLFLOW_DISABLE_TELEMETRY": "true",
-                # Of no use here, and it starts processes of its own.
+                # Job runners are ten processes that nothing here uses.
                 "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
                 "DO_NOT_TRACK": "1",
             },
@@ -139,14 +139,14 @@ class LocalStack:
             health=f"{self.mlflow}/health",
         )
 
-    def _for_others(self) -> dict[str, str]:
-        """What MLflow is told where other machines reach it: who its users are, and by which names it goes."""
+    def _remote_env(self) -> dict[str, str]:
+        """Return MLflow's settings for access from other machines: its users, and the host names it answers to."""
         names = (LOOPBACK, "localhost", self.address, socket.gethostname())
         allowed = os.environ.get("MLFLOW_SERVER_ALLOWED_HOSTS") or ",".join(f"{name}:*" for name in names)
-        return {"MLFLOW_AUTH_CONFIG_PATH": str(self._users()), "MLFLOW_SERVER_ALLOWED_HOSTS": allowed}
+        return {"MLFLOW_AUTH_CONFIG_PATH": str(self._write_users_file()), "MLFLOW_SERVER_ALLOWED_HOSTS": allowed}
 
-    def _users(self) -> Path:
-        """The file that says where MLflow keeps its users."""
+    def _write_users_file(self) -> Path:
+        """Write the file that tells MLflow where its users are stored; return its path."""
         file = self.settings.work / "mlflow-users.ini"
         file.parent.mkdir(parents=True, exist_ok=True)
         function = "mlflow.server.auth:authenticate_request_basic_auth"
@@ -164,8 +164,8 @@ class LocalStack:
             command=[*_module("prefect"), "worker", "start", "--pool", self.work_pool, "--type", "process"],
             environment={
                 **_inherited(),
-                **self.for_clients(),
-                # Whoever reaches the forms chooses the paths.
+                **self.client_env(),
+                # A person who reaches the forms chooses the paths.
                 "CL_DATA_ROOTS": data_roots(),
                 "OMP_WAIT_POLICY": "PASSIVE",
             },
@@ -174,7 +174,7 @@ class LocalStack:
 
 
 def data_roots() -> str:
-    """The folders that runs may read and write, beside CL_HOME: as set, or that of the start and Debian's datasets."""
+    """Return the folders that runs may use beside CL_HOME; default: the working folder and Debian's datasets."""
     return os.environ.get("CL_DATA_ROOTS") or os.pathsep.join((str(Path.cwd()), "/usr/share/datasets"))
 
 
@@ -183,7 +183,7 @@ def _admin() -> str:
 
 
 def _credentials() -> dict[str, str]:
-    """What this machine's own clients say to servers that ask."""
+    """Return the credentials of this machine's own clients."""
     return {
         "PREFECT_API_AUTH_STRING": os.environ["PREFECT_SERVER_API_AUTH_STRING"],
         "MLFLOW_TRACKING_USERNAME": _admin(),
@@ -196,21 +196,21 @@ def _module(name: str) -> list[str]:
 
 
 def _inherited() -> dict[str, str]:
-    """The environment without the database's address: only the two servers need its password."""
+    """Return this environment without the database's address: only the two servers need its password."""
     return {name: value for name, value in os.environ.items() if name != "CL_DATABASE_URL"}
 
 
-def _for_prefect(database_url: str) -> Mapping[str, str]:
+def _prefect_database_env(database_url: str) -> Mapping[str, str]:
     if not database_url:
         return {}
     return {
         "PREFECT_SERVER_DATABASE_CONNECTION_URL": _with_driver(database_url, "postgresql+asyncpg"),
-        # Both servers keep a table of the same name; `public` has the extension that Prefect searches names with.
+        # Both servers have a table of the same name; `public` has the extension that Prefect searches names with.
         "PREFECT_SERVER_DATABASE_SQLALCHEMY_CONNECT_ARGS_SEARCH_PATH": "prefect, public",
     }
 
 
-def _for_mlflow(database_url: str) -> str:
+def _mlflow_database_url(database_url: str) -> str:
     if not database_url:
         return ""
     parts = urllib.parse.urlsplit(_with_driver(database_url, "postgresql+psycopg"))

@@ -1,7 +1,7 @@
-"""The servers and the worker that one machine runs, as supervised processes: started in order, mended, and ended whole.
+"""Supervised services of one machine: started in order, restarted when they exit, stopped with all their processes.
 
-Each is a process group of its own with a log of its own. What was started is remembered in a file, so that another
-command, or the next start, can end what a killed supervisor left behind.
+Each is a process group of its own with a log of its own. The processes are recorded in a file, so that another command,
+or the next start, can stop the services of a supervisor that was killed.
 """
 
 import contextlib
@@ -10,11 +10,12 @@ import signal
 import socket
 import subprocess
 import time
-import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
 
+import httpx
 import psutil
 from pydantic import BaseModel, TypeAdapter
 
@@ -24,12 +25,13 @@ from cl_core.errors import InfrastructureError, InputError
 # The first start of an empty database takes long on a small machine.
 _START_TIMEOUT_S = 180
 _POLL_S = 0.25
-# A worker tells its runs to stop and waits for them; what is left then is killed.
+_HEALTH_TIMEOUT_S = 2
+# A worker stops its runs and waits for them; afterwards the rest is killed.
 _STOP_TIMEOUT_S = 20
-# A supervisor ends three services, one after the other.
+# A supervisor stops three services, one after the other.
 SUPERVISOR_STOP_TIMEOUT_S = 4 * _STOP_TIMEOUT_S
-# A service that dies again and again is started again at these distances, the last one for good. Seconds.
-_PAUSES_S = (0, 2, 5, 15, 60)
+# Least times between the starts of a service that exits repeatedly; the last one is used from then on. Seconds.
+_RESTART_PAUSES_S = (0, 2, 5, 15, 60)
 
 
 @dataclass(frozen=True)
@@ -38,11 +40,11 @@ class Service:
 
     Args:
         name: For people.
-        command: The program and its arguments. Seen by every user of the machine, so nothing secret is in it.
-        environment: All of it; secrets belong here.
+        command: The program and its arguments. Every user of the machine can see them: no secrets.
+        environment: Its whole environment; secrets belong here.
         log: File that its output is appended to.
-        port: That it listens on; 0 when it listens nowhere.
-        health: Address that answers with 200 when it is ready; empty: it is ready when it runs.
+        port: That it listens on; 0 without one.
+        health: Address that answers with 200 when it is ready; empty: it is ready once it runs.
     """
 
     name: str
@@ -54,22 +56,22 @@ class Service:
 
 
 class ServiceRecord(BaseModel):
-    """A service that was started, and as which process (`cl_core.processes`)."""
+    """A service that was started, and the token of its process (`cl_core.processes`)."""
 
     name: str
     process: str
 
 
-_REMEMBERED = TypeAdapter(list[ServiceRecord])
+_RECORDS = TypeAdapter(list[ServiceRecord])
 
 
 class Supervisor:
     """Keeps services running.
 
     Args:
-        services: In the order in which they are started; they are ended in the opposite order.
-        record: File that remembers what runs.
-        stopped: Whether a person has asked for an end.
+        services: In the order of their start; they are stopped in the opposite order.
+        record: File that records the running services.
+        stopped: Whether a person has asked to stop.
     """
 
     def __init__(self, services: Sequence[Service], record: Path, stopped: Callable[[], bool]) -> None:
@@ -81,11 +83,11 @@ class Supervisor:
         self._started: dict[str, float] = {}
 
     def start(self, *services: Service) -> None:
-        """Start services side by side, and wait until all are ready.
+        """Start services in parallel, and wait until all are ready.
 
         Raises:
-            InfrastructureError: When one ends instead, or does not answer in time; the message has the end of its log.
-            KeyboardInterrupt: When a person asks for an end meanwhile.
+            InfrastructureError: When one exits, or does not answer in time; the message has the end of its log.
+            KeyboardInterrupt: When a person asks to stop meanwhile.
         """
         for service in services:
             self._spawn(service)
@@ -95,7 +97,7 @@ class Supervisor:
                 if self.stopped():
                     raise KeyboardInterrupt
                 if not self.is_alive(service):
-                    raise InfrastructureError(f"the {service.name} ended while it was starting; {_end_of(service.log)}")
+                    raise InfrastructureError(f"the {service.name} exited during its start; {_end_of(service.log)}")
                 if time.monotonic() > deadline:
                     raise InfrastructureError(
                         f"the {service.name} did not answer within {_START_TIMEOUT_S} s; {_end_of(service.log)}"
@@ -108,122 +110,129 @@ class Supervisor:
         return process is not None and process.poll() is None
 
     def pid(self, service: Service) -> int:
-        """The service's process; 0 before its start."""
+        """Return the service's process ID; 0 before its start."""
         process = self._processes.get(service.name)
         return process.pid if process else 0
 
-    def mend(self) -> list[str]:
-        """Start again what has died, at growing distances.
+    def restart_exited(self) -> list[str]:
+        """Restart the services that have exited, after growing pauses.
 
         Returns:
-            A sentence for each service that was started again.
+            A sentence for each service that was restarted.
         """
-        said = []
+        messages = []
         for service in self.services:
             if service.name not in self._processes or self.is_alive(service):
                 continue
             restarts = self.restarts[service.name]
-            if time.monotonic() - self._started[service.name] < _PAUSES_S[min(restarts, len(_PAUSES_S) - 1)]:
+            if (
+                time.monotonic() - self._started[service.name]
+                < _RESTART_PAUSES_S[min(restarts, len(_RESTART_PAUSES_S) - 1)]
+            ):
                 continue
             code = self._processes[service.name].returncode
-            # Workers of a server outlive it and keep its port.
-            _end_group(self._processes[service.name].pid)
+            # Worker processes of a server outlive it and hold its port.
+            _kill_group(self._processes[service.name].pid)
             self._spawn(service)
             self.restarts[service.name] = restarts + 1
-            said.append(f"{service.name} ended with {code} and was started again; its log is {service.log}")
-        return said
+            messages.append(f"restarted the {service.name}, which exited with {code}; its log is {service.log}")
+        return messages
 
     def stop(self) -> None:
-        """End all services, the last one first, with everything that they have started."""
+        """Stop all services, the last one first, with all their child processes."""
         for service in reversed(self.services):
             process = self._processes.pop(service.name, None)
             if process is not None:
-                end_tree(process.pid)
+                terminate_tree(process.pid)
                 process.wait()
         self._record.unlink(missing_ok=True)
 
     def _spawn(self, service: Service) -> None:
         service.log.parent.mkdir(parents=True, exist_ok=True)
         with service.log.open("ab") as log:
-            self._processes[service.name] = subprocess.Popen(  # noqa: S603 - a command of ours
+            self._processes[service.name] = subprocess.Popen(  # noqa: S603 - our own command
                 list(service.command),
                 env=dict(service.environment),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                # A terminal's Ctrl-C is for the supervisor alone, which ends the services in order.
+                # Ctrl-C in a terminal reaches the supervisor alone, which stops the services in order.
                 start_new_session=True,
             )
         self._started[service.name] = time.monotonic()
-        self._remember()
+        self._write_record()
 
-    def _remember(self) -> None:
-        running = [ServiceRecord(name=name, process=processes.token(one.pid)) for name, one in self._processes.items()]
+    def _write_record(self) -> None:
+        running = [
+            ServiceRecord(name=name, process=processes.token(process.pid)) for name, process in self._processes.items()
+        ]
         self._record.parent.mkdir(parents=True, exist_ok=True)
-        artifact_dir.write_text(self._record, _REMEMBERED.dump_json(running).decode())
+        artifact_dir.write_text(self._record, _RECORDS.dump_json(running).decode())
 
     def _answers(self, service: Service) -> bool:
         if not service.health:
             return self.is_alive(service)
         try:
-            with urllib.request.urlopen(service.health, timeout=2) as answer:  # noqa: S310 - an address of ours
-                return bool(answer.status == 200)
-        except OSError:
+            # An address of this machine: no proxy, and no file of certificates to read for each probe.
+            answer = httpx.get(service.health, timeout=_HEALTH_TIMEOUT_S, trust_env=False, verify=False)  # noqa: S501
+            return answer.status_code == HTTPStatus.OK
+        except httpx.HTTPError:
             return False
 
 
 def stop_orphaned_services(record: Path) -> list[str]:
-    """End what a supervisor has left behind, the last one first.
+    """Stop the services of a supervisor that was killed, the last one first.
 
     Returns:
-        The names of those that were still running.
+        The names of the services that were running.
     """
     if not record.exists():
         return []
-    left = [one for one in _REMEMBERED.validate_json(record.read_text()) if not processes.is_gone(one.process)]
-    for one in reversed(left):
-        end_tree(processes.pid_of(one.process))
+    services = _RECORDS.validate_json(record.read_text())
+    orphans = [service for service in services if not processes.is_gone(service.process)]
+    for orphan in reversed(orphans):
+        terminate_tree(processes.pid_of(orphan.process))
     record.unlink(missing_ok=True)
-    return [one.name for one in left]
+    return [orphan.name for orphan in orphans]
 
 
 def check_free(port: int, name: str, host: str) -> None:
-    """Refuse a port that something listens on.
+    """Refuse a port that another process listens on.
 
     Raises:
-        InputError: Naming the process that has it, as far as this user may know it.
+        InputError: Names that process, if this user may see it.
     """
     with socket.socket() as listener:
-        # As servers do: a connection that is being closed does not keep a port.
+        # As servers do: a connection that is being closed does not block the port.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         with contextlib.suppress(OSError):
             listener.bind((host, port))
             return
     raise InputError(
-        f"port {port}, on which the {name} should listen, is in use by {_owner(port)}; end that, or choose another port"
+        f"the {name} cannot listen on port {port}: {_owner(port)} uses it; stop that process, or choose another port"
     )
 
 
-def end_tree(pid: int, *, timeout_s: float = _STOP_TIMEOUT_S) -> None:
-    """Ask a process to end, and kill it and all that it has started if it does not.
+def terminate_tree(pid: int, *, timeout_s: float = _STOP_TIMEOUT_S) -> None:
+    """Terminate a process; after a timeout kill it, and in any case its child processes.
 
     Args:
         pid: Of the process, the leader of its group.
-        timeout_s: How long it may take. Seconds.
+        timeout_s: How long the process may take to exit. Seconds.
     """
     family: list[psutil.Process] = []
     with contextlib.suppress(psutil.NoSuchProcess):
         process = psutil.Process(pid)
-        # Listed first: children of a process that has ended belong to nobody.
+        # Listed first: the children of a process that has exited get another parent.
         family = [process, *process.children(recursive=True)]
         process.terminate()
     processes.wait(family[:1], timeout_s=timeout_s)
     processes.kill(family, timeout_s=_STOP_TIMEOUT_S)
-    _end_group(pid)
+    _kill_group(pid)
 
 
-def _end_group(pid: int) -> None:
-    """Kill what is left of a service's process group: its leader was started as one, so the number is its own."""
+def _kill_group(pid: int) -> None:
+    """Kill the rest of a service's process group, whose number is that of its leader."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, signal.SIGKILL)
 

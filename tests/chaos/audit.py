@@ -2,12 +2,12 @@
 
 from cl_core.refs import Ref
 from cl_core.training.progress import ProgressLog
-from tasks.adapters.mlflow.environment import model_store
-from tasks.adapters.mlflow.inspection import inspect, registered_weights
+from tasks.adapters.mlflow.model_store import model_store
+from tasks.adapters.mlflow.registry_checks import check_registry, registered_weights
 from tasks.runtime import run_owner
 from tasks.runtime.locks import is_locked
 from tasks.runtime.settings import Settings
-from tasks.server.leftovers import lock_files, orphaned_files
+from tasks.server.diagnostics import lock_files, orphaned_files
 
 
 class Audit(Ref):
@@ -31,7 +31,7 @@ def audit(model_name: str, *, weights: str, checkpoint_every_s: float, longest_s
     settings = Settings.from_environment()
     problems = [
         f"{found.what}: {found.where}"
-        for found in (*orphaned_files(settings), *inspect(model_store(), name=model_name, grace_s=0))
+        for found in (*orphaned_files(settings), *check_registry(model_store(), name=model_name, grace_s=0))
     ]
     problems += [f"{lock} is held" for lock in lock_files(settings) if is_locked(lock)]
     problems += [

@@ -65,14 +65,14 @@ def test_the_hash_is_the_signs_of_the_lowest_frequencies_against_their_median(ch
     hashes, telling = perceptual_hashes(images)
     assert telling.all()
     for image, found in zip(images, hashes, strict=True):
-        grey = image[..., 0].astype(float) if channels == 1 else image @ np.array([0.299, 0.587, 0.114])
+        gray = image[..., 0].astype(float) if channels == 1 else image @ np.array([0.299, 0.587, 0.114])
         # scipy's transform has twice our scale on each axis, which moves no sign.
-        spectrum = dctn(grey, type=2)[:8, :8].reshape(-1)
+        spectrum = dctn(gray, type=2)[:8, :8].reshape(-1)
         bits = "".join("1" if value > np.median(spectrum) else "0" for value in spectrum)
         assert int(found) == int(bits, 2)
 
 
-def test_images_of_one_colour_have_no_hash():
+def test_images_of_one_color_have_no_hash():
     plain = np.full((3, 28, 28, 1), 200, np.uint8)
     plain[1] += np.random.default_rng(5).integers(0, 3, (28, 28, 1), dtype=np.uint8)  # Noise of a sensor.
     assert perceptual_hashes(plain)[1].tolist() == [False, False, False]

@@ -78,7 +78,7 @@ def test_equal_classes_whose_samples_fill_the_batches_are_all_visited():
 
 
 def test_a_class_far_larger_than_the_others_is_used_as_often_as_they_can_meet_it():
-    # The two small classes have 5 handfuls each: ten batches of two classes, each with one of the large class.
+    # The two small classes have 5 chunks each: ten batches of two classes, each with one of the large class.
     labels = labels_of([1000, 10, 10])
     batches = balanced(labels, classes=2, each=2)
     assert len(batches) == 10
@@ -90,7 +90,7 @@ def test_large_classes_do_not_come_first():
     labels = labels_of([400] * 3 + [40] * 3)
     batches = balanced(labels, classes=3, each=4)
     small = (labels[batches] >= 3).sum(axis=1)
-    # 90 batches of the large three alone, and ten handfuls of each of the six in 20 more.
+    # 90 batches of the large three alone, and ten chunks of each of the six in 20 more.
     assert len(batches) == 110 and small.sum() == 3 * 40
     assert min(part.sum() for part in np.array_split(small, 3)) >= 20
 
@@ -133,9 +133,9 @@ def test_balanced_rows_that_are_not_trained_on_are_not_visited():
 def test_every_epoch_has_as_many_batches_and_no_order_could_make_more(sizes, classes, each, unlabelled):
     labels = labels_of(sizes, unlabelled=unlabelled)
     made = [balanced(labels, classes=classes, each=each, epoch=epoch) for epoch in range(3)]
-    # b batches hold at most b handfuls of a class and P of all: by trying every b, where the count is by bisection.
-    handfuls = [size // each for size in sizes]
-    possible = [b for b in range(sum(handfuls) + 1) if sum(min(h, b) for h in handfuls) >= classes * b]
+    # b batches hold at most b chunks of a class and P of all: by trying every b, where the count is by bisection.
+    chunks = [size // each for size in sizes]
+    possible = [b for b in range(sum(chunks) + 1) if sum(min(h, b) for h in chunks) >= classes * b]
     assert [len(batches) for batches in made] == [max(possible)] * 3
     assert class_balanced_count(sizes, batch_size=classes * each, samples_per_class=each) == max(possible)
     for batch in np.concatenate(made):

@@ -83,7 +83,7 @@ def test_a_sound_cache_is_used_again_and_a_damaged_one_built_anew(snapshot, tmp_
     assert (cache / "test.parquet").read_bytes() == sound
 
 
-def test_a_wide_image_keeps_its_centred_square(ingested, tmp_path):
+def test_a_wide_image_keeps_its_centered_square(ingested, tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (30, 90, 3), dtype=np.uint8)
     wide = Image.fromarray(noise)
     image = load_split(build_cache(ingested(wide), size=10, caches=tmp_path), "train").images[0]
@@ -103,7 +103,7 @@ def test_a_needle_of_an_image_does_not_take_much(ingested, tmp_path):
     assert (image == 9).all()
 
 
-def test_grey_images_of_a_colour_dataset_have_three_equal_channels(ingested, tmp_path):
+def test_grey_images_of_a_color_dataset_have_three_equal_channels(ingested, tmp_path):
     snapshot = ingested(Image.new("RGB", (8, 8), (1, 2, 3)), Image.new("L", (8, 8), 7))
     images = load_split(build_cache(snapshot, size=8, caches=tmp_path), "train").images
     assert {tuple(image[0, 0]) for image in images} == {(1, 2, 3), (7, 7, 7)}
@@ -157,5 +157,5 @@ def test_rows_of_a_snapshot_are_read_in_bounded_lists(snapshot):
 
 def test_a_snapshot_that_lost_a_file_is_not_cached_in_silence(snapshot, tmp_path):
     shutil.rmtree(snapshot.path / "train")
-    with pytest.raises(IntegrityError, match=r"holds 500 rows, its manifest says 2,500"):
+    with pytest.raises(IntegrityError, match=r"holds 500 rows, but its manifest lists 2,500"):
         build_cache(snapshot, size=28, caches=tmp_path)

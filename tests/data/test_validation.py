@@ -39,9 +39,7 @@ def test_sound_data_passes_with_its_numbers(sample, tmp_path):
 
 
 def test_too_few_training_samples_are_refused(folder, validated):
-    with pytest.raises(
-        DataError, match=r"3\d distinct training samples, at least 64 are wanted; add samples, or lower"
-    ):
+    with pytest.raises(DataError, match=r"3\d unique training samples, at least 64 are needed; add samples, or lower"):
         validated(folder, min_train_samples=64)
 
 
@@ -53,7 +51,7 @@ def test_an_empty_test_split_is_refused(folder, tmp_path, validated):
 
 def test_one_class_is_refused_and_no_class_is_not(folder, validated):
     shutil.rmtree(folder / "dog")
-    with pytest.raises(DataError, match=r"all labelled samples are of one class, 'cat'"):
+    with pytest.raises(DataError, match=r"all labeled samples are of one class, 'cat'"):
         validated(folder, test_share=0.3)
     assert validated(folder, test_share=0.3, source_options={"labels": "none"}).classes == 0
 
@@ -76,9 +74,7 @@ def test_too_large_a_quarantined_share_is_refused_with_its_reasons(folder, valid
 
 def test_all_that_is_wrong_is_said_at_once(folder, tmp_path, validated):
     shutil.copytree(folder / "cat", tmp_path / "in" / "train" / "cat")
-    with pytest.raises(
-        DataError, match=r"training samples.*; no test samples.*; all labelled samples are of one class"
-    ):
+    with pytest.raises(DataError, match=r"training samples.*; no test samples.*; all labeled samples are of one class"):
         validated(tmp_path / "in", min_train_samples=64)
 
 

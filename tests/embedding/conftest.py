@@ -33,7 +33,7 @@ def encoded(seed: int, width: int, height: int, mode: str = "RGB") -> bytes:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Seven images of two classes, grey and coloured, of several sizes, one of them twice; and two that are none."""
+    """Seven images of two classes, gray and colored, of several sizes, one of them twice; and two that are none."""
     root = tmp_path / "pictures"
     for number, (label, width, height, mode) in enumerate(
         [

@@ -19,20 +19,20 @@ from servers import free_port
 
 from cl_core.embedding.embeddings_file import (
     EmbeddedRow,
-    EmbeddingFacts,
+    EmbeddingsMetadata,
     embeddings_table,
-    read_facts,
+    read_metadata,
     write_embeddings_file,
 )
 from cl_core.embedding.plane import write_places
-from cl_core.embedding.search import nearest_rows, pictures, query_pixels
+from cl_core.embedding.search import find_pictures, nearest_rows, query_pixels
 from cl_core.embedding.writer import write_embeddings
 from cl_core.errors import InputError
 from cl_core.report.search_page import missing_sentence, search_page
 from cl_core.specs import SourceSpec
 from tasks.embedding import open_atlas
 
-FACTS = EmbeddingFacts(
+FACTS = EmbeddingsMetadata(
     digest="d" * 64,
     model_name="shoes",
     model_version=3,
@@ -83,7 +83,7 @@ def embedded(folder, tmp_path):
 
 
 def found_by(image, embedded, count=5):
-    facts = read_facts(embedded)
+    facts = read_metadata(embedded)
     hits = nearest_rows(flat_unit_rows(query_pixels(image, facts.image_shape))[0], embedded, count=count)
     return facts, hits
 
@@ -92,7 +92,7 @@ def test_the_page_needs_nothing_but_itself_and_shows_each_image_with_its_cosine(
     image = folder / "sandal" / "5.png"
     facts, hits = found_by(image, embedded)
     assert [hit.row.origin for hit in hits[:2]] == ["sandal/5.png", "sandal/twin.png"]
-    page = search_page(image, embedded, facts, hits, pictures(hits, facts))
+    page = search_page(image, embedded, facts, hits, find_pictures(hits, facts))
     sources = re.findall(r'<img src="([^"]*)"', page)
     assert len(sources) == 6 and all(source.startswith("data:image/png;base64,") for source in sources)
     assert not re.findall(r'(?:src|href)="(?!data:)', page) and "<script" not in page
@@ -108,12 +108,12 @@ def test_images_that_have_gone_or_changed_are_named_and_counted_in_a_sentence(em
     facts, hits = found_by(image, embedded, count=7)
     (folder / "sandal" / "4.png").unlink()
     (folder / "boot" / "0.png").write_bytes(encoded(99, 8, 8))
-    page = search_page(image, embedded, facts, hits, pictures(hits, facts))
+    page = search_page(image, embedded, facts, hits, find_pictures(hits, facts))
     assert f"2 of 7 pictures are missing: {folder} no longer holds these images" in page
     assert page.count("no picture") == 2 and "sandal/4.png" in page
     payload = image.read_bytes()
     shutil.rmtree(folder)
-    assert missing_sentence(hits, pictures(hits, facts), facts).startswith("7 of 7 pictures are missing")
+    assert missing_sentence(hits, find_pictures(hits, facts), facts).startswith("7 of 7 pictures are missing")
     image.parent.mkdir(parents=True)
     image.write_bytes(payload)
 
@@ -127,7 +127,7 @@ def test_what_a_file_says_is_shown_as_text_and_not_as_markup(cloud, folder):
 
 
 @pytest.mark.parametrize(
-    ("name", "message"), [("nowhere.png", "cannot be read"), ("text.jpg", "is no usable image .*; give a JPEG")]
+    ("name", "message"), [("nowhere.png", "cannot be read"), ("text.jpg", "cannot be decoded .*; give a JPEG")]
 )
 def test_a_query_that_is_no_image_is_refused(tmp_path, name, message):
     (tmp_path / "text.jpg").write_text("no image")
@@ -141,8 +141,8 @@ def test_the_plane_of_a_map_keeps_the_most_variance_two_directions_can(cloud, tm
     written = pq.read_table(tmp_path / "map.parquet")
     assert written.column_names == [*EmbeddedRow._fields, "x", "y"]
     assert written["origin"].to_pylist() == pq.read_table(file)["origin"].to_pylist()
-    centred = vectors.astype(np.float64) - vectors.mean(axis=0, dtype=np.float64)
-    greatest = np.linalg.svd(centred, compute_uv=False)[:2]
+    centered = vectors.astype(np.float64) - vectors.mean(axis=0, dtype=np.float64)
+    greatest = np.linalg.svd(centered, compute_uv=False)[:2]
     places = np.stack([written["x"].to_numpy(), written["y"].to_numpy()])
     assert np.linalg.norm(places, axis=1) == pytest.approx(greatest, rel=1e-4)
     assert places @ places.T == pytest.approx(np.diag(greatest**2), abs=1e-2)

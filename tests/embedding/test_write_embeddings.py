@@ -1,5 +1,6 @@
 """Embedding many images to one Parquet file: its content, resumption, what stands, and memory."""
 
+import re
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from embedding.conftest import SIZE, encoded, flat_unit_rows, model
 from cl_core.data.cache import build_cache, load_split
 from cl_core.data.ingest.pipeline import ingest_source
 from cl_core.embedding import batches
-from cl_core.embedding.embeddings_file import read_facts
+from cl_core.embedding.embeddings_file import read_metadata
 from cl_core.embedding.writer import write_embeddings
 from cl_core.errors import DataError, InputError
 from cl_core.specs import DataSpec, SourceSpec
@@ -47,7 +48,7 @@ def test_each_image_gets_a_row_with_its_id_origin_label_and_embedding(folder, tm
     assert frame.split.isna().all()
     assert frame.id[2] == frame.id[3] and frame.id.nunique() == 6
     assert np.linalg.norm(np.stack(frame.embedding), axis=1) == pytest.approx(np.ones(7))
-    assert (made.new, made.facts.rows, made.facts.quarantined, made.dimensions) == (True, 7, 2, SIZE * SIZE * 3)
+    assert (made.new, made.metadata.rows, made.metadata.quarantined, made.dimensions) == (True, 7, 2, SIZE * SIZE * 3)
 
 
 def test_images_come_to_the_models_size_exactly_as_in_training(folder, tmp_path):
@@ -65,7 +66,7 @@ def test_images_come_to_the_models_size_exactly_as_in_training(folder, tmp_path)
         np.testing.assert_array_equal(embedding, trained[sample])
 
 
-def test_a_colour_image_becomes_its_luma_for_a_model_of_grey_ones(tmp_path):
+def test_a_color_image_becomes_its_luma_for_a_model_of_grey_ones(tmp_path):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.png").write_bytes(encoded(1, SIZE, SIZE))
     seen = []
@@ -74,8 +75,8 @@ def test_a_colour_image_becomes_its_luma_for_a_model_of_grey_ones(tmp_path):
         of_folder(tmp_path / "in"),
         tmp_path / "out.parquet",
     )
-    colours = np.random.default_rng(1).integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
-    np.testing.assert_allclose(seen[0][0, :, :, 0], colours @ [0.299, 0.587, 0.114], atol=1)
+    colors = np.random.default_rng(1).integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
+    np.testing.assert_allclose(seen[0][0, :, :, 0], colors @ [0.299, 0.587, 0.114], atol=1)
 
 
 def test_what_is_no_image_is_in_a_file_beside_with_its_reason_and_counted(folder, tmp_path):
@@ -85,20 +86,20 @@ def test_what_is_no_image_is_in_a_file_beside_with_its_reason_and_counted(folder
         ("sandal/cut.png", "damaged"),
         ("boot/text.jpg", "not_an_image"),
     }
-    assert f"; 2 inputs are in {tmp_path / 'out.quarantine.parquet'}" in made.reason
+    assert f"; 2 inputs that could not be decoded are listed in {tmp_path / 'out.quarantine.parquet'}" in made.reason
 
 
 def test_a_folder_without_a_usable_image_is_refused_with_an_example(tmp_path):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.png").write_text("no image")
-    with pytest.raises(DataError, match=r"none of the 1 inputs .* is a usable image; a\.png, for one: starts with"):
+    with pytest.raises(DataError, match=r"none of the 1 inputs .* is a usable image; for example a\.png: starts with"):
         write_embeddings(model(), of_folder(tmp_path / "in"), tmp_path / "out.parquet")
     assert {path.name for path in tmp_path.iterdir()} == {"in"}
 
 
 def test_the_file_says_which_model_and_which_images_and_nothing_of_where_mlflow_is(folder, tmp_path):
     write_embeddings(model(), of_folder(folder), tmp_path / "out.parquet")
-    facts = read_facts(tmp_path / "out.parquet")
+    facts = read_metadata(tmp_path / "out.parquet")
     assert (facts.model_uri, facts.model_version, facts.training_digest) == ("models:/shoes/3", 3, "3" * 64)
     assert facts.data == of_folder(folder) and facts.image_shape == (SIZE, SIZE, 3)
     names = pq.read_metadata(tmp_path / "out.parquet").metadata.keys() - {b"ARROW:schema"}
@@ -154,7 +155,7 @@ def test_a_killed_run_goes_on_and_ends_with_the_bytes_of_an_undisturbed_one(tmp_
         on_progress=lambda done, inputs: progress.append((done, inputs)),
     )
     assert sum(embedded) == 3000 - 1024
-    assert "3,000 images embedded by models:/shoes/3, 1,024 of them by an earlier run" in made.reason
+    assert re.search(r"models:/shoes/3 embedded 3,000 images into \S+, 1,024 of them in an earlier run", made.reason)
     assert progress[0] == (1024, 3000) and progress[-1] == (3000, 3000)
     assert resumed.read_bytes() == undisturbed.read_bytes()
     assert {path.name for path in tmp_path.iterdir()} == {undisturbed.name, resumed.name}
@@ -167,7 +168,7 @@ def test_a_damaged_part_is_made_again(tmp_path):
     [rows] = tmp_path.glob("out.parquet.parts/*/part-000000/rows.parquet")
     rows.write_bytes(rows.read_bytes()[:-9] + b"x" + rows.read_bytes()[-8:])
     made = write_embeddings(model(), shapes(3000), output)
-    assert "by an earlier run" not in made.reason
+    assert "in an earlier run" not in made.reason
     assert pq.read_table(output).num_rows == 3000
 
 
@@ -176,15 +177,15 @@ def test_parts_of_another_model_are_not_taken(tmp_path):
     output = tmp_path / "out.parquet"
     subprocess.run([sys.executable, "-c", KILLED, str(output)], check=False, cwd=TESTS)
     made = write_embeddings(model(version=4), shapes(3000), output)
-    assert "by an earlier run" not in made.reason and not list(tmp_path.glob("*.parts"))
+    assert "in an earlier run" not in made.reason and not list(tmp_path.glob("*.parts"))
 
 
 def test_a_file_of_the_same_model_and_images_stands_and_the_model_is_not_asked(folder, tmp_path):
     output = tmp_path / "out.parquet"
     first = write_embeddings(model(), of_folder(folder), output)
     again = write_embeddings(model(embed=None), of_folder(folder), output)
-    assert not again.new and again.facts == first.facts
-    assert again.reason.startswith(f"{output} stands: models:/shoes/3 embedded these images before")
+    assert not again.new and again.metadata == first.metadata
+    assert again.reason.startswith(f"{output} is up to date (images, models:/shoes/3 and code unchanged)")
 
 
 def test_a_new_image_a_newer_version_and_a_damaged_byte_are_reasons_to_embed_anew(folder, tmp_path):
@@ -192,13 +193,13 @@ def test_a_new_image_a_newer_version_and_a_damaged_byte_are_reasons_to_embed_ane
     write_embeddings(model(), of_folder(folder), output)
     (folder / "boot" / "new.png").write_bytes(encoded(9, 8, 8))
     grown = write_embeddings(model(), of_folder(folder), output)
-    assert grown.facts.rows == 8 and "it replaces those of 7 images by models:/shoes/3" in grown.reason
+    assert grown.metadata.rows == 8 and "replaced the embeddings of 7 images by models:/shoes/3" in grown.reason
     newer = write_embeddings(model(version=4), of_folder(folder), output)
-    assert newer.new and read_facts(output).model_version == 4
+    assert newer.new and read_metadata(output).model_version == 4
     whole = output.read_bytes()
     output.write_bytes(whole[:1000] + bytes([whole[1000] ^ 1]) + whole[1001:])
     mended = write_embeddings(model(version=4), of_folder(folder), output)
-    assert "the file that stood was damaged" in mended.reason and output.read_bytes() == whole
+    assert "; replaced a damaged file (" in mended.reason and output.read_bytes() == whole
 
 
 def test_a_file_of_something_else_is_left_alone(folder, tmp_path):
@@ -208,7 +209,7 @@ def test_a_file_of_something_else_is_left_alone(folder, tmp_path):
     }.items():
         write(tmp_path / name)
         before = (tmp_path / name).read_bytes()
-        with pytest.raises(InputError, match=f"{name} holds no embeddings written by `cl embed`"):
+        with pytest.raises(InputError, match=f"{name} was not written by `cl embed`"):
             write_embeddings(model(), of_folder(folder), tmp_path / name)
         assert (tmp_path / name).read_bytes() == before
 

@@ -17,10 +17,10 @@ def test_features_are_those_of_the_formula():
 
 
 def test_batch_norm_is_off_by_default_and_takes_the_bias_over_when_on():
-    plain, normalised = (MLP(batch_norm=on).build(channels=1, size=8).network for on in (False, True))
+    plain, normalized = (MLP(batch_norm=on).build(channels=1, size=8).network for on in (False, True))
     assert [type(layer).__name__ for layer in plain] == ["Flatten", "Linear", "ReLU", "Linear"]
-    assert [type(layer).__name__ for layer in normalised] == ["Flatten", "Linear", "BatchNorm1d", "ReLU", "Linear"]
-    assert plain[1].bias is not None and normalised[1].bias is None
+    assert [type(layer).__name__ for layer in normalized] == ["Flatten", "Linear", "BatchNorm1d", "ReLU", "Linear"]
+    assert plain[1].bias is not None and normalized[1].bias is None
 
 
 def test_vectors_are_images_of_one_pixel():

@@ -66,7 +66,7 @@ def test_features_are_what_torchvision_feeds_its_classifier(options, network, fe
         assert torch.equal(reference.fc(encoder(images)), logits)
 
 
-def test_small_stems_are_initialised_like_the_usual_one():
+def test_small_stems_are_initialized_like_the_usual_one():
     """Kaiming, fan out, ReLU: the deviation is sqrt(2 / (64 * 3 * 3))."""
     torch.manual_seed(0)
     weight = ResNet18().build(channels=3, size=32).network.conv1.weight
@@ -74,7 +74,7 @@ def test_small_stems_are_initialised_like_the_usual_one():
     assert weight.mean().item() == pytest.approx(0, abs=0.005)
 
 
-def test_zero_initialised_residuals_start_as_identities():
+def test_zero_initialized_residuals_start_as_identities():
     network = ResNet18(zero_init_residual=True).build(channels=3, size=32).network.eval()
     activations = torch.rand(1, 64, 8, 8)
     assert torch.equal(network.layer1[0](activations), activations)

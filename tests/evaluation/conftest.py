@@ -20,12 +20,12 @@ def blobs() -> Blobs:
     """Makes a split of overlapping Gaussian classes: blobs(samples, seed) in 12 correlated dimensions."""
 
     def make(samples: int, seed: int) -> Features:
-        centres = np.random.default_rng(0).normal(size=(len(CLASSES), 12))
+        centers = np.random.default_rng(0).normal(size=(len(CLASSES), 12))
         mixing = np.random.default_rng(1).normal(size=(12, 12))
         generator = np.random.default_rng(seed)
         labels = generator.integers(len(CLASSES), size=samples)
         noise = generator.normal(size=(samples, 12))
-        embeddings = ((centres[labels] + 1.5 * noise) @ mixing + 3).astype(np.float32)
+        embeddings = ((centers[labels] + 1.5 * noise) @ mixing + 3).astype(np.float32)
         ids = generator.integers(256, size=(samples, 32), dtype=np.uint8)
         for array in (embeddings, labels, ids):
             array.flags.writeable = False  # As when they lie in a file that is mapped.

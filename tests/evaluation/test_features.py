@@ -33,7 +33,7 @@ def encoder() -> nn.Module:
     return nn.Sequential(nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.Flatten(), nn.Linear(6 * 36, 5))
 
 
-def test_the_encoder_sees_normalised_pixels_channels_first(images):
+def test_the_encoder_sees_normalized_pixels_channels_first(images):
     features = extract(nn.Flatten(), images, **SETTINGS)
     expected = (images / 255 - np.array(NORMALIZATION.mean)) / np.array(NORMALIZATION.std)
     np.testing.assert_allclose(features, expected.transpose(0, 3, 1, 2).reshape(10, -1), atol=1e-6)

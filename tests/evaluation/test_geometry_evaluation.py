@@ -17,7 +17,7 @@ SPREADS = np.array([3, 2, 1, 0.5, 0.2])
 
 
 def drawn(samples: int, seed: int) -> Features:
-    """Unlabelled features of uneven spread around a mean that is not zero."""
+    """Unlabeled features of uneven spread around a mean that is not zero."""
     generator = np.random.default_rng(seed)
     embeddings = (0.5 + SPREADS * generator.normal(size=(samples, 5))).astype(np.float32)
     return Features(embeddings, None, generator.integers(256, size=(samples, 32), dtype=np.uint8))
@@ -27,7 +27,7 @@ def measured(test: Features, **options: int):
     return Geometry(**options)(drawn(2, seed=9), test, classes=[], resamples=1000, seed=0).scores
 
 
-def test_unlabelled_features_have_their_figures():
+def test_unlabeled_features_have_their_figures():
     test = drawn(400, seed=0)
     scores = measured(test)
     assert not Geometry.needs_labels

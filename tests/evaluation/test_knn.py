@@ -20,8 +20,8 @@ def test_votes_are_those_of_the_paper(blobs, classes):
     for query, predicted in zip(test.embeddings.astype(np.float64), outcome.predictions["knn_7"], strict=True):
         cosines = [query @ row / np.linalg.norm(query) / np.linalg.norm(row) for row in train.embeddings]
         votes = [0.0] * len(classes)
-        for neighbour in sorted(range(60), key=lambda i: -cosines[i])[:7]:
-            votes[train.labels[neighbour]] += math.exp(cosines[neighbour] / 0.2)
+        for neighbor in sorted(range(60), key=lambda i: -cosines[i])[:7]:
+            votes[train.labels[neighbor]] += math.exp(cosines[neighbor] / 0.2)
         assert predicted == votes.index(max(votes))
 
 
@@ -96,15 +96,15 @@ def test_a_test_class_unknown_to_the_training_split_is_never_predicted(blobs, cl
     assert 1 not in outcome.predictions["knn_200"]
 
 
-def test_more_neighbours_than_samples_are_refused(blobs, classes):
-    with pytest.raises(SpecError, match=r"evaluation\.options\.knn\.ks: 200 neighbours .* has 150 labelled samples"):
+def test_more_neighbors_than_samples_are_refused(blobs, classes):
+    with pytest.raises(SpecError, match=r"evaluation\.options\.knn\.ks: 200 neighbors .* has 150 labeled samples"):
         Knn()(blobs(150, seed=2), blobs(50, seed=3), classes=classes, **SETTINGS)
 
 
 def test_data_without_labels_are_refused(blobs, classes):
     train, test = blobs(300, seed=2), blobs(100, seed=3)
     assert Knn.needs_labels
-    with pytest.raises(DataError, match="training split has no labelled sample"):
+    with pytest.raises(DataError, match="training split has no labeled sample"):
         Knn()(replace(train, labels=None), test, classes=classes, **SETTINGS)
-    with pytest.raises(DataError, match="test split has no labelled sample"):
+    with pytest.raises(DataError, match="test split has no labeled sample"):
         Knn()(train, replace(test, labels=None), classes=classes, **SETTINGS)

@@ -65,10 +65,10 @@ def test_nothing_near_the_classifier_is_better(blobs):
         assert objective(weights + direction, biases, features, train.labels, 5.0) > least
 
 
-def test_features_are_standardised_as_by_sklearn(blobs):
+def test_features_are_standardized_as_by_sklearn(blobs):
     train, test = blobs(200, seed=2), blobs(50, seed=3)
     scaler = StandardScaler().fit(train.embeddings)
-    ours = Scale.of(train.embeddings).standardise(test.embeddings)
+    ours = Scale.of(train.embeddings).standardize(test.embeddings)
     np.testing.assert_allclose(ours, scaler.transform(test.embeddings), atol=1e-4)
 
 
@@ -152,10 +152,10 @@ def test_samples_without_a_label_are_left_out(blobs, classes):
     train, test = blobs(300, seed=2), blobs(200, seed=3)
     train = replace(train, labels=np.where(np.arange(300) % 3 == 0, -1, train.labels))
     half = replace(test, labels=np.where(np.arange(200) < 100, test.labels, -1))
-    labelled = train.rows(train.labels >= 0)
+    labeled = train.rows(train.labels >= 0)
 
     outcome = LinearProbe()(train, half, classes=classes, **SETTINGS)
-    expected = LinearProbe()(labelled, test, classes=classes, **SETTINGS)
+    expected = LinearProbe()(labeled, test, classes=classes, **SETTINGS)
     np.testing.assert_array_equal(outcome.predictions["linear_probe"], expected.predictions["linear_probe"])
     assert np.sum(outcome.confusion) == 100
 
@@ -178,11 +178,11 @@ def test_a_class_in_neither_split_has_no_scores(blobs, classes):
 def test_data_without_labels_are_refused(blobs, classes):
     train, test = blobs(100, seed=2), blobs(100, seed=3)
     assert LinearProbe.needs_labels
-    with pytest.raises(DataError, match="training split has no labelled sample"):
+    with pytest.raises(DataError, match="training split has no labeled sample"):
         LinearProbe()(replace(train, labels=None), test, classes=classes, **SETTINGS)
-    with pytest.raises(DataError, match="test split has no labelled sample"):
+    with pytest.raises(DataError, match="test split has no labeled sample"):
         LinearProbe()(train, replace(test, labels=np.full(100, -1)), classes=classes, **SETTINGS)
-    with pytest.raises(DataError, match="got 1 labelled training sample"):
+    with pytest.raises(DataError, match="got 1 labeled training sample"):
         LinearProbe()(train.rows(np.arange(1)), test, classes=classes, **SETTINGS)
 
 

@@ -15,9 +15,12 @@ from cyclopts.utils import default_name_transform
 
 from cl_core.registry import ENCODERS, EVALUATIONS, LOSSES, METHODS, SOURCES, VIEWS
 from cl_core.specs import ComputeSpec, DataSpec, EvaluationSpec, PromotionSpec, TrainingSpec
-from flows.cli.app import app, main
+from flows.cli import commands
+from flows.cli.app import main
 
 CL = str(Path(sys.executable).with_name("cl"))
+# A program of its own imports this copy of the project, whichever is installed.
+ROOT = str(Path(__file__).parents[2])
 HEAVY = {"torch", "torchvision", "numpy", "pyarrow", "pandas", "prefect", "ray", "mlflow", "sklearn", "matplotlib"}
 GROUPS = {
     "data": DataSpec,
@@ -36,7 +39,8 @@ COMMANDS = {
     "report": ["data", "training", "evaluation", "compute"],
     "evaluate-model": ["data", "evaluation", "compute"],
 }
-EVERY = [*COMMANDS, "embed", "search", "atlas", "models", "promote", "rollback", "explain"]
+OTHERS = ["compare", "embed", "search", "atlas", "models", "promote", "rollback", "explain"]
+EVERY = [*COMMANDS, *OTHERS, "up", "down", "doctor", "prune"]
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,7 @@ class Ended:
 
 def program(*arguments, folder, **settings):
     """Run the installed program in an empty folder, with nothing of ours in the environment."""
-    environment = {"PATH": "/usr/bin:/bin", "COLUMNS": "200", "HOME": str(folder), **settings}
+    environment = {"PATH": "/usr/bin:/bin", "COLUMNS": "200", "HOME": str(folder), "PYTHONPATH": ROOT, **settings}
     done = subprocess.run(
         [CL, *arguments], capture_output=True, text=True, check=False, cwd=folder, env=environment, timeout=60
     )
@@ -66,8 +70,6 @@ def cl(tmp_path, monkeypatch, capsys):
         with monkeypatch.context() as patch, mock.patch.dict(os.environ, environment, clear=True):
             patch.chdir(tmp_path)
             patch.setattr("sys.argv", ["cl", *arguments])
-            # A recipe is kept in the application, which in a program lives for one command.
-            patch.setattr(app, "config", app.config)
             code = 0
             try:
                 main()
@@ -138,47 +140,67 @@ def test_the_program_refuses_on_stderr_with_code_2_as_its_function_does(programs
 def test_the_help_of_a_command_shows_every_field_with_its_description_and_every_name(tmp_path, cl, command):
     done = cl(command, "--help")
     assert (done.code, done.err) == (0, "")
-    # The words as they stand in the table, without its lines and breaks.
+    # The words of the table, without its lines and breaks.
     shown = " ".join(re.sub(r"[│╭╮╰╯─]", " ", done.out).split())
     wanted = [", ".join(registry.names()) for registry in (SOURCES, VIEWS, ENCODERS, LOSSES, METHODS, EVALUATIONS)]
     for group in COMMANDS[command]:
         for field, info in GROUPS[group].model_fields.items():
             wanted += [f"{option(group, field)} ", " ".join(info.description.replace("`", "").split())[:40]]
     assert [words for words in wanted if words not in shown] == []
-    # Where what stands is read, there is nothing to force.
+    # Where existing results are read, there is nothing to force.
     assert "--recipe" in shown and ("--force" in shown) is (command not in ("report", "evaluate-model"))
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.fixture(scope="module")
-def imported(tmp_path_factory):
-    """The modules that a fresh process holds after help pages and refusals of every kind."""
-    commands = [
-        ["--help"],
-        *([command, "--help"] for command in (*COMMANDS, "embed", "search", "atlas")),
-        ["--version"],
-        ["retrain", "--training.method", "x"],
-        ["report", "--model-name", "a b"],
-    ]
+def test_the_help_of_a_command_begins_with_its_summary_and_describes_every_option(tmp_path, cl):
+    summaries, undescribed = {}, []
+    for command in EVERY:
+        lines = cl(command, "--help").out.splitlines()
+        assert lines[0].startswith(f"Usage: cl {command} "), command
+        summaries[command] = lines[2].strip()
+        rows = [re.sub(r"\[.*", "", line.strip("│ ")) for line in lines if re.match(r"│ [*]?\s*(--|[A-Z-]+ --)", line)]
+        assert rows, command
+        undescribed += [f"{command}: {row}" for row in rows if not re.search(r"\S {2,}\S", row)]
+    assert summaries == {name: commands.COMMANDS[name].summary.replace("`", "") for name in EVERY}
+    assert undescribed == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def imported_by(folder, *commands):
+    """The modules that a fresh process holds after these commands, and the first that brought each; nothing is left."""
     code = (
         "import json, sys\n"
         "from flows.cli.app import main\n"
         "heavy = {}\n"
-        f"for arguments in {commands!r}:\n"
+        f"for arguments in {list(commands)!r}:\n"
         "    sys.argv = ['cl', *arguments]\n"
         "    try: main()\n"
         "    except SystemExit: pass\n"
         "    for module in sys.modules: heavy.setdefault(module, ' '.join(arguments))\n"
         "print(json.dumps(heavy), file=sys.stderr)"
     )
-    folder = tmp_path_factory.mktemp("imports")
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=folder)
+    environment = {"PATH": "/usr/bin:/bin", "HOME": str(folder), "PYTHONPATH": ROOT}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=folder, env=environment
+    )
+    assert list(folder.iterdir()) == []
     return json.loads(done.stderr.splitlines()[-1])
 
 
-def test_help_and_refusals_import_nothing_heavy(imported):
+def test_the_list_of_commands_and_commands_that_are_no_flows_import_nothing_heavy(tmp_path):
+    functions = [[name, "--help"] for name, command in commands.COMMANDS.items() if not command.is_flow]
+    imported = imported_by(tmp_path, ["--help"], ["--version"], ["retrian"], ["up", "--json"], *functions)
     assert "flows.cli.app" in imported
     assert {module: command for module, command in imported.items() if module in HEAVY} == {}
+
+
+def test_the_help_and_the_refusals_of_flows_import_prefect_but_not_what_their_steps_use(tmp_path):
+    flows = [[name, "--help"] for name, command in commands.COMMANDS.items() if command.is_flow]
+    refused = [["retrain", "--training.method", "x"], ["report", "--model-name", "a b"], ["measure", "--colour"]]
+    imported = imported_by(tmp_path, *flows, *refused)
+    assert "prefect" in imported
+    steps = {"torch", "torchvision", "pandas", "ray", "mlflow", "sklearn", "matplotlib"}
+    assert {module: command for module, command in imported.items() if module in steps} == {}
 
 
 @pytest.fixture(scope="module")
@@ -190,7 +212,7 @@ def imported_with_flows(tmp_path_factory):
         "print(*sys.modules)"
     )
     folder = tmp_path_factory.mktemp("flows")
-    environment = {"PATH": "/usr/bin:/bin", "HOME": str(folder)}
+    environment = {"PATH": "/usr/bin:/bin", "HOME": str(folder), "PYTHONPATH": ROOT}
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=folder, env=environment
     )
@@ -267,7 +289,7 @@ def test_a_wrong_argument_is_refused_in_one_sentence_that_names_it(tmp_path, ref
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        (None, r"--recipe: there is no file {recipe}; recipes stand in infra/recipes"),
+        (None, r"--recipe: there is no file {recipe}; the project's recipes are in infra/recipes"),
         ("", r"--recipe: {recipe} is not readable as JSON: .*line 1 column 1.*"),
         ('{"training": {"epochs": 3}', r"--recipe: {recipe} is not readable as JSON: .*line 1 column 27.*"),
         (b"\xff\xfe", r"--recipe: {recipe} is not readable as JSON: .*"),
@@ -309,7 +331,7 @@ def with_a_taken_name(tmp_path_factory):
     metadata.mkdir()
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: their-losses\nVersion: 1.0\n")
     (metadata / "entry_points.txt").write_text("[counterpoint.losses]\ninfo_nce = their_losses\n")
-    path = os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])
+    path = os.pathsep.join([str(folder), ROOT])
     return [program(*arguments, folder=folder, PYTHONPATH=path) for arguments in COMMANDS_THAT_LIST_NAMES]
 
 
@@ -318,3 +340,42 @@ def test_an_installed_component_of_a_taken_name_is_refused_in_one_sentence_by_ev
         assert sentence_of(ended).startswith(
             "loss 'info_nce' exists twice: as cl_core.losses.info_nce and as their_losses of their-los"
         )
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_specs_are_given_by_name_never_by_position(refusal, command):
+    positions = ["clothes", "2"] if command == "evaluate-model" else []
+    assert refusal(command, *positions, "3") == "Unused Tokens: ['3']."
+
+
+@pytest.mark.parametrize("command", ["up", "atlas"])
+def test_a_command_without_a_result_refuses_json(refusal, command):
+    assert refusal(command, "--json") == f"--json: `cl {command}` prints no result; run it without --json"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind", "old", "new"),
+    [
+        (["measure", "--version", "-1"], "command", "measure", "evaluate-model"),
+        (["doctor", "--mend", "--colour"], "option", "--mend", "--fix"),
+        (["doctor", "--mend=true", "--colour"], "option", "--mend", "--fix"),
+    ],
+)
+def test_an_old_name_works_with_a_warning_that_names_the_new_one(cl, arguments, kind, old, new):
+    ended = cl(*arguments)
+    warning, error = ended.err.splitlines()
+    assert warning == f"warning: the {kind} {old} is renamed to {new}; the old name goes with the next release"
+    # What is refused is the other argument: the renamed one was understood.
+    assert (ended.code, ended.out) == (2, "")
+    assert ("--colour" in error) if kind == "option" else error.startswith("error: version: ")
+
+
+def test_a_file_called_like_an_old_name_is_no_command(refusal):
+    assert refusal("--recipe", "measure", "retrain").startswith("--recipe: there is no file measure;")
+
+
+def test_a_result_is_printed_for_people_or_as_one_json_document(cl):
+    assert cl("down") == Ended(0, "Nothing to stop: no `cl up` runs for this CL_HOME.\n", "")
+    document = cl("--json", "down")
+    assert (document.code, document.err) == (0, "")
+    assert json.loads(document.out) == {"supervisor": False, "orphans": []}

@@ -1,13 +1,17 @@
-"""What is declared for Prefect: complete forms, queues by model, and refusals before anything is started."""
+"""What is declared for Prefect: complete forms, queues by model, old names, and refusals before anything starts."""
 
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+from prefect import Flow
+from prefect.client.schemas.responses import DeploymentResponse
+from prefect.flows import load_flow_from_entrypoint
 
 from cl_core.errors import InputError
-from flows.deployments.apply import plan
+from flows.deployments.apply import MARK, made_by_cl_up, plan
+from flows.deployments.renamed import ENTRYPOINTS_0_1, RENAMED_FLOWS, measure
 from flows.deployments.schema import DEFAULT, Declaration
 
 ROOT = Path(__file__).parents[2]
@@ -26,7 +30,7 @@ def planned(file: Path) -> list[Any]:
 def test_the_projects_own_declaration_has_a_nightly_a_free_one_and_each_recipe() -> None:
     deployments = {f"{one.flow_name}/{one.name}": one for one in planned(ROOT / DEFAULT)}
     assert {
-        *("retrain/nightly", "retrain/free", "ingest/ingest", "embed/embed", "evaluate-model/evaluate"),
+        *("retrain/nightly", "retrain/free", "ingest/ingest", "embed/embed", "evaluate-model/evaluate-model"),
         *("promote/promote", "rollback/rollback"),
     } <= set(deployments)
     recipes = {recipe.stem for recipe in (ROOT / "infra" / "recipes").glob("*-fashion.json")}
@@ -73,14 +77,14 @@ def test_retrainings_of_one_model_share_a_queue_and_others_have_none(tmp_path: P
     ("declared", "sentence"),
     [
         ("{name: a, flow: flows.retrain.nothing}", "there is no flow 'flows.retrain.nothing'"),
-        ("{name: a, flow: flows.cli.recipes.read}", "is no flow but a function"),
+        ("{name: a, flow: flows.cli.recipes.read_recipe}", "is a function, not a flow"),
         ("{name: a, flow: flows.retrain.retrain, recipe: none.json}", "there is no file"),
         ("{recipes: none-*.json, flow: flows.retrain.retrain}", "matches 'none-*.json'"),
         ("{name: a, flow: flows.retrain.retrain, parameters: {training: {epochs: 0}}}", "epochs"),
         ("{name: a, flow: flows.retrain.retrain, parameters: {colour: red}}", "colour"),
         ("{name: a, flow: flows.retrain.retrain, schedules: [{slug: s}]}", "either cron or interval_s"),
         ("{name: a, flow: flows.retrain.retrain, cron: '* * * * *'}", "cron"),
-        ("{flow: flows.retrain.retrain}", "give a name, or a pattern of recipes"),
+        ("{flow: flows.retrain.retrain}", "give either name, or recipes, a pattern"),
         ("{name: a, flow: ", "is not readable as YAML"),
     ],
 )
@@ -92,3 +96,62 @@ def test_what_cannot_be_is_refused_and_named(tmp_path: Path, declared: str, sent
 def test_a_declaration_that_is_not_there_is_named() -> None:
     with pytest.raises(InputError, match=r"there is no file nowhere\.yaml; the project's own is infra/prefect\.yaml"):
         Declaration.read(Path("nowhere.yaml"))
+
+
+def test_each_deployment_carries_the_mark_by_which_it_is_removed_later(tmp_path: Path) -> None:
+    (one,) = planned(written(tmp_path, "{name: a, flow: flows.retrain.retrain, tags: [theirs]}"))
+    assert one.tags == ["theirs", MARK]
+
+
+@pytest.mark.parametrize(
+    ("tags", "pool", "entrypoint", "ours"),
+    [
+        ([MARK], "another", "their.flows.nightly", True),
+        ([], "pool", "flows.ingest.ingest", True),
+        ([], "pool", "flows.retrain.retrain", True),
+        # Of another work pool, or of a flow that 0.1.0 did not have: somebody else made it.
+        ([], "another", "flows.retrain.retrain", False),
+        ([], "pool", "their.flows.nightly", False),
+        (["theirs"], "pool", "flows/retrain.py:retrain", False),
+        ([], "pool", None, False),
+    ],
+)
+def test_a_deployment_is_ours_by_its_mark_or_as_0_1_0_made_it(
+    tags: list[str], pool: str, entrypoint: str | None, ours: bool
+) -> None:
+    flow_id = "00000000-0000-0000-0000-000000000001"
+    values = {"tags": tags, "work_pool_name": pool, "entrypoint": entrypoint}
+    deployment = DeploymentResponse.model_validate({"name": "nightly", "flow_id": flow_id, **values})
+    assert made_by_cl_up(deployment, "pool") is ours
+
+
+def test_every_flow_of_0_1_0_still_runs_under_its_old_name() -> None:
+    for old in ENTRYPOINTS_0_1:
+        assert isinstance(load_flow_from_entrypoint(RENAMED_FLOWS.get(old, old)), Flow), old
+
+
+@pytest.mark.parametrize("old", RENAMED_FLOWS)
+def test_a_declaration_with_the_old_name_of_a_flow_is_applied_with_a_warning(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], old: str
+) -> None:
+    (one,) = planned(written(tmp_path, f"{{name: mine, flow: {old}}}"))
+    assert one.entrypoint == RENAMED_FLOWS[old]
+    # A deployment is found by the name of its flow, too.
+    assert one.flow_name == old.rpartition(".")[2]
+    new = "flows.evaluate_model.evaluate_model" if old.endswith(".measure") else RENAMED_FLOWS[old]
+    warning = " ".join(capsys.readouterr().err.split())
+    assert f"flow {old} is renamed to {new}; the old name goes with the next release" in warning
+
+
+def test_the_old_deployment_of_measure_has_the_form_of_evaluate_model(tmp_path: Path) -> None:
+    old, new = planned(
+        written(
+            tmp_path,
+            "{name: evaluate, flow: flows.deployments.renamed.measure}",
+            "{name: evaluate-model, flow: flows.evaluate_model.evaluate_model}",
+        )
+    )
+    assert (old.flow_name, new.flow_name) == ("measure", "evaluate-model")
+    assert old.parameters == new.parameters
+    assert old._parameter_openapi_schema == new._parameter_openapi_schema
+    assert measure.name == "measure"

@@ -6,9 +6,8 @@ import pytest
 
 from cl_core.errors import InputError
 from cl_core.specs import DataSpec, EvaluationSpec, TrainingSpec
-from flows.cli import pipeline  # noqa: F401 - imported, they are in `app`
-from flows.cli.app import app
-from flows.cli.recipes import read
+from flows.cli.app import make_app
+from flows.cli.recipes import read_recipe
 from flows.compare import compare
 
 OPTIONS = {
@@ -23,12 +22,13 @@ OPTIONS = {
 
 
 @pytest.fixture
-def asked(tmp_path, monkeypatch):
+def asked(tmp_path):
     """What `cl evaluate` would hand to its flow, for a recipe and arguments."""
 
     def ask(recipe, *arguments):
         (tmp_path / "recipe.json").write_text(json.dumps(recipe))
-        monkeypatch.setattr(app, "config", (read(tmp_path / "recipe.json"),))
+        app = make_app()
+        app.config = (read_recipe(tmp_path / "recipe.json"),)
         _, bound, _ = app.parse_args(["evaluate", *arguments], exit_on_error=False, print_error=False)
         return bound.arguments
 
@@ -76,5 +76,5 @@ def test_a_recipe_outside_the_folders_of_the_setting_is_not_read(tmp_path, monke
     monkeypatch.setenv("CL_DATA_ROOTS", str(tmp_path / "allowed"))
     monkeypatch.setenv("CL_HOME", str(tmp_path / "home"))
     (tmp_path / "secret.json").write_text('{"password": 1}')
-    with pytest.raises(InputError, match=r"recipes: .*secret.json lies in none of .*CL_DATA_ROOTS"):
+    with pytest.raises(InputError, match=r"recipes: .*secret.json is outside the allowed folders: .*CL_DATA_ROOTS"):
         compare.fn([tmp_path / "secret.json"])

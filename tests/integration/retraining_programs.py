@@ -34,9 +34,10 @@ def work_on(parameters: dict[str, Any], place: Path) -> None:
 
 def doctor(mend: bool) -> None:
     """`cl doctor`."""
-    from flows.cli.doctor import doctor
+    from flows.cli.operations import doctor
+    from flows.cli.render import render
 
-    doctor(mend=mend)
+    sys.exit(render(doctor(fix=mend), seconds=0))
 
 
 def embed_and_die(arguments: tuple[str, ...], parts: int) -> None:

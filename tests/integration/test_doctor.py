@@ -13,7 +13,7 @@ from prefect.states import Cancelled, Cancelling
 from servers import free_port
 
 from cl_core.errors import InputError
-from flows.cli import doctor
+from flows.cli.operations import doctor
 from tasks.server import diagnostics
 
 from .retrainings import NAME, Retrainings, audited, ended, log, wait_for
@@ -46,10 +46,10 @@ def test_what_each_kill_leaves_is_found_and_mended_and_the_run_goes_on(
         assert code == 1
         for sentence in left:
             assert sentence in words(said), said
-        assert state(home, prefect_server) == "Running", "without --mend nothing is changed"
+        assert state(home, prefect_server) == "Running", "without --fix nothing is changed"
 
         code, said = retrainings.doctor(home, mend=True)
-        assert (code, said.count("mended: ")) == (0, said.count("--mend")), said
+        assert (code, said.count("fixed: ")) == (0, said.count("--fix")), said
         assert state(home, prefect_server) == "Crashed"
     assert retrainings.run(home) == 0, log(home)
     assert audited(home, undisturbed.weights).problems == []
@@ -136,5 +136,5 @@ def test_the_servers_of_a_running_machine_must_be_named(tmp_path: Path, monkeypa
     monkeypatch.setenv("CL_HOME", str(tmp_path))
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
     (tmp_path / "work").mkdir()
-    with FileLock(tmp_path / "work" / "up.lock"), pytest.raises(InputError, match="its screen shows the line"):
-        doctor.doctor()
+    with FileLock(tmp_path / "work" / "up.lock"), pytest.raises(InputError, match="as the screen of `cl up` shows"):
+        doctor()

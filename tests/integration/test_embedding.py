@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from cl_core.embedding.embeddings_file import read_facts, write_embeddings_file
+from cl_core.embedding.embeddings_file import read_metadata, write_embeddings_file
 from cl_core.embedding.search import nearest_rows
 from cl_core.errors import InputError
 from cl_core.registry import SOURCES
@@ -60,7 +60,7 @@ def embedded(champion: CommandLine, folder: Path) -> Path:
     resumed = champion.run(*arguments)
     assert resumed.code == 0, resumed.err
     assert resumed.out == f"{output}\n"
-    kept = re.search(r"4,000 images embedded by models:/shapes/2, ([\d,]+) of them by an earlier run", resumed.err)
+    kept = re.search(r"embedded 4,000 images into .*, ([\d,]+) of them in an earlier run", resumed.err)
     assert kept is not None and int(kept[1].replace(",", "")) in (3 * 1024, 3 * 1024 - 1)
     assert f"1 inputs are in {output.with_name('killed.quarantine.parquet')}" in resumed.err
     return output
@@ -94,7 +94,7 @@ def test_the_snapshot_that_was_trained_on_is_embedded_with_its_splits(champion: 
 
 
 def test_a_search_finds_the_image_itself_first_and_writes_a_page(embedded: Path, champion: CommandLine) -> None:
-    facts = read_facts(embedded)
+    facts = read_metadata(embedded)
     image = Path(facts.data.location) / "ring" / "5.png"
     page = champion.home.parent / "found.html"
     arguments = ("search", str(image), str(embedded), "--output", str(page), "--count", "9")
@@ -134,7 +134,7 @@ def test_a_search_with_a_version_of_another_training_is_refused(
     embedded: Path, champion: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = embedded.with_name("other.parquet")
-    facts = read_facts(embedded).model_copy(update={"training_digest": "0" * 64})
+    facts = read_metadata(embedded).model_copy(update={"training_digest": "0" * 64})
     write_embeddings_file(other, [pq.read_table(embedded).slice(0, 5)], facts)
     monkeypatch.setenv("CL_HOME", str(champion.home))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)

@@ -10,7 +10,7 @@ from servers import free_port, serving
 
 from cl_core.errors import StoreUnreachableError
 from cl_core.specs import PromotionSpec
-from tasks.adapters.mlflow.connection import connected, shown
+from tasks.adapters.mlflow.connection import connected, redacted_uri
 from tasks.adapters.mlflow.model_store import ModelStore
 
 from .golden import give_store
@@ -48,5 +48,5 @@ def test_a_server_that_is_down_is_named_with_the_remedy_within_20_s(tmp_path: Pa
     with pytest.raises(StoreUnreachableError, match="MLFLOW_TRACKING_URI") as caught:
         ModelStore(address, None, tmp_path / "work").register(registration())
     assert 6 < time.monotonic() - started < 20
-    assert f"MLflow at {shown(address)} does not answer" in str(caught.value)
+    assert f"MLflow at {redacted_uri(address)} does not answer" in str(caught.value)
     assert "secret" not in str(caught.value)

@@ -112,7 +112,7 @@ def test_recipes_are_compared_in_a_table_beside_the_baselines(first: Finished, s
     assert finished.code == 0, finished.err
     assert table.read_text() == finished.out
     head, _, trained, *baselines = (line.strip("| ").split(" | ") for line in finished.out.splitlines())
-    assert head[:3] == ["recipe", "linear probe", "20 neighbours"]
+    assert head[:3] == ["recipe", "linear probe", "20 neighbors"]
     assert trained[0] == "`clothes`" and {line[0] for line in baselines} == {
         "the same encoder, untrained",
         "raw pixels",

@@ -83,14 +83,14 @@ def test_while_it_runs_a_dead_process_is_seen_twice_before_its_run_is_closed(poo
     unwanted, elsewhere = pool.run("CANCELLING", ended), pool.run("RUNNING")
     command = pool.run("RUNNING", ended, deployed=False)
     reviver = RunRecovery(pool.name)
-    assert reviver.look() == []
-    said = " ".join(reviver.look())
+    assert reviver.recover() == []
+    said = " ".join(reviver.recover())
     assert said.count("is marked as crashed") == 2 and said.count("was put back to work") == 1
     assert said.count("is marked as cancelled") == 1
     states = [pool.state(run) for run in (dead, alive, unwanted, elsewhere, command)]
     assert states == ["AwaitingRetry", "Running", "Cancelled", "Running", "Crashed"]
     assert [path.stem for path in (pool.home / "work" / "runs").glob("*.json")] == [alive]
-    assert reviver.look() == []
+    assert reviver.recover() == []
 
 
 def test_when_it_starts_nothing_of_its_pool_is_at_work_but_what_has_a_living_process(pool: Pool, ended: str) -> None:
@@ -104,17 +104,17 @@ def test_when_it_starts_nothing_of_its_pool_is_at_work_but_what_has_a_living_pro
         other.run("PENDING"): "Pending",
         other.run("RUNNING"): "Running",
     }
-    assert len(RunRecovery(pool.name).begin()) == 3 * 2 + 1
+    assert len(RunRecovery(pool.name).recover_at_start()) == 3 * 2 + 1
     assert {run: pool.state(run) for run in states} == states
 
 
 def test_a_run_that_stays_pending_has_no_process_either(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
     run, reviver = pool.run("PENDING"), RunRecovery(pool.name)
-    reviver.look()
-    assert reviver.look() == [] and pool.state(run) == "Pending"
+    reviver.recover()
+    assert reviver.recover() == [] and pool.state(run) == "Pending"
     monkeypatch.setattr(recovery, "_PENDING_AT_MOST", timedelta(0))
-    reviver.look()
-    assert len(reviver.look()) == 2 and pool.state(run) == "AwaitingRetry"
+    reviver.recover()
+    assert len(reviver.recover()) == 2 and pool.state(run) == "AwaitingRetry"
 
 
 def test_what_automations_leave_is_put_back_later_and_what_crashed_long_ago_is_not(
@@ -122,12 +122,14 @@ def test_what_automations_leave_is_put_back_later_and_what_crashed_long_ago_is_n
 ) -> None:
     run, other, command = pool.run("CRASHED"), Pool(pool.server, pool.home), pool.run("CRASHED", deployed=False)
     foreign, reviver = other.run("CRASHED"), RunRecovery(pool.name)
-    assert reviver.look() == []
+    assert reviver.recover() == []
     monkeypatch.setattr(recovery, "_GRACE", timedelta(0))
     with monkeypatch.context() as patch:
         patch.setattr(recovery, "_LATELY", timedelta(0))
-        assert reviver.look() == []
-    assert [sentence.split(" ", 2)[2] for sentence in reviver.look()] == ["was put back to work: its process had died"]
+        assert reviver.recover() == []
+    assert [sentence.split(" ", 2)[2] for sentence in reviver.recover()] == [
+        "was put back to work: its process had died"
+    ]
     assert [pool.state(each) for each in (run, foreign, command)] == ["AwaitingRetry", "Crashed", "Crashed"]
 
 
@@ -150,13 +152,13 @@ def test_a_server_that_is_down_or_busy_is_asked_again_and_one_that_refuses_is_to
     monkeypatch.setattr(recovery, "_LOOK_EVERY_S", 0)
     with temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{free_port()}/api", PREFECT_CLIENT_MAX_RETRIES: 0}):
         reviver = RunRecovery("any")
-        assert reviver.look() == []
-        [said] = reviver.begin()
+        assert reviver.recover() == []
+        [said] = reviver.recover_at_start()
         assert said.startswith("runs whose process is gone could not be looked for: ")
     with answering(503) as address, temporary_settings({PREFECT_API_URL: f"{address}/api"}):
-        assert RunRecovery("any").look() == []
+        assert RunRecovery("any").recover() == []
     with answering(401) as address, temporary_settings({PREFECT_API_URL: f"{address}/api"}):
         reviver = RunRecovery("any")
-        [said] = reviver.look()
+        [said] = reviver.recover()
         assert "401" in said
-        assert reviver.look() == []
+        assert reviver.recover() == []

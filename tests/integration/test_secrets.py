@@ -11,7 +11,7 @@ from servers import free_port, serving
 
 from cl_core.refs import ModelRef
 from cl_core.specs import DataSpec, TrainingSpec
-from tasks.adapters.mlflow.environment import model_store
+from tasks.adapters.mlflow.model_store import model_store
 from tasks.runtime.settings import Settings
 
 from .conftest import CommandLine, Finished

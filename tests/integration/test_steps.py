@@ -72,7 +72,7 @@ def test_a_report_of_a_version_that_nobody_has_decided_on_says_so(
 ) -> None:
     finished, page = reported(evaluated, registered[1])
     assert "models:/clothes/1 was made by training" in finished.err
-    assert "Not decided on" in page
+    assert "No decision yet" in page
     assert "knn_20.accuracy" in page
 
 

@@ -180,7 +180,7 @@ def test_registering_deployments_makes_and_removes_those_automations_as_the_sett
     program = """
 import os
 from prefect import get_client
-from flows.deployments.apply import register
+from flows.deployments.apply import apply_deployments
 from tasks.runtime.notifications import CRASHED, FAILED
 ours = lambda: {one.name for one in client.read_automations() if one.name in (CRASHED, FAILED)}
 with get_client(sync_client=True) as client:
@@ -188,7 +188,7 @@ with get_client(sync_client=True) as client:
     try:
         for block in (%r, %r, "custom-webhook/nobody", ""):
             os.environ["CL_NOTIFY"] = block
-            register("pool", [])
+            apply_deployments("pool", [], source="prefect.yaml")
             print(len(ours()), len(client.read_automations()))
     finally:
         for one in client.read_automations():
@@ -208,7 +208,7 @@ def test_the_prefect_ui_shows_data_scores_decision_links_and_costs(refused: Fini
     profile = shown["data-profile"]["data"]
     for words in ("356 train", "44 test", "4 classes", "Quarantine | none of 400 inputs", "28 x 28 (400)"):
         assert words in profile, words
-    assert "Near-duplicates" in profile and "the first snapshot of shapes that is kept here" in profile
+    assert "Near-duplicates" in profile and "no earlier snapshot of shapes" in profile
     assert (
         "version 1 is not promoted" in shown["decision"]["data"] and "Champion now | none" in shown["decision"]["data"]
     )
@@ -230,11 +230,11 @@ def test_the_prefect_ui_shows_data_scores_decision_links_and_costs(refused: Fini
 
 def test_a_run_ends_with_what_it_cost_on_the_terminal_and_in_the_report(refused: Finished) -> None:
     [line] = [line for line in refused.err.splitlines() if line.strip().startswith("time  ")]
-    assert re.search(r"pretrain \d.* s \(\d+\.\d CPU-s\).*; in all \d.*; nothing lost to retries$", line), line
+    assert re.search(r"pretrain \d.* s \(\d+\.\d CPU-s\).*; total \d.*; nothing lost to retries$", line), line
     page = re.search(r"Report\s+(\S+)", refused.out)
     assert page is not None
     html = Path(page.group(1)).read_text()
-    time = html[html.index("<h3>Time</h3>") :].split("</div>")[0]
+    time = html[html.index("<h3>Steps</h3>") :].split("</div>")[0]
     assert re.search(r'<th scope="row">pretrain</th><td>\d.*? s</td><td>\d+\.\d</td>', time), time
 
 
@@ -247,7 +247,7 @@ def test_explaining_a_run_says_why_each_step_ran_or_was_skipped(
     assert f"Run {run['name']} ({run['id']}) of retrain" in told.out and "Completed" in told.out
     assert why(told, "ingest").startswith("ran")
     assert ": 400 inputs, 400 unique" in why(told, "ingest")
-    assert "no run of this flow and model is known from before" in why(told, "pretrain")
+    assert "no earlier run of this flow and model is recorded" in why(told, "pretrain")
     assert "version 1 is not promoted" in why(told, "promote")
     assert "models:/shapes/1" in told.out and "Made from" in told.out
 

@@ -30,7 +30,7 @@ def _leave(browser: Browser) -> Iterator[None]:
 @pytest.fixture
 def form(machine: Machine, browser: Browser) -> Browser:
     """The run form of retrain/small."""
-    browser.open(page(machine, f"deployments/deployment/{deployment(machine)}/run"), until="Neighbours interval")
+    browser.open(page(machine, f"deployments/deployment/{deployment(machine)}/run"), until="Neighbor score interval")
     return browser
 
 
@@ -70,8 +70,8 @@ def test_the_form_shows_every_field_with_its_description(machine: Machine, form:
 def test_dropdowns_offer_what_is_registered(form: Browser) -> None:
     for label, registry, besides in (
         ("Method", METHODS, []),
-        ("Loss", LOSSES, ["published"]),
-        ("Views", VIEWS, ["published"]),
+        ("Loss", LOSSES, ["paper"]),
+        ("Views", VIEWS, ["paper"]),
         ("Encoder", ENCODERS, []),
         ("Source", SOURCES, []),
     ):

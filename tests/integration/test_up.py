@@ -55,7 +55,7 @@ def _answers(port: int) -> bool:
 def test_a_second_one_for_the_same_home_is_refused(machine: Machine) -> None:
     second = machine.cl("up")
     assert second.returncode == 2
-    assert f"`cl up` runs already for {machine.home}, as process {machine.process.pid}" in second.stderr
+    assert f"`cl up` already runs for {machine.home}, as process {machine.process.pid}" in second.stderr
 
 
 def test_a_port_in_use_is_an_error_that_names_its_owner(machine: Machine, tmp_path: Path) -> None:

@@ -112,7 +112,7 @@ def test_what_its_killed_run_left_is_named_and_cleared_away(old: CommandLine) ->
     assert found.code == 1
     assert name in found.out and KILLED in found.out
     assert owner.exists() and state_of(old, KILLED) == "RUNNING", "asked for nothing, it changes nothing"
-    old.run("doctor", "--mend", COLUMNS="400")
+    old.run("doctor", "--fix", COLUMNS="400")
     assert not owner.exists()
     assert state_of(old, KILLED) == "CRASHED"
     assert KILLED not in old.run("doctor", COLUMNS="400").out

@@ -233,7 +233,7 @@ def is_finite_where_a_row_is_zero(loss: PairLoss, equation: Equation) -> None:
     assert torch.isfinite(result) and torch.isfinite(embeddings.grad).all()
 
 
-EVERY_NORMALISED_LOSS = (*EVERY_LOSS, does_not_depend_on_the_length_of_rows, is_finite_where_a_row_is_zero)
+EVERY_NORMALizED_LOSS = (*EVERY_LOSS, does_not_depend_on_the_length_of_rows, is_finite_where_a_row_is_zero)
 
 
 # --- what losses that look at their pairs in tiles must keep besides
@@ -270,7 +270,7 @@ def _assert_tiles_do_not_matter(
 
 
 EVERY_TILED_LOSS = (*EVERY_LOSS, does_not_depend_on_the_tile)
-EVERY_SOFTMAX_LOSS = (*EVERY_NORMALISED_LOSS, does_not_depend_on_the_tile)
+EVERY_SOFTMAX_LOSS = (*EVERY_NORMALizED_LOSS, does_not_depend_on_the_tile)
 
 
 def is_right_at_temperature_001(loss: PairLoss, equation: Equation) -> None:

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from pair_losses import (
     EVERY_LOSS,
-    EVERY_NORMALISED_LOSS,
+    EVERY_NORMALizED_LOSS,
     assert_is,
     cosine,
     dot,
@@ -56,7 +56,7 @@ def test_whatever_the_options_it(loss, keeps):
     keeps(loss, by_the_equation(loss))
 
 
-@pytest.mark.parametrize("keeps", EVERY_NORMALISED_LOSS[len(EVERY_LOSS) :], ids=lambda check: check.__name__)
+@pytest.mark.parametrize("keeps", EVERY_NORMALizED_LOSS[len(EVERY_LOSS) :], ids=lambda check: check.__name__)
 def test_of_cosines_it(keeps):
     keeps(Logistic(), by_the_equation(Logistic()))
 
@@ -78,7 +78,7 @@ def test_identical_embeddings_cost_a_right_and_a_wrong_answer_in_their_shares():
 
 
 def test_the_best_constant_logit_of_unbalanced_pairs_costs_the_entropy_of_their_share_of_positives():
-    """Of 256 pairs of each anchor one is positive: 0.0256 nats are paid by an encoder that has learnt nothing."""
+    """Of 256 pairs of each anchor one is positive: 0.0256 nats are paid by an encoder that has learned nothing."""
     embeddings = torch.zeros(256, 2, dtype=torch.float64)
     share = 1 / 256
     loss = Logistic(similarity="dot", scale=1, bias=math.log(share / (1 - share)))

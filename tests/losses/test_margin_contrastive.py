@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from pair_losses import (
     EVERY_LOSS,
-    EVERY_NORMALISED_LOSS,
+    EVERY_NORMALizED_LOSS,
     assert_is,
     cases,
     chosen,
@@ -63,7 +63,7 @@ def test_whatever_the_options_it(loss, keeps):
     keeps(loss, by_the_equation(loss))
 
 
-@pytest.mark.parametrize("keeps", EVERY_NORMALISED_LOSS[len(EVERY_LOSS) :], ids=lambda check: check.__name__)
+@pytest.mark.parametrize("keeps", EVERY_NORMALizED_LOSS[len(EVERY_LOSS) :], ids=lambda check: check.__name__)
 def test_of_unit_rows_it(keeps):
     keeps(MarginContrastive(), by_the_equation(MarginContrastive()))
 

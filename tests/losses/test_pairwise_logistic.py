@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from open_clip.loss import SigLipLoss
 from pair_losses import (
-    EVERY_NORMALISED_LOSS,
+    EVERY_NORMALizED_LOSS,
     assert_is,
     cases,
     cosine,
@@ -39,7 +39,7 @@ def by_the_equation(loss):
 
 
 @pytest.mark.parametrize("loss", [PairwiseLogistic(), PairwiseLogistic(start_scale=3, start_bias=0.5)], ids=repr)
-@pytest.mark.parametrize("keeps", EVERY_NORMALISED_LOSS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("keeps", EVERY_NORMALizED_LOSS, ids=lambda check: check.__name__)
 def test_wherever_it_starts_it(loss, keeps):
     keeps(loss, by_the_equation(loss))
 

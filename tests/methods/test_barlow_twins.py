@@ -70,9 +70,9 @@ def test_views_that_agree_in_uncorrelated_dimensions_cost_nothing():
 
 
 @pytest.mark.parametrize("dimensions", [2, 128])
-def test_plateaus_are_the_losses_of_equal_rows_and_of_equal_dimensions(dimensions):
+def test_trivial_losses_are_the_losses_of_equal_rows_and_of_equal_dimensions(dimensions):
     options = BarlowTwinsOptions(projector_features=dimensions, scale=0.1)
-    found = options.build(MLP().build(channels=1, size=2), None).plateaus(64)
+    found = options.build(MLP().build(channels=1, size=2), None).trivial_losses(64)
     same_rows = torch.ones(6, dimensions, dtype=torch.float64)
     same_dimensions = 1000 * rows(6, 1).expand(6, dimensions)
     weights = {"redundancy_weight": options.redundancy_weight, "scale": options.scale}
@@ -126,7 +126,7 @@ def test_the_method_is_the_loss_of_the_projected_views():
 
 
 def test_the_projector_has_two_hidden_layers_with_batch_norm_and_no_bias():
-    """The loss does not see a bias at the end: an optimiser that divides by the gradient's size would let it drift."""
+    """The loss does not see a bias at the end: an optimizer that divides by the gradient's size would let it drift."""
     projector = linear_method().projector
     kinds = [nn.Linear, nn.BatchNorm1d, nn.ReLU]
     assert [type(layer) for layer in projector] == [*kinds, *kinds, nn.Linear]

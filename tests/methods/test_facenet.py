@@ -1,4 +1,4 @@
-"""FaceNet: triplets of labelled samples, in batches of P classes with K samples each."""
+"""FaceNet: triplets of labeled samples, in batches of P classes with K samples each."""
 
 import math
 
@@ -79,12 +79,12 @@ def test_two_views_of_a_sample_are_two_rows_of_its_class():
 
 
 def test_the_plateau_is_the_margin_and_that_of_other_losses_follows_from_the_batch():
-    assert method_of(margin=0.3, mining="semi_hard").plateaus(12) == {
+    assert method_of(margin=0.3, mining="semi_hard").trivial_losses(12) == {
         "every embedding is the same": pytest.approx(0.3, abs=1e-6)
     }
     parts = assemble(TrainingSpec(method="facenet", loss="supcon"))
     method = parts.method.build(MLP(features=5).build(channels=1, size=8), parts.loss)
-    assert method.plateaus(256) == {"every embedding is the same": pytest.approx(math.log(255), rel=1e-6)}
+    assert method.trivial_losses(256) == {"every embedding is the same": pytest.approx(math.log(255), rel=1e-6)}
 
 
 def test_the_parts_are_those_of_the_paper_and_the_views_are_mild():
@@ -97,7 +97,7 @@ def test_the_parts_are_those_of_the_paper_and_the_views_are_mild():
     assert spec.views == "simclr" and spec.views_options["view_count"] == 1
     assert spec.views_options["blur_probability"] == spec.views_options["grayscale_probability"] == 0
     parts = assemble(TrainingSpec(method="facenet"))
-    assert parts.method.needs_labels and parts.method.handful == 32
+    assert parts.method.needs_labels and parts.method.batch_samples_per_class == 32
     embedding = parts.method.build(MLP(features=5).build(channels=1, size=8), parts.loss).projector
     assert [type(layer) for layer in embedding] == [nn.Linear] and embedding[0].weight.shape == (128, 5)
 

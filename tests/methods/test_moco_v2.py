@@ -213,7 +213,7 @@ def test_random_rows_at_the_start_are_negatives_of_every_sample():
 @pytest.mark.parametrize("queue_size", [1, 40])
 def test_it_stands_at_the_log_of_one_more_than_the_queue_when_everything_coincides(queue_size, symmetric):
     method = moco(queue_size=queue_size, symmetric=symmetric)
-    [(meaning, value)] = method.plateaus(256).items()
+    [(meaning, value)] = method.trivial_losses(256).items()
     assert meaning == "every embedding is the same"
     assert value == pytest.approx(math.log(queue_size + 1), rel=1e-6)
     for parameters in (method.projector, method.key_network.network[1]):
@@ -222,7 +222,7 @@ def test_it_stands_at_the_log_of_one_more_than_the_queue_when_everything_coincid
     method.queue.keys.fill_(1)
     assert method(views_of(0), Samples(torch.arange(5))).loss.item() == pytest.approx(value, rel=1e-6)
     method.queue.samples.fill_(0)
-    assert method.plateaus(256) == {meaning: value}
+    assert method.trivial_losses(256) == {meaning: value}
 
 
 def test_rows_of_any_order_have_the_same_loss():

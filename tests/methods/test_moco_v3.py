@@ -63,19 +63,19 @@ def take_step(method, optimizer, step):
 # --- Algorithm 1, straight
 
 
-def normalised(made):
+def normalized(made):
     return (made - made.mean(0)) / (((made - made.mean(0)) ** 2).mean(0) + 1e-5).sqrt()
 
 
 def projected(weights, views):
-    made = normalised(views @ weights[0].T + weights[1]) * weights[2] + weights[3]
+    made = normalized(views @ weights[0].T + weights[1]) * weights[2] + weights[3]
     made = made.clamp(min=0) @ weights[4].T + weights[5]
-    made = normalised(made @ weights[6].T) * weights[7] + weights[8]
-    return normalised(made.clamp(min=0) @ weights[9].T)
+    made = normalized(made @ weights[6].T) * weights[7] + weights[8]
+    return normalized(made.clamp(min=0) @ weights[9].T)
 
 
 def predicted(weights, made):
-    return (normalised(made @ weights[10].T) * weights[11] + weights[12]).clamp(min=0) @ weights[13].T
+    return (normalized(made @ weights[10].T) * weights[11] + weights[12]).clamp(min=0) @ weights[13].T
 
 
 def ctr(queries, keys):
@@ -112,8 +112,8 @@ def test_three_steps_are_those_of_algorithm_1():
     losses, weights, of_keys = algorithm_1(method, 3)
     begun, optimizer = copy.deepcopy(list(method.parameters())), optimizer_of(method)
     assert [take_step(method, optimizer, step).item() for step in range(3)] == pytest.approx(losses, abs=1e-12)
-    learnt = [parameter for parameter in method.parameters() if parameter.requires_grad]
-    for found, weight in zip(learnt, weights, strict=True):
+    learned = [parameter for parameter in method.parameters() if parameter.requires_grad]
+    for found, weight in zip(learned, weights, strict=True):
         torch.testing.assert_close(found.detach(), weight.detach(), atol=1e-12, rtol=0)
     for found, weight in zip(method.key_network.parameters(), of_keys, strict=True):
         torch.testing.assert_close(found, weight, atol=1e-12, rtol=0)
@@ -152,7 +152,7 @@ def test_the_loss_is_twice_the_temperature_times_another_library_s_in_both_direc
 @pytest.mark.parametrize("temperature", [0.2, 1.0])
 def test_it_stands_at_four_t_times_the_log_of_the_batch_when_everything_coincides(temperature):
     method = moco(temperature=temperature)
-    [(meaning, value)] = method.plateaus(6).items()
+    [(meaning, value)] = method.trivial_losses(6).items()
     assert meaning == "every embedding is the same"
     assert value == pytest.approx(4 * temperature * math.log(6), rel=1e-6)
     embedded = (torch.ones(6, WIDTH),) * 4
@@ -199,7 +199,7 @@ def test_no_gradient_reaches_keys():
     assert all(made.grad is None for made in whole[2:])
 
 
-def test_the_key_network_normalises_with_its_batches_and_remembers_its_own():
+def test_the_key_network_normalizes_with_its_batches_and_remembers_its_own():
     method = moco().train()
     first, second = views_of(0)
     _, _, key, _ = method.embed((first, second))
@@ -212,7 +212,7 @@ def test_the_key_network_normalises_with_its_batches_and_remembers_its_own():
     assert method.key_network.train().training
 
 
-def test_each_view_is_normalised_by_itself():
+def test_each_view_is_normalized_by_itself():
     """The views follow different laws: together, their batch norm would tell one from the other."""
     method, (first, second) = moco(), views_of(0)
     query, _, key, _ = method.embed((first, second))

@@ -80,7 +80,7 @@ def test_with_its_own_statistics_it_is_in_the_mode_of_the_method():
     assert not any(module.training for module in method.eval().modules())
 
 
-def test_in_the_first_step_it_normalises_with_the_batch_because_there_are_no_statistics():
+def test_in_the_first_step_it_normalizes_with_the_batch_because_there_are_no_statistics():
     copied = MomentumNetwork(norm_only(), averages_statistics=True)
     made = copied(torch.tensor([[3.0, 1], [7, 9]], dtype=torch.float64))
     torch.testing.assert_close(made, torch.tensor([[-1.0, -1], [1, 1]], dtype=torch.float64), atol=1e-5, rtol=0)

@@ -78,8 +78,8 @@ def test_pairwise_logistic_on_views_is_that_of_another_library():
 
 def test_pairs_of_views_need_no_labels_and_pairs_of_labels_do():
     views, labels = SiameseOptions(), SiameseOptions(pairs="labels", samples_per_class=4)
-    assert (views.needs_labels, views.handful, views.view_counts) == (False, 0, range(2, 9))
-    assert (labels.needs_labels, labels.handful, labels.view_counts) == (True, 4, range(1, 9))
+    assert (views.needs_labels, views.batch_samples_per_class, views.view_counts) == (False, 0, range(2, 9))
+    assert (labels.needs_labels, labels.batch_samples_per_class, labels.view_counts) == (True, 4, range(1, 9))
     method, batch = method_of(MarginContrastive()), views_of()
     assert method(batch, Samples(SAMPLES.ids)).loss.equal(method(batch, SAMPLES).loss)
 
@@ -87,8 +87,8 @@ def test_pairs_of_views_need_no_labels_and_pairs_of_labels_do():
 def test_the_plateau_of_a_collapse_is_half_the_squared_margin_of_the_negatives():
     """(1 - y) m^2 / 2 with y the share of positives; half of the pairs when they are balanced."""
     plateau = "every embedding is the same"
-    assert method_of(MarginContrastive(margin=1.2, balanced=True)).plateaus(6)[plateau] == pytest.approx(0.36)
-    unbalanced = method_of(MarginContrastive(margin=1.2, balanced=False)).plateaus(6)
+    assert method_of(MarginContrastive(margin=1.2, balanced=True)).trivial_losses(6)[plateau] == pytest.approx(0.36)
+    unbalanced = method_of(MarginContrastive(margin=1.2, balanced=False)).trivial_losses(6)
     assert unbalanced[plateau] == pytest.approx(10 / 11 * 0.72)
 
 

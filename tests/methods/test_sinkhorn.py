@@ -28,7 +28,7 @@ def by_hand(scores, epsilon, iterations):
 @pytest.mark.parametrize("iterations", [1, 3, 10])
 @pytest.mark.parametrize("epsilon", [0.05, 0.5])
 @pytest.mark.parametrize(("rows", "prototypes"), [(7, 4), (3, 9), (1, 5)])
-def test_the_assignments_are_those_of_alternate_normalisation(rows, prototypes, epsilon, iterations):
+def test_the_assignments_are_those_of_alternate_normalization(rows, prototypes, epsilon, iterations):
     scores = cosines(rows, prototypes)
     found = sinkhorn(scores, epsilon=epsilon, iterations=iterations)
     torch.testing.assert_close(found, by_hand(scores, epsilon, iterations), atol=1e-13, rtol=0)

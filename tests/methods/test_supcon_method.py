@@ -33,7 +33,7 @@ def method():
     return options.build(Encoder(nn.Linear(6, 5), 5), SupCon(temperature=TEMPERATURE)).double()
 
 
-def labelled(labels):
+def labeled(labels):
     return Samples(torch.arange(50, 50 + len(labels)), torch.tensor(labels))
 
 
@@ -42,7 +42,7 @@ def test_the_loss_is_that_of_another_library_on_the_projected_views(method, coun
     views, labels = views_of(7, count=count), [0, 2, 2, 0, 0, 5, 2]
     rows = method.projector(method.encoder(torch.cat(views)))
     theirs = SupConLoss(TEMPERATURE)(rows, torch.tensor(labels * count))
-    step = method(views, labelled(labels))
+    step = method(views, labeled(labels))
     assert step.loss.item() == pytest.approx(theirs.item(), abs=1e-12)
     assert step.groups.tolist() == labels * count
     parameters = list(method.parameters())
@@ -55,8 +55,8 @@ def test_the_loss_is_that_of_another_library_on_the_projected_views(method, coun
 def test_samples_without_a_label_are_alone_with_their_own_views(method):
     """As if each had a class of its own: labels of one (unknown) class would make them positives of each other."""
     views = views_of(6)
-    unknown = method(views, labelled([0, -1, 0, -1, 1, -1]))
-    own_classes = method(views, labelled([0, 7, 0, 8, 1, 9]))
+    unknown = method(views, labeled([0, -1, 0, -1, 1, -1]))
+    own_classes = method(views, labeled([0, 7, 0, 8, 1, 9]))
     assert unknown.loss.item() == pytest.approx(own_classes.loss.item(), abs=1e-12)
     assert len(set(unknown.groups.tolist())) == 5
 
@@ -65,12 +65,12 @@ def test_without_any_label_it_is_simclr(method):
     first, second = views_of(6)
     rows = method.projector(method.encoder(torch.cat([first, second]))).chunk(2)
     theirs = SelfSupervisedLoss(NTXentLoss(TEMPERATURE))(*rows)
-    assert method((first, second), labelled([-1] * 6)).loss.item() == pytest.approx(theirs.item(), abs=1e-12)
+    assert method((first, second), labeled([-1] * 6)).loss.item() == pytest.approx(theirs.item(), abs=1e-12)
 
 
 def test_names_of_classes_and_ids_do_not_matter(method):
     views, labels = views_of(6), [0, 1, 0, 2, 1, -1]
-    loss = method(views, labelled(labels)).loss.item()
+    loss = method(views, labeled(labels)).loss.item()
     renamed = Samples(torch.tensor([2**62, -5, 0, 9, 4, 3]), torch.tensor([4, 9, 4, 0, 9, -1]))
     assert method(views, renamed).loss.item() == pytest.approx(loss, abs=1e-12)
 
@@ -90,7 +90,7 @@ def test_it_brings_unseen_digits_to_their_class():
 
 def test_the_parts_are_those_of_the_paper():
     parts = assemble(TrainingSpec(method="supcon"))
-    assert parts.method.needs_labels and parts.method.handful == 0
+    assert parts.method.needs_labels and parts.method.batch_samples_per_class == 0
     assert parts.views.count == 2
     spec = complete(TrainingSpec(method="supcon"))
     assert (spec.loss, spec.loss_options["temperature"], spec.loss_options["variant"]) == ("supcon", 0.1, "out")

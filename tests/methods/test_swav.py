@@ -18,7 +18,8 @@ from cl_core.methods._sinkhorn import sinkhorn
 from cl_core.methods.swav import SwAVOptions, prototype_entropy, swapped_prediction
 from cl_core.registry import METHODS
 from cl_core.specs import ComputeSpec, TrainingSpec
-from cl_core.training.components import assemble, check_batches
+from cl_core.training.components import assemble
+from cl_core.training.preflight import check_batches
 
 SAMPLES, SIDES = 6, (8, 8, 5, 5, 5)  # Two full-size views and three small ones.
 
@@ -64,7 +65,7 @@ def published_loop(method, steps, *, queue_length, epoch_of, queue_epoch, frozen
     """`train` of github.com/facebookresearch/swav/main_swav.py in straight lines, in float64, without workers.
 
     Returns:
-        Loss of each step, and encoder, projector and prototypes after the last, normalised as the next step would.
+        Loss of each step, and encoder, projector and prototypes after the last, normalized as the next step would.
     """
     encoder, projector, weight = (deepcopy(part) for part in (method.encoder, method.projector, method.prototypes))
     weight = weight.weight
@@ -113,7 +114,7 @@ def prefixed(name, module):
 
 
 def trained(method, steps, *, epoch_of, begin=0, optimizer=None):
-    """The loop's order of things: step, backward, after_backward, optimiser, after_step."""
+    """The loop's order of things: step, backward, after_backward, optimizer, after_step."""
     optimizer = optimizer or torch.optim.SGD(method.parameters(), lr=0.5, momentum=0.9, weight_decay=0.01)
     losses = []
     for step in range(begin, begin + steps):
@@ -203,7 +204,7 @@ def test_uniform_assignment_costs_log_k_which_is_the_plateau(prototypes):
         method.prototypes.weight.copy_(F.normalize(torch.ones(prototypes, 4), dim=1))
     loss = method(views_of(0), samples_of(0)).loss
     assert loss.item() == pytest.approx(math.log(prototypes), abs=1e-12)
-    assert method.plateaus(SAMPLES) == {"every sample is assigned uniformly": pytest.approx(math.log(prototypes))}
+    assert method.trivial_losses(SAMPLES) == {"every sample is assigned uniformly": pytest.approx(math.log(prototypes))}
 
 
 def test_a_sure_and_right_prediction_costs_nothing():

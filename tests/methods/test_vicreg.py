@@ -89,12 +89,12 @@ def test_rows_that_coincide_cost_24_75_which_is_the_plateau(place, dimensions):
     assert loss.item() == pytest.approx(24.75, abs=1e-12)
     assert torch.autograd.grad(loss, same)[0].abs().max() == 0
     method = VICRegOptions(projector_features=dimensions).build(MLP().build(channels=1, size=2), None)
-    assert method.plateaus(64) == {"every embedding is the same": pytest.approx(24.75, abs=1e-12)}
+    assert method.trivial_losses(64) == {"every embedding is the same": pytest.approx(24.75, abs=1e-12)}
 
 
 def test_the_plateau_follows_the_variance_weight():
     method = VICRegOptions(variance_weight=10).build(MLP().build(channels=1, size=2), None)
-    assert method.plateaus(64) == {"every embedding is the same": pytest.approx(9.9, abs=1e-12)}
+    assert method.trivial_losses(64) == {"every embedding is the same": pytest.approx(9.9, abs=1e-12)}
 
 
 def test_order_and_place_of_the_rows_do_not_matter():
@@ -132,7 +132,7 @@ def test_the_method_is_the_loss_of_the_projected_views():
 
 
 def test_the_projector_has_two_hidden_layers_with_batch_norm_and_no_bias():
-    """The loss does not see a bias at the end: an optimiser that divides by the gradient's size would let it drift."""
+    """The loss does not see a bias at the end: an optimizer that divides by the gradient's size would let it drift."""
     projector = linear_method().projector
     kinds = [nn.Linear, nn.BatchNorm1d, nn.ReLU]
     assert [type(layer) for layer in projector] == [*kinds, *kinds, nn.Linear]

@@ -8,7 +8,7 @@ from PIL import Image
 
 from cl_core.modalities.image import Rejected, decode, encode_png
 
-COLOURS = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)
+COLORS = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)
 
 
 def encoded(image: Image.Image, kind: str, **settings: object) -> bytes:
@@ -17,29 +17,29 @@ def encoded(image: Image.Image, kind: str, **settings: object) -> bytes:
     return file.getvalue()
 
 
-def png(width: int, height: int, depth: int, colour: int, raw: bytes) -> bytes:
+def png(width: int, height: int, depth: int, color: int, raw: bytes) -> bytes:
     """A PNG straight from the standard, for what Pillow does not write."""
 
     def chunk(kind: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
-    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(raw)) + chunk(b"IEND", b"")
 
 
-def test_colour_png_keeps_every_pixel():
-    np.testing.assert_array_equal(decode(encoded(Image.fromarray(COLOURS), "PNG")), COLOURS)
+def test_color_png_keeps_every_pixel():
+    np.testing.assert_array_equal(decode(encoded(Image.fromarray(COLORS), "PNG")), COLORS)
 
 
-def test_greyscale_has_one_channel():
-    np.testing.assert_array_equal(decode(encoded(Image.fromarray(COLOURS[..., 0]), "PNG")), COLOURS[..., :1])
+def test_grayscale_has_one_channel():
+    np.testing.assert_array_equal(decode(encoded(Image.fromarray(COLORS[..., 0]), "PNG")), COLORS[..., :1])
 
 
 def test_lossless_webp_keeps_every_pixel():
-    np.testing.assert_array_equal(decode(encoded(Image.fromarray(COLOURS), "WEBP", lossless=True)), COLOURS)
+    np.testing.assert_array_equal(decode(encoded(Image.fromarray(COLORS), "WEBP", lossless=True)), COLORS)
 
 
-def test_flat_jpeg_keeps_its_colour_within_two_levels():
+def test_flat_jpeg_keeps_its_color_within_two_levels():
     pixels = decode(encoded(Image.new("RGB", (16, 8), (200, 100, 50)), "JPEG", quality=95))
     assert pixels.shape == (8, 16, 3)
     assert np.abs(pixels.astype(int) - (200, 100, 50)).max() <= 2
@@ -57,7 +57,7 @@ def test_of_a_gif_the_first_frame_is_taken():
     assert pixels.tolist() == [[[255, 0, 0]] * 4] * 4
 
 
-def test_palette_becomes_its_colours():
+def test_palette_becomes_its_colors():
     image = Image.new("P", (2, 2))
     image.putpalette([10, 20, 30, 40, 50, 60, 70, 80, 90])
     image.putdata([0, 1, 2, 1])
@@ -71,7 +71,7 @@ def test_transparent_parts_are_laid_on_white():
     assert decode(encoded(image, "PNG")).tolist() == [[[10, 20, 30], [255, 255, 255], [204, 204, 204]]]
 
 
-def test_transparent_greyscale_stays_greyscale():
+def test_transparent_grayscale_stays_grayscale():
     image = Image.new("LA", (2, 1))
     image.putdata([(100, 255), (100, 0)])
     assert decode(encoded(image, "PNG")).tolist() == [[[100], [255]]]
@@ -90,7 +90,7 @@ def test_sixteen_bit_grey_is_rounded_over_the_full_range():
     assert decode(png(7, 1, 16, 0, raw))[0, :, 0].tolist() == [round(level / 257) for level in levels]
 
 
-def test_sixteen_bit_colour_is_at_most_one_level_off():
+def test_sixteen_bit_color_is_at_most_one_level_off():
     levels = [0, 255, 256, 40_000, 65_535, 12_345]
     pixels = decode(png(2, 1, 16, 2, b"\0" + struct.pack(">6H", *levels)))
     assert np.abs(pixels.reshape(-1).astype(int) - np.array(levels) / 257).max() <= 1
@@ -113,10 +113,10 @@ def test_exif_orientation_is_honoured(orientation):
         6: lambda a: np.rot90(a, -1),
         7: lambda a: np.rot90(a, 2).transpose(1, 0, 2),
         8: lambda a: np.rot90(a, 1),
-    }[orientation](COLOURS)
+    }[orientation](COLORS)
     exif = Image.Exif()
     exif[0x0112] = orientation
-    np.testing.assert_array_equal(decode(encoded(Image.fromarray(COLOURS), "PNG", exif=exif)), upright)
+    np.testing.assert_array_equal(decode(encoded(Image.fromarray(COLORS), "PNG", exif=exif)), upright)
 
 
 def test_exif_orientation_of_a_jpeg_turns_it():
@@ -138,7 +138,7 @@ def noisy_jpeg() -> bytes:
         (encoded(Image.new("RGB", (4, 4)), "BMP"), "not_an_image"),
         (encoded(Image.new("RGB", (4, 4)), "TIFF"), "not_an_image"),
         (noisy_jpeg()[:-200], "damaged"),
-        (encoded(Image.fromarray(COLOURS), "PNG")[:-40], "damaged"),
+        (encoded(Image.fromarray(COLORS), "PNG")[:-40], "damaged"),
         (b"\x89PNG\r\n\x1a\n", "damaged"),
         (noisy_jpeg()[:20], "damaged"),
         # These hold one byte of all their pixels: judged after decoding instead of before, they would be damaged.

@@ -84,7 +84,7 @@ BOMBS = {
         lambda: png(chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(1 << 28), 9))),
         {"damaged", "usable"},
     ),
-    "colour profile of 256 MiB": (
+    "color profile of 256 MiB": (
         lambda: png(chunk(b"iCCP", b"p\0\0" + zlib.compress(bytes(1 << 28), 9))),
         {"damaged", "usable"},
     ),

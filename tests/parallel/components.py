@@ -14,7 +14,7 @@ from cl_core.methods import Method, MethodOptions, Samples, StepInfo
 from cl_core.methods._heads import mlp_head
 from cl_core.methods._in_batch import InBatch
 from cl_core.parallel import collectives
-from cl_core.parallel.sync_batch_norm import synchronised
+from cl_core.parallel.sync_batch_norm import synchronized
 from cl_core.registry import LOSSES, METHODS
 
 ROWS, SIDE, CLASSES, STEPS = 12, 3, 4, 20
@@ -65,7 +65,7 @@ def method_with_loss(name: str) -> Method:
 def method_by_name(name: str) -> tuple[Method, int]:
     """A method with its paper's loss, batch norm in encoder and heads, and how many views it takes."""
     options: MethodOptions = METHODS.build(name, METHOD_OPTIONS.get(name, {}), field="training.method")
-    published = options.published_loss
+    published = options.paper_loss
     loss = LOSSES.build(published.name, published.options, field="training.loss") if published else None
     torch.manual_seed(0)
     encoder = MLP(hidden=16, features=8, batch_norm=True).build(channels=1, size=SIDE)
@@ -87,7 +87,7 @@ def train(name: str, shares: tuple[int, ...]) -> tuple[list[float], dict[str, Te
     """Losses of the whole batch at each step, averaged gradients of the first step, and the state after the last."""
     method, views = case_of(name)
     method = method.double()
-    synchronised(method)
+    synchronized(method)
     method.train()
     trained = {key: parameter for key, parameter in method.named_parameters() if parameter.requires_grad}
     optimizer = torch.optim.SGD(trained.values(), lr=LEARNING_RATE, momentum=MOMENTUM)

@@ -1,4 +1,4 @@
-"""What is learnt does not depend on how many workers share a batch, nor on how evenly."""
+"""What is learned does not depend on how many workers share a batch, nor on how evenly."""
 
 import components
 import pytest
@@ -13,7 +13,7 @@ from worlds import (
     TEMPERATURE,
     gather,
     means,
-    neighbour,
+    neighbor,
     networks,
     results_of_world,
     samples,
@@ -150,9 +150,9 @@ def test_a_sum_over_workers_has_the_gradient_of_all_uses(worlds, workers, shares
 
 
 @every_way
-def test_gathering_leaves_the_gradient_of_its_neighbours_alone(worlds, workers, shares):
+def test_gathering_leaves_the_gradient_of_its_neighbors_alone(worlds, workers, shares):
     """d/dx (x^2 + 3 x) at 0 is 3: for the rows from each of W workers, for what is added to them once."""
-    for own, added in worlds[workers]["neighbour", shares]:
+    for own, added in worlds[workers]["neighbor", shares]:
         assert own.flatten().tolist() == [3.0 * workers] * len(own)
         assert added.flatten().tolist() == [3.0] * ROWS
 
@@ -185,7 +185,7 @@ def test_without_a_process_group_everything_is_the_identity():
     assert collectives.global_mean(torch.tensor(0.0), torch.tensor(0.0)).item() == 0.0
     collectives.barrier()
     assert gather((3,))[1].tolist() == [[1, 1], [2, 2], [3, 3]]
-    assert neighbour((2,))[1].tolist() == [[3], [3]]
+    assert neighbor((2,))[1].tolist() == [[3], [3]]
     assert means((12,)) == (5.5, 5.5)
 
 

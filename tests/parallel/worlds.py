@@ -88,7 +88,7 @@ def summed(shares):
     return total.item(), own.grad
 
 
-def neighbour(shares):
+def neighbor(shares):
     """Gradient of a tensor that is added to the gathered rows, and that others must not reach."""
     own = torch.zeros(shares[collectives.rank()], 1, dtype=torch.float64, requires_grad=True)
     added = torch.zeros(sum(shares), 1, dtype=torch.float64, requires_grad=True)
@@ -115,7 +115,7 @@ def facts(shares):
     return collectives.rank(), collectives.world_size(), rank.item(), total.item()
 
 
-CASES = {case.__name__: case for case in (train, gather, neighbour, summed, means, facts)}
+CASES = {case.__name__: case for case in (train, gather, neighbor, summed, means, facts)}
 CASES |= {name: partial(components.train, name) for name in components.names()}
 
 

@@ -79,6 +79,11 @@ def profile(classes: list[str]) -> SnapshotProfile:
     )
 
 
+@pytest.fixture
+def make_profile() -> Callable[[list[str]], SnapshotProfile]:
+    return profile
+
+
 @pytest.fixture(scope="session")
 def make_inputs() -> Callable[..., ReportInputs]:
     def make(classes: list[str] = CLASSES, **changes: Any) -> ReportInputs:

@@ -22,7 +22,7 @@ def test_the_map_is_deterministic():
     assert np.array_equal(project(unit), project(unit))
 
 
-def test_neighbours_in_the_map_are_of_the_same_group():
+def test_neighbors_in_the_map_are_of_the_same_group():
     unit, labels = three_groups(300)
     places = project(unit)
     distances = np.linalg.norm(places[:, None] - places[None], axis=-1)

@@ -5,10 +5,10 @@ import pytest
 from matplotlib.collections import PathCollection
 
 from cl_core.refs import Score
-from cl_core.report.drawing import class_colours, to_svg
+from cl_core.report.drawing import class_colors, to_svg
 from cl_core.report.figures import (
     class_counts,
-    confusion_matrix,
+    confusion_figure,
     downsample,
     finite_points,
     score_intervals,
@@ -65,7 +65,7 @@ def test_an_interval_is_drawn_from_its_low_to_its_high_end():
 
 
 def test_confusion_shades_by_the_share_of_the_row_and_writes_counts():
-    axes = confusion_matrix([[30, 10], [0, 5]], ["Bag", "Coat"]).axes[0]
+    axes = confusion_figure([[30, 10], [0, 5]], ["Bag", "Coat"]).axes[0]
     assert [text.get_text() for text in axes.texts] == ["30", "10", "5"]
     assert [patch.get_alpha() for patch in axes.patches] == [0.75, 0.25, 1.0]
 
@@ -73,7 +73,7 @@ def test_confusion_shades_by_the_share_of_the_row_and_writes_counts():
 def test_of_many_classes_the_confusion_shows_those_with_most_mistakes():
     counts = np.diag(np.full(100, 50))
     counts[70:, 0] = 9
-    axes = confusion_matrix(counts.tolist(), [f"class {index}" for index in range(100)]).axes[0]
+    axes = confusion_figure(counts.tolist(), [f"class {index}" for index in range(100)]).axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()] == [f"class {index}" for index in range(70, 100)]
 
 
@@ -90,11 +90,11 @@ def test_of_many_classes_the_counts_show_the_largest_and_the_smallest():
 
 
 @pytest.mark.parametrize("count", [1, 10, 11, 100])
-def test_every_class_has_a_colour_of_its_own(count: int):
-    assert len(set(class_colours(count))) == count
+def test_every_class_has_a_color_of_its_own(count: int):
+    assert len(set(class_colors(count))) == count
 
 
-def test_a_figure_follows_the_colours_of_the_page_and_names_itself():
+def test_a_figure_follows_the_colors_of_the_page_and_names_itself():
     figure = training_curve([{"step": 0, "loss": 1.0}, {"step": 1, "loss": 0.5}], "loss", width=300, height=160)
     assert figure is not None
     svg = to_svg(figure, 'Loss "now" & then')

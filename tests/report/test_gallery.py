@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from cl_core.report.embedding_map import unit_rows
-from cl_core.report.gallery import confident_mistakes, gallery, nearest, png_uri, random_queries
+from cl_core.report.gallery import confident_mistakes, gallery, nearest_neighbors, png_uri, random_queries
 
 GENERATOR = np.random.default_rng(3)
 EMBEDDINGS = GENERATOR.normal(size=(300, 12)).astype(np.float32)
@@ -20,9 +20,11 @@ def cosine(first: np.ndarray, second: np.ndarray) -> float:
     return float(first @ second / np.sqrt((first @ first) * (second @ second)))
 
 
-def test_neighbours_equal_brute_force():
-    queries = list(range(0, 300, 2))  # more than one block
-    for query, (indices, similarities) in zip(queries, nearest(unit_rows(EMBEDDINGS), queries, 8), strict=True):
+def test_neighbors_equal_brute_force():
+    queries = list(range(0, 300, 2))
+    for query, (indices, similarities) in zip(
+        queries, nearest_neighbors(unit_rows(EMBEDDINGS), queries, 8), strict=True
+    ):
         others = [(-cosine(EMBEDDINGS[query], EMBEDDINGS[other]), other) for other in range(300) if other != query]
         expected = sorted(others)[:8]
         assert indices == [other for _, other in expected]
@@ -30,7 +32,7 @@ def test_neighbours_equal_brute_force():
 
 
 def test_there_are_at_most_all_others():
-    assert nearest(unit_rows(EMBEDDINGS[:3]), [1], 8)[0][0] in ([0, 2], [2, 0])
+    assert nearest_neighbors(unit_rows(EMBEDDINGS[:3]), [1], 8)[0][0] in ([0, 2], [2, 0])
 
 
 def test_random_queries_take_every_class_before_a_second_of_any():
@@ -40,7 +42,7 @@ def test_random_queries_take_every_class_before_a_second_of_any():
     assert queries == random_queries(300, LABELS, {0, 1, 2}, 8, seed=0)
 
 
-def test_the_most_confident_mistake_is_the_one_whose_neighbours_all_agree():
+def test_the_most_confident_mistake_is_the_one_whose_neighbors_all_agree():
     """Row 0 lies amid class 1, row 30 between class 0 and class 1; both are of class 0 and taken for class 1."""
     embeddings = np.repeat(np.eye(2, dtype=np.float32), 30, axis=0) + 0.01 * GENERATOR.normal(size=(60, 2))
     labels = np.repeat([0, 1], 30)
@@ -62,18 +64,18 @@ def test_a_gallery_shows_mistakes_last_and_marks_the_same_class():
     rows = gallery(IMAGES, EMBEDDINGS, LABELS, predicted, CLASSES)
     assert [bool(row.predicted) for row in rows] == [False] * 4 + [True] * 4
     for row in rows:
-        assert len(row.neighbours) == 8
-        assert all(found.same_class == (found.name == row.query.name) for found in row.neighbours)
+        assert len(row.neighbors) == 8
+        assert all(found.same_class == (found.name == row.query.name) for found in row.neighbors)
         assert row.predicted != row.query.name
 
 
 def test_without_labels_there_are_no_classes_and_no_mistakes():
     rows = gallery(IMAGES, EMBEDDINGS, None, None, [])
     assert len(rows) == 8
-    assert {(found.name, found.same_class) for row in rows for found in row.neighbours} == {("", None)}
+    assert {(found.name, found.same_class) for row in rows for found in row.neighbors} == {("", None)}
 
 
-def test_one_image_has_no_neighbours():
+def test_one_image_has_no_neighbors():
     assert gallery(IMAGES[:1], EMBEDDINGS[:1], None, None, []) == []
 
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from cl_core.refs import Decision
-from cl_core.report.page import render
+from cl_core.report.page import render_report
 from cl_core.report.report_inputs import ReportInputs
-from cl_core.report.wording import interval, number
+from cl_core.report.wording import format_interval, format_number
 
 Make = Callable[..., ReportInputs]
 VOID = {"meta", "img", "br", "path", "use", "rect"}
@@ -53,7 +53,7 @@ def small(make_inputs: Make, **changes: Any) -> ReportInputs:
 @pytest.fixture(scope="module")
 def page_of_all(make_inputs: Make) -> str:
     """The page of the inputs as they are."""
-    return render(make_inputs())
+    return render_report(make_inputs())
 
 
 def headings(html: str) -> list[str]:
@@ -74,18 +74,18 @@ def test_the_page_needs_nothing_but_itself(page_of_all: str):
 
 def test_every_score_stands_with_its_interval(make_inputs: Make):
     inputs = make_inputs()
-    text = " ".join(Page(render(inputs)).text.split())
+    text = " ".join(Page(render_report(inputs)).text.split())
     for representation in inputs.evaluation.representations.values():
         for name, score in representation.scores.items():
             assert name in text
-            assert f"{number(score.value)} {interval(score)}" in text
+            assert f"{format_number(score.value)} {format_interval(score)}" in text
     assert "0.884 [0.872, 0.891]" in text
     assert "0.871 [0.859, 0.878]" in text  # the champion's
     assert "0.810 [0.798, 0.817]" in text  # the precision of the last class
 
 
 def test_the_same_inputs_give_the_same_bytes(make_inputs: Make, page_of_all: str):
-    assert render(make_inputs()) == page_of_all
+    assert render_report(make_inputs()) == page_of_all
 
 
 def test_the_decision_and_its_reason_stand_before_the_first_section(page_of_all: str):
@@ -99,7 +99,7 @@ def test_the_decision_and_its_reason_stand_before_the_first_section(page_of_all:
 
 def test_a_version_that_was_not_promoted_is_fetched_by_its_number(make_inputs: Make):
     refused = Decision(name="small", version=3, champion=2, promoted=False, reason="no gain", gain=None)
-    top = render(small(make_inputs, decision=refused)).split("<section>")[0]
+    top = render_report(small(make_inputs, decision=refused)).split("<section>")[0]
     assert "Version 3 is not the champion" in top
     assert "Users fetch version 2." in top
     assert "models:/small/3&#34;" in top
@@ -109,16 +109,16 @@ def test_a_version_that_was_not_promoted_is_fetched_by_its_number(make_inputs: M
 def test_a_version_that_was_rolled_back_and_the_one_that_is_back_bear_one_decision(make_inputs: Make):
     reason = "version 3 is rolled back, version 2 is the champion again"
     rollback = Decision(name="small", version=3, champion=2, promoted=False, reason=reason)
-    gone = render(small(make_inputs, decision=rollback)).split("<section>")[0]
+    gone = render_report(small(make_inputs, decision=rollback)).split("<section>")[0]
     assert "Version 3 is not the champion" in gone and "Users fetch version 2." in gone
-    back = render(small(make_inputs, decision=rollback, version=2, uri="models:/small/2")).split("<section>")[0]
+    back = render_report(small(make_inputs, decision=rollback, version=2, uri="models:/small/2")).split("<section>")[0]
     assert "Version 2 is the champion" in back and "Users fetch" not in back
     assert reason in gone and reason in back
 
 
 def test_a_version_that_has_not_been_decided_on_says_so(make_inputs: Make):
-    html = render(small(make_inputs, decision=None))
-    assert "Not decided on" in html and "The gate has not run on this version" in html
+    html = render_report(small(make_inputs, decision=None))
+    assert "No decision yet" in html and "The gate has not evaluated this version" in html
 
 
 @pytest.mark.parametrize("hostile", ["<script>alert(1)</script>", '"><img src=x onerror=y>', "$\\frac{1}$", "服 & Co"])
@@ -131,7 +131,7 @@ def test_what_people_named_is_shown_and_never_run(make_inputs: Make, hostile: st
         lineage=[(hostile, hostile, hostile)],
         links={hostile: "javascript:alert(1)"},
     )
-    page = Page(render(inputs))
+    page = Page(render_report(inputs))
     tags = {tag for tag, _ in page.tags}
     assert "script" not in tags
     assert not any(name.startswith("on") for _, attributes in page.tags for name in attributes)
@@ -140,13 +140,13 @@ def test_what_people_named_is_shown_and_never_run(make_inputs: Make, hostile: st
 
 
 def test_data_without_labels_has_no_confusion_and_says_why(label_free: ReportInputs):
-    html = render(label_free)
+    html = render_report(label_free)
     assert "Confusion" not in headings(html)
     assert "Per class" not in html
     assert "Samples per class" not in html
     assert html.count("The data has no labels:") == 1
     assert "linear_probe needs labels, and the snapshot has none." in html
-    assert {"Scores", "Map of the test embeddings", "Nearest neighbours", "Training", "Data"} <= set(headings(html))
+    assert {"Scores", "Map of the test embeddings", "Nearest neighbors", "Training", "Data"} <= set(headings(html))
     assert "geometry.effective_rank" in html.split("<section>")[0]
 
 
@@ -154,34 +154,34 @@ def test_some_images_without_a_label_are_shown_without_a_class(make_inputs: Make
     inputs = make_inputs()
     assert inputs.labels is not None
     labels = np.where(np.arange(len(inputs.labels)) < 60, -1, inputs.labels)
-    assert "Confusion" in headings(render(make_inputs(labels=labels, predicted=None)))
+    assert "Confusion" in headings(render_report(make_inputs(labels=labels, predicted=None)))
 
 
 def test_photographs_of_many_classes_stay_under_three_megabytes(make_inputs: Make):
     noise = np.random.default_rng(0).integers(0, 256, (240, 160, 160, 3), dtype=np.uint8)
-    assert len(render(make_inputs(images=noise))) < 3_000_000
+    assert len(render_report(make_inputs(images=noise))) < 3_000_000
 
 
 def test_what_only_the_method_knows_has_a_curve_and_what_was_never_measured_has_none(make_inputs: Make):
     curves = [{"step": step, "loss": 3.0, "prototype_entropy": 4.0, "knn_accuracy": None} for step in range(3)]
-    html = render(make_inputs(curves=curves))
+    html = render_report(make_inputs(curves=curves))
     assert "<h3>Prototype entropy</h3>" in html
-    assert "<h3>Held-out accuracy of nearest neighbours</h3>" not in html
+    assert "<h3>Held-out accuracy of nearest neighbors</h3>" not in html
 
 
 def test_a_report_of_one_image_stands(make_inputs: Make):
     inputs = make_inputs()
     one = {name: getattr(inputs, name)[:1] for name in ("images", "embeddings", "labels", "predicted")}
-    assert "Nearest neighbours" not in headings(render(make_inputs(**one, curves=[], specs={}, links={}, timings=[])))
+    assert "Nearest neighbors" not in headings(
+        render_report(make_inputs(**one, curves=[], specs={}, links={}, timings=[]))
+    )
 
 
 def test_arrays_of_different_length_are_refused(make_inputs: Make):
-    with pytest.raises(
-        ValueError, match=r"one row per test image in each array; came \{'images': 7, 'embeddings': 240"
-    ):
+    with pytest.raises(ValueError, match=r"one row per test image in each array; got \{'images': 7, 'embeddings': 240"):
         make_inputs(images=np.zeros((7, 8, 8, 1), np.uint8))
 
 
 def test_a_label_without_a_class_is_refused(make_inputs: Make):
-    with pytest.raises(ValueError, match="labels must be -1 or the number of one of 3 classes; they run from 5 to 5"):
+    with pytest.raises(ValueError, match="labels must be -1 or the index of one of 3 classes; they range from 5 to 5"):
         make_inputs(labels=np.full(240, 5))

@@ -4,8 +4,8 @@ import pytest
 
 from cl_core.refs import Decision, Score
 from cl_core.report.report_inputs import ReportInputs
-from cl_core.report.summary import fetch_lines, score_rows, sparkline, summary_markdown
-from cl_core.report.wording import duration, gain, interval, number
+from cl_core.report.summary import fetch_lines, score_rows, summary_markdown
+from cl_core.report.wording import format_duration, format_gain, format_interval, format_number, sparkline
 
 Make = Callable[..., ReportInputs]
 
@@ -71,13 +71,13 @@ def test_three_lines_of_python_fetch_the_model():
     [(0.87149, "0.871"), (-2.74, "-2.740"), (43.21, "43.2"), (999.94, "999.9"), (12345.6, "12,346")],
 )
 def test_numbers_have_the_digits_that_matter(value: float, written: str):
-    assert number(value) == written
+    assert format_number(value) == written
 
 
 def test_intervals_and_gains():
     score = Score(value=0.0131, low=-0.0021, high=0.02)
-    assert interval(score) == "[-0.002, 0.020]"
-    assert gain(score) == "+0.013 [-0.002, +0.020]"
+    assert format_interval(score) == "[-0.002, 0.020]"
+    assert format_gain(score) == "+0.013 [-0.002, +0.020]"
 
 
 @pytest.mark.parametrize(
@@ -85,4 +85,4 @@ def test_intervals_and_gains():
     [(0.04, "0.0 s"), (9.94, "9.9 s"), (9.96, "10 s"), (59.6, "1 min 0 s"), (134, "2 min 14 s"), (11_100, "3 h 5 min")],
 )
 def test_durations_have_two_units_at_most(seconds: float, written: str):
-    assert duration(seconds) == written
+    assert format_duration(seconds) == written

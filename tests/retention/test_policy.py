@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cl_core.retention.inventory_items import InventoryItem, OldestRun, VersionInputs
-from cl_core.retention.policy import RetentionSpec, decide, held
+from cl_core.retention.policy import RetentionSpec, kept_versions, plan_retention
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 DIGESTS = [letter * 64 for letter in "abc"]
@@ -35,20 +35,20 @@ def version(number, *, snapshot=DIGESTS[0], training=DIGESTS[0], held_by=(), nam
 
 
 def going(items, versions=(), *, running=None, **spec):
-    decided = decide(items, versions, RetentionSpec(**spec), now=NOW, running=running)
+    decided = plan_retention(items, versions, RetentionSpec(**spec), now=NOW, running=running)
     assert [verdict.item for verdict in decided.verdicts] == list(items)
-    return {verdict.item.path.name: verdict.reason for verdict in decided.going}
+    return {verdict.item.path.name: verdict.reason for verdict in decided.to_delete}
 
 
 @st.composite
 def homes(draw):
     """Any set of things, of which no two are in one place, and any versions that may refer to them."""
-    kinds = ["snapshot", "cache", "training", "features", "evaluation", "report", "start", "leavings"]
+    kinds = ["snapshot", "cache", "training", "features", "evaluation", "report", "initial weights", "orphan"]
     found = {}
     for _ in range(draw(st.integers(0, 12))):
         kind = draw(st.sampled_from(kinds))
         snapshot, training = draw(digests), draw(digests)
-        known = {"last_used": draw(ages), "finished": kind != "leavings" or draw(st.booleans())}
+        known = {"last_used": draw(ages), "finished": kind != "orphan" or draw(st.booleans())}
         known["busy"] = draw(st.booleans()) and (kind == "training" or not known["finished"])
         if kind == "training":
             known |= {"training": training, "snapshot": snapshot, "finished": draw(st.booleans())}
@@ -84,7 +84,7 @@ runs = st.one_of(st.none(), ages.map(lambda since: OldestRun(id="1", name="night
 
 def gone(home, spec, running):
     items, versions = home
-    return {verdict.item.path for verdict in decide(items, versions, spec, now=NOW, running=running).going}
+    return {verdict.item.path for verdict in plan_retention(items, versions, spec, now=NOW, running=running).to_delete}
 
 
 @settings(deadline=None)
@@ -117,7 +117,7 @@ def test_nothing_that_a_held_version_refers_to_goes(home, spec, running):
 def test_nothing_that_a_running_flow_may_have_used_goes_but_what_dead_processes_left(home, spec, running):
     left = gone(home, spec, running)
     for one in home[0]:
-        dead = one.kind == "leavings" and one.finished
+        dead = one.kind == "orphan" and one.finished
         if one.busy or (running and one.last_used >= running.since):
             assert dead or one.path not in left
 
@@ -150,8 +150,8 @@ def test_keeping_more_never_removes_more(home, spec, running):
 @given(homes(), specs, runs)
 def test_exactly_the_versions_that_lose_their_training_or_data_are_told_of(home, spec, running):
     items, versions = home
-    decided = decide(items, versions, spec, now=NOW, running=running)
-    left = [verdict.item for verdict in decided.going]
+    decided = plan_retention(items, versions, spec, now=NOW, running=running)
+    left = [verdict.item for verdict in decided.to_delete]
     assert all(verdict.reason for verdict in decided.verdicts)
     expected = {
         (v.name, v.version)
@@ -160,19 +160,19 @@ def test_exactly_the_versions_that_lose_their_training_or_data_are_told_of(home,
         or any(one.kind == "snapshot" and one.snapshot == v.snapshot for one in left)
     }
     assert {(loss.name, loss.version) for loss in decided.broken} == expected
-    assert not expected & held(versions, spec.keep_versions).keys()
+    assert not expected & kept_versions(versions, spec.keep_versions).keys()
 
 
 def test_an_old_version_loses_checkpoint_and_data_and_the_list_says_so():
     a, b, _ = DIGESTS
     versions = [version(1, snapshot=a, training=a), version(2, snapshot=b, training=b)]
     items = [item("snapshot", snapshot=a), item("training", training=a, snapshot=a), item("snapshot", snapshot=b)]
-    decided = decide(items, versions, RetentionSpec(keep_versions=1), now=NOW, running=None)
-    assert [verdict.item.path.name for verdict in decided.going] == ["snapshot-a", "training-aa"]
+    decided = plan_retention(items, versions, RetentionSpec(keep_versions=1), now=NOW, running=None)
+    assert [verdict.item.path.name for verdict in decided.to_delete] == ["snapshot-a", "training-aa"]
     (loss,) = decided.broken
     assert loss.sentence == (
         "lineage of clothes version 1: its checkpoint (training aaaaaaaaaaaa) and its training data snapshot "
-        "aaaaaaaaaaaa are removed; the version still loads, it cannot be resumed or re-evaluated on its own data"
+        "aaaaaaaaaaaa are removed; the version still loads, but it cannot be resumed or re-evaluated on its own data"
     )
 
 
@@ -180,11 +180,11 @@ def test_an_old_version_on_data_that_a_newer_one_shares_loses_only_its_checkpoin
     a, b, _ = DIGESTS
     versions = [version(1, snapshot=a, training=a), version(2, snapshot=a, training=b)]
     items = [item("snapshot", snapshot=a), item("training", training=a, snapshot=a), item("cache", snapshot=a)]
-    decided = decide(items, versions, RetentionSpec(keep_versions=1), now=NOW, running=None)
-    assert [verdict.item.path.name for verdict in decided.going] == ["training-aa"]
+    decided = plan_retention(items, versions, RetentionSpec(keep_versions=1), now=NOW, running=None)
+    assert [verdict.item.path.name for verdict in decided.to_delete] == ["training-aa"]
     assert decided.broken[0].sentence == (
         "lineage of clothes version 1: its checkpoint (training aaaaaaaaaaaa) is removed; "
-        "the version still loads, it cannot be resumed"
+        "the version still loads, but it cannot be resumed"
     )
 
 
@@ -194,12 +194,12 @@ def test_an_alias_or_a_rollback_to_come_holds_an_old_version(why):
     versions = [version(1, snapshot=a, training=a, held_by=[why]), version(2, snapshot=b, training=b)]
     items = [item("snapshot", snapshot=a, days=90), item("training", training=a, snapshot=a, days=90)]
     assert going(items, versions, keep_versions=1, keep_days=0) == {}
-    assert held(versions, 1)["clothes", 1] == f"clothes version 1 ({why})"
+    assert kept_versions(versions, 1)["clothes", 1] == f"clothes version 1 ({why})"
 
 
 def test_the_newest_versions_are_counted_model_by_model():
     versions = [version(number, name=name) for name in ("shoes", "bags") for number in range(1, 5)]
-    assert sorted(held(versions, 2)) == [("bags", 3), ("bags", 4), ("shoes", 3), ("shoes", 4)]
+    assert sorted(kept_versions(versions, 2)) == [("bags", 3), ("bags", 4), ("shoes", 3), ("shoes", 4)]
 
 
 def test_a_failed_run_s_leavings_stay_for_the_days_asked_for():
@@ -208,7 +208,7 @@ def test_a_failed_run_s_leavings_stay_for_the_days_asked_for():
         item("training", training=a, snapshot=a, finished=False, days=6.9),
         item("training", training=b, snapshot=b, finished=False, days=7),
     ]
-    assert going(items, keep_days=7) == {"training-bb": "a failed run's: it has no result; last used 7.0 days ago"}
+    assert going(items, keep_days=7) == {"training-bb": "of a failed run, without a result; last used 7.0 days ago"}
 
 
 def test_a_running_flow_keeps_what_was_used_since_it_began_and_two_minutes_for_clocks():
@@ -237,13 +237,13 @@ def test_a_report_goes_with_its_version_and_stays_with_a_held_one():
 
 
 def test_weights_that_a_training_started_from_stay_for_the_days_asked_for():
-    items = [item("start", days=6.9, model="new"), item("start", days=7, model="old")]
-    why = "weights that trainings started from, which MLflow keeps with their version"
-    assert going(items, keep_days=7) == {"start-old": f"{why}; last used 7.0 days ago"}
+    items = [item("initial weights", days=6.9, model="new"), item("initial weights", days=7, model="old")]
+    why = "initial weights of trainings; MLflow keeps them with their version"
+    assert going(items, keep_days=7) == {"initial weights-old": f"{why}; last used 7.0 days ago"}
 
 
 def test_what_another_machine_may_be_writing_stays_for_a_day_at_least():
     fresh, old = (
-        item("leavings", snapshot=d, days=days, finished=False) for d, days in zip(DIGESTS[:2], (0.9, 1.1), strict=True)
+        item("orphan", snapshot=d, days=days, finished=False) for d, days in zip(DIGESTS[:2], (0.9, 1.1), strict=True)
     )
-    assert list(going([fresh, old], keep_days=0)) == ["leavings-b"]
+    assert list(going([fresh, old], keep_days=0)) == ["orphan-b"]

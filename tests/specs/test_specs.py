@@ -63,7 +63,7 @@ def test_a_spec_survives_json(spec):
 @every_spec
 def test_a_field_that_does_not_exist_is_refused_with_those_that_do(spec):
     known = ", ".join(sorted(spec.model_fields))
-    assert sentence(spec, "group", colour=1) == f"group.colour: there is no such option; choose from: {known}"
+    assert sentence(spec, "group", color=1) == f"group.color: there is no such option; choose from: {known}"
 
 
 @pytest.mark.parametrize(
@@ -157,3 +157,16 @@ def test_a_dataset_name_that_is_no_folder_name_is_refused(name):
 @pytest.mark.parametrize("name", ["a", "0", "Fashion-MNIST_v1.2", "x" * 100])
 def test_a_dataset_name_of_letters_digits_dots_dashes_and_underscores_is_accepted(name):
     assert DataSpec(name=name).name == name
+
+
+@pytest.mark.parametrize("field", ["loss", "views"])
+def test_an_old_value_is_accepted_with_a_warning_that_names_the_new_one(field):
+    with pytest.warns(FutureWarning, match=rf"^training\.{field}: 'published' is now 'paper'; use 'paper' instead$"):
+        training = TrainingSpec(**{field: "published"})
+    assert training == TrainingSpec()
+
+
+def test_a_stored_spec_in_old_words_is_readable():
+    stored = TrainingSpec(method="barlow_twins").model_dump(mode="json") | {"loss": "published"}
+    with pytest.warns(FutureWarning):
+        assert TrainingSpec.model_validate_json(json.dumps(stored)) == TrainingSpec(method="barlow_twins")

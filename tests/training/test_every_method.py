@@ -26,7 +26,7 @@ def golden() -> dict[str, list[float]]:
 
 @every_method
 def test_the_first_twenty_losses_are_those_of_before(job_of: JobOf, name: str) -> None:
-    """A change that moves a curve changes what is learnt, and says why where it is made.
+    """A change that moves a curve changes what is learned, and says why where it is made.
 
     To 0.2 %: processors differ in the last bits, and twenty steps amplify them.
     """

@@ -111,7 +111,7 @@ def test_dropping_other_units_in_the_second_pass_would_show() -> None:
 
 
 @every_way
-def test_batch_norm_normalises_each_part_by_itself_and_moves_its_statistics_once(sizes: list[int]) -> None:
+def test_batch_norm_normalizes_each_part_by_itself_and_moves_its_statistics_once(sizes: list[int]) -> None:
     ours, reference = method_of(nn.BatchNorm1d(8)), method_of(nn.BatchNorm1d(8))
     in_parts(ours, sizes)
     in_one_graph(reference, sizes).backward()
@@ -130,7 +130,7 @@ def test_every_method_learns_the_same_through_sub_batches(name: str) -> None:
     for _ in range(2):
         torch.manual_seed(0)
         options = METHODS.build(name, {}, field="training.method")
-        published = options.published_loss
+        published = options.paper_loss
         loss = LOSSES.build(published.name, published.options, field="training.loss") if published else None
         encoder = MLP(hidden=8, features=6, batch_norm=True).build(channels=FEATURES, size=1)
         methods.append(options.build(encoder, loss).double().eval())

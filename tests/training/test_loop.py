@@ -104,7 +104,7 @@ def test_progress_tells_what_only_the_method_knows_and_spells_it_out(job_of: Job
     entropy = last.model_dump()["prototype_entropy"]
     assert 0 <= entropy <= math.log(24)
     assert last.headline == (
-        f"loss {last.loss:.3f}, accuracy {last.accuracy:.2f}, rank {last.effective_rank:.1f}, neighbours 0.50"
+        f"loss {last.loss:.3f}, accuracy {last.accuracy:.2f}, rank {last.effective_rank:.1f}, neighbors 0.50"
     )
     assert last.figures == (
         f"{last.headline}, alignment {last.alignment:.3g}, uniformity {last.uniformity:.3g}, "
@@ -121,7 +121,7 @@ def test_figures_are_those_of_the_last_look_and_looks_are_every_tenth_step(job_o
     assert looks == [1, 10, 20, 27]
 
 
-def test_who_follows_a_training_sees_the_last_score_of_neighbours_beside_the_newest_figures(job_of: JobOf) -> None:
+def test_who_follows_a_training_sees_the_last_score_of_neighbors_beside_the_newest_figures(job_of: JobOf) -> None:
     job, shown = job_of(epochs=1, warmup_epochs=0), []
     with following(job.progress, shown.append, every_s=60):
         train(job)

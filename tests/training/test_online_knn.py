@@ -1,4 +1,4 @@
-"""Neighbours while training: right, never of samples that were trained on, and without a trace in the weights."""
+"""Neighbors while training: right, never of samples that were trained on, and without a trace in the weights."""
 
 import multiprocessing
 import signal
@@ -26,7 +26,7 @@ from cl_core.training.job import TrainingJob
 from cl_core.training.loop import train
 from cl_core.training.online_knn import OnlineKnn
 
-# 29 of 291 labelled samples are held out, and 262 trained on.
+# 29 of 291 labeled samples are held out, and 262 trained on.
 HELD_OUT = {"held_out_share": 0.1}
 
 
@@ -45,7 +45,7 @@ def knn_of(job: TrainingJob) -> OnlineKnn:
     return OnlineKnn(held_out, trained, job, "cpu")
 
 
-def test_the_accuracy_is_that_of_another_librarys_neighbours(job_of: JobOf) -> None:
+def test_the_accuracy_is_that_of_another_librarys_neighbors(job_of: JobOf) -> None:
     job = job_of(**HELD_OUT)
     knn, encoder = knn_of(job), encoder_of(job)
     bank, asked = (

@@ -1,4 +1,4 @@
-"""Optimisers and the schedule against their formulas, computed by hand in float64."""
+"""Optimizers and the schedule against their formulas, computed by hand in float64."""
 
 import math
 

@@ -1,11 +1,12 @@
-"""Whether a method and its encoder can take the views of images of a size, asked before anything is read."""
+"""What is refused before anything is trained: batches, labels and image sizes that do not fit."""
 
 import pytest
+from pydantic import ValidationError
 
 from cl_core.errors import SpecError
-from cl_core.registry import METHODS
-from cl_core.specs import TrainingSpec
-from cl_core.training.preflight import check_image_size
+from cl_core.registry import METHODS, explain
+from cl_core.specs import ComputeSpec, TrainingSpec
+from cl_core.training.preflight import check_batches, check_image_size
 
 
 def refusal(training, size):
@@ -44,3 +45,207 @@ def test_views_of_several_sizes_for_an_encoder_of_one_size_are_refused():
         "training.views: method 'swav' with encoder 'mlp' cannot take views of 12 and 28 pixels, made of images of 28 ("
     )
     assert sentence.endswith("; choose other views, or a method and an encoder that take several sizes")
+
+
+def check(batch_size, *, workers=1, accumulate=1, rows=1000):
+    training = TrainingSpec(batch_size=batch_size, accumulate_steps=accumulate)
+    check_batches(training, ComputeSpec(workers=workers, threads=workers), train_rows=rows)
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "workers", "nearest"),
+    [
+        (255, 2, "254 or 256"),
+        (10, 4, "8 or 12"),
+        (3, 4, "8"),
+        (6, 4, "8"),
+        (1001, 1000, "2000"),
+        (257, 256, "512"),
+        (513, 256, "512 or 768"),
+    ],
+)
+def test_a_batch_the_workers_cannot_share_is_refused_with_the_nearest_sizes(batch_size, workers, nearest):
+    with pytest.raises(SpecError) as caught:
+        check(batch_size, workers=workers)
+    assert str(caught.value) == (
+        f"training.batch_size: {batch_size} is not divisible by {workers} workers (compute.workers); nearest: {nearest}"
+    )
+
+
+def test_one_sample_a_worker_is_refused():
+    with pytest.raises(SpecError) as caught:
+        check(4, workers=4)
+    assert str(caught.value) == (
+        "training.batch_size: 4 gives each of 4 workers 1 sample; batch norm needs at least 2, so at least 8"
+    )
+    check(8, workers=4)
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "workers", "accumulate", "rows", "at_most"),
+    [(256, 1, 1, 255, 255), (256, 2, 1, 255, 254), (64, 4, 4, 250, 60), (100, 1, 11, 1000, 90)],
+)
+def test_a_step_larger_than_the_data_is_refused_with_the_largest_that_fits(
+    batch_size, workers, accumulate, rows, at_most
+):
+    with pytest.raises(SpecError) as caught:
+        check(batch_size, workers=workers, accumulate=accumulate, rows=rows)
+    assert str(caught.value) == (
+        f"training.batch_size: one step needs {batch_size * accumulate} samples "
+        f"(batch_size {batch_size} x accumulate_steps {accumulate}), but the training split has {rows}; "
+        f"choose a batch_size of at most {at_most}"
+    )
+    check(at_most, workers=workers, accumulate=accumulate, rows=rows)
+
+
+def test_a_batch_that_is_the_whole_split_is_accepted():
+    check(256, rows=256)
+    check(128, workers=2, accumulate=2, rows=256)
+
+
+def test_more_accumulated_steps_than_the_data_can_fill_are_refused_with_what_to_lower():
+    """No batch size would do: 2 workers want 4 samples a batch, and 30 batches make 120."""
+    with pytest.raises(SpecError, match=r"has 100; lower training\.accumulate_steps or compute\.workers$"):
+        check(4, workers=2, accumulate=30, rows=100)
+
+
+def batch_refusal(training, *, workers=1, rows=1000, classes=None):
+    with pytest.raises(SpecError) as caught:
+        check_batches(training, ComputeSpec(workers=workers, threads=workers), train_rows=rows, classes=classes or {})
+    return str(caught.value)
+
+
+TEN = {f"class {number}": 100 for number in range(10)}
+
+
+def test_a_batch_of_one_is_refused_before_anything_else():
+    with pytest.raises(ValidationError) as caught:
+        TrainingSpec(batch_size=1)
+    assert explain(caught.value, "training", []) == (
+        "training.batch_size: input should be greater than or equal to 2; got 1"
+    )
+
+
+@pytest.mark.parametrize(
+    "method",
+    [{"method": "supcon"}, {"method": "facenet"}, {"method": "siamese", "method_options": {"pairs": "labels"}}],
+)
+def test_a_method_that_learns_from_labels_is_refused_data_without_them(method):
+    training = TrainingSpec(**method)
+    assert batch_refusal(training) == (
+        f"training.method: {training.method!r} needs labels, but the training split has none; "
+        "name the labels in data.source_options, or choose a method that makes its own pairs, such as 'simclr'"
+    )
+    assert batch_refusal(training, classes={"all": 1000}) == (
+        f"training.method: {training.method!r} needs at least 2 classes, but the training split has only 'all'; "
+        "add another class, or choose a method that makes its own pairs, such as 'simclr'"
+    )
+    check_batches(training, ComputeSpec(), train_rows=1000, classes=TEN)
+
+
+def test_a_method_that_makes_its_own_pairs_needs_no_labels():
+    for method in ("simclr", "siamese", "dacl"):
+        check_batches(TrainingSpec(method=method), ComputeSpec(), train_rows=1000)
+        check_batches(TrainingSpec(method=method), ComputeSpec(), train_rows=1000, classes={"all": 1000})
+
+
+def facenet(batch_size, each, **fields):
+    options, fields = {"samples_per_class": each}, {"held_out_share": 0, **fields}
+    return TrainingSpec(method="facenet", method_options=options, batch_size=batch_size, **fields)
+
+
+K = "training.method_options.samples_per_class: "
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "each", "classes", "sentence"),
+    [
+        (256, 24, TEN, "batch_size 256 is not a multiple of 24 samples per class; nearest batch_size: 264"),
+        (10, 24, TEN, "batch_size 10 is not a multiple of 24 samples per class; nearest batch_size: 48"),
+        (
+            64,
+            64,
+            TEN,
+            (
+                "a batch of 64 with 64 samples per class holds one class, but needs at least 2; "
+                "choose at most 32, or a training.batch_size of at least 128"
+            ),
+        ),
+        (
+            256,
+            8,
+            TEN,
+            (
+                "a batch of 256 with 8 samples per class needs 32 classes, but the training split has 10; "
+                "choose at least 26, or a smaller training.batch_size"
+            ),
+        ),
+        (
+            64,
+            16,
+            {**TEN, "rare": 9, "rarer": 3},
+            (
+                "every class needs 16 samples, but 2 of 12 classes have fewer ('rarer' has 3); "
+                "choose at most 3, or give these classes more samples"
+            ),
+        ),
+    ],
+)
+def test_batches_that_the_classes_do_not_fill_are_refused(batch_size, each, classes, sentence):
+    assert batch_refusal(facenet(batch_size, each), rows=2000, classes=classes) == K + sentence
+
+
+def test_samples_that_are_held_out_fill_no_batch():
+    """Of 50 and 50 labeled samples a fiftieth is one each; those without a label are all trained on."""
+    halves = {"first": 50, "second": 50}
+    training = TrainingSpec(batch_size=101)
+    check_batches(training, ComputeSpec(), train_rows=103, classes=halves)
+    assert "one step needs 101 samples" in batch_refusal(training, rows=102, classes=halves)
+    check_batches(facenet(98, 49, held_out_share=0.02), ComputeSpec(), train_rows=100, classes=halves)
+    assert batch_refusal(facenet(100, 50, held_out_share=0.02), rows=100, classes=halves) == (
+        "training.batch_size: one step needs 100 samples (batch_size 100 x accumulate_steps 1), "
+        "but the training split has 98; choose a batch_size of at most 98"
+    )
+
+
+def test_classes_that_just_fill_a_batch_are_accepted():
+    check_batches(facenet(64, 32), ComputeSpec(), train_rows=64, classes={"first": 32, "second": 32})
+    check_batches(facenet(64, 16), ComputeSpec(), train_rows=64, classes=dict.fromkeys("abcd", 16))
+
+
+def test_more_accumulated_batches_than_the_classes_make_are_refused():
+    """A thousand samples are enough for twelve batches of 64; of these classes there are three."""
+    classes = {"large": 900, "small": 100, "tiny": 64}
+    training = facenet(64, 32, accumulate_steps=6)
+    assert batch_refusal(training, rows=1064, classes=classes) == (
+        "training.accumulate_steps: one step needs 6 batches of 2 classes with 32 samples each, but the training split "
+        "fills 5; choose at most 5"
+    )
+    check_batches(facenet(64, 32, accumulate_steps=5), ComputeSpec(), train_rows=1064, classes=classes)
+
+
+@pytest.mark.parametrize("sub_batch_size", [256, 300])
+def test_a_sub_batch_that_is_no_part_of_the_batch_is_refused(sub_batch_size):
+    with pytest.raises(ValidationError) as caught:
+        TrainingSpec(batch_size=256, sub_batch_size=sub_batch_size)
+    assert explain(caught.value, "training", []) == (
+        f"training: sub_batch_size {sub_batch_size} must be less than batch_size 256, of which it is a part; 0 is off"
+    )
+
+
+@pytest.mark.parametrize(
+    ("size", "sub", "workers", "pieces", "smallest", "at_least"),
+    [(256, 1, 1, 256, 1, 2), (256, 3, 2, 86, 2, 4), (9, 2, 1, 5, 1, 3), (64, 12, 4, 6, 10, None)],
+)
+def test_sub_batches_give_each_worker_two_samples(size, sub, workers, pieces, smallest, at_least):
+    training = TrainingSpec(batch_size=size, sub_batch_size=sub)
+    assert (training.sub_batches, size // pieces) == (pieces, smallest)
+    if at_least is None:
+        check_batches(training, ComputeSpec(workers=workers, threads=workers), train_rows=1000)
+        return
+    assert batch_refusal(training, workers=workers) == (
+        f"training.sub_batch_size: {sub} cuts a batch of {size} into {pieces} sub-batches of {smallest} or more, but "
+        f"batch norm needs 2 samples for each of {workers} workers; choose at least {at_least}, or 0"
+    )
+    enough = TrainingSpec(batch_size=size, sub_batch_size=at_least)
+    check_batches(enough, ComputeSpec(workers=workers, threads=workers), train_rows=1000)

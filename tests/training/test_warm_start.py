@@ -33,7 +33,7 @@ def started(job: TrainingJob, folder: Path) -> TrainingJob:
 
 
 def weights(folder: Path, prefix: str) -> dict[str, Tensor]:
-    """What is learnt of an encoder; statistics move whatever the learning rate."""
+    """What is learned of an encoder; statistics move whatever the learning rate."""
     [file] = [path for path in (folder / WEIGHTS, folder / "method.safetensors") if path.exists()]
     state = safetensors.torch.load_file(file)
     return {n.removeprefix(prefix): t for n, t in state.items() if n.startswith(prefix) and n.endswith("weight")}

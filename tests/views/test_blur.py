@@ -24,6 +24,6 @@ def test_a_point_becomes_the_gaussian():
     point[..., 14, 14] = 1
     blurred = gaussian_blur(point, torch.tensor([1.0]))[0, 0, 14, 12:17]
     edge = torch.exp(torch.tensor(-0.5))
-    centre = 1 / (1 + 2 * edge)
-    wanted = torch.stack([0 * edge, edge * centre, centre, edge * centre, 0 * edge]) * centre
+    center = 1 / (1 + 2 * edge)
+    wanted = torch.stack([0 * edge, edge * center, center, edge * center, 0 * edge]) * center
     torch.testing.assert_close(blurred, wanted, atol=1e-6, rtol=0)

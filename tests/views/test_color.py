@@ -1,4 +1,4 @@
-"""Colour operations against torchvision and against hand-made colours."""
+"""Color operations against torchvision and against hand-made colors."""
 
 from itertools import permutations
 
@@ -21,7 +21,7 @@ LUMA = 1.1e-4
 
 
 def images_of(channels: int, size: int = 20, count: int = 24) -> torch.Tensor:
-    """Noise, and a few images with what is special in HSV: greys, pure colours, black, white, two equal channels."""
+    """Noise, and a few images with what is special in HSV: grays, pure colors, black, white, two equal channels."""
     images = torch.rand(count, channels, size, size, generator=torch.Generator().manual_seed(size + channels))
     images[0] = 0
     images[1] = 1

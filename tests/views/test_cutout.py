@@ -19,7 +19,7 @@ def test_each_sample_loses_its_own_box(channels):
 
 
 @pytest.mark.parametrize(("size", "share", "side"), [(32, 0.5, 16), (32, 0.25, 8), (28, 0.5, 14), (12, 0.25, 3)])
-def test_squares_have_their_centre_anywhere_and_end_at_the_border(size, share, side):
+def test_squares_have_their_center_anywhere_and_end_at_the_border(size, share, side):
     grid = (np.arange(size) + 0.5) / size
     draws = np.stack(np.meshgrid(grid, grid, indexing="ij"), axis=-1).reshape(-1, 2)
     holes = distributions.holes(draws, size=size, share=share)

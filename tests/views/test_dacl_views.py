@@ -128,8 +128,8 @@ def test_views_of_images_are_those_of_their_pixels_as_vectors(mixing, channels):
         torch.testing.assert_close(view.flatten(1), (rows - 0.4) / 0.2, atol=1e-5, rtol=0)
 
 
-def test_pixels_are_mixed_before_they_are_normalised():
-    """A geometric mean of black and anything is black, whatever the normalisation makes of black."""
+def test_pixels_are_mixed_before_they_are_normalized():
+    """A geometric mean of black and anything is black, whatever the normalization makes of black."""
     black, white = torch.zeros(3, 8, 8, 1, dtype=torch.uint8), torch.full((5, 8, 8, 1), 255, dtype=torch.uint8)
     for view in make(policy_of("dacl_mixup", mixing="geometric"), black, range(3), size=8, mean=0.5, split=white):
         assert torch.equal(view, torch.full((3, 1, 8, 8), -0.5))

@@ -20,7 +20,7 @@ def test_quarter_turns_are_torchvisions_rotations_by_90_degrees(size, channels):
         assert torch.equal(turned, reference.rotate(image, 90.0 * number))
 
 
-def test_a_quarter_turn_is_anticlockwise():
+def test_a_quarter_turn_is_counterclockwise():
     image = torch.tensor([[1.0, 2.0], [3.0, 4.0]])[None, None]
     assert quarter_turns(image, torch.tensor([1])).tolist() == [[[[2, 4], [1, 3]]]]
 
@@ -32,7 +32,7 @@ def test_each_sample_is_tilted_by_its_own_angle(size, channels):
     degrees = torch.tensor([-180.0, -90.0, -45.0, -15.0, 0.0, 0.5, 15.0, 30.0, 77.0])
     for image, angle, tilted in zip(images, degrees.tolist(), tilt(images, degrees), strict=True):
         wanted = reference.rotate(image, angle, interpolation=InterpolationMode.BILINEAR)
-        # Places are off by up to half the size times a few units in the last place of 1; neighbours differ by up to 1.
+        # Places are off by up to half the size times a few units in the last place of 1; neighbors differ by up to 1.
         torch.testing.assert_close(tilted, wanted, atol=size * 1e-6, rtol=0)
 
 

@@ -18,7 +18,7 @@ ALL_OFF = {
     "grayscale_probability": 0.0,
     "blur_probability": 0.0,
 }
-# Of 64 samples, written down before the policy could rotate, solarise and cut out: sha256 of what was drawn, and the
+# Of 64 samples, written down before the policy could rotate, solarize and cut out: sha256 of what was drawn, and the
 # mean of the views, which no change of these may move.
 DRAWN = {
     0: {
@@ -66,7 +66,7 @@ def test_the_views_of_a_sample_stay_what_they_were(channels):
     assert [view.double().mean().item() for view in views] == pytest.approx(MEANS[channels], abs=1e-6)
 
 
-def test_draws_of_neighbouring_samples_seeds_and_views_are_uncorrelated():
+def test_draws_of_neighboring_samples_seeds_and_views_are_uncorrelated():
     ids = np.arange(20_000)
     base = parameters_of(SimCLRViews(), ids)
     shifted = parameters_of(SimCLRViews(), ids + 1)
@@ -120,7 +120,7 @@ def test_amounts_fill_their_ranges():
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_with_everything_off_the_views_are_the_normalised_image(channels):
+def test_with_everything_off_the_views_are_the_normalized_image(channels):
     images = random_images(8, channels)
     wanted = ((images.permute(0, 3, 1, 2) / 255) - 0.4) / 0.2
     for view in make(SimCLRViews(**ALL_OFF), images, range(8), mean=0.4, std=0.2):
@@ -137,7 +137,7 @@ def test_with_everything_off_the_views_are_the_normalised_image(channels):
         {"jitter_probability": 1.0, "brightness": 0.0, "contrast": 0.0, "hue": 0.0},
         {"jitter_probability": 1.0, "brightness": 0.0, "contrast": 0.0, "saturation": 0.0},
         {"grayscale_probability": 1.0},
-        {"blur_probability": 1.0, "blur_sigma_min": 0.5},  # below about 0.3 pixels nothing reaches the neighbours
+        {"blur_probability": 1.0, "blur_sigma_min": 0.5},  # below about 0.3 pixels nothing reaches the neighbors
         {"rotation_probability": 1.0},
         {"tilt_degrees": 30.0},
         {"solarize_probability": 1.0},
@@ -172,7 +172,7 @@ def test_other_strengths_leave_the_draws_of_all_other_operations():
         assert torch.equal(getattr(full, name), getattr(less, name))
 
 
-def test_one_channel_ignores_what_only_colours_have():
+def test_one_channel_ignores_what_only_colors_have():
     images = random_images(16, 1)
     plain = SimCLRViews(grayscale_probability=0.0, saturation=0.0, hue=0.0)
     for view, reference in zip(make(SimCLRViews(), images, range(16)), make(plain, images, range(16)), strict=True):
@@ -185,7 +185,7 @@ def test_one_channel_ignores_what_only_colours_have():
         ({"crop_area_min": 0.9, "crop_area_max": 0.5}, "crop_area_min is 0.9, above crop_area_max, which is 0.5"),
         ({"blur_sigma_min": 3.0}, "blur_sigma_min is 3, above blur_sigma_max, which is 2"),
         ({"hue": 0.6}, "training.views_options.hue: input should be less than or equal to 0.5; got 0.6"),
-        ({"colour": 1}, "training.views_options.colour: there is no such option"),
+        ({"color": 1}, "training.views_options.color: there is no such option"),
         ({"view_count": 9}, "training.views_options.view_count: input should be less than or equal to 8; got 9"),
     ],
 )

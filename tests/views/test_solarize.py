@@ -1,4 +1,4 @@
-"""Solarisation against torchvision, one sample at a time."""
+"""Solarization against torchvision, one sample at a time."""
 
 import pytest
 import torch

@@ -114,7 +114,7 @@ def test_operations_are_drawn_as_often_as_the_papers_say(name, view, blur, solar
 
 
 @pytest.mark.parametrize(
-    ("name", "view", "area", "colours"),
+    ("name", "view", "area", "colors"),
     [
         ("simclr", 1, (0.08, 1), (0.4, 0.4, 0.4, 0.1)),
         ("moco_v2", 1, (0.2, 1), (0.4, 0.4, 0.4, 0.1)),
@@ -126,13 +126,13 @@ def test_operations_are_drawn_as_often_as_the_papers_say(name, view, blur, solar
         ("multi_crop", 7, (0.05, 0.14), (0.8, 0.8, 0.8, 0.2)),
     ],
 )
-def test_crops_and_colours_follow_the_papers_laws(name, view, area, colours):
+def test_crops_and_colors_follow_the_papers_laws(name, view, area, colors):
     policy = policy_of(name)
     assert policy.law(view).area == area
     p = parameters_of(policy, np.arange(20_000), view=view)
-    for values, strength in zip((p.brightness, p.contrast, p.saturation), colours[:3], strict=True):
+    for values, strength in zip((p.brightness, p.contrast, p.saturation), colors[:3], strict=True):
         assert stats.kstest(values.numpy(), stats.uniform(1 - strength, 2 * strength).cdf).pvalue > 1e-3
-    assert stats.kstest(p.hue.numpy(), stats.uniform(-colours[3], 2 * colours[3]).cdf).pvalue > 1e-3
+    assert stats.kstest(p.hue.numpy(), stats.uniform(-colors[3], 2 * colors[3]).cdf).pvalue > 1e-3
     assert stats.kstest(p.sigma.numpy(), stats.uniform(0.1, 1.9).cdf).pvalue > 1e-3
 
 
@@ -158,14 +158,14 @@ def test_without_an_operation_all_others_are_drawn_as_before(name, operation):
 
 @every_chain
 @pytest.mark.parametrize("channels", [1, 3])
-def test_without_anything_a_full_view_is_the_normalised_image(name, channels):
+def test_without_anything_a_full_view_is_the_normalized_image(name, channels):
     policy, images = policy_of(name, **ALL_ON, without=list(DECIDES)), random_images(8, channels)
     wanted = ((images.permute(0, 3, 1, 2) / 255) - 0.4) / 0.2
     for view in make(policy, images, range(8), mean=0.4, std=0.2)[:2]:
         torch.testing.assert_close(view, wanted, atol=1e-6, rtol=0)
 
 
-def test_without_mixing_both_views_are_the_normalised_image():
+def test_without_mixing_both_views_are_the_normalized_image():
     policy, images = policy_of("dacl_mixup", without=["mixup"]), random_images(8, 3)
     assert policy.partners == 0
     wanted = ((images.permute(0, 3, 1, 2) / 255) - 0.4) / 0.2
@@ -180,9 +180,9 @@ def test_one_set_of_operations_has_one_spelling():
 @every_chain
 def test_an_unknown_operation_is_refused_with_the_list(name):
     with pytest.raises(SpecError) as refused:
-        policy_of(name, without=["blur", "colour"])
+        policy_of(name, without=["blur", "color"])
     assert str(refused.value).startswith("training.views_options.without.1: input should be 'crop', 'flip', ")
-    assert str(refused.value).endswith("'solarize' or 'cutout'; got 'colour'")
+    assert str(refused.value).endswith("'solarize' or 'cutout'; got 'color'")
 
 
 @pytest.mark.parametrize("name", ["simclr", "moco_v2"])

@@ -8,7 +8,7 @@ from pathlib import Path
 import PIL
 from pydantic import Field
 
-from cl_core.artifact_dir import MANIFEST, is_sound, manifest_of, publish, staging, write_text
+from cl_core.artifact_dir import MANIFEST, is_intact, manifest_of, publish, staging, write_text
 from cl_core.code_digest import code_digest
 from cl_core.data.ingest.collect import SortBuffers, collect_inputs
 from cl_core.data.ingest.external_sort import RUN_BYTES, ExternalSort, merged
@@ -104,7 +104,7 @@ def ingest_source(
         if not sum(profile.rows.values()):
             raise DataError(_nothing_usable(spec, profile, buffers.rejected))
         final = root / profile.digest
-        existed = is_sound(final)
+        existed = is_intact(final)
         _publish(staged, final, profile)
         earlier.replace(staged_index, snapshot=profile.digest)
     record.parent.mkdir(exist_ok=True)

@@ -13,11 +13,11 @@ class SourceEntry:
     """One input as its source lists it, unopened.
 
     Args:
-        name: By which the source finds it again; no two inputs of a listing share one.
-        state: Changes whenever the content may have; empty where that cannot be told, and the input is always read.
+        name: By which the source finds it again; unique in a listing.
+        state: Changes whenever the content may have changed; empty where that is unknown, then it is always read.
         label: Name of its class; None without one.
         split: `train` or `test`; empty where the source does not say.
-        origin: Where it stands, for people.
+        origin: Where it is, for people.
     """
 
     name: bytes
@@ -29,14 +29,14 @@ class SourceEntry:
 
 @dataclass(frozen=True)
 class RawSample:
-    """One input as the source delivers it, not yet looked at.
+    """One input as the source delivers it, not inspected yet.
 
     Args:
         payload: Encoded image bytes.
         label: Name of its class; None without one.
         split: `train` or `test`; empty where the source does not say.
         origin: Where it came from, for people: a path, or a row of a file.
-        listed: How it was listed; None where the source lists nothing.
+        listed: Its entry in the listing; None where the source lists nothing.
     """
 
     payload: bytes
@@ -48,7 +48,7 @@ class RawSample:
 
 @dataclass(frozen=True)
 class Unreadable:
-    """An input that could not even be read; goes to quarantine."""
+    """An input that could not be read; it is quarantined."""
 
     origin: str
     detail: str
@@ -60,17 +60,17 @@ class Source(Component):
 
     @abstractmethod
     def fingerprint(self, location: str) -> str:
-        """Text that changes when the content may have; cheap, so that an unchanged source is not read again.
+        """Return text that changes when the content may have changed, without reading the samples.
 
         Raises:
             DataError: When the location is missing, empty or unreadable.
         """
 
     def listed(self, location: str) -> Iterator[SourceEntry] | None:
-        """All inputs, in any order, unopened; None where looking at an input costs as much as reading it.
+        """List all inputs, in any order, unopened; return None where listing an input costs as much as reading it.
 
-        A source that lists its inputs also says how to `read` one. Then an input whose state has not changed since an
-        earlier ingestion is not read again.
+        A source that lists its inputs also implements `read`. Then an input whose state is unchanged since an earlier
+        ingestion is not read again.
 
         Raises:
             DataError: When the location is missing, empty or unreadable.
@@ -79,44 +79,44 @@ class Source(Component):
         return None
 
     def read(self, location: str, listed: SourceEntry) -> RawSample | Unreadable:
-        """One of the inputs that `listed` gave, opened."""
-        raise NotImplementedError(f"{type(self).__name__} lists inputs and does not say how to read one")
+        """Read one of the inputs that `listed` yields."""
+        raise NotImplementedError(f"{type(self).__name__} lists inputs but does not implement `read`")
 
     @abstractmethod
     def samples(self, location: str) -> Iterator[RawSample | Unreadable]:
-        """All inputs, in any order, one at a time: a source never holds the dataset in memory.
+        """Yield all inputs, in any order, one at a time: a source never holds the dataset in memory.
 
         Raises:
             DataError: When the location is missing, empty or unreadable.
         """
 
     def number_of_inputs(self, location: str) -> int:
-        """How many inputs `samples` delivers. They are all read for it, unless a source knows a quicker way."""
+        """Return how many inputs `samples` yields. It reads them all, unless a source has a faster way."""
         return sum(1 for _ in self.samples(location))
 
-    def find(self, location: str, wanted: Mapping[bytes, str]) -> dict[bytes, bytes]:
-        """The encoded images of a few samples: of those that are still where they were, with the same bytes.
+    def find(self, location: str, origins: Mapping[bytes, str]) -> dict[bytes, bytes]:
+        """Return the encoded images of a few samples: of those that are unchanged at their origin.
 
-        All inputs are read for it, unless a source knows a quicker way.
+        It reads all inputs, unless a source has a faster way.
 
         Args:
             location: As for `samples`.
-            wanted: Origin of each sample, by its id: the sha256 of the encoded image, 32 bytes.
+            origins: Origin of each sample, by its id: the sha256 of the encoded image, 32 bytes.
 
         Returns:
-            Encoded image by id; what is not found is left out.
+            Encoded image by id; missing ones are left out.
         """
-        origins = set(wanted.values())
-        found: dict[bytes, bytes] = {}
-        for each in self.samples(location):
-            if isinstance(each, RawSample) and each.origin in origins:
-                found |= unchanged([each.payload], wanted)
-                if len(found) == len(wanted):
+        places = set(origins.values())
+        payloads: dict[bytes, bytes] = {}
+        for sample in self.samples(location):
+            if isinstance(sample, RawSample) and sample.origin in places:
+                payloads |= unchanged([sample.payload], origins)
+                if len(payloads) == len(origins):
                     break
-        return found
+        return payloads
 
 
-def unchanged(payloads: Iterable[bytes], wanted: Mapping[bytes, str]) -> dict[bytes, bytes]:
-    """The encoded images whose ids are wanted, by id."""
+def unchanged(payloads: Iterable[bytes], origins: Mapping[bytes, str]) -> dict[bytes, bytes]:
+    """Return the encoded images whose ids are keys of `origins`, by id."""
     by_id = {hashlib.sha256(payload).digest(): payload for payload in payloads}
-    return {sample: payload for sample, payload in by_id.items() if sample in wanted}
+    return {sample: payload for sample, payload in by_id.items() if sample in origins}

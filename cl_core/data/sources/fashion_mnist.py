@@ -1,4 +1,4 @@
-"""Fashion-MNIST: 70,000 greyscale pictures of clothes, 28 pixels wide, in 10 classes."""
+"""Fashion-MNIST: 70,000 grayscale images of clothes, 28 pixels wide, in 10 classes."""
 
 import gzip
 import hashlib
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from cl_core.data.download import fetch
+from cl_core.data.download import download
 from cl_core.data.path_roots import confined
 from cl_core.data.sources import RawSample, Source
 from cl_core.errors import DataError
@@ -62,24 +62,24 @@ _IMAGES_HEADER_BYTES, _LABELS_HEADER_BYTES = 16, 8
 class FashionMNIST(Source):
     """The four IDX files, plain or gzipped, from the first of three places that has them.
 
-    The places: the location, if one is given; the folder of Debian's package; a download.
+    The places are the location, if one is given; the folder of Debian's package; a download.
 
-    Source: Xiao et al. 2017, "Fashion-MNIST", arXiv:1708.07747. Licence: MIT, Zalando SE.
+    Source: Xiao et al. 2017, "Fashion-MNIST", arXiv:1708.07747. License: MIT, Zalando SE.
     """
 
     download_folder: str = Field(
         "~/.cache/counterpoint/fashion-mnist",
         title="Download folder",
-        description="Where the files are downloaded to when no other place has them. Empty: nothing is downloaded.",
+        description="Where files are downloaded to if no other place has them. Empty: nothing is downloaded.",
     )
 
     def fingerprint(self, location: str) -> str:
-        """The four checksums, which `samples` insists on: there is only one Fashion-MNIST."""
+        """Return the four checksums, which `samples` requires: there is only one Fashion-MNIST."""
         self._folder(location)
         return " ".join(SHA256.values())
 
     def samples(self, location: str) -> Iterator[RawSample]:
-        """All 70,000 images as PNG, with the names of their classes, in the splits of the publication."""
+        """Yield all 70,000 images as PNG, with the names of their classes, in the splits of the publication."""
         folder = self._folder(location)
         for split, prefix in PREFIXES.items():
             images = _read(folder, f"{prefix}-images-idx3-ubyte", _IMAGES_HEADER_BYTES).reshape(-1, 28, 28, 1)
@@ -88,11 +88,11 @@ class FashionMNIST(Source):
                 yield RawSample(encode_png(image), CLASSES[label], split, f"{prefix}-images-idx3-ubyte#{row}")
 
     def number_of_inputs(self, location: str) -> int:
-        """There is only one Fashion-MNIST."""
+        """Return 70,000."""
         return _IMAGES
 
     def _folder(self, location: str) -> Path:
-        """The first of the three places that has all four files."""
+        """Return the first of the three places that has all four files."""
         if location:
             folder = confined(location, field="data.location")
             if missing := _missing(folder):
@@ -112,12 +112,12 @@ class FashionMNIST(Source):
             folder = confined(self.download_folder, field="data.source_options.download_folder") / "FashionMNIST/raw"
             try:
                 for name in _missing(folder):
-                    _download(name, folder / f"{name}.gz")
+                    _download_from_mirrors(name, folder / f"{name}.gz")
                 return folder
             except (OSError, DataError) as error:
                 problem = str(error)
         raise DataError(
-            "Fashion-MNIST was found in none of three places: no folder is given as data.location; "
+            "Fashion-MNIST was not found in any of three places: no folder is given as data.location; "
             f"{DEBIAN_FOLDER} lacks {', '.join(_missing(DEBIAN_FOLDER))}; the download into "
             f"{self.download_folder!r} failed ({problem}). "
             f"On Debian or Ubuntu run `apt-get install {DEBIAN_PACKAGE}`; elsewhere give a folder with the four files"
@@ -128,8 +128,8 @@ def _missing(folder: Path) -> list[str]:
     return [name for name in SHA256 if not (folder / name).is_file() and not (folder / f"{name}.gz").is_file()]
 
 
-def _download(name: str, target: Path) -> None:
-    """Fetch a packed file from the first mirror that has it.
+def _download_from_mirrors(name: str, target: Path) -> None:
+    """Download a packed file from the first mirror that has it.
 
     Raises:
         DataError: When none has it.
@@ -137,7 +137,7 @@ def _download(name: str, target: Path) -> None:
     problems = []
     for mirror in MIRRORS:
         try:
-            fetch(
+            download(
                 f"{mirror}{name}.gz",
                 target,
                 sha256=PACKED_SHA256[name],
@@ -151,7 +151,7 @@ def _download(name: str, target: Path) -> None:
 
 
 def _unpacked(path: Path) -> bytes:
-    """All bytes of a plain or gzipped file, as far as they can be Fashion-MNIST's."""
+    """Read a plain or gzipped file, no further than the largest of Fashion-MNIST's."""
     with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
         data: bytes = file.read(_UNPACKED_BYTES + 1)
     if len(data) > _UNPACKED_BYTES:
@@ -160,17 +160,17 @@ def _unpacked(path: Path) -> bytes:
 
 
 def _read(folder: Path, name: str, header_bytes: int) -> NDArray[np.uint8]:
-    """The values of an IDX file after its header, when its bytes are the published ones."""
+    """Return the values of an IDX file after its header; its bytes must be the published ones."""
     plain, packed = folder / name, folder / f"{name}.gz"
     path = plain if plain.is_file() else packed
     try:
         data = _unpacked(path)
     except (OSError, EOFError, ValueError, zlib.error) as error:
-        raise DataError(f"{path} cannot be read ({error}); fetch it again") from error
+        raise DataError(f"{path} cannot be read ({error}); download it again") from error
     found = hashlib.sha256(data).hexdigest()
     if found != SHA256[name]:
         raise DataError(
             f"{path} is not Fashion-MNIST's {name}: sha256 {found[:12]}…, expected {SHA256[name][:12]}…; "
-            "delete it and fetch it again"
+            "delete it and download it again"
         )
     return np.frombuffer(data, np.uint8, offset=header_bytes)

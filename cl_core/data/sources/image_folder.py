@@ -1,4 +1,4 @@
-"""A folder of image files: one folder per class, or unlabelled; at any depth."""
+"""A folder of image files: one folder per class, or unlabeled; at any depth."""
 
 import contextlib
 import errno
@@ -18,24 +18,24 @@ from cl_core.errors import DataError
 from cl_core.modalities.image import MAX_PAYLOAD_BYTES
 from cl_core.registry import SOURCES
 
-# Files that claim to be images: those that are none, or of a format that is not read, are quarantined. Other files
-# (README.txt, labels.csv) claim nothing and are passed over, and so is what starts with a dot (.DS_Store, ._a.jpg).
+# Files with these suffixes that cannot be decoded are quarantined. Other files (README.txt, labels.csv) and hidden
+# files (.DS_Store, ._a.jpg) are ignored.
 IMAGE_SUFFIXES = {
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif"),
     *(".apng", ".avif", ".bmp", ".heic", ".heif", ".jp2", ".jxl", ".pgm", ".ppm", ".tga", ".tif", ".tiff"),
 }
 
 
-_OUTSIDE = f"a link that leads out of the folders of {SETTING}; it is not followed"
+_OUTSIDE = f"a link out of the folders of {SETTING}; it is not followed"
 
 
 @SOURCES.register("image_folder")
 class ImageFolder(Source):
     """Every image file below a folder.
 
-    With `labels` from folders, the first folder on the way to a file is its class, and files that lie outside any have
-    no label. With `splits` from folders, `train` and `test` folders at the top name the splits, and the classes come
-    below. Symbolic links are followed, but not in circles, and not out of the folders of CL_DATA_ROOTS.
+    With `labels` from folders, the first folder on the way to a file is its class; files outside any folder have no
+    label. With `splits` from folders, `train` and `test` folders at the top are the splits, with the classes below.
+    Symbolic links are followed, but not in circles, and not out of the folders of CL_DATA_ROOTS.
     """
 
     labels: Literal["from_folder", "none"] = Field(
@@ -44,11 +44,11 @@ class ImageFolder(Source):
     splits: Literal["from_folder", "none"] = Field(
         "from_folder",
         title="Splits",
-        description="Whether `train` and `test` at the top are splits; else they are folders like others.",
+        description="Whether `train` and `test` at the top are splits; otherwise they are folders like others.",
     )
 
     def fingerprint(self, location: str) -> str:
-        """Digest of the path and state of every image file."""
+        """Return a digest of the path and state of every image file."""
         root = _root(location)
         seen = hashlib.sha256(os.fsencode(root))
         empty = True
@@ -57,13 +57,13 @@ class ImageFolder(Source):
             seen.update(os.fsencode("/".join(parts)) + f"\0{_state(path)}\0".encode())
         if empty:
             raise DataError(
-                f"data.location: {root} holds no image files at any depth (names that end in .jpg, .png, .webp, .gif, "
-                "...); give the folder that holds the images"
+                f"data.location: {root} has no image files at any depth (names that end in .jpg, .png, .webp, .gif, "
+                "...); give the folder with the images"
             )
         return seen.hexdigest()
 
     def listed(self, location: str) -> Iterator[SourceEntry]:
-        """Every image file by its path, which says its split and class."""
+        """List every image file by its path, which gives its split and class."""
         root = _root(location)
         with_splits = self.splits == "from_folder" and _has_splits(root)
         for parts, path in _image_files(root):
@@ -76,39 +76,40 @@ class ImageFolder(Source):
             yield SourceEntry(os.fsencode(name), _state(path), label, split, _text(name))
 
     def read(self, location: str, listed: SourceEntry) -> RawSample | Unreadable:
-        """One image file; one that cannot be read, or is too large to be an image, is passed on as unreadable."""
+        """Read one image file; a file that cannot be read, or is too large, becomes unreadable."""
         path = _place(location) / os.fsdecode(listed.name)
         try:
             if leads_out(path):
                 raise PermissionError(errno.EPERM, _OUTSIDE)
             size = path.stat().st_size
             if size > MAX_PAYLOAD_BYTES:
-                detail = f"{size:,} bytes; files of at most {MAX_PAYLOAD_BYTES:,} are read"
+                detail = f"{size:,} bytes; the limit is {MAX_PAYLOAD_BYTES:,}"
                 return Unreadable(listed.origin, detail, listed)
             return RawSample(path.read_bytes(), listed.label, listed.split, listed.origin, listed)
         except OSError as error:
             return Unreadable(listed.origin, str(error.strerror), listed)
 
     def samples(self, location: str) -> Iterator[RawSample | Unreadable]:
-        """Every image file, read."""
+        """Read every image file."""
         return (self.read(location, listed) for listed in self.listed(location))
 
     def number_of_inputs(self, location: str) -> int:
-        """How many image files there are; none is read."""
+        """Count the image files; none is read."""
         return sum(1 for _ in _image_files(_root(location)))
 
-    def find(self, location: str, wanted: Mapping[bytes, str]) -> dict[bytes, bytes]:
-        """Reads just these files."""
-        found: dict[bytes, bytes] = {}
-        for origin in wanted.values():
+    def find(self, location: str, origins: Mapping[bytes, str]) -> dict[bytes, bytes]:
+        """Read just these files."""
+        payloads: dict[bytes, bytes] = {}
+        for origin in origins.values():
             with contextlib.suppress(OSError, ValueError):
-                found |= unchanged([Path(_root(location), origin).read_bytes()], wanted)
-        return found
+                payloads |= unchanged([Path(_root(location), origin).read_bytes()], origins)
+        return payloads
 
 
 def _state(path: Path) -> str:
-    """Size, times and inode of a file, as Git's index has them: another file under the same name has another state,
-    even if it brings the size and the time of change along. Empty where it cannot be looked at.
+    """Return size, times and inode of a file, as Git's index has them; empty where they cannot be read.
+
+    Another file under the same name has another state, even with the same size and modification time.
     """
     if leads_out(path):
         return _OUTSIDE
@@ -125,27 +126,27 @@ def _place(location: str) -> Path:
 
 def _root(location: str) -> Path:
     if not location:
-        raise DataError("data.location is empty; give the folder that holds the images")
+        raise DataError("data.location is empty; give the folder with the images")
     root = confined(location, field="data.location")
     try:
         mode = root.stat().st_mode
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise DataError(f"data.location: there is no folder {root}; give the folder that holds the images") from error
+        raise DataError(f"data.location: there is no folder {root}; give the folder with the images") from error
     except OSError as error:
         raise DataError(
             f"data.location: {root} cannot be reached ({error.strerror}); make the folders above it readable, or give "
             "another"
         ) from error
     if not stat.S_ISDIR(mode):
-        raise DataError(f"data.location: {root} is a file; give the folder that holds the images")
+        raise DataError(f"data.location: {root} is a file; give the folder with the images")
     return root
 
 
 def _has_splits(root: Path) -> bool:
-    """Whether the folders at the top are splits, not classes.
+    """Tell whether the folders at the top are splits, not classes.
 
     Raises:
-        DataError: When it cannot be told: `train` and `test` stand beside other folders.
+        DataError: When it is ambiguous: other folders are beside `train` and `test`.
     """
     folders = {entry.name for entry in _entries(root) if entry.is_dir()}
     if folders >= set(SPLITS) and (others := sorted(folders - set(SPLITS))):
@@ -158,7 +159,7 @@ def _has_splits(root: Path) -> bool:
 
 
 def _image_files(root: Path) -> Iterator[tuple[list[str], Path]]:
-    """Every file with an image's suffix below `root`, with the parts of its path relative to it."""
+    """Yield every file with an image's suffix below `root`, with the parts of its path relative to it."""
     # The folders on the way down, by device and inode: a link to one of them would lead in circles.
     waiting: list[tuple[list[str], Path, frozenset[tuple[int, int]]]] = [([], root, frozenset())]
     while waiting:
@@ -170,7 +171,7 @@ def _image_files(root: Path) -> Iterator[tuple[list[str], Path]]:
         for entry in _entries(folder):
             below = [*parts, entry.name]
             if leads_out(Path(entry)):
-                # Nobody looks whether it is a file or a folder: either way, it is named and not followed.
+                # A file or a folder: either way, it is listed but not followed.
                 if entry.is_dir() or Path(entry.name).suffix.lower() in IMAGE_SUFFIXES:
                     yield below, folder / entry.name
             elif entry.is_dir():
@@ -180,10 +181,10 @@ def _image_files(root: Path) -> Iterator[tuple[list[str], Path]]:
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
-    """What a folder holds, by name, without hidden files.
+    """List a folder by name, without hidden files.
 
     Raises:
-        DataError: When it cannot be listed: nobody could tell how many images would be missing.
+        DataError: When it cannot be listed, since the number of missing images would be unknown.
     """
     try:
         with os.scandir(folder) as entries:
@@ -195,5 +196,5 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
 
 
 def _text(name: str) -> str:
-    """A file name for people and for Parquet: bytes that are no UTF-8 are written as \\xNN."""
+    """Return a file name for people and for Parquet: bytes that are not UTF-8 are written as \\xNN."""
     return os.fsencode(name).decode(errors="backslashreplace")

@@ -1,4 +1,4 @@
-"""Parquet files with images in a column: how data leaves a warehouse, or the Hugging Face hub."""
+"""Parquet files with images in a column, as exported by a warehouse or the Hugging Face hub."""
 
 import json
 import os
@@ -32,19 +32,19 @@ class ParquetFiles(Source):
         description="Column of encoded images: binary, or a struct with a binary field `bytes`.",
     )
     label_column: str = Field(
-        "", title="Label column", description="Column of class names, text or whole numbers. Empty: unlabelled."
+        "", title="Label column", description="Column of class names, text or whole numbers. Empty: unlabeled."
     )
     split_column: str = Field(
-        "", title="Split column", description="Column that names the split. Empty: the content's hash decides."
+        "", title="Split column", description="Column with the split. Empty: the content's hash decides."
     )
     test_files: str = Field(
         "",
         title="Test files",
         description="Pattern of the names of the files that are the test split, such as `test*.parquet`; all others "
-        "are the training split. Empty: files do not decide.",
+        "are the training split. Empty: file names do not decide.",
     )
-    train_value: str = Field("train", title="Training value", description="What the split column says for training.")
-    test_value: str = Field("test", title="Test value", description="What the split column says for testing.")
+    train_value: str = Field("train", title="Training value", description="Value of the split column for training.")
+    test_value: str = Field("test", title="Test value", description="Value of the split column for testing.")
 
     @model_validator(mode="after")
     def _one_thing_decides_the_split(self) -> Self:
@@ -56,12 +56,12 @@ class ParquetFiles(Source):
         return self
 
     def fingerprint(self, location: str) -> str:
-        """Path, size and time of change of every file."""
+        """Return path, size and modification time of every file."""
         states = [(path, path.stat()) for path in _files(location)]
         return "\n".join(f"{path} {state.st_size} {state.st_mtime_ns}" for path, state in states)
 
     def samples(self, location: str) -> Iterator[RawSample | Unreadable]:
-        """Every row; one without image bytes is passed on as unreadable. An empty or missing label is none."""
+        """Yield every row; a row without image bytes becomes unreadable. An empty or missing label is None."""
         files = _files(location)
         if self.test_files and not any(fnmatch(path.name, self.test_files) for path in files):
             raise DataError(
@@ -75,24 +75,24 @@ class ParquetFiles(Source):
                     yield from self._rows(path, file)
             except (pa.ArrowException, OSError) as error:
                 raise DataError(
-                    f"data.location: {path} is no readable Parquet file ({error}); export it again"
+                    f"data.location: {path} cannot be read as Parquet ({error}); export it again"
                 ) from error
 
     def number_of_inputs(self, location: str) -> int:
-        """How many rows there are, as the files' footers say."""
+        """Return the number of rows in the files' footers."""
         return sum(_footer(path).num_rows for path in _files(location))
 
-    def find(self, location: str, wanted: Mapping[bytes, str]) -> dict[bytes, bytes]:
-        """Reads just the row groups that hold these rows."""
-        found: dict[bytes, bytes] = {}
+    def find(self, location: str, origins: Mapping[bytes, str]) -> dict[bytes, bytes]:
+        """Read just the row groups that hold these rows."""
+        payloads: dict[bytes, bytes] = {}
         for path in _files(location):
-            named = (origin.rpartition("#") for origin in wanted.values())
+            named = (origin.rpartition("#") for origin in origins.values())
             rows = [int(row) for name, _, row in named if name == path.name and row.isdecimal()]
-            found |= unchanged(self._images(path, rows), wanted) if rows else {}
-        return found
+            payloads |= unchanged(self._images(path, rows), origins) if rows else {}
+        return payloads
 
     def _images(self, path: Path, rows: list[int]) -> Iterator[bytes]:
-        """The encoded images of these rows of a file, as far as it has them."""
+        """Yield the encoded images of these rows of a file, as far as it has them."""
         with pq.ParquetFile(path, memory_map=True) as file:
             start = 0
             for group in range(file.num_row_groups):
@@ -101,7 +101,9 @@ class ParquetFiles(Source):
                 if here:
                     column = file.read_row_group(group, columns=[self.image_column])[self.image_column]
                     images = column.take(here).to_pylist()
-                    yield from filter(None, (each.get("bytes") if isinstance(each, dict) else each for each in images))
+                    yield from filter(
+                        None, (image.get("bytes") if isinstance(image, dict) else image for image in images)
+                    )
                 start = stop
 
     def _rows(self, path: Path, file: pq.ParquetFile) -> Iterator[RawSample | Unreadable]:
@@ -117,7 +119,7 @@ class ParquetFiles(Source):
                 origin = f"{path.name}#{row}"
                 payload = image.get("bytes") if isinstance(image, dict) else image
                 if payload is None:
-                    yield Unreadable(origin, f"column {self.image_column!r} holds no bytes in this row")
+                    yield Unreadable(origin, f"column {self.image_column!r} has no bytes in this row")
                 else:
                     yield RawSample(payload, _label(label, names), self._split(split, path, origin), origin)
                 row += 1
@@ -132,7 +134,7 @@ class ParquetFiles(Source):
         if str(value) == self.test_value:
             return "test"
         raise DataError(
-            f"{origin}: column {self.split_column!r} says {value!r}; expected {self.train_value!r} or "
+            f"{origin}: column {self.split_column!r} is {value!r}; expected {self.train_value!r} or "
             f"{self.test_value!r} (source_options.train_value, source_options.test_value)"
         )
 
@@ -160,7 +162,7 @@ def _files(location: str) -> list[Path]:
     try:
         if stat.S_ISREG(root.stat().st_mode):
             return [root]
-        # Unlike a glob, which passes over folders that it may not list.
+        # Unlike a glob, which skips folders that it cannot list.
         below = [Path(folder, name) for folder, _, names in os.walk(root, onerror=_refuse) for name in names]
     except (FileNotFoundError, NotADirectoryError) as error:
         raise DataError(
@@ -172,9 +174,9 @@ def _files(location: str) -> list[Path]:
         ) from error
     files = sorted(path for path in below if path.suffix == ".parquet" and path.is_file())
     for path in files:
-        confined(path, field="data.location")  # A row cannot be put aside before the file has been opened.
+        confined(path, field="data.location")  # A row cannot be quarantined before its file is opened.
     if not files:
-        raise DataError(f"data.location: {root} holds no .parquet files at any depth; give the folder that does")
+        raise DataError(f"data.location: {root} has no .parquet files at any depth; give the folder that does")
     return files
 
 
@@ -182,7 +184,7 @@ def _footer(path: Path) -> pq.FileMetaData:
     try:
         return pq.read_metadata(path)
     except (pa.ArrowException, OSError) as error:
-        raise DataError(f"data.location: {path} is no readable Parquet file ({error}); export it again") from error
+        raise DataError(f"data.location: {path} cannot be read as Parquet ({error}); export it again") from error
 
 
 def _refuse(error: OSError) -> None:
@@ -196,7 +198,7 @@ def _label(value: Any, names: list[str]) -> str | None:
 
 
 def _class_names(schema: pa.Schema, column: str) -> list[str]:
-    """Names behind whole-number labels where the file carries them as Hugging Face's `datasets` writes them."""
+    """Return the names of integer labels where the file has them as Hugging Face's `datasets` writes them."""
     try:
         features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
         return [str(name) for name in features[column]["names"]]

@@ -1,4 +1,4 @@
-"""A snapshot that was ingested before: its distinct samples, with their labels and splits."""
+"""An existing snapshot: its unique samples, with their labels and splits."""
 
 from collections.abc import Iterator, Mapping
 from itertools import groupby
@@ -27,13 +27,13 @@ class SnapshotFolder(Source):
     splits: Literal["both", "train", "test"] = Field("both", title="Splits", description="Which samples are read.")
 
     def fingerprint(self, location: str) -> str:
-        """Checksum of the manifest, which holds those of all files."""
+        """Return the checksum of the manifest, which holds those of all files."""
         return file_sha256(_folder(location) / MANIFEST)
 
     def samples(self, location: str) -> Iterator[RawSample]:
-        """The rows of the test split, then those of the training split, each sorted by id; checksums are compared."""
+        """Yield the rows of the test split, then of the training split, each sorted by id; compare checksums first."""
         snapshot = open_snapshot(_folder(location))
-        for split in self._wanted:
+        for split in self._selected:
             origins = _origins(snapshot.path, split)
             for rows in row_groups(snapshot, split):
                 for row in rows:
@@ -46,20 +46,20 @@ class SnapshotFolder(Source):
                     yield RawSample(row.payload, row.label, split, origin)
 
     def number_of_inputs(self, location: str) -> int:
-        """As the manifest says."""
+        """Return the number of rows in the manifest."""
         rows = manifest_of(_folder(location))["rows"]
-        return sum(rows[split] for split in self._wanted)
+        return sum(rows[split] for split in self._selected)
 
-    def find(self, location: str, wanted: Mapping[bytes, str]) -> dict[bytes, bytes]:
-        """Looks the ids up."""
+    def find(self, location: str, origins: Mapping[bytes, str]) -> dict[bytes, bytes]:
+        """Look up the ids."""
         path = _folder(location)
-        parts = [str(part) for split in self._wanted for part in (path / split).glob("part-*.parquet")]
-        ids = pa.array(list(wanted), pa.binary(ID_BYTES))
+        parts = [str(part) for split in self._selected for part in (path / split).glob("part-*.parquet")]
+        ids = pa.array(list(origins), pa.binary(ID_BYTES))
         table = ds.dataset(parts, format="parquet").to_table(columns=["image"], filter=ds.field("id").isin(ids))
-        return unchanged(table["image"].to_pylist(), wanted)
+        return unchanged(table["image"].to_pylist(), origins)
 
     @property
-    def _wanted(self) -> tuple[str, ...]:
+    def _selected(self) -> tuple[str, ...]:
         return SPLITS if self.splits == "both" else (self.splits,)
 
 
@@ -67,14 +67,14 @@ def _folder(location: str) -> Path:
     path = confined(location, field="data.location")
     if not location or not (path / MANIFEST).is_file():
         raise DataError(
-            f"data.location: there is no snapshot at {location!r}; give its folder, datasets/NAME/DIGEST under "
-            "CL_HOME, as `cl ingest` prints it"
+            f"data.location: {location!r} is not a snapshot; give its folder, datasets/NAME/DIGEST under CL_HOME, as "
+            "`cl ingest` prints it"
         )
     return path
 
 
 def _origins(snapshot: Path, split: str) -> Iterator[tuple[bytes, str]]:
-    """The id of each sample of a split, sorted, and where its first copy came from."""
+    """Yield the id of each sample of a split, sorted, and the origin of its first copy."""
 
     def copies() -> Iterator[tuple[bytes, str]]:
         with pq.ParquetFile(snapshot / "sources.parquet") as file:

@@ -1,4 +1,4 @@
-"""Made-up pictures of simple shapes: for tests, and for trying things without data."""
+"""Synthetic images of simple shapes: for tests, and to try things without data."""
 
 from collections.abc import Callable, Iterator
 from typing import Literal
@@ -14,7 +14,7 @@ from cl_core.rng import U64, uniforms
 
 Grid = NDArray[np.float64]
 
-# Each shape as a mask over coordinates whose unit is the shape's radius, its centre at 0.
+# Each shape as a mask over coordinates whose unit is the shape's radius, its center at 0.
 SHAPES: dict[str, Callable[[Grid, Grid], NDArray[np.bool_]]] = {
     "disc": lambda x, y: x**2 + y**2 < 1,
     "ring": lambda x, y: (x**2 + y**2 < 1) & (x**2 + y**2 > 0.4),
@@ -34,24 +34,24 @@ _PLACE, _NOISE = 0, 1  # Streams of random numbers.
 
 @SOURCES.register("synthetic")
 class Synthetic(Source):
-    """Bright shapes on a dark, noisy ground, at random places, in random sizes and colours; the shape is the class."""
+    """Bright shapes on a dark, noisy ground, at random places, in random sizes and colors; the shape is the class."""
 
-    count: int = Field(1000, ge=1, le=100_000_000, title="Samples", description="How many pictures are made.")
-    classes: int = Field(4, ge=1, le=len(SHAPES), title="Classes", description="Shapes, in equal shares.")
-    size: int = Field(28, ge=8, le=512, title="Size", description="Side of the pictures. Pixels.")
-    channels: Literal[1, 3] = Field(1, title="Channels", description="1 for greyscale, 3 for colour.")
-    labelled: bool = Field(True, title="Labelled", description="Whether the name of the shape is given as the label.")
+    count: int = Field(1000, ge=1, le=100_000_000, title="Samples", description="Number of images.")
+    classes: int = Field(4, ge=1, le=len(SHAPES), title="Classes", description="Number of shapes, equally frequent.")
+    size: int = Field(28, ge=8, le=512, title="Size", description="Side of the images. Pixels.")
+    channels: Literal[1, 3] = Field(1, title="Channels", description="1 for grayscale, 3 for color.")
+    labelled: bool = Field(True, title="Labeled", description="Whether the name of the shape is the label.")
     noise: float = Field(
         0.1, ge=0, le=0.5, title="Noise", description="Height of the noise. Fraction of full brightness."
     )
-    seed: int = Field(0, ge=0, lt=2**32, title="Seed", description="Decides every picture.")
+    seed: int = Field(0, ge=0, lt=2**32, title="Seed", description="Decides every image.")
 
     def fingerprint(self, location: str) -> str:
-        """Always the same: the options say everything."""
+        """Return a constant: the options decide everything."""
         return ""
 
     def samples(self, location: str) -> Iterator[RawSample]:
-        """The pictures as PNG, without a split; no two are alike, unless there is no noise."""
+        """Yield the images as PNG, without a split; no two are equal, unless there is no noise."""
         names = list(SHAPES)[: self.classes]
         per_batch = max(1, _BATCH_PIXELS // self.size**2)
         for start in range(0, self.count, per_batch):
@@ -61,22 +61,22 @@ class Synthetic(Source):
                 yield RawSample(encode_png(image), names[shape] if self.labelled else None, "", f"synthetic#{number}")
 
     def number_of_inputs(self, location: str) -> int:
-        """As the options say."""
+        """Return the number of the options."""
         return self.count
 
     def _draw(self, numbers: U64, shapes: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """(N, H, W, C) uint8 pictures of the given shapes; each follows from its number and the seed alone."""
+        """Draw (N, H, W, C) uint8 images of the given shapes; each follows from its number and the seed alone."""
         n, size = len(numbers), self.size
         place = uniforms(seed=self.seed, epoch=0, sample_ids=numbers, stream=_PLACE, count=6).reshape(n, 6, 1, 1)
         radius = 0.4 + 0.3 * place[:, 0]
-        centre_x, centre_y = ((1 - radius) * (2 * place[:, i] - 1) for i in (1, 2))
+        center_x, center_y = ((1 - radius) * (2 * place[:, i] - 1) for i in (1, 2))
         axis = (np.arange(size) + 0.5) / size * 2 - 1
-        x, y = (axis[None, None, :] - centre_x) / radius, (axis[None, :, None] - centre_y) / radius
+        x, y = (axis[None, None, :] - center_x) / radius, (axis[None, :, None] - center_y) / radius
         x, y = np.broadcast_arrays(x, y)
         mask = np.empty((n, size, size), bool)
         for index, shape in enumerate(SHAPES.values()):
             mask[shapes == index] = shape(x[shapes == index], y[shapes == index])
-        colour = 0.5 + 0.4 * place[:, 3 : 3 + self.channels].reshape(n, 1, 1, self.channels)
+        color = 0.5 + 0.4 * place[:, 3 : 3 + self.channels].reshape(n, 1, 1, self.channels)
         noise = uniforms(seed=self.seed, epoch=0, sample_ids=numbers, stream=_NOISE, count=size**2)
-        brightness = mask[..., None] * colour + self.noise * noise.reshape(n, size, size, 1)
+        brightness = mask[..., None] * color + self.noise * noise.reshape(n, size, size, 1)
         return (255 * np.minimum(brightness, 1)).round().astype(np.uint8)

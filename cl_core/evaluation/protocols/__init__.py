@@ -1,4 +1,4 @@
-"""Evaluations of frozen features: linear probe, nearest neighbours, geometry. One file each.
+"""Evaluations of frozen features: linear probe, nearest neighbors, geometry. One file each.
 
 None of them updates an encoder; each sees the training features, the test features and, where there are any, labels.
 """
@@ -20,7 +20,7 @@ class Features:
     """Features of one split.
 
     Args:
-        embeddings: (N, D) float32, not normalised.
+        embeddings: (N, D) float32, not normalized.
         labels: (N,) int64 indices of classes, -1 for a sample without one; None when no sample has one.
         ids: (N, 32) uint8, content hashes; they decide validation parts and break ties.
         views: Two (M, D) float32 arrays, row i of each an augmented view of one sample; for alignment.
@@ -41,8 +41,8 @@ class Features:
         """(N,) leading 64 bits of each content hash."""
         return np.ascontiguousarray(self.ids[:, :8]).view(">u8").ravel().astype(np.uint64)
 
-    def labelled(self, split: str) -> "Features":
-        """Those samples that have a label, without views.
+    def labeled(self, split: str) -> "Features":
+        """Return the samples that have a label, without views.
 
         Args:
             split: Name of the split, for the message.
@@ -53,25 +53,25 @@ class Features:
         has_label = self.groups >= 0
         if not has_label.any():
             raise DataError(
-                f"the {split} split has no labelled sample, and this evaluation needs them; give some a label, "
+                f"the {split} split has no labeled sample, and this evaluation needs them; give some a label, "
                 "or leave the evaluation out of evaluation.protocols"
             )
         return self.rows(has_label)
 
     def rows(self, chosen: NDArray[np.int64] | NDArray[np.bool_]) -> "Features":
-        """These samples, without views: positions, or whether each sample is taken."""
+        """Select samples, without views, by positions or by a mask."""
         return Features(self.embeddings[chosen], self.groups[chosen], self.ids[chosen])
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What an evaluation found.
+    """The result of an evaluation.
 
     Args:
         scores: By name, with 95 % intervals.
         per_class: precision, recall and f1 by class name, where the evaluation has them.
         confusion: (C, C) counts, rows true, columns predicted; empty where there is none.
-        predictions: By name, (N,) int64 predicted class of each test sample, labelled or not, in the order of the
+        predictions: By name, (N,) int64 predicted class of each test sample, labeled or not, in the order of the
             test split; what paired comparisons need.
         choices: What was chosen on the validation part.
     """
@@ -84,7 +84,7 @@ class Outcome:
 
 
 class Evaluation(Component):
-    """One protocol. Its fields are its options."""
+    """One evaluation protocol. Its fields are its options."""
 
     needs_labels: ClassVar[bool]
 

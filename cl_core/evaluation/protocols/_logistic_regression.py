@@ -1,4 +1,4 @@
-"""Multinomial logistic regression by L-BFGS, in coordinates that make it quick on features that go together."""
+"""Multinomial logistic regression by L-BFGS, preconditioned for correlated features."""
 
 from typing import NamedTuple
 
@@ -20,23 +20,23 @@ class Probe(NamedTuple):
 
     @classmethod
     def zero(cls, width: int, classes: int) -> "Probe":
-        """The classifier that finds all classes alike."""
+        """Return the classifier with equal logits for all classes."""
         return cls(torch.zeros(classes, width), torch.zeros(classes))
 
     def predict(self, features: Tensor) -> NDArray[np.int64]:
-        """(N,) index of the class with the greatest logit."""
+        """Return (N,) the class with the greatest logit."""
         predicted: NDArray[np.int64] = F.linear(features, *self).argmax(dim=1).numpy()
         return predicted
 
 
 def fit(features: Tensor, targets: Tensor, *, l2: float, start: Probe, curvature: Tensor, tolerance: float) -> Probe:
-    """The classifier with the least summed cross-entropy + l2 / 2 * squared weights (biases are free).
+    """Minimize the summed cross-entropy + l2 / 2 * squared weights (biases are free).
 
     L-BFGS moves in coordinates in which the objective curves about alike in all directions, features being anything
     but independent: a half to a third of the iterations.
 
     Args:
-        features: (N, D) float32, standardised.
+        features: (N, D) float32, standardized.
         targets: (N,) int64, 0 to C - 1.
         l2: Strength, above 0.
         start: Where L-BFGS begins.
@@ -69,7 +69,7 @@ def fit(features: Tensor, targets: Tensor, *, l2: float, start: Probe, curvature
 
 
 def _coordinates(curvature: Tensor, *, penalty: float, classes: int) -> Tensor:
-    """(D, D) matrix P: along step @ P the objective has unit curvature where all classes are alike."""
+    """Return a (D, D) matrix P such that along step @ P the objective has unit curvature at equal logits."""
     # Softmax over C classes that are alike curves by 1 / C.
     hessian = curvature.double() / classes + penalty * torch.eye(len(curvature), dtype=torch.float64)
     root = torch.linalg.cholesky(hessian)

@@ -1,4 +1,4 @@
-"""How the test features lie on the sphere: says, without labels, whether an encoder has collapsed."""
+"""Geometry of the test features on the sphere, which shows collapse without labels."""
 
 from collections.abc import Callable
 from typing import ClassVar
@@ -27,7 +27,7 @@ from cl_core.registry import EVALUATIONS
 class Geometry(Evaluation):
     """Alignment (where there are views), uniformity, effective rank and spread of the test features.
 
-    The effective rank is that of the features as they are, neither centred nor normalised; the others are of unit
+    The effective rank is that of the features as they are, neither centered nor normalized; the others are of unit
     features. Source and range of each stand in `cl_core.evaluation.embedding_metrics`.
     """
 
@@ -38,11 +38,12 @@ class Geometry(Evaluation):
         ge=2,
         le=16_384,
         title="Samples",
-        description="Most test samples measured, those with the least content hash. Memory grows with the square.",
+        description="Maximum number of test samples, those with the smallest content hashes. Memory grows with its "
+        "square.",
     )
 
     def __call__(self, train: Features, test: Features, *, classes: list[str], resamples: int, seed: int) -> Outcome:
-        """See `Evaluation`; training features, labels and classes are not looked at."""
+        """Measure the test features; training features, labels and classes are not used."""
         chosen = np.argsort(test.sample_ids, kind="stable")[: self.samples]
         embeddings = torch.from_numpy(test.embeddings[chosen])
 
@@ -66,7 +67,7 @@ def _alignment(first: np.ndarray, second: np.ndarray, *, resamples: int, seed: i
 
 
 def _uniformities(embeddings: Tensor) -> Callable[[Tensor], Tensor]:
-    """Uniformity as a function of (B, N) counts; a sample drawn twice is no pair of samples."""
+    """Return uniformity as a function of (B, N) counts; a sample drawn twice is not a pair of samples."""
     kernel = gaussian_kernel(embeddings)
 
     def statistic(counts: Tensor) -> Tensor:
@@ -77,7 +78,7 @@ def _uniformities(embeddings: Tensor) -> Callable[[Tensor], Tensor]:
 
 
 def _ranks(embeddings: Tensor) -> Callable[[Tensor], Tensor]:
-    """Effective rank as a function of (B, N) counts, the singular vectors held.
+    """Return the effective rank as a function of (B, N) counts, with fixed singular vectors.
 
     To first order a singular value moves by the energy along its own vector, and the turning of the vectors does not
     count; following it would cost a decomposition per resample.
@@ -89,14 +90,14 @@ def _ranks(embeddings: Tensor) -> Callable[[Tensor], Tensor]:
 
 
 def _stds(embeddings: Tensor) -> Callable[[Tensor], Tensor]:
-    """Spread of unit features as a function of (B, N) counts."""
+    """Return the spread of unit features as a function of (B, N) counts."""
     unit = F.normalize(embeddings.float(), dim=1)
-    # Centred before squaring: a mean that is large beside the spread would swallow it in float32.
-    centred = unit - unit.mean(0)
+    # Centered before squaring: a mean that is large beside the spread would swallow it in float32.
+    centered = unit - unit.mean(0)
 
     def statistic(counts: Tensor) -> Tensor:
         samples = counts.sum(1, keepdim=True)
-        variances = counts @ centred.square() / samples - (counts @ centred / samples).square()
+        variances = counts @ centered.square() / samples - (counts @ centered / samples).square()
         # Drawing with replacement loses 1 / N of the variance on average.
         return (variances.clamp(min=0) * samples / (samples - 1)).sqrt().mean(1)
 

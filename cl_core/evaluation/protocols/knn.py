@@ -1,4 +1,4 @@
-"""Weighted nearest neighbours: how well the neighbourhoods of the features follow the classes, with nothing trained."""
+"""Weighted nearest neighbors: how well neighborhoods of the features match the classes, without training."""
 
 from typing import Annotated, ClassVar
 
@@ -15,9 +15,9 @@ from cl_core.registry import EVALUATIONS
 
 @EVALUATIONS.register("knn")
 class Knn(Evaluation):
-    """Each test sample takes the class with the greatest vote among its k most similar training samples.
+    """Each test sample gets the class with the greatest vote among its k most similar training samples.
 
-    A neighbour votes with exp(cosine / temperature).
+    A neighbor votes with exp(cosine / temperature).
 
     Source: Wu et al. 2018, "Unsupervised feature learning via non-parametric instance discrimination",
     arXiv:1805.01978, Sec. 3.4. Differences: ties of similarity go to the sample with the lesser content hash.
@@ -26,34 +26,34 @@ class Knn(Evaluation):
     needs_labels: ClassVar[bool] = True
 
     ks: tuple[Annotated[int, Field(ge=1)], ...] = Field(
-        (20, 200), min_length=1, title="Neighbours", description="Each k gives a score `knn_K.accuracy`. Samples."
+        (20, 200), min_length=1, title="Neighbors", description="Each k gives a score `knn_K.accuracy`. Samples."
     )
     temperature: float = Field(
-        0.1, ge=0.01, title="Temperature", description="Divides the cosine in a neighbour's vote. Dimensionless."
+        0.1, ge=0.01, title="Temperature", description="Divides the cosine in a neighbor's vote. Dimensionless."
     )
 
     def __call__(self, train: Features, test: Features, *, classes: list[str], resamples: int, seed: int) -> Outcome:
-        """See `Evaluation`.
+        """Classify the test samples; see `Evaluation`.
 
         Raises:
-            SpecError: When more neighbours are asked for than there are labelled training samples.
+            SpecError: When more neighbors are asked for than there are labeled training samples.
         """
-        train = train.labelled("training")
-        test.labelled("test")
+        train = train.labeled("training")
+        test.labeled("test")
         if max(self.ks) > len(train.ids):
             raise SpecError(
-                f"evaluation.options.knn.ks: {max(self.ks)} neighbours are asked for, and the training split has "
-                f"{len(train.ids)} labelled samples; choose at most {len(train.ids)}"
+                f"evaluation.options.knn.ks: {max(self.ks)} neighbors are asked for, and the training split has "
+                f"{len(train.ids)} labeled samples; choose at most {len(train.ids)}"
             )
         order = np.lexsort(train.ids.T[::-1])
         bank, queries = (torch.tensor(rows) for rows in (train.embeddings[order], test.embeddings))
-        neighbours = nearest(queries, bank, k=max(self.ks))
+        neighbors = nearest(queries, bank, k=max(self.ks))
         groups = torch.from_numpy(train.groups[order])
 
         scored = test.groups >= 0
         outcome = Outcome(scores={})
         for k in self.ks:
-            predicted = vote(neighbours, groups, k=k, classes=len(classes), temperature=self.temperature).numpy()
+            predicted = vote(neighbors, groups, k=k, classes=len(classes), temperature=self.temperature).numpy()
             right = (predicted == test.groups)[scored]
             outcome.scores[f"knn_{k}.accuracy"] = accuracy_score(right, resamples=resamples, seed=seed)
             outcome.predictions[f"knn_{k}"] = predicted

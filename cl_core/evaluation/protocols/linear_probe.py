@@ -1,4 +1,4 @@
-"""Linear probe: how well a linear classifier on frozen features tells the classes apart."""
+"""Linear probe: how well a linear classifier on frozen features separates the classes."""
 
 import math
 from typing import Annotated, ClassVar, NamedTuple
@@ -24,13 +24,13 @@ _SELECTION_COARSER = 10
 
 @EVALUATIONS.register("linear_probe")
 class LinearProbe(Evaluation):
-    """Multinomial logistic regression on standardised features, its L2 strength chosen on a validation part.
+    """Multinomial logistic regression on standardized features, its L2 strength chosen on a validation part.
 
     The validation part is drawn from the training split by content hash. After the choice, the classifier is fitted
-    once to all labelled training samples, and the test split is looked at once.
+    once to all labeled training samples, and the test split is looked at once.
 
     Source: Kornblith et al. 2019, "Do better ImageNet models transfer better?", arXiv:1805.08974, App. A.2.
-    Differences: features are standardised, and the grid is coarser.
+    Differences: features are standardized, and the grid is coarser.
     """
 
     needs_labels: ClassVar[bool] = True
@@ -39,40 +39,44 @@ class LinearProbe(Evaluation):
         (1000, 200, 40, 8, 1.6),
         min_length=1,
         title="L2 strengths",
-        description="Tried on the validation part. Half of it times the squared weights is added to the cross-entropy "
-        "summed over samples, in nats: 1 / C of scikit-learn.",
+        description="Candidates compared on the validation part. Half the strength times the squared weights is "
+        "added to the cross-entropy summed over samples, in nats: 1 / C of scikit-learn.",
     )
     validation_share: float = Field(
-        0.1, gt=0, lt=1, title="Validation share", description="Of the labelled training samples. Fraction."
+        0.1,
+        gt=0,
+        lt=1,
+        title="Validation fraction",
+        description="Share of the labeled training samples used for validation. Fraction.",
     )
     selection_samples: int = Field(
         20_000,
         ge=1,
         title="Samples for selection",
-        description="Most samples fitted while the L2 strength is chosen; the last fit always takes all of them.",
+        description="Maximum number of samples for choosing the L2 strength; the last fit always takes all samples.",
     )
     tolerance: float = Field(
         1e-5,
         gt=0,
         title="Tolerance",
-        description="The last fit ends when an iteration lowers the objective by less; those for selection end at ten "
-        "times as much. Nats per sample.",
+        description="The last fit stops when an iteration improves the objective by less; fits for selection stop at "
+        "ten times as much. Nats per sample.",
     )
 
     def __call__(self, train: Features, test: Features, *, classes: list[str], resamples: int, seed: int) -> Outcome:
-        """See `Evaluation`; the choice is `linear_probe.l2`."""
-        train = train.labelled("training")
+        """Fit and score the probe; see `Evaluation`. The choice is `linear_probe.l2`."""
+        train = train.labeled("training")
         scale = Scale.of(train.embeddings)
-        features = scale.standardise(train.embeddings)
+        features = scale.standardize(train.embeddings)
         # Classes that only the test split has get no weights: nothing could hold them back.
         known, groups = np.unique(train.groups, return_inverse=True)
         targets = torch.from_numpy(groups)
 
         choice = self._choose(features, targets, validation_order(train, seed=seed))
         probe = fit(features, targets, **choice._asdict(), tolerance=self.tolerance)
-        predicted = known[probe.predict(scale.standardise(test.embeddings))]
+        predicted = known[probe.predict(scale.standardize(test.embeddings))]
 
-        test.labelled("test")
+        test.labeled("test")
         scored = test.groups >= 0
         confusion = confusion_matrix(test.groups[scored], predicted[scored], classes=len(classes))
         scores, per_class = classification_scores(confusion, classes=classes, resamples=resamples, seed=seed)
@@ -85,11 +89,11 @@ class LinearProbe(Evaluation):
         )
 
     def _choose(self, features: Tensor, targets: Tensor, order: NDArray[np.int64]) -> "Choice":
-        """The strength most accurate on the validation part; the stronger of equals."""
+        """Return the strength that is most accurate on the validation part; the stronger wins ties."""
         held_out = math.ceil(self.validation_share * len(order))
         if held_out == len(order):
             raise DataError(
-                f"the linear probe needs training samples besides its validation part; got {len(order)} labelled "
+                f"the linear probe needs training samples besides its validation part; got {len(order)} labeled "
                 "training sample: give more a label, or leave linear_probe out of evaluation.protocols"
             )
         validation, fitted = (torch.from_numpy(part) for part in (order[:held_out], order[held_out:]))
@@ -116,20 +120,20 @@ class Scale(NamedTuple):
 
     @classmethod
     def of(cls, embeddings: NDArray[np.float32]) -> "Scale":
-        """Those of (N, D) features, accumulated in float64."""
+        """Return mean and standard deviation of (N, D) features, accumulated in float64."""
         mean = embeddings.mean(0, dtype=np.float64).astype(np.float32)
         std = np.sqrt(np.square(embeddings - mean).mean(0, dtype=np.float64)).astype(np.float32)
         # What is left of a constant after rounding is no variation.
         constant = std <= 4 * np.finfo(np.float32).eps * np.abs(mean)
         return cls(mean, np.where(constant, np.float32(1), std))
 
-    def standardise(self, embeddings: NDArray[np.float32]) -> Tensor:
-        """(N, D) features with mean 0 and standard deviation 1 on the training split."""
+    def standardize(self, embeddings: NDArray[np.float32]) -> Tensor:
+        """Return (N, D) features with mean 0 and standard deviation 1 on the training split."""
         return torch.from_numpy((embeddings - self.mean) / self.std)
 
 
 class Choice(NamedTuple):
-    """What the last fit starts from."""
+    """The starting point of the last fit."""
 
     l2: float
     start: Probe  # The classifier fitted with this strength to a part of the training samples.
@@ -137,7 +141,7 @@ class Choice(NamedTuple):
 
 
 def validation_order(train: Features, *, seed: int) -> NDArray[np.int64]:
-    """Positions of the training samples, shuffled by content: its beginning is the validation part.
+    """Return positions of the training samples, shuffled by content hash; the first are the validation part.
 
     The hash itself may have decided the split, so that its order is no longer random within one: it is mixed anew.
     """

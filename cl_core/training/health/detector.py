@@ -1,4 +1,4 @@
-"""Watching whether a training learns: collapse is noticed while it happens, and called by its name.
+"""Detect collapse while a training runs, and name its kind.
 
 What is seen depends on the step alone, and the checks that a verdict rests on are kept with each checkpoint: a resumed
 training stops where the undisturbed one would have.
@@ -22,32 +22,37 @@ _LEAST_WINDOW = 100
 
 
 class CollapseWatch:
-    """Looks at a training every so many steps.
+    """Checks a training for collapse at regular steps.
 
     Args:
         steps: Of the whole training.
         warmup_steps: Nothing is judged while the learning rate rises.
-        plateaus: Values at which the loss stands still when nothing is learnt, by what they mean.
+        trivial_losses: Values at which the loss stands still when nothing is learned, by what they mean.
         checks: What `state` gave at an earlier step.
     """
 
     def __init__(
-        self, *, steps: int, warmup_steps: int, plateaus: Mapping[str, float], checks: Sequence[Sequence[Any]] = ()
+        self,
+        *,
+        steps: int,
+        warmup_steps: int,
+        trivial_losses: Mapping[str, float],
+        checks: Sequence[Sequence[Any]] = (),
     ) -> None:
         self.steps = steps
         self.warmup_steps = warmup_steps
-        self.plateaus = plateaus
+        self.trivial_losses = trivial_losses
         self.every = max(_LEAST_WINDOW, steps // 100) // _CHECKS_PER_WINDOW
         self.checks = [
             MetricsSnapshot(step, loss, Health(*figures), metrics) for step, loss, figures, metrics in checks
         ]
 
     def is_due(self, step: int) -> bool:
-        """Whether the training is looked at after this step, counted from 1."""
+        """Return whether a check is due after this step, counted from 1."""
         return step in (1, self.steps) or step % self.every == 0
 
     def look(self, step: int, loss: Tensor, made: Step, *, samples: int) -> None:
-        """Look at what a step made; every worker takes part, worker 0 judges.
+        """Check the result of a step; every worker takes part, worker 0 judges.
 
         Args:
             step: From 1.
@@ -69,13 +74,13 @@ class CollapseWatch:
             )
 
     def judge(self, check: MetricsSnapshot) -> str:
-        """Add a check; a sentence that says what is wrong, empty while nothing is."""
+        """Add a check; return what is wrong, or an empty string."""
         self.checks = [*self.state(), check]
         first, window = self.checks[0], self.checks[1:][-_CHECKS_PER_WINDOW:]
         if len(window) < _CHECKS_PER_WINDOW or window[0].step <= self.warmup_steps:
             return ""
         left = (self.steps - check.step) / (self.every * _CHECKS_PER_WINDOW)
-        seen = Seen(first, window, self.plateaus, left)
+        seen = Seen(first, window, self.trivial_losses, left)
         found = [finding for verdict in VERDICTS if (finding := verdict(seen))]
         if not found:
             return ""
@@ -87,16 +92,16 @@ class CollapseWatch:
 
     @property
     def latest(self) -> MetricsSnapshot:
-        """The newest check; worker 0 has them."""
+        """The newest check; only worker 0 has it."""
         return self.checks[-1]
 
     def state(self) -> list[MetricsSnapshot]:
-        """The first check and those of the window: values that JSON holds."""
+        """Return the first check and those of the window as JSON values."""
         return self.checks[:1] + self.checks[1:][-_CHECKS_PER_WINDOW:]
 
 
 def _beside(first: MetricsSnapshot, check: MetricsSnapshot) -> str:
-    """The figures of now, and those of the start."""
+    """Return the figures of now and those of the start as text."""
     names = ("accuracy", "intraclass_correlation", "feature_std", "effective_rank")
     figures = [("loss", check.loss, first.loss)]
     figures += [(name, getattr(check.health, name), getattr(first.health, name)) for name in names]

@@ -1,4 +1,4 @@
-"""What a batch's embeddings say about the health of a training."""
+"""Health metrics of a batch's embeddings."""
 
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ _MOST_SAMPLES = 512
 
 
 class Health(NamedTuple):
-    """Figures of one batch; see `cl_core.training.progress.Progress` for their meaning."""
+    """Metrics of one batch; see `cl_core.training.progress.Progress` for their meaning."""
 
     accuracy: float
     alignment: float
@@ -31,7 +31,7 @@ class Health(NamedTuple):
 
 @torch.no_grad()
 def health(embeddings: Tensor, groups: Tensor) -> Health:
-    """Figures of a batch's embeddings.
+    """Compute the metrics of a batch's embeddings.
 
     Uniformity, standard deviation and rank are those of the first view of each sample: independent samples, as Wang &
     Isola define the first. With the other views, the nearness of positives would count as lack of uniformity.
@@ -57,7 +57,7 @@ def health(embeddings: Tensor, groups: Tensor) -> Health:
 
 
 def of_all_workers(step: Step, *, samples: int) -> tuple[Tensor, Tensor]:
-    """Embeddings and groups of the whole batch, of its first samples where it is large; every worker takes part.
+    """Gather embeddings and groups of the whole batch, or of its first samples if it is large; a collective call.
 
     Args:
         step: This worker's.
@@ -73,7 +73,7 @@ def of_all_workers(step: Step, *, samples: int) -> tuple[Tensor, Tensor]:
 
 
 def contrastive_accuracy(unit: Tensor, groups: Tensor) -> Tensor:
-    """Share of rows whose most similar row of another view is of the same group.
+    """Return the share of rows whose most similar row of another view is in the same group.
 
     Args:
         unit: (N, V, D) unit rows. With a single view, all other rows are looked at.
@@ -91,7 +91,7 @@ def contrastive_accuracy(unit: Tensor, groups: Tensor) -> Tensor:
 
 
 def pair_distances(unit: Tensor, groups: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean squared distance of rows of one group, and of rows of different groups; of different views, if there are.
+    """Return the mean squared distance within and between groups, across different views if there are several.
 
     The first is the alignment: 0 when all coincide. One minus its ratio to the second is the intraclass correlation,
     the share of the variance of embeddings that lies between groups: 0 when rows of a group are no nearer to each
@@ -117,7 +117,7 @@ def pair_distances(unit: Tensor, groups: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _distances_within(rows: Tensor, group: Tensor, number: int) -> tuple[Tensor, Tensor]:
-    """Sum of squared distances over ordered pairs of a group, and how many pairs there are.
+    """Return the sum of squared distances over ordered pairs of a group, and the number of pairs.
 
     Of rows a and b: |a|^2 + |b|^2 - 2 ab, each summed over all pairs first.
     """

@@ -1,4 +1,4 @@
-"""The ways in which a training learns nothing: what shows each of them, what it is called, and what may be done.
+"""The ways in which a training can learn nothing: the signs of each, its name, and the remedies.
 
 A loss says little by itself. Pulled together, all embeddings satisfy a loss without negatives; a wrong mask makes a
 loss fall while nothing is found; and a loss may stand for long at the value that it has when nothing is known, and
@@ -36,12 +36,12 @@ _MORE_THAN_AT_START = 1.25
 # 1.1. The second bound is for margins, plateaus of tenths that the hardest triplets exceed several times.
 _RISEN_TO = 1.5
 _RISEN_BY = 2.0
-# Times the first loss, up or down: a loss that has moved less has not begun to be learnt.
+# Times the first loss, up or down: a loss that has moved less has not begun to be learned.
 _MOVED = 1.5
 
 
 class MetricsSnapshot(NamedTuple):
-    """What was seen after a step."""
+    """Loss and metrics after a step."""
 
     step: int
     loss: float
@@ -50,41 +50,41 @@ class MetricsSnapshot(NamedTuple):
 
     @property
     def figures(self) -> dict[str, float]:
-        """Those that are shown, by name."""
+        """The displayed metrics, by name."""
         shown = self.health._asdict()
         del shown["dimensions"], shown["groups"]
         return {**shown, **self.metrics}
 
 
 class CollapseReport(NamedTuple):
-    """What is wrong, and what may be done."""
+    """The kind of collapse and its remedies."""
 
     what: str
     advice: str
 
 
 class Seen(NamedTuple):
-    """What verdicts look at."""
+    """The inputs of the rules."""
 
     first: MetricsSnapshot
     window: list[MetricsSnapshot]
-    plateaus: Mapping[str, float]
+    trivial_losses: Mapping[str, float]
     left: float  # Of the training, in windows.
 
     @property
     def losses(self) -> list[float]:
-        """Of the window."""
+        """Losses of the window."""
         return [check.loss for check in self.window]
 
     @property
     def correlation(self) -> float:
-        """Between positives, mean over the window."""
+        """Intraclass correlation of positives, mean over the window."""
         return fmean(check.health.intraclass_correlation for check in self.window)
 
     @property
     def plateau(self) -> str:
-        """At which plateau the loss stands, in words; empty where it does not."""
-        for name, value in self.plateaus.items():
+        """Name of the trivial solution whose loss the training stays at; empty if none."""
+        for name, value in self.trivial_losses.items():
             off = [loss / value - 1 for loss in self.losses] if value > 0 else [math.inf]
             if abs(fmean(off)) <= _MEAN_NEAR_PLATEAU and max(map(abs, off)) <= _EACH_NEAR_PLATEAU:
                 return f"the loss stands at {fmean(self.losses):.4g}, which it is when {name} ({value:.4g})"
@@ -123,7 +123,7 @@ def _few_directions(seen: Seen) -> CollapseReport | None:
 
 
 def _fallen_but_nothing_found(seen: Seen) -> CollapseReport | None:
-    name, plateau = min(seen.plateaus.items(), key=lambda item: item[1], default=("", 0.0))
+    name, plateau = min(seen.trivial_losses.items(), key=lambda item: item[1], default=("", 0.0))
     start = seen.first.health
     if max(seen.losses) >= _FALLEN_TO * plateau:
         return None
@@ -144,14 +144,14 @@ def _at_plateau_and_nothing_found(seen: Seen) -> CollapseReport | None:
         return None
     return CollapseReport(
         f"{seen.plateau}, and positives are no nearer than at the start",
-        "From these pairs nothing can be learnt, or not at this rate: positives are taken from wrong rows, views have "
+        "From these pairs nothing can be learned, or not at this rate: positives are taken from wrong rows, views have "
         "too little in common, or the learning rate does not suit. Check the mask of a loss or method that was added, "
         "make views gentler in training.views_options, or change training.learning_rate",
     )
 
 
 def _worse_than_nothing(seen: Seen) -> CollapseReport | None:
-    name, plateau = max(seen.plateaus.items(), key=lambda item: item[1], default=("", math.inf))
+    name, plateau = max(seen.trivial_losses.items(), key=lambda item: item[1], default=("", math.inf))
     bound = max(_RISEN_TO * plateau, plateau + _RISEN_BY)
     half = len(seen.window) // 2
     before, now = fmean(seen.losses[:half]), fmean(seen.losses[half:])
@@ -161,8 +161,8 @@ def _worse_than_nothing(seen: Seen) -> CollapseReport | None:
         return None
     return CollapseReport(
         f"the loss is {now:.4g}, far above {plateau:.4g}, which it is when {name}, and will not come down to it",
-        "Similarities are too large for the softmax: the temperature is too low, rows or a queue are not normalised, "
-        "or the learning rate is too high. Choose a temperature of 0.1 to 0.5 in training.loss_options, normalise "
+        "Similarities are too large for the softmax: the temperature is too low, rows or a queue are not normalized, "
+        "or the learning rate is too high. Choose a temperature of 0.1 to 0.5 in training.loss_options, normalize "
         "what a loss or method that was added compares, or lower training.learning_rate",
     )
 

@@ -16,7 +16,7 @@ def gaussian_blur(images: Tensor, sigmas: Tensor) -> Tensor:
         (B, C, S, S) float32. A flat image is left as it is.
 
     Source: Chen et al. 2020, "SimCLR", arXiv:2002.05709, App. A: the kernel's side is 10 % of the image's. As in
-    torchvision's `gaussian_blur`, the Gaussian is sampled at whole pixels and renormalised. Differences: none.
+    torchvision's `gaussian_blur`, the Gaussian is sampled at whole pixels and renormalized. Differences: none.
     """
     batch, channels, size, _ = images.shape
     matrices = _blur_matrices(sigmas.to(images), size)
@@ -25,12 +25,12 @@ def gaussian_blur(images: Tensor, sigmas: Tensor) -> Tensor:
 
 
 def kernel_radius(size: int) -> int:
-    """Pixels on either side of the centre, for images of `size` pixels: 5 % of them, and one at least."""
+    """Return the blur's radius for images of `size` pixels: 5 % of them, at least one."""
     return max(1, size // 20)
 
 
 def _blur_matrices(sigmas: Tensor, size: int) -> Tensor:
-    """(B, size, size): the blur of a line of pixels as a matrix, border included; rows sum to 1."""
+    """Return (B, size, size) matrices that blur a line of pixels, borders included; rows sum to 1."""
     radius = kernel_radius(size)
     offsets = torch.arange(-radius, radius + 1, device=sigmas.device)
     taps = torch.softmax(-0.5 * (offsets / sigmas[:, None]) ** 2, dim=1)

@@ -19,7 +19,7 @@ from cl_core.views.operations.subset import apply_where_
 
 @dataclass(frozen=True)
 class ViewParameters:
-    """What is to be done to each sample to make one view: one row per sample, on the host."""
+    """The parameters of one view: one row per sample, on the host."""
 
     boxes: Tensor
     """(B, 4) int64: top, left, height, width in pixels."""
@@ -30,7 +30,7 @@ class ViewParameters:
     tilt: Tensor
     """(B,) float32 angles in degrees; 0 is none."""
     jitter: Tensor
-    """(B,) bool: whether the colours are jittered at all."""
+    """(B,) bool: whether the colors are jittered at all."""
     brightness: Tensor
     """(B,) float32 factors; so `contrast` and `saturation`."""
     contrast: Tensor
@@ -56,7 +56,7 @@ class ViewParameters:
 
 
 def make_view(images: Tensor, parameters: ViewParameters, *, size: int, fill: Sequence[float]) -> Tensor:
-    """One view of each image, as the parameters say; nothing is random here.
+    """Make one view of each image from its parameters; nothing is random here.
 
     Args:
         images: (B, C, H, W) float32 in [0, 1].
@@ -67,7 +67,7 @@ def make_view(images: Tensor, parameters: ViewParameters, *, size: int, fill: Se
     Returns:
         (B, C, S, S) float32 in [0, 1].
 
-    Source: the order of the code of SimCLR, MoCo v2 and BYOL. Blur follows the colours: before them it would be
+    Source: the order of the code of SimCLR, MoCo v2 and BYOL. Blur follows the colors: before them it would be
     another policy, since clamping and hue are not linear. Rotation follows the crop, as every operation does in
     SimCLR's ablation (Sec. 3.1); the cutout is last, so that nothing changes what it paints.
     """

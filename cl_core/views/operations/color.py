@@ -1,6 +1,6 @@
-"""Colour jitter: brightness, contrast, saturation and hue, each sample with its own amounts in its own order.
+"""Color jitter: brightness, contrast, saturation and hue, each sample with its own amounts in its own order.
 
-All follow torchvision's functional forms on float images. With one channel there is no colour: saturation and hue
+All follow torchvision's functional forms on float images. With one channel there is no color: saturation and hue
 leave such images as they are.
 """
 
@@ -21,7 +21,7 @@ def adjust_brightness(images: Tensor, factors: Tensor) -> Tensor:
 
 
 def adjust_contrast(images: Tensor, factors: Tensor) -> Tensor:
-    """Move all values away from the image's mean luma, or towards it: factor 0 is flat, 1 changes nothing.
+    """Move all values away from the image's mean luma, or toward it: factor 0 is flat, 1 changes nothing.
 
     Args:
         images: (B, C, H, W) float32 in [0, 1].
@@ -32,7 +32,7 @@ def adjust_contrast(images: Tensor, factors: Tensor) -> Tensor:
 
 
 def adjust_saturation(images: Tensor, factors: Tensor) -> Tensor:
-    """Move each pixel away from its own luma, or towards it: factor 0 is greyscale, 1 changes nothing.
+    """Move each pixel away from its own luma, or toward it: factor 0 is grayscale, 1 changes nothing.
 
     Args:
         images: (B, C, H, W) float32 in [0, 1].
@@ -61,7 +61,7 @@ def adjust_hue(images: Tensor, shifts: Tensor) -> Tensor:
     red, green, blue = images.unbind(1)
     value = torch.maximum(torch.maximum(red, green), blue)
     chroma = value - torch.minimum(torch.minimum(red, green), blue)
-    # Greys have no hue; whichever they get is multiplied by a chroma of 0.
+    # Grays have no hue; whichever they get is multiplied by a chroma of 0.
     per_chroma = chroma.clamp(min=torch.finfo(chroma.dtype).tiny).reciprocal_()
     hue = torch.where(
         value == red,

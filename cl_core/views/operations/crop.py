@@ -5,7 +5,7 @@ from torch import Tensor
 
 
 def resized_crop(images: Tensor, *, boxes: Tensor, flip: Tensor, size: int) -> Tensor:
-    """Cut a box out of each image, resize it to a square, and mirror it left to right where asked.
+    """Cut a box out of each image, resize it to a square, and mirror it left to right if asked.
 
     Args:
         images: (B, C, H, W) float32 in [0, 1]; quickest in channels_last.
@@ -30,16 +30,16 @@ def resized_crop(images: Tensor, *, boxes: Tensor, flip: Tensor, size: int) -> T
 
 
 def _triangle_weights(start: Tensor, length: Tensor, mirrored: Tensor, *, source: int, size: int) -> Tensor:
-    """(B, size, source) float32: how much each source pixel contributes to each output pixel; rows sum to 1."""
+    """Return (B, size, source) float32 weights of source pixels in output pixels; rows sum to 1."""
     scale = length.to(torch.float32)[:, None] / size
     outputs = torch.arange(size, device=start.device)
     outputs = torch.where(mirrored.to(start.device)[:, None], size - 1 - outputs, outputs)
-    centres = (outputs + 0.5) * scale - 0.5
-    # Enlarging interpolates between two neighbours; shrinking averages over as many pixels as fall into one.
+    centers = (outputs + 0.5) * scale - 0.5
+    # Enlarging interpolates between two neighbors; shrinking averages over as many pixels as fall into one.
     reach = scale.clamp(min=1)
     pixels = torch.arange(source, device=start.device) - start[:, None]
     inside = (pixels >= 0) & (pixels < length[:, None])
     # Infinitely far is weightless: this keeps taps inside the box without a further pass over the largest tensor.
     positions = torch.where(inside, pixels / reach, torch.inf)
-    weights = (positions[:, None, :] - (centres / reach)[:, :, None]).abs_().clamp_(max=1).neg_().add_(1)
+    weights = (positions[:, None, :] - (centers / reach)[:, :, None]).abs_().clamp_(max=1).neg_().add_(1)
     return weights.div_(weights.sum(dim=2, keepdim=True))

@@ -12,7 +12,7 @@ def cutout(images: Tensor, holes: Tensor, *, fill: Sequence[float]) -> Tensor:
     Args:
         images: (B, C, H, W) float32.
         holes: (B, 4) int64: top, left, height, width in pixels, inside the image.
-        fill: C values, on the scale of the images. The mean of the data becomes 0 when the views are normalised.
+        fill: C values, on the scale of the images. The mean of the data becomes 0 when the views are normalized.
 
     Returns:
         (B, C, H, W) float32.

@@ -1,4 +1,4 @@
-"""The laws of augmentation parameters: from uniform numbers to boxes, factors and orders.
+"""The distributions of augmentation parameters: from uniform numbers to boxes, factors and orders.
 
 In float64 on the host: crop sizes are rounded results of square roots and exponentials, where two devices may differ
 in the last bit and so by a whole pixel.
@@ -18,7 +18,7 @@ _ORDERS = np.array(list(permutations(range(4))))
 
 
 def crop_boxes(draws: F64, *, height: int, width: int, area: tuple[float, float], ratio: tuple[float, float]) -> I64:
-    """Boxes of uniform area, log-uniform aspect ratio and uniform position.
+    """Draw boxes of uniform area, log-uniform aspect ratio and uniform position.
 
     A box that does not fit into the image is drawn again. After ten tries it is the largest central box whose aspect
     ratio is allowed: the whole image, if its own is.
@@ -51,7 +51,7 @@ def crop_boxes(draws: F64, *, height: int, width: int, area: tuple[float, float]
 
 
 def _largest_box(height: int, width: int, ratio: tuple[float, float]) -> tuple[int, int]:
-    """Height and width of the largest box with an allowed aspect ratio."""
+    """Return height and width of the largest box with an allowed aspect ratio."""
     if width / height < ratio[0]:
         return round(width / ratio[0]), width
     if width / height > ratio[1]:
@@ -60,27 +60,27 @@ def _largest_box(height: int, width: int, ratio: tuple[float, float]) -> tuple[i
 
 
 def between(draws: F64, low: float, high: float) -> F64:
-    """Uniform numbers in [0, 1) spread over [low, high)."""
+    """Scale uniform numbers in [0, 1) to [low, high)."""
     return low + draws * (high - low)
 
 
 def factors(draws: F64, strength: float) -> F64:
-    """Factors uniform in [1 - strength, 1 + strength), never below 0; strength 0 gives 1."""
+    """Return factors uniform in [1 - strength, 1 + strength), never below 0; strength 0 gives 1."""
     return between(draws, max(0.0, 1 - strength), 1 + strength)
 
 
 def orders(draws: F64) -> I64:
-    """(B,) uniform numbers to (B, 4) permutations of 0 to 3, each of the 24 equally likely."""
+    """Map (B,) uniform numbers to (B, 4) permutations of 0 to 3, each of the 24 equally likely."""
     return _ORDERS[(draws * len(_ORDERS)).astype(np.int64)]
 
 
 def quarters(draws: F64) -> I64:
-    """(B,) uniform numbers to turns of 90, 180 or 270 degrees, as 1, 2 or 3, equally likely."""
+    """Map (B,) uniform numbers to turns of 90, 180 or 270 degrees, as 1, 2 or 3, equally likely."""
     return 1 + (3 * draws).astype(np.int64)
 
 
 def holes(draws: F64, *, size: int, share: float) -> I64:
-    """Squares whose centre is any pixel, all equally likely; what lies over the border is cut off.
+    """Draw squares whose center is any pixel, all equally likely; parts beyond the border are cut off.
 
     Args:
         draws: (B, 2) uniform in [0, 1): vertical, horizontal.

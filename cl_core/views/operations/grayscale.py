@@ -1,4 +1,4 @@
-"""Greyscale: what is left of an image without colour."""
+"""Grayscale: an image without color."""
 
 from torch import Tensor
 
@@ -6,7 +6,7 @@ _RED, _GREEN, _BLUE = 0.299, 0.587, 0.114  # ITU-R BT.601; torchvision rounds re
 
 
 def luma(images: Tensor) -> Tensor:
-    """(B, C, H, W) float32 to the (B, 1, H, W) brightness that the eye sees; one channel is its own."""
+    """Return the (B, 1, H, W) luma of (B, C, H, W) float32 images; one channel is its own luma."""
     if images.shape[1] == 1:
         return images
     red, green, blue = images.unbind(1)
@@ -14,5 +14,5 @@ def luma(images: Tensor) -> Tensor:
 
 
 def grayscale(images: Tensor) -> Tensor:
-    """(B, C, H, W) float32 to the same shape, all channels equal to the luma. One channel is left as it is."""
+    """Set all channels of (B, C, H, W) float32 images to the luma; one channel is left unchanged."""
     return luma(images).expand_as(images)

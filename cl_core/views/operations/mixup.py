@@ -1,4 +1,4 @@
-"""Mixing each sample with another: the noise that needs no knowledge of what the numbers mean.
+"""Mixing each sample with another: noise that needs no knowledge of the kind of data.
 
 Samples may be vectors, images or anything else of one shape. What is mixed stays the sample it was as long as its own
 share is at least a half.
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def linear_mixup(samples: Tensor, partners: Tensor, shares: Tensor) -> Tensor:
-    """Share times sample plus (1 - share) times partner.
+    """Return share times sample plus (1 - share) times partner.
 
     Args:
         samples: (B, ...) float.
@@ -21,7 +21,7 @@ def linear_mixup(samples: Tensor, partners: Tensor, shares: Tensor) -> Tensor:
 
 
 def geometric_mixup(samples: Tensor, partners: Tensor, shares: Tensor) -> Tensor:
-    """Sample to the power of the share, times partner to the power of (1 - share): 0 where either is 0.
+    """Return sample ** share * partner ** (1 - share): 0 where either is 0.
 
     Args:
         samples: (B, ...) float, not negative.
@@ -33,7 +33,7 @@ def geometric_mixup(samples: Tensor, partners: Tensor, shares: Tensor) -> Tensor
 
 
 def binary_mixup(samples: Tensor, partners: Tensor, kept: Tensor) -> Tensor:
-    """The sample's own value where it is kept, the partner's elsewhere.
+    """Keep the sample's own value where `kept`, and take the partner's elsewhere.
 
     Args:
         samples: (B, ...) float.
@@ -44,5 +44,5 @@ def binary_mixup(samples: Tensor, partners: Tensor, kept: Tensor) -> Tensor:
 
 
 def _per_sample(values: Tensor, samples: Tensor) -> Tensor:
-    """(B,) values as (B, 1, ...) of the samples' type and device."""
+    """Return (B,) values as (B, 1, ...) of the samples' type and device."""
     return values.to(samples).view(-1, *[1] * (samples.dim() - 1))

@@ -1,4 +1,4 @@
-"""Normalisation: the last operation of every policy."""
+"""Normalization: the last operation of every policy."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def normalize(images: Tensor, *, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """(values - mean) / std per channel, written in the memory format that convolutions read fastest.
+    """Return (values - mean) / std per channel, in the memory format that convolutions read fastest.
 
     Args:
         images: (B, C, H, W) float32 in [0, 1].

@@ -1,4 +1,4 @@
-"""Rotation: by quarter turns, which lose nothing, and by small angles, which interpolate."""
+"""Rotation: by quarter turns, without loss, and by small angles, with interpolation."""
 
 from functools import partial
 
@@ -10,7 +10,7 @@ from cl_core.views.operations.subset import apply_where_
 
 
 def quarter_turns(images: Tensor, turns: Tensor) -> Tensor:
-    """Turn each image by a multiple of 90 degrees, anticlockwise.
+    """Turn each image by a multiple of 90 degrees, counterclockwise.
 
     Args:
         images: (B, C, S, S) float32.
@@ -26,7 +26,7 @@ def quarter_turns(images: Tensor, turns: Tensor) -> Tensor:
 
 
 def tilt(images: Tensor, degrees: Tensor) -> Tensor:
-    """Turn each image about its centre by its own angle, anticlockwise; what comes in at the corners is black.
+    """Turn each image about its center by its own angle, counterclockwise; uncovered corners are black.
 
     Args:
         images: (B, C, S, S) float32.

@@ -1,4 +1,4 @@
-"""Solarisation: bright values are inverted, as on a film that was exposed too long."""
+"""Solarize: bright values are inverted, as on an overexposed film."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""Working on some samples of a batch, so that those for which an operation was not drawn do not pay for it."""
+"""Apply an operation only to those samples of a batch for which it was drawn."""
 
 from collections.abc import Callable
 
@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 def apply_where_(drawn: Tensor, operation: Callable[..., Tensor], images: Tensor, *parameters: Tensor) -> None:
-    """Replace, in place, the drawn images by what the operation makes of them.
+    """Replace the drawn images, in place, by the operation's result.
 
     Args:
         drawn: (B,) bool. Best kept on the host: then no accelerator has to be waited for to learn how many there are.
@@ -23,5 +23,5 @@ def apply_where_(drawn: Tensor, operation: Callable[..., Tensor], images: Tensor
 
 
 def per_image(values: Tensor, images: Tensor) -> Tensor:
-    """(B,) values as (B, 1, 1, 1) of the images' type and device, to be broadcast over each sample's pixels."""
+    """Return (B,) values as (B, 1, 1, 1) of the images' type and device, to broadcast over pixels."""
     return values.to(images).view(-1, 1, 1, 1)

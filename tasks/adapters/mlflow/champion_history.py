@@ -1,16 +1,15 @@
-"""The succession of champions: which version users fetch, which they fetched before, and why it changed.
+"""The champions of a model, past and present, and how the champion changes.
 
-MLflow has aliases without history and no transaction over several calls. So the intention is written first, in one
-tag of the registered model, and then carried out; whoever comes next finishes what a killed process began. At every
-instant the alias stands on a whole version.
+MLflow has aliases without history, and no transaction over several calls. So a change is written first as pending, in
+one tag of the registered model, and then applied; the next process finishes what a killed one began. The alias points
+at a complete version at all times.
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from cl_core.evaluation.promotion_gate import Gains, GateVerdict
 from cl_core.failpoints import failpoint
 from cl_core.refs import Decision
 from tasks.adapters.mlflow.model_version import CHAMPION, DECISION
@@ -19,115 +18,130 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import RegisteredModel
 
-_SUCCESSION = "counterpoint.champions"
+_HISTORY = "counterpoint.champions"
 # A tag holds 5,000 characters on older servers; this many versions fit.
-_REMEMBERED = 200
-_RECORD = "decision.json"
+_KEPT_VERSIONS = 200
+_DECISION_FILE = "decision.json"
+# Tags written by 0.1.0 have the old names.
+_OLD_NAMES = {"withdrawn": "rolled_back", "concerned": "affected_versions"}
 
 
-class Move(BaseModel):
+def _with_new_names(stored: Any) -> Any:
+    return {_OLD_NAMES.get(name, name): value for name, value in stored.items()} if isinstance(stored, dict) else stored
+
+
+class ChampionChange(BaseModel):
     """A change of champion that has been decided."""
 
     model_config = ConfigDict(frozen=True)
 
     kind: Literal["promotion", "rollback"]
     decision: Decision
-    concerned: list[int] = Field(description="Versions that bear the reason.")
+    affected_versions: list[int] = Field(description="Versions whose tags get the reason.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_old_names(cls, stored: Any) -> Any:
+        return _with_new_names(stored)
 
 
-class Succession(BaseModel):
-    """The champions of one model, oldest first; the last is the one that users fetch once `pending` is carried out."""
+class ChampionHistory(BaseModel):
+    """The champions of one model, oldest first; the last is the one that users fetch once `pending` is applied."""
 
     model_config = ConfigDict(frozen=True)
 
     champions: list[int] = []
-    withdrawn: list[int] = Field([], description="Rolled back by a person; the gate never promotes these again.")
-    pending: Move | None = None
+    rolled_back: list[int] = Field([], description="By a person; the gate never promotes these again.")
+    pending: ChampionChange | None = Field(None, description="Decided, and not applied to its end.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_old_names(cls, stored: Any) -> Any:
+        return _with_new_names(stored)
 
     @property
     def champion(self) -> int:
         """The version that users fetch; 0 when there is none."""
         return self.champions[-1] if self.champions else 0
 
-    def promoted(self, decision: Decision) -> "Succession":
-        """The succession once the decision's version follows."""
+    def with_promotion(self, decision: Decision) -> "ChampionHistory":
+        """Return the history in which the decision's version is the next champion."""
         version = decision.version
-        return Succession(
-            champions=[*self.champions, version][-_REMEMBERED:],
-            withdrawn=[other for other in self.withdrawn if other != version],
-            pending=Move(kind="promotion", decision=decision, concerned=[version]),
+        return ChampionHistory(
+            champions=[*self.champions, version][-_KEPT_VERSIONS:],
+            rolled_back=[other for other in self.rolled_back if other != version],
+            pending=ChampionChange(kind="promotion", decision=decision, affected_versions=[version]),
         )
 
-    def rolled_back(self, decision: Decision) -> "Succession":
-        """The succession once the decision's version has gone and its champion, an earlier one, is back."""
-        gone, back = decision.version, decision.champion
-        return Succession(
-            champions=self.champions[: _last_index(self.champions[:-1], back) + 1],
-            withdrawn=[*self.withdrawn, gone][-_REMEMBERED:],
-            pending=Move(kind="rollback", decision=decision, concerned=[gone, back]),
+    def with_rollback(self, decision: Decision) -> "ChampionHistory":
+        """Return the history without the decision's version, which ends with the decision's champion."""
+        rolled_back, restored = decision.version, decision.champion
+        return ChampionHistory(
+            champions=self.champions[: _last_index(self.champions[:-1], restored) + 1],
+            rolled_back=[*self.rolled_back, rolled_back][-_KEPT_VERSIONS:],
+            pending=ChampionChange(kind="rollback", decision=decision, affected_versions=[rolled_back, restored]),
         )
 
-    def before(self, existing: set[int]) -> int:
-        """The champion before the last one, among the versions that still exist; 0 when there is none."""
+    def previous_champion(self, existing: set[int]) -> int:
+        """Return the champion before the last one, among the versions that still exist; 0 when there is none."""
         earlier = [version for version in self.champions[:-1] if version in existing and version != self.champion]
         return earlier[-1] if earlier else 0
 
 
-def recorded(model: "RegisteredModel") -> Succession:
-    """The succession as it is written down, finished or not."""
-    return Succession.model_validate_json(model.tags.get(_SUCCESSION, "{}"))
+def read_history(model: "RegisteredModel") -> ChampionHistory:
+    """Return the history as it is stored; its last change may be pending."""
+    return ChampionHistory.model_validate_json(model.tags.get(_HISTORY, "{}"))
 
 
-def settled(client: "MlflowClient", name: str) -> tuple[Succession, Move | None]:
-    """The succession, after finishing what a killed process began, and that unfinished move if there was one."""
+def reconciled_history(client: "MlflowClient", name: str) -> tuple[ChampionHistory, ChampionChange | None]:
+    """Finish what a killed process began; return the history, and that unfinished change if there was one."""
     model = client.get_registered_model(name)
-    succession = recorded(model)
-    unfinished = succession.pending
+    history = read_history(model)
+    unfinished = history.pending
     if unfinished is not None:
-        return carry_out(client, name, succession), unfinished
+        return apply_change(client, name, history), unfinished
     alias = int(model.aliases.get(CHAMPION, 0))
-    if alias and alias != succession.champion:
-        # Someone has set the alias in MLflow itself: theirs is the last word, and rolling back goes to what was before.
-        succession = Succession(champions=[*succession.champions, alias], withdrawn=succession.withdrawn)
-    return succession, None
+    if alias and alias != history.champion:
+        # Someone has set the alias in MLflow itself. It is followed; rolling back returns to the champion before it.
+        history = ChampionHistory(champions=[*history.champions, alias], rolled_back=history.rolled_back)
+    return history, None
 
 
-def settle(client: "MlflowClient", name: str) -> None:
-    """Finish what a killed process began, and put a champion that was set in MLflow itself on record."""
-    succession, _ = settled(client, name)
-    client.set_registered_model_tag(name, _SUCCESSION, succession.model_dump_json())
+def reconcile(client: "MlflowClient", name: str) -> None:
+    """Finish what a killed process began, and record a champion that was set in MLflow itself."""
+    history, _ = reconciled_history(client, name)
+    client.set_registered_model_tag(name, _HISTORY, history.model_dump_json())
 
 
-def awaited(model: "RegisteredModel", existing: set[int]) -> dict[int, str]:
-    """Versions that may be fetched next, and why: by a move that is not carried out yet, or by a rollback."""
-    succession = recorded(model)
-    coming = {succession.champion: "champion to be"} if succession.pending else {}
-    return {
-        version: why for version, why in {succession.before(existing): "for a rollback", **coming}.items() if version
-    }
+def reserved_versions(model: "RegisteredModel", existing: set[int]) -> dict[int, str]:
+    """Return the versions that may be fetched next, and why: a pending change, or a possible rollback."""
+    history = read_history(model)
+    pending = {history.champion: "champion to be"} if history.pending else {}
+    reasons = {history.previous_champion(existing): "for a rollback", **pending}
+    return {version: reason for version, reason in reasons.items() if version}
 
 
-def carry_out(client: "MlflowClient", name: str, succession: Succession) -> Succession:
-    """Write the intention, the reasons and the alias, then strike the intention off; each call may be repeated."""
-    move = succession.pending
-    assert move is not None
-    client.set_registered_model_tag(name, _SUCCESSION, succession.model_dump_json())
+def apply_change(client: "MlflowClient", name: str, history: ChampionHistory) -> ChampionHistory:
+    """Write the pending change, the reasons and the alias, then clear the pending change; each call may be repeated."""
+    change = history.pending
+    assert change is not None
+    client.set_registered_model_tag(name, _HISTORY, history.model_dump_json())
     failpoint("promote.intent-written")
-    for version in move.concerned:
-        record(client, move.decision, version)
-    client.set_registered_model_alias(name, CHAMPION, str(move.decision.champion))
+    for version in change.affected_versions:
+        record_decision(client, change.decision, version)
+    client.set_registered_model_alias(name, CHAMPION, str(change.decision.champion))
     failpoint("promote.alias-set")
-    done = succession.model_copy(update={"pending": None})
-    client.set_registered_model_tag(name, _SUCCESSION, done.model_dump_json())
+    applied = history.model_copy(update={"pending": None})
+    client.set_registered_model_tag(name, _HISTORY, applied.model_dump_json())
     failpoint("promote.intent-committed")
-    return done
+    return applied
 
 
-def record(client: "MlflowClient", decision: Decision, version: int) -> None:
-    """Leave the decision with a version it concerns: a tag that is read in passing, and files in its run."""
+def record_decision(client: "MlflowClient", decision: Decision, version: int) -> None:
+    """Record the decision with a version that it affects: a tag for lists, and files in its run."""
     run_id = client.get_model_version(decision.name, str(version)).run_id
     if run_id:
-        client.log_text(run_id, decision.model_dump_json(indent=1) + "\n", _RECORD)
+        client.log_text(run_id, decision.model_dump_json(indent=1) + "\n", _DECISION_FILE)
         client.log_text(run_id, f"# {decision.name}, version {version}\n\n{decision.reason}.\n", "decision.md")
         failpoint("promote.files-logged")
     client.set_model_version_tag(decision.name, str(version), DECISION, decision.reason)
@@ -135,43 +149,17 @@ def record(client: "MlflowClient", decision: Decision, version: int) -> None:
 
 
 def last_decision(client: "MlflowClient", name: str, version: int, staged: Path) -> Decision | None:
-    """The decision that was recorded last with a version, with the champion of this moment; None without one."""
-    found = client.get_model_version(name, str(version))
-    if DECISION not in found.tags or not found.run_id:
+    """Return the decision recorded last with a version, with the champion of this moment; None without one."""
+    stored = client.get_model_version(name, str(version))
+    if DECISION not in stored.tags or not stored.run_id:
         return None
-    decision = Path(client.download_artifacts(found.run_id, _RECORD, str(staged))).read_text()
+    decision = Path(client.download_artifacts(stored.run_id, _DECISION_FILE, str(staged))).read_text()
     champion = int(client.get_registered_model(name).aliases.get(CHAMPION, 0))
     return Decision.model_validate_json(decision).model_copy(update={"champion": champion})
 
 
-def standing(client: "MlflowClient", name: str, version: int) -> Decision:
-    """What to say of a version that is the champion already."""
-    reason = client.get_model_version(name, str(version)).tags.get(DECISION, "")
-    return Decision(
-        name=name,
-        version=version,
-        champion=version,
-        promoted=True,
-        reason=f"version {version} is the champion already{f' ({reason})' if reason else ''}",
-    )
-
-
-def not_comparable(version: int, succession: Succession, gains: Gains) -> GateVerdict | None:
-    """Why the numbers cannot decide about this version, whatever they are."""
-    if version in succession.withdrawn:
-        reason = "a person rolled it back, so only a person promotes it again"
-    elif gains.champion != succession.champion:
-        reason = (
-            f"it was compared with {named(gains.champion)}, and by now there is {named(succession.champion)}; "
-            "run the same command again"
-        )
-    else:
-        return None
-    return GateVerdict(promote=False, reason=f"version {version} is not promoted: {reason}")
-
-
-def named(champion: int) -> str:
-    """A champion, in words."""
+def champion_label(champion: int) -> str:
+    """Return a champion in words."""
     return f"version {champion}" if champion else "no champion"
 
 

@@ -1,32 +1,30 @@
-"""Reaching MLflow: quietly when it works, and with the address and the remedy when it does not."""
+"""Connections to MLflow. They print nothing; when one fails, the error names the address and the remedy."""
 
 import contextlib
 import errno
 import logging
 import os
 import re
-import sys
+import ssl
 import time
-import urllib.error
-import urllib.request
-import warnings
 from collections.abc import Iterator
 from http import HTTPStatus
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 from cl_core.errors import InfrastructureError, InputError, StorageFullError, StoreUnreachableError
+from tasks.adapters.mlflow.compat import process_tracking_uri
 from tasks.runtime.delays import STORE_PAUSE_S
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-# A server that is down is asked at 0, 1, 3 and 7 seconds, then given up: at most 19 s when it swallows every packet.
-# Who called may retry after a longer pause.
+# A server that is down is probed at 0, 1, 3 and 7 seconds; at most 19 s when it drops every packet.
+# The caller may retry after a longer pause.
 _PAUSES_S = (STORE_PAUSE_S, 2 * STORE_PAUSE_S, 4 * STORE_PAUSE_S)
 _PROBE_TIMEOUT_S = 3
-_LIGHTNING = "mlflow.pytorch._lightning_autolog"
+# Answers of a proxy whose server is down.
+_SERVER_IS_DOWN = (HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT)
 
 _HOST = re.compile(r"([\w.-]*|\[[0-9A-Fa-f:.]+\])(:\d+)?")
 
@@ -37,7 +35,7 @@ _REFUSALS = {
 }
 _CREDENTIALS = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
 
-# Read by MLflow; what a person has set is kept. Its own defaults retry for minutes and print to the terminal.
+# Settings of MLflow, unless the environment has them. MLflow's defaults retry for minutes and print to the terminal.
 _ENVIRONMENT = {
     "GIT_PYTHON_REFRESH": "quiet",
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
@@ -53,14 +51,12 @@ _ENVIRONMENT = {
 
 @contextlib.contextmanager
 def connected(tracking_uri: str) -> Iterator["MlflowClient"]:
-    """A client of the store at `tracking_uri`; a SQLite store is created when there is none.
-
-    MLflow resolves addresses such as `models:/m-...` through the address of the process, so that is set as well.
+    """Give a client of the store at `tracking_uri`; a SQLite store is created when there is none.
 
     Raises:
-        StoreUnreachableError: When nothing answers there, or the connection is lost on the way.
+        StoreUnreachableError: When nothing answers there, or the connection is lost.
         StorageFullError: When the disk of the database or of the artifacts is full.
-        InputError: When what stands there is no database, or refuses who asks.
+        InputError: When the address is not that of a database, or the server refuses access.
     """
     _configure()
     if tracking_uri.startswith("sqlite:///"):
@@ -68,46 +64,21 @@ def connected(tracking_uri: str) -> Iterator["MlflowClient"]:
     _wait_for_answer(tracking_uri)
     import mlflow
 
-    # At INFO it tells of each table that it creates.
+    # At INFO it logs each table that it creates.
     logging.getLogger("mlflow").setLevel(logging.WARNING)
-    # MLflow writes the address into the environment too; left there, it would become a setting that nobody made.
-    before = os.environ.get("MLFLOW_TRACKING_URI")
-    mlflow.set_tracking_uri(tracking_uri)
-    try:
-        with _failures_named(tracking_uri):
-            yield mlflow.MlflowClient(tracking_uri, registry_uri=tracking_uri)
-    finally:
-        if before is None:
-            os.environ.pop("MLFLOW_TRACKING_URI", None)
-        else:
-            os.environ["MLFLOW_TRACKING_URI"] = before
-
-
-def pytorch_flavor() -> ModuleType:
-    """MLflow's module that saves and loads programs of torch; it takes seconds to import."""
-    _configure()
-    with warnings.catch_warnings():
-        # MLflow warns about type hints of its own when it is imported.
-        warnings.filterwarnings("ignore", "(?s).*Any type hint is inferred as AnyType", UserWarning)
-        import mlflow.pyfunc
-
-        # Where Lightning is installed MLflow imports it, with all it finds: 4 s, and a handler on the root logger.
-        hidden = sys.modules.setdefault(_LIGHTNING, None) is None  # type: ignore[arg-type]
-        import mlflow.pytorch
-    if hidden:
-        del sys.modules[_LIGHTNING]
-    return mlflow.pytorch
+    with process_tracking_uri(tracking_uri), _errors_translated(tracking_uri):
+        yield mlflow.MlflowClient(tracking_uri, registry_uri=tracking_uri)
 
 
 def _configure() -> None:
-    """Before MLflow is imported: it reads some of these only then."""
+    """Set MLflow's settings; before MLflow is imported, because it reads some of them then."""
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
 
 
 @contextlib.contextmanager
-def _failures_named(tracking_uri: str) -> Iterator[None]:
-    """Turn a lost connection, a refusal, a locked database or a full disk into a sentence that names the store."""
+def _errors_translated(tracking_uri: str) -> Iterator[None]:
+    """Turn a lost connection, a refusal, a locked database or a full disk into an error that names the store."""
     import requests
     import sqlalchemy
     from mlflow.exceptions import MlflowException
@@ -130,7 +101,7 @@ def _failures_named(tracking_uri: str) -> Iterator[None]:
 
 
 def _refused(cause: BaseException) -> HTTPStatus | None:
-    """401 or 403 where that is what a server answered: to a call of its API, or to one for an artifact."""
+    """Return 401 or 403 when the server answered with it, to a call of its API or for an artifact."""
     import requests
     from mlflow.exceptions import MlflowException
 
@@ -141,8 +112,8 @@ def _refused(cause: BaseException) -> HTTPStatus | None:
     return None
 
 
-def shown(tracking_uri: str) -> str:
-    """The address without what may be secret, fit for a message, a page or a log: no user, password, or query."""
+def redacted_uri(tracking_uri: str) -> str:
+    """Return the address without user, password and query, fit for a message, a page or a log."""
     place, _, _ = tracking_uri.partition("?")
     scheme, separator, rest = place.partition("://")
     authority, slash, path = rest.partition("/")
@@ -155,18 +126,19 @@ def shown(tracking_uri: str) -> str:
 
 
 def _probe_server(tracking_uri: str) -> None:
-    """Return when a server answers; a refusal for want of a password is an answer, and MLflow's to report."""
-    request = urllib.request.Request(f"{shown(tracking_uri).rstrip('/')}/health")  # noqa: S310 - http(s), the caller saw
-    try:
-        with urllib.request.urlopen(request, timeout=_PROBE_TIMEOUT_S):  # noqa: S310
-            return
-    except urllib.error.HTTPError as error:
-        if error.code in (502, 503, 504):
-            raise
+    """Return when a server answers; MLflow itself reports a server that wants a password."""
+    import httpx
+
+    address = f"{redacted_uri(tracking_uri).rstrip('/')}/health"
+    # httpx would read a file of certificates for http, too.
+    verify = ssl.create_default_context() if address.startswith("https://") else False
+    answer = httpx.get(address, timeout=_PROBE_TIMEOUT_S, verify=verify)
+    if answer.status_code in _SERVER_IS_DOWN:
+        answer.raise_for_status()
 
 
 def _probe_database(tracking_uri: str) -> None:
-    """Return when a database answers. MLflow itself would try for half an hour to open one that cannot be opened."""
+    """Return when a database answers; MLflow itself would retry for half an hour."""
     import sqlalchemy
 
     engine = sqlalchemy.create_engine(tracking_uri)
@@ -177,6 +149,7 @@ def _probe_database(tracking_uri: str) -> None:
 
 
 def _wait_for_answer(tracking_uri: str) -> None:
+    import httpx
     import sqlalchemy
 
     probe = _probe_server if tracking_uri.startswith(("http://", "https://")) else _probe_database
@@ -184,17 +157,17 @@ def _wait_for_answer(tracking_uri: str) -> None:
         try:
             probe(tracking_uri)
             return
-        except (OSError, sqlalchemy.exc.OperationalError) as error:
+        except (OSError, httpx.HTTPError, sqlalchemy.exc.OperationalError) as error:
             if pause is None:
                 raise _unreachable(tracking_uri, error) from error
         except sqlalchemy.exc.DatabaseError as error:
             raise InputError(
-                f"MLflow's database at {shown(tracking_uri)} cannot be read ({_first_line(error)}); "
+                f"cannot read MLflow's database at {redacted_uri(tracking_uri)} ({_first_line(error)}); "
                 "restore it from a backup, or move it away to start an empty one"
             ) from error
-        except (sqlalchemy.exc.ArgumentError, ImportError) as error:
+        except (httpx.InvalidURL, sqlalchemy.exc.ArgumentError, ImportError) as error:
             raise InputError(
-                f"MLFLOW_TRACKING_URI: {shown(tracking_uri)} is no address that can be used ({type(error).__name__}); "
+                f"MLFLOW_TRACKING_URI: cannot use the address {redacted_uri(tracking_uri)} ({type(error).__name__}); "
                 "give sqlite:///PATH, the address of another database whose driver is installed, or http(s)"
             ) from None  # The cause would repeat the address with its password.
         time.sleep(pause)
@@ -202,15 +175,15 @@ def _wait_for_answer(tracking_uri: str) -> None:
 
 def _unreachable(tracking_uri: str, cause: BaseException) -> InfrastructureError:
     return StoreUnreachableError(
-        f"MLflow at {shown(tracking_uri)} does not answer ({_first_line(cause)}); start it, or correct the setting "
-        "MLFLOW_TRACKING_URI (unset, it is a database under CL_HOME), and run the same command again"
+        f"MLflow at {redacted_uri(tracking_uri)} does not answer ({_first_line(cause)}); start it, or correct the "
+        "setting MLFLOW_TRACKING_URI (unset, it is a database under CL_HOME), and run the same command again"
     )
 
 
 def _forbidden(tracking_uri: str, status: HTTPStatus) -> InputError:
     given = [name for name in _CREDENTIALS if os.environ.get(name)]
     return InputError(
-        f"MLflow at {shown(tracking_uri)} refuses access ({status.value} {status.phrase}); set "
+        f"MLflow at {redacted_uri(tracking_uri)} refuses access ({status.value} {status.phrase}); set "
         "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, to an account that may read "
         f"and register there (set now: {', '.join(given) or 'none'}), and run the same command again"
     )
@@ -218,7 +191,7 @@ def _forbidden(tracking_uri: str, status: HTTPStatus) -> InputError:
 
 def _full(tracking_uri: str) -> InfrastructureError:
     return StorageFullError(
-        f"no space left for MLflow at {shown(tracking_uri)} or its artifacts; "
+        f"no space left for MLflow at {redacted_uri(tracking_uri)} or its artifacts; "
         "free some space and run the same command again: what is registered already is kept"
     )
 

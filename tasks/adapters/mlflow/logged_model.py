@@ -1,7 +1,7 @@
 """The logged model: a pt2 program that MLflow serves, saved and uploaded through the client alone.
 
-`mlflow.pytorch.log_model` does the same through the run that is active in this thread, and loads what it saved to
-guess what it needs; here each step is a call of its own, so that a kill between any two can be mended.
+`mlflow.pytorch.log_model` does the same through the run that is active in this thread, and loads the saved model to
+infer its requirements. Here each step is a call of its own, so that the next attempt can continue after a kill.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from cl_core.errors import InputError
 from cl_core.failpoints import failpoint
 from cl_core.refs import ModelRef
-from tasks.adapters.mlflow.connection import pytorch_flavor
+from tasks.adapters.mlflow.compat import pytorch_flavor
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -25,20 +25,20 @@ NAME = "encoder"
 def find_or_log_model(
     client: "MlflowClient", run: "Run", model: "EmbeddingModel", tags: Mapping[str, str], staged: Path
 ) -> "LoggedModel":
-    """The run's model, uploaded whole; what a killed attempt left half uploaded is deleted first.
+    """Return the run's uploaded model; upload it when there is none, and delete incomplete uploads of killed attempts.
 
     Args:
         client: Of the store.
         run: That the model belongs to.
-        model: To be exported.
+        model: The encoder to export.
         tags: Of the logged model.
         staged: Private folder to save into before the upload.
     """
     from mlflow.entities import LoggedModelOutput
 
-    found = client.search_logged_models([run.info.experiment_id], f"source_run_id = '{run.info.run_id}'")
-    ready = [logged for logged in found if logged.status == "READY"]
-    for logged in found:
+    uploads = client.search_logged_models([run.info.experiment_id], f"source_run_id = '{run.info.run_id}'")
+    ready = [logged for logged in uploads if logged.status == "READY"]
+    for logged in uploads:
         if logged.status != "READY":
             client.delete_logged_model(logged.model_id)
     logged = ready[0] if ready else _log_model(client, run, model, tags, staged / "model")
@@ -56,7 +56,7 @@ def _log_model(
         run.info.experiment_id, name=NAME, source_run_id=run.info.run_id, tags=dict(tags)
     )
     failpoint("register.model-created")
-    save(model, folder, logged)
+    save_model(model, folder, logged)
     failpoint("register.model-saved")
     client.log_model_artifacts(logged.model_id, str(folder))
     failpoint("register.model-uploaded")
@@ -65,8 +65,8 @@ def _log_model(
     return final
 
 
-def save(model: "EmbeddingModel", folder: Path, logged: "LoggedModel") -> None:
-    """Write the model into a new folder as MLflow keeps it, under the name it has been given there."""
+def save_model(model: "EmbeddingModel", folder: Path, logged: "LoggedModel") -> None:
+    """Write the model into a new folder in MLflow's format, under the id of the logged model."""
     import mlflow
     import numpy as np
     import torch
@@ -77,7 +77,7 @@ def save(model: "EmbeddingModel", folder: Path, logged: "LoggedModel") -> None:
 
     example = model.example()
     features = model(example).shape[1]
-    # Without names: with one, MLflow would hand the program a dictionary.
+    # Without names: MLflow would pass a dictionary of named inputs to the program.
     signature = ModelSignature(
         inputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, *example.shape[1:]))]),
         outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, features))]),
@@ -105,10 +105,10 @@ def save(model: "EmbeddingModel", folder: Path, logged: "LoggedModel") -> None:
 
 
 def image_shape(ref: ModelRef) -> tuple[int, int, int]:
-    """(H, W, C) of the uint8 images that a version takes; to be called where MLflow is connected.
+    """Return (H, W, C) of the uint8 images that a version takes; call it inside `connected`.
 
     Raises:
-        InputError: When its signature is of something else.
+        InputError: When its signature does not take images.
     """
     pytorch_flavor()
     from mlflow.models import get_model_info
@@ -118,8 +118,8 @@ def image_shape(ref: ModelRef) -> tuple[int, int, int]:
     shape = tuple(int(side) for side in inputs[0].shape[1:]) if inputs and hasattr(inputs[0], "shape") else ()
     if len(shape) != 3:
         raise InputError(
-            f"{ref.uri} takes {signature.inputs if signature else 'what nobody has written down'}, not images; "
-            "name a model that `cl retrain` registered"
+            f"{ref.uri} takes {signature.inputs if signature else 'inputs without a signature'}, not images; "
+            "choose a model that `cl retrain` registered"
         )
     height, width, channels = shape
     return height, width, channels

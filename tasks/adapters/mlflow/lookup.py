@@ -1,4 +1,4 @@
-"""Looking up models and versions by the names that people give, and saying what there is when there is no such one."""
+"""Lookups of models and versions; the error for an unknown name lists the names that exist."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def find_model(client: "MlflowClient", name: str) -> "RegisteredModel | None":
-    """The model of that name; None when there is none, or when nothing can be named so."""
+    """Return the model of that name; None when there is none, or when the name is not valid."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -23,30 +23,32 @@ def find_model(client: "MlflowClient", name: str) -> "RegisteredModel | None":
         return None
 
 
-def known_model(client: "MlflowClient", name: str) -> "RegisteredModel":
-    """The model of that name, or an InputError that lists the models there are."""
+def require_model(client: "MlflowClient", name: str) -> "RegisteredModel":
+    """Return the model of that name; raise an InputError that lists the models when there is none."""
     model = find_model(client, name)
     if model is None:
-        raise InputError(f"there is no registered model named {name!r}; there are: {listed(names(client))}")
+        raise InputError(
+            f"there is no registered model named {name!r}; there are: {comma_separated(model_names(client))}"
+        )
     return model
 
 
-def known_version(client: "MlflowClient", name: str, version: int) -> None:
-    """Nothing, or an InputError that lists the versions there are."""
-    known_model(client, name)
-    existing = sorted(int(found.version) for found in versions(client, name))
+def require_version(client: "MlflowClient", name: str, version: int) -> None:
+    """Raise an InputError that lists the versions when this one does not exist."""
+    require_model(client, name)
+    existing = sorted(int(version.version) for version in all_versions(client, name))
     if version not in existing:
-        raise InputError(f"model {name!r} has no version {version}; there are: {listed(existing)}")
+        raise InputError(f"model {name!r} has no version {version}; there are: {comma_separated(existing)}")
 
 
-def numbered(client: "MlflowClient", name: str, version: int) -> "ModelVersion":
-    """The version of this number, 0 being the champion; or an InputError that lists the versions there are."""
+def version_by_number(client: "MlflowClient", name: str, version: int) -> "ModelVersion":
+    """Return the version with this number, 0 for the champion; raise an InputError if it does not exist."""
     if version:
-        known_version(client, name, version)
+        require_version(client, name, version)
         return client.get_model_version(name, str(version))
-    alias = known_model(client, name).aliases.get(CHAMPION)
+    alias = require_model(client, name).aliases.get(CHAMPION)
     if alias is None:
-        existing = listed(sorted(int(found.version) for found in versions(client, name)))
+        existing = comma_separated(sorted(int(version.version) for version in all_versions(client, name)))
         raise InputError(
             f"model {name!r} has no champion yet; name one of its versions: {existing}, or promote one "
             f"(`cl promote {name} VERSION`)"
@@ -54,35 +56,34 @@ def numbered(client: "MlflowClient", name: str, version: int) -> "ModelVersion":
     return client.get_model_version(name, alias)
 
 
-def made_by(client: "MlflowClient", name: str, training_digest: str) -> "ModelVersion":
-    """The version that a training made, or an InputError that lists the versions there are."""
-    known_model(client, name)
-    if found := of_training(client, name, training_digest):
-        return found[0]
-    numbers = listed(sorted(int(version.version) for version in versions(client, name)))
+def version_of_training(client: "MlflowClient", name: str, training_digest: str) -> "ModelVersion":
+    """Return the version of a training; raise an InputError that lists the versions when there is none."""
+    require_model(client, name)
+    if registered := versions_of_training(client, name, training_digest):
+        return registered[0]
+    numbers = comma_separated(sorted(int(version.version) for version in all_versions(client, name)))
     raise InputError(
-        f"no version of {name!r} was made by training {training_digest[:12]}, which follows from the data, the "
-        f"training spec and the code as they are now; there are: {numbers}. "
-        "`cl register` with the same options makes one"
+        f"no version of {name!r} was made by training {training_digest[:12]}, the training of the present data, "
+        f"training spec and code; there are: {numbers}. `cl register` with the same options registers it"
     )
 
 
-def versions(client: "MlflowClient", name: str) -> "list[ModelVersion]":
-    """All versions of a model, in no order."""
+def all_versions(client: "MlflowClient", name: str) -> "list[ModelVersion]":
+    """Return all versions of a model, in no order."""
     return list(client.search_model_versions(f"name = '{name}'"))
 
 
-def of_training(client: "MlflowClient", name: str, training_digest: str) -> "list[ModelVersion]":
-    """The versions of a model that were made by one training, oldest first; more than one only by a race."""
-    found = client.search_model_versions(f"name = '{name}' AND tags.`{TRAINING_DIGEST}` = '{training_digest}'")
-    return sorted(found, key=lambda version: int(version.version))
+def versions_of_training(client: "MlflowClient", name: str, training_digest: str) -> "list[ModelVersion]":
+    """Return the versions that one training made, oldest first; more than one only after a race."""
+    query = f"name = '{name}' AND tags.`{TRAINING_DIGEST}` = '{training_digest}'"
+    return sorted(client.search_model_versions(query), key=lambda version: int(version.version))
 
 
-def names(client: "MlflowClient") -> list[str]:
-    """The registered models, sorted."""
+def model_names(client: "MlflowClient") -> list[str]:
+    """Return the names of the registered models, sorted."""
     return sorted(model.name for model in client.search_registered_models(max_results=1000))
 
 
-def listed(found: Iterable[object]) -> str:
-    """The things found, in words."""
-    return ", ".join(map(str, found)) or "none"
+def comma_separated(items: Iterable[object]) -> str:
+    """Return the items with commas between them; "none" without any."""
+    return ", ".join(map(str, items)) or "none"

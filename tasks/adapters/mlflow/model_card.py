@@ -1,17 +1,19 @@
-"""The model card: what a registered version is, what it is worth, and how to fetch it."""
+"""The model card: what a registered version is, what it scores, and how to fetch it."""
 
-from cl_core.refs import RepresentationReport, Score
-from cl_core.report.wording import is_share
+from cl_core.refs import Score
+from cl_core.report.markdown import render_markdown
+from cl_core.report.wording import counts, is_share
 from tasks.adapters.mlflow.model_version import Registration
 
 # MLflow's own limit of a description, and of a tag on older servers.
 _PAGE_CHARACTERS = 5000
 _LEADING_SCORES = 3
-_CUT = "\n\nThe rest stands in `model_card.md` among the artifacts of the run.\n"
+_CUT = "\n\nThe rest is in `model_card.md` among the artifacts of the run.\n"
+_SETTINGS = ("method", "loss", "views", "encoder", "epochs", "batch_size", "optimizer", "learning_rate", "seed")
 
 
 def page_card(registration: Registration) -> str:
-    """What MLflow shows as the description: one paragraph, which lists of versions begin with, then the card."""
+    """Return what MLflow shows as the description: one paragraph, which lists of versions begin with, then the card."""
     card = f"{short_card(registration)}\n\n{model_card(registration)}"
     if len(card) <= _PAGE_CHARACTERS:
         return card
@@ -19,143 +21,51 @@ def page_card(registration: Registration) -> str:
 
 
 def short_card(registration: Registration) -> str:
-    """One paragraph, with the leading scores."""
-    snapshot, checkpoint, scores = (
-        registration.snapshot,
-        registration.checkpoint,
-        registration.evaluation.trained.scores,
-    )
+    """Return one paragraph, with the leading scores."""
+    scores = registration.evaluation.trained.scores
     leading = [name for name in scores if is_share(name)] or list(scores)
     measured = "; ".join(f"{name} {_interval(scores[name])}" for name in leading[:_LEADING_SCORES])
+    # Not escaped, since lists show it as plain text; the names in it are identifiers.
     return (
-        f"Image encoder trained by contrastive learning on {snapshot.name} ({snapshot.digest[:8]}, "
-        f"{_rows(snapshot.rows)}) for {checkpoint.step:,} steps. {measured}. Takes {_shape(registration)}."
+        f"Image encoder trained by contrastive learning on {registration.snapshot.name} "
+        f"({registration.snapshot.digest[:8]}, {_samples(registration)}) for {registration.checkpoint.step:,} steps. "
+        f"{measured}. Takes {_takes(registration)}."
     )
 
 
 def model_card(registration: Registration) -> str:
-    """The whole card, in Markdown."""
-    snapshot, checkpoint = registration.snapshot, registration.checkpoint
-    labels = f"{len(snapshot.classes)} classes" if snapshot.classes else "no labels"
-    return f"""\
-# {registration.name}
-
-An image encoder trained by contrastive learning: it turns images into embeddings whose cosine similarity says how
-alike two images are.
-
-## Fetch it
-
-Point `MLFLOW_TRACKING_URI` at the server this page is on; only mlflow, torch and numpy are needed.
-
-```python
-import mlflow
-
-model = mlflow.pyfunc.load_model("models:/{registration.name}@champion")
-embeddings = model.predict(images)
-```
-
-It takes {_shape(registration)}.
-
-## Data
-
-| | |
-|---|---|
-| Dataset | {snapshot.name} |
-| Snapshot | `{snapshot.digest}` |
-| Distinct samples | {_rows(snapshot.rows)} |
-| Labels | {labels}; used for evaluation{"" if snapshot.classes else ": none"} |
-| Rejected inputs | {snapshot.quarantined:,} |
-
-## Training
-
-| | |
-|---|---|
-{_settings(registration)}
-| Steps | {checkpoint.step:,} |
-| Time | {checkpoint.seconds:,.0f} s |
-| Training digest | `{checkpoint.digest}` |
-
-Everything else stands in `spec.json`.
-
-## Scores
-
-On the test split, with 95 % bootstrap intervals. The baselines say what training bought: the same encoder before
-training, and the raw input without any encoder.
-
-{_table(registration)}
-{_left_out(registration)}
-## Lineage
-
-| | |
-|---|---|
-{_lineage(registration)}
-
-## Limits
-
-- The scores hold for data like the test split of this snapshot; measure again on your own before relying on them.
-- Images have to be {_size(registration)} pixels; resize and crop them as the training data were.
-- Similarity is learnt from what the augmentations leave unchanged; what they destroy, such as exact colour or
-  position, may not be in the embedding.
-- What is over- or under-represented in the data is so in the embedding; nothing here was checked for fairness.
-"""
-
-
-def _table(registration: Registration) -> str:
+    """Return the whole card, in Markdown."""
+    training = registration.specs["training"].model_dump(mode="json") if "training" in registration.specs else {}
     columns = registration.evaluation.representations
-    names = sorted({name for column in columns.values() for name in column.scores})
-    head = f"| Score | {' | '.join(column.replace('_', ' ') for column in columns)} |\n|---{'|---' * len(columns)}|\n"
-    return head + "".join(
-        f"| {name} | {' | '.join(_cell(column, name) for column in columns.values())} |\n" for name in names
+    return render_markdown(
+        "model_card.md.j2",
+        package="tasks.adapters.mlflow",
+        registration=registration,
+        samples=_samples(registration),
+        takes=_takes(registration),
+        settings={name: training[name] for name in _SETTINGS if name in training},
+        scores=[
+            {"Score": name}
+            | {
+                column.replace("_", " "): _interval(report.scores[name]) if name in report.scores else "not measured"
+                for column, report in columns.items()
+            }
+            for name in sorted({name for report in columns.values() for name in report.scores})
+        ],
     )
-
-
-def _cell(column: RepresentationReport, name: str) -> str:
-    return _interval(column.scores[name]) if name in column.scores else "not measured"
 
 
 def _interval(score: Score) -> str:
     return f"{score.value:.4g} [{score.low:.4g}, {score.high:.4g}]"
 
 
-def _left_out(registration: Registration) -> str:
-    return "".join(f"\nLeft out: {reason}\n" for reason in registration.evaluation.left_out)
+def _samples(registration: Registration) -> str:
+    return counts(dict(sorted(registration.snapshot.rows.items())))
 
 
-def _settings(registration: Registration) -> str:
-    training = registration.specs["training"].model_dump(mode="json") if "training" in registration.specs else {}
-    wanted = ("method", "loss", "views", "encoder", "epochs", "batch_size", "optimizer", "learning_rate", "seed")
-    return "\n".join(
-        f"| {name.replace('_', ' ').capitalize()} | {training[name]} |" for name in wanted if name in training
-    )
-
-
-def _lineage(registration: Registration) -> str:
-    lineage = registration.lineage
-    code = f"counterpoint {lineage.code_version}, source `{lineage.source_digest[:12]}`" if lineage.code_version else ""
-    run = f"[{lineage.flow_run_id}]({lineage.flow_run_url})" if lineage.flow_run_url else f"`{lineage.flow_run_id}`"
-    recipe = f"{lineage.recipe}; " if lineage.recipe else ""
-    rows = {
-        "Data": f"{registration.snapshot.name}, snapshot `{registration.snapshot.digest}`",
-        "Code": code or "not recorded",
-        "Recipe": f"{recipe}the complete specs stand in `spec.json`",
-        "Training": f"`{registration.checkpoint.digest}`",
-        "Evaluation": f"`{registration.evaluation.digest}`",
-        "Prefect flow run": run if lineage.flow_run_id else "none: it was registered outside a flow",
-    }
-    return "\n".join(f"| {name} | {value} |" for name, value in rows.items())
-
-
-def _rows(rows: dict[str, int]) -> str:
-    return ", ".join(f"{count:,} {split}" for split, count in sorted(rows.items()))
-
-
-def _shape(registration: Registration) -> str:
+def _takes(registration: Registration) -> str:
     model = registration.model
     return (
-        f"uint8 images (N, {model.size}, {model.size}, {model.channels}) as they are, values 0 to 255, for any N, "
+        f"uint8 images (N, {model.size}, {model.size}, {model.channels}) with values 0 to 255, for any N, "
         "and returns float32 embeddings of unit length, one row per image"
     )
-
-
-def _size(registration: Registration) -> str:
-    return f"{registration.model.size} x {registration.model.size}"

@@ -1,33 +1,39 @@
-"""The model store: the one door to MLflow. Registers versions, keeps aliases, and says what there is.
+"""The model store: registers versions, moves aliases, and lists and fetches what is registered.
 
-Every public method may be killed at any point and called again: what stands is found, what is missing is added.
+Every public method may be killed at any point and called again: what exists is found, what is missing is added.
 """
 
 import contextlib
 import re
+import urllib.parse
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from filelock import FileLock, Timeout
+
 from cl_core import artifact_dir
-from cl_core.errors import InputError
-from cl_core.evaluation.promotion_gate import Gains, judge
-from cl_core.failpoints import failpoint
+from cl_core.errors import InfrastructureError, InputError
+from cl_core.evaluation.promotion_gate import Gains
 from cl_core.refs import Decision, EvaluationReport, ModelRef
 from cl_core.specs import PromotionSpec
-from tasks.adapters.mlflow import champion_history as champions
-from tasks.adapters.mlflow import lookup, model_lock
-from tasks.adapters.mlflow.connection import connected, pytorch_flavor
+from tasks.adapters.mlflow import champion_decisions, lookup
+from tasks.adapters.mlflow.champion_history import last_decision
+from tasks.adapters.mlflow.compat import pytorch_flavor
+from tasks.adapters.mlflow.connection import connected
 from tasks.adapters.mlflow.logged_model import image_shape
-from tasks.adapters.mlflow.model_version import CHAMPION, Registration, VersionRow, as_ref, as_row
-from tasks.adapters.mlflow.register_version import register
+from tasks.adapters.mlflow.model_version import CHAMPION, Registration, VersionRow, model_ref, version_row
+from tasks.adapters.mlflow.register_version import register_version
 from tasks.adapters.mlflow.training_run import fetch_files
+from tasks.runtime.locks import is_locked
+from tasks.runtime.settings import Settings
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from torch import nn
 
 _MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._ -]*")
+_LOCK_TIMEOUT_S = 600
 
 
 class ModelStore:
@@ -35,7 +41,7 @@ class ModelStore:
 
     Args:
         tracking_uri: `sqlite:////absolute/path.db`, or http(s) of a server.
-        artifact_root: Absolute folder for artifacts where there is no server to choose; None where there is.
+        artifact_root: Absolute folder for artifacts where no server chooses one; None where a server does.
         work: Folder of this machine for locks and for files before an upload.
     """
 
@@ -45,10 +51,10 @@ class ModelStore:
         self.work = work
 
     def register(self, registration: Registration) -> ModelRef:
-        """Register a training as a new version, once; `created` is False when it stood already.
+        """Register a training as a new version, once; `created` is False when it was registered before.
 
         Raises:
-            InputError: When the name cannot be one of a model, or its experiment was deleted.
+            InputError: When the name is not valid for a model, or its experiment was deleted.
             StoreUnreachableError: When MLflow does not answer.
             StorageFullError: When a disk is full.
         """
@@ -57,52 +63,34 @@ class ModelStore:
                 f"model_name {registration.name!r} cannot name a model; "
                 "use letters, digits, dots, dashes, underscores and spaces, and start with a letter or digit"
             )
-        with self.changing(registration.name) as client, artifact_dir.staging(self.work) as staged:
-            return register(client, registration, artifact_root=self.artifact_root, staged=staged)
+        with self.locked(registration.name) as client, artifact_dir.staging(self.work) as staged:
+            return register_version(client, registration, artifact_root=self.artifact_root, staged=staged)
 
     def decide(
         self, name: str, version: int, promotion: PromotionSpec, evaluation: EvaluationReport, gains: Gains
     ) -> Decision:
-        """Put a challenger to the gate, carry out the verdict and record it.
+        """Let the gate decide about a challenger, apply the verdict and record it.
 
-        A version that a person has rolled back stays down until a person promotes it. A comparison with a version
-        that is no longer the champion decides nothing.
+        The gate never promotes a version that a person has rolled back. A comparison with a version that is no longer
+        the champion decides nothing.
 
         Args:
             name: Of the registered model.
             version: The challenger.
-            promotion: What the gate asks for.
+            promotion: What the gate requires.
             evaluation: Of the challenger.
             gains: Paired differences of the deciding score, over the baselines and the champion of the moment.
 
         Raises:
             InputError: When there is no such model or version.
         """
-        with self.changing(name) as client:
-            lookup.known_version(client, name, version)
-            succession, _ = champions.settled(client, name)
-            champion = succession.champion
-            if version == champion:
-                return champions.standing(client, name, version)
-            objection = champions.not_comparable(version, succession, gains)
-            verdict = objection or judge(version, promotion, evaluation, gains)
-            decision = Decision(
-                name=name,
-                version=version,
-                champion=version if verdict.promote else champion,
-                promoted=verdict.promote,
-                reason=verdict.reason,
-                gain=gains.over_champion,
+        with self.locked(name) as client:
+            return champion_decisions.decide(
+                client, name, version, promotion=promotion, evaluation=evaluation, gains=gains
             )
-            failpoint("promote.judged")
-            if verdict.promote:
-                champions.carry_out(client, name, succession.promoted(decision))
-            else:
-                champions.record(client, decision, version)
-            return decision
 
     def promote(self, name: str, version: int, reason: str) -> Decision:
-        """Make a version the champion by hand, whatever the gate said.
+        """Make a version the champion by hand, whatever the gate decided.
 
         Args:
             name: Of the registered model.
@@ -112,114 +100,82 @@ class ModelStore:
         Raises:
             InputError: When there is no such model or version.
         """
-        with self.changing(name) as client:
-            lookup.known_version(client, name, version)
-            succession, _ = champions.settled(client, name)
-            if version == succession.champion:
-                return champions.standing(client, name, version)
-            decision = Decision(
-                name=name,
-                version=version,
-                champion=version,
-                promoted=True,
-                reason=f"version {version} is promoted by hand: {reason}",
-            )
-            champions.carry_out(client, name, succession.promoted(decision))
-            return decision
+        with self.locked(name) as client:
+            return champion_decisions.promote(client, name, version, reason)
 
     def rollback(self, name: str, reason: str = "no reason given") -> Decision:
-        """Take the champion down and bring the one before it back.
+        """Make the champion before the last one the champion again.
 
-        A rollback that was killed half-way is finished, and no second one begun.
+        Called again after a kill, it finishes the first rollback and begins no second one.
 
         Raises:
             InputError: When there is no such model, or no earlier champion.
         """
-        with self.changing(name) as client:
-            lookup.known_model(client, name)
-            succession, unfinished = champions.settled(client, name)
-            if unfinished is not None and unfinished.kind == "rollback":
-                return unfinished.decision
-            existing = {int(version.version) for version in lookup.versions(client, name)}
-            back = succession.before(existing)
-            if not back:
-                raise InputError(
-                    f"{name} has no earlier champion to go back to (now: {champions.named(succession.champion)}); "
-                    f"`cl promote {name} VERSION` chooses one of its versions: {lookup.listed(existing)}"
-                )
-            gone = succession.champion
-            decision = Decision(
-                name=name,
-                version=gone,
-                champion=back,
-                promoted=False,
-                reason=f"version {gone} is rolled back, version {back} is the champion again: {reason}",
-            )
-            champions.carry_out(client, name, succession.rolled_back(decision))
-            return decision
+        with self.locked(name) as client:
+            return champion_decisions.rollback(client, name, reason)
 
     def champion(self, name: str) -> ModelRef | None:
-        """The version that users fetch; None before the first, and before the first registration."""
+        """Return the version that users fetch; None before the first promotion or registration."""
         with connected(self.tracking_uri) as client:
             model = lookup.find_model(client, name)
             alias = model.aliases.get(CHAMPION) if model else None
-            return as_ref(client.get_model_version(name, alias)) if alias else None
+            return model_ref(client.get_model_version(name, alias)) if alias else None
 
     def find(self, name: str, version: int) -> ModelRef:
-        """The version of this number; 0 is the champion.
+        """Return the version with this number; 0 is the champion.
 
         Raises:
             InputError: When there is no such model or version, or no champion.
         """
         with connected(self.tracking_uri) as client:
-            return as_ref(lookup.numbered(client, name, version))
+            return model_ref(lookup.version_by_number(client, name, version))
 
     def versions(self, name: str) -> list[VersionRow]:
-        """All versions, newest first.
+        """Return all versions, newest first.
 
         Raises:
             InputError: When there is no such model.
         """
         with connected(self.tracking_uri) as client:
-            model = lookup.known_model(client, name)
-            found = sorted(lookup.versions(client, name), key=lambda version: -int(version.version))
-            return [as_row(version, model.aliases) for version in found]
+            model = lookup.require_model(client, name)
+            newest_first = sorted(lookup.all_versions(client, name), key=lambda version: -int(version.version))
+            return [version_row(version, model.aliases) for version in newest_first]
 
     def of_training(self, name: str, training_digest: str) -> ModelRef:
-        """The version that was made by a training.
+        """Return the version that a training was registered as.
 
         Raises:
             InputError: When there is no such model or version.
         """
         with connected(self.tracking_uri) as client:
-            return as_ref(lookup.made_by(client, name, training_digest))
+            return model_ref(lookup.version_of_training(client, name, training_digest))
 
     def last_decision(self, model: ModelRef) -> Decision | None:
-        """What was decided last about a version, its champion being the one of this moment; None before the first."""
+        """Return the last decision about a version, with the champion of this moment; None before the first."""
         with connected(self.tracking_uri) as client, artifact_dir.staging(self.work) as staged:
-            return champions.last_decision(client, model.name, model.version, staged)
+            return last_decision(client, model.name, model.version, staged)
 
     def names(self) -> list[str]:
-        """The registered models."""
+        """Return the names of the registered models."""
         with connected(self.tracking_uri) as client:
-            return lookup.names(client)
+            return lookup.model_names(client)
 
     def load(self, ref: ModelRef) -> "nn.Module":
-        """The program of a version: (N, H, W, C) uint8 to (N, F) float32 unit rows, on the CPU. Nothing is unpickled.
+        """Load the program of a version: (N, H, W, C) uint8 to (N, F) float32 unit rows, on the CPU, without pickle.
 
         Raises:
             InputError: When there is no such model or version.
         """
         with connected(self.tracking_uri) as client:
-            lookup.known_version(client, ref.name, ref.version)
+            lookup.require_version(client, ref.name, ref.version)
             program: nn.Module = pytorch_flavor().load_model(ref.uri)
             return program
 
     def image_shape(self, ref: ModelRef) -> tuple[int, int, int]:
-        """(H, W, C) of the uint8 images that a version takes, as its signature says.
+        """Return (H, W, C) of the uint8 images that a version takes, from its signature.
 
         Raises:
-            InputError: When its signature is of something else: another program registered it.
+            InputError: When its signature does not take images: another program registered it.
         """
         with connected(self.tracking_uri):
             return image_shape(ref)
@@ -228,22 +184,47 @@ class ModelStore:
         """Copy files that were registered with a version into a folder.
 
         Raises:
-            InputError: When the version has none of that name.
+            InputError: When the version has no file of that name.
         """
         with connected(self.tracking_uri) as client:
             fetch_files(client, ref, files, into)
 
     def log_report(self, run_id: str, name: str, page: str) -> None:
-        """Put a report beside the artifacts of a version's run; a report of the same name is replaced."""
+        """Add a report to the artifacts of a version's run; a report of the same name is replaced."""
         with connected(self.tracking_uri) as client:
             client.log_text(run_id, page, name)
 
-    def is_changing(self, name: str) -> bool:
+    def is_locked(self, name: str) -> bool:
         """Whether a process of this machine is changing the model at this moment."""
-        return model_lock.is_changing(self.work, name)
+        return is_locked(self._lock_file(name))
 
     @contextlib.contextmanager
-    def changing(self, name: str) -> Iterator["MlflowClient"]:
-        """A client, while no other process of this machine changes the same model."""
-        with model_lock.held(self.work, name), connected(self.tracking_uri) as client:
-            yield client
+    def locked(self, name: str) -> Iterator["MlflowClient"]:
+        """Give a client while no other process of this machine changes the same model.
+
+        Raises:
+            InfrastructureError: When another process has held the lock for ten minutes.
+        """
+        self.work.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self._lock_file(name), timeout=_LOCK_TIMEOUT_S)
+        try:
+            lock.acquire()
+        except Timeout as error:
+            raise InfrastructureError(
+                f"another process has been changing model {name!r} for {_LOCK_TIMEOUT_S} s; "
+                f"wait for it or end it ({lock.lock_file} is its lock), and run the same command again"
+            ) from error
+        try:
+            with connected(self.tracking_uri) as client:
+                yield client
+        finally:
+            lock.release()
+
+    def _lock_file(self, name: str) -> Path:
+        return self.work / f"{urllib.parse.quote(name, safe='')}.lock"
+
+
+def model_store() -> ModelStore:
+    """Return the model store that the environment names."""
+    settings = Settings.from_environment()
+    return ModelStore(settings.tracking_uri, settings.artifact_root, settings.work)

@@ -1,4 +1,4 @@
-"""A registered version: what it is made of, what MLflow keeps with it, and how it reads back."""
+"""A registered version: what it is made of, and how MLflow stores it."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -24,9 +24,9 @@ SNAPSHOT_DIGEST = "counterpoint.snapshot_digest"
 EVALUATION_DIGEST = "counterpoint.evaluation_digest"
 SCORES = "counterpoint.scores"
 DECISION = "counterpoint.decision"
-# What retention has removed of that which the version was made from.
+# What was pruned of its inputs.
 LOST = "counterpoint.lineage"
-# Where it comes from; the data's digest is above. On the version, its run and the logged model alike.
+# The lineage, beside the data's digest above; on the version, its run and the logged model.
 CODE_VERSION = "counterpoint.code_version"
 SOURCE_DIGEST = "counterpoint.source_digest"
 RECIPE = "counterpoint.recipe"
@@ -44,7 +44,7 @@ _LINEAGE_TAGS = {
 
 
 def lineage_tags(lineage: Lineage) -> dict[str, str]:
-    """Return a lineage as tags; what is unknown has none."""
+    """Return a lineage as tags; an unknown value gets no tag."""
     known = {tag: getattr(lineage, name) for tag, name in _LINEAGE_TAGS.items()}
     return {tag: value for tag, value in known.items() if value}
 
@@ -54,8 +54,8 @@ def lineage_from_tags(tags: Mapping[str, str]) -> Lineage:
     return Lineage(**{name: tags.get(tag, "") for tag, name in _LINEAGE_TAGS.items()})
 
 
-# A file of the run.
 WEIGHTS = "weights.safetensors"
+"""A file of the run."""
 
 
 @dataclass(frozen=True)
@@ -68,9 +68,9 @@ class Registration:
         snapshot: What it was trained on.
         checkpoint: The finished training; its digest is the version's identity.
         evaluation: Scores beside the baselines.
-        specs: What was asked for, by group: `data`, `training`, `evaluation`, ...
+        specs: The specs, by group: `data`, `training`, `evaluation`, ...
         curves: One mapping per reported training step, with `step` and any metrics.
-        lineage: Where it comes from.
+        lineage: Code, recipe and flow run.
     """
 
     name: str
@@ -84,7 +84,7 @@ class Registration:
 
     @property
     def tags(self) -> dict[str, str]:
-        """What the version carries, written in the transaction that creates it."""
+        """Return the tags of the version, written in the transaction that creates it."""
         scores = {name: score.model_dump() for name, score in self.evaluation.trained.scores.items()}
         return {
             TRAINING_DIGEST: self.checkpoint.digest,
@@ -95,8 +95,8 @@ class Registration:
         }
 
     @property
-    def origin(self) -> dict[str, str]:
-        """What its run and its logged model carry: which training, on which data, by which code and run."""
+    def run_tags(self) -> dict[str, str]:
+        """Return the tags of its run and logged model: the training, the data, the code and the flow run."""
         return {
             TRAINING_DIGEST: self.checkpoint.digest,
             SNAPSHOT_DIGEST: self.snapshot.digest,
@@ -105,7 +105,7 @@ class Registration:
 
 
 class VersionRow(Ref):
-    """A registered version, as lists show it."""
+    """A registered version, as a row of a list."""
 
     name: str
     version: int
@@ -117,8 +117,8 @@ class VersionRow(Ref):
     training_digest: str
 
 
-def as_ref(version: "ModelVersion", *, created: bool = False) -> ModelRef:
-    """The ref of a version as MLflow has it."""
+def model_ref(version: "ModelVersion", *, created: bool = False) -> ModelRef:
+    """Return the ref of one of MLflow's versions."""
     return ModelRef(
         name=version.name,
         version=int(version.version),
@@ -129,12 +129,12 @@ def as_ref(version: "ModelVersion", *, created: bool = False) -> ModelRef:
     )
 
 
-def as_row(version: "ModelVersion", aliases: Mapping[str, str]) -> VersionRow:
-    """The row of a version as MLflow has it, with the aliases of its model (alias to version)."""
+def version_row(version: "ModelVersion", aliases: Mapping[str, str]) -> VersionRow:
+    """Return the row of one of MLflow's versions, given the aliases of its model (alias to version)."""
     return VersionRow(
         name=version.name,
         version=int(version.version),
-        aliases=sorted(alias for alias, holder in aliases.items() if int(holder) == int(version.version)),
+        aliases=sorted(alias for alias, number in aliases.items() if int(number) == int(version.version)),
         scores={name: Score(**score) for name, score in json.loads(version.tags.get(SCORES, "{}")).items()},
         created=datetime.fromtimestamp(version.creation_timestamp / 1000, UTC),
         reason=version.tags.get(DECISION, ""),

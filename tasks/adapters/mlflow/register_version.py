@@ -1,7 +1,7 @@
-"""Registering a version exactly once, however often it is tried and wherever it was killed.
+"""Registration of a version: exactly once per training, after any number of attempts and kills.
 
-The training digest is written as a tag in the same transaction as the version, looked up before and checked after.
-What comes before the version is found again by the same tag and completed, so a version that exists is whole.
+The training digest is a tag that is written in the same transaction as the version. It is looked up before and checked
+after. The run and the logged model have the same tag, so the next attempt completes them before it creates the version.
 """
 
 import json
@@ -18,8 +18,8 @@ from tasks.adapters.mlflow.model_version import (
     EVALUATION_DIGEST,
     WEIGHTS,
     Registration,
-    as_ref,
     lineage_from_tags,
+    model_ref,
 )
 
 if TYPE_CHECKING:
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 
-def register(
+def register_version(
     client: "MlflowClient", registration: Registration, *, artifact_root: Path | None, staged: Path
 ) -> ModelRef:
-    """The version with this training, and `challenger` on the newest.
+    """Register a training as a version, and move the alias `challenger` to the newest version.
 
-    A version that stands already keeps its model; its scores are brought up to date if it was evaluated anew.
+    A version that exists keeps its model; its scores are updated after a new evaluation.
 
     Args:
         client: Of the store.
@@ -49,15 +49,15 @@ def register(
     elif version.tags.get(EVALUATION_DIGEST) != registration.evaluation.digest:
         _update_evaluation(client, registration, version, staged)
     _point_challenger_at(client, registration.name, int(version.version))
-    return as_ref(version, created=created)
+    return model_ref(version, created=created)
 
 
 def _find_version(client: "MlflowClient", registration: Registration) -> "ModelVersion | None":
-    """The version with this training digest. Others are deleted: two machines were at it at the same instant."""
-    found = lookup.of_training(client, registration.name, registration.checkpoint.digest)
-    for double in found[1:]:
-        client.delete_model_version(registration.name, double.version)
-    return found[0] if found else None
+    """Return the version with this training digest; delete duplicates, which two machines made at the same instant."""
+    versions = lookup.versions_of_training(client, registration.name, registration.checkpoint.digest)
+    for duplicate in versions[1:]:
+        client.delete_model_version(registration.name, duplicate.version)
+    return versions[0] if versions else None
 
 
 def _create_version(
@@ -65,7 +65,7 @@ def _create_version(
 ) -> "ModelVersion":
     experiment = training_run.find_or_create_experiment(client, registration.name, artifact_root)
     failpoint("register.experiment-found")
-    run = training_run.find_or_create_run(client, experiment, registration.origin)
+    run = training_run.find_or_create_run(client, experiment, registration.run_tags)
     failpoint("register.run-created")
     training_run.log_parameters(client, run, registration.specs)
     failpoint("register.parameters-logged")
@@ -74,7 +74,7 @@ def _create_version(
     training_run.log_dataset(client, run, registration.snapshot)
     failpoint("register.dataset-logged")
     _log_evaluation(client, run, registration, staged)
-    model = logged_model.find_or_log_model(client, run, registration.model, registration.origin, staged)
+    model = logged_model.find_or_log_model(client, run, registration.model, registration.run_tags, staged)
     client.set_terminated(run.info.run_id, "FINISHED")
     failpoint("register.run-ended")
     _ensure_registered_model(client, registration.name)
@@ -96,9 +96,9 @@ def _create_version(
 def _update_evaluation(
     client: "MlflowClient", registration: Registration, version: "ModelVersion", staged: Path
 ) -> None:
-    """Show the newer evaluation; its digest is written last, so that a kill repeats it. The lineage stays."""
+    """Write the newer evaluation, its digest last, so that it is repeated after a kill; keep the lineage."""
     registration = replace(registration, lineage=lineage_from_tags(version.tags))
-    _log_evaluation(client, client.get_run(as_ref(version).run_id), registration, staged)
+    _log_evaluation(client, client.get_run(model_ref(version).run_id), registration, staged)
     client.update_model_version(registration.name, version.version, description=page_card(registration))
     tags = registration.tags
     tags[EVALUATION_DIGEST] = tags.pop(EVALUATION_DIGEST)
@@ -120,7 +120,7 @@ def _log_evaluation(client: "MlflowClient", run: "Run", registration: Registrati
     save_weights(registration.model, files / WEIGHTS)
     client.log_artifacts(run.info.run_id, str(files))
     failpoint("register.files-uploaded")
-    # What MLflow's page of the run shows as its description.
+    # The description on MLflow's page of the run.
     client.set_tag(run.info.run_id, "mlflow.note.content", page_card(registration))
     failpoint("register.described")
 
@@ -136,7 +136,7 @@ def _ensure_registered_model(client: "MlflowClient", name: str) -> None:
 
 
 def _point_challenger_at(client: "MlflowClient", name: str, version: int) -> None:
-    """Move the alias up to this version; a training from before, registered again, leaves a newer one in place."""
+    """Move the alias to this version, unless it is at a newer one: an older training was registered again."""
     if int(client.get_registered_model(name).aliases.get(CHALLENGER, 0)) < version:
         client.set_registered_model_alias(name, CHALLENGER, str(version))
         failpoint("register.challenger-set")

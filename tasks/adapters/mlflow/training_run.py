@@ -1,4 +1,4 @@
-"""The MLflow run of a training: parameters, curves, scores, dataset and files, each once however often it is tried."""
+"""The MLflow run of a training: parameters, curves, scores, dataset and files, each logged once over all attempts."""
 
 import json
 import math
@@ -24,12 +24,12 @@ _METRICS_PER_BATCH = 1000
 _PARAM_CHARACTERS = 6000
 _DATASET_DIGEST_CHARACTERS = 36
 
-# Parts of a progress record that say when, not how well.
+# Parts of a progress record that are no metrics but times and positions.
 _AXES = {"step", "steps", "seconds", "seconds_left"}
 
 
 def find_or_create_experiment(client: "MlflowClient", name: str, artifact_root: Path | None) -> "Experiment":
-    """The experiment that holds the runs of one model.
+    """Return the experiment with the runs of one model; create it when there is none.
 
     Args:
         client: Of the store.
@@ -52,23 +52,22 @@ def find_or_create_experiment(client: "MlflowClient", name: str, artifact_root: 
     assert experiment is not None
     if experiment.lifecycle_stage == "deleted":
         raise InputError(
-            f"MLflow's experiment {name!r} has been deleted; bring it back with "
+            f"MLflow's experiment {name!r} has been deleted; restore it with "
             f"`mlflow experiments restore --experiment-id {experiment.experiment_id}`, or register under another name"
         )
     return experiment
 
 
 def find_or_create_run(client: "MlflowClient", experiment: "Experiment", tags: Mapping[str, str]) -> "Run":
-    """The run with these tags, known by its training digest; the oldest, should two machines have created one each.
+    """Return the run of a training digest, the oldest if two machines created one each; create it when there is none.
 
-    What a killed attempt left gets the tags of this one, which finishes it.
+    The run of a killed attempt gets the tags of this attempt, which completes it.
     """
     from mlflow.entities import RunTag
 
-    wanted = f"tags.`{TRAINING_DIGEST}` = '{tags[TRAINING_DIGEST]}'"
-    found = client.search_runs([experiment.experiment_id], wanted, order_by=["attributes.start_time ASC"])
-    if found:
-        run_id = found[0].info.run_id
+    query = f"tags.`{TRAINING_DIGEST}` = '{tags[TRAINING_DIGEST]}'"
+    if runs := client.search_runs([experiment.experiment_id], query, order_by=["attributes.start_time ASC"]):
+        run_id = runs[0].info.run_id
         client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
         return client.get_run(run_id)
     return client.create_run(
@@ -77,7 +76,7 @@ def find_or_create_run(client: "MlflowClient", experiment: "Experiment", tags: M
 
 
 def log_parameters(client: "MlflowClient", run: "Run", specs: Mapping[str, BaseModel]) -> None:
-    """Log the specs as flat parameters, `training.batch_size` and the like, but for those that stand already."""
+    """Log the specs as flat parameters, `training.batch_size` and the like, except those that were logged before."""
     from mlflow.entities import Param
 
     values = {path: text for name, spec in specs.items() for path, text in _flat(name, spec.model_dump(mode="json"))}
@@ -87,13 +86,13 @@ def log_parameters(client: "MlflowClient", run: "Run", specs: Mapping[str, BaseM
 
 
 def log_curves(client: "MlflowClient", run: "Run", curves: Sequence[Mapping[str, float | None]]) -> None:
-    """Log the metrics of the training steps as `training/loss` and the like, but for those that stand already.
+    """Log the metrics of the training steps as `training/loss` and the like, except those that were logged before.
 
     Args:
         client: Of the store.
         run: As read from the store.
-        curves: One mapping per reported step. Its `step` is the horizontal axis of the others, and so is `seconds`,
-            the time spent training, where it is given. None was not measured at this step.
+        curves: One mapping per reported step. Its `step` and, where given, `seconds` (time spent training) are the
+            horizontal axes of the others. A value of None was not measured at this step.
     """
     from mlflow.entities import Metric
 
@@ -113,16 +112,16 @@ def log_curves(client: "MlflowClient", run: "Run", curves: Sequence[Mapping[str,
 
 
 def log_scores(client: "MlflowClient", run: "Run", report: EvaluationReport, step: int) -> None:
-    """Log every score with its interval, unless the run shows the same number already.
+    """Log every score with its interval, unless the run has the same number.
 
-    The trained encoder's scores go by their names; those of the baselines have the baseline's name before.
+    The trained encoder's scores have their own names; those of a baseline have its name as a prefix.
     """
     from mlflow.entities import Metric
 
     numbers: dict[str, float] = {}
-    for representation, found in report.representations.items():
+    for representation, measured in report.representations.items():
         prefix = "" if representation == "trained" else f"{representation}/"
-        for name, score in found.scores.items():
+        for name, score in measured.scores.items():
             key = f"{prefix}{name}"
             numbers |= {key: score.value, f"{key}_low": score.low, f"{key}_high": score.high}
     now_ms = int(1000 * time.time())
@@ -135,7 +134,7 @@ def log_scores(client: "MlflowClient", run: "Run", report: EvaluationReport, ste
 
 
 def log_dataset(client: "MlflowClient", run: "Run", snapshot: SnapshotRef) -> None:
-    """Log the snapshot as the run's input. MLflow keeps 36 digits of its digest; the run's tag has all 64."""
+    """Log the snapshot as the run's input, with 36 digits of its digest, MLflow's limit; the run's tag has all 64."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
     if run.inputs and run.inputs.dataset_inputs:
@@ -154,14 +153,14 @@ def fetch_files(client: "MlflowClient", model: ModelRef, files: Sequence[str], i
     """Copy files of a version's run into a folder.
 
     Raises:
-        InputError: When there is none of that name, as with a version that was not registered by Counterpoint.
+        InputError: When there is no file of that name, as in a version that another program registered.
     """
-    there = {file.path for file in client.list_artifacts(model.run_id)} if model.run_id else set()
+    existing = {file.path for file in client.list_artifacts(model.run_id)} if model.run_id else set()
     for name in files:
-        if name not in there:
+        if name not in existing:
             raise InputError(
-                f"{model.uri} keeps no {name} beside the model (it has: {', '.join(sorted(there)) or 'nothing'}); "
-                "`cl register` and `cl retrain` register versions that do"
+                f"the run of {model.uri} has no file {name} (it has: {', '.join(sorted(existing)) or 'none'}); "
+                "choose a version that `cl register` or `cl retrain` registered"
             )
         client.download_artifacts(model.run_id, name, str(into))
 

@@ -200,7 +200,7 @@ def test_bad_files_are_quarantined_with_their_reason_and_the_run_goes_on(folder,
 def test_a_source_without_one_usable_image_is_an_error_that_shows_one(tmp_path):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.png").write_text("text")
-    with pytest.raises(DataError, match=r"none of the 1 inputs .* \(1 not_an_image\); a.png, for one: starts with"):
+    with pytest.raises(DataError, match=r"none of the 1 inputs .* \(1 not_an_image\); for example a.png: starts with"):
         ingest_source(pets(tmp_path / "in"), datasets=tmp_path / "home")
     assert [path for path in (tmp_path / "home").rglob("*") if path.is_file()] == []
 

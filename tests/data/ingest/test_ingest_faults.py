@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cl_core.artifact_dir import is_sound
+from cl_core.artifact_dir import is_intact
 from cl_core.data.ingest.pipeline import ingest_source
 from cl_core.data.worker_pool import map_batches
 from cl_core.errors import InfrastructureError, StorageFullError
@@ -82,7 +82,7 @@ def test_a_killed_ingestion_leaves_no_snapshot_and_the_next_one_cleans_up(tmp_pa
     assert list(tmp_path.glob("made/*/manifest.json")) == []
 
     snapshot = ingest_source(made(50), datasets=tmp_path).snapshot
-    assert is_sound(snapshot.path)
+    assert is_intact(snapshot.path)
     assert {path.name for path in (tmp_path / "made").iterdir()} == {snapshot.digest, "ingests"}
 
 

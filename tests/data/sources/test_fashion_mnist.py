@@ -9,6 +9,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
+import tls
 from PIL import Image
 
 from cl_core.data.sources import fashion_mnist
@@ -31,7 +32,7 @@ PACKED_AT = {
 
 @pytest.fixture
 def mirror(tmp_path, monkeypatch):
-    """A folder with the published files that are downloaded from over HTTP, and the paths that were asked for."""
+    """A folder with the published files that are downloaded from over https, and the paths that were asked for."""
     folder, asked = tmp_path / "mirror", []
     folder.mkdir()
     for name, seconds in PACKED_AT.items():
@@ -45,9 +46,12 @@ def mirror(tmp_path, monkeypatch):
 
     monkeypatch.setattr(fashion_mnist, "DEBIAN_FOLDER", tmp_path / "no-debian")
     with ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=folder)) as server:
+        certificate = tmp_path / "localhost.pem"
+        tls.write_certificate(certificate)
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        server.socket = tls.server_context(certificate).wrap_socket(server.socket, server_side=True)
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        monkeypatch.setenv("CL_FETCH_LOOPBACK", "1")
-        monkeypatch.setattr(fashion_mnist, "MIRRORS", [f"http://127.0.0.1:{server.server_port}/"])
+        monkeypatch.setattr(fashion_mnist, "MIRRORS", [f"https://localhost:{server.server_port}/"])
         yield folder, asked
         server.shutdown()
 
@@ -125,7 +129,7 @@ def test_a_download_of_other_bytes_is_refused_and_mended_by_the_next(tmp_path, m
     labels.write_bytes(published[:-1] + bytes([published[-1] ^ 1]))
     source = FashionMNIST(download_folder=str(tmp_path / "downloads"))
     with pytest.raises(
-        DataError, match=r"the download into .*downloads' failed \(http://127.0.0.1.* is not the file that was wanted"
+        DataError, match=r"the download into .*downloads' failed \(https://localhost.* is another file"
     ) as e:
         source.fingerprint("")
     assert "\n" not in str(e.value)
@@ -143,7 +147,7 @@ def test_what_changes_in_the_download_folder_is_refused(tmp_path, mirror):
     changed[1000] ^= 1
     packed.write_bytes(gzip.compress(changed, 1))
     with pytest.raises(
-        DataError, match=r"is not Fashion-MNIST's train-images-idx3-ubyte: sha256 .*; delete it and fetch it"
+        DataError, match=r"is not Fashion-MNIST's train-images-idx3-ubyte: sha256 .*; delete it and download it again"
     ):
         next(source.samples(""))
 

@@ -122,7 +122,7 @@ def test_a_place_that_is_no_folder_is_an_error(ask, location, message):
 
 
 def test_a_folder_without_images_is_an_error(place):
-    with pytest.raises(DataError, match=r"holds no image files at any depth"):
+    with pytest.raises(DataError, match=r"has no image files at any depth"):
         ImageFolder().fingerprint(place("notes.txt"))
 
 

@@ -72,13 +72,13 @@ def test_a_column_of_paths_is_not_taken_for_images(tmp_path):
 
 def test_an_unknown_split_value_is_an_error(tmp_path):
     location = written(tmp_path / "a.parquet", image=[b"one"], split=["validation"])
-    with pytest.raises(DataError, match=r"column 'split' says 'validation'; expected 'train' or 'test'"):
+    with pytest.raises(DataError, match=r"column 'split' is 'validation'; expected 'train' or 'test'"):
         list(ParquetFiles(split_column="split").samples(location))
 
 
 def test_a_damaged_file_is_an_error(tmp_path):
     (tmp_path / "a.parquet").write_bytes(b"PAR1 and nothing else")
-    with pytest.raises(DataError, match=r"a.parquet is no readable Parquet file"):
+    with pytest.raises(DataError, match=r"a.parquet cannot be read as Parquet"):
         list(ParquetFiles().samples(str(tmp_path / "a.parquet")))
 
 
@@ -92,7 +92,7 @@ def test_a_missing_place_is_an_error(location, message):
 
 
 def test_a_folder_without_parquet_is_an_error(tmp_path):
-    with pytest.raises(DataError, match=r"holds no .parquet files"):
+    with pytest.raises(DataError, match=r"has no .parquet files"):
         ParquetFiles().fingerprint(str(tmp_path))
 
 

@@ -84,8 +84,8 @@ def test_everything_that_a_home_holds_is_listed_with_what_it_was_made_from(setti
     training = the(settings, "training")
     assert (training.snapshot, training.finished, training.busy) == (snapshot, False, False)
     assert (the(settings, "report").model, the(settings, "report").version) == ("shapes", 3)
-    assert the(settings, "start").path == settings.starts / ("9" * 64)
-    assert (the(settings, "leavings").finished, the(settings, "leavings").busy) == (True, False)
+    assert the(settings, "initial weights").path == settings.starts / ("9" * 64)
+    assert (the(settings, "orphan").finished, the(settings, "orphan").busy) == (True, False)
     for item in inventory(settings):
         assert timedelta(days=1.9) < datetime.now(UTC) - item.last_used < timedelta(days=2.1)
     cache = the(settings, "cache")
@@ -105,7 +105,7 @@ def test_what_a_run_has_found_since_it_was_listed_stays(settings):
     listed = the(settings, "snapshot")
     open_snapshot(listed.path)
     assert not remove_item(listed)
-    assert artifact_dir.is_sound(listed.path)
+    assert artifact_dir.is_intact(listed.path)
 
 
 def test_what_a_run_finds_in_the_last_moment_is_put_back(settings, monkeypatch):
@@ -119,7 +119,7 @@ def test_what_a_run_finds_in_the_last_moment_is_put_back(settings, monkeypatch):
 
     monkeypatch.setattr(Path, "rename", found_just_before)
     assert not remove_item(listed)
-    assert artifact_dir.is_sound(listed.path)
+    assert artifact_dir.is_intact(listed.path)
 
 
 def test_a_training_whose_lock_is_held_is_busy_and_stays(settings):
@@ -187,11 +187,11 @@ for item in holdings(Settings(home=Path(sys.argv[1]))):
     killed = subprocess.run([sys.executable, "-c", program, settings.home])
     assert killed.returncode == -signal.SIGKILL
     if moment == "rename":
-        assert artifact_dir.is_sound(the(settings, "snapshot").path)
+        assert artifact_dir.is_intact(the(settings, "snapshot").path)
     else:
         assert not [item for item in inventory(settings) if item.kind == "snapshot"]
     for item in inventory(settings):
-        if item.kind == "leavings":
+        if item.kind == "orphan":
             assert item.finished and remove_item(item)
     left = [path for path in settings.home.rglob("*") if path.name.startswith(artifact_dir.STAGING)]
     assert left == []

@@ -39,7 +39,7 @@ def test_a_killed_training_that_goes_on_has_lost_only_what_it_repeats() -> None:
 def test_a_step_that_simply_ran_has_lost_nothing() -> None:
     found = cost(attempt("evaluate", 0, 7))
     assert (found.lost_seconds, found.waited_seconds, found.repeated_steps) == (0, 0, 0)
-    assert cost_line([found]) == "evaluate 7.0 s (3.5 CPU-s); in all 7.0 s, 3.5 CPU-s; nothing lost to retries"
+    assert cost_line([found]) == "evaluate 7.0 s (3.5 CPU-s); total 7.0 s, 3.5 CPU-s; nothing lost to retries"
 
 
 def test_the_line_and_the_rows_say_what_was_lost_and_name_gpus_only_where_there_were_some() -> None:
@@ -47,12 +47,12 @@ def test_the_line_and_the_rows_say_what_was_lost_and_name_gpus_only_where_there_
     again = attempt("pretrain", 110, 60, repeated_steps=1400, repeated_seconds=12.0, gpu_seconds=120.0)
     steps = step_costs([attempt("ingest", 0, 0.01), killed, again])
     assert cost_line(steps) == (
-        "pretrain 2 min 40 s (80.0 CPU-s, 120.0 GPU-s); in all 2 min 40 s, 80.0 CPU-s, 120.0 GPU-s; "
-        "12 s lost, 10 s waited between attempts, 1,400 training steps taken twice: pretrain (2 attempts)"
+        "pretrain 2 min 40 s (80.0 CPU-s, 120.0 GPU-s); total 2 min 40 s, 80.0 CPU-s, 120.0 GPU-s; "
+        "12 s lost, 10 s waited between attempts, 1,400 training steps repeated: pretrain (2 attempts)"
     )
     *_, pretrain, total = cost_rows(steps)
     assert (pretrain["seconds"], pretrain["GPU-seconds"], pretrain["seconds lost"]) == ("160.0", "120.0", "12.0")
-    assert (total["step"], total["attempts"], total["training steps taken twice"]) == ("in all", "3", "1,400")
+    assert (total["step"], total["attempts"], total["training steps repeated"]) == ("total", "3", "1,400")
 
 
 def test_a_killed_process_leaves_its_last_sign_of_life_and_the_next_one_adds_to_it(tmp_path: Path) -> None:

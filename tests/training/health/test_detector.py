@@ -136,7 +136,7 @@ def test_a_temperature_of_a_thousandth(job_of: JobOf) -> None:
 
 
 @pytest.mark.integration
-def test_a_queue_of_rows_that_are_not_normalised(job_of: JobOf, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_queue_of_rows_that_are_not_normalized(job_of: JobOf, monkeypatch: pytest.MonkeyPatch) -> None:
     """Unit queries against keys as long as they please."""
 
     def embed(self: MoCoV2, views: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

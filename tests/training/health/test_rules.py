@@ -43,11 +43,11 @@ def first_verdict(
     *,
     steps: int = 400,
     warmup_steps: int = 0,
-    plateaus: dict[str, float] = SAME,
+    trivial_losses: dict[str, float] = SAME,
     first_loss: float = 5.2,
 ) -> str:
     """The first sentence about a course, empty when there is none."""
-    watch = CollapseWatch(steps=steps, warmup_steps=warmup_steps, plateaus=plateaus)
+    watch = CollapseWatch(steps=steps, warmup_steps=warmup_steps, trivial_losses=trivial_losses)
     for step in range(1, steps + 1):
         if watch.is_due(step):
             seen = (first_loss, AT_START) if step == 1 else (loss_of(step), health_of(step))
@@ -77,7 +77,7 @@ def test_one_healthy_check_in_ten_is_enough() -> None:
 
 
 def test_a_long_training_is_looked_at_a_thousand_times() -> None:
-    watch = CollapseWatch(steps=100_000, warmup_steps=0, plateaus={})
+    watch = CollapseWatch(steps=100_000, warmup_steps=0, trivial_losses={})
     assert sum(map(watch.is_due, range(1, 100_001))) == 1001  # And once after the first step.
     assert first_verdict(lambda step: 3.0, lambda step: figures(std=0.01), steps=20_000).startswith(
         "stopped after step 200: "
@@ -148,13 +148,13 @@ def test_a_loss_far_above_its_plateau_that_will_not_come_down_is_worse_than_gues
 
 def test_margins_are_exceeded_several_times_by_hard_triplets() -> None:
     margin = {"every embedding is the same": 0.2}
-    assert first_verdict(lambda step: 1.2, lambda step: figures(), plateaus=margin, first_loss=0.5) == ""
+    assert first_verdict(lambda step: 1.2, lambda step: figures(), trivial_losses=margin, first_loss=0.5) == ""
 
 
-def test_without_plateaus_and_with_a_plateau_of_nothing_only_the_embeddings_are_judged() -> None:
-    for plateaus in ({}, {"every embedding is the same": 0.0}):
-        assert first_verdict(lambda step: 0.0, lambda step: figures(correlation=0.0), plateaus=plateaus) == ""
-        assert first_verdict(lambda step: 0.0, lambda step: figures(std=0.0), plateaus=plateaus) != ""
+def test_without_trivial_losses_and_with_one_of_zero_only_the_embeddings_are_judged() -> None:
+    for none in ({}, {"every embedding is the same": 0.0}):
+        assert first_verdict(lambda step: 0.0, lambda step: figures(correlation=0.0), trivial_losses=none) == ""
+        assert first_verdict(lambda step: 0.0, lambda step: figures(std=0.0), trivial_losses=none) != ""
 
 
 @pytest.mark.parametrize("kept_at", [40, 95, 150, 199])
@@ -163,7 +163,7 @@ def test_what_json_keeps_of_the_checks_leads_to_the_same_verdict(kept_at: int) -
         health = AT_START if step == 1 else figures(std=0.6 if step < 110 else 0.05)
         return MetricsSnapshot(step, 5.2 if step == 1 else 3.0, health, {"prototype_entropy": math.pi})
 
-    undisturbed, resumed = (CollapseWatch(steps=400, warmup_steps=5, plateaus=SAME) for _ in range(2))
+    undisturbed, resumed = (CollapseWatch(steps=400, warmup_steps=5, trivial_losses=SAME) for _ in range(2))
     verdicts: list[list[str]] = [[], []]
     for step in range(1, 221):
         if undisturbed.is_due(step):
@@ -172,7 +172,7 @@ def test_what_json_keeps_of_the_checks_leads_to_the_same_verdict(kept_at: int) -
         if step == kept_at:
             kept = json.loads(json.dumps(resumed.state()))
             assert len(kept) <= 11
-            resumed = CollapseWatch(steps=400, warmup_steps=5, plateaus=SAME, checks=kept)
+            resumed = CollapseWatch(steps=400, warmup_steps=5, trivial_losses=SAME, checks=kept)
             assert resumed.latest == undisturbed.latest
     assert verdicts[0] == verdicts[1]
     assert [bool(verdict) for verdict in verdicts[0]].index(True) == 20  # At step 200, the checks being 1, 10, 20, ...

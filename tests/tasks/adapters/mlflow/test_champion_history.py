@@ -8,6 +8,7 @@ from registering import NAME, evaluation, gain, gains, store_at
 from cl_core.errors import InputError
 from cl_core.evaluation.promotion_gate import Gains
 from cl_core.specs import PromotionSpec
+from tasks.adapters.mlflow.champion_history import ChampionHistory
 from tasks.adapters.mlflow.connection import connected
 
 
@@ -76,7 +77,7 @@ def test_rolling_back_goes_to_the_champion_before_and_further_each_time(store):
     assert [store.rollback(NAME).champion for _ in range(2)] == [3, 1]
     assert champion(store) == 1
     message = str(error(store.rollback, NAME))
-    assert "no earlier champion to go back to (now: version 1)" in message and "`cl promote shoes VERSION`" in message
+    assert "no earlier champion to roll back to (now: version 1)" in message and "`cl promote shoes VERSION`" in message
 
 
 def test_what_a_person_rolled_back_the_gate_never_promotes_but_a_person_may(store):
@@ -124,3 +125,20 @@ def test_unknown_names_and_versions_are_answered_with_those_there_are(store):
     assert "there are: shoes" in str(error(store.rollback, "it's"))
     assert "no version 9; there are: 1, 2, 3" in str(error(store.promote, NAME, 9, "why not"))
     assert store.names() == [NAME]
+
+
+def test_a_history_written_by_0_1_0_is_read_and_written_with_the_new_names(store):
+    pending = {"name": NAME, "version": 3, "champion": 1, "promoted": False, "reason": "it was worse"}
+    old = {
+        "champions": [1],
+        "withdrawn": [2, 3],
+        "pending": {"kind": "rollback", "decision": pending, "concerned": [3, 1]},
+    }
+    with connected(store.tracking_uri) as client:
+        client.set_registered_model_tag(NAME, "counterpoint.champions", json.dumps(old))
+    assert store.rollback(NAME).reason == "it was worse", "the rollback of the old release is finished"
+    assert champion(store) == 1
+    with connected(store.tracking_uri) as client:
+        tag = client.get_registered_model(NAME).tags["counterpoint.champions"]
+    assert json.loads(tag) == {"champions": [1], "rolled_back": [2, 3], "pending": None}
+    assert ChampionHistory.model_validate_json(tag).champion == 1

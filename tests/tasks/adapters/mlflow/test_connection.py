@@ -9,7 +9,7 @@ from servers import answering
 
 from cl_core.errors import InputError, StorageFullError
 from tasks.adapters.mlflow import connection
-from tasks.adapters.mlflow.connection import connected, shown
+from tasks.adapters.mlflow.connection import connected, redacted_uri
 from tasks.adapters.mlflow.model_store import ModelStore
 
 
@@ -64,7 +64,7 @@ def test_a_server_that_swallows_every_packet_is_given_up_within_20_s():
 
 def test_a_damaged_database_is_named(tmp_path):
     (tmp_path / "mlflow.db").write_bytes(b"this is no database, whatever it is" * 100)
-    with pytest.raises(InputError, match=r"mlflow\.db cannot be read .*not a database"):
+    with pytest.raises(InputError, match=r"cannot read MLflow's database at .*mlflow\.db .*not a database"):
         store_at(tmp_path).versions(NAME)
 
 
@@ -89,13 +89,13 @@ def test_a_full_disk_is_named(home):
     ],
 )
 def test_an_address_is_shown_without_what_may_be_secret(address, said):
-    assert shown(address) == said
+    assert redacted_uri(address) == said
 
 
 def test_an_address_that_is_none_is_refused_without_being_repeated(tmp_path):
     password = "hunter" + "2"  # Not as one word, because a traceback shows the lines of this test.
     store = ModelStore(f"nosql://user:{password}@host/mlflow", None, tmp_path)
-    with pytest.raises(InputError, match=r"MLFLOW_TRACKING_URI: nosql://host/mlflow is no address") as refused:
+    with pytest.raises(InputError, match=r"MLFLOW_TRACKING_URI: cannot use the address nosql://host/mlflow") as refused:
         store.names()
     assert password not in "".join(traceback.format_exception(refused.value))
 
@@ -103,7 +103,7 @@ def test_an_address_that_is_none_is_refused_without_being_repeated(tmp_path):
 @pytest.mark.integration
 def test_the_flavour_of_torch_comes_without_lightning_which_stays_there_for_others():
     program = (
-        "import sys; from tasks.adapters.mlflow.connection import pytorch_flavor\n"
+        "import sys; from tasks.adapters.mlflow.compat import pytorch_flavor\n"
         "pytorch_flavor(); pytorch_flavor(); assert 'pytorch_lightning' not in sys.modules\n"
         "import mlflow.pytorch._lightning_autolog; assert 'pytorch_lightning' in sys.modules"
     )

@@ -68,11 +68,11 @@ def test_the_versions_page_shows_card_scores_with_intervals_and_lineage(version)
     }
     card = version["description"]
     assert card.splitlines()[0].startswith("Image encoder trained by contrastive learning on shoe-photos")
-    assert "| linear_probe.accuracy | 0.85 [0.84, 0.86] | 0.7 [0.69, 0.71] | 0.8 [0.79, 0.81] |" in card
+    assert r"| linear\_probe.accuracy | 0.85 \[0.84, 0.86\] | 0.7 \[0.69, 0.71\] | 0.8 \[0.79, 0.81\] |" in card
     assert f"| Data | shoe-photos, snapshot `{'5' * 64}` |" in card
     assert "| Code | counterpoint 0.1.0, source `cccccccccccc` |" in card
-    assert "| Recipe | shoes-simclr.json; the complete specs stand in `spec.json` |" in card
-    assert f"| Prefect flow run | [{LINEAGE.flow_run_id}]({LINEAGE.flow_run_url}) |" in card
+    assert "| Recipe | shoes-simclr.json; the complete specs are in `spec.json` |" in card
+    assert f"| Prefect flow run | [{LINEAGE.flow_run_id}](<{LINEAGE.flow_run_url}>) |" in card
 
 
 @pytest.mark.integration
@@ -115,7 +115,7 @@ def test_a_card_longer_than_mlflow_keeps_is_cut_at_a_line_and_says_where_the_res
     with connected(store_at(home).tracking_uri) as client:
         card = client.get_model_version(NAME, str(ref.version)).description
     assert 4000 < len(card) <= 5000
-    assert card.endswith("|\n\nThe rest stands in `model_card.md` among the artifacts of the run.\n")
+    assert card.endswith("|\n\nThe rest is in `model_card.md` among the artifacts of the run.\n")
 
 
 def test_what_is_not_known_has_no_tag_and_reads_back_as_unknown():

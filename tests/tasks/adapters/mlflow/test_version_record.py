@@ -11,8 +11,7 @@ from cl_core.errors import InputError
 from cl_core.refs import ModelRef
 from cl_core.specs import PromotionSpec
 from tasks.adapters.mlflow.model_store import ModelStore
-from tasks.adapters.mlflow.ui_links import pages
-from tasks.adapters.mlflow.version_record import VersionRecord, version_record
+from tasks.adapters.mlflow.version_record import VersionRecord, version_links, version_record
 
 
 @pytest.fixture
@@ -46,7 +45,7 @@ def test_champions_know_whom_they_followed_and_who_followed_them(store: ModelSto
     assert "champion" in third.aliases
     store.rollback(NAME, "it was worse")
     gone = record(store, "3")
-    assert gone.withdrawn == [3] and 3 not in gone.champions
+    assert gone.rolled_back == [3] and 3 not in gone.champions
     assert "it was worse" in gone.decision
 
 
@@ -66,7 +65,7 @@ def test_what_there_is_not_is_refused_with_what_there_is(
 
 
 def test_a_database_has_no_pages_but_a_command_that_shows_it(store: ModelStore) -> None:
-    links = pages(store.tracking_uri, record(store, "1").model, Path("/reports/version-1-abc.html"))
+    links = version_links(store.tracking_uri, record(store, "1").model, Path("/reports/version-1-abc.html"))
     assert links["To look at it"] == f"mlflow ui --backend-store-uri {store.tracking_uri}"
     assert links["Report"] == "/reports/version-1-abc.html"
     assert "http" not in str(links)
@@ -77,7 +76,7 @@ def test_a_server_has_a_page_for_the_run_the_version_and_the_report_and_no_passw
     with serving(home) as (address, _):
         model: ModelRef = ModelStore(address, None, home / "work").register(registration())
         with_password = address.replace("http://", "http://anna:hunter2@")
-        links = pages(with_password, model, Path("/reports/version-1-abc.html"))
+        links = version_links(with_password, model, Path("/reports/version-1-abc.html"))
     run = f"{address}/#/experiments/1/runs/{model.run_id}"
     assert links == {
         "MLflow run": run,

@@ -1,4 +1,4 @@
-"""What killed registrations and promotions left in MLflow, and how each is mended."""
+"""Checks for what killed registrations and promotions left in MLflow, and the repair of each."""
 
 import tempfile
 import time
@@ -20,33 +20,35 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
     from mlflow.entities.model_registry import ModelVersion
 
-# A server is used by other machines, whose locks cannot be seen from here: what is so young may be in the making.
+# Other machines use a server too, and their locks are not visible here: younger runs may still be at work. Seconds.
 SHARED_GRACE_S = 3600
 
 
-def inspect(store: ModelStore, *, name: str = "", grace_s: float | None = None) -> list[Diagnosis]:
-    """What is half-registered or half-promoted, but for models that a process of this machine is changing.
+def check_registry(store: ModelStore, *, name: str = "", grace_s: float | None = None) -> list[Diagnosis]:
+    """Return unfinished registrations and promotions, except of models that a process of this machine is changing.
 
     Args:
-        store: Whose models are looked at.
-        name: Of the only model to look at; all without it.
-        grace_s: What is younger is left alone. Seconds; by default an hour on a server, nothing on a database.
+        store: Whose models are checked.
+        name: Of the only model to check; empty: all.
+        grace_s: Younger runs are not checked. Seconds; by default an hour on a server, 0 on a database.
     """
     shared = store.tracking_uri.startswith(("http://", "https://"))
     before = time.time() - (grace_s if grace_s is not None else SHARED_GRACE_S if shared else 0)
     with connected(store.tracking_uri) as client:
-        experiments = {one.name: one.experiment_id for one in client.search_experiments(max_results=1000)}
-        found: list[Diagnosis] = []
-        for model in [name] if name else sorted({*experiments, *lookup.names(client)}):
-            if store.is_changing(model):
+        experiments = {
+            experiment.name: experiment.experiment_id for experiment in client.search_experiments(max_results=1000)
+        }
+        diagnoses: list[Diagnosis] = []
+        for model in [name] if name else sorted({*experiments, *lookup.model_names(client)}):
+            if store.is_locked(model):
                 continue
-            versions = lookup.versions(client, model)
+            versions = lookup.all_versions(client, model)
             runs = _runs(client, experiments[model]) if model in experiments else []
-            found += _unregistered(store, model, runs, versions, before)
-            found += _unfinished_models(store, model, experiments.get(model, ""), client, before)
-            found += _versions(store, model, versions)
-            found += _succession(store, model, client)
-    return found
+            diagnoses += _unregistered(store, model, runs, versions, before)
+            diagnoses += _unfinished_models(store, model, experiments.get(model, ""), client, before)
+            diagnoses += _versions(store, model, versions)
+            diagnoses += _champion(store, model, client)
+    return diagnoses
 
 
 def _runs(client: "MlflowClient", experiment: str) -> "list[Run]":
@@ -60,9 +62,9 @@ def _unregistered(
     for run in runs:
         if run.info.run_id not in of_versions and run.info.start_time / 1000 <= before:
             yield Diagnosis(
-                f"a run of model {name!r} has no version: its registration was not finished",
+                f"a run of model {name!r} has no version: its registration did not finish",
                 f"MLflow run {run.info.run_id}",
-                "deletes the run; retraining with the same options makes the version instead",
+                "deletes the run; `cl retrain` with the same options registers the version",
                 partial(_delete_run, store, name, run.info.run_id),
             )
 
@@ -73,7 +75,7 @@ def _unfinished_models(
     for logged in client.search_logged_models([experiment]) if experiment else []:
         if logged.status != "READY" and logged.creation_timestamp / 1000 <= before:
             yield Diagnosis(
-                f"a model of {name!r} was not uploaded to its end",
+                f"the upload of a model of {name!r} did not finish",
                 f"MLflow model {logged.model_id}",
                 "deletes it",
                 partial(_delete_model, store, name, logged.model_id),
@@ -82,14 +84,14 @@ def _unfinished_models(
 
 def _versions(store: ModelStore, name: str, versions: "list[ModelVersion]") -> Iterator[Diagnosis]:
     seen: set[str] = set()
-    for version in sorted(versions, key=lambda one: int(one.version)):
+    for version in sorted(versions, key=lambda version: int(version.version)):
         where = f"models:/{name}/{version.version}"
         digest = version.tags.get(TRAINING_DIGEST, "")
         if not digest:
             yield Diagnosis(
-                "a version does not say which training made it",
+                "a version has no tag with its training digest",
                 where,
-                "delete it in MLflow, or leave it: only its gate cannot compare it",
+                "delete it in MLflow, or keep it: the gate cannot compare it",
             )
         elif digest in seen:
             yield Diagnosis(
@@ -101,31 +103,34 @@ def _versions(store: ModelStore, name: str, versions: "list[ModelVersion]") -> I
         seen.add(digest)
 
 
-def _succession(store: ModelStore, name: str, client: "MlflowClient") -> Iterator[Diagnosis]:
+def _champion(store: ModelStore, name: str, client: "MlflowClient") -> Iterator[Diagnosis]:
     model = lookup.find_model(client, name)
     if model is None:
         return
-    succession = champions.recorded(model)
+    history = champions.read_history(model)
     alias = int(model.aliases.get(CHAMPION, 0))
     where = f"models:/{name}@{CHAMPION}"
-    if succession.pending is not None:
+    if history.pending is not None:
         yield Diagnosis(
-            f"a {succession.pending.kind} of {name!r} was not carried out to its end",
+            f"a {history.pending.kind} of {name!r} did not finish",
             where,
-            f"finishes it: {succession.pending.decision.reason}",
-            partial(_settle, store, name),
+            f"finishes it: {history.pending.decision.reason}",
+            partial(_reconcile, store, name),
         )
-    elif alias != succession.champion:
+    elif alias != history.champion:
         yield Diagnosis(
-            f"{name!r} has {champions.named(alias)} for users, and {champions.named(succession.champion)} on record",
+            f"the alias of {name!r} points at {champions.champion_label(alias)}, its history ends with "
+            f"{champions.champion_label(history.champion)}",
             where,
-            "records what users fetch: the alias was set by hand",
-            partial(_settle, store, name) if alias else None,
+            "adds the alias to the history: it was set in MLflow itself"
+            if alias
+            else "promote a version (`cl promote`), or set the alias in MLflow",
+            partial(_reconcile, store, name) if alias else None,
         )
 
 
 def _delete_run(store: ModelStore, name: str, run_id: str) -> None:
-    with store.changing(name) as client:
+    with store.locked(name) as client:
         experiment = client.get_run(run_id).info.experiment_id
         for logged in client.search_logged_models([experiment], f"source_run_id = '{run_id}'"):
             client.delete_logged_model(logged.model_id)
@@ -133,22 +138,22 @@ def _delete_run(store: ModelStore, name: str, run_id: str) -> None:
 
 
 def _delete_model(store: ModelStore, name: str, model_id: str) -> None:
-    with store.changing(name) as client:
+    with store.locked(name) as client:
         client.delete_logged_model(model_id)
 
 
 def _delete_version(store: ModelStore, name: str, version: str) -> None:
-    with store.changing(name) as client:
+    with store.locked(name) as client:
         client.delete_model_version(name, version)
 
 
-def _settle(store: ModelStore, name: str) -> None:
-    with store.changing(name) as client:
-        champions.settle(client, name)
+def _reconcile(store: ModelStore, name: str) -> None:
+    with store.locked(name) as client:
+        champions.reconcile(client, name)
 
 
 def registered_weights(store: ModelStore, name: str) -> dict[int, str]:
-    """The sha256 of the weights of each version of a model, by its number; empty when there is no such model."""
+    """Return the sha256 of the weights of each version of a model, by its number; empty without such a model."""
     with connected(store.tracking_uri) as client, tempfile.TemporaryDirectory() as folder:
         if lookup.find_model(client, name) is None:
             return {}
@@ -156,5 +161,5 @@ def registered_weights(store: ModelStore, name: str) -> dict[int, str]:
             int(version.version): file_sha256(
                 Path(client.download_artifacts(version.run_id or "", WEIGHTS, tempfile.mkdtemp(dir=folder)))
             )
-            for version in lookup.versions(client, name)
+            for version in lookup.all_versions(client, name)
         }

@@ -1,4 +1,4 @@
-"""What the registry says of what versions were made from, what speaks for them, and what they have lost."""
+"""What versions were made from, why they are kept, and which of their inputs were pruned."""
 
 import shutil
 
@@ -9,7 +9,7 @@ from cl_core.errors import InputError
 from cl_core.retention.policy import BrokenLineage
 from tasks.adapters.mlflow.connection import connected
 from tasks.adapters.mlflow.model_version import LOST
-from tasks.adapters.mlflow.references import record_broken_lineage, registered_versions
+from tasks.adapters.mlflow.version_inputs import record_broken_lineage, registered_versions
 from tasks.pruning import check_store
 from tasks.runtime.settings import Settings
 
@@ -54,10 +54,10 @@ def test_a_promotion_that_was_killed_half_way_speaks_for_the_champion_to_be(stor
 
 def half_way(tag: str) -> str:
     from cl_core.refs import Decision
-    from tasks.adapters.mlflow.champion_history import Succession
+    from tasks.adapters.mlflow.champion_history import ChampionHistory
 
     decision = Decision(name=NAME, version=2, champion=2, promoted=True, reason="it is better")
-    return Succession.model_validate_json(tag).promoted(decision).model_dump_json()
+    return ChampionHistory.model_validate_json(tag).with_promotion(decision).model_dump_json()
 
 
 def test_a_search_that_comes_in_pages_misses_no_version(store, monkeypatch):

@@ -1,4 +1,4 @@
-"""What the registered versions refer to, for retention; and the mark on a version that loses what it was made from."""
+"""What registered versions were made from, for pruning; and the tag of a version whose inputs were pruned."""
 
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from cl_core.retention.inventory_items import VersionInputs
 from cl_core.retention.policy import BrokenLineage
-from tasks.adapters.mlflow import champion_history as champions
+from tasks.adapters.mlflow.champion_history import reserved_versions
 from tasks.adapters.mlflow.connection import connected
 from tasks.adapters.mlflow.model_version import LOST, SNAPSHOT_DIGEST, TRAINING_DIGEST
 
@@ -19,7 +19,7 @@ _TAG_CHARACTERS = 5000
 
 
 def registered_versions(tracking_uri: str) -> list[VersionInputs]:
-    """All versions of all models, and what speaks for each; nothing is changed.
+    """Return all versions of all models with their inputs, and why each is kept; change nothing.
 
     Raises:
         StoreUnreachableError: When MLflow does not answer.
@@ -30,7 +30,7 @@ def registered_versions(tracking_uri: str) -> list[VersionInputs]:
 
 
 def record_broken_lineage(tracking_uri: str, broken: Iterable[BrokenLineage]) -> None:
-    """Leave with each version what it loses, and when; what an earlier time has left stays."""
+    """Tag each version with what it loses, and when; add to what was tagged before."""
     with connected(tracking_uri) as client:
         for loss in broken:
             before = client.get_model_version(loss.name, str(loss.version)).tags.get(LOST, "")
@@ -41,25 +41,25 @@ def record_broken_lineage(tracking_uri: str, broken: Iterable[BrokenLineage]) ->
 
 def _versions_of(client: "MlflowClient", name: str) -> Iterator[VersionInputs]:
     model = client.get_registered_model(name)
-    found = list(_pages(client.search_model_versions, f"name = '{name}'"))
-    held: dict[int, list[str]] = {}
+    versions = list(_pages(client.search_model_versions, f"name = '{name}'"))
+    held_by: dict[int, list[str]] = {}
     for alias, version in sorted(model.aliases.items()):
-        held.setdefault(int(version), []).append(alias)
-    for version, why in champions.awaited(model, {int(version.version) for version in found}).items():
-        held.setdefault(version, []).append(why)
-    for version in found:
+        held_by.setdefault(int(version), []).append(alias)
+    for version, reason in reserved_versions(model, {int(version.version) for version in versions}).items():
+        held_by.setdefault(version, []).append(reason)
+    for version in versions:
         number = int(version.version)
         yield VersionInputs(
             name=name,
             version=number,
             training=version.tags.get(TRAINING_DIGEST, ""),
             snapshot=version.tags.get(SNAPSHOT_DIGEST, ""),
-            held_by=held.get(number, []),
+            held_by=held_by.get(number, []),
         )
 
 
 def _pages(search: "Callable[..., PagedList[Any]]", *query: str) -> Iterator[Any]:
-    """All that a search finds: one that is missed here would lose what it was made from."""
+    """Give all pages of a search: a version that is missed here would lose its inputs."""
     token: str | None = None
     while True:
         page = search(*query, page_token=token)

@@ -1,0 +1,46 @@
+"""Arrays in Parquet files, one row per sample: features and predictions."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+
+def write_arrays(file: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write arrays of N rows as the columns of a Parquet file.
+
+    Args:
+        file: To write.
+        arrays: By column: (N,) numbers, or (N, W) uint8, which becomes a column of W bytes a row.
+    """
+    columns = {name: _byte_column(array) if array.ndim == 2 else pa.array(array) for name, array in arrays.items()}
+    pq.write_table(pa.table(columns), file, compression="NONE", use_dictionary=False, write_statistics=False)
+
+
+def read_arrays(file: Path) -> dict[str, NDArray[Any]]:
+    """Return the columns of a Parquet file as arrays, as `write_arrays` takes them."""
+    table = pq.read_table(file)
+    return {name: _array(table[name].combine_chunks()) for name in table.column_names}
+
+
+def column_bytes(column: pa.FixedSizeBinaryArray) -> NDArray[np.uint8]:
+    """Return (N, W) uint8 of an Arrow column of W bytes a row, without copying; read-only."""
+    width = column.type.byte_width
+    data = np.frombuffer(column.buffers()[1], dtype=np.uint8, count=len(column) * width, offset=column.offset * width)
+    return data.reshape(len(column), width)
+
+
+def _byte_column(rows: NDArray[np.uint8]) -> pa.FixedSizeBinaryArray:
+    data = pa.py_buffer(np.ascontiguousarray(rows))
+    return pa.FixedSizeBinaryArray.from_buffers(pa.binary(rows.shape[1]), len(rows), [None, data])
+
+
+def _array(column: Any) -> NDArray[Any]:
+    if pa.types.is_fixed_size_binary(column.type):
+        return column_bytes(column).copy()
+    array: NDArray[Any] = column.to_numpy(zero_copy_only=False)
+    return array

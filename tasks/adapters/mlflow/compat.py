@@ -1,0 +1,56 @@
+"""What Counterpoint uses of MLflow beyond its documented interface.
+
+tests/tasks/adapters/mlflow/test_compat.py checks each part, so that an upgrade that breaks one is noticed.
+"""
+
+import contextlib
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+from types import ModuleType
+
+_LIGHTNING_AUTOLOG = "mlflow.pytorch._lightning_autolog"
+_TYPE_HINT_WARNING = "(?s).*Any type hint is inferred as AnyType"
+
+
+def pytorch_flavor() -> ModuleType:
+    """Import MLflow's module that saves and loads programs of torch, without Lightning.
+
+    Where Lightning is installed, `mlflow.pytorch` imports a private module that imports all of it: 4 s, and a handler
+    on the root logger. MLflow catches the ImportError that a hidden module raises.
+    https://github.com/mlflow/mlflow/blob/v3.17.2/mlflow/pytorch/__init__.py (the last lines)
+
+    `mlflow.pyfunc` warns about its own type hints while it is imported.
+    https://github.com/mlflow/mlflow/blob/v3.17.2/mlflow/types/type_hints.py
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", _TYPE_HINT_WARNING, UserWarning)
+        import mlflow.pyfunc
+
+        hidden = sys.modules.setdefault(_LIGHTNING_AUTOLOG, None) is None  # type: ignore[arg-type]
+        import mlflow.pytorch
+    if hidden:
+        del sys.modules[_LIGHTNING_AUTOLOG]
+    return mlflow.pytorch
+
+
+@contextlib.contextmanager
+def process_tracking_uri(tracking_uri: str) -> Iterator[None]:
+    """Set the address of the process for the body, without leaving it in the environment.
+
+    MLflow resolves addresses such as `models:/m-...` through the address of the process. `mlflow.set_tracking_uri` also
+    writes it into MLFLOW_TRACKING_URI, where it would become a setting that no one made.
+    https://github.com/mlflow/mlflow/blob/v3.17.2/mlflow/tracking/_tracking_service/utils.py
+    """
+    import mlflow
+
+    before = os.environ.get("MLFLOW_TRACKING_URI")
+    mlflow.set_tracking_uri(tracking_uri)
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop("MLFLOW_TRACKING_URI", None)
+        else:
+            os.environ["MLFLOW_TRACKING_URI"] = before

@@ -1,0 +1,39 @@
+"""What is used of MLflow's private parts is still there: an upgrade that breaks one fails here first."""
+
+import inspect
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tasks.adapters.mlflow.compat import process_tracking_uri, pytorch_flavor
+
+
+def test_the_torch_flavor_comes_without_lightning_which_stays_there_for_others():
+    program = (
+        "import sys; from tasks.adapters.mlflow.compat import pytorch_flavor\n"
+        "pytorch_flavor(); pytorch_flavor(); assert 'pytorch_lightning' not in sys.modules\n"
+        "import mlflow.pytorch._lightning_autolog; assert 'pytorch_lightning' in sys.modules"
+    )
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+
+
+def test_mlflow_still_imports_lightning_by_the_name_that_is_hidden():
+    from tasks.adapters.mlflow.compat import _LIGHTNING_AUTOLOG
+
+    assert f"from {_LIGHTNING_AUTOLOG} import" in inspect.getsource(pytorch_flavor())
+
+
+@pytest.mark.parametrize("before", [None, "sqlite:////set/by/a/person.db"])
+def test_mlflow_writes_its_address_into_the_environment_and_we_do_not_leave_it_there(monkeypatch, before):
+    if before is None:
+        monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    else:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", before)
+    # Another one each time: MLflow passes over an address that is set already.
+    address = f"sqlite:////elsewhere/{before is None}.db"
+    with process_tracking_uri(address):
+        assert os.environ["MLFLOW_TRACKING_URI"] == address, "the workaround is still needed"
+    assert os.environ.get("MLFLOW_TRACKING_URI") == before
