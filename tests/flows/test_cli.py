@@ -19,6 +19,8 @@ from flows.cli.app import app
 from flows.cli.main import main
 
 CL = str(Path(sys.executable).with_name("cl"))
+# Empty where the code that is tested is the code that is installed.
+WHERE_THE_CODE_IS = {name: value for name, value in os.environ.items() if name == "PYTHONPATH"}
 HEAVY = {"torch", "torchvision", "numpy", "pyarrow", "pandas", "prefect", "ray", "mlflow", "sklearn", "matplotlib"}
 GROUPS = {
     "data": DataSpec,
@@ -51,10 +53,8 @@ class Ended:
 
 def program(*arguments, folder, **settings):
     """Run the installed program in an empty folder, with nothing of ours in the environment."""
-    environment = {"PATH": "/usr/bin:/bin", "COLUMNS": "200", "HOME": str(folder), **settings}
-    done = subprocess.run(
-        [CL, *arguments], capture_output=True, text=True, check=False, cwd=folder, env=environment, timeout=60
-    )
+    environment = {"PATH": "/usr/bin:/bin", "COLUMNS": "200", "HOME": str(folder), **WHERE_THE_CODE_IS, **settings}
+    done = subprocess.run([CL, *arguments], capture_output=True, text=True, check=False, cwd=folder, env=environment)
     return Ended(done.returncode, done.stdout, done.stderr)
 
 
@@ -191,7 +191,7 @@ def imported_with_flows(tmp_path_factory):
         "print(*sys.modules)"
     )
     folder = tmp_path_factory.mktemp("flows")
-    environment = {"PATH": "/usr/bin:/bin", "HOME": str(folder)}
+    environment = {"PATH": "/usr/bin:/bin", "HOME": str(folder), **WHERE_THE_CODE_IS}
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=folder, env=environment
     )

@@ -139,7 +139,7 @@ def test_a_checkpoint_with_a_flipped_byte_is_passed_over(
 
 
 def test_a_resume_without_any_sound_checkpoint_begins_anew(job_of: JobOf) -> None:
-    job = job_of()
+    job = job_of(epochs=1, warmup_epochs=0)
     first = train(job)
     expected = weights(first.path)
     for checkpoint in (job.folder / "checkpoints").glob("step-*"):
