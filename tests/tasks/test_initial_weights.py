@@ -146,7 +146,7 @@ def test_a_champion_that_keeps_no_weights_is_refused_with_what_it_has(home):
     with connected(f"sqlite:///{home}/mlflow.db") as client:
         theirs = client.create_model_version(NAME, (home / "elsewhere").as_uri())
     store_at(home).promote(NAME, int(theirs.version), "made elsewhere")
-    with pytest.raises(InputError, match=r"models:/shoes/3 keeps no weights.safetensors beside the model \(it has: no"):
+    with pytest.raises(InputError, match=r"the run of models:/shoes/3 has no file weights.safetensors \(it has: no"):
         start()
 
 
