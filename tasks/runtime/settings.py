@@ -12,7 +12,11 @@ from cl_core.errors import InputError
 
 S = TypeVar("S", bound=BaseSettings)
 
-_CONFIG = SettingsConfigDict(env_ignore_empty=True, populate_by_name=True, frozen=True, extra="ignore")
+# Fields are variables by their alias. Where they can be given by name too, pydantic-settings reads variables of that
+# name as well, and `home` would be the user's HOME: the prefix keeps those apart.
+_CONFIG = SettingsConfigDict(
+    env_ignore_empty=True, populate_by_name=True, env_prefix="CL__", frozen=True, extra="ignore"
+)
 
 
 class Delays(BaseSettings):

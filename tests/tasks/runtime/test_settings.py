@@ -46,6 +46,17 @@ def test_an_empty_variable_is_an_unset_one(monkeypatch: pytest.MonkeyPatch) -> N
     assert unset.delays.retry_s == 5
 
 
+def test_a_variable_of_the_name_of_a_field_is_none_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """HOME is the user's folder, not CL_HOME."""
+    monkeypatch.delenv("CL_HOME", raising=False)
+    unset = Settings()
+    for name in (*Settings.model_fields, *Delays.model_fields):
+        if Settings.model_fields.get(name, Delays.model_fields.get(name)).validation_alias != name.upper():
+            monkeypatch.setenv(name.upper(), "7")
+    assert Settings() == unset
+    assert Settings.from_environment().home == Path(".counterpoint").absolute()
+
+
 def test_a_run_keeps_the_settings_that_it_began_with(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("CL_HOME", str(tmp_path / "first"))
     Settings.begin_run()
