@@ -97,7 +97,7 @@ class Machine:
         servers = ("MLFLOW_TRACKING_URI", "PREFECT_API_URL")
         inherited = {name: value for name, value in os.environ.items() if name not in servers}
         # Where Prefect's own worker asks every 10 s for runs, nothing happens for 5 s before each of them.
-        often = {"PREFECT_WORKER_QUERY_SECONDS": "2", "CL_LOOK_EVERY_S": "10"}
+        often = {"PREFECT_WORKER_QUERY_SECONDS": "3", "CL_LOOK_EVERY_S": "10"}
         return {**inherited, **often, "CL_HOME": str(self.home), **self.settings}
 
     @property

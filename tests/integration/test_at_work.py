@@ -57,7 +57,7 @@ def test_runs_of_one_model_take_turns_whatever_deployment_they_are_of(
 
 def test_a_command_waits_for_a_run_of_the_same_model_and_says_for_whom(machine: Machine) -> None:
     run = machine.run("retrain/small", LONG)
-    wait(lambda: bool(how_far(machine, run)), 120)
+    wait(lambda: bool(how_far(machine, run)), 120, every=0.5)
     recipe = machine.home.parent / "long.json"
     recipe.write_text(json.dumps({**SMALL, "model_name": "long"}))
     command = [str(CL), "retrain", "--recipe", str(recipe)]

@@ -18,7 +18,7 @@ def test_a_restart_of_the_server_neither_loses_nor_doubles_a_run_that_waits(mach
     before = _runs_of(machine, deployment["id"])
     steady = {**LONG, "model_name": "restarted", "training": {**LONG["training"], "epochs": 200}}
     first, second = machine.run("retrain/small", steady), machine.run("retrain/small", steady)
-    wait(lambda: bool(how_far(machine, first) or how_far(machine, second)), 120)
+    wait(lambda: bool(how_far(machine, first) or how_far(machine, second)), 120, every=0.5)
     server = machine.service("Prefect server")
     server.kill()
     wait(lambda: machine.pid("Prefect server") not in (0, server.pid), 60)
