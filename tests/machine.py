@@ -179,7 +179,7 @@ class Machine:
         state: dict[str, Any] = self.ask(f"flow_runs/{run}")["state"]
         return state
 
-    def wait_for(self, run: str, *types: str, timeout: float = 180) -> dict[str, Any]:
+    def wait_for(self, run: str, *types: str, timeout: float = 400) -> dict[str, Any]:
         """The run's state, once it is of one of these types; without any, once it is over."""
         wanted = set(types) or FINAL
         # A server that is asked all the time is busy with that.

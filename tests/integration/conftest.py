@@ -140,7 +140,7 @@ class CommandLine:
     ) -> "Finished":
         """A command, run to its end."""
         with self.start(*arguments, recipe=recipe, under=under, **settings) as process:
-            out, err = process.communicate(timeout=240)
+            out, err = process.communicate(timeout=600)
         return Finished(process.returncode, out, err)
 
     def progress(self) -> list[dict[str, float]]:
@@ -253,8 +253,13 @@ LONGEST_FIRST = ("machine", "test_nights", "test_retrain", "retrainings", "test_
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep each file in one process, and all files that share a `cl up` (pytest --dist loadgroup)."""
     for item in items:
-        if item.path.parent == Path(__file__).parent and item.get_closest_marker("xdist_group") is None:
+        if item.path.parent != Path(__file__).parent:
+            continue
+        if item.get_closest_marker("xdist_group") is None:
             item.add_marker(pytest.mark.xdist_group(item.path.stem))
+        if item.get_closest_marker("timeout") is None:
+            # What hangs is named by what waits for it; a busy machine is no reason to fail.
+            item.add_marker(pytest.mark.timeout(900))
 
     def rank(item: pytest.Item) -> int:
         group = item.get_closest_marker("xdist_group")
