@@ -41,7 +41,7 @@ RECIPE = {
         "encoder_options": {"stem_width": 16, "width": 32},
         "method_options": {"projector_hidden": 128},
         "views_options": {"crop_area_min": 0.3, "blur_probability": 0.0},
-        "epochs": 14,
+        "epochs": 8,
         "batch_size": 50,
         "precision": "fp32",
     },

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import forked
 import pytest
+from machine import PATIENCE_S
 
 from flows.chaos import RECIPE
 from tasks.audit import Audit, audit
@@ -95,7 +96,7 @@ def ended(process: BaseProcess) -> int:
 
 
 def wait_for(condition: Callable[[], bool], home: Path) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + PATIENCE_S
     while not condition():
         assert time.monotonic() < deadline, log(home)
         time.sleep(0.05)

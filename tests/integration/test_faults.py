@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import pyarrow.parquet as pq
 import pytest
+from machine import PATIENCE_S
 from permissions import obeying
 from servers import free_port
 
@@ -22,7 +23,7 @@ SHORT = {"data": SPECS["data"], "training": {**SPECS["training"], "epochs": 200}
 
 
 def wait_for(condition: Callable[[], bool], process: "subprocess.Popen[str]") -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + PATIENCE_S
     while not condition():
         assert process.poll() is None, process.communicate()[1]
         assert time.monotonic() < deadline
