@@ -15,7 +15,7 @@ from pathlib import Path
 import forked
 import psutil
 import pytest
-from machine import OFTEN, Machine, at_work, start_to_train
+from machine import OFTEN, Machine, at_work
 from servers import free_port, give_tables
 
 from .golden import copy_home, give_store, golden_home, session_folder
@@ -215,12 +215,6 @@ def machine(scheduled_machine: Machine) -> Machine:
     often = scheduled_machine.ask("deployments/name/retrain/often")
     scheduled_machine.ask(f"deployments/{often['id']}/pause_deployment", {})
     return scheduled_machine
-
-
-@pytest.fixture(scope="session")
-def silent(machine: Machine) -> tuple[str, psutil.Process]:
-    """A run and its process, which is stopped: it takes 90 s until that is noticed, and other tests go on meanwhile."""
-    return start_to_train(machine, "silent", deployment="other")
 
 
 @pytest.fixture(scope="session")

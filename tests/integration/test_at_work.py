@@ -44,7 +44,6 @@ def test_servers_listen_on_the_loopback_interface_only(machine: Machine) -> None
     assert listening == {"127.0.0.1"}
 
 
-@pytest.mark.usefixtures("silent")
 def test_runs_of_one_model_take_turns_whatever_deployment_they_are_of(
     machine: Machine, two_runs: tuple[str, str]
 ) -> None:

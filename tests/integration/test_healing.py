@@ -38,14 +38,9 @@ def test_a_killed_flow_process_is_replaced_and_the_same_run_completes(machine: M
     assert pretrain.waited_seconds > 14
 
 
-def test_a_run_whose_process_is_silent_is_taken_over(machine: Machine, silent: tuple[str, psutil.Process]) -> None:
-    run, sleeper = silent
-    assert completes_at_the_second_attempt(machine, run)
-    assert "Its process sent no heartbeat for 90 s." in messages(machine, run)
-    assert not sleeper.is_running() or sleeper.status() == psutil.STATUS_ZOMBIE
-
-
-def test_a_run_whose_process_dies_with_its_worker_is_known_by_its_lease(machine: Machine) -> None:
+def test_runs_whose_end_nobody_reports_are_noticed_too(machine: Machine) -> None:
+    """A stopped process by its silence; one that dies with its worker by its lease."""
+    stopped, sleeper = start_to_train(machine, "stopped")
     killed = start(machine, "killed", deployment="other")
     machine.wait_for(killed, "RUNNING")
     dead = [machine.service("worker"), machine.process_of(killed)]
@@ -53,7 +48,10 @@ def test_a_run_whose_process_dies_with_its_worker_is_known_by_its_lease(machine:
         process.kill()
     psutil.wait_procs(dead, timeout=10)
     assert completes_at_the_second_attempt(machine, killed)
+    assert completes_at_the_second_attempt(machine, stopped)
+    assert "Its process sent no heartbeat for 90 s." in messages(machine, stopped)
     assert any(said.startswith("`cl up` found that its process") for said in messages(machine, killed))
+    assert not sleeper.is_running() or sleeper.status() == psutil.STATUS_ZOMBIE
 
 
 @pytest.mark.sweep
