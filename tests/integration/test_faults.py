@@ -18,8 +18,8 @@ from servers import free_port
 from .conftest import RECIPE, SAMPLE, CommandLine
 from .golden import SPECS
 
-# Two seconds of training.
-SHORT = {"data": SPECS["data"], "training": {**SPECS["training"], "epochs": 200}, "compute": SPECS["compute"]}
+# Two hundred steps, each with a checkpoint.
+SHORT = {"data": SPECS["data"], "training": {**SPECS["training"], "epochs": 40}, "compute": SPECS["compute"]}
 
 
 def wait_for(condition: Callable[[], bool], process: "subprocess.Popen[str]") -> None:
