@@ -54,7 +54,7 @@ def start(
     training = TrainingSpec.model_validate({**TRAINING.model_dump(), **changes})
     with disable_run_logger():
         return initial_weights.find_initial_weights(
-            training, model_name=name, request=request, channels=CHANNELS, image_size=size
+            assemble(training), model_name=name, request=request, channels=CHANNELS, image_size=size
         )
 
 
@@ -131,7 +131,7 @@ def test_killed_before_the_answer_is_kept_it_is_decided_anew(home, monkeypatch):
         original = initial_weights.artifact_dir.write_text
 
         def killed(path, text):
-            if path.suffix == ".json" and path.parent.name == "starts":
+            if path.suffix == ".json" and path.parent.name == "initial_weights":
                 raise KeyboardInterrupt
             original(path, text)
 
@@ -146,7 +146,7 @@ def test_a_champion_that_keeps_no_weights_is_refused_with_what_it_has(home):
     with connected(f"sqlite:///{home}/mlflow.db") as client:
         theirs = client.create_model_version(NAME, (home / "elsewhere").as_uri())
     store_at(home).promote(NAME, int(theirs.version), "made elsewhere")
-    with pytest.raises(InputError, match=r"models:/shoes/3 keeps no weights.safetensors beside the model \(it has: no"):
+    with pytest.raises(InputError, match=r"the run of models:/shoes/3 has no file weights.safetensors \(it has: no"):
         start()
 
 
