@@ -1,6 +1,6 @@
 """The single stages: each runs `flows/retrain.py` up to one result."""
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from prefect import flow
 
@@ -12,9 +12,11 @@ import tasks.training
 from cl_core.data.validation import ValidationReport
 from cl_core.refs import CacheRef, CheckpointRef, EvaluationReport, ModelRef, ReportRef, SnapshotRef
 from cl_core.specs import ComputeSpec, DataSpec, EvaluationSpec, TrainingSpec
-from cl_core.training.job import TrainingJob
 from flows.parameters import Force, ModelName, RecipeName
 from tasks.runtime.hooks import FLOW
+
+if TYPE_CHECKING:  # It brings torch.
+    from cl_core.training.job import TrainingJob
 
 
 @flow(name="ingest", **FLOW)
@@ -104,7 +106,7 @@ class _Validated(NamedTuple):
 
 
 class _Planned(NamedTuple):
-    job: TrainingJob
+    job: "TrainingJob"
     validation: ValidationReport
 
 

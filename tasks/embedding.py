@@ -14,12 +14,9 @@ from numpy.typing import NDArray
 from cl_core import artifact_dir
 from cl_core.data.path_roots import confined
 from cl_core.embedding.embeddings_file import read_metadata
-from cl_core.embedding.plane import write_places
-from cl_core.embedding.search import Hit, find_pictures, nearest_rows, query_pixels
 from cl_core.embedding.writer import FinishedModel, write_embeddings
 from cl_core.errors import InputError
 from cl_core.refs import EmbeddingsRef
-from cl_core.report.search_page import missing_sentence, search_page
 from cl_core.specs import SourceSpec
 from tasks.adapters.mlflow.connection import redacted_uri
 from tasks.adapters.mlflow.model_store import model_store
@@ -30,6 +27,8 @@ from tasks.runtime.step import log_outcome, step
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from cl_core.embedding.search import Hit
 
 
 @step("embed")
@@ -98,7 +97,7 @@ class SearchResult(NamedTuple):
         missing: A sentence about pictures that could not be found again; empty when all were found.
     """
 
-    hits: list[Hit]
+    hits: "list[Hit]"
     page: Path
     missing: str
 
@@ -109,6 +108,10 @@ def search_embeddings(image: Path, embeddings: Path, *, count: int, page: Path) 
     Raises:
         InputError: When a file is missing or holds something else, or the model is another one here.
     """
+    # They bring torch, which importing the flow does not need.
+    from cl_core.embedding.search import find_pictures, nearest_rows, query_pixels
+    from cl_core.report.search_page import missing_sentence, search_page
+
     facts = read_metadata(embeddings)
     query = query_pixels(image, facts.image_shape)
     model = finished_model(facts.model_name, facts.model_version)
@@ -138,6 +141,8 @@ def open_atlas(embeddings: Path, *, umap: bool, port: int) -> int:
     Raises:
         InputError: When the file holds something else, or Embedding Atlas is not installed.
     """
+    from cl_core.embedding.plane import write_places
+
     facts = read_metadata(embeddings)
     program = _atlas_program()
     with tempfile.TemporaryDirectory(prefix="cl-atlas-") as folder:

@@ -54,7 +54,8 @@ def main() -> None:
     """Run a command; exit with 0, 1 (failed), 2 (invalid input or missing permissions) or 130 (Ctrl-C)."""
     try:
         name, tokens = _current_names(sys.argv[1:])
-        if name and name not in OWN_ENVIRONMENT:
+        # To suggest a command for one that is mistyped, cyclopts imports all.
+        if name not in OWN_ENVIRONMENT and any(not token.startswith("-") for token in tokens):
             from flows.cli.environment import set_environment
 
             set_environment()

@@ -13,7 +13,7 @@ from tasks.runtime.run_log import FlowRun, RunRecord, run_logs
 from tasks.runtime.settings import Settings
 
 _VERSION = re.compile(r"(?:models:/)?(?P<name>[^/@]+)(?:/(?P<number>\d+)|(?P<alias>@[\w.-]+))")
-_SHOWN_OPTIONS = ("method", "loss", "views", "encoder", "epochs", "batch_size", "learning_rate", "seed")
+_OPTIONS = ("method", "loss", "views", "encoder", "epochs", "batch_size", "learning_rate", "seed")
 
 
 class LineageLine(NamedTuple):
@@ -73,7 +73,7 @@ def _up(record: VersionRecord, settings: Settings) -> Iterator[LineageLine]:
     yield LineageLine("snapshot", snapshot or "not recorded", _where(settings.datasets.glob(f"*/{snapshot}"), snapshot))
     if training:
         yield LineageLine(
-            "trained with", ", ".join(f"{name} {training[name]}" for name in _SHOWN_OPTIONS if name in training)
+            "trained with", ", ".join(f"{name} {training[name]}" for name in _OPTIONS if name in training)
         )
     yield LineageLine("training", digest, _where([settings.trainings / digest], digest))
     if evaluation := tags.pop("evaluation_digest", ""):

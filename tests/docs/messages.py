@@ -11,6 +11,7 @@ from reference.source_code import trees
 # What a message keeps whatever it is about: so many characters, and this share of it. Less would match almost anything.
 _LEAST_CONSTANT = 12
 _LEAST_SHARE = 0.15
+_VALUE = "\ue000"
 
 
 @dataclass(frozen=True)
@@ -51,9 +52,10 @@ def templates() -> tuple[Template, ...]:
     """Return all texts of the product that are long enough to be recognized."""
     found = []
     for path, tree in trees().items():
-        docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+        inner = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}  # Docstrings.
+        inner |= {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values}
         for node in ast.walk(tree):
-            if id(node) in docstrings:
+            if id(node) in inner:
                 continue
             parts = _parts(node)
             if parts is not None:
@@ -80,6 +82,23 @@ def nearest(message: str) -> Template:
     words = set(re.findall(r"\w+", message))
     alike = sorted(templates(), key=lambda each: len(words & set(re.findall(r"\w+", each.constant))))[-20:]
     return max(alike, key=lambda each: difflib.SequenceMatcher(None, each.constant, message).ratio())
+
+
+def reworded(message: str) -> str:
+    """Return a message in the words that the code has now, with its values where they can be found."""
+    near = nearest(message)
+    new = [token for part in near.parts for token in ([_VALUE] if part is None else _tokens(part))]
+    old, names, text = _tokens(message), iter(near.values), ""
+    for _, begin, end, old_begin, old_end in difflib.SequenceMatcher(None, new, old, autojunk=False).get_opcodes():
+        alone = new[begin:end] == [_VALUE]
+        for token in new[begin:end]:
+            name = f"<{_name(next(names))}>" if token == _VALUE else ""
+            text += (("".join(old[old_begin:old_end]) or name) if alone else name) or token
+    return text if re.fullmatch(near.pattern, text, re.DOTALL) else near.shown
+
+
+def _tokens(text: str) -> list[str]:
+    return re.findall(r"\w+|\W", text)
 
 
 def _name(expression: str) -> str:

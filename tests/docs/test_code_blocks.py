@@ -18,10 +18,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from pages import ROOT, Block, blocks, name, pages
-from reference.cli import application
 from ruamel.yaml import YAML
 
 from cl_core.data.sources.synthetic import Synthetic
+from flows.cli.app import make_app
 from flows.deployments.schema import Declaration
 
 MOST_NOT_RUN = 10
@@ -35,7 +35,7 @@ PLUG_IN = "sharp_info_nce"  # The loss of the page on components.
 
 
 def as_run(block: Block) -> Block:
-    """Return a block on small images."""
+    """Return a block as the sweep runs it, on small images."""
     code = block.code
     for written, run in SMALLER.items():
         code = code.replace(written, run)
@@ -67,7 +67,7 @@ def test_every_block_says_its_language_and_can_be_read():
 
 
 def test_every_command_is_understood():
-    app = application()
+    app = make_app()
     for block in ALL:
         for words in commands(block):
             words = ["info_nce" if word == PLUG_IN else word for word in words]  # It is not installed here.
@@ -121,7 +121,7 @@ def program(path: Path, line: str) -> None:
 
 
 @pytest.mark.sweep
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("page", RUN, ids=name)
 def test_the_blocks_of_a_page_run(page: Path, folder: Path) -> None:
     environment = {

@@ -10,10 +10,11 @@ import time
 from collections.abc import Iterator
 from http import HTTPStatus
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from cl_core.errors import InfrastructureError, InputError, StorageFullError, StoreUnreachableError
-from tasks.adapters.mlflow.compat import process_tracking_uri
+from tasks.adapters.mlflow.compat import import_pytorch_flavor, process_tracking_uri
 from tasks.runtime.settings import read_delays
 
 if TYPE_CHECKING:
@@ -68,6 +69,12 @@ def connected(tracking_uri: str) -> Iterator["MlflowClient"]:
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     with process_tracking_uri(tracking_uri), _errors_translated(tracking_uri):
         yield mlflow.MlflowClient(tracking_uri, registry_uri=tracking_uri)
+
+
+def pytorch_flavor() -> ModuleType:
+    """Return MLflow's module that saves and loads programs of torch; its import takes seconds."""
+    _configure()
+    return import_pytorch_flavor()
 
 
 def _configure() -> None:

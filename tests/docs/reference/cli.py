@@ -7,41 +7,26 @@ from typing import Any
 from cyclopts import App, Argument
 
 from flows.cli.app import make_app
+from flows.cli.commands import COMMANDS
 from reference.markdown import code, document, sections, table
 
 _PREFIXES = ("data", "training", "evaluation", "promotion", "compute")
 
 
-def application() -> App:
-    """Return the application with all commands."""
-    return make_app()
-
-
-def commands(app: App) -> list[str]:
-    """Return the names of the commands that help lists."""
-    return sorted(name for name in app if not name.startswith("-") and app[name].show)
-
-
 def page() -> str:
     """Return the page of the commands."""
-    app = application()
-    names = commands(app)
+    app, names = make_app(), sorted(COMMANDS)
     parts = [
         (
             "`cl COMMAND --help` prints the same on the terminal. [Exit codes](errors.md#exit-codes-of-cl) are the "
             "same for all commands. A command that takes a spec also takes `--recipe FILE.json` with values for any of "
-            "its options; the command line wins. `--json` prints the result of a command as one JSON document on "
-            "stdout; messages and progress go to stderr."
+            "its options; the command line wins."
         ),
-        table(("command", "summary"), ((f"[`cl {name}`](#cl-{name})", _summary(app[name])) for name in names)),
+        table(("command", "summary"), ((f"[`cl {name}`](#cl-{name})", COMMANDS[name].summary) for name in names)),
     ]
     for name in names:
         parts += [f"## cl {name}", _description(app[name]), *_options(app[name])]
     return document("Commands", *parts)
-
-
-def _summary(command: App) -> str:
-    return " ".join(_description(command).partition("\n\n")[0].split())
 
 
 def _description(command: App) -> str:

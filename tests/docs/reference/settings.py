@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 from reference.markdown import code, docstring, document, table
-from tasks.runtime import settings
+from tasks.runtime import delays, settings
 
 _SERVERS = (
     ("MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD", "Account at an MLflow server that asks for one."),
@@ -64,9 +64,10 @@ def _row(prefix: str, name: str, field: Any) -> tuple[str, str, str]:
 
 
 def _documented() -> list[tuple[str, str, str]]:
-    """Return the variables that the module's docstring lists, one a paragraph of two columns."""
+    """Return the variables that the modules' docstrings list, one a paragraph of two columns."""
     rows: list[list[str]] = []
-    for line in docstring(settings).splitlines():
+    lines = [line for line in docstring(settings).splitlines() if "other pauses" not in line]
+    for line in [*lines, *docstring(delays).splitlines()]:
         if match := re.match(r"([A-Z]+(?:_[A-Z]+)+) {2,}(.*)", line):
             rows.append([match[1], match[2]])
         elif rows and line.startswith("  "):

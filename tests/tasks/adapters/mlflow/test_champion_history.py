@@ -71,6 +71,7 @@ def test_a_comparison_with_a_former_champion_decides_nothing(store):
     assert "compared with version 1, and by now there is version 2" in decision.reason
 
 
+@pytest.mark.slow_unit(reason="three promotions and three rollbacks in a real MLflow store")
 def test_rolling_back_goes_to_the_champion_before_and_further_each_time(store):
     for version in (1, 3, 2):
         store.promote(NAME, version, "wanted")
@@ -83,12 +84,12 @@ def test_rolling_back_goes_to_the_champion_before_and_further_each_time(store):
 def test_what_a_person_rolled_back_the_gate_never_promotes_but_a_person_may(store):
     store.promote(NAME, 1, "first")
     store.promote(NAME, 2, "second")
-    decision = store.rollback(NAME, "wrong colours")
-    assert decision.reason == "version 2 is rolled back, version 1 is the champion again: wrong colours"
+    decision = store.rollback(NAME, "wrong colors")
+    assert decision.reason == "version 2 is rolled back, version 1 is the champion again: wrong colors"
     assert [row.reason for row in store.versions(NAME)[1:]] == [decision.reason] * 2
     refused = store.decide(NAME, 2, PromotionSpec(), evaluation(), gains(champion=1))
     assert not refused.promoted and "a person rolled it back" in refused.reason
-    assert store.promote(NAME, 2, "colours mended").champion == 2 == champion(store)
+    assert store.promote(NAME, 2, "colors fixed").champion == 2 == champion(store)
     assert store.rollback(NAME).champion == 1
 
 
