@@ -37,7 +37,7 @@ def check_initial_weights(
 
     Args:
         folder: Holds `WEIGHTS` and `SPEC` of the champion.
-        training: What is asked for.
+        training: The spec to check.
         champion: Its address, for the message.
         channels: 1 or 3, of the images.
         image_size: Pixels.
@@ -46,12 +46,12 @@ def check_initial_weights(
         SpecError: Naming both encoders, and what to do.
     """
     theirs = json.loads((folder / SPEC).read_text())["training"]
-    wanted = assemble(training).encoder
-    mine = _described(training.encoder, wanted.model_dump(mode="json"))
+    encoder = assemble(training).encoder
+    mine = _described(training.encoder, encoder.model_dump(mode="json"))
     found = _described(theirs["encoder"], _completed(theirs["encoder"], theirs["encoder_options"]))
     if found == mine:
         with torch.device("meta"):
-            shapes = _shapes(wanted.build(channels=channels, size=image_size).state_dict())
+            shapes = _shapes(encoder.build(channels=channels, size=image_size).state_dict())
         if shapes == _shapes(_encoder_state(folder)):
             return
         mine += f" for {image_size} x {image_size} images with {channels} channels"

@@ -162,7 +162,7 @@ def test_the_version_is_that_of_the_package(tmp_path):
         (["retrian"], r'Unknown command "retrian"\. Did you mean "retrain"\?.*'),
         (
             ["retrain", "--compute.workers", "2", "--compute.threads", "3"],
-            r"compute: threads 3 cannot be shared evenly by 2 workers; nearest: 4",
+            r"compute: threads 3 cannot be divided evenly among 2 workers; nearest: 4",
         ),
         (
             ["retrain", "--training.warmup-epochs", "9"],
