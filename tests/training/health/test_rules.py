@@ -66,7 +66,7 @@ def test_a_window_of_ten_checks_has_to_be_full() -> None:
 def test_nothing_is_judged_while_the_learning_rate_rises() -> None:
     verdict = first_verdict(lambda step: 3.0, lambda step: figures(std=0.01), warmup_steps=125)
     assert verdict.startswith("stopped after step 220: ")
-    assert "since step 130." in verdict
+    assert "since step 130, found this." in verdict
 
 
 def test_one_healthy_check_in_ten_is_enough() -> None:
