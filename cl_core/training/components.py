@@ -83,7 +83,7 @@ def _loss(training: TrainingSpec, method: MethodOptions) -> PairLoss | None:
         if training.loss != PAPER or training.loss_options:
             given = f"loss {training.loss!r}" if training.loss != PAPER else "loss_options"
             raise SpecError(
-                f"training.loss: method {training.method!r} has an objective of its own and takes no other; "
+                f"training.loss: method {training.method!r} has its own objective and takes no other loss; "
                 f"got {given}: leave loss at {PAPER!r} without options, and see training.method_options"
             )
         return None

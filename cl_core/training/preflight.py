@@ -55,14 +55,14 @@ def check_batches(
             f"sub-batches of {smallest} or more, but batch norm needs 2 samples for each of {workers} workers; "
             f"choose at least {-(-size // (size // (2 * workers)))}, or 0"
         )
-    wanted = size * training.accumulate_steps
-    if wanted > train_rows:
+    needed = size * training.accumulate_steps
+    if needed > train_rows:
         most = train_rows // training.accumulate_steps // workers * workers
         remedy = f"choose a batch_size of at most {most}"
         if most < 2 * workers:
             remedy = "lower training.accumulate_steps or compute.workers"
         raise SpecError(
-            f"training.batch_size: one step needs {wanted} samples "
+            f"training.batch_size: one step needs {needed} samples "
             f"(batch_size {size} x accumulate_steps {training.accumulate_steps}), "
             f"but the training split has {train_rows}; {remedy}"
         )
@@ -96,15 +96,15 @@ def _check_class_batches(training: TrainingSpec, samples_per_class: int, classes
             f"{path}: batch_size {size} is not a multiple of {samples_per_class} samples per class; "
             f"nearest batch_size: {max(2, round(size / samples_per_class)) * samples_per_class}"
         )
-    wanted = size // samples_per_class
-    if wanted < 2:
+    needed = size // samples_per_class
+    if needed < 2:
         raise SpecError(
             f"{path}: a batch of {size} with {samples_per_class} samples per class holds one class, but needs at least "
             f"2; choose at most {size // 2}, or a training.batch_size of at least {2 * samples_per_class}"
         )
-    if wanted > len(classes):
+    if needed > len(classes):
         raise SpecError(
-            f"{path}: a batch of {size} with {samples_per_class} samples per class needs {wanted} classes, "
+            f"{path}: a batch of {size} with {samples_per_class} samples per class needs {needed} classes, "
             f"but the training split has {len(classes)}; choose at least {-(-size // len(classes))}, "
             "or a smaller training.batch_size"
         )
@@ -118,7 +118,7 @@ def _check_class_batches(training: TrainingSpec, samples_per_class: int, classes
     batches = class_balanced_count(classes.values(), batch_size=size, samples_per_class=samples_per_class)
     if batches < training.accumulate_steps:
         raise SpecError(
-            f"training.accumulate_steps: one step needs {training.accumulate_steps} batches of {wanted} classes with "
+            f"training.accumulate_steps: one step needs {training.accumulate_steps} batches of {needed} classes with "
             f"{samples_per_class} samples each, but the training split fills {batches}; choose at most {batches}"
         )
 

@@ -364,7 +364,7 @@ def test_the_published_parts_fit_together_and_any_loss_is_refused():
     parts = assemble(TrainingSpec(method="swav"))
     assert parts.loss is None and parts.views.count == 8
     check_batches(assemble(TrainingSpec(method="swav")), ComputeSpec(), train_rows=1000)
-    with pytest.raises(SpecError, match=r"^training\.loss: method 'swav' has an objective of its own"):
+    with pytest.raises(SpecError, match=r"^training\.loss: method 'swav' has its own objective"):
         assemble(TrainingSpec(method="swav", loss="info_nce"))
 
 

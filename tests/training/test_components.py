@@ -283,7 +283,7 @@ def test_a_loss_for_a_method_with_an_objective_of_its_own_is_refused(given, what
     with pytest.raises(SpecError) as caught:
         assemble(TrainingSpec(method="barlow_twins", **given))
     assert str(caught.value) == (
-        "training.loss: method 'barlow_twins' has an objective of its own and takes no other; "
+        "training.loss: method 'barlow_twins' has its own objective and takes no other loss; "
         f"got {what}: leave loss at 'paper' without options, and see training.method_options"
     )
 
