@@ -12,7 +12,7 @@ _MODEL_NAME = "Name of the registered model. Letters, digits, dots, dashes and u
 _FORCE = "Ignore existing results of ingestion and training, and make them again."
 _VERSION = "Number of the version that becomes the champion."
 _VERSION_OR_CHAMPION = "Number of the version; 0 is the champion."
-_OUTPUT = "Parquet file to write. It is replaced, except by the same command, which resumes after an interruption."
+_OUTPUT = "Parquet file to write; other embeddings in it are replaced. The same command resumes an interrupted run."
 _WORKERS = "Processes that decode images."
 _REASON = "Reason for the decision; kept with the version."
 _DRY_RUN = "List what would be removed, with sizes and reasons, and remove nothing."
@@ -53,6 +53,6 @@ RecipeName = Annotated[str, Parameter(show=False, parse=False), _field("Recipe",
 
 DryRun = Annotated[bool, Parameter(help=_DRY_RUN), _field("Dry run", _DRY_RUN)]
 
-Recipes = Annotated[list[Path], Parameter(help=_RECIPES), _field("Recipes", _RECIPES)]
+Recipes = Annotated[list[Path], Parameter(help=_RECIPES, negative=()), _field("Recipes", _RECIPES)]
 
 TableFile = Annotated[Path | None, Parameter(help=_TABLE), _field("Table file", _TABLE)]

@@ -61,7 +61,7 @@ def _addresses(stack: LocalStack) -> str:
         f"MLflow   {stack.mlflow}  models, scores, reports\n"
         f"Home     {stack.settings.home}\n"
         f"Logs     {stack.settings.logs}\n"
-        f"Data     {data_roots().replace(':', ', ')} may be read by runs (CL_DATA_ROOTS)\n"
+        f"Data     {data_roots().replace(':', ', ')} (CL_DATA_ROOTS; runs read and write only there and in the home)\n"
         f"\nFor commands in another terminal:\n\n"
         f"    export CL_HOME={stack.settings.home} PREFECT_API_URL={stack.prefect_api} "
         f"MLFLOW_TRACKING_URI={stack.mlflow}\n{passwords}"

@@ -6,9 +6,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-from cyclopts import Parameter
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, Field
 from rich.console import Console
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
     from tasks.runtime.inventory import Diagnosis
 
 _PID_TIMEOUT_S = 5
-
-Port = Annotated[int, Parameter(help="Port that it listens on.")]
 
 
 class Stopped(BaseModel):
@@ -59,14 +56,16 @@ class DoctorReport(BaseModel):
 def up(
     *,
     deployments: Path = Path("infra/prefect.yaml"),
-    prefect_port: Port = 4200,
-    mlflow_port: Port = 5000,
+    prefect_port: int = 4200,
+    mlflow_port: int = 5000,
     host: str = LOOPBACK,
 ) -> None:
     """Start Prefect, MLflow and a worker, apply the deployments, and run until Ctrl-C.
 
     Args:
         deployments: File that declares the work pool, deployments and schedules.
+        prefect_port: Port of the Prefect server.
+        mlflow_port: Port of the MLflow server.
         host: Address that the servers listen on; any but this machine's own requires authentication.
     """
     settings = Settings.from_environment()
