@@ -1,43 +1,52 @@
-"""Which process made a thing, in a form that can be part of its name; whether that process is gone; and its end."""
+"""Processes: a token that names one, whether that process has exited, and how to end it."""
 
 import contextlib
 import os
+import re
 import socket
 import time
 from collections.abc import Collection
+from functools import cache
 from pathlib import Path
 
 import psutil
 
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")  # Linux, random(4).
+_BOOT_DIGITS = 8
+_STARTED = re.compile(r"(?P<ticks>\d+)(?:b(?P<boot>[0-9a-f]+))?")  # Without the boot: a token of version 0.1.0.
 _START_TIME, _STATE = 19, 0  # Fields of /proc/PID/stat after the command's name: Linux, proc(5), numbers 22 and 3.
 
 
 def token(pid: int = 0) -> str:
-    """HOST-PID-START: the host, the process, and when it started, so that a number used again is not taken for it.
+    """Return HOST-PID-TICKSbBOOT: host, process number, start in clock ticks since the boot, and the boot's id.
+
+    A process number can be used again, and after a reboot also its start ticks.
 
     Args:
-        pid: Of a living process of this host; 0 is this one.
+        pid: A living process of this host; 0 is this one.
     """
     pid = pid or os.getpid()
-    return f"{socket.gethostname()}-{pid}-{started(pid)}"
+    return f"{socket.gethostname()}-{pid}-{started(pid)}b{_boot()}"
 
 
 def is_gone(maker: str) -> bool:
-    """Whether the process of a token has ended. Those of other hosts cannot be seen, and count as alive.
+    """Return whether the process of a token has exited. Processes of other hosts cannot be seen and count as alive.
 
     Args:
-        maker: A token; what follows its third part is not looked at.
+        maker: A token; whatever follows its third part is ignored.
     """
     host = f"{socket.gethostname()}-"
     if not maker.startswith(host):
         return False
     pid, _, rest = maker.removeprefix(host).partition("-")
-    when = rest.partition("-")[0].partition(".")[0]
-    return not pid.isdecimal() or not when or started(int(pid)) != when
+    start = _STARTED.fullmatch(rest.partition("-")[0].partition(".")[0])
+    if not pid.isdecimal() or start is None:
+        return True
+    return started(int(pid)) != start["ticks"] or start["boot"] not in (None, _boot())
 
 
 def pid_of(maker: str) -> int:
-    """The number of a token's process; 0 when it is of another host."""
+    """Return the number of a token's process; 0 when it is a process of another host."""
     host = f"{socket.gethostname()}-"
     pid = maker.removeprefix(host).partition("-")[0]
     return int(pid) if maker.startswith(host) and pid.isdecimal() else 0
@@ -52,7 +61,7 @@ def kill(processes: Collection[psutil.Process], *, timeout_s: float) -> None:
 
 
 def wait(processes: Collection[psutil.Process], *, timeout_s: float) -> None:
-    """Return once none runs, or the time is over; ashes that no parent clears do not count."""
+    """Return when none runs any more, or after the timeout; zombie processes do not count."""
     deadline = time.monotonic() + timeout_s
     while any(_runs(process) for process in processes) and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -65,9 +74,15 @@ def _runs(process: psutil.Process) -> bool:
 
 
 def started(pid: int = 0) -> str:
-    """Clock ticks from the host's start to the process's; empty when there is no such process, or only its ashes."""
+    """Return the clock ticks from the boot to the process's start; empty without the process, or for a zombie."""
     try:
         fields = Path(f"/proc/{pid or os.getpid()}/stat").read_text().rpartition(") ")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return ""
     return "" if fields[_STATE] in "ZX" else fields[_START_TIME]
+
+
+@cache
+def _boot() -> str:
+    """Return the first digits of the id that the kernel chose at this boot."""
+    return _BOOT_ID.read_text().replace("-", "")[:_BOOT_DIGITS]

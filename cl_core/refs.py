@@ -1,9 +1,9 @@
-"""Refs: the small values that travel between tasks, as JSON. They say where a thing stands and under which digest."""
+"""Refs: the small values that travel between tasks, as JSON: paths, digests and numbers, no sentences."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class Ref(BaseModel):
@@ -13,9 +13,13 @@ class Ref(BaseModel):
 
 
 class StepResult(Ref):
-    """What a step came to."""
+    """Base of the results of steps. What a step has to say to people is in the run log."""
 
-    note: str = Field("", description="What the step did, or why there was nothing to do. One sentence, for people.")
+    @model_validator(mode="before")
+    @classmethod
+    def _without_note(cls, values: Any) -> Any:
+        # Version 0.1.0 stored a sentence for people with each result.
+        return {name: value for name, value in values.items() if name != "note"} if isinstance(values, dict) else values
 
 
 class SnapshotRef(StepResult):
@@ -30,24 +34,31 @@ class SnapshotRef(StepResult):
     quarantined: int = Field(description="Rejected inputs.")
 
 
+class CacheRef(StepResult):
+    """A snapshot's samples in the form that training reads."""
+
+    digest: str = Field(description="Snapshot digest and shape of a sample.")
+    path: Path = Field(description="Artifact directory that holds them.")
+
+
 class InitialWeightsRef(Ref):
     """Weights that a training starts from."""
 
-    champion: str = Field(description="models:/NAME/VERSION of the champion that they were, then.")
-    sha256: str = Field(description="Of the weights' file, 64 hexadecimal digits.")
-    path: Path = Field(description="Sealed directory that holds them.")
+    champion: str = Field(description="models:/NAME/VERSION of the champion that had these weights.")
+    sha256: str = Field(description="sha256 of the weights' file, 64 hexadecimal digits.")
+    path: Path = Field(description="Artifact directory that holds them.")
 
 
 class CheckpointRef(StepResult):
     """A finished training."""
 
     digest: str = Field(description="Training digest: snapshot, training spec, and cl_core's source.")
-    path: Path = Field(description="The final checkpoint, a sealed directory.")
+    path: Path = Field(description="Artifact directory of the final checkpoint.")
     step: int
     snapshot_digest: str
-    resumed_from_step: int = Field(description="Step at which the last attempt went on; 0 from the start.")
+    resumed_from_step: int = Field(description="Step at which the last attempt resumed; 0 from the start.")
     seconds: float = Field(description="Time spent training, over all attempts.")
-    peak_bytes: int = Field(description="Most memory that worker 0's process held while training, in its last attempt.")
+    peak_bytes: int = Field(description="Peak memory of worker 0's process while training, in its last attempt.")
 
 
 class Score(Ref):
@@ -67,17 +78,27 @@ class RepresentationReport(Ref):
     choices: dict[str, float] = Field(description="What was chosen on the validation part, such as the L2 strength.")
 
 
+class AssessmentRef(StepResult):
+    """The scores and predictions of one representation, kept on disk."""
+
+    name: str = Field(description="`trained`, `untrained`, `raw_pixels` or `champion`.")
+    digest: str = Field(description="Digest of the representation, the evaluation spec and the code that evaluates.")
+    path: Path = Field(description="Artifact directory of the scores and the per-sample predictions.")
+    version: int = Field(0, description="Version of the registered model; 0 when it is not registered.")
+
+
 class EvaluationReport(StepResult):
-    """Scores of the trained encoder beside the two baselines that say what training bought."""
+    """Scores of the trained encoder beside the two baselines."""
 
     digest: str = Field(description="Evaluation digest: training digest, snapshot and evaluation spec.")
     training_digest: str
     snapshot_digest: str
-    path: Path = Field(description="Sealed directory with the per-sample predictions.")
+    path: Path = Field(description="Folder of all assessments.")
     representations: dict[str, RepresentationReport] = Field(
         description="`trained`, `untrained` (the same encoder before training) and `raw_pixels`."
     )
     left_out: list[str] = Field(description="Protocols that could not run, each with its reason.")
+    assessments: dict[str, AssessmentRef] = Field({}, description="Where the predictions behind the scores are kept.")
 
     @property
     def trained(self) -> RepresentationReport:
@@ -93,7 +114,7 @@ class ModelRef(StepResult):
     uri: str = Field(description="models:/NAME/VERSION")
     run_id: str
     training_digest: str
-    created: bool = Field(description="False when the version stood already.")
+    created: bool = Field(description="False when the version was registered before.")
 
 
 class EmbeddingsRef(StepResult):
@@ -104,11 +125,11 @@ class EmbeddingsRef(StepResult):
     training_digest: str = Field(description="Of the training that made the model.")
     rows: int
     dimensions: int
-    quarantined: int = Field(description="Inputs that could not be embedded; they stand in a file beside.")
+    quarantined: int = Field(description="Inputs that could not be embedded, listed in a file beside it.")
 
 
 class Decision(Ref):
-    """The gate's verdict on a version."""
+    """The last decision about a version."""
 
     name: str
     version: int
@@ -125,7 +146,7 @@ class ReportRef(StepResult):
 
 
 class RetrainResult(Ref):
-    """What a retraining came to."""
+    """The results of all steps of a retraining."""
 
     snapshot: SnapshotRef
     checkpoint: CheckpointRef
@@ -136,7 +157,7 @@ class RetrainResult(Ref):
 
 
 class Lineage(Ref):
-    """Where a registered version comes from, beside its data."""
+    """The code, recipe and flow run that a registered version was made by."""
 
     code_version: str = Field("", description="Version of the package.")
     source_digest: str = Field("", description="Digest of all its source files.")

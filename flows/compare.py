@@ -6,7 +6,7 @@ from cl_core import artifact_dir
 from cl_core.data.path_roots import confined
 from cl_core.refs import Ref, RetrainResult
 from cl_core.report.comparison import comparison_markdown
-from flows.cli.recipes import recipe_parameters, recipe_tag
+from flows.cli.recipes import recipe_parameters
 from flows.parameters import Recipes, TableFile
 from flows.retrain import retrain
 from tasks.runtime.hooks import FLOW
@@ -25,10 +25,7 @@ def compare(recipes: Recipes, *, table: TableFile = None) -> Comparison:
     files = [confined(recipe, field="recipes") for recipe in recipes]
     table_file = table and confined(table, field="table")
     parameters = {recipe: recipe_parameters(retrain, recipe, field="recipes") for recipe in files}
-    results = {}
-    for recipe in files:
-        with recipe_tag(recipe.name):
-            results[recipe.stem] = retrain(**parameters[recipe])
+    results = {recipe.stem: retrain(**parameters[recipe], recipe=recipe.name) for recipe in files}
     if table_file:
         artifact_dir.write_text(table_file, comparison_markdown(results))
     return Comparison(results=results)

@@ -22,5 +22,6 @@ def evaluate_model(
     """Evaluate a registered version on the snapshot of a source."""
     model = tasks.evaluation.find_model(model_name, version, data)
     snapshot = tasks.ingestion.ingest(data, compute, force=False)
-    tasks.ingestion.validate(snapshot, data, compute)
-    return tasks.evaluation.evaluate_model(model, snapshot, data, evaluation, compute)
+    cache = tasks.ingestion.cache(snapshot, data, compute)
+    tasks.ingestion.validate(snapshot, cache, data)
+    return tasks.evaluation.evaluate_model(model, snapshot, cache, data, evaluation)

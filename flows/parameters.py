@@ -16,6 +16,7 @@ _OUTPUT = "Parquet file to write. It is replaced, except by the same command, wh
 _WORKERS = "Processes that decode images."
 _REASON = "Reason for the decision; kept with the version."
 _DRY_RUN = "List what would be removed, with sizes and reasons, and remove nothing."
+_RECIPE_NAME = "File name of the recipe that the parameters come from; recorded with the version."
 _RECIPES = "JSON files with parameters of `retrain`, all on the same data."
 _TABLE = "File to write the table to, in Markdown; none if left out."
 
@@ -46,6 +47,9 @@ Reason = Annotated[str, Parameter(help=_REASON), _field("Reason", _REASON, min_l
 
 Retention = Annotated[RetentionSpec, Parameter(name="*")]
 """On the command line its fields are options of their own: there is nothing else to choose."""
+
+RecipeName = Annotated[str, Parameter(show=False, parse=False), _field("Recipe", _RECIPE_NAME, max_length=200)]
+"""On the command line it follows from --recipe."""
 
 DryRun = Annotated[bool, Parameter(help=_DRY_RUN), _field("Dry run", _DRY_RUN)]
 

@@ -9,7 +9,7 @@ import tasks.reporting
 import tasks.training
 from cl_core.refs import RetrainResult
 from cl_core.specs import ComputeSpec, DataSpec, EvaluationSpec, PromotionSpec, TrainingSpec
-from flows.parameters import Force, ModelName
+from flows.parameters import Force, ModelName, RecipeName
 from tasks.runtime.hooks import FLOW
 from tasks.runtime.locks import exclusive_model
 
@@ -24,18 +24,21 @@ def retrain(
     promotion: PromotionSpec = PromotionSpec(),
     compute: ComputeSpec = ComputeSpec(),
     force: Force = False,
+    recipe: RecipeName = "",
 ) -> RetrainResult:
     """Ingest, pretrain, evaluate, register and, if the gate accepts it, promote. Unchanged steps are skipped."""
     with exclusive_model(model_name):
-        tasks.training.preflight(data, training, evaluation, model_name)
+        spec = tasks.training.preflight(data, training, evaluation, model_name)
         snapshot = tasks.ingestion.ingest(data, compute, force=force)
-        validation = tasks.ingestion.validate(snapshot, data, compute)
-        job = tasks.training.plan(snapshot, data, training, compute, model_name)
+        cache = tasks.ingestion.cache(snapshot, data, compute)
+        validation = tasks.ingestion.validate(snapshot, cache, data)
+        job = tasks.training.plan(snapshot, cache, data, spec, compute, model_name)
         checkpoint = tasks.training.pretrain(job, force=force)
         scores = tasks.evaluation.evaluate(job, checkpoint, evaluation)
-        model = tasks.registration.register(model_name, job, checkpoint, scores, evaluation)
-        decision = tasks.registration.promote(model, job, checkpoint, scores, evaluation, promotion)
-        page = tasks.reporting.report(model, job, checkpoint, scores, evaluation, validation)
+        model = tasks.registration.register(model_name, job, checkpoint, scores, evaluation, recipe)
+        champion = tasks.evaluation.evaluate_champion(model, job, evaluation)
+        decision = tasks.registration.promote(model, scores, champion, evaluation, promotion)
+        page = tasks.reporting.report(model, job, checkpoint, scores, champion, decision, evaluation, validation)
         return RetrainResult(
             snapshot=snapshot, checkpoint=checkpoint, evaluation=scores, model=model, decision=decision, report=page
         )

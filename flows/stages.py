@@ -1,6 +1,6 @@
 """The single stages: each runs `flows/retrain.py` up to one result."""
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from prefect import flow
 
@@ -10,11 +10,13 @@ import tasks.registration
 import tasks.reporting
 import tasks.training
 from cl_core.data.validation import ValidationReport
-from cl_core.refs import CheckpointRef, EvaluationReport, ModelRef, ReportRef, SnapshotRef
+from cl_core.refs import CacheRef, CheckpointRef, EvaluationReport, ModelRef, ReportRef, SnapshotRef
 from cl_core.specs import ComputeSpec, DataSpec, EvaluationSpec, TrainingSpec
-from cl_core.training.job import TrainingJob
-from flows.parameters import Force, ModelName
+from flows.parameters import Force, ModelName, RecipeName
 from tasks.runtime.hooks import FLOW
+
+if TYPE_CHECKING:  # It brings torch.
+    from cl_core.training.job import TrainingJob
 
 
 @flow(name="ingest", **FLOW)
@@ -68,12 +70,13 @@ def register(
     evaluation: EvaluationSpec = EvaluationSpec(),
     compute: ComputeSpec = ComputeSpec(),
     force: Force = False,
+    recipe: RecipeName = "",
 ) -> ModelRef:
     """Train an encoder if needed, and register it as a version. The champion stays."""
     job, _ = _planned(data, training, evaluation, compute, model_name, force=force)
     checkpoint = tasks.training.pretrain(job, force=force)
     scores = tasks.evaluation.evaluate(job, checkpoint, evaluation)
-    return tasks.registration.register(model_name, job, checkpoint, scores, evaluation)
+    return tasks.registration.register(model_name, job, checkpoint, scores, evaluation, recipe)
 
 
 @flow(name="report", **FLOW)
@@ -91,22 +94,26 @@ def report(
     model = tasks.registration.find_version(model_name, job)
     checkpoint = tasks.training.pretrain(job, force=False)
     scores = tasks.evaluation.evaluate(job, checkpoint, evaluation)
-    return tasks.reporting.report(model, job, checkpoint, scores, evaluation, validation)
+    champion = tasks.evaluation.evaluate_champion(model, job, evaluation)
+    decision = tasks.registration.find_decision(model)
+    return tasks.reporting.report(model, job, checkpoint, scores, champion, decision, evaluation, validation)
 
 
 class _Validated(NamedTuple):
     snapshot: SnapshotRef
+    cache: CacheRef
     validation: ValidationReport
 
 
 class _Planned(NamedTuple):
-    job: TrainingJob
+    job: "TrainingJob"
     validation: ValidationReport
 
 
 def _validated(data: DataSpec, compute: ComputeSpec, *, force: bool) -> _Validated:
     snapshot = tasks.ingestion.ingest(data, compute, force=force)
-    return _Validated(snapshot, tasks.ingestion.validate(snapshot, data, compute))
+    cache = tasks.ingestion.cache(snapshot, data, compute)
+    return _Validated(snapshot, cache, tasks.ingestion.validate(snapshot, cache, data))
 
 
 def _planned(
@@ -119,6 +126,6 @@ def _planned(
     force: bool,
 ) -> _Planned:
     """Run the steps before the training, which every stage from `pretrain` on has in common."""
-    tasks.training.preflight(data, training, evaluation, model_name)
-    snapshot, validation = _validated(data, compute, force=force)
-    return _Planned(tasks.training.plan(snapshot, data, training, compute, model_name), validation)
+    spec = tasks.training.preflight(data, training, evaluation, model_name)
+    snapshot, cache, validation = _validated(data, compute, force=force)
+    return _Planned(tasks.training.plan(snapshot, cache, data, spec, compute, model_name), validation)

@@ -1,4 +1,4 @@
-"""Embedding a data set with a registered model, and finding what is alike, as tasks."""
+"""Embed a dataset with a registered model; search the embeddings, and open them as a map."""
 
 import shutil
 import subprocess
@@ -14,12 +14,9 @@ from numpy.typing import NDArray
 from cl_core import artifact_dir
 from cl_core.data.path_roots import confined
 from cl_core.embedding.embeddings_file import read_metadata
-from cl_core.embedding.plane import write_places
-from cl_core.embedding.search import Hit, find_pictures, nearest_rows, query_pixels
 from cl_core.embedding.writer import FinishedModel, write_embeddings
 from cl_core.errors import InputError
 from cl_core.refs import EmbeddingsRef
-from cl_core.report.search_page import missing_sentence, search_page
 from cl_core.specs import SourceSpec
 from tasks.adapters.mlflow.connection import redacted_uri
 from tasks.adapters.mlflow.model_store import model_store
@@ -31,10 +28,12 @@ from tasks.runtime.step import log_outcome, step
 if TYPE_CHECKING:
     from torch import nn
 
+    from cl_core.embedding.search import Hit
+
 
 @step("embed")
 def embed(model_name: str, version: int, data: SourceSpec, output: Path, *, workers: int) -> EmbeddingsRef:
-    """Write the embedding of every image to one Parquet file, go on writing it, or find that it stands."""
+    """Write the embedding of every image to one Parquet file, or resume it, unless the file is up to date."""
     output, data = confined(output, field="output"), _in_place(data)
     model = finished_model(model_name, version)
     with bar_over("embed") as bar, embedding_artifact() as artifact:
@@ -43,20 +42,20 @@ def embed(model_name: str, version: int, data: SourceSpec, output: Path, *, work
             bar(done, inputs)
             artifact(done, inputs)
 
-        made = write_embeddings(model, data, output, workers=workers, on_progress=show)
+        embedded = write_embeddings(model, data, output, workers=workers, on_progress=show)
+    log_outcome(embedded.reason, cached=not embedded.new)
     return EmbeddingsRef(
         path=output,
         model_uri=model.uri,
         training_digest=model.training_digest,
-        rows=made.metadata.rows,
-        dimensions=made.dimensions,
-        quarantined=made.metadata.quarantined,
-        note=log_outcome(made.reason),
+        rows=embedded.metadata.rows,
+        dimensions=embedded.dimensions,
+        quarantined=embedded.metadata.quarantined,
     )
 
 
 def finished_model(model_name: str, version: int) -> FinishedModel:
-    """A registered version, 0 being the champion; its program is fetched when it is first used.
+    """Find a registered version, 0 being the champion; its program is fetched when it is first used.
 
     Raises:
         InputError: When there is no such model or version, or no champion.
@@ -79,7 +78,7 @@ def finished_model(model_name: str, version: int) -> FinishedModel:
 
 
 def _in_place(data: SourceSpec) -> SourceSpec:
-    """The source with its whole path, so that its images are found from any folder later."""
+    """Return the source with its absolute path, so that its images are found from any folder later."""
     if not data.location:
         return data
     path = confined(data.location, field="data.location")
@@ -90,25 +89,29 @@ _ATLAS = "embedding-atlas"
 
 
 class SearchResult(NamedTuple):
-    """What a search came to.
+    """The result of a search.
 
     Args:
         hits: Nearest first.
         page: HTML file with the pictures.
-        missing: A sentence about pictures that were not found again; empty when all were.
+        missing: A sentence about pictures that could not be found again; empty when all were found.
     """
 
-    hits: list[Hit]
+    hits: "list[Hit]"
     page: Path
     missing: str
 
 
 def search_embeddings(image: Path, embeddings: Path, *, count: int, page: Path) -> SearchResult:
-    """Find the rows nearest to an image, with the very model that made the embeddings, and write a page of them.
+    """Find the rows nearest to an image, with the model that made the embeddings, and write a page of them.
 
     Raises:
         InputError: When a file is missing or holds something else, or the model is another one here.
     """
+    # They bring torch, which importing the flow does not need.
+    from cl_core.embedding.search import find_pictures, nearest_rows, query_pixels
+    from cl_core.report.search_page import missing_sentence, search_page
+
     facts = read_metadata(embeddings)
     query = query_pixels(image, facts.image_shape)
     model = finished_model(facts.model_name, facts.model_version)
@@ -120,34 +123,36 @@ def search_embeddings(image: Path, embeddings: Path, *, count: int, page: Path) 
             f"the MLflow that it came from (now {here}), or embed the images again"
         )
     hits = nearest_rows(model.embed(query)[0], embeddings, count=count)
-    found = find_pictures(hits, facts)
+    shown_pictures = find_pictures(hits, facts)
     page.parent.mkdir(parents=True, exist_ok=True)
-    artifact_dir.write_text(page, search_page(image, embeddings, facts, hits, found))
-    return SearchResult(hits, page.absolute(), missing_sentence(hits, found, facts))
+    artifact_dir.write_text(page, search_page(image, embeddings, facts, hits, shown_pictures))
+    return SearchResult(hits, page.absolute(), missing_sentence(hits, shown_pictures, facts))
 
 
 def open_atlas(embeddings: Path, *, umap: bool, port: int) -> int:
-    """Serve the embeddings as a map for the browser, until it is stopped; returns Embedding Atlas's exit code.
+    """Serve the embeddings as a map for the browser until it is stopped; return Embedding Atlas's exit code.
 
     Args:
         embeddings: A file of embeddings.
-        umap: Let Embedding Atlas compute the places by UMAP, which takes minutes, instead of taking the plane of
+        umap: Let Embedding Atlas compute positions by UMAP, which takes minutes, instead of using the plane of
             largest variance.
-        port: Where its server listens on this machine.
+        port: Port that its server listens on.
 
     Raises:
         InputError: When the file holds something else, or Embedding Atlas is not installed.
     """
+    from cl_core.embedding.plane import write_places
+
     facts = read_metadata(embeddings)
     program = _atlas_program()
     with tempfile.TemporaryDirectory(prefix="cl-atlas-") as folder:
-        given, options = embeddings, ["--vector", "embedding"]
+        file, options = embeddings, ["--vector", "embedding"]
         if not umap:
-            # Named as the person knows it: the map shows the name with every point.
-            given, options = Path(folder, embeddings.name), ["--x", "x", "--y", "y"]
-            write_places(embeddings, given)
+            # The map shows the file's name with every point, so the copy keeps the name.
+            file, options = Path(folder, embeddings.name), ["--x", "x", "--y", "y"]
+            write_places(embeddings, file)
         echo("atlas", f"{facts.rows:,} embeddings by {facts.model_uri}; Ctrl-C ends the map")
-        with subprocess.Popen([program, str(given), *options, "--port", str(port)]) as atlas:  # noqa: S603 - looked up above
+        with subprocess.Popen([program, str(file), *options, "--port", str(port)]) as atlas:  # noqa: S603 - looked up above
             try:
                 return atlas.wait()
             except KeyboardInterrupt:
@@ -157,12 +162,12 @@ def open_atlas(embeddings: Path, *, umap: bool, port: int) -> int:
 
 
 def _atlas_program() -> str:
-    """The command of the environment that runs this one, else the first on the path."""
+    """Return the command of this Python environment, else the first on the path."""
     beside = Path(sys.executable).with_name(_ATLAS)
     program = str(beside) if beside.exists() else shutil.which(_ATLAS)
     if program is None:
         raise InputError(
-            "the map is drawn by Embedding Atlas, which is not installed; install it with: "
+            "the map needs Embedding Atlas, which is not installed; install it with: "
             "pip install 'counterpoint[embedding-atlas]'"
         )
     return program

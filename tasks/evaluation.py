@@ -1,14 +1,13 @@
-"""Evaluation of the frozen encoder, beside what was there before training, as a task."""
+"""The evaluation steps: the trained encoder beside its baselines, the champion, and any registered version."""
 
 from typing import TYPE_CHECKING
 
 from cl_core.data.snapshot import snapshot_profile
 from cl_core.errors import InputError
 from cl_core.hashing import digest_of
-from cl_core.refs import CheckpointRef, EvaluationReport, ModelRef, SnapshotRef
-from cl_core.specs import ComputeSpec, DataSpec, EvaluationSpec
+from cl_core.refs import AssessmentRef, CacheRef, CheckpointRef, EvaluationReport, ModelRef, SnapshotRef
+from cl_core.specs import DataSpec, EvaluationSpec
 from tasks.adapters.mlflow.model_store import model_store
-from tasks.ingestion import training_cache
 from tasks.runtime.artifacts import publish_scores
 from tasks.runtime.settings import Settings
 from tasks.runtime.step import log_outcome, step
@@ -20,122 +19,136 @@ if TYPE_CHECKING:
 
 @step("evaluate")
 def evaluate(job: "TrainingJob", checkpoint: CheckpointRef, evaluation: EvaluationSpec) -> EvaluationReport:
-    """Measure the trained encoder, the same encoder untrained, and raw pixels."""
-    settings = Settings.from_environment()
-    before = {path.name for path in settings.evaluations.glob("*")}
-    assessments = assess_all(job, checkpoint, evaluation)
-    fresh = {path.name for path in settings.evaluations.glob("*")} - before
-    digest = digest_of([checkpoint.digest, evaluation, sorted(assessments)])
-    note = (
-        f"measured {', '.join(evaluation.protocols)} on {len(assessments)} representations of "
-        f"{job.snapshot.rows['test']} test samples"
-        if fresh
-        else f"evaluation {digest[:12]} stands: checkpoint, snapshot, protocols and code have not changed"
-    )
-    return EvaluationReport(
-        digest=digest,
-        training_digest=checkpoint.digest,
-        snapshot_digest=job.snapshot.digest,
-        path=settings.evaluations,
-        representations={name: one.report for name, one in assessments.items()},
-        left_out=left_out(job, evaluation),
-        note=log_outcome(note, stood=not fresh),
-    )
-
-
-def assess_all(job: "TrainingJob", checkpoint: CheckpointRef, evaluation: EvaluationSpec) -> "dict[str, Assessment]":
-    """Assessments of the trained encoder and the baselines, by name; read back where they stand."""
+    """Evaluate the trained encoder, the same encoder untrained, and raw pixels, unless all three are up to date."""
     from cl_core.evaluation import representations
 
-    made = (
+    compared = (
         representations.trained(job, checkpoint.path),
         representations.untrained(job),
         representations.raw_pixels(job),
     )
-    return {one.name: assess_one(one, job, evaluation) for one in made}
+    assessments = {one.name: _assess(one, job, evaluation) for one in compared}
+    digest = digest_of([checkpoint.digest, evaluation, sorted(assessments)])
+    computed = [name for name, assessment in assessments.items() if not assessment.cached]
+    if computed:
+        log_outcome(
+            f"evaluated {', '.join(evaluation.protocols)} on {len(assessments)} representations of "
+            f"{job.snapshot.rows['test']} test samples"
+        )
+    else:
+        log_outcome(
+            f"evaluation {digest[:12]} is up to date (checkpoint, snapshot, protocols and code unchanged); skipped",
+            cached=True,
+        )
+    return _report(digest, checkpoint.digest, job, evaluation, assessments)
 
 
-def assess_one(representation: "Representation", on: "PreparedData", evaluation: EvaluationSpec) -> "Assessment":
-    """The assessment of one representation, kept under CL_HOME."""
+@step("score champion")
+def evaluate_champion(model: ModelRef, job: "TrainingJob", evaluation: EvaluationSpec) -> AssessmentRef | None:
+    """Evaluate the champion on the challenger's snapshot; None when there is none, or it is the challenger."""
+    from cl_core.evaluation import representations
+
+    store = model_store()
+    champion = store.champion(model.name)
+    if champion is None or champion.version == model.version:
+        log_outcome(f"{model.uri} is the champion" if champion else f"{model.name} has no champion yet")
+        return None
+    representation = representations.registered(lambda: store.load(champion), champion.training_digest, job)
+    assessment = _assess(representation, job, evaluation)
+    if assessment.cached:
+        log_outcome(f"evaluation of {champion.uri} on this snapshot is up to date; skipped", cached=True)
+    else:
+        log_outcome(f"evaluated the champion, {champion.uri}, on the same {job.snapshot.rows['test']} test samples")
+    return assessment.ref.model_copy(update={"version": champion.version})
+
+
+@step("find model")
+def find_model(model_name: str, version: int, data: DataSpec) -> ModelRef:
+    """Find the version, 0 being the champion; refuse data of another size before it is read."""
+    store = model_store()
+    model = store.find(model_name, version)
+    height, width, _ = store.image_shape(model)
+    if {height, width} != {data.image_size}:
+        raise InputError(
+            f"data.image_size: {model.uri} takes images of {height} x {width} pixels, got {data.image_size}; "
+            f"set it to {height}"
+        )
+    log_outcome(f"{model.uri} takes images of {height} x {width} pixels")
+    return model
+
+
+@step("evaluate model")
+def evaluate_model(
+    model: ModelRef, snapshot: SnapshotRef, cached: CacheRef, data: DataSpec, evaluation: EvaluationSpec
+) -> EvaluationReport:
+    """Evaluate a registered version, as users call it, beside raw pixels."""
+    from cl_core.evaluation import representations
+    from cl_core.report.summary import score_rows
+    from cl_core.training.job import PreparedData
+
+    store, facts = model_store(), snapshot_profile(snapshot)
+    prepared = PreparedData(snapshot=snapshot, data=data, cache=cached.path, mean=facts.mean, std=facts.std)
+    *_, channels = store.image_shape(model)
+    if channels != snapshot.channels:
+        kinds = {1: "grayscale", 3: "color"}
+        raise InputError(
+            f"{model.uri} takes {kinds[channels]} images, and snapshot {snapshot.digest[:12]} holds "
+            f"{kinds[snapshot.channels]} ones; evaluate it on data like its training data"
+        )
+    registered = representations.registered(lambda: store.load(model), model.training_digest, prepared)
+    assessments = {
+        "trained": _assess(registered, prepared, evaluation),
+        "raw_pixels": _assess(representations.raw_pixels(prepared), prepared, evaluation),
+    }
+    digest = digest_of([model.training_digest, snapshot.digest, data.image_size, evaluation, sorted(assessments)])
+    log_outcome(
+        f"evaluated {', '.join(evaluation.protocols)} on {model.uri} and raw pixels, on "
+        f"{snapshot.rows['test']} test samples of snapshot {snapshot.digest[:12]}",
+        cached=all(assessment.cached for assessment in assessments.values()),
+    )
+    report = _report(digest, model.training_digest, prepared, evaluation, assessments)
+    publish_scores(score_rows(report))
+    return report
+
+
+def _assess(representation: "Representation", prepared: "PreparedData", evaluation: EvaluationSpec) -> "Assessment":
     from cl_core.evaluation.runner import assess
 
     settings = Settings.from_environment()
     return assess(
         representation,
         evaluation,
-        snapshot=on.snapshot,
-        cache=on.cache,
+        snapshot=prepared.snapshot,
+        cache=prepared.cache,
         embeddings=settings.embeddings,
         evaluations=settings.evaluations,
     )
 
 
-def left_out(on: "PreparedData", evaluation: EvaluationSpec) -> list[str]:
-    """Protocols that cannot run on the data, each with its reason."""
+def _report(
+    digest: str,
+    training_digest: str,
+    prepared: "PreparedData",
+    evaluation: EvaluationSpec,
+    assessments: "dict[str, Assessment]",
+) -> EvaluationReport:
+    return EvaluationReport(
+        digest=digest,
+        training_digest=training_digest,
+        snapshot_digest=prepared.snapshot.digest,
+        path=Settings.from_environment().evaluations,
+        representations={name: assessment.report for name, assessment in assessments.items()},
+        left_out=_left_out(prepared, evaluation),
+        assessments={name: assessment.ref for name, assessment in assessments.items()},
+    )
+
+
+def _left_out(prepared: "PreparedData", evaluation: EvaluationSpec) -> list[str]:
+    """Return the protocols that cannot run on the data, each with its reason."""
     from cl_core.evaluation.runner import protocols
 
     return [
         f"{name}: the data have no labels"
         for name, protocol in protocols(evaluation).items()
-        if protocol.needs_labels and not on.snapshot.classes
+        if protocol.needs_labels and not prepared.snapshot.classes
     ]
-
-
-@step("find model")
-def find_model(model_name: str, version: int, data: DataSpec) -> ModelRef:
-    """The version, 0 being the champion; refuses data of another size before it is read."""
-    store = model_store()
-    model = store.find(model_name, version)
-    height, width, _ = store.image_shape(model)
-    if {height, width} != {data.image_size}:
-        raise InputError(
-            f"data.image_size: {model.uri} takes images of {height} x {width} pixels, not of {data.image_size}; "
-            f"set it to {height}"
-        )
-    return model.model_copy(update={"note": log_outcome(f"{model.uri} takes images of {height} x {width} pixels")})
-
-
-@step("measure")
-def evaluate_model(
-    model: ModelRef, snapshot: SnapshotRef, data: DataSpec, evaluation: EvaluationSpec, compute: ComputeSpec
-) -> EvaluationReport:
-    """Measure a registered version, as users call it, beside raw pixels."""
-    from cl_core.evaluation import representations
-    from cl_core.report.summary import score_rows
-    from cl_core.training.job import PreparedData
-
-    store, facts = model_store(), snapshot_profile(snapshot)
-    on = PreparedData(
-        snapshot=snapshot,
-        data=data,
-        cache=training_cache(snapshot, data.image_size, compute),
-        mean=facts.mean,
-        std=facts.std,
-    )
-    *_, channels = store.image_shape(model)
-    if channels != snapshot.channels:
-        kinds = {1: "greyscale", 3: "colour"}
-        raise InputError(
-            f"{model.uri} takes {kinds[channels]} images, and snapshot {snapshot.digest[:12]} is of "
-            f"{kinds[snapshot.channels]} ones; measure it on data like that which it was trained on"
-        )
-    measured = {
-        "trained": assess_one(
-            representations.registered(store.load(model), model.training_digest, on), on, evaluation
-        ).report,
-        "raw_pixels": assess_one(representations.raw_pixels(on), on, evaluation).report,
-    }
-    report = EvaluationReport(
-        digest=digest_of([model.training_digest, snapshot.digest, data.image_size, evaluation, sorted(measured)]),
-        training_digest=model.training_digest,
-        snapshot_digest=snapshot.digest,
-        path=Settings.from_environment().evaluations,
-        representations=measured,
-        left_out=left_out(on, evaluation),
-        note=log_outcome(
-            f"measured {', '.join(evaluation.protocols)} on {model.uri} and raw pixels, on "
-            f"{snapshot.rows['test']} test samples of snapshot {snapshot.digest[:12]}"
-        ),
-    )
-    publish_scores(score_rows(report))
-    return report

@@ -1,6 +1,4 @@
-"""Ingestion and validation as tasks."""
-
-from pathlib import Path
+"""The steps that prepare data: ingest a source, cache its samples, validate them."""
 
 from cl_core.data import validation
 from cl_core.data.cache import build_cache
@@ -9,17 +7,17 @@ from cl_core.data.snapshot import snapshot_profile
 from cl_core.data.snapshot_diff import describe_changes, previous_profile
 from cl_core.data.validation import ValidationReport
 from cl_core.failpoints import failpoint
-from cl_core.refs import SnapshotRef
+from cl_core.refs import CacheRef, SnapshotRef
 from cl_core.specs import ComputeSpec, DataSpec
 from tasks.runtime.artifacts import publish_profile
 from tasks.runtime.console import counting
 from tasks.runtime.settings import Settings
-from tasks.runtime.step import log_outcome, step
+from tasks.runtime.step import log_outcome, step, step_messages
 
 
 @step("ingest")
 def ingest(data: DataSpec, compute: ComputeSpec, *, force: bool) -> SnapshotRef:
-    """Bring the source's samples into a snapshot, or find that its snapshot stands."""
+    """Read the source's samples into a snapshot, unless its snapshot is up to date."""
     with counting("ingest", "inputs") as show:
         ingested = pipeline.ingest_source(
             data,
@@ -28,14 +26,40 @@ def ingest(data: DataSpec, compute: ComputeSpec, *, force: bool) -> SnapshotRef:
             force=force,
             on_progress=show,
         )
-    return ingested.snapshot.model_copy(update={"note": log_outcome(ingested.reason, stood=not ingested.new)})
+    log_outcome(ingested.reason, cached=not ingested.new)
+    return ingested.snapshot
+
+
+@step("cache")
+def cache(snapshot: SnapshotRef, data: DataSpec, compute: ComputeSpec) -> CacheRef:
+    """Decode and resize the snapshot's images for training, unless the cache is up to date."""
+    images = 0
+
+    def count(done: int) -> None:
+        nonlocal images
+        images = done
+        show(done)
+
+    with counting("cache", "images") as show:
+        path = build_cache(
+            snapshot,
+            size=data.image_size,
+            caches=Settings.from_environment().caches,
+            workers=compute.ingest_workers,
+            on_progress=count,
+        )
+    side = f"{data.image_size} x {data.image_size} pixels"
+    if images:
+        log_outcome(f"resized {images:,} images to {side}")
+    else:
+        log_outcome(f"cache of snapshot {snapshot.digest[:12]} at {side} is up to date; skipped", cached=True)
+    return CacheRef(digest=path.name, path=path)
 
 
 @step("validate")
-def validate(snapshot: SnapshotRef, data: DataSpec, compute: ComputeSpec) -> ValidationReport:
+def validate(snapshot: SnapshotRef, cached: CacheRef, data: DataSpec) -> ValidationReport:
     """Refuse data that cannot be trained on."""
-    cache = training_cache(snapshot, data.image_size, compute)
-    report = validation.validate_snapshot(snapshot, cache, data)
+    report = validation.validate_snapshot(snapshot, cached.path, data)
     failpoint("validate.checked")
     near = report.near_duplicates
     log_outcome(
@@ -45,17 +69,5 @@ def validate(snapshot: SnapshotRef, data: DataSpec, compute: ComputeSpec) -> Val
     )
     facts = snapshot_profile(snapshot)
     changed = describe_changes(previous_profile(snapshot.path), facts)
-    publish_profile(facts, report, note=snapshot.note, changed=changed)
+    publish_profile(facts, report, note=step_messages().get("ingest", ""), changed=changed)
     return report
-
-
-def training_cache(snapshot: SnapshotRef, image_size: int, compute: ComputeSpec) -> Path:
-    """The snapshot's images at training size, verified; built when missing."""
-    with counting("bring to size", "images") as show:
-        return build_cache(
-            snapshot,
-            size=image_size,
-            caches=Settings.from_environment().caches,
-            workers=compute.ingest_workers,
-            on_progress=show,
-        )

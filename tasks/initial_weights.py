@@ -1,7 +1,7 @@
-"""From which weights a training starts: decided the first time it is asked for, and remembered.
+"""The weights that a training starts from: looked up when the training is first requested, then kept.
 
-A training that starts from the champion may become the champion itself. Asked for again on unchanged data it is still
-the training that started from the champion before, and stands; so the answer is kept under CL_HOME, with the weights.
+A training that starts from the champion may become the champion itself. When it is requested again on unchanged data,
+it must still start from the earlier champion, or it would never be up to date. So the answer is kept under CL_HOME.
 """
 
 import shutil
@@ -20,8 +20,8 @@ from tasks.runtime.settings import Settings
 from tasks.runtime.step import log_outcome
 
 
-class _Decided(BaseModel):
-    """What a training starts from; no champion is from scratch."""
+class _InitialWeights(BaseModel):
+    """The champion that a training starts from; none means random weights."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -30,7 +30,7 @@ class _Decided(BaseModel):
 
 
 def check_start_from(training: TrainingSpec, model_name: str) -> None:
-    """Refuse to look for a champion without the name of a model."""
+    """Refuse to look up a champion without a model name."""
     if training.start_from == "champion" and not model_name:
         raise SpecError(
             "training.start_from: 'champion' is looked up under a registered model's name, which `cl pretrain` and "
@@ -38,60 +38,62 @@ def check_start_from(training: TrainingSpec, model_name: str) -> None:
         )
 
 
-def starting_weights(
+def find_initial_weights(
     training: TrainingSpec, *, model_name: str, request: str, channels: int, image_size: int
 ) -> InitialWeightsRef | None:
-    """The weights that a training starts from; None where it starts from scratch.
+    """Find the weights that a training starts from; None when it starts from scratch.
 
     Args:
-        training: What is asked for.
-        model_name: Of the registered model whose champion is meant.
-        request: Digest of all that decides the training but for the champion, the model's name included.
-        channels: Of the images.
-        image_size: Pixels.
+        training: The training spec.
+        model_name: Registered model whose champion is looked up.
+        request: Digest of everything that decides the training except the champion, the model's name included.
+        channels: Channels of the images.
+        image_size: Side of the images. Pixels.
 
     Raises:
         SpecError: When the champion has another encoder.
         InputError: When the champion was registered without its weights.
-        IntegrityError: When the weights are lost, and the champion of then has others by now.
+        IntegrityError: When the kept weights are lost and MLflow no longer has them.
     """
     check_start_from(training, model_name)
     if training.start_from == "scratch":
         return None
-    starts = Settings.from_environment().starts
-    starts.mkdir(parents=True, exist_ok=True)
-    answer = starts / f"{request}.json"
-    with FileLock(starts / "lock"):
+    folder = Settings.from_environment().initial_weights
+    folder.mkdir(parents=True, exist_ok=True)
+    answer = folder / f"{request}.json"
+    with FileLock(folder / "lock"):
         if answer.exists():
-            decided = _Decided.model_validate_json(answer.read_text())
-            when = "as when this training was first asked for, "
+            initial = _InitialWeights.model_validate_json(answer.read_text())
+            when = ", as when this training was first requested"
         else:
-            decided = _decide(starts, training, model_name, channels=channels, image_size=image_size)
-            artifact_dir.write_text(answer, decided.model_dump_json(indent=1) + "\n")
+            initial = _look_up(folder, training, model_name, channels=channels, image_size=image_size)
+            artifact_dir.write_text(answer, initial.model_dump_json(indent=1) + "\n")
             when = ""
-        if decided.champion is None:
-            log_outcome(f"{when}training starts from scratch: there was no champion of {model_name!r}")
+        if initial.champion is None:
+            log_outcome(f"training starts from scratch{when}: {model_name!r} had no champion")
             return None
-        weights = starts / decided.sha256
+        weights = folder / initial.sha256
         if not artifact_dir.is_intact(weights):
-            _fetch_again(weights, decided.champion)
-    log_outcome(f"{when}training starts from the weights of {decided.champion.uri}, the champion")
-    return InitialWeightsRef(champion=decided.champion.uri, sha256=decided.sha256, path=weights)
+            _fetch_again(weights, initial.champion)
+    log_outcome(f"training starts from the weights of {initial.champion.uri}, the champion{when}")
+    return InitialWeightsRef(champion=initial.champion.uri, sha256=initial.sha256, path=weights)
 
 
-def _decide(starts: Path, training: TrainingSpec, model_name: str, *, channels: int, image_size: int) -> _Decided:
+def _look_up(
+    folder: Path, training: TrainingSpec, model_name: str, *, channels: int, image_size: int
+) -> _InitialWeights:
     from cl_core.training.warm_start import SPEC, WEIGHTS, check_initial_weights
 
     store = model_store()
     champion = store.champion(model_name)
     if champion is None:
-        return _Decided(champion=None)
-    with artifact_dir.staging(starts) as staged:
+        return _InitialWeights(champion=None)
+    with artifact_dir.staging(folder) as staged:
         store.fetch(champion, (WEIGHTS, SPEC), staged)
         check_initial_weights(staged, training, champion=champion.uri, channels=channels, image_size=image_size)
         sha256 = file_sha256(staged / WEIGHTS)
-        artifact_dir.publish(staged, starts / sha256, {"champion": champion.uri})
-    return _Decided(champion=champion, sha256=sha256)
+        artifact_dir.publish(staged, folder / sha256, {"champion": champion.uri})
+    return _InitialWeights(champion=champion, sha256=sha256)
 
 
 def _fetch_again(weights: Path, champion: ModelRef) -> None:
@@ -99,11 +101,11 @@ def _fetch_again(weights: Path, champion: ModelRef) -> None:
 
     with artifact_dir.staging(weights.parent) as staged:
         model_store().fetch(champion, (WEIGHTS, SPEC), staged)
-        found = file_sha256(staged / WEIGHTS)
-        if found != weights.name:
+        sha256 = file_sha256(staged / WEIGHTS)
+        if sha256 != weights.name:
             raise IntegrityError(
                 f"this training started from weights of {champion.uri} with sha256 {weights.name[:12]}…, which are "
-                f"damaged or missing in {weights}; MLflow has others by now, {found[:12]}…. Bring the folder back, or "
+                f"damaged or missing in {weights}, and MLflow now has {sha256[:12]}…; restore the folder, or "
                 "change training.seed to begin another training"
             )
         shutil.rmtree(weights, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Retention as a task: lists what nothing refers to any more, then removes it."""
+"""The prune step: list the results that nothing refers to any more, then remove them."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -33,47 +33,46 @@ _ROWS_SHOWN = 500
 
 
 class PruneResult(StepResult):
-    """What was removed, or would be."""
+    """What was removed, or would be removed."""
 
     dry_run: bool
-    home: Path = Field(description="Folder that all stands in.")
+    home: Path = Field(description="CL_HOME.")
     retention: RetentionPlan
-    running: OldestRun | None = Field(description="Flow run that keeps what was used since it began.")
-    removed: list[InventoryItem] = Field(description="Gone; empty in a dry run.")
-    kept_after_all: list[InventoryItem] = Field(description="Was to go, and has been used or locked in the meantime.")
+    running: OldestRun | None = Field(description="Unfinished flow run, which keeps what was used since it began.")
+    removed: list[InventoryItem] = Field(description="Removed items; empty in a dry run.")
+    skipped_in_use: list[InventoryItem] = Field(description="To be removed, but used or locked in the meantime.")
 
 
 def prune_summary(pruned: PruneResult) -> str:
-    """How much is, or would be, gone, and what is held back."""
+    """Return a sentence about how much was, or would be, removed, and what is kept for a running flow."""
     all_items = [verdict.item for verdict in pruned.retention.verdicts]
-    going = [verdict.item for verdict in pruned.retention.going] if pruned.dry_run else pruned.removed
+    going = [verdict.item for verdict in pruned.retention.to_delete] if pruned.dry_run else pruned.removed
     did, freed = ("would be removed", "would be freed") if pruned.dry_run else ("removed", "freed")
     text = f"{len(going)} of {len(all_items)} things {did}, {_size(going)} of {_size(all_items)} {freed}"
     if pruned.running is None:
         return text
     return (
-        f"{text}; what was used since {pruned.running.since:%Y-%m-%d %H:%M} UTC stays, because flow run "
-        f"{pruned.running.name!r} ({pruned.running.id}) may still go on; if its process is dead, `cl doctor --mend` "
-        "tells Prefect"
+        f"{text}; results used since {pruned.running.since:%Y-%m-%d %H:%M} UTC are kept, because flow run "
+        f"{pruned.running.name!r} ({pruned.running.id}) has not ended; if its process is dead, run `cl doctor --fix`"
     )
 
 
 def prune_rows(pruned: PruneResult) -> list[dict[str, str]]:
-    """What goes, one row each, the largest first."""
+    """Return one row for each item to remove, the largest first."""
     return [
         {
             "kind": verdict.item.kind,
             "what": _shortened(verdict.item.path.relative_to(pruned.home).as_posix()),
             "size": readable_size(verdict.item.size_bytes),
             "last used": f"{verdict.item.last_used:%Y-%m-%d %H:%M} UTC",
-            "why it goes": verdict.reason,
+            "why": verdict.reason,
         }
-        for verdict in sorted(pruned.retention.going, key=lambda verdict: -verdict.item.size_bytes)
+        for verdict in sorted(pruned.retention.to_delete, key=lambda verdict: -verdict.item.size_bytes)
     ]
 
 
 def prune_markdown(pruned: PruneResult) -> str:
-    """The list as Prefect shows it."""
+    """Return the list as Markdown, for Prefect."""
     lines = [f"**{prune_summary(pruned)}.**", ""]
     lines += [f"- {loss.sentence}" for loss in pruned.retention.broken] + [""]
     if listed := prune_rows(pruned):
@@ -85,7 +84,7 @@ def prune_markdown(pruned: PruneResult) -> str:
 
 
 def readable_size(size_bytes: int) -> str:
-    """A size for people: 1.5 MiB."""
+    """Return a size for people, such as 1.5 MiB."""
     size, units = float(size_bytes), ["B", "KiB", "MiB", "GiB", "TiB"]
     while size >= 1024 and len(units) > 1:
         size /= 1024
@@ -98,51 +97,52 @@ def _size(items: list[InventoryItem]) -> str:
 
 
 def _shortened(path: str) -> str:
-    """A path whose digests have 12 digits, as everywhere."""
+    """Shorten the digests in a path to 12 digits, as everywhere."""
     return "/".join(part[:12] + part[64:] if len(part) >= 64 else part for part in path.split("/"))
 
 
-# A run that waits for its next attempt is scheduled, and goes on with what it has found.
-_MAY_GO_ON = [StateType.RUNNING, StateType.PENDING, StateType.PAUSED, StateType.CANCELLING, StateType.SCHEDULED]
-_CRASHED_LATELY = timedelta(minutes=30)
+# A run that waits for its next attempt is scheduled, and will use what it has found.
+_UNFINISHED = [StateType.RUNNING, StateType.PENDING, StateType.PAUSED, StateType.CANCELLING, StateType.SCHEDULED]
+_RESCHEDULED_WITHIN = timedelta(minutes=30)
 
 
 @step("prune")
 def prune(retention: RetentionSpec, *, dry_run: bool) -> PruneResult:
-    """List what nothing refers to any more; then, unless it is a dry run, remove it."""
+    """List what nothing refers to any more and, unless it is a dry run, remove it."""
     settings = Settings.from_environment()
     running = oldest_running_flow(retention)
     versions = registered_versions(settings.tracking_uri)
     check_store(settings, versions)
-    decided = plan_retention(inventory(settings), versions, retention, now=datetime.now(UTC), running=running)
-    removed, kept = ([], []) if dry_run else _carry_out(settings, decided)
+    plan = plan_retention(inventory(settings), versions, retention, now=datetime.now(UTC), running=running)
+    removed, skipped = ([], []) if dry_run else _apply(settings, plan)
     pruned = PruneResult(
-        dry_run=dry_run, home=settings.home, retention=decided, running=running, removed=removed, kept_after_all=kept
+        dry_run=dry_run, home=settings.home, retention=plan, running=running, removed=removed, skipped_in_use=skipped
     )
     create_markdown_artifact(prune_markdown(pruned), key="prune", description="What retention removes, and why")
-    return pruned.model_copy(update={"note": log_outcome(prune_summary(pruned))})
+    log_outcome(prune_summary(pruned))
+    return pruned
 
 
 def oldest_running_flow(retention: RetentionSpec) -> OldestRun | None:
-    """The flow run, other than this one, that began first and has not ended; None when there is none."""
+    """Return the unfinished flow run, other than this one, that began first; None when there is none."""
     context = FlowRunContext.get()
     own = [context.flow_run.id] if context is not None and context.flow_run is not None else []
     now = datetime.now(UTC)
     begun = FlowRunFilterStartTime(after_=now - timedelta(days=retention.longest_run_days), is_null_=False)
-    at_work = FlowRunFilter(id=FlowRunFilterId(not_any_=own), state=_in_state(*_MAY_GO_ON), start_time=begun)
-    # An automation puts a crashed run back to work some seconds later, and it goes on with what it had found.
+    unfinished = FlowRunFilter(id=FlowRunFilterId(not_any_=own), state=_in_state(*_UNFINISHED), start_time=begun)
+    # An automation reschedules a crashed run some seconds later, and the run will use what it had found.
     crashed = FlowRunFilter(
         state=_in_state(StateType.CRASHED),
         start_time=begun,
-        end_time=FlowRunFilterEndTime(after_=now - _CRASHED_LATELY),
+        end_time=FlowRunFilterEndTime(after_=now - _RESCHEDULED_WITHIN),
     )
     with get_client(sync_client=True) as client:
-        found = [
+        flow_runs = [
             run
-            for wanted in (at_work, crashed)
-            for run in client.read_flow_runs(flow_run_filter=wanted, sort=FlowRunSort.START_TIME_ASC, limit=1)
+            for flow_run_filter in (unfinished, crashed)
+            for run in client.read_flow_runs(flow_run_filter=flow_run_filter, sort=FlowRunSort.START_TIME_ASC, limit=1)
         ]
-    running = [OldestRun(id=str(run.id), name=run.name, since=run.start_time) for run in found if run.start_time]
+    running = [OldestRun(id=str(run.id), name=run.name, since=run.start_time) for run in flow_runs if run.start_time]
     return min(running, key=lambda run: run.since, default=None)
 
 
@@ -151,7 +151,7 @@ def _in_state(*types: StateType) -> FlowRunFilterState:
 
 
 def check_store(settings: Settings, versions: list[VersionInputs]) -> None:
-    """Refuse to judge by another MLflow than the one that the results here were registered in.
+    """Refuse to prune by an MLflow that the results of this CL_HOME were not registered in.
 
     Raises:
         InputError: When there are reports of a model that it has no version of.
@@ -167,19 +167,19 @@ def check_store(settings: Settings, versions: list[VersionInputs]) -> None:
         )
 
 
-def _carry_out(settings: Settings, decided: RetentionPlan) -> tuple[list[InventoryItem], list[InventoryItem]]:
-    """Remove what goes, and say so item by item; what could not be said of a version is not done to it."""
-    record_broken_lineage(settings.tracking_uri, decided.broken)
-    for loss in decided.broken:
+def _apply(settings: Settings, plan: RetentionPlan) -> tuple[list[InventoryItem], list[InventoryItem]]:
+    """Remove what is planned and log each item; first record on the versions what they lose."""
+    record_broken_lineage(settings.tracking_uri, plan.broken)
+    for loss in plan.broken:
         log_outcome(loss.sentence)
     removed: list[InventoryItem] = []
-    kept: list[InventoryItem] = []
-    for verdict in decided.to_delete:
-        gone = remove_item(verdict.item)
-        (removed if gone else kept).append(verdict.item)
-        did = "removed" if gone else "kept after all, because it is in use by now"
+    skipped: list[InventoryItem] = []
+    for verdict in plan.to_delete:
+        is_removed = remove_item(verdict.item)
+        (removed if is_removed else skipped).append(verdict.item)
+        did = "removed" if is_removed else "skipped, because it is in use now:"
         get_run_logger().info(
             "%s %s (%s): %s", did, verdict.item.path, readable_size(verdict.item.size_bytes), verdict.reason
         )
     forget_ingests(settings.datasets)
-    return removed, kept
+    return removed, skipped

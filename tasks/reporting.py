@@ -1,9 +1,9 @@
-"""The report of a run: an HTML file, an MLflow artifact, and its essence in the Prefect UI, as a task."""
+"""The report step: an HTML page on disk and in MLflow, and its summary in the Prefect UI."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from prefect.context import FlowRunContext
 
 from cl_core import artifact_dir
 from cl_core.data.cache import load_split
@@ -11,18 +11,14 @@ from cl_core.data.snapshot import snapshot_profile
 from cl_core.data.validation import ValidationReport
 from cl_core.failpoints import failpoint
 from cl_core.hashing import digest_of
-from cl_core.refs import CheckpointRef, Decision, EvaluationReport, ModelRef, ReportRef
-from cl_core.report.costs import StepCost
+from cl_core.refs import AssessmentRef, CheckpointRef, Decision, EvaluationReport, ModelRef, ReportRef
 from cl_core.report.report_inputs import ReportInputs
 from cl_core.specs import EvaluationSpec
 from tasks.adapters.mlflow.model_store import model_store
 from tasks.adapters.mlflow.version_record import version_links
-from tasks.evaluation import assess_all
-from tasks.registration import champion_assessment
 from tasks.runtime.artifacts import publish_links, publish_report
-from tasks.runtime.run_log import step_costs
 from tasks.runtime.settings import Settings
-from tasks.runtime.step import log_outcome, run_log, step
+from tasks.runtime.step import costs_so_far, log_outcome, step, step_messages
 
 if TYPE_CHECKING:
     from cl_core.training.job import TrainingJob
@@ -34,33 +30,52 @@ def report(
     job: "TrainingJob",
     checkpoint: CheckpointRef,
     scores: EvaluationReport,
+    champion: AssessmentRef | None,
+    decision: Decision | None,
     evaluation: EvaluationSpec,
     validation: ValidationReport,
 ) -> ReportRef:
-    """Write the report of a version with the last decision about it, or find that it stands."""
+    """Write the report of a version and a decision about it, unless the report is up to date.
+
+    Args:
+        model: The registered version.
+        job: The training that made it.
+        checkpoint: The finished training.
+        scores: Its evaluation beside the baselines.
+        champion: Assessment of the champion that it was compared with; None without one.
+        decision: The last decision about the version; None before the first.
+        evaluation: What was asked of the evaluation.
+        validation: The numbers of the data.
+    """
     from cl_core.report.page import render_report
     from cl_core.report.summary import score_rows, summary_markdown
 
-    decision = model_store().last_decision(model)
-    digest = digest_of([scores.digest, decision])
-    path = Settings.from_environment().reports / model.name / f"version-{model.version}-{digest[:12]}.html"
-    stands = path.exists() and not model.created
-    links = version_links(Settings.from_environment().tracking_uri, model, path)
-    inputs = _inputs(model, decision, job, checkpoint, scores, evaluation, validation, links, pictures=not stands)
-    note = f"{path} stands"
-    if not stands:
-        page = render_report(inputs)
-        failpoint("report.rendered")
-        # The file last: a page that stands is in MLflow as well.
-        model_store().log_report(model.run_id, path.name, page)
-        failpoint("report.page-logged")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        artifact_dir.write_text(path, page)
-        failpoint("report.file-written")
-        note = f"written to {path}"
+    settings = Settings.from_environment()
+    # The page is named by scores, decision and champion, so that `cl report` and `cl retrain` agree on its name.
+    path = settings.reports / model.name / f"version-{model.version}-{digest_of([scores.digest, decision])[:12]}.html"
+    is_cached = path.exists() and not model.created
+    links = version_links(settings.tracking_uri, model, path)
+    # A champion that this decision has replaced is not the champion that users compare with.
+    rival = champion if champion and (decision is None or decision.champion == champion.version) else None
+    inputs = _inputs(
+        model, decision, job, checkpoint, scores, rival, evaluation, validation, links, pictures=not is_cached
+    )
+    if not is_cached:
+        _publish(model, path, render_report(inputs))
     publish_report(summary_markdown(inputs), score_rows(scores, inputs.champion))
     publish_links(links)
-    return ReportRef(path=path, note=log_outcome(note, stood=stands))
+    log_outcome(f"{path} is up to date; skipped" if is_cached else f"written to {path}", cached=is_cached)
+    return ReportRef(path=path)
+
+
+def _publish(model: ModelRef, path: Path, page: str) -> None:
+    """Write the page to MLflow first and to the file last: a file that exists means that both are complete."""
+    failpoint("report.rendered")
+    model_store().log_report(model.run_id, path.name, page)
+    failpoint("report.page-logged")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    artifact_dir.write_text(path, page)
+    failpoint("report.file-written")
 
 
 def _inputs(
@@ -69,20 +84,28 @@ def _inputs(
     job: "TrainingJob",
     checkpoint: CheckpointRef,
     scores: EvaluationReport,
+    champion: AssessmentRef | None,
     evaluation: EvaluationSpec,
     validation: ValidationReport,
     links: dict[str, str],
     *,
     pictures: bool,
 ) -> ReportInputs:
-    """What the report is made from; without pictures, what its essence is made from, which takes no time."""
+    """Collect what the report is made from; without pictures, what its summary is made from."""
     from cl_core.evaluation import representations
+    from cl_core.evaluation.runner import features_of_test, read_assessment
 
     test = load_split(job.cache, "test")
-    pictured = slice(None if pictures else 0)
-    representation = representations.trained(job, checkpoint.path)
-    champion = champion_assessment(model_store(), model, job, evaluation)
-    predictions = assess_all(job, checkpoint, evaluation)["trained"].predictions
+    shown = slice(None if pictures else 0)
+    predictions = read_assessment(scores.assessments["trained"]).predictions
+    embeddings = np.empty((0, 1), np.float32)
+    if pictures:
+        embeddings = features_of_test(
+            representations.trained(job, checkpoint.path),
+            snapshot=job.snapshot,
+            cache=job.cache,
+            embeddings=Settings.from_environment().embeddings,
+        )
     return ReportInputs(
         title=f"{model.name}, version {model.version}",
         model_name=model.name,
@@ -90,7 +113,7 @@ def _inputs(
         uri=model.uri,
         decision=decision,
         evaluation=scores,
-        champion=champion.assessment.report.scores if champion else {},
+        champion=read_assessment(champion).report.scores if champion else {},
         curves=[progress.model_dump() for progress in job.progress.read()],
         profile=snapshot_profile(job.snapshot),
         near_duplicates=validation.near_duplicates,
@@ -101,32 +124,26 @@ def _inputs(
             "compute": job.compute.model_dump(mode="json"),
         },
         lineage=_lineage(model, job, checkpoint, scores),
-        timings=_timings(),
+        timings=[cost for cost in costs_so_far() if cost.outcome != "running"],
         links=links,
-        images=test.images[pictured],
-        embeddings=representation.embed(test.images) if pictures else np.empty((0, 1), np.float32),
-        labels=None if test.labels is None else test.labels[pictured],
-        predicted=predictions["linear_probe"][pictured] if "linear_probe" in predictions else None,
+        images=test.images[shown],
+        embeddings=embeddings,
+        labels=None if test.labels is None else test.labels[shown],
+        predicted=predictions["linear_probe"][shown] if "linear_probe" in predictions else None,
     )
 
 
 def _lineage(
     model: ModelRef, job: "TrainingJob", checkpoint: CheckpointRef, scores: EvaluationReport
 ) -> list[tuple[str, str, str]]:
+    messages = step_messages()
+    weights = job.initial_weights
     return [
-        ("source", job.data.source, job.data.location or "the source's own place"),
-        ("snapshot", job.snapshot.digest, job.snapshot.note),
-        *([("starting weights", job.start.sha256, f"of {job.start.champion}")] if job.start else []),
-        ("training", checkpoint.digest, checkpoint.note),
-        ("evaluation", scores.digest, scores.note),
-        ("MLflow run", model.run_id, model.note),
+        ("source", job.data.source, job.data.location or "built into the source"),
+        ("snapshot", job.snapshot.digest, messages.get("ingest", "")),
+        *([("initial weights", weights.sha256, f"of {weights.champion}")] if weights else []),
+        ("training", checkpoint.digest, messages.get("pretrain", "")),
+        ("evaluation", scores.digest, messages.get("evaluate", "")),
+        ("MLflow run", model.run_id, messages.get("register", messages.get("find version", ""))),
         ("model version", model.uri, f"training digest {model.training_digest[:12]}"),
     ]
-
-
-def _timings() -> list[StepCost]:
-    """What each step of this run, but for this one, has cost so far."""
-    context = FlowRunContext.get()
-    if context is None or context.flow_run is None:
-        return []
-    return [cost for cost in step_costs(run_log(str(context.flow_run.id)).read().attempts) if cost.outcome != "running"]

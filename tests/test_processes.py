@@ -35,3 +35,12 @@ def test_another_process_of_the_same_number_is_not_taken_for_it() -> None:
 def test_of_a_process_of_another_host_nothing_is_known() -> None:
     assert not processes.is_gone("elsewhere-1-1")
     assert processes.pid_of("elsewhere-1-1") == 0
+
+
+def test_the_same_number_and_ticks_after_a_reboot_are_another_process() -> None:
+    token = processes.token()
+    old, boot = token[:-9], token[-8:]
+    assert token == f"{old}b{boot}"
+    assert processes.is_gone(f"{old}b{'0' * 8}")
+    assert processes.is_gone(f"{old}b{'0' * 8}-more")
+    assert not processes.is_gone(old), "a token of version 0.1.0, which does not name the boot"

@@ -1,6 +1,10 @@
-"""The representations that are compared: the trained encoder, the baselines, and a registered champion."""
+"""The representations that are compared: the trained encoder, the baselines, and a registered model.
+
+An encoder is built and loaded only when something is to be embedded: an assessment that is up to date needs none.
+"""
 
 from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +20,6 @@ from cl_core.evaluation.features import extract
 from cl_core.evaluation.runner import EmbedViews, Representation
 from cl_core.hashing import digest_of
 from cl_core.training.checkpoint import load_encoder_state
-from cl_core.training.components import assemble
 from cl_core.training.job import PreparedData, TrainingJob
 from cl_core.views.simclr import SimCLRViews
 
@@ -25,23 +28,21 @@ _BLOCK = 1_000
 
 
 def trained(job: TrainingJob, checkpoint: Path) -> Representation:
-    """The trained encoder."""
-    encoder = trained_encoder(job, checkpoint)
-    return _of_encoder(
-        "trained", digest_of(["trained", job.digest, _code(assemble(job.training).encoder)]), encoder, job, job.digest
-    )
+    """Represent images by the trained encoder."""
+    digest = digest_of(["trained", job.digest, _code(job.parts.encoder)])
+    return _of_encoder("trained", digest, partial(trained_encoder, job, checkpoint), job, job.digest)
 
 
 def untrained(job: TrainingJob) -> Representation:
-    """The same encoder with the weights it had before the first step."""
+    """Represent images by the same encoder with random weights."""
     spec = job.training
     encoder = [spec.encoder, spec.encoder_options, spec.precision, spec.seed]
-    digest = digest_of(["untrained", _images(job), encoder, _code(assemble(spec).encoder)])
-    return _of_encoder("untrained", digest, _fresh_encoder(job), job, "")
+    digest = digest_of(["untrained", _images(job), encoder, _code(job.parts.encoder)])
+    return _of_encoder("untrained", digest, partial(_fresh_encoder, job), job, "")
 
 
 def raw_pixels(on: PreparedData) -> Representation:
-    """The images themselves, as one long row each."""
+    """Represent images by their pixels, as one long row each."""
     digest = digest_of(["raw_pixels", _images(on), _code()])
 
     def embed(images: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -50,18 +51,19 @@ def raw_pixels(on: PreparedData) -> Representation:
     return Representation("raw_pixels", digest, embed, _viewed(on, lambda views: views.flatten(1)), "")
 
 
-def registered(model: nn.Module, training_digest: str, on: PreparedData) -> Representation:
-    """A registered model, as users call it: raw images in, unit embeddings out.
+def registered(load: Callable[[], nn.Module], training_digest: str, on: PreparedData) -> Representation:
+    """Represent images by a registered model, as users call it: raw images in, unit embeddings out.
 
     Args:
-        model: Maps (N, H, W, C) uint8 to (N, F) float32.
-        training_digest: Of the training that made it.
-        on: The snapshot that it is measured on.
+        load: Fetches the model, which maps (N, H, W, C) uint8 to (N, F) float32; called once, and only if needed.
+        training_digest: Digest of the training that made it.
+        on: The snapshot that it is evaluated on.
     """
+    model = cache(load)
 
     def embed(images: NDArray[np.uint8]) -> NDArray[np.float32]:
         with torch.inference_mode():
-            blocks = [model(torch.from_numpy(images[i : i + _BLOCK])) for i in range(0, len(images), _BLOCK)]
+            blocks = [model()(torch.from_numpy(images[i : i + _BLOCK])) for i in range(0, len(images), _BLOCK)]
         return torch.cat(blocks).numpy()
 
     def embed_views(split: ImageSplit) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -78,7 +80,7 @@ def registered(model: nn.Module, training_digest: str, on: PreparedData) -> Repr
 
 
 def trained_encoder(job: TrainingJob, checkpoint: Path) -> Encoder:
-    """The encoder of a finished training.
+    """Build the encoder of a finished training.
 
     Raises:
         IntegrityError: When the checkpoint is damaged.
@@ -88,14 +90,19 @@ def trained_encoder(job: TrainingJob, checkpoint: Path) -> Encoder:
     return encoder
 
 
-def _of_encoder(name: str, digest: str, encoder: Encoder, job: TrainingJob, training: str) -> Representation:
+def _of_encoder(
+    name: str, digest: str, build: Callable[[], Encoder], job: TrainingJob, training: str
+) -> Representation:
     spec = job.training
     device = "cuda" if job.compute.gpus_per_worker else "cpu"
-    encoder.to(device)
+
+    @cache
+    def encoder() -> Encoder:
+        return build().to(device)
 
     def embed(images: NDArray[np.uint8]) -> NDArray[np.float32]:
         return extract(
-            encoder,
+            encoder(),
             images,
             normalization=job.normalization,
             batch_size=_BLOCK,
@@ -105,14 +112,14 @@ def _of_encoder(name: str, digest: str, encoder: Encoder, job: TrainingJob, trai
         )
 
     def forward(views: torch.Tensor) -> torch.Tensor:
-        features: torch.Tensor = encoder.eval()(views.to(device)).float().cpu()
+        features: torch.Tensor = encoder().eval()(views.to(device)).float().cpu()
         return features
 
     return Representation(name, digest, embed, _viewed(job, forward), training)
 
 
 def _viewed(on: PreparedData, forward: Callable[[torch.Tensor], torch.Tensor]) -> EmbedViews:
-    """Two views of each sample through a function of normalised images."""
+    """Return a function that embeds two views of each sample by a function of normalized images."""
 
     def embed_views(split: ImageSplit) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         with torch.inference_mode():
@@ -123,7 +130,7 @@ def _viewed(on: PreparedData, forward: Callable[[torch.Tensor], torch.Tensor]) -
 
 
 def _make_views(split: ImageSplit, on: PreparedData) -> tuple[torch.Tensor, torch.Tensor]:
-    """The same views whatever a method was trained with: alignment compares methods only on equal views."""
+    """Make the same views whatever a method was trained with: alignment compares methods only on equal views."""
     first, second = SimCLRViews()(
         torch.from_numpy(split.images),
         sample_ids=split.sample_ids,
@@ -137,11 +144,11 @@ def _make_views(split: ImageSplit, on: PreparedData) -> tuple[torch.Tensor, torc
 
 def _fresh_encoder(job: TrainingJob) -> Encoder:
     torch.manual_seed(job.training.seed)
-    return assemble(job.training).encoder.build(channels=job.snapshot.channels, size=job.data.image_size)
+    return job.parts.encoder.build(channels=job.snapshot.channels, size=job.data.image_size)
 
 
 def _images(on: PreparedData) -> list[Any]:
-    """What decides the images that a representation embeds."""
+    """Return what decides the images that a representation embeds."""
     return [on.snapshot.digest, on.data.image_size]
 
 

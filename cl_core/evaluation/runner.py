@@ -1,12 +1,13 @@
-"""Assessment: what the protocols measure on one representation of a snapshot, kept under a digest.
+"""Assess a representation: run the protocols on its features, and keep scores and predictions under a digest.
 
-The trained encoder, the same encoder untrained, raw pixels and a champion are representations alike: a name, a digest
-of what makes them, and a function from images to features.
+The trained encoder, the same encoder untrained, raw pixels and a champion are all representations: a name, a digest of
+what makes them, and a function from images to features.
 """
 
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cache as cached
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from cl_core.evaluation.bootstrap import paired_gain
 from cl_core.evaluation.features import SplitFeatures, cached_features
 from cl_core.evaluation.protocols import Evaluation, Features, Outcome
 from cl_core.hashing import digest_of
-from cl_core.refs import RepresentationReport, Score, SnapshotRef
+from cl_core.refs import AssessmentRef, RepresentationReport, Score, SnapshotRef
 from cl_core.registry import EVALUATIONS
 from cl_core.specs import EvaluationSpec
 from cl_core.tables import read_arrays, write_arrays
@@ -31,7 +32,7 @@ Embed = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 EmbedViews = Callable[[ImageSplit], tuple[NDArray[np.float32], NDArray[np.float32]]]
 """A split to the features of two views of each of its samples, (N, F) float32 each."""
 
-# Alignment is a mean over pairs of views; so many samples settle its second decimal.
+# Alignment is a mean over pairs of views; this many samples fix its second decimal.
 _VIEWED_SAMPLES = 2_000
 
 
@@ -59,18 +60,22 @@ class Assessment:
     """Scores of a representation, and the predictions behind them.
 
     Args:
+        ref: Where it is kept.
+        cached: Whether it was kept already, so that nothing was computed.
         report: Scores with intervals.
         predictions: By protocol, (N,) predicted class of each test sample.
         labels: (N,) true classes of the test samples; None without labels.
     """
 
+    ref: AssessmentRef
+    cached: bool
     report: RepresentationReport
     predictions: Mapping[str, NDArray[np.int64]]
     labels: NDArray[np.int64] | None
 
 
 def protocols(spec: EvaluationSpec) -> dict[str, Evaluation]:
-    """The protocols of a spec with their options, in its order.
+    """Build the protocols of a spec with their options, in its order.
 
     Raises:
         SpecError: When a name or an option is unknown or out of range, or options are given for a protocol that is
@@ -95,39 +100,51 @@ def assess(
     embeddings: Path,
     evaluations: Path,
 ) -> Assessment:
-    """Measure a representation with every protocol that its data allows, or read what was measured before.
+    """Evaluate a representation with every protocol that its data allows, unless its assessment is up to date.
 
     Args:
-        representation: What to measure.
-        spec: With which protocols.
+        representation: What to evaluate.
+        spec: The protocols and their options.
         snapshot: Names the classes.
         cache: The snapshot's images at the size that the representation takes.
-        embeddings: Folder in which features are kept.
-        evaluations: Folder in which assessments are kept.
+        embeddings: Folder of kept features.
+        evaluations: Folder of kept assessments.
     """
     chosen = protocols(spec)
     code = code_digest(*(type(protocol).__module__ for protocol in chosen.values()), alone=[__name__])
     digest = digest_of([representation.digest, spec, {name: p.model_dump() for name, p in chosen.items()}, code])
-    folder = evaluations / digest
-    # A folder's name says nothing to a person; retention goes by what its manifest says it was made from.
-    facts = {
-        "representation": representation.name,
-        "training": representation.training,
-        "snapshot": snapshot.digest,
-    }
-    if not artifact_dir.is_intact(folder):
-        train, test = _features(representation, cache, embeddings, facts)
+    ref = AssessmentRef(name=representation.name, digest=digest, path=evaluations / digest)
+    is_cached = artifact_dir.is_intact(ref.path)
+    if not is_cached:
+        train, test = _features(representation, snapshot, cache, embeddings)
         outcomes = {
             name: protocol(train, test, classes=snapshot.classes, resamples=spec.resamples, seed=spec.seed)
             for name, protocol in chosen.items()
             if test.labels is not None or not protocol.needs_labels
         }
-        _keep(folder, outcomes, test, facts)
-    return _read(folder)
+        _keep(ref.path, outcomes, test, _facts(representation, snapshot))
+    return replace(read_assessment(ref), cached=is_cached)
+
+
+def read_assessment(ref: AssessmentRef) -> Assessment:
+    """Read an assessment that a step of this run has computed or verified."""
+    report = RepresentationReport.model_validate(json.loads((ref.path / "report.json").read_text()))
+    columns = read_arrays(ref.path / "predictions.parquet")
+    del columns["id"]
+    labels = columns.pop("label", None)
+    return Assessment(ref=ref, cached=True, report=report, predictions=columns, labels=labels)
+
+
+def features_of_test(
+    representation: Representation, *, snapshot: SnapshotRef, cache: Path, embeddings: Path
+) -> NDArray[np.float32]:
+    """Return the features of the test split, (N, F) float32; computed only where they are not kept."""
+    splits = cached(lambda name: load_split(cache, name))
+    return _kept_features(representation, snapshot, splits, embeddings)["test"].embeddings
 
 
 def gain(first: Assessment, second: Assessment, score: str, spec: EvaluationSpec) -> Score | None:
-    """The first's accuracy minus the second's on the same test samples; None when the score was not measured.
+    """Return the first's accuracy minus the second's on the same test samples; None when the score was not measured.
 
     Args:
         first: For example of the challenger.
@@ -136,36 +153,55 @@ def gain(first: Assessment, second: Assessment, score: str, spec: EvaluationSpec
         spec: Resamples and seed of the interval.
 
     Raises:
-        SpecError: When the score is no accuracy of a protocol that predicts classes.
+        SpecError: When the score is not the accuracy of a protocol that predicts classes.
     """
     name, _, figure = score.rpartition(".")
     if first.labels is None:
         return None
     if figure != "accuracy" or name not in first.predictions:
-        known = ", ".join(f"{known}.accuracy" for known in first.predictions)
-        raise SpecError(f"promotion.score: {score!r} cannot decide; choose one of: {known}")
-    right, other = (one.predictions[name] == first.labels for one in (first, second))
-    return paired_gain(right, other, resamples=spec.resamples, seed=spec.seed)
+        choices = ", ".join(f"{protocol}.accuracy" for protocol in first.predictions)
+        raise SpecError(f"promotion.score: {score!r} cannot decide; choose one of: {choices}")
+    correct, reference = (one.predictions[name] == first.labels for one in (first, second))
+    return paired_gain(correct, reference, resamples=spec.resamples, seed=spec.seed)
 
 
 def _features(
-    representation: Representation, cache: Path, embeddings: Path, facts: Mapping[str, str]
+    representation: Representation, snapshot: SnapshotRef, cache: Path, embeddings: Path
 ) -> tuple[Features, Features]:
-    splits = {name: load_split(cache, name) for name in ("train", "test")}
-    viewed = _first(splits["test"], _VIEWED_SAMPLES)
-
-    def compute() -> dict[str, SplitFeatures]:
-        made = {name: SplitFeatures(split.ids, representation.embed(split.images)) for name, split in splits.items()}
-        first, second = representation.embed_views(viewed)
-        return made | {"view-0": SplitFeatures(viewed.ids, first), "view-1": SplitFeatures(viewed.ids, second)}
-
-    kept = cached_features(embeddings / representation.digest, compute, facts)
-    train, test = (Features(kept[name].embeddings, split.labels, split.ids) for name, split in splits.items())
+    splits = cached(lambda name: load_split(cache, name))
+    kept = _kept_features(representation, snapshot, splits, embeddings)
+    train, test = (Features(kept[name].embeddings, splits(name).labels, splits(name).ids) for name in ("train", "test"))
     return train, replace(test, views=(kept["view-0"].embeddings, kept["view-1"].embeddings))
 
 
+def _kept_features(
+    representation: Representation, snapshot: SnapshotRef, splits: Callable[[str], ImageSplit], embeddings: Path
+) -> dict[str, SplitFeatures]:
+    """Return the features of both splits and of two views of the first test samples, by name."""
+
+    def compute() -> dict[str, SplitFeatures]:
+        features = {
+            name: SplitFeatures(splits(name).ids, representation.embed(splits(name).images))
+            for name in ("train", "test")
+        }
+        viewed = _first(splits("test"), _VIEWED_SAMPLES)
+        first, second = representation.embed_views(viewed)
+        return features | {"view-0": SplitFeatures(viewed.ids, first), "view-1": SplitFeatures(viewed.ids, second)}
+
+    return cached_features(embeddings / representation.digest, compute, _facts(representation, snapshot))
+
+
+def _facts(representation: Representation, snapshot: SnapshotRef) -> dict[str, str]:
+    """Return what a manifest records, because retention goes by what an artifact was made from."""
+    return {
+        "representation": representation.name,
+        "training": representation.training,
+        "snapshot": snapshot.digest,
+    }
+
+
 def _first(split: ImageSplit, count: int) -> ImageSplit:
-    """The first samples of a split, which is in the order of content hashes: a fixed random part."""
+    """Return the first samples of a split, which is in the order of content hashes: a fixed random part."""
     return ImageSplit(
         images=split.images[:count],
         ids=split.ids[:count],
@@ -175,7 +211,7 @@ def _first(split: ImageSplit, count: int) -> ImageSplit:
 
 
 def _keep(folder: Path, outcomes: Mapping[str, Outcome], test: Features, facts: Mapping[str, str]) -> None:
-    """Seal the scores as JSON and the predictions as Parquet."""
+    """Publish the scores as JSON and the predictions as Parquet, in one artifact directory."""
     report = RepresentationReport(
         scores={name: score for outcome in outcomes.values() for name, score in outcome.scores.items()},
         per_class=next((outcome.per_class for outcome in outcomes.values() if outcome.per_class), {}),
@@ -189,11 +225,3 @@ def _keep(folder: Path, outcomes: Mapping[str, Outcome], test: Features, facts: 
         (staged / "report.json").write_text(report.model_dump_json(indent=1))
         write_arrays(staged / "predictions.parquet", {"id": test.ids, **columns})
         artifact_dir.publish(staged, folder, dict(facts))
-
-
-def _read(folder: Path) -> Assessment:
-    report = RepresentationReport.model_validate(json.loads((folder / "report.json").read_text()))
-    columns = read_arrays(folder / "predictions.parquet")
-    del columns["id"]
-    labels = columns.pop("label", None)
-    return Assessment(report=report, predictions=columns, labels=labels)

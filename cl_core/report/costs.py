@@ -8,7 +8,7 @@ from pydantic import Field
 from cl_core.refs import Ref
 from cl_core.report.wording import format_duration
 
-Outcome = Literal["ran", "cached", "stood", "failed", "killed", "running"]  # `stood` is how 0.1 wrote `cached`.
+Outcome = Literal["ran", "cached", "failed", "killed", "running"]
 
 _SHOWN_S = 0.05  # Shorter steps are left out of the line.
 

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from cl_core.evaluation.nearest import nearest
 from cl_core.report.embedding_map import unit_rows
 
 QUERIES = 8
@@ -79,7 +80,7 @@ def nearest_neighbors(
     if not queries:
         return []
     count = min(count, len(unit) - 1)
-    results = nearest_neighbors(torch.from_numpy(unit[list(queries)]), torch.from_numpy(unit), k=count + 1)
+    results = nearest(torch.from_numpy(unit[list(queries)]), torch.from_numpy(unit), k=count + 1)
     neighbors = []
     for query, positions, cosines in zip(queries, results.positions.tolist(), results.cosines.tolist(), strict=True):
         others = [rank for rank, position in enumerate(positions) if position != query][:count]

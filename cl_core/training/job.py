@@ -1,5 +1,6 @@
-"""What a worker needs to train: plain values, so that it travels as JSON to wherever the worker runs."""
+"""A training job: all that a worker needs to train, as plain values that travel as JSON."""
 
+from functools import cached_property
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -7,12 +8,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from cl_core.refs import InitialWeightsRef, SnapshotRef
 from cl_core.specs import ComputeSpec, DataSpec, TrainingSpec
 from cl_core.training.checkpoint import CheckpointStore
+from cl_core.training.components import Parts, assemble
 from cl_core.training.progress import ProgressLog
 from cl_core.views import Normalization
 
 
 class PreparedData(BaseModel):
-    """A snapshot at the size that an encoder takes: all that measuring one needs."""
+    """A snapshot at the size that an encoder takes: all that evaluating one needs."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -24,25 +26,32 @@ class PreparedData(BaseModel):
 
     @property
     def normalization(self) -> Normalization:
-        """Of the training split."""
+        """Normalization by the mean and std of the training split."""
         return Normalization(self.mean, self.std)
 
 
 class TrainingJob(PreparedData):
-    """One training: what, on which data, and where its results go."""
+    """One training: its completed spec, its data, and the folder of its results."""
 
-    digest: str = Field(description="Training digest; its results stand under it.")
-    training: TrainingSpec
+    digest: str = Field(description="Training digest, which names its results.")
+    training: TrainingSpec = Field(description="Completed: every name and option is written out.")
     compute: ComputeSpec
-    start: InitialWeightsRef | None = Field(None, description="What the encoder starts from; none for fresh weights.")
-    folder: Path = Field(description="Where checkpoints and progress go.")
+    initial_weights: InitialWeightsRef | None = Field(
+        None, description="Weights that the encoder starts from; none for random ones."
+    )
+    folder: Path = Field(description="Folder of checkpoints and progress.")
+
+    @cached_property
+    def parts(self) -> Parts:
+        """The components that the spec names, assembled once."""
+        return assemble(self.training)
 
     @property
     def checkpoints(self) -> CheckpointStore:
-        """Where its checkpoints stand."""
+        """The checkpoints of this training."""
         return CheckpointStore(self.folder / "checkpoints")
 
     @property
     def progress(self) -> ProgressLog:
-        """Where its progress is logged."""
+        """The progress of this training."""
         return ProgressLog(self.folder / "progress.jsonl")

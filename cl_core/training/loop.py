@@ -61,8 +61,10 @@ def train(job: TrainingJob) -> CheckpointRef:
     parts = assemble(spec)
     torch.manual_seed(spec.seed)
     encoder = parts.encoder.build(channels=job.snapshot.channels, size=job.data.image_size)
-    if job.start is not None:
-        load_initial_weights(encoder, job.start.path)  # Before the method is built, which may copy the encoder.
+    if job.initial_weights is not None:
+        load_initial_weights(
+            encoder, job.initial_weights.path
+        )  # Before the method is built, which may copy the encoder.
     method = parts.method.build(encoder, parts.loss).to(device)
     if spec.channels_last:
         method = method.to(memory_format=torch.channels_last)

@@ -1,12 +1,13 @@
-"""Progress of a training, as lines of a file that anyone may follow while it grows.
+"""Progress of a training: a file of lines that others may follow while it grows, and the peak of its memory.
 
-The file lives beside the checkpoints: the process that trains appends, the one that watches reads. That works the
-same in one process, across a cluster with shared storage, and after a restart.
+The file lies beside the checkpoints: the process that trains appends, the one that watches reads. That works the same
+in one process, across a cluster with shared storage, and after a restart.
 """
 
 import contextlib
 import json
 import logging
+import os
 import resource
 import threading
 from collections.abc import Callable, Iterator
@@ -18,18 +19,21 @@ from cl_core import artifact_dir
 
 logger = logging.getLogger(__name__)
 
+_STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+_RESET_PEAK = "5"  # Linux, Documentation/filesystems/proc.rst: sets the peak to what is held now.
+
 
 class Progress(BaseModel):
-    """Where a training stands after a step, and what was seen of it last.
+    """The numbers of a training after a step.
 
-    What only some methods know, such as the entropy of prototypes, are further fields.
+    Figures that only some methods have, such as the entropy of prototypes, are further fields.
     """
 
     model_config = ConfigDict(frozen=True, extra="allow")
     __pydantic_extra__: dict[str, float] = Field(init=False)
 
-    step: int = Field(description="Optimiser steps taken.")
-    steps: int = Field(description="Optimiser steps in all.")
+    step: int = Field(description="Optimizer steps taken.")
+    steps: int = Field(description="Optimizer steps in all.")
     epoch: float = Field(description="Passes over the data, with fraction.")
     loss: float = Field(description="Mean over the whole batch; nats for InfoNCE.")
     accuracy: float = Field(description="Share of rows whose most similar row of another view is a positive.")
@@ -44,7 +48,7 @@ class Progress(BaseModel):
     feature_std: float = Field(description="Of a coordinate of unit embeddings; 0 collapsed, 1 / sqrt(D) spread out.")
     effective_rank: float = Field(description="Directions that the embeddings really use; 1 collapsed, at most D.")
     knn_accuracy: float | None = Field(
-        None, description="Share of held-out samples whose nearest neighbours guess their class; where just measured."
+        None, description="Share of held-out samples whose nearest neighbors predict their class; where just measured."
     )
     learning_rate: float
     images_per_s: float = Field(description="Samples of the training split per second, all workers together.")
@@ -53,13 +57,13 @@ class Progress(BaseModel):
 
     @property
     def headline(self) -> str:
-        """What says at a glance whether it works."""
-        neighbours = "" if self.knn_accuracy is None else f", neighbours {self.knn_accuracy:.2f}"
+        """The figures that show at a glance whether the training works."""
+        neighbours = "" if self.knn_accuracy is None else f", neighbors {self.knn_accuracy:.2f}"
         return f"loss {self.loss:.3f}, accuracy {self.accuracy:.2f}, rank {self.effective_rank:.1f}{neighbours}"
 
     @property
     def figures(self) -> str:
-        """All that says whether it works."""
+        """All figures that show whether the training works."""
         known = {
             "alignment": self.alignment,
             "uniformity": self.uniformity,
@@ -70,25 +74,25 @@ class Progress(BaseModel):
 
 
 class Repeated(BaseModel):
-    """Work that was done twice, because an attempt ended after its last checkpoint."""
+    """Training steps that were taken twice, because an attempt ended after its last checkpoint."""
 
     model_config = ConfigDict(frozen=True)
 
-    from_step: int = Field(description="Step of the checkpoint from which the next attempt went on.")
-    reached_step: int = Field(description="Last step that the attempt before had told of.")
-    seconds: float = Field(description="Time spent on what lies between.")
+    from_step: int = Field(description="Step of the checkpoint that the next attempt resumed from.")
+    reached_step: int = Field(description="Last step that the attempt before had logged.")
+    seconds: float = Field(description="Time spent on the steps between.")
 
     @property
     def steps(self) -> int:
-        """Optimiser steps that were told of and are taken again; at least."""
+        """Optimizer steps that are taken again, at least."""
         return self.reached_step - self.from_step
 
 
 class ProgressLog:
-    """The file of progress lines, and one beside it of what had to be repeated.
+    """The file of progress lines, and one beside it of the steps that were repeated.
 
     Args:
-        path: Where it stands.
+        path: File of the progress lines.
     """
 
     def __init__(self, path: Path) -> None:
@@ -96,23 +100,23 @@ class ProgressLog:
         self._repeated = path.with_name("repeated.jsonl")
 
     def append(self, progress: Progress) -> None:
-        """Add a line."""
+        """Append a line."""
         with self.path.open("a") as file:
             file.write(progress.model_dump_json() + "\n")
 
     def read(self) -> list[Progress]:
-        """All whole lines so far; a line cut off by a crash is left out."""
+        """Return all whole lines so far; a line cut off by a crash is left out."""
         if not self.path.exists():
             return []
         lines = self.path.read_text().split("\n")[:-1]
         return [Progress.model_validate(json.loads(line)) for line in lines if line.startswith("{")]
 
     def rewind(self, step: int, *, seconds: float) -> None:
-        """Forget what was logged after `step`, because training goes on from there, and note what is repeated.
+        """Remove what was logged after `step`, because the training resumes there, and record what is repeated.
 
         Args:
-            step: Of the checkpoint.
-            seconds: Time spent training up to it.
+            step: Step of the checkpoint.
+            seconds: Time spent training up to the checkpoint.
         """
         lines = self.read()
         kept = [progress.model_dump_json() + "\n" for progress in lines if progress.step <= step]
@@ -124,41 +128,72 @@ class ProgressLog:
         artifact_dir.write_text(self.path, "".join(kept))
 
     def repeated(self) -> list[Repeated]:
-        """What had to be repeated so far, one entry for each attempt that went on before where another had been."""
+        """Return the repeats so far, one for each attempt that resumed before the step that another had reached."""
         if not self._repeated.exists():
             return []
         return [Repeated.model_validate_json(line) for line in self._repeated.read_text().split("\n")[:-1]]
 
     def clear(self) -> None:
-        """Forget everything, so that the training begins anew."""
+        """Remove everything, so that the training starts again."""
         self.path.unlink(missing_ok=True)
         self._repeated.unlink(missing_ok=True)
+
+
+class _Tail:
+    """Reads the lines that were added to a progress file since the last look."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._inode = self._offset = 0
+        self._score: float | None = None
+
+    def newest(self) -> Progress | None:
+        """Return the newest added line with the newest kNN accuracy, which few lines have; None without a line."""
+        lines = self._added()
+        for line in lines:
+            self._score = self._score if line.knn_accuracy is None else line.knn_accuracy
+        return lines[-1].model_copy(update={"knn_accuracy": self._score}) if lines else None
+
+    def _added(self) -> list[Progress]:
+        try:
+            file = self._path.open("rb")
+        except FileNotFoundError:
+            return []
+        with file:
+            state = os.fstat(file.fileno())
+            if state.st_ino != self._inode or state.st_size < self._offset:
+                # The file was replaced, because the training resumed from a checkpoint.
+                self._inode, self._offset, self._score = state.st_ino, 0, None
+            file.seek(self._offset)
+            whole = file.read().rpartition(b"\n")[0]
+        self._offset += len(whole) + 1 if whole else 0
+        return [Progress.model_validate(json.loads(line)) for line in whole.split(b"\n") if line.startswith(b"{")]
 
 
 @contextlib.contextmanager
 def following(log: ProgressLog, on_progress: Callable[[Progress], None], *, every_s: float = 1.0) -> Iterator[None]:
     """Call back with the newest progress while the body runs, and once more at its end.
 
-    A callback that fails is logged and never stops the training it watches.
+    A callback that fails is logged and never stops the training that it watches.
 
     Args:
-        log: What the training appends to.
+        log: The log that the training appends to.
         on_progress: Called on a thread of its own with the newest line, when there is a new one.
-        every_s: Time between two looks, in seconds.
+        every_s: Time between two looks. Seconds.
     """
-    stop = threading.Event()
-    seen = len(log.read())
+    stop, tail = threading.Event(), _Tail(log.path)
+    shown = tail.newest()
 
     def look() -> None:
-        nonlocal seen
-        lines = log.read()
-        # Fewer lines than before: the training went on from an earlier checkpoint.
-        if lines and len(lines) != seen:
-            try:
-                on_progress(_with_last_score(lines))
-            except Exception as error:
-                logger.warning("progress could not be shown: %s", error)
-        seen = len(lines)
+        nonlocal shown
+        newest = tail.newest()
+        if newest is None or newest == shown:
+            return
+        shown = newest
+        try:
+            on_progress(newest)
+        except Exception as error:
+            logger.warning("cannot show the progress: %s", error)
 
     def watch() -> None:
         while not stop.wait(every_s):
@@ -174,24 +209,14 @@ def following(log: ProgressLog, on_progress: Callable[[Progress], None], *, ever
         look()
 
 
-def _with_last_score(lines: list[Progress]) -> Progress:
-    """The newest line, with the newest score of neighbours, which few lines have."""
-    scores = [line.knn_accuracy for line in lines if line.knn_accuracy is not None]
-    return lines[-1].model_copy(update={"knn_accuracy": scores[-1]}) if scores else lines[-1]
-
-
-_STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
-_RESET_PEAK = "5"  # Linux, Documentation/filesystems/proc.rst: sets the peak to what is held now.
-
-
 def forget_peak() -> None:
-    """Let the peak begin anew; where the system does not allow it, it stays that of the whole process."""
+    """Reset the peak; where the system does not allow it, it stays the peak of the whole process."""
     with contextlib.suppress(OSError):
         _CLEAR.write_text(_RESET_PEAK)
 
 
 def peak_bytes() -> int:
-    """Most resident memory since `forget_peak`, in bytes."""
+    """Return the peak of resident memory since `forget_peak`, in bytes."""
     with contextlib.suppress(OSError):
         for line in _STATUS.read_text().splitlines():
             if line.startswith("VmHWM:"):

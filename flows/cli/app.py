@@ -26,6 +26,7 @@ from flows.cli.commands import (
     COMMANDS,
     NAMED_COMPONENTS,
     OWN_ENVIRONMENT,
+    RECORDED_RECIPE,
     RENAMED_COMMANDS,
     RENAMED_OPTIONS,
     WITHOUT_RESULT,
@@ -53,7 +54,8 @@ def main() -> None:
     """Run a command; exit with 0, 1 (failed), 2 (invalid input or missing permissions) or 130 (Ctrl-C)."""
     try:
         name, tokens = _current_names(sys.argv[1:])
-        if name and name not in OWN_ENVIRONMENT:
+        # To suggest a command for one that is mistyped, cyclopts imports all.
+        if name not in OWN_ENVIRONMENT and any(not token.startswith("-") for token in tokens):
             from flows.cli.environment import set_environment
 
             set_environment()
@@ -107,7 +109,7 @@ def make_app() -> App:
 
 def _launch(app: App, tokens: tuple[str, ...], recipe: Path | None, *, as_json: bool) -> "_Finished":
     """Parse a command line, run its command, and return the result."""
-    from flows.cli.recipes import read_recipe, recipe_tag
+    from flows.cli.recipes import read_recipe
 
     name = next((token for token in tokens if token in COMMANDS), "")
     if as_json and name in WITHOUT_RESULT:
@@ -125,8 +127,8 @@ def _launch(app: App, tokens: tuple[str, ...], recipe: Path | None, *, as_json: 
         if COMMANDS[name].is_flow:
             environment.start_prefect()
     began = time.monotonic()
-    with recipe_tag(recipe.name if recipe and COMMANDS[name].is_flow else ""):
-        result = command(*bound.args, **bound.kwargs)
+    named = {"recipe": recipe.name} if recipe is not None and name in RECORDED_RECIPE else {}
+    result = command(*bound.args, **bound.kwargs, **named)
     return _Finished(result, as_json, time.monotonic() - began)
 
 

@@ -96,6 +96,9 @@ WITHOUT_RESULT = frozenset({"up", "atlas"})
 OWN_ENVIRONMENT = frozenset({"up", "down"})
 """Commands that set the environment themselves: servers and workers that they start inherit it."""
 
+RECORDED_RECIPE = frozenset({"retrain", "register"})
+"""Flows that record the recipe's name with the version that they register."""
+
 CHECKED_ADDRESS = frozenset({"prune"})
 """Flows that act on what Prefect reports, so that they must ask the server of this CL_HOME's `cl up`."""
 

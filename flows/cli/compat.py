@@ -41,7 +41,7 @@ class Recipe:
 
 
 def _leaves(value: Any, keys: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Yield each value that is no mapping, or an empty one, with the keys that lead to it."""
+    """Yield each value that is not a mapping, or is an empty one, with the keys that lead to it."""
     if isinstance(value, dict) and value:
         for key, inner in value.items():
             yield from _leaves(inner, (*keys, key))

@@ -1,4 +1,4 @@
-"""What a person sees while the services run: addresses, services, and the runs of the moment."""
+"""The screen of `cl up`: addresses, the state of the services, and the latest runs."""
 
 import contextlib
 import time
@@ -16,81 +16,81 @@ if TYPE_CHECKING:
     from tasks.server.recovery import RunRecovery
 
 _REFRESH_S = 1.0
-# Asking for runs is a request to the server, which has better things to do on a small machine.
+# Each look at the runs is a request to the server; a small machine needs its cores for training.
 _RUNS_EVERY_S = 5.0
 _SHOWN_RUNS = 6
-_COLOURS = {"RUNNING": "blue", "COMPLETED": "green", "FAILED": "red", "CRASHED": "red", "CANCELLED": "yellow"}
+_COLORS = {"RUNNING": "blue", "COMPLETED": "green", "FAILED": "red", "CRASHED": "red", "CANCELLED": "yellow"}
 
 
-def watch(operation: LocalStack, supervisor: Supervisor, reviver: "RunRecovery", deployments: list[str]) -> None:
-    """Show the state of the services, and mend them and their runs, until told to stop.
+def watch(stack: LocalStack, supervisor: Supervisor, recovery: "RunRecovery", deployments: list[str]) -> None:
+    """Show the state of the services, restart them and recover their runs, until a stop is requested.
 
-    On a terminal it is one screen; elsewhere a line for each thing that happens.
+    On a terminal it is one screen; elsewhere one line per event.
     """
-    # Runs have the names that people give them.
+    # People name runs: nothing in a name is markup.
     console = Console(highlight=False, markup=False)
-    said: list[str] = []
+    events: list[str] = []
     runs: list[tuple[str, str, str]] = []
-    asked = 0.0
+    read_at = 0.0
     screen = Live(console=console, auto_refresh=False) if console.is_terminal else None
     # Above the screen, which must fit into a terminal of 24 lines.
-    console.print(_addresses(operation), *[f"  {name}" for name in deployments], sep="\n", soft_wrap=True)
+    console.print(_addresses(stack), *[f"  {name}" for name in deployments], sep="\n", soft_wrap=True)
     with screen or contextlib.nullcontext():
         while not supervisor.stopped():
-            for sentence in (*supervisor.restart_exited(), *reviver.recover()):
-                said.append(f"{time.strftime('%H:%M:%S')}  {sentence}")
+            for event in (*supervisor.restart_exited(), *recovery.recover()):
+                events.append(f"{time.strftime('%H:%M:%S')}  {event}")
                 if screen is None:
-                    console.print(said[-1], soft_wrap=True)
+                    console.print(events[-1], soft_wrap=True)
             if screen is not None:
-                if time.monotonic() - asked > _RUNS_EVERY_S:
-                    runs, asked = _latest_runs(), time.monotonic()
-                latest = [Text(sentence, overflow="ellipsis", no_wrap=True) for sentence in said[-3:]]
-                parts = ["", _services(supervisor), _runs(runs), *latest, "Ctrl-C ends all of it."]
+                if time.monotonic() - read_at > _RUNS_EVERY_S:
+                    runs, read_at = _latest_runs(), time.monotonic()
+                latest = [Text(event, overflow="ellipsis", no_wrap=True) for event in events[-3:]]
+                parts = ["", _services(supervisor), _runs(runs), *latest, "Ctrl-C stops everything."]
                 screen.update(Group(*parts), refresh=True)
             time.sleep(_REFRESH_S)
 
 
-def _addresses(operation: LocalStack) -> str:
+def _addresses(stack: LocalStack) -> str:
     passwords = (
         "    export PREFECT_API_AUTH_STRING=... MLFLOW_TRACKING_USERNAME=... MLFLOW_TRACKING_PASSWORD=...\n"
-        if operation.requires_passwords
+        if stack.requires_passwords
         else ""
     )
     return (
-        f"Prefect  {operation.prefect_ui}  deployments, schedules, runs\n"
-        f"MLflow   {operation.mlflow}  models, scores, reports\n"
-        f"Home     {operation.settings.home}\n"
-        f"Logs     {operation.settings.logs}\n"
+        f"Prefect  {stack.prefect_ui}  deployments, schedules, runs\n"
+        f"MLflow   {stack.mlflow}  models, scores, reports\n"
+        f"Home     {stack.settings.home}\n"
+        f"Logs     {stack.settings.logs}\n"
         f"Data     {data_roots().replace(':', ', ')} may be read by runs (CL_DATA_ROOTS)\n"
         f"\nFor commands in another terminal:\n\n"
-        f"    export CL_HOME={operation.settings.home} PREFECT_API_URL={operation.prefect_api} "
-        f"MLFLOW_TRACKING_URI={operation.mlflow}\n{passwords}"
+        f"    export CL_HOME={stack.settings.home} PREFECT_API_URL={stack.prefect_api} "
+        f"MLFLOW_TRACKING_URI={stack.mlflow}\n{passwords}"
     )
 
 
 def _services(supervisor: Supervisor) -> Table:
     table = Table(box=None, pad_edge=False)
-    for column in ("service", "state", "process", "restarts"):
+    for column in ("service", "state", "PID", "restarts"):
         table.add_column(column, justify="left")
     for service in supervisor.services:
-        state = Text("runs", "green") if supervisor.is_alive(service) else Text("down", "red")
+        state = Text("running", "green") if supervisor.is_alive(service) else Text("down", "red")
         table.add_row(service.name, state, str(supervisor.pid(service)), str(supervisor.restarts[service.name]))
     return table
 
 
 def _runs(runs: list[tuple[str, str, str]]) -> Table | str:
     if not runs:
-        return "\nNo run yet: start one from a deployment's page.\n"
-    table = Table(box=None, pad_edge=False, title="\nlatest runs", title_justify="left")
-    for column in ("run", "state", "begun"):
+        return "\nNo runs yet: start one from a deployment's page in the Prefect UI.\n"
+    table = Table(box=None, pad_edge=False, title="\nLatest runs", title_justify="left")
+    for column in ("run", "state", "started"):
         table.add_column(column)
-    for name, state, begun in runs:
-        table.add_row(name, Text(state, _COLOURS.get(state.upper(), "")), begun)
+    for name, state, started in runs:
+        table.add_row(name, Text(state, _COLORS.get(state.upper(), "")), started)
     return table
 
 
 def _latest_runs() -> list[tuple[str, str, str]]:
-    """Name, state and start of the runs that began last."""
+    """Return name, state and start time of the latest runs."""
     import httpx
     from prefect import get_client
     from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
@@ -100,11 +100,11 @@ def _latest_runs() -> list[tuple[str, str, str]]:
 
     from tasks.server.recovery import NO_RETRIES
 
-    begun = FlowRunFilterStateType(not_any_=[StateType.SCHEDULED])
+    started = FlowRunFilterStateType(not_any_=[StateType.SCHEDULED])
     try:
         with temporary_settings(NO_RETRIES), get_client(sync_client=True) as client:
-            found = client.read_flow_runs(
-                flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=begun)),
+            flow_runs = client.read_flow_runs(
+                flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=started)),
                 sort=FlowRunSort.START_TIME_DESC,
                 limit=_SHOWN_RUNS,
             )
@@ -112,5 +112,5 @@ def _latest_runs() -> list[tuple[str, str, str]]:
         return []
     return [
         (run.name, run.state_name or "", f"{run.start_time:%Y-%m-%d %H:%M} UTC" if run.start_time else "")
-        for run in found
+        for run in flow_runs
     ]

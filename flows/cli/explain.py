@@ -58,7 +58,7 @@ def explain(what: str) -> Explanation:
         return Explanation(versions=[_lineage(*version)])
     record = _run_record(what)
     explanation = _explained_run(record)
-    for uri in sorted({str(attempt.made["uri"]) for attempt in record.attempts if "uri" in attempt.made}):
+    for uri in sorted({str(attempt.result["uri"]) for attempt in record.attempts if "uri" in attempt.result}):
         version = parse_version(uri)
         assert version is not None
         try:

@@ -15,7 +15,6 @@ from rich.console import Console
 
 from cl_core import artifact_dir
 from cl_core.errors import InfrastructureError, InputError
-from tasks.runtime.locks import is_locked
 from tasks.runtime.settings import Settings
 from tasks.server.services import LOOPBACK, Ports
 
@@ -77,6 +76,7 @@ def up(
 
 def down() -> Stopped:
     """Stop what `cl up` started for this CL_HOME."""
+    from tasks.runtime.locks import is_locked
     from tasks.server.supervisor import SUPERVISOR_STOP_TIMEOUT_S, stop_orphaned_services, terminate_tree
 
     settings = Settings.from_environment()

@@ -1,7 +1,6 @@
 """Recipes: JSON files with values of a command's options; the command line wins over them."""
 
 import json
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,17 +18,6 @@ def read_recipe(path: Path) -> Recipe:
         InputError: When there is no such file, or it holds something else.
     """
     return Recipe(recipe_values(path, field="--recipe"), str(path))
-
-
-def recipe_tag(name: str) -> AbstractContextManager[Any]:
-    """Tag the runs that begin in this context with a recipe's name, which their versions record as lineage."""
-    if not name:
-        return nullcontext()
-    from prefect import tags
-
-    from tasks.runtime.provenance import RECIPE_TAG
-
-    return tags(f"{RECIPE_TAG}{name}")
 
 
 def recipe_parameters(flow: "Flow[..., Any]", path: Path, *, field: str) -> dict[str, Any]:

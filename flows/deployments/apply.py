@@ -139,6 +139,8 @@ def _only_scheduled(run: FlowRun) -> bool:
 def _planned(declared: Deployment, work_pool: str, folder: Path) -> RunnerDeployment:
     flow = _flow(declared.flow)
     values = recipe_values(folder / declared.recipe, field="recipe") if declared.recipe else {}
+    if declared.recipe and "recipe" in flow.parameters.properties:
+        values["recipe"] = Path(declared.recipe).name
     parameters = _form_values(flow, {**values, **declared.parameters}, where=f"deployment {declared.name!r}")
     planned = flow.to_deployment(
         declared.name,

@@ -1,4 +1,4 @@
-"""What Counterpoint uses of Prefect beyond its documented interface; tests/tasks/lineage/test_compat.py checks it."""
+"""What Counterpoint uses of Prefect beyond its documented interface; test_lineage_compat.py checks it."""
 
 ENGINE_MESSAGES = ("Finished in state", "Created task run", "Task run failed", "Beginning")
 """Beginnings of the messages that Prefect's engines write into the log of a run; the others are those of our steps.

@@ -6,8 +6,6 @@ from typing import Any
 from cl_core.report.costs import StepCost
 from tasks.runtime.run_log import RunRecord, StepAttempt, step_costs
 
-# Outcomes of a step whose result existed; release 0.1.0 wrote `stood`.
-_SKIPPED = frozenset({"cached", "stood"})
 # Neither changes a result: where it is computed, and that it is computed again.
 _WITHOUT_EFFECT = frozenset({"compute", "force"})
 _EVERY_TIME = "it keeps no result, so it runs every time"
@@ -34,7 +32,7 @@ def previous_run(record: RunRecord, records: list[RunRecord]) -> RunRecord | Non
 
 
 def _reason(cost: StepCost, record: RunRecord, earlier: RunRecord | None) -> str:
-    if cost.outcome in _SKIPPED:
+    if cost.outcome == "cached":
         return cost.why
     if cost.outcome == "ran" and cost.why:
         return f"{cost.why}. {_cause(cost.step, record, earlier)}"
@@ -51,7 +49,7 @@ def _cause(step: str, record: RunRecord, earlier: RunRecord | None) -> str:
     if earlier is None:
         return "It ran because no earlier run of this flow and model is recorded"
     name = earlier.run.name
-    if not any(attempt.step == step and attempt.outcome in (*_SKIPPED, "ran") for attempt in earlier.attempts):
+    if not any(attempt.step == step and attempt.outcome in ("cached", "ran") for attempt in earlier.attempts):
         return f"It ran because run {name} did not complete it"
     if changes := list(dict.fromkeys(_changes(step, earlier, record))):
         return f"It ran because of what changed since run {name}: {', '.join(changes)}"
@@ -82,7 +80,7 @@ def _changes_of_result(step: str, before: RunRecord, now: RunRecord) -> Iterator
         yield from upstream
     else:
         old, new = _last_attempt(step, before), _last_attempt(step, now)
-        message = f" ({'. '.join(new.said)})" if new.said != old.said else ""
+        message = f" ({'. '.join(new.messages)})" if new.messages != old.messages else ""
         yield f"the result of {step} {_digest(old)[:12] or 'unknown'} to {_digest(new)[:12]}{message}"
 
 
@@ -108,7 +106,7 @@ def _step_with_result(record: RunRecord, digest: str) -> str:
 
 
 def _digest(attempt: StepAttempt) -> str:
-    return str(attempt.made.get("digest", ""))
+    return str(attempt.result.get("digest", ""))
 
 
 def _last_attempt(step: str, record: RunRecord) -> StepAttempt:

@@ -9,11 +9,11 @@ from cl_core.artifact_dir import MANIFEST, manifest_of
 from cl_core.errors import IntegrityError
 from tasks.adapters.mlflow.connection import redacted_uri
 from tasks.adapters.mlflow.version_record import VersionRecord, version_links, version_record
-from tasks.runtime.run_log import FlowRun, RunLog, RunRecord
+from tasks.runtime.run_log import FlowRun, RunRecord, run_logs
 from tasks.runtime.settings import Settings
 
 _VERSION = re.compile(r"(?:models:/)?(?P<name>[^/@]+)(?:/(?P<number>\d+)|(?P<alias>@[\w.-]+))")
-_SHOWN_OPTIONS = ("method", "loss", "views", "encoder", "epochs", "batch_size", "learning_rate", "seed")
+_OPTIONS = ("method", "loss", "views", "encoder", "epochs", "batch_size", "learning_rate", "seed")
 
 
 class LineageLine(NamedTuple):
@@ -59,8 +59,7 @@ def explain_version(name: str, version: str) -> VersionLineage:
 
 def run_records(settings: Settings) -> list[RunRecord]:
     """Return the records of all flow runs of this machine, newest first."""
-    records = [RunLog(path).read() for path in settings.accounts.glob("*.jsonl")]
-    return sorted(records, key=lambda record: -record.run.began)
+    return sorted((log.read() for log in run_logs(settings)), key=lambda record: -record.run.began)
 
 
 def _up(record: VersionRecord, settings: Settings) -> Iterator[LineageLine]:
@@ -74,7 +73,7 @@ def _up(record: VersionRecord, settings: Settings) -> Iterator[LineageLine]:
     yield LineageLine("snapshot", snapshot or "not recorded", _where(settings.datasets.glob(f"*/{snapshot}"), snapshot))
     if training:
         yield LineageLine(
-            "trained with", ", ".join(f"{name} {training[name]}" for name in _SHOWN_OPTIONS if name in training)
+            "trained with", ", ".join(f"{name} {training[name]}" for name in _OPTIONS if name in training)
         )
     yield LineageLine("training", digest, _where([settings.trainings / digest], digest))
     if evaluation := tags.pop("evaluation_digest", ""):
@@ -126,10 +125,11 @@ def _runs_of(record: VersionRecord, settings: Settings) -> Iterator[tuple[FlowRu
         related = [
             attempt
             for attempt in attempts
-            if identities & {attempt.made.get("uri"), attempt.made.get("digest"), attempt.made.get("training_digest")}
+            if identities
+            & {attempt.result.get("uri"), attempt.result.get("digest"), attempt.result.get("training_digest")}
         ]
         messages = [
-            message for attempt in related if attempt.step in ("pretrain", "register") for message in attempt.said
+            message for attempt in related if attempt.step in ("pretrain", "register") for message in attempt.messages
         ]
         if related:
             yield run, "; ".join(messages) or f"used it in {', '.join(attempt.step for attempt in related)}"

@@ -79,5 +79,5 @@ def _attempt(task: TaskRun, messages: list[str]) -> StepAttempt:
         began=task.start_time.timestamp(),
         seconds=task.total_run_time.total_seconds(),
         outcome=_OUTCOMES.get(task.state_type.value if task.state_type else "", "running"),
-        said=messages,
+        messages=messages,
     )

@@ -1,4 +1,4 @@
-"""What the Prefect UI shows of a run besides its state."""
+"""The artifacts of a run in the Prefect UI."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -26,7 +26,7 @@ _UPDATE_EVERY_S = 2.0
 
 @contextmanager
 def training_artifact() -> Iterator[Callable[[Progress], None]]:
-    """A progress artifact of a training; call with each progress report."""
+    """Create a progress artifact of a training; yield a function to call with each progress report."""
     artifact = cast(UUID, create_progress_artifact(0.0, key="training-progress", description="starting"))
     updated = 0.0
 
@@ -50,7 +50,7 @@ def training_artifact() -> Iterator[Callable[[Progress], None]]:
 
 @contextmanager
 def embedding_artifact() -> Iterator[Callable[[int, int], None]]:
-    """A progress artifact of embedding; call with the number of inputs done, and of all."""
+    """Create a progress artifact of embedding; yield a function of the inputs done and the inputs in all."""
     artifact = cast(UUID, create_progress_artifact(0.0, key="embedding-progress", description="starting"))
     began = updated = time.monotonic()
 
@@ -69,12 +69,12 @@ def embedding_artifact() -> Iterator[Callable[[int, int], None]]:
 
 
 def publish_scores(rows: list[dict[str, str]]) -> None:
-    """Scores by themselves, under the key that reports use as well."""
+    """Publish scores, under the key that reports use as well."""
     create_table_artifact(rows, key="scores", description="Scores with their 95 % intervals")
 
 
 def publish_profile(facts: SnapshotProfile, validation: ValidationReport, *, note: str, changed: str) -> None:
-    """What data a run trains on: how much, which classes, what was refused, what is near, and what changed."""
+    """Publish the data that a run trains on: sizes, classes, quarantine, near-duplicates, and what changed."""
     create_markdown_artifact(
         profile_markdown(facts, validation, note=note, changed=changed),
         key="data-profile",
@@ -83,23 +83,23 @@ def publish_profile(facts: SnapshotProfile, validation: ValidationReport, *, not
 
 
 def publish_decision(decision: Decision) -> None:
-    """What was decided about a version, why, and which version users fetch now."""
+    """Publish a decision about a version, its reason, and the champion."""
     create_markdown_artifact(decision_markdown(decision), key="decision", description=decision.reason)
 
 
 def publish_links(links: Mapping[str, str]) -> None:
-    """Where the run, the version and the report of a model stand."""
+    """Publish the addresses of the run, the version and the report of a model."""
     create_markdown_artifact(links_markdown(links), key="links", description="MLflow run, model version and report")
 
 
 def publish_report(markdown: str, rows: list[dict[str, str]]) -> None:
-    """The essence of a report and its scores, under keys that keep a history from run to run."""
-    create_markdown_artifact(markdown, key="retrain-report", description="The essence of the report")
+    """Publish a report's summary and its scores, under keys that keep a history from run to run."""
+    create_markdown_artifact(markdown, key="retrain-report", description="Summary of the report")
     publish_scores(rows)
 
 
 def publish_costs(flow_run_id: UUID, line: str, rows: list[dict[str, str]]) -> None:
-    """What the steps of a flow run cost; for a run that has ended, so that its id has to be given."""
+    """Publish what the steps of a flow run cost; the run has ended, so its id has to be given."""
     TableArtifact(
-        key="time-accounting", description=f"What each step cost: {line}", table=rows, flow_run_id=flow_run_id
+        key="time-accounting", description=f"Cost of each step: {line}", table=rows, flow_run_id=flow_run_id
     ).create()

@@ -1,6 +1,5 @@
 """Progress on the terminal: a bar where a person watches, nothing where a log is written."""
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -8,17 +7,18 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from cl_core.training.progress import Progress as TrainingProgress
+from tasks.runtime.settings import Settings
 
 
-def echo(step: str, sentence: str) -> None:
-    """A line about a step. A Prefect worker's runs keep silent: their log has it already."""
-    if "PREFECT__FLOW_RUN_ID" not in os.environ:
-        Console(stderr=True).print(f"[bold]{step:>14}[/]  {sentence}", highlight=False, soft_wrap=True)
+def echo(step: str, message: str) -> None:
+    """Print a line about a step. A Prefect worker's runs print nothing: their log has it already."""
+    if not Settings.from_environment().worker_flow_run_id:
+        Console(stderr=True).print(f"[bold]{step:>14}[/]  {message}", highlight=False, soft_wrap=True)
 
 
 @contextmanager
 def counting(what: str, unit: str) -> Iterator[Callable[[int], None]]:
-    """A running count; call with the number so far."""
+    """Show a running count; yield a function of the count so far."""
     columns = (TextColumn(f"{what:>14}"), TextColumn("{task.completed:,.0f} " + unit), TimeElapsedColumn())
     with _bar(*columns) as bar:
         task = bar.add_task(what, total=None)
@@ -27,7 +27,7 @@ def counting(what: str, unit: str) -> Iterator[Callable[[int], None]]:
 
 @contextmanager
 def bar_over(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar over a known number of inputs; call with the number done, and of all."""
+    """Show a bar over a known number of inputs; yield a function of the inputs done and the inputs in all."""
     columns = (TextColumn(f"{what:>14}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with _bar(*columns) as bar:
         task = bar.add_task(what, total=None)
@@ -36,7 +36,7 @@ def bar_over(what: str) -> Iterator[Callable[[int, int], None]]:
 
 @contextmanager
 def training_bar() -> Iterator[Callable[[TrainingProgress], None]]:
-    """A bar over a training's steps; call with each progress report."""
+    """Show a bar over a training's steps; yield a function of each progress report."""
     columns = (
         TextColumn(f"{'pretrain':>14}"),
         BarColumn(),

@@ -1,4 +1,4 @@
-"""What stands under CL_HOME, by itself removable, and removing it."""
+"""The inventory of CL_HOME: what pruning may remove, its removal, and how a fault in it is described."""
 
 import contextlib
 import json
@@ -22,13 +22,13 @@ from tasks.runtime.settings import Settings
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """One thing that is not as it should be.
+    """One fault in what is kept or in what runs.
 
     Args:
-        what: Is wrong, in words.
+        what: The fault, in words.
         where: A path, an address, a process.
         remedy: What a person does, or what `mend` does.
-        mend: Does it; None where only a person can decide.
+        mend: Repairs it; None where only a person can decide.
     """
 
     what: str
@@ -38,13 +38,16 @@ class Diagnosis:
 
 
 RESULT = "checkpoint.json"
+"""In a training's folder, the result of a finished training."""
 MADE_FROM = "made-from.json"
-"""Names the snapshot, from the start: a run that fails leaves no result that would."""
+"""In a training's folder, the snapshot's digest: written first, since a run that fails leaves no result."""
 LOCK = "lock"
+"""In a training's folder, its lock."""
+_EARLIER_INITIAL_WEIGHTS = "starts"  # Version 0.1.0 kept initial weights here.
 
 
 def free_training(folder: Path) -> AbstractContextManager[bool]:
-    """Have a training to oneself if no process has it; says whether that is so. Nothing is created."""
+    """Hold a training's lock if no process holds it; yield whether that is so. Nothing is created."""
     return try_lock(folder / LOCK)
 
 
@@ -54,7 +57,7 @@ _REPORT = re.compile(r"version-(\d+)-[0-9a-f]+\.html")
 
 
 def inventory(settings: Settings) -> list[InventoryItem]:
-    """Everything that retention may judge; what has another name than we give is nobody's, and left alone."""
+    """Return everything that pruning may remove; what this project has not named is left alone."""
     return [
         *_trainings(settings.trainings),
         *_snapshots(settings.datasets),
@@ -62,15 +65,19 @@ def inventory(settings: Settings) -> list[InventoryItem]:
         *_derived("features", settings.embeddings),
         *_derived("evaluation", settings.evaluations),
         *_reports(settings.reports),
-        *(_item("initial weights", path) for path in _digests(settings.starts)),
-        *_leavings(settings),
+        *(
+            _item("initial weights", path)
+            for folder in (settings.initial_weights, settings.home / _EARLIER_INITIAL_WEIGHTS)
+            for path in _digests(folder)
+        ),
+        *_orphans(settings),
     ]
 
 
 def remove_item(item: InventoryItem) -> bool:
-    """Delete an item, unless it is locked or has been used since it was listed; says whether it is gone.
+    """Delete an item unless it is locked or was used since it was listed; return whether it no longer exists.
 
-    It is renamed first, so that nobody ever sees a part of it; what a kill leaves of it is leavings, for the next time.
+    It is renamed first, so that no run ever sees a part of it; what a kill leaves is removed the next time.
     """
     if item.kind == "orphan":
         shutil.rmtree(item.path, ignore_errors=True)
@@ -86,8 +93,8 @@ def remove_item(item: InventoryItem) -> bool:
             try:
                 item.path.rename(away)
             except FileNotFoundError:
-                return True  # Someone else was quicker.
-            # Between the look at the time and the renaming a run may have found it, and may count on it.
+                return True  # Another process has removed it.
+            # Between the look at the time and the renaming, a run may have found it and may rely on it.
             if last_used(away) > item.last_used and not item.path.exists():
                 away.rename(item.path)
                 return False
@@ -95,7 +102,7 @@ def remove_item(item: InventoryItem) -> bool:
 
 
 def forget_ingests(datasets: Path) -> int:
-    """Remove the records and notes of ingestions whose snapshot no longer stands; how many there were."""
+    """Remove the records of ingestions whose snapshot no longer exists; return how many there were."""
     forgotten = 0
     for record in [*datasets.glob("*/ingests/*.json"), *datasets.glob(f"*/ingests/*/*/{artifact_dir.MANIFEST}")]:
         snapshot = str(_json(record).get("snapshot"))
@@ -110,7 +117,7 @@ def forget_ingests(datasets: Path) -> int:
 
 
 def last_used(path: Path) -> datetime:
-    """The latest time of change of a file, or of a folder and all in it but its lock."""
+    """Return the latest time of change of a file, or of a folder and everything in it except its lock."""
     return datetime.fromtimestamp(max(state.st_mtime_ns for state in _states(path)) / 1e9, UTC)
 
 
@@ -153,10 +160,10 @@ def _reports(folder: Path) -> Iterator[InventoryItem]:
                 yield _item("report", path, model=model.name, version=int(named[1]))
 
 
-def _leavings(settings: Settings) -> Iterator[InventoryItem]:
-    """Staging folders; those within a training's own folder go with it, or with its next checkpoint."""
+def _orphans(settings: Settings) -> Iterator[InventoryItem]:
+    """Return staging folders; those inside a training's folder are removed with it, or by its next checkpoint."""
     parents = [settings.caches, settings.embeddings, settings.evaluations, settings.trainings, settings.work]
-    parents.append(settings.starts)
+    parents.append(settings.initial_weights)
     parents += [*_children(settings.datasets), *_children(settings.reports)]
     for parent in parents:
         for path in sorted(parent.glob(f"{artifact_dir.STAGING}*")):

@@ -1,98 +1,105 @@
-"""Lock files: the system releases those of processes that have died, so that only a living one holds a lock."""
+"""Locks: one process at a time on this machine retrains a model, runs a training, or changes a registered model.
+
+The system releases the lock of a process that has died. A record of its owner lies beside a held lock.
+"""
 
 import contextlib
+import os
 import urllib.parse
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
-from prefect.logging import get_run_logger
-from prefect.runtime import flow_run
+from pydantic import ValidationError
 
-from cl_core import artifact_dir
+from cl_core import artifact_dir, processes
+from cl_core.refs import Ref
 from tasks.runtime.console import echo
 from tasks.runtime.settings import Settings
 
-
-@contextlib.contextmanager
-def try_lock(lock: Path) -> Iterator[bool]:
-    """Have a lock for the body if no process has it; says whether that is so. Nothing is created.
-
-    Args:
-        lock: A file; where there is none, nobody can be at work.
-    """
-    if not lock.exists():
-        yield True
-        return
-    taken = FileLock(lock)
-    try:
-        taken.acquire(timeout=0)
-    except Timeout:
-        yield False
-        return
-    except FileNotFoundError:
-        yield True  # Its folder has been removed at this moment.
-        return
-    try:
-        yield True
-    finally:
-        taken.release()
+OWNER = ".holder"
+"""Suffix of an owner's record."""
+_KERNEL_LOCKS = Path("/proc/locks")  # Linux, proc(5).
 
 
-def is_locked(lock: Path) -> bool:
-    """Whether a living process holds a lock."""
-    with try_lock(lock) as free:
-        return not free
+class LockOwner(Ref):
+    """The process that holds a lock."""
 
+    name: str = ""
+    process: str
 
-HOLDER = ".holder"
+    @property
+    def is_stale(self) -> bool:
+        """Whether its process has exited."""
+        return processes.is_gone(self.process)
 
 
 def exclusive_model(model_name: str) -> AbstractContextManager[None]:
-    """Hold the model's turn; wait for it, and say for whom, while another run has it.
+    """Hold the lock of a model; while another run holds it, wait and name that run.
 
-    Runs of one work queue wait in Prefect already. This is for those of others: a command on the terminal, or a form
+    Runs of one work queue wait in Prefect already. This lock is for the others: a command on the terminal, or a form
     in which another model's name was filled in.
     """
     name = urllib.parse.quote(model_name, safe="")
     lock = Settings.from_environment().work / "turns" / f"{name}.lock"
-    return exclusive(lock, "retrain", f"which retrains {model_name} at this moment")
+    return exclusive(lock, "retrain", f"which retrains {model_name}")
 
 
 @contextmanager
-def exclusive(lock: Path, step: str, doing: str) -> Iterator[None]:
-    """Hold a lock; wait for it, and say for whom, while another run has it.
-
-    The system releases a lock whose process has died.
+def exclusive(lock: Path, step: str, waiting_for: str) -> Iterator[None]:
+    """Hold a lock; while another run holds it, wait and name that run.
 
     Args:
-        lock: A file; its folder is made. Beside it stands who holds it.
-        step: That waits.
-        doing: What the holder does: `which ...`.
+        lock: A file; its folder is made.
+        step: Name of the step that waits.
+        waiting_for: What the other run does: `which ...`.
     """
-    taken, holder = FileLock(lock), lock.with_suffix(HOLDER)
+    # Prefect takes seconds to import, and commands that only look at locks do not need it.
+    from prefect.logging import get_run_logger
+    from prefect.runtime import flow_run
+
+    held = FileLock(lock)
     try:
-        acquire_lock(taken, timeout_s=0)
+        acquire_lock(held, timeout_s=0)
     except Timeout:
-        whom = holder.read_text() if holder.exists() else "another run"
-        sentence = f"waits for {whom}, {doing}"
-        get_run_logger().info(sentence)
-        echo(step, sentence)
-        acquire_lock(taken, timeout_s=-1)
+        owner = owner_of(lock)
+        message = f"waiting for {owner.name if owner else 'another run'}, {waiting_for}"
+        get_run_logger().info(message)
+        echo(step, message)
+        acquire_lock(held, timeout_s=-1)
     try:
-        artifact_dir.write_text(holder, f"flow run {flow_run.name!r}")
+        with recorded_owner(lock, f"flow run {flow_run.name!r}"):
+            yield
+    finally:
+        held.release()
+
+
+@contextmanager
+def recorded_owner(lock: Path, name: str) -> Iterator[None]:
+    """Keep a record of this process beside a lock that it holds.
+
+    Args:
+        lock: The lock's file.
+        name: What holds it, for people.
+    """
+    record = lock.with_suffix(OWNER)
+    artifact_dir.write_text(record, LockOwner(name=name, process=processes.token()).model_dump_json())
+    try:
         yield
     finally:
-        holder.unlink(missing_ok=True)
-        taken.release()
+        record.unlink(missing_ok=True)
 
 
 def acquire_lock(lock: FileLock, *, timeout_s: float) -> None:
-    """Acquire a lock; its folder is made when missing, also when retention takes it away at this moment.
+    """Acquire a lock; make its folder when it is missing, also when pruning removes it at this moment.
+
+    Args:
+        lock: The lock.
+        timeout_s: How long to wait while another process holds it; below 0, without end. Seconds.
 
     Raises:
-        Timeout: When another process has it for longer; below 0, it is waited for without end.
+        Timeout: When another process holds it for longer.
     """
     folder = Path(lock.lock_file).parent
     while not lock.is_locked:
@@ -101,4 +108,53 @@ def acquire_lock(lock: FileLock, *, timeout_s: float) -> None:
             lock.acquire(timeout=timeout_s)
         except (FileNotFoundError, FileExistsError):
             if folder.exists() and not folder.is_dir():
-                raise  # What is in the way will not go by itself.
+                raise  # A file is in the way, and waiting will not remove it.
+
+
+@contextlib.contextmanager
+def try_lock(lock: Path) -> Iterator[bool]:
+    """Hold a lock for the body if no process holds it; yield whether that is so. Nothing is created.
+
+    Args:
+        lock: A file; where there is none, no process holds it.
+    """
+    if not lock.exists():
+        yield True
+        return
+    held = FileLock(lock)
+    try:
+        held.acquire(timeout=0)
+    except Timeout:
+        yield False
+        return
+    except FileNotFoundError:
+        yield True  # Its folder was removed at this moment.
+        return
+    try:
+        yield True
+    finally:
+        held.release()
+
+
+def is_locked(lock: Path) -> bool:
+    """Return whether a living process holds a lock, without taking it: nobody has to wait for the answer."""
+    owner = owner_of(lock)
+    return not owner.is_stale if owner else _is_locked_in_kernel(lock)
+
+
+def owner_of(lock: Path) -> LockOwner | None:
+    """Return the owner that is recorded beside a lock; None without a record, or with one of version 0.1.0."""
+    try:
+        return LockOwner.model_validate_json(lock.with_suffix(OWNER).read_bytes())
+    except (FileNotFoundError, ValidationError):
+        return None
+
+
+def _is_locked_in_kernel(lock: Path) -> bool:
+    """Return whether the kernel lists a lock on the file: for locks without a record of their owner."""
+    try:
+        file, listed = lock.stat(), _KERNEL_LOCKS.read_text()
+    except OSError:
+        return False
+    place = f"{os.major(file.st_dev):02x}:{os.minor(file.st_dev):02x}:{file.st_ino}"
+    return any(place in line.split() for line in listed.splitlines())

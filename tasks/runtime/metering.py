@@ -1,4 +1,4 @@
-"""What a step costs: wall time, CPU time of the process and of those it starts, and time that GPUs are held."""
+"""The meter of a step: wall time, CPU time of the process and of those that it starts, and GPU time."""
 
 import contextlib
 import threading
@@ -8,13 +8,13 @@ from typing import NamedTuple
 
 import psutil
 
-# Processes of a worker group come and go; what one does after the last look at it is not counted.
+# Processes of a worker group start and exit; CPU time after the last look at one is not counted.
 _LOOK_EVERY_S = 1.0
-_LONGEST_SILENCE_S = 30.0
+_LONGEST_PAUSE_S = 30.0
 
 
 class Usage(NamedTuple):
-    """What has been used since a step began. Seconds."""
+    """Resources used since a step began. Seconds."""
 
     seconds: float
     cpu_seconds: float
@@ -22,7 +22,7 @@ class Usage(NamedTuple):
 
 
 class Meter:
-    """Measures from its making on. A server that ran before the step is not part of it."""
+    """Measures from its creation on. Processes that ran before, such as a server, do not count."""
 
     def __init__(self) -> None:
         self._process = psutil.Process()
@@ -33,18 +33,18 @@ class Meter:
         self._held = (0, self._began)
 
     def usage(self) -> Usage:
-        """What has been used so far."""
+        """Return the resources used so far."""
         self.look()
         own, reaped = self._times()
-        # Two lower bounds on what the started processes used: as the system adds up those that ended and were waited
-        # for, and as they were last seen. The larger one is nearer.
+        # Two lower bounds on what the started processes used: the system's sum of those that exited and were waited
+        # for, and the sum of what was last seen. The larger one is closer.
         started = max(sum(self._seen.values()), reaped - self._reaped)
         gpus, since = self._held
         held = self._gpu_seconds + gpus * (time.monotonic() - since)
         return Usage(time.monotonic() - self._began, own - self._own + started, held)
 
     def look(self) -> None:
-        """Note what the processes that were started in the step have used."""
+        """Update the CPU time of the processes that were started in the step."""
         for process in self._process.children(recursive=True):
             with contextlib.suppress(psutil.Error):
                 started = process.create_time()
@@ -64,21 +64,21 @@ class Meter:
             self._held = (0, self._began)
 
     @contextlib.contextmanager
-    def watching(self, on_sign_of_life: Callable[[Usage], None]) -> Iterator[None]:
+    def watching(self, on_heartbeat: Callable[[Usage], None]) -> Iterator[None]:
         """Look every second while the body runs; call back after 1, 2, 4, ... seconds, at least every 30 s.
 
-        So a killed step has left behind at least half of the time that it took, whatever that was.
+        So a killed step has logged at least half of the time that it took.
         """
         stop = threading.Event()
 
         def watch() -> None:
-            silence = next_sign = 1.0
+            pause = next_heartbeat = 1.0
             while not stop.wait(_LOOK_EVERY_S):
                 self.look()
-                if time.monotonic() - self._began >= next_sign:
-                    on_sign_of_life(self.usage())
-                    silence = min(2 * silence, _LONGEST_SILENCE_S)
-                    next_sign = time.monotonic() - self._began + silence
+                if time.monotonic() - self._began >= next_heartbeat:
+                    on_heartbeat(self.usage())
+                    pause = min(2 * pause, _LONGEST_PAUSE_S)
+                    next_heartbeat = time.monotonic() - self._began + pause
 
         thread = threading.Thread(target=watch, name="meter", daemon=True)
         thread.start()

@@ -1,7 +1,7 @@
-"""Messages to people, through the Prefect block that CL_NOTIFY names: a failed run, a refused version, a new champion.
+"""Notifications through the Prefect block that CL_NOTIFY names: a failed run, a refused version, a new champion.
 
-The flow run that fails tells of it itself, where its server has no automation that would. What only the server can see,
-a run whose process was killed, is told by those automations (`flows.deployments.automations`).
+A flow run that fails sends its own notification, where its server has no automation that does. A run whose process was
+killed can be noticed only by the server: those automations send it (`flows.deployments.automations`).
 """
 
 import logging
@@ -20,39 +20,39 @@ from prefect.utilities.urls import url_for
 from cl_core.errors import InputError
 from cl_core.refs import Decision
 from tasks.runtime.console import echo
+from tasks.runtime.run_state import RunState
 from tasks.runtime.settings import Settings
-from tasks.runtime.step import run_log
 
 FAILED, CRASHED = "counterpoint: a run failed", "counterpoint: a run crashed"
-_LOUD = ("httpx", "httpcore", "apprise")
+_LOGS_ADDRESSES = ("httpx", "httpcore", "apprise")
 
 Logger = logging.Logger | logging.LoggerAdapter[Any]
 
 
 def notify_decision(decision: Decision, *, before: int, news: bool = True) -> None:
-    """Tell of a champion that changed, and of a version that the gate refused.
+    """Notify of a new champion, and of a version that the gate refused.
 
     Args:
-        decision: What was decided.
+        decision: The decision.
         before: The champion before it; 0 when there was none.
-        news: False when the same version was refused for the same reason before, which nobody needs to hear again.
+        news: False when the same version was refused for the same reason before.
     """
     name, version = decision.name, decision.version
     if decision.champion != before:
         after = f", after version {before}" if before else ""
         what = f"The champion of {name} is now version {decision.champion}{after}"
-        concerned = decision.champion
+        affected = decision.champion
     elif not decision.promoted and news:
-        what, concerned = f"The gate refused version {version} of {name}", version
+        what, affected = f"The gate refused version {version} of {name}", version
     else:
         return
     flow_run_id = str(runtime.flow_run.id)
-    _send(what, flow_run_id, get_run_logger(), model=name, version=concerned, reason=decision.reason)
+    _send(what, flow_run_id, get_run_logger(), model=name, version=affected, reason=decision.reason)
 
 
 def notify_failure(flow: str, flow_run: FlowRun, state: State[Any]) -> None:
-    """Tell that a flow run did not come to its end, unless its server will."""
-    if not Settings.from_environment().notify or _server_tells():
+    """Notify of a flow run that failed, unless its server does."""
+    if not Settings.from_environment().notify or _server_notifies():
         return
     model = str((flow_run.parameters or {}).get("model_name", ""))
     what = f"Run {flow_run.name} of {flow} has {(state.name or 'failed').lower()}"
@@ -61,35 +61,37 @@ def notify_failure(flow: str, flow_run: FlowRun, state: State[Any]) -> None:
 
 
 def notification_block(block: str) -> NotificationBlock:
-    """The block of that name on the server.
+    """Load the block of that name from the server.
 
     Raises:
-        InputError: When there is none, or it is not one that sends messages.
+        InputError: When there is none, or it does not send messages.
     """
     try:
         found = Block.load(block)
     except ValueError as error:
         raise InputError(
-            f"CL_NOTIFY: there is no block {block!r} on the Prefect server; make one under Blocks in its UI and give "
+            f"CL_NOTIFY: there is no block {block!r} on the Prefect server; create one under Blocks in its UI and set "
             "its type and name, such as slack-webhook/team"
         ) from error
     if not isinstance(found, NotificationBlock):
-        raise InputError(f"CL_NOTIFY: block {block!r} sends no messages; choose one that does, such as slack-webhook")
+        raise InputError(
+            f"CL_NOTIFY: block {block!r} does not send messages; choose one that does, such as slack-webhook"
+        )
     return found
 
 
 def flow_run_page(flow_run_id: str) -> str:
-    """The address of a flow run in the Prefect UI; the command that shows it where there is no UI."""
+    """Return the address of a flow run in the Prefect UI; without a UI, the command that shows the run."""
     return url_for("flow-run", obj_id=flow_run_id) or f"cl explain {flow_run_id}"
 
 
 def _send(what: str, flow_run_id: str, logger: Logger, *, model: str, version: int, reason: str) -> None:
-    """Send a message, once per flow run. One that cannot be delivered is logged, and fails nothing."""
+    """Send a message, once per flow run. A message that cannot be delivered is logged and fails nothing."""
     block = Settings.from_environment().notify
     if not block:
         return
-    account = run_log(flow_run_id)
-    if any(line["event"] == "told" and line["what"] == what for line in account.lines()):
+    state = RunState(flow_run_id)
+    if state.is_notified(what):
         return
     lines = {
         "Model": model,
@@ -100,22 +102,24 @@ def _send(what: str, flow_run_id: str, logger: Logger, *, model: str, version: i
     body = "\n".join([f"{what}.", *(f"{name}: {value}" for name, value in lines.items() if value)])
     try:
         with _quiet():
-            found = notification_block(block)
-            with found.raise_on_failure():
-                cast(Any, found).notify(body=body, subject=what)
-        account.append("told", what=what)
+            sender = notification_block(block)
+            with sender.raise_on_failure():
+                cast(Any, sender).notify(body=body, subject=what)
     except Exception as error:
-        # Not the error's own words: they may hold the address, which is the block's secret.
+        # The error's own text may hold the address, which is the block's secret.
         cause = str(error) if isinstance(error, InputError) else _named(error)
-        sentence = (
-            f"nobody was told that: {what}. The message could not be delivered through block {block} ({cause}); "
-            "mend the block in the Prefect UI, or unset CL_NOTIFY"
+        message = (
+            f"could not send the notification {what!r} through block {block} ({cause}); correct the block in the "
+            "Prefect UI, or unset CL_NOTIFY"
         )
-        logger.warning(sentence)
-        echo("notify", sentence)
+        logger.warning(message)
+        echo("notify", message)
+    else:
+        # Outside of the try: if this cannot be written, the run must fail, or every attempt would send it again.
+        state.add_notified(what)
 
 
-def _server_tells() -> bool:
+def _server_notifies() -> bool:
     with get_client(sync_client=True) as client:
         return bool(client.read_automations_by_name(FAILED))
 
@@ -128,8 +132,8 @@ def _named(error: Exception) -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep libraries that write addresses into their logs from doing so."""
-    loggers = [logging.getLogger(name) for name in _LOUD]
+    """Silence the loggers of libraries that log addresses."""
+    loggers = [logging.getLogger(name) for name in _LOGS_ADDRESSES]
     before = [logger.propagate for logger in loggers]
     for logger in loggers:
         logger.propagate = False

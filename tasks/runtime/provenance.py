@@ -1,4 +1,4 @@
-"""Where a version comes from, as the run that registers it knows: the code, the recipe, and Prefect's flow run."""
+"""The origin of a version, as the run that registers it knows it: the code, the recipe and the flow run."""
 
 from importlib.metadata import version
 
@@ -10,27 +10,31 @@ from cl_core.hashing import source_digest
 from cl_core.refs import Lineage
 
 RECIPE_TAG = "recipe:"
-"""Before a recipe's name, the tag of the runs that were begun with it."""
+"""Before a recipe's name, a tag of runs that version 0.1.0 created."""
 _RECIPE_DEPLOYMENT = "recipe"  # The tag of the deployments that are named after their recipe.
 
 
-def lineage() -> Lineage:
-    """The lineage of what this run makes."""
+def lineage(recipe: str = "") -> Lineage:
+    """Return the lineage of what this run makes.
+
+    Args:
+        recipe: File name of the recipe; empty: that of the deployment, if it is named after one.
+    """
     context = FlowRunContext.get()
     run = context.flow_run if context else None
     return Lineage(
         code_version=version("counterpoint"),
         source_digest=source_digest("cl_core", "tasks", "flows"),
-        recipe=_recipe(set(run.tags) if run else set()),
+        recipe=recipe or _recipe(set(run.tags) if run else set()),
         flow_run_id=str(run.id) if run else "",
         flow_run_url=(url_for(run) or "") if run else "",
     )
 
 
 def _recipe(tags: set[str]) -> str:
-    """File name of the recipe that a command was given, or that the deployment is named after; empty without one."""
-    named = sorted(tag.removeprefix(RECIPE_TAG) for tag in tags if tag.startswith(RECIPE_TAG))
-    if named:
-        return named[0]
+    """Return the recipe that the tags of a run name; empty without one."""
+    names = sorted(tag.removeprefix(RECIPE_TAG) for tag in tags if tag.startswith(RECIPE_TAG))
+    if names:
+        return names[0]
     deployment = runtime.deployment.name if _RECIPE_DEPLOYMENT in tags else None
     return f"{deployment}.json" if deployment else ""

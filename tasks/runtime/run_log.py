@@ -1,7 +1,7 @@
-"""The account of a flow run: what each of its steps did, why, and what it cost, attempt by attempt.
+"""The run log: what each step of a flow run did, why, and what it cost, attempt by attempt.
 
-A file of JSON lines for each flow run, under `accounts` in the work folder of CL_HOME. Lines are only ever appended, so
-that what a killed process had written stands, and the attempts of a flow run that is begun again add up.
+One file of JSON lines per flow run, `runs/FLOW-RUN-ID.jsonl` in the work folder of CL_HOME. Lines are only appended, so
+that a killed process leaves what it had written, and the attempts of a rescheduled flow run add up.
 """
 
 import contextlib
@@ -9,90 +9,97 @@ import json
 import logging
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pydantic import Field
+from pydantic import BaseModel, Field
 
 from cl_core import processes
 from cl_core.refs import Ref
 from cl_core.report.costs import Outcome, StepCost
+from tasks.runtime.settings import Settings
 
 logger = logging.getLogger(__name__)
 
+# Version 0.1.0 wrote to this folder of the work folder, under other words.
+_EARLIER = "accounts"
+_EARLIER_EVENTS = {"said": "message", "made": "result"}
+_EARLIER_FIELDS = {"sentence": "message", "made": "result"}
+
 
 class StepAttempt(Ref):
-    """A step, tried once."""
+    """One attempt of a step."""
 
     step: str
     began: float = Field(description="Seconds since 1970.")
-    seconds: float = Field(0.0, description="Wall time; of a killed attempt, to its last sign of life.")
-    cpu_seconds: float = Field(0.0, description="Of the process and of those it started in the step.")
-    gpu_seconds: float = Field(0.0, description="Wall time of training, times the GPUs that it held.")
-    outcome: Outcome = Field("running", description="`stood`: its result stood already, so there was nothing to do.")
-    said: list[str] = Field([], description="What it said of itself, in sentences.")
+    seconds: float = Field(0.0, description="Wall time; of a killed attempt, until its last heartbeat.")
+    cpu_seconds: float = Field(0.0, description="CPU time of the process and of those that it started in the step.")
+    gpu_seconds: float = Field(0.0, description="Wall time of training, times the number of GPUs held.")
+    outcome: Outcome = Field("running", description="`cached`: its result was up to date, so it was skipped.")
+    messages: list[str] = Field([], description="What the step logged about itself.")
     inputs: dict[str, str] = Field({}, description="Digests of the step's arguments, by name.")
     error: str = Field("", description="Why it failed; empty otherwise.")
-    repeated_steps: int | None = Field(None, description="Training steps taken again; none where nothing was trained.")
+    repeated_steps: int | None = Field(None, description="Training steps taken again; none without training.")
     repeated_seconds: float = Field(0.0, description="Time that those had taken before.")
-    made: dict[str, Any] = Field({}, description="The plain values of its result.")
+    result: dict[str, Any] = Field({}, description="The plain values of its result.")
 
 
 class FlowRun(Ref):
-    """The flow run that an account is of."""
+    """The flow run that a log belongs to."""
 
     id: str
     name: str = ""
     flow: str = ""
-    parameters: dict[str, Any] = Field({}, description="What it was asked for.")
-    began: float = Field(0.0, description="Of the first attempt. Seconds since 1970.")
-    state: str = Field("", description="The last one that it wrote down; empty if its process was killed.")
-    message: str = Field("", description="Of that state.")
+    parameters: dict[str, Any] = Field({}, description="Parameters of the flow run.")
+    began: float = Field(0.0, description="Start of the first attempt. Seconds since 1970.")
+    state: str = Field("", description="Last state that it logged; empty if its process was killed.")
+    message: str = Field("", description="Message of that state.")
 
 
 class RunRecord(NamedTuple):
-    """What is known of a flow run."""
+    """A flow run and the attempts of its steps."""
 
     run: FlowRun
     attempts: list[StepAttempt]
 
 
 class RunLog:
-    """The file of one flow run's account.
+    """The log file of one flow run.
 
     Args:
-        path: `accounts/FLOW-RUN-ID.jsonl`.
+        path: `runs/FLOW-RUN-ID.jsonl`.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def append(self, event: str, **values: Any) -> None:
-        """Add a line. An account that cannot be written is no reason to fail a run: it is logged."""
+        """Append a line. A log that cannot be written must not fail a run, so the error is only logged."""
         line = json.dumps({"event": event, "at": time.time(), **values}, default=str)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            # One write to a file opened for appending; the line break before it ends what a crash has cut off.
+            # One write to a file opened for appending; the line break before it ends a line that a crash cut off.
             with self.path.open("ab", buffering=0) as file:
                 file.write(f"\n{line}\n".encode())
                 os.fsync(file.fileno())
         except OSError as error:
-            logger.warning("the account %s could not be continued: %s", self.path, error)
+            logger.warning("cannot write the run log %s: %s", self.path, error)
 
     def lines(self) -> list[dict[str, Any]]:
-        """All whole lines, oldest first."""
-        return list(_whole_lines(self.path)) if self.path.exists() else []
+        """Return all whole lines, oldest first."""
+        earlier = self.path.parent.with_name(_EARLIER) / self.path.name
+        return [line for path in (earlier, self.path) if path.exists() for line in _whole_lines(path)]
 
     def read(self) -> RunRecord:
-        """The flow run and the attempts of its steps so far, oldest first."""
+        """Return the flow run and the attempts of its steps so far, oldest first."""
         run: dict[str, Any] = {"id": self.path.stem}
         attempts: dict[str, dict[str, Any]] = {}
         workers: dict[str, str] = {}
         for line in self.lines():
             event, at, key = line.pop("event"), line.pop("at"), line.pop("attempt", "")
             if event == "run began":
-                # What an earlier process of the run has not ended ended with it.
+                # An earlier process of the run has ended, and so have its steps.
                 for values in attempts.values():
                     values.setdefault("outcome", "killed")
                 run |= {**line, "began": run.get("began", at), "state": "", "message": ""}
@@ -100,10 +107,10 @@ class RunLog:
                 run |= line
             elif event == "began":
                 workers[key] = line.pop("process")
-                attempts[key] = {"began": at, "said": [], **line}
-            elif event == "said":
-                attempts[key]["said"].append(line["sentence"])
-            elif event in ("alive", "made", "repeated", "ended") and key in attempts:
+                attempts[key] = {"began": at, "messages": [], **line}
+            elif event == "message" and key in attempts:
+                attempts[key]["messages"].append(line["message"])
+            elif event in ("alive", "result", "repeated", "ended") and key in attempts:
                 attempts[key] |= line
         for key, values in attempts.items():
             if "outcome" not in values and processes.is_gone(workers[key]):
@@ -113,43 +120,67 @@ class RunLog:
         )
 
 
+def run_log(flow_run_id: str) -> RunLog:
+    """Return the log of a flow run."""
+    return RunLog(Settings.from_environment().runs / f"{flow_run_id}.jsonl")
+
+
+def run_logs(settings: Settings) -> list[RunLog]:
+    """Return the logs of all flow runs of this CL_HOME, in no order."""
+    names = {path.name for folder in (settings.runs, settings.work / _EARLIER) for path in folder.glob("*.jsonl")}
+    return [RunLog(settings.runs / name) for name in names]
+
+
+def plain_values(result: BaseModel) -> dict[str, Any]:
+    """Return the values of a result that are not collections: names, digests, addresses, numbers."""
+    values = result.model_dump(mode="json")
+    return {name: value for name, value in values.items() if isinstance(value, str | int | float)}
+
+
 def step_costs(attempts: Iterable[StepAttempt]) -> list[StepCost]:
-    """What each step cost, in the order in which they were first begun."""
+    """Return the cost of each step, in the order in which the steps began."""
     by_step: dict[str, list[StepAttempt]] = {}
     for attempt in attempts:
         by_step.setdefault(attempt.step, []).append(attempt)
-    return [_cost(step, tried) for step, tried in by_step.items()]
+    return [_cost(step, attempts_of_step) for step, attempts_of_step in by_step.items()]
 
 
-def _cost(step: str, tried: list[StepAttempt]) -> StepCost:
-    last = tried[-1]
+def _cost(step: str, attempts: list[StepAttempt]) -> StepCost:
+    last = attempts[-1]
     lost = waited = 0.0
-    for attempt, following in zip(tried, [*tried[1:], None], strict=True):
+    for attempt, following in zip(attempts, [*attempts[1:], None], strict=True):
         lost += attempt.repeated_seconds
         if attempt.outcome not in ("failed", "killed"):
             continue
         if following is not None:
             waited += max(0.0, following.began - attempt.began - attempt.seconds)
-        # A training goes on from its checkpoint: of the attempt before, only what is repeated was in vain.
+        # A training resumes from its checkpoint: of the attempt before, only the repeated steps are lost.
         if following is None or following.repeated_steps is None:
             lost += attempt.seconds
     return StepCost(
         step=step,
         outcome=last.outcome,
-        attempts=len(tried),
-        seconds=sum(attempt.seconds for attempt in tried),
-        cpu_seconds=sum(attempt.cpu_seconds for attempt in tried),
-        gpu_seconds=sum(attempt.gpu_seconds for attempt in tried),
+        attempts=len(attempts),
+        seconds=sum(attempt.seconds for attempt in attempts),
+        cpu_seconds=sum(attempt.cpu_seconds for attempt in attempts),
+        gpu_seconds=sum(attempt.gpu_seconds for attempt in attempts),
         lost_seconds=lost,
         waited_seconds=waited,
-        repeated_steps=sum(attempt.repeated_steps or 0 for attempt in tried),
-        why=last.error or ". ".join(last.said),
+        repeated_steps=sum(attempt.repeated_steps or 0 for attempt in attempts),
+        why=last.error or ". ".join(last.messages),
     )
 
 
 def _whole_lines(path: Path) -> Iterator[dict[str, Any]]:
     for line in path.read_text(errors="replace").split("\n"):
-        # What a crash has cut off is no JSON.
+        # A line that a crash cut off is not JSON.
         with contextlib.suppress(ValueError):
             if line:
-                yield json.loads(line)
+                yield _in_present_words(json.loads(line))
+
+
+def _in_present_words(line: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a line as this version writes it."""
+    known = {_EARLIER_FIELDS.get(name, name): value for name, value in line.items()}
+    known["event"] = _EARLIER_EVENTS.get(known["event"], known["event"])
+    return known | ({"outcome": "cached"} if known.get("outcome") == "stood" else {})

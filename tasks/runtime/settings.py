@@ -1,35 +1,119 @@
-"""Settings: where things are kept and which servers are used. From the environment, never from a spec.
-
-CL_HOME                 everything Counterpoint keeps; default ./.counterpoint
-MLFLOW_TRACKING_URI     MLflow; default SQLite under CL_HOME
-PREFECT_API_URL         Prefect; default a temporary server whose database is under CL_HOME
-RAY_ADDRESS             Ray; default a local cluster, only for two or more workers
-CL_NOTIFY               Prefect notification block, such as slack-webhook/team, that is told of failed runs, refused
-                        versions and new champions; default none, and nothing is sent
-CL_DATA_ROOTS           folders, separated by colons, that paths among a run's parameters are confined to, beside
-                        CL_HOME; default none: all paths may be used (read by cl_core/data/path_roots.py)
-CL_RETRY_DELAY_S        and other pauses: tasks/runtime/delays.py
-"""
+"""Settings: where results are kept and which servers are used. They come from the environment, never from a spec."""
 
 import os
-from dataclasses import dataclass
+from contextvars import ContextVar
 from pathlib import Path
+from typing import ClassVar, TypeVar
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from cl_core.errors import InputError
+
+S = TypeVar("S", bound=BaseSettings)
+
+_CONFIG = SettingsConfigDict(env_ignore_empty=True, populate_by_name=True, frozen=True, extra="ignore")
 
 
-@dataclass(frozen=True)
-class Settings:
-    """The settings of this process.
+class Delays(BaseSettings):
+    """Pauses between two tries. Operators and tests may shorten them."""
 
-    Args:
-        home: Absolute folder of everything kept.
-    """
+    model_config = _CONFIG
 
-    home: Path
+    retry_s: float = Field(
+        5.0,
+        validation_alias="CL_RETRY_DELAY_S",
+        ge=0,
+        allow_inf_nan=False,
+        description="Pause before a step is retried after a failure of a machine or network, doubled each time. "
+        "Seconds.",
+    )
+    store_s: float = Field(
+        1.0,
+        validation_alias="CL_STORE_PAUSE_S",
+        ge=0,
+        allow_inf_nan=False,
+        description="Pause before an MLflow that does not answer is asked again, doubled each time. Seconds.",
+    )
+    recovery_s: float = Field(
+        20.0,
+        validation_alias="CL_LOOK_EVERY_S",
+        ge=0,
+        allow_inf_nan=False,
+        description="Interval at which `cl up` looks for runs whose process has exited. Seconds.",
+    )
+
+
+class Settings(BaseSettings):
+    """The settings of this process. An empty variable is an unset one."""
+
+    model_config = _CONFIG
+
+    _of_run: ClassVar[ContextVar["Settings | None"]] = ContextVar("settings", default=None)
+
+    home: Path = Field(
+        Path(".counterpoint"), validation_alias="CL_HOME", description="Folder of everything that is kept. Path."
+    )
+    mlflow_tracking_uri: str = Field(
+        "", validation_alias="MLFLOW_TRACKING_URI", description="Address of MLflow; default: SQLite under CL_HOME. URI."
+    )
+    prefect_api_url: str = Field(
+        "",
+        validation_alias="PREFECT_API_URL",
+        description="Address of the Prefect server's API; default: a temporary server over a database under CL_HOME. "
+        "URL.",
+    )
+    ray_address: str = Field(
+        "",
+        validation_alias="RAY_ADDRESS",
+        description="Address of a Ray cluster; default: a local one, started only for two or more workers. Address.",
+    )
+    notify: str = Field(
+        "",
+        validation_alias="CL_NOTIFY",
+        description="Prefect notification block that receives failed runs, refused versions and new champions, such as "
+        "slack-webhook/team; default: none. TYPE/NAME.",
+    )
+    database_url: str = Field(
+        "",
+        validation_alias="CL_DATABASE_URL",
+        repr=False,
+        description="PostgreSQL for both servers of `cl up`, as postgresql://USER:PASSWORD@HOST/NAME; default: SQLite "
+        "files under CL_HOME. URL.",
+    )
+    data_roots: str = Field(
+        "",
+        validation_alias="CL_DATA_ROOTS",
+        description="Folders, beside CL_HOME, that the paths in a run's parameters are confined to; default: all paths "
+        "are allowed. Paths, separated by colons.",
+    )
+    worker_flow_run_id: str = Field(
+        "",
+        validation_alias="PREFECT__FLOW_RUN_ID",
+        description="Flow run that a Prefect worker started this process for; set by the worker. UUID.",
+    )
+    delays: Delays = Field(default_factory=Delays, description="Pauses between two tries.")
 
     @classmethod
     def from_environment(cls) -> "Settings":
-        """What the environment says now."""
-        return cls(home=Path(os.environ.get("CL_HOME", ".counterpoint")).expanduser().absolute())
+        """Return the settings of the flow run, read when it began; outside a flow run, read them now.
+
+        Raises:
+            InputError: When a variable has a value that it cannot have.
+        """
+        settings = cls._of_run.get() or _read(cls)
+        return settings.model_copy(update={"home": settings.home.expanduser().absolute()})
+
+    @classmethod
+    def begin_run(cls) -> None:
+        """Read the settings that hold until `end_run`."""
+        cls._of_run.set(None)
+        cls._of_run.set(cls.from_environment())
+
+    @classmethod
+    def end_run(cls) -> None:
+        """Forget the settings of the flow run, because it has ended."""
+        cls._of_run.set(None)
 
     @property
     def datasets(self) -> Path:
@@ -38,7 +122,7 @@ class Settings:
 
     @property
     def caches(self) -> Path:
-        """Images at training size, by snapshot and size."""
+        """Training caches, by snapshot and size."""
         return self.home / "caches"
 
     @property
@@ -47,18 +131,18 @@ class Settings:
         return self.home / "trainings"
 
     @property
-    def starts(self) -> Path:
+    def initial_weights(self) -> Path:
         """Weights that trainings start from, and which training starts from which."""
-        return self.home / "starts"
+        return self.home / "initial_weights"
 
     @property
     def embeddings(self) -> Path:
-        """Features of splits, by what made them."""
+        """Features of splits, by the digest of their representation."""
         return self.home / "embeddings"
 
     @property
     def evaluations(self) -> Path:
-        """Scores and predictions, by evaluation digest."""
+        """Scores and predictions, by assessment digest."""
         return self.home / "evaluations"
 
     @property
@@ -68,17 +152,22 @@ class Settings:
 
     @property
     def work(self) -> Path:
-        """Locks, and files on their way to a server."""
+        """Locks, run logs, and files before an upload."""
         return self.home / "work"
 
     @property
+    def runs(self) -> Path:
+        """Owner, state and log of each flow run."""
+        return self.work / "runs"
+
+    @property
     def up_lock(self) -> Path:
-        """Held by the `cl up` that runs for this home."""
+        """Lock of the `cl up` that runs for this home."""
         return self.work / "up.lock"
 
     @property
     def services(self) -> Path:
-        """What `cl up` has started, so that another can end what a killed one has left."""
+        """Record of what `cl up` has started, so that the next one can stop what a killed one left running."""
         return self.work / "services.json"
 
     @property
@@ -87,48 +176,61 @@ class Settings:
         return self.home / "logs"
 
     @property
-    def accounts(self) -> Path:
-        """What the steps of each flow run did and cost, a file per flow run."""
-        return self.work / "accounts"
-
-    @property
-    def notify(self) -> str:
-        """Block that is told what happened, as TYPE/NAME; empty without one."""
-        return os.environ.get("CL_NOTIFY", "")
-
-    @property
     def has_prefect(self) -> bool:
-        """Whether there is a Prefect server, or the database of the temporary one, that could be asked."""
-        return "PREFECT_API_URL" in os.environ or (self.home / "prefect").exists()
+        """Whether there is a Prefect server, or the database of the temporary one, to ask."""
+        return bool(self.prefect_api_url) or (self.home / "prefect").exists()
 
     @property
     def tracking_uri(self) -> str:
-        """Where MLflow is."""
-        return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{self.home / 'mlflow.db'}"
+        """Address of MLflow."""
+        return self.mlflow_tracking_uri or f"sqlite:///{self.home / 'mlflow.db'}"
 
     @property
     def artifact_root(self) -> Path | None:
-        """Where MLflow's artifacts go when no server decides; left alone, MLflow puts them into the working folder."""
+        """Folder of MLflow's artifacts; None where a server decides. MLflow's own default is the working folder."""
         return None if self.tracking_uri.startswith(("http://", "https://")) else self.home / "mlflow-artifacts"
 
 
-def embed_prefect(settings: Settings, *, create_home: bool = True) -> None:
-    """Let Prefect run without a server of its own: to be called before Prefect is imported.
+def read_delays() -> Delays:
+    """Read the pauses.
 
-    What the environment sets stays as it is.
+    Raises:
+        InputError: When a variable has a value that it cannot have.
+    """
+    return _read(Delays)
+
+
+def _read(settings: type[S]) -> S:
+    try:
+        return settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InputError(f"{first['loc'][0]}: {first['msg']}; got {first['input']!r}") from error
+
+
+def embed_prefect(settings: Settings, *, create_home: bool = True) -> None:
+    """Let Prefect run without a server of its own; call this before Prefect is imported.
+
+    Variables that are set already stay as they are.
+
+    Args:
+        settings: Where Prefect's database is kept.
+        create_home: Whether CL_HOME is made when it is missing.
     """
     defaults = {
         # The first start of an empty database takes long on a small machine; Prefect's own limit is 20 s.
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        # The commands say themselves what happens; the run's whole log is kept by the server.
+        # The commands print what happens; the server keeps the run's whole log.
         "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
         "DO_NOT_TRACK": "1",
     }
-    if "PREFECT_API_URL" not in os.environ:
+    if not settings.prefect_api_url:
         defaults["PREFECT_HOME"] = str(settings.home / "prefect")
-        # Prefect makes its folder, but not the one above it.
+        # Prefect creates its folder, but not the one above it.
         if create_home:
             settings.home.mkdir(parents=True, exist_ok=True)
+        # Prefect does not take an empty address for none.
+        os.environ.pop("PREFECT_API_URL", None)
     for name, value in defaults.items():
         os.environ.setdefault(name, value)

@@ -1,48 +1,51 @@
-"""What all steps share: which errors are retried, how results are kept, what is told, and the account of it all."""
+"""The decorator that makes a function a step: which errors are retried, how results are kept, what is logged."""
 
 import functools
+import inspect
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, ParamSpec, TypeVar
 
-from prefect import Task, task
+from prefect import Task, runtime, task
 from prefect.client.schemas.objects import State, TaskRun
-from prefect.context import TaskRunContext
+from prefect.context import FlowRunContext, TaskRunContext
 from prefect.logging import get_run_logger
 from prefect.tasks import exponential_backoff
 from pydantic import BaseModel
 
 from cl_core import processes
 from cl_core.errors import CounterpointError
+from cl_core.hashing import digest_of
+from cl_core.report.costs import StepCost
 from tasks.runtime.console import echo
-from tasks.runtime.delays import RETRY_DELAY_S
 from tasks.runtime.metering import Meter, Usage
-from tasks.runtime.run_log import RunLog
-from tasks.runtime.settings import Settings
+from tasks.runtime.run_log import RunLog, plain_values, run_log, step_costs
+from tasks.runtime.run_state import RunState
+from tasks.runtime.settings import read_delays
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 RETRIES = 3
-_OUTSIDE = (ConnectionError, TimeoutError)
+MAX_ATTEMPTS = 10
+_RETRIABLE = (ConnectionError, TimeoutError)
 
 
 async def _can_be_retried(task: Any, task_run: TaskRun, state: State[Any]) -> bool:
-    """Try again only what a machine or a network did; wrong data, specs and losses would fail again."""
-    del task_run
+    """Retry only what a machine or a network did; wrong data, specs and losses would fail again."""
     error = await state.aresult(raise_on_failure=False)
-    retriable = error.retriable if isinstance(error, CounterpointError) else isinstance(error, _OUTSIDE)
+    retriable = error.retriable if isinstance(error, CounterpointError) else isinstance(error, _RETRIABLE)
     if retriable:
-        # Prefect logs it as well; but a person who waits at the terminal should know for what.
-        echo(task.name, f"is tried again, at most {RETRIES} times in all: {error}")
+        # Prefect logs it as well, but a person at the terminal does not see that log.
+        echo(task.name, f"retrying ({task_run.run_count} of {RETRIES}): {error}")
     return retriable
 
 
 STEP: dict[str, Any] = {
     "retries": RETRIES,
-    "retry_delay_seconds": exponential_backoff(backoff_factor=RETRY_DELAY_S),
+    "retry_delay_seconds": exponential_backoff(backoff_factor=read_delays().retry_s),
     "retry_jitter_factor": 0.5,
     "retry_condition_fn": _can_be_retried,
     "persist_result": True,
@@ -51,62 +54,96 @@ STEP: dict[str, Any] = {
 """Options of every step's task."""
 
 
+class TooManyAttemptsError(CounterpointError):
+    """The process of one flow run died so often that a person has to look."""
+
+
+def check_attempts() -> None:
+    """Refuse a flow run whose process has died too often, so that it fails and is not rescheduled.
+
+    Raises:
+        TooManyAttemptsError: Beyond `MAX_ATTEMPTS`.
+    """
+    # Every step asks: Prefect swallows what a hook of the flow raises.
+    if int(runtime.flow_run.run_count or 1) > MAX_ATTEMPTS:
+        raise TooManyAttemptsError(
+            f"the process of this run died {MAX_ATTEMPTS} times, so it is not retried again; look into its log for "
+            "where, and the system's for why (out of memory?), then retry it by hand: it resumes from its last "
+            "checkpoint"
+        )
+
+
 class _RunningAttempt:
     """An attempt of a step while it runs."""
 
-    def __init__(self, log: RunLog, step: str) -> None:
-        self.log, self.step, self.meter = log, step, Meter()
+    def __init__(self, flow_run_id: str, step: str) -> None:
+        self.flow_run_id, self.step, self.meter = flow_run_id, step, Meter()
         self.outcome = "ran"
-        self._key = uuid.uuid4().hex
+        self._log, self._key = run_log(flow_run_id), uuid.uuid4().hex
 
     def write(self, event: str, **values: Any) -> None:
-        self.log.append(event, attempt=self._key, **values)
+        self._log.append(event, attempt=self._key, **values)
 
-    def sign_of_life(self, usage: Usage) -> None:
+    def heartbeat(self, usage: Usage) -> None:
         self.write("alive", **usage._asdict())
 
 
-_NOW: ContextVar[_RunningAttempt | None] = ContextVar("accounted", default=None)
+_ATTEMPT: ContextVar[_RunningAttempt | None] = ContextVar("step_attempt", default=None)
 
 
 def step(name: str) -> Callable[[Callable[P, R]], Task[P, R]]:
-    """A function as a step: a task that is retried, keeps its result, and whose attempts are all accounted for."""
+    """Make a function a step: a task that is retried, keeps its result, and whose attempts are logged."""
 
     def decorate(function: Callable[P, R]) -> Task[P, R]:
+        signature = inspect.signature(function)
+
         @functools.wraps(function)
-        def accounted(*args: P.args, **kwargs: P.kwargs) -> R:
-            with _attempt(name) as attempt:
+        def logged(*args: P.args, **kwargs: P.kwargs) -> R:
+            with _attempt(name, signature.bind(*args, **kwargs).arguments) as attempt:
+                if attempt is not None:
+                    check_attempts()
                 result = function(*args, **kwargs)
                 if attempt is not None and isinstance(result, BaseModel):
-                    attempt.write("made", made=_plain(result))
+                    attempt.write("result", result=plain_values(result))
                 return result
 
-        made: Task[P, R] = task(name=name, **STEP)(accounted)
-        return made
+        decorated: Task[P, R] = task(name=name, **STEP)(logged)
+        return decorated
 
     return decorate
 
 
-def log_outcome(sentence: str, *, stood: bool = False) -> str:
-    """Log what a step did; also on the terminal of a person's command, and in the account of the run.
+def log_outcome(message: str, *, cached: bool = False) -> None:
+    """Log what a step did, in Prefect, in the run log, and on the terminal of a command.
 
     Args:
-        sentence: For people.
-        stood: Whether this is why there was nothing to do.
+        message: For people.
+        cached: Whether the step was skipped because its result is up to date.
     """
-    get_run_logger().info(sentence)
-    attempt, context = _NOW.get(), TaskRunContext.get()
+    get_run_logger().info(message)
+    attempt, context = _ATTEMPT.get(), TaskRunContext.get()
     if attempt is not None:
-        attempt.write("said", sentence=sentence)
-        attempt.outcome = "stood" if stood else attempt.outcome
-    echo(context.task.name if context else "", sentence)
-    return sentence
+        attempt.write("message", message=message)
+        attempt.outcome = "cached" if cached else attempt.outcome
+    echo(context.task.name if context else "", message)
+
+
+def step_messages() -> dict[str, str]:
+    """Return what the last attempt of each step of this flow run has logged, by step."""
+    log = _log_of_this_run()
+    return {attempt.step: ". ".join(attempt.messages) for attempt in log.read().attempts} if log else {}
+
+
+def costs_so_far() -> list[StepCost]:
+    """Return the cost of each step of this flow run, up to now."""
+    log = _log_of_this_run()
+    return step_costs(log.read().attempts) if log else []
 
 
 @contextmanager
 def holding_gpus(count: int) -> Iterator[None]:
-    """Count the body's time as time of so many GPUs."""
-    attempt = _NOW.get()
+    """Count the body's time as time of this many GPUs."""
+    attempt = _ATTEMPT.get()
     if attempt is None:
         yield
     else:
@@ -115,41 +152,33 @@ def holding_gpus(count: int) -> Iterator[None]:
 
 
 def record_repeats(steps: int, seconds: float) -> None:
-    """Put training steps that were taken again, and the time they had taken, into the account."""
-    if (attempt := _NOW.get()) is not None:
+    """Record training steps that were taken again, and the time that they had taken before."""
+    if (attempt := _ATTEMPT.get()) is not None:
         attempt.write("repeated", repeated_steps=steps, repeated_seconds=seconds)
 
 
 def first_seen(what: str, value: R) -> R:
-    """A plain value as this step first found it in this flow run, before a killed attempt may have changed it.
+    """Return a plain value as this step's first attempt saw it, before a killed attempt may have changed it.
 
     Args:
         what: Name of the value, the same in every attempt.
-        value: As it is now.
+        value: The value now.
     """
-    attempt = _NOW.get()
-    if attempt is None:
-        return value
-    name = f"{attempt.step}: {what}"
-    for line in attempt.log.lines():
-        if line["event"] == "found" and line["what"] == name:
-            first: R = line["value"]
-            return first
-    attempt.write("found", what=name, value=value)
-    return value
+    attempt = _ATTEMPT.get()
+    return value if attempt is None else RunState(attempt.flow_run_id).first_seen(f"{attempt.step}: {what}", value)
 
 
 @contextmanager
-def _attempt(name: str) -> Iterator[_RunningAttempt | None]:
+def _attempt(name: str, arguments: Mapping[str, Any]) -> Iterator[_RunningAttempt | None]:
     context = TaskRunContext.get()
     if context is None or context.task_run.flow_run_id is None:
         yield None
         return
-    attempt = _RunningAttempt(run_log(str(context.task_run.flow_run_id)), name)
-    attempt.write("began", step=name, process=processes.token())
-    token = _NOW.set(attempt)
+    attempt = _RunningAttempt(str(context.task_run.flow_run_id), name)
+    attempt.write("began", step=name, process=processes.token(), inputs=_inputs(arguments))
+    token = _ATTEMPT.set(attempt)
     try:
-        with attempt.meter.watching(attempt.sign_of_life):
+        with attempt.meter.watching(attempt.heartbeat):
             yield attempt
     except BaseException as error:
         attempt.write("ended", outcome="failed", error=str(error) or type(error).__name__, **_used(attempt))
@@ -157,19 +186,23 @@ def _attempt(name: str) -> Iterator[_RunningAttempt | None]:
     else:
         attempt.write("ended", outcome=attempt.outcome, **_used(attempt))
     finally:
-        _NOW.reset(token)
+        _ATTEMPT.reset(token)
 
 
-def run_log(flow_run_id: str) -> RunLog:
-    """The account of a flow run."""
-    return RunLog(Settings.from_environment().accounts / f"{flow_run_id}.jsonl")
+def _inputs(arguments: Mapping[str, Any]) -> dict[str, str]:
+    """Return a digest of each argument: its own where it has one, else that of its values."""
+    return {
+        name: getattr(value, "digest", "")
+        or getattr(value, "uri", "")
+        or digest_of(value.model_dump(mode="json") if isinstance(value, BaseModel) else str(value))
+        for name, value in arguments.items()
+    }
+
+
+def _log_of_this_run() -> RunLog | None:
+    context = FlowRunContext.get()
+    return run_log(str(context.flow_run.id)) if context is not None and context.flow_run is not None else None
 
 
 def _used(attempt: _RunningAttempt) -> dict[str, float]:
     return attempt.meter.usage()._asdict()
-
-
-def _plain(result: BaseModel) -> dict[str, Any]:
-    """The values of a result that are no collections: names, digests, addresses, numbers."""
-    values = result.model_dump(mode="json")
-    return {name: value for name, value in values.items() if isinstance(value, str | int | float)}

@@ -1,6 +1,6 @@
 """What Counterpoint uses of Prefect's and MLflow's servers beyond their documented interface.
 
-tests/tasks/server/test_compat.py checks each part, so that an upgrade that breaks one is noticed.
+tests/tasks/server/test_server_compat.py checks each part, so that an upgrade that breaks one is noticed.
 """
 
 import time

@@ -22,7 +22,7 @@ from tasks.adapters.mlflow.registry_checks import check_registry
 from tasks.adapters.ray import cluster_folder
 from tasks.runtime import run_owner
 from tasks.runtime.inventory import Diagnosis
-from tasks.runtime.locks import HOLDER, is_locked
+from tasks.runtime.locks import OWNER, is_locked, owner_of
 from tasks.runtime.run_owner import RunOwner
 from tasks.runtime.settings import Settings
 from tasks.server.recovery import mark_ended
@@ -152,13 +152,15 @@ def _incomplete_files(settings: Settings) -> Iterator[Diagnosis]:
 
 def _holder_files(settings: Settings) -> Iterator[Diagnosis]:
     for lock in lock_files(settings):
-        holder = lock.with_suffix(HOLDER)
-        if holder.exists() and not is_locked(lock):
+        record = lock.with_suffix(OWNER)
+        if record.exists() and not is_locked(lock):
+            owner = owner_of(lock)
+            name = owner.name if owner else record.read_text()
             yield Diagnosis(
-                f"{holder.read_text()} is recorded as the holder of a lock that no process holds",
-                str(holder),
+                f"{name} is recorded as the holder of a lock that no process holds",
+                str(record),
                 "removes the record",
-                partial(holder.unlink, missing_ok=True),
+                partial(record.unlink, missing_ok=True),
             )
 
 

@@ -24,10 +24,10 @@ from prefect.settings import PREFECT_API_REQUEST_TIMEOUT, PREFECT_CLIENT_MAX_RET
 from prefect.states import AwaitingRetry, Cancelled, Crashed
 
 from tasks.runtime import run_owner
-from tasks.runtime.delays import LOOK_EVERY_S
 from tasks.runtime.run_owner import RunOwner
+from tasks.runtime.settings import read_delays
 
-_LOOK_EVERY_S = LOOK_EVERY_S
+_LOOK_EVERY_S = read_delays().recovery_s
 # The caller also restarts the servers: it must not wait for one that is down.
 NO_RETRIES = {PREFECT_CLIENT_MAX_RETRIES: 0, PREFECT_API_REQUEST_TIMEOUT: 5}
 # A process needs seconds to start.

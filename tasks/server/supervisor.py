@@ -186,9 +186,7 @@ def stop_orphaned_services(record: Path) -> list[str]:
     Returns:
         The names of the services that were running.
     """
-    if not record.exists():
-        return []
-    services = _RECORDS.validate_json(record.read_text())
+    services = _RECORDS.validate_json(record.read_text()) if record.exists() else []
     orphans = [service for service in services if not processes.is_gone(service.process)]
     for orphan in reversed(orphans):
         terminate_tree(processes.pid_of(orphan.process))

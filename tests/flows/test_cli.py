@@ -140,6 +140,7 @@ def test_the_program_refuses_on_stderr_with_code_2_as_its_function_does(programs
 def test_the_help_of_a_command_shows_every_field_with_its_description_and_every_name(tmp_path, cl, command):
     done = cl(command, "--help")
     assert (done.code, done.err) == (0, "")
+    assert done.out.splitlines()[2].strip() == commands.COMMANDS[command].summary
     # The words of the table, without its lines and breaks.
     shown = " ".join(re.sub(r"[│╭╮╰╯─]", " ", done.out).split())
     wanted = [", ".join(registry.names()) for registry in (SOURCES, VIEWS, ENCODERS, LOSSES, METHODS, EVALUATIONS)]
@@ -153,15 +154,15 @@ def test_the_help_of_a_command_shows_every_field_with_its_description_and_every_
 
 
 def test_the_help_of_a_command_begins_with_its_summary_and_describes_every_option(tmp_path, cl):
-    summaries, undescribed = {}, []
-    for command in EVERY:
+    summaries, undescribed, rest = {}, [], [name for name in EVERY if name not in COMMANDS]
+    for command in rest:
         lines = cl(command, "--help").out.splitlines()
         assert lines[0].startswith(f"Usage: cl {command} "), command
         summaries[command] = lines[2].strip()
         rows = [re.sub(r"\[.*", "", line.strip("│ ")) for line in lines if re.match(r"│ [*]?\s*(--|[A-Z-]+ --)", line)]
         assert rows, command
         undescribed += [f"{command}: {row}" for row in rows if not re.search(r"\S {2,}\S", row)]
-    assert summaries == {name: commands.COMMANDS[name].summary.replace("`", "") for name in EVERY}
+    assert summaries == {name: commands.COMMANDS[name].summary.replace("`", "") for name in rest}
     assert undescribed == []
     assert list(tmp_path.iterdir()) == []
 
@@ -187,20 +188,31 @@ def imported_by(folder, *commands):
     return json.loads(done.stderr.splitlines()[-1])
 
 
-def test_the_list_of_commands_and_commands_that_are_no_flows_import_nothing_heavy(tmp_path):
+@pytest.fixture(scope="module")
+def imported(tmp_path_factory):
+    """The modules that a fresh process holds after help and refusals of what is no flow."""
     functions = [[name, "--help"] for name, command in commands.COMMANDS.items() if not command.is_flow]
-    imported = imported_by(tmp_path, ["--help"], ["--version"], ["retrian"], ["up", "--json"], *functions)
+    folder = tmp_path_factory.mktemp("imports")
+    return imported_by(folder, ["--help"], ["--version"], ["up", "--json"], *functions)
+
+
+def test_the_list_of_commands_and_commands_that_are_no_flows_import_nothing_heavy(imported):
     assert "flows.cli.app" in imported
     assert {module: command for module, command in imported.items() if module in HEAVY} == {}
 
 
-def test_the_help_and_the_refusals_of_flows_import_prefect_but_not_what_their_steps_use(tmp_path):
+@pytest.fixture(scope="module")
+def imported_by_flows(tmp_path_factory):
+    """The modules that a fresh process holds after help and refusals of flows, and of what is no command."""
     flows = [[name, "--help"] for name, command in commands.COMMANDS.items() if command.is_flow]
     refused = [["retrain", "--training.method", "x"], ["report", "--model-name", "a b"], ["measure", "--colour"]]
-    imported = imported_by(tmp_path, *flows, *refused)
-    assert "prefect" in imported
+    return imported_by(tmp_path_factory.mktemp("imports"), *flows, *refused, ["retrian"])
+
+
+def test_the_help_and_the_refusals_of_flows_import_prefect_but_not_what_their_steps_use(imported_by_flows):
+    assert "prefect" in imported_by_flows
     steps = {"torch", "torchvision", "pandas", "ray", "mlflow", "sklearn", "matplotlib"}
-    assert {module: command for module, command in imported.items() if module in steps} == {}
+    assert {module: command for module, command in imported_by_flows.items() if module in steps} == {}
 
 
 @pytest.fixture(scope="module")

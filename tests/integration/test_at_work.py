@@ -52,7 +52,7 @@ def test_runs_of_one_model_take_turns_whatever_deployment_they_are_of(
     assert [run["state"]["type"] for run in (begun, other)] == ["COMPLETED", "COMPLETED"]
     early, late = sorted((begun, other), key=lambda run: run["start_time"])
     assert late["start_time"] >= early["end_time"]
-    machine.wait_for_log(late["id"], "stands: data, training spec and code have not changed")
+    machine.wait_for_log(late["id"], "is up to date (data, spec and code unchanged); skipped")
 
 
 def test_a_command_waits_for_a_run_of_the_same_model_and_says_for_whom(machine: Machine) -> None:
@@ -64,7 +64,7 @@ def test_a_command_waits_for_a_run_of_the_same_model_and_says_for_whom(machine: 
     environment = {**machine.environment, "PREFECT_API_URL": machine.api, "MLFLOW_TRACKING_URI": machine.mlflow}
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as waiting:
         name = machine.ask(f"flow_runs/{run}")["name"]
-        assert f"waits for flow run {name!r}, which retrains long" in waiting.stderr.readline()
+        assert f"waiting for flow run {name!r}, which retrains long" in waiting.stderr.readline()
         machine.ask(f"flow_runs/{run}/set_state", {"state": {"type": "CANCELLING"}})
         _, said = waiting.communicate(timeout=120)
     assert waiting.returncode == 0, said

@@ -17,5 +17,5 @@ def test_without_authentication_it_is_refused_with_the_setting_named(
     machine = Machine(tmp_path / "home", DECLARATION, given, host=address)
     refused = subprocess.run(machine.command(), env=machine.environment, capture_output=True, text=True, timeout=60)
     assert refused.returncode == 2
-    assert setting in refused.stderr and f"on {address} would answer anyone" in refused.stderr
+    assert setting in refused.stderr and f"on {address} would answer every machine without a password" in refused.stderr
     assert machine.processes() == []

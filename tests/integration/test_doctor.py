@@ -20,16 +20,16 @@ from .retrainings import NAME, Retrainings, audited, ended, log, wait_for
 
 KILLED = {
     "pretrain.checkpoint-staged:20": (
-        "Prefect believes that it runs",
-        "half-written by a process that has ended",
-        "is said to be at work, and is not",
+        "Prefect reports Running, but process",
+        "incomplete: the process that wrote it has exited",
+        "is recorded as the holder of a lock that no process holds",
     ),
     "register.model-created": (
-        "Prefect believes that it runs",
+        "Prefect reports Running, but process",
         f"a run of model '{NAME}' has no version",
-        f"a model of '{NAME}' was not uploaded to its end",
+        f"the upload of a model of '{NAME}' did not finish",
     ),
-    "promote.intent-written": ("Prefect believes that it runs", f"a promotion of '{NAME}' was not carried out"),
+    "promote.intent-written": ("Prefect reports Running, but process", f"a promotion of '{NAME}' did not finish"),
 }
 
 
@@ -85,7 +85,7 @@ def test_a_process_whose_run_is_over_for_prefect_is_ended(
         with get_client(sync_client=True) as client:
             client.set_flow_run_state(run_id(home), Cancelled(), force=True)
         [found] = diagnostics._flow_runs()
-        assert "for Prefect the run is Cancelled" in found.what
+        assert "Prefect reports Cancelled, but process" in found.what
         assert found.mend is not None
         found.mend()
         assert list(diagnostics._flow_runs()) == []
@@ -100,7 +100,7 @@ def test_a_run_that_was_being_cancelled_when_its_process_died_is_cancelled(
     with temporary_settings({PREFECT_API_URL: prefect_server}), get_client(sync_client=True) as client:
         client.set_flow_run_state(run_id(home), Cancelling(), force=True)
     code, said = retrainings.doctor(home, mend=True)
-    assert code == 0 and "marks it as cancelled" in words(said), said
+    assert code == 0 and "marks the run as cancelled" in words(said), said
     assert state(home, prefect_server) == "Cancelled"
 
 
@@ -129,7 +129,7 @@ def test_servers_that_do_not_answer_are_findings_of_their_own(tmp_path: Path, mo
     with temporary_settings(quick):
         prefect, mlflow = diagnostics.diagnose()
     assert prefect.what.startswith("Prefect does not answer") and prefect.mend is None
-    assert mlflow.what.startswith(f"MLflow is not compared: MLflow at {address} does not answer")
+    assert mlflow.what.startswith(f"MLflow was not checked: MLflow at {address} does not answer")
 
 
 def test_the_servers_of_a_running_machine_must_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -154,7 +154,7 @@ def test_a_version_measured_on_the_data_it_was_trained_on_has_the_scores_it_was_
     [registered] = re.findall(r"│ 1 +│ [^│]*│ - +│ ([\d.]+) +│", champion.run("models", "shapes").out)
     [(trained, raw_pixels)] = re.findall(r"knn_20.accuracy +│ +([\d.]+) \[[^│]*│ +([\d.]+) \[", finished.out)
     assert float(trained) == pytest.approx(float(registered), abs=5e-4)
-    assert "measured knn on models:/shapes/1 and raw pixels" in finished.err
+    assert "evaluated knn on models:/shapes/1 and raw pixels" in finished.err
     tables = ask(champion, "artifacts/filter", {"artifacts": {"key": {"any_": ["scores"]}}})
     rows = [row for one in tables for row in json.loads(str(one["data"])) if row["score"] == "knn_20.accuracy"]
     assert any(row["raw pixels"].startswith(raw_pixels) and row["trained"].startswith(trained) for row in rows)

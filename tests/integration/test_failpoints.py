@@ -65,5 +65,5 @@ def test_a_full_disk_is_named_the_run_goes_on_and_a_lost_connection_is_tried_aga
     assert "no space left on the disk that holds" in log(home)
     # There is space again; between two calls of MLflow the connection is lost.
     assert retrainings.run(home, "register.curves-logged=error") == 0, log(home)
-    assert "register  is tried again, at most 3 times in all: connection lost" in log(home)
+    assert "register  retrying (1 of 3): connection lost" in log(home)
     assert audited(home, undisturbed.weights).problems == []

@@ -29,7 +29,7 @@ def test_a_killed_flow_process_is_replaced_and_the_same_run_completes(machine: M
     assert completes_at_the_second_attempt(machine, run)
     machine.wait_for_log(run, "resumed at step")
     machine.wait_for_log(run, "registered as models:/steady/1")
-    account = RunLog(machine.home / "work" / "accounts" / f"{run}.jsonl").read()
+    account = RunLog(machine.home / "work" / "runs" / f"{run}.jsonl").read()
     [pretrain] = [cost for cost in step_costs(account.attempts) if cost.step == "pretrain"]
     assert [one.outcome for one in account.attempts if one.step == "pretrain"] == ["killed", "ran"]
     # It goes on from a checkpoint: what the killed attempt did up to there is not lost.
@@ -66,7 +66,7 @@ def test_a_server_that_was_started_again_notices_what_happens_to_runs_that_began
     assert completes_at_the_second_attempt(machine, run)
     # Prefect's own order of events would put the run back 15 minutes late.
     assert messages(machine, run).count(PUT_BACK) == 1
-    assert f"run {machine.ask(f'flow_runs/{run}')['name']} was put back" not in machine.output
+    assert f"run {machine.ask(f'flow_runs/{run}')['name']} is rescheduled" not in machine.output
 
 
 @pytest.mark.sweep
@@ -79,7 +79,7 @@ def test_after_a_power_cut_the_next_start_puts_runs_back_to_work(machine: Machin
     machine.process.wait(30)
     machine.start()
     for run in (begun, pending):
-        assert f"run {machine.ask(f'flow_runs/{run}')['name']} was put back to work" in machine.output
+        assert f"run {machine.ask(f'flow_runs/{run}')['name']} is rescheduled" in machine.output
     assert completes_at_the_second_attempt(machine, begun)
     machine.wait_for_log(begun, "resumed at step")
     assert machine.wait_for(pending, "COMPLETED", "FAILED")["type"] == "COMPLETED", machine.logs(pending)

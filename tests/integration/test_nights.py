@@ -111,7 +111,7 @@ def test_on_the_first_night_there_is_no_champion_to_start_from_and_the_run_says_
     first: Finished, shared_cl: CommandLine
 ) -> None:
     assert ": 750 inputs, 750 unique" in first.err
-    assert "training starts from scratch: there was no champion of 'clothes'" in first.err
+    assert "training starts from scratch: 'clothes' had no champion" in first.err
     assert "version 1 is promoted" in gate(first)
     assert champion(shared_cl) == 1
 
@@ -124,9 +124,9 @@ def test_unchanged_data_end_in_seconds_as_a_success_that_says_why(
     for sentence in (
         "is up to date (source unchanged)",
         # Although there is a champion by now.
-        "as when this training was first asked for, training starts from scratch",
-        "stands: data, training spec and code have not changed",
-        "models:/clothes/1 stands",
+        "training starts from scratch, as when this training was first requested",
+        "is up to date (data, spec and code unchanged); skipped",
+        "models:/clothes/1 is up to date",
         "version 1 is the champion already",
     ):
         assert sentence in again.err
@@ -176,9 +176,9 @@ def test_a_challenger_that_became_the_champion_still_stands_on_unchanged_data(
     again = succeeded(clothes.retrain(shared_cl, *LONGER))
     for sentence in (
         "is up to date (source unchanged)",
-        "as when this training was first asked for, training starts from the weights of models:/clothes/1",
-        "stands: data, training spec and code have not changed",
-        "models:/clothes/2 stands",
+        "from the weights of models:/clothes/1, the champion, as when this training was first requested",
+        "is up to date (data, spec and code unchanged); skipped",
+        "models:/clothes/2 is up to date",
         "version 2 is the champion already",
     ):
         assert sentence in again.err

@@ -92,7 +92,7 @@ def test_after_a_restart_everything_is_still_there(machine: Machine) -> None:
     ("address", "sentence"),
     [
         ("mysql://u:secret-word@127.0.0.1/x", "CL_DATABASE_URL must be postgresql://"),
-        ("postgresql://u:secret-word@127.0.0.1:1/x", "PostgreSQL at postgresql://127.0.0.1:1/x does not let us in"),
+        ("postgresql://u:secret-word@127.0.0.1:1/x", "cannot connect to PostgreSQL at postgresql://127.0.0.1:1/x "),
     ],
 )
 def test_a_wrong_address_is_refused_without_its_password(machine: Machine, address: str, sentence: str) -> None:

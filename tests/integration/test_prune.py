@@ -101,7 +101,7 @@ def test_the_list_is_an_artifact_in_prefect(pruned) -> None:
     *_, cl = pruned
     found = ask(cl, "artifacts/filter", {"artifacts": {"key": {"any_": ["prune"]}}, "sort": "CREATED_DESC"})
     assert found[0]["type"] == "markdown"
-    assert "| kind | what | size | last used | why it goes |" in found[0]["data"]
+    assert "| kind | what | size | last used | why |" in found[0]["data"]
 
 
 def test_what_is_kept_still_stands_for_the_next_retraining_and_a_rollback(pruned) -> None:
@@ -110,8 +110,8 @@ def test_what_is_kept_still_stands_for_the_next_retraining_and_a_rollback(pruned
     assert again.code == 0, again.err
     for sentence in (
         "is up to date (source unchanged)",
-        "stands: data, training spec and code have not changed",
-        "stands: checkpoint, snapshot, protocols and code have not changed",
+        "is up to date (data, spec and code unchanged); skipped",
+        "is up to date (checkpoint, snapshot, protocols and code unchanged); skipped",
         "version 2 is the champion already",
     ):
         assert sentence in again.err
@@ -125,7 +125,7 @@ def test_a_version_whose_makings_went_is_made_again_from_its_source(pruned) -> N
     again = cl.run("retrain", recipe=on_data(2))
     assert again.code == 0, again.err
     assert "new snapshot " in again.err
-    assert "models:/shapes/3 stands" in again.err
+    assert "models:/shapes/3 is up to date" in again.err
     assert stands(cl.home)["trainings"] == before["trainings"]
 
 

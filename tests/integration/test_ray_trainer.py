@@ -1,7 +1,9 @@
 """Ray Train with real workers: the same result contract as in-process, restarts, refusals, and nothing left behind."""
 
 import hashlib
+import importlib
 import ipaddress
+import json
 import signal
 import subprocess
 import sys
@@ -13,7 +15,7 @@ import psutil
 import pytest
 from small_training import JobOf
 
-from cl_core.errors import NotFiniteLossError, SpecError
+from cl_core.errors import CollapseError, NotFiniteLossError, SpecError, TrainingError
 from cl_core.specs import ComputeSpec
 from cl_core.training import loop
 from tasks.adapters.ray import cluster_folder, trainer
@@ -35,10 +37,10 @@ def weights(checkpoint: Path) -> str:
 _TRAINED: list[str] = []
 
 
-def undisturbed(job_of: JobOf) -> str:
-    """The weights of two workers to whom nothing happens; trained once for all tests of this file."""
+def uninterrupted(job_of: JobOf) -> str:
+    """The weights of two workers that nothing interrupts; trained once for all tests of this file."""
     if not _TRAINED:
-        _TRAINED.append(weights(trainer.fit(job_of("undisturbed", compute=TWO, epochs=20)).path))
+        _TRAINED.append(weights(trainer.fit(job_of("uninterrupted", compute=TWO, epochs=20)).path))
     return _TRAINED[0]
 
 
@@ -61,16 +63,16 @@ def test_one_worker_trains_in_this_process(job_of: JobOf) -> None:
 
 def test_more_workers_than_cpus_is_an_error_in_seconds(job_of: JobOf) -> None:
     began = time.monotonic()
-    with pytest.raises(SpecError, match=r"compute.threads: 512 workers with 512 CPU threads .*at most \d+"):
+    with pytest.raises(SpecError, match=r"compute.threads: 512 workers need 512 CPU threads.*at most \d+"):
         trainer.fit(job_of(compute=ComputeSpec(workers=512, threads=512), batch_size=32))
-    with pytest.raises(SpecError, match=r"want 2 GPUs, but this machine has 0"):
+    with pytest.raises(SpecError, match=r"need 2 GPUs, but this machine has 0"):
         trainer.fit(job_of(compute=ComputeSpec(workers=2, threads=2, gpus_per_worker=1)))
     assert time.monotonic() - began < 20
 
 
 def test_two_workers_survive_the_death_of_one_and_leave_nothing_behind(job_of: JobOf) -> None:
     before, handler = temporary_folders(), signal.getsignal(signal.SIGINT)
-    expected = undisturbed(job_of)
+    expected = uninterrupted(job_of)
     job = job_of(compute=TWO, epochs=20)
     killed: list[int] = []
     listening: list[tuple[bool, str]] = []
@@ -110,7 +112,7 @@ def test_two_workers_survive_the_death_of_one_and_leave_nothing_behind(job_of: J
 
 @pytest.mark.sweep
 def test_a_stopped_worker_is_noticed_and_the_training_ends_with_the_same_bits(job_of: JobOf) -> None:
-    expected = undisturbed(job_of)
+    expected = uninterrupted(job_of)
     stalling = TWO.model_copy(update={"stall_timeout_s": 5})
     job = job_of("stopped", compute=stalling, epochs=20)
     stopped: list[psutil.Process] = []
@@ -167,6 +169,59 @@ def test_workers_whose_master_is_killed_end_and_are_cleared_away_before_the_next
     with cluster_folder.temporary_folder(job.folder):
         assert not folder.exists()
         assert all(not process.is_running() or process.status() == psutil.STATUS_ZOMBIE for process in family)
+
+
+PLUGIN = """
+from cl_core.errors import NotFiniteLossError
+
+
+class DivergedError(NotFiniteLossError):
+    def __init__(self, step: int, *, rate: float) -> None:
+        super().__init__(f"the rate {rate} was too high at step {step}; choose a lower training.learning_rate")
+
+
+class Method:
+    class InnerError(NotFiniteLossError):
+        pass
+
+
+def local_error() -> NotFiniteLossError:
+    class LocalError(DivergedError):
+        pass
+
+    return LocalError(7, rate=3)
+"""
+
+
+def round_trip(job_of: JobOf, error: Exception, monkeypatch: pytest.MonkeyPatch) -> BaseException:
+    """What becomes of an error of a worker's training on its way, as JSON, to the driver."""
+
+    def train(_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(loop, "train", train)
+    returned = trainer._work(job_of().model_dump(mode="json"))
+    with pytest.raises(TrainingError) as caught:
+        trainer._result(json.loads(json.dumps(returned)))
+    return caught.value
+
+
+def test_an_error_class_of_another_package_comes_back_as_it_was(
+    job_of: JobOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "plugin_of_a_team.py").write_text(PLUGIN)
+    monkeypatch.syspath_prepend(tmp_path)
+    plugin = importlib.import_module("plugin_of_a_team")
+    message = "the rate 3 was too high at step 7; choose a lower training.learning_rate"
+    for error in (plugin.DivergedError(7, rate=3), plugin.local_error()):
+        caught = round_trip(job_of, error, monkeypatch)
+        assert type(caught) is plugin.DivergedError, "one of a function is one of its importable base"
+        assert str(caught) == message and isinstance(caught, NotFiniteLossError)
+    assert type(round_trip(job_of, plugin.Method.InnerError("no"), monkeypatch)) is plugin.Method.InnerError
+    assert type(round_trip(job_of, CollapseError("flat"), monkeypatch)) is CollapseError
+    returned = {"error": [["a_package_that_is_not_here", "Error"], ["os", "path"]], "message": "lost"}
+    with pytest.raises(TrainingError, match=r"^lost$"):
+        trainer._result(returned)
 
 
 def test_what_training_refuses_is_raised_as_it_is_and_not_tried_again(

@@ -69,7 +69,7 @@ def test_the_report_stands_where_the_command_says(first: Finished, shared_cl: Co
 
 
 def test_the_prefect_server_shows_steps_and_artifacts(first: Finished, shared_cl: CommandLine) -> None:
-    (account,) = (shared_cl.home / "work" / "accounts").glob("*.jsonl")
+    (account,) = (shared_cl.home / "work" / "runs").glob("*.jsonl")
     runs = ask(shared_cl, "task_runs/filter", {"flow_runs": {"id": {"any_": [account.stem]}}})
     names = {run["name"].rsplit("-", 1)[0] for run in runs}
     assert {"preflight", "ingest", "validate", "plan", "pretrain", "evaluate", "register", "promote", "report"} <= names
@@ -96,9 +96,9 @@ def test_an_unchanged_run_does_nothing_and_says_why(first: Finished, shared_cl: 
     assert again.code == 0, again.err
     for sentence in (
         "is up to date (source unchanged)",
-        "stands: data, training spec and code have not changed",
-        "stands: checkpoint, snapshot, protocols and code have not changed",
-        "models:/clothes/1 stands",
+        "is up to date (data, spec and code unchanged); skipped",
+        "is up to date (checkpoint, snapshot, protocols and code unchanged); skipped",
+        "models:/clothes/1 is up to date",
         "version 1 is the champion already",
     ):
         assert sentence in again.err
@@ -119,7 +119,7 @@ def test_recipes_are_compared_in_a_table_beside_the_baselines(first: Finished, s
     }
     assert trained[1].startswith(f"{scores(first, 'linear_probe.accuracy')[0]:.3f} [")
     assert float(trained[5]) > 0 and 0.2 < float(trained[6]) < 4, "minutes and GiB"
-    assert "stands: data, training spec and code have not changed" in finished.err
+    assert "is up to date (data, spec and code unchanged); skipped" in finished.err
 
 
 @pytest.mark.parametrize(

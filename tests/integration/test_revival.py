@@ -1,4 +1,4 @@
-"""Which runs `cl up` closes and puts back, against a real Prefect server; test_healing.py has all of it."""
+"""Which runs `cl up` closes and reschedules, against a real Prefect server; test_healing.py has all of it."""
 
 import contextlib
 import json
@@ -82,15 +82,15 @@ def test_while_it_runs_a_dead_process_is_seen_twice_before_its_run_is_closed(poo
     dead, alive = pool.run("RUNNING", ended), pool.run("RUNNING", processes.token())
     unwanted, elsewhere = pool.run("CANCELLING", ended), pool.run("RUNNING")
     command = pool.run("RUNNING", ended, deployed=False)
-    reviver = RunRecovery(pool.name)
-    assert reviver.recover() == []
-    said = " ".join(reviver.recover())
-    assert said.count("is marked as crashed") == 2 and said.count("was put back to work") == 1
+    run_recovery = RunRecovery(pool.name)
+    assert run_recovery.recover() == []
+    said = " ".join(run_recovery.recover())
+    assert said.count("is marked as crashed") == 2 and said.count("is rescheduled") == 1
     assert said.count("is marked as cancelled") == 1
     states = [pool.state(run) for run in (dead, alive, unwanted, elsewhere, command)]
     assert states == ["AwaitingRetry", "Running", "Cancelled", "Running", "Crashed"]
     assert [path.stem for path in (pool.home / "work" / "runs").glob("*.json")] == [alive]
-    assert reviver.recover() == []
+    assert run_recovery.recover() == []
 
 
 def test_when_it_starts_nothing_of_its_pool_is_at_work_but_what_has_a_living_process(pool: Pool, ended: str) -> None:
@@ -109,26 +109,26 @@ def test_when_it_starts_nothing_of_its_pool_is_at_work_but_what_has_a_living_pro
 
 
 def test_a_run_that_stays_pending_has_no_process_either(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
-    run, reviver = pool.run("PENDING"), RunRecovery(pool.name)
-    reviver.recover()
-    assert reviver.recover() == [] and pool.state(run) == "Pending"
-    monkeypatch.setattr(recovery, "_PENDING_AT_MOST", timedelta(0))
-    reviver.recover()
-    assert len(reviver.recover()) == 2 and pool.state(run) == "AwaitingRetry"
+    run, run_recovery = pool.run("PENDING"), RunRecovery(pool.name)
+    run_recovery.recover()
+    assert run_recovery.recover() == [] and pool.state(run) == "Pending"
+    monkeypatch.setattr(recovery, "_MAX_PENDING", timedelta(0))
+    run_recovery.recover()
+    assert len(run_recovery.recover()) == 2 and pool.state(run) == "AwaitingRetry"
 
 
 def test_what_automations_leave_is_put_back_later_and_what_crashed_long_ago_is_not(
     pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run, other, command = pool.run("CRASHED"), Pool(pool.server, pool.home), pool.run("CRASHED", deployed=False)
-    foreign, reviver = other.run("CRASHED"), RunRecovery(pool.name)
-    assert reviver.recover() == []
+    foreign, run_recovery = other.run("CRASHED"), RunRecovery(pool.name)
+    assert run_recovery.recover() == []
     monkeypatch.setattr(recovery, "_GRACE", timedelta(0))
     with monkeypatch.context() as patch:
-        patch.setattr(recovery, "_LATELY", timedelta(0))
-        assert reviver.recover() == []
-    assert [sentence.split(" ", 2)[2] for sentence in reviver.recover()] == [
-        "was put back to work: its process had died"
+        patch.setattr(recovery, "_MAX_CRASH_AGE", timedelta(0))
+        assert run_recovery.recover() == []
+    assert [sentence.split(" ", 2)[2] for sentence in run_recovery.recover()] == [
+        "is rescheduled: its process had exited"
     ]
     assert [pool.state(each) for each in (run, foreign, command)] == ["AwaitingRetry", "Crashed", "Crashed"]
 
@@ -137,11 +137,11 @@ def test_a_run_that_has_moved_on_since_it_was_found_is_let_be(pool: Pool, ended:
     run = pool.run("RUNNING", ended)
     with recovery.get_client(sync_client=True) as client:
         found = client.read_flow_run(uuid.UUID(run))
-        lease = recovery.leases.of(run)
+        lease = recovery.run_owner.owner_of(run)
         pool.ask(f"flow_runs/{run}/set_state", {"state": {"type": "RUNNING"}, "force": True})
         assert recovery.mark_ended(client, found, lease, by="somebody") == ""
         assert recovery.mark_ended(client, client.read_flow_run(uuid.UUID(run)), None, by="somebody") == ""
-        assert pool.state(run) == "Running" and recovery.leases.of(run) == lease
+        assert pool.state(run) == "Running" and recovery.run_owner.owner_of(run) == lease
         client.delete_flow_run(uuid.UUID(run))
         assert recovery.mark_ended(client, found, lease, by="somebody") == ""
 
@@ -151,14 +151,14 @@ def test_a_server_that_is_down_or_busy_is_asked_again_and_one_that_refuses_is_to
 ) -> None:
     monkeypatch.setattr(recovery, "_LOOK_EVERY_S", 0)
     with temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{free_port()}/api", PREFECT_CLIENT_MAX_RETRIES: 0}):
-        reviver = RunRecovery("any")
-        assert reviver.recover() == []
-        [said] = reviver.recover_at_start()
-        assert said.startswith("runs whose process is gone could not be looked for: ")
+        run_recovery = RunRecovery("any")
+        assert run_recovery.recover() == []
+        [said] = run_recovery.recover_at_start()
+        assert said.startswith("cannot look for runs whose process has exited: ")
     with answering(503) as address, temporary_settings({PREFECT_API_URL: f"{address}/api"}):
         assert RunRecovery("any").recover() == []
     with answering(401) as address, temporary_settings({PREFECT_API_URL: f"{address}/api"}):
-        reviver = RunRecovery("any")
-        [said] = reviver.recover()
+        run_recovery = RunRecovery("any")
+        [said] = run_recovery.recover()
         assert "401" in said
-        assert reviver.recover() == []
+        assert run_recovery.recover() == []

@@ -38,7 +38,7 @@ def registered(session: Path, evaluated: CommandLine) -> Iterator[tuple[Finished
     with serving(evaluated.home.parent) as (server, _):
         arguments = ("register", "--model-name", "clothes")
         with evaluated.start(*arguments, recipe=SPECS, MLFLOW_TRACKING_URI=door.address) as run:
-            wait(lambda: "register  is tried again" in run.errors, 120, lambda: run.errors)
+            wait(lambda: "register  retrying" in run.errors, 120, lambda: run.errors)
             door.open(server)
             out, err = run.communicate(timeout=120)
         yield Finished(run.returncode, out, err), door.address
@@ -51,7 +51,7 @@ def test_a_registration_waits_for_an_mlflow_that_is_down(
     finished, address = registered
     assert finished.code == 0, finished.err
     assert finished.out == "models:/clothes/1\n"
-    assert f"register  is tried again, at most 3 times in all: MLflow at {address} does not answer" in finished.err
+    assert f"register  retrying (1 of 3): MLflow at {address} does not answer" in finished.err
     assert "registered as models:/clothes/1" in finished.err
     # The very task that had failed, of the same run.
     wait_for_state("Completed", evaluated, "clothes")
@@ -118,7 +118,7 @@ def test_an_mlflow_that_never_comes_ends_the_run_after_three_more_tries(
     finished = evaluated.run("register", "--model-name", "in-vain", recipe=SPECS, MLFLOW_TRACKING_URI=dead_address)
     assert (finished.code, finished.out) == (1, "")
     assert finished.error.startswith(f"error: MLflow at {dead_address} does not answer")
-    assert finished.err.count("register  is tried again") == 3
+    assert finished.err.count("register  retrying") == 3
     wait_for_state("Failed", evaluated, "in-vain")
 
 

@@ -133,8 +133,8 @@ def undelivered(cl: CommandLine, block: str, cause: str, address: str) -> None:
     finished = cl.run("pretrain", *WRONG, recipe=PRETRAINING, CL_NOTIFY=block)
     assert (finished.code, finished.error.split(":")[1]) == (2, " training.batch_size")
     for said in (finished.err, logged(cl, last_run(cl)["id"])):
-        assert f"could not be delivered through block {block} ({cause}" in said, said
-        assert "mend the block in the Prefect UI, or unset CL_NOTIFY" in said
+        assert f"through block {block} ({cause}" in said, said
+        assert "correct the block in the Prefect UI, or unset CL_NOTIFY" in said
         assert SECRET not in said and address not in said
 
 
@@ -312,10 +312,10 @@ def test_a_version_tells_which_code_recipe_and_run_of_prefect_it_comes_from(
 
 def digest_of(step: str, run: dict[str, Any], cl: CommandLine) -> str:
     """Of the result of a step."""
-    path = cl.home / "work" / "accounts" / f"{run['id']}.jsonl"
+    path = cl.home / "work" / "runs" / f"{run['id']}.jsonl"
     lines = [json.loads(line) for line in path.read_text().split("\n") if line]
     attempt = next(line["attempt"] for line in lines if line["event"] == "began" and line["step"] == step)
-    return next(line["made"]["digest"] for line in lines if line["event"] == "made" and line["attempt"] == attempt)
+    return next(line["result"]["digest"] for line in lines if line["event"] == "result" and line["attempt"] == attempt)
 
 
 def why(told: Finished, step: str) -> str:
@@ -329,7 +329,7 @@ def why(told: Finished, step: str) -> str:
 def accounts(cl: CommandLine) -> list[dict[str, Any]]:
     """The flow runs of a home, oldest first."""
     runs = []
-    for path in (cl.home / "work" / "accounts").glob("*.jsonl"):
+    for path in (cl.home / "work" / "runs").glob("*.jsonl"):
         began = json.loads(path.read_text().split("\n")[1])
         runs.append({"id": path.stem, **began})
     return sorted(runs, key=lambda run: run["at"])

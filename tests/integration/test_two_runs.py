@@ -22,6 +22,6 @@ def test_one_trains_and_the_other_waits_and_uses_it(retrainings: Retrainings, ot
     stopped.resume()
     assert [ended(process) for process in (first, second)] == [0, 0], log(home)
     assert log(home).count("steps, from the start") == 1
-    assert "stands: data, training spec and code have not changed" in log(home)
+    assert "is up to date (data, spec and code unchanged); skipped" in log(home)
     assert audited(home, undisturbed.weights).problems == []
     assert audited(home, undisturbed.weights, name=other).problems == []

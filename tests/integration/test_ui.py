@@ -130,7 +130,7 @@ def test_a_failed_run_that_is_retried_goes_on_where_it_was(machine: Machine, bro
     mlflow(machine, "experiments/delete", {"experiment_id": experiment})
     run = machine.run("retrain/small", {**SMALL, "model_name": "retried", "training": {**SMALL["training"], "seed": 7}})
     assert machine.wait_for(run)["type"] == "FAILED"
-    machine.wait_for_log(run, "experiment 'retried' has been deleted; bring it back")
+    machine.wait_for_log(run, "experiment 'retried' has been deleted; restore it with")
     before = finished(machine, run)
     assert {"preflight", "ingest", "validate", "plan", "pretrain", "evaluate"} <= set(before)
 

@@ -43,7 +43,7 @@ def test_a_server_that_dies_is_started_again(machine: Machine) -> None:
     wait(lambda: machine.pid("MLflow server") not in (0, server.pid), 30)
     wait(lambda: _answers(machine.mlflow_port), 60)
     # It is said once the server has been started, so a moment later.
-    said = "MLflow server ended with -9 and was started again"
+    said = "restarted the MLflow server, which exited with -9"
     wait(lambda: said in machine.output, 30, lambda: machine.output)
 
 
@@ -62,10 +62,7 @@ def test_a_port_in_use_is_an_error_that_names_its_owner(machine: Machine, tmp_pa
     other = Machine(tmp_path / "home", DECLARATION, prefect_port=machine.prefect_port, mlflow_port=free_port())
     refused = subprocess.run(other.command(), env=other.environment, capture_output=True, text=True, timeout=120)
     assert refused.returncode == 2
-    assert (
-        f"port {machine.prefect_port}, on which the Prefect server should listen, is in use by process"
-        in refused.stderr
-    )
+    assert f"the Prefect server cannot listen on port {machine.prefect_port}: process" in refused.stderr
     assert "prefect" in refused.stderr.lower()
 
 
@@ -80,14 +77,14 @@ def test_registering_again_doubles_nothing_and_down_leaves_no_process(machine: M
 
 
 def test_its_screen_stays_while_a_server_is_down_and_sigterm_leaves_no_process(machine: Machine) -> None:
-    wait(lambda: "latest runs" in machine.output, 30, lambda: machine.output)
+    wait(lambda: "Latest runs" in machine.output, 30, lambda: machine.output)
     server = machine.service("Prefect server")
     server.kill()
-    again = rf"Prefect server +runs +(?!{server.pid})\d+ +1 "
+    again = rf"Prefect server +running +(?!{server.pid})\d+ +1 "
     wait(lambda: re.search(again, _plain(machine.output)) is not None, 60, lambda: _plain(machine.output)[-3000:])
-    assert "Prefect server ended with -9 and was started again" in _plain(machine.output)
+    assert "restarted the Prefect server, which exited with -9" in _plain(machine.output)
     # The last line of the screen is on it: Rich cuts what does not fit.
-    assert "Ctrl-C ends all of it." in _plain(machine.output).rpartition("latest runs")[2]
+    assert "Ctrl-C stops everything." in _plain(machine.output).rpartition("Latest runs")[2]
     wait(lambda: _answers(machine.prefect_port), 60)
     assert _registered(machine)["deployments"], "it has been asked while the screen went on"
     assert machine.end(signal.SIGTERM) == []

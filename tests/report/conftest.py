@@ -107,7 +107,7 @@ def make_inputs() -> Callable[..., ReportInputs]:
             ),
             "specs": {"training": {"method": "simclr"}},
             "lineage": [("Data", "c" * 64, "small"), ("Training", "7" * 64, "simclr")],
-            "timings": [cost("ingest", 0.4, "stood"), cost("pretrain", 134.0, "ran")],
+            "timings": [cost("ingest", 0.4, "cached"), cost("pretrain", 134.0, "ran")],
             "links": {"MLflow run": "http://localhost:5000/#/runs/3f1"},
             "images": generator.integers(0, 256, (ROWS, 8, 8, 1), dtype=np.uint8),
             "embeddings": embeddings.astype(np.float32),

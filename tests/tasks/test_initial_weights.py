@@ -53,7 +53,7 @@ def start(
 ) -> InitialWeightsRef | None:
     training = TrainingSpec.model_validate({**TRAINING.model_dump(), **changes})
     with disable_run_logger():
-        return initial_weights.starting_weights(
+        return initial_weights.find_initial_weights(
             training, model_name=name, request=request, channels=CHANNELS, image_size=size
         )
 
@@ -73,7 +73,9 @@ def test_a_training_keeps_its_first_weights_whoever_is_champion_by_now(home, cap
     first = start()
     store_at(home).promote(NAME, 2, "it started from version 1")
     assert start() == first
-    assert "as when this training was first asked for, training starts from the weights of" in capsys.readouterr().err
+    again = capsys.readouterr().err.splitlines()[-1]
+    assert "training starts from the weights of models:/shoes/1" in again
+    assert again.endswith("as when this training was first requested")
     other = start("b" * 64)
     assert other.champion == "models:/shoes/2"
     assert other.sha256 != first.sha256
@@ -81,7 +83,7 @@ def test_a_training_keeps_its_first_weights_whoever_is_champion_by_now(home, cap
 
 def test_without_a_champion_it_starts_from_scratch_says_so_and_keeps_to_it(home, capsys):
     assert start(name="boots") is None
-    assert "training starts from scratch: there was no champion of 'boots'" in capsys.readouterr().err
+    assert "training starts from scratch: 'boots' had no champion" in capsys.readouterr().err
     # By now there is one, but this training has begun.
     assert start(name=NAME, request="c" * 64) is not None
     assert start(name=NAME) is None
@@ -144,7 +146,7 @@ def test_a_champion_that_keeps_no_weights_is_refused_with_what_it_has(home):
     with connected(f"sqlite:///{home}/mlflow.db") as client:
         theirs = client.create_model_version(NAME, (home / "elsewhere").as_uri())
     store_at(home).promote(NAME, int(theirs.version), "made elsewhere")
-    with pytest.raises(InputError, match=r"models:/shoes/3 keeps no weights.safetensors beside the model \(it has: no"):
+    with pytest.raises(InputError, match=r"the run of models:/shoes/3 has no file weights.safetensors \(it has: no"):
         start()
 
 

@@ -29,7 +29,7 @@ def started(job: TrainingJob, folder: Path) -> TrainingJob:
     folder.mkdir()
     save_weights(EmbeddingModel(encoder, job.normalization, job.data.image_size), folder / WEIGHTS)
     start = InitialWeightsRef(champion="models:/shapes/1", sha256="0" * 64, path=folder)
-    return job.model_copy(update={"start": start})
+    return job.model_copy(update={"initial_weights": start})
 
 
 def weights(folder: Path, prefix: str) -> dict[str, Tensor]:

@@ -61,7 +61,7 @@ class ChampionHistory(BaseModel):
 
     @property
     def champion(self) -> int:
-        """The version that users fetch; 0 when there is none."""
+        """Return the version that users fetch; 0 when there is none."""
         return self.champions[-1] if self.champions else 0
 
     def with_promotion(self, decision: Decision) -> "ChampionHistory":

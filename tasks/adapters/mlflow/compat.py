@@ -1,6 +1,6 @@
 """What Counterpoint uses of MLflow beyond its documented interface.
 
-tests/tasks/adapters/mlflow/test_compat.py checks each part, so that an upgrade that breaks one is noticed.
+tests/tasks/adapters/mlflow/test_mlflow_compat.py checks each part, so that an upgrade that breaks one is noticed.
 """
 
 import contextlib
@@ -14,7 +14,7 @@ _LIGHTNING_AUTOLOG = "mlflow.pytorch._lightning_autolog"
 _TYPE_HINT_WARNING = "(?s).*Any type hint is inferred as AnyType"
 
 
-def pytorch_flavor() -> ModuleType:
+def import_pytorch_flavor() -> ModuleType:
     """Import MLflow's module that saves and loads programs of torch, without Lightning.
 
     Where Lightning is installed, `mlflow.pytorch` imports a private module that imports all of it: 4 s, and a handler

@@ -10,18 +10,19 @@ import time
 from collections.abc import Iterator
 from http import HTTPStatus
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from cl_core.errors import InfrastructureError, InputError, StorageFullError, StoreUnreachableError
-from tasks.adapters.mlflow.compat import process_tracking_uri
-from tasks.runtime.delays import STORE_PAUSE_S
+from tasks.adapters.mlflow.compat import import_pytorch_flavor, process_tracking_uri
+from tasks.runtime.settings import read_delays
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 # A server that is down is probed at 0, 1, 3 and 7 seconds; at most 19 s when it drops every packet.
 # The caller may retry after a longer pause.
-_PAUSES_S = (STORE_PAUSE_S, 2 * STORE_PAUSE_S, 4 * STORE_PAUSE_S)
+_PAUSES_S = tuple(factor * read_delays().store_s for factor in (1, 2, 4))
 _PROBE_TIMEOUT_S = 3
 # Answers of a proxy whose server is down.
 _SERVER_IS_DOWN = (HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT)
@@ -68,6 +69,12 @@ def connected(tracking_uri: str) -> Iterator["MlflowClient"]:
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     with process_tracking_uri(tracking_uri), _errors_translated(tracking_uri):
         yield mlflow.MlflowClient(tracking_uri, registry_uri=tracking_uri)
+
+
+def pytorch_flavor() -> ModuleType:
+    """Return MLflow's module that saves and loads programs of torch; its import takes seconds."""
+    _configure()
+    return import_pytorch_flavor()
 
 
 def _configure() -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from cl_core.errors import InputError
 from cl_core.failpoints import failpoint
 from cl_core.refs import ModelRef
-from tasks.adapters.mlflow.compat import pytorch_flavor
+from tasks.adapters.mlflow.connection import pytorch_flavor
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -19,8 +19,7 @@ from cl_core.refs import Decision, EvaluationReport, ModelRef
 from cl_core.specs import PromotionSpec
 from tasks.adapters.mlflow import champion_decisions, lookup
 from tasks.adapters.mlflow.champion_history import last_decision
-from tasks.adapters.mlflow.compat import pytorch_flavor
-from tasks.adapters.mlflow.connection import connected
+from tasks.adapters.mlflow.connection import connected, pytorch_flavor
 from tasks.adapters.mlflow.logged_model import image_shape
 from tasks.adapters.mlflow.model_version import CHAMPION, Registration, VersionRow, model_ref, version_row
 from tasks.adapters.mlflow.register_version import register_version
@@ -71,8 +70,8 @@ class ModelStore:
     ) -> Decision:
         """Let the gate decide about a challenger, apply the verdict and record it.
 
-        The gate never promotes a version that a person has rolled back. A comparison with a version that is no longer
-        the champion decides nothing.
+        The gate never promotes a version that a person has rolled back. A comparison with a former champion
+        decides nothing.
 
         Args:
             name: Of the registered model.

@@ -1,4 +1,4 @@
-"""The private folder of a Ray cluster that is started here, and what is left of clusters whose master was killed."""
+"""The private folder of a Ray cluster that is started here, and the folders of clusters whose driver was killed."""
 
 import contextlib
 import os
@@ -12,23 +12,23 @@ import psutil
 
 from cl_core import processes
 
-_ROOT = Path("/tmp")  # noqa: S108 - what is made in it is private
+_ROOT = Path("/tmp")  # noqa: S108 - the folders in it are private
 _FOLDER = "cl-ray-"
 _TRAINING = "training.txt"
-_END_TIMEOUT_S = 10
+_KILL_TIMEOUT_S = 10
 
 
 @contextlib.contextmanager
 def temporary_folder(training: Path) -> Iterator[Path]:
-    """A short private folder for Ray's sockets, whose paths may have 107 bytes at most; removed afterwards.
+    """Give a private folder for Ray's sockets, whose paths may have 107 bytes at most; remove it afterwards.
 
-    What killed processes of this machine left is removed first, their workers included: these would go on writing.
+    Clusters of drivers that were killed on this machine are removed first: their workers would go on writing.
 
     Args:
         training: Folder of the training that the cluster is for.
     """
-    for left in abandoned_folders():
-        remove_abandoned(left)
+    for abandoned in abandoned_folders():
+        remove_abandoned(abandoned)
     folder = Path(tempfile.mkdtemp(prefix=f"{_FOLDER}{os.getpid()}-{processes.started()}-", dir=_ROOT))
     (folder / _TRAINING).write_text(str(training))
     try:
@@ -38,11 +38,11 @@ def temporary_folder(training: Path) -> Iterator[Path]:
 
 
 def abandoned_folders() -> list[Path]:
-    """Folders of clusters of this machine whose master has ended."""
+    """Return the folders of clusters of this machine whose driver has exited."""
     return [
-        left
-        for left in _ROOT.glob(f"{_FOLDER}*-*-*")
-        if processes.is_gone(f"{socket.gethostname()}-{left.name.removeprefix(_FOLDER)}")
+        folder
+        for folder in _ROOT.glob(f"{_FOLDER}*-*-*")
+        if processes.is_gone(f"{socket.gethostname()}-{folder.name.removeprefix(_FOLDER)}")
     ]
 
 
@@ -53,19 +53,19 @@ def is_for(folder: Path, home: Path) -> bool:
 
 
 def processes_of(folder: Path) -> set[psutil.Process]:
-    """The processes of the cluster in a folder: those that write into it, as far as they may be looked at.
+    """Return the processes that write into a cluster's folder, as far as this user may inspect them.
 
     Ray overwrites the names and the environments of some, and ends some too late, or not while they are stopped.
     """
-    found = set()
+    writers = set()
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
             if any(folder in Path(file.path).parents and file.mode != "r" for file in process.open_files()):
-                found.add(process)
-    return found
+                writers.add(process)
+    return writers
 
 
 def remove_abandoned(folder: Path) -> None:
-    """End what is left of a cluster whose master has ended, and remove its folder."""
-    processes.kill(processes_of(folder), timeout_s=_END_TIMEOUT_S)
+    """Kill the processes of a cluster whose driver has exited, and remove its folder."""
+    processes.kill(processes_of(folder), timeout_s=_KILL_TIMEOUT_S)
     shutil.rmtree(folder, ignore_errors=True)

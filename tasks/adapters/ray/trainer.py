@@ -1,72 +1,62 @@
-"""Ray Train: placement, collectives and restarts. Checkpoints are our own, below it.
+"""Ray Train: placement, collectives and restarts. Checkpoints are our own.
 
-One worker trains in this process (Ray Train's local mode, no cluster). Two or more are a real worker group, on a
-local cluster that is started here and removed afterwards, or on the one that RAY_ADDRESS names.
+One worker trains in this process (Ray Train's local mode, no cluster). Two or more are a worker group, on a local
+cluster that is started here and removed afterwards, or on the one that RAY_ADDRESS names.
 """
 
 import contextlib
+import importlib
 import logging
 import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from cl_core import errors
 from cl_core.errors import SpecError, TrainingError, WorkersLostError
 from cl_core.refs import CheckpointRef
 from cl_core.specs import ComputeSpec
 from cl_core.training.job import TrainingJob
 from tasks.adapters.ray.cluster_folder import temporary_folder
+from tasks.adapters.ray.compat import CLUSTER_ENV, GCS_SERVER_NAME, LOCAL_CLUSTER_ENV, QUIET_LOGGERS, TEMP_DIR_OPTION
 from tasks.adapters.ray.stall_watch import StallWatch
+from tasks.runtime.settings import Settings
 
-# A dead worker takes the group down; it is started again this often before a person is asked.
+# A dead worker ends its group, which is restarted this many times.
 MAX_GROUP_RESTARTS = 3
 GROUP_START_TIMEOUT_S = 300
 COLLECTIVE_TIMEOUT_S = 300
-# Nothing of ours travels through Ray's object store but the job, a page of JSON.
+# Only the job, a page of JSON, travels through Ray's object store.
 OBJECT_STORE_BYTES = 100_000_000
-_END_TIMEOUT_S = 10
+_KILL_TIMEOUT_S = 10
 
-_ENVIRONMENT = {
+_ENV = {
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": str(GROUP_START_TIMEOUT_S),
     "RAY_TRAIN_COLLECTIVE_TIMEOUT_S": str(COLLECTIVE_TIMEOUT_S),
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
-    # Ray's lookup of the metrics agent fails, loudly and harmlessly, where no dashboard runs.
-    "RAY_TRAIN_METRICS_ENABLED": "0",
+    **CLUSTER_ENV,
 }
-
-_OWN_CLUSTER = {
-    # It listens on the loopback interface, as Ray has it on other systems than Linux.
-    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
-    "GLOO_SOCKET_IFNAME": "lo",
-    # Ray gives workers a niceness of 15. Beside anything else at work they would get a thirtieth of a core each, and
-    # all wait in a collective for the one that has none.
-    "RAY_worker_niceness": "0",
-}
-"""Of a cluster that is started here, of this machine alone."""
+# The interface on which torch's gloo connects the workers of this machine.
+_LOCAL_ENV = {"GLOO_SOCKET_IFNAME": "lo", **LOCAL_CLUSTER_ENV}
 
 
 def fit(job: TrainingJob) -> CheckpointRef:
-    """Train a job to its end with as many workers as it asks for.
+    """Train a job to its end with the number of workers that it requires.
 
     Raises:
-        SpecError: When the cluster has fewer CPUs or GPUs than asked for; within seconds.
-        TrainingError: What the training itself raised; not retried.
+        SpecError: When the cluster has fewer CPUs or GPUs than required; within seconds.
+        TrainingError: When the training itself raised it; not retried.
         WorkersLostError: When workers died more often than `MAX_GROUP_RESTARTS`.
     """
-    address = os.environ.get("RAY_ADDRESS", "")
-    for name, value in {**_ENVIRONMENT, **({} if address else _OWN_CLUSTER)}.items():
+    address = Settings.from_environment().ray_address
+    for name, value in {**_ENV, **({} if address else _LOCAL_ENV)}.items():
         os.environ.setdefault(name, value)
-    # What is said at INFO is of use to Ray's own developers.
-    logging.getLogger("ray.train").setLevel(logging.WARNING)
-    # It tells of the token with which it guards a cluster that only this process talks to.
-    logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)
+    for name, level in QUIET_LOGGERS.items():
+        logging.getLogger(name).setLevel(level)
     if job.compute.workers == 1:
         return _in_process(job)
     if not address:
@@ -86,9 +76,8 @@ def _in_process(job: TrainingJob) -> CheckpointRef:
 
 
 def _worker_group(job: TrainingJob, folder: Path) -> CheckpointRef:
-    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
     from ray.train.torch import TorchConfig, TorchTrainer
-    from ray.train.v2.api.exceptions import TrainingFailedError
 
     compute = job.compute
     trainer = TorchTrainer(
@@ -112,24 +101,41 @@ def _worker_group(job: TrainingJob, folder: Path) -> CheckpointRef:
     except TrainingFailedError as error:
         raise WorkersLostError(
             f"the training's {compute.workers} workers failed more than {MAX_GROUP_RESTARTS} times, last with: "
-            f"{str(error).strip().splitlines()[-1]}. The last good checkpoint stands; run the same command to go on"
+            f"{str(error).strip().splitlines()[-1]}. The last checkpoint is kept; run the same command to resume"
         ) from error
 
 
 def _work(config: dict[str, Any]) -> dict[str, Any]:
-    """What each worker runs. An error that would come again is returned: raised, it would start the group again."""
+    """Train, in each worker. An error that a retry would meet again is returned: Ray would restart the group for it."""
     from cl_core.training.loop import train
 
     try:
         return {"checkpoint": train(TrainingJob.model_validate(config)).model_dump(mode="json")}
     except TrainingError as error:
-        return {"error": type(error).__name__, "message": str(error)}
+        # The class travels by name, with its bases: the driver cannot import one that was defined in a function.
+        classes = type(error).__mro__[: type(error).__mro__.index(TrainingError) + 1]
+        return {"error": [[cls.__module__, cls.__qualname__] for cls in classes], "message": str(error)}
 
 
 def _result(returned: dict[str, Any]) -> CheckpointRef:
     if "error" in returned:
-        raise getattr(errors, returned["error"])(returned["message"])
+        raise _error(returned["error"], returned["message"])
     return CheckpointRef.model_validate(returned["checkpoint"])
+
+
+def _error(classes: list[list[str]], message: str) -> TrainingError:
+    """Return a worker's error, of the first of its classes that this process can import.
+
+    Its initializer is passed over, for it may take other arguments than a message.
+    """
+    for module, name in classes:
+        with contextlib.suppress(ImportError, AttributeError):
+            cls = attrgetter(name)(importlib.import_module(module))
+            if isinstance(cls, type) and issubclass(cls, TrainingError):
+                error: TrainingError = cls.__new__(cls, message)
+                error.args = (message,)
+                return error
+    return TrainingError(message)
 
 
 def _per_worker(compute: ComputeSpec) -> dict[str, float]:
@@ -137,16 +143,16 @@ def _per_worker(compute: ComputeSpec) -> dict[str, float]:
 
 
 def _check_resources(compute: ComputeSpec, *, cpus: float, gpus: float, where: str) -> None:
-    """Refuse at once what Ray would wait for without end."""
-    gpus_wanted = compute.workers * compute.gpus_per_worker
+    """Refuse resources that the cluster does not have; Ray would wait for them forever."""
+    required_gpus = compute.workers * compute.gpus_per_worker
     if compute.threads > cpus:
         raise SpecError(
-            f"compute.threads: {compute.workers} workers with {compute.threads} CPU threads in all were asked for, "
+            f"compute.threads: {compute.workers} workers need {compute.threads} CPU threads, "
             f"but {where} has {cpus:g}; choose compute.threads, and compute.workers, of at most {int(cpus)}"
         )
-    if gpus_wanted > gpus:
+    if required_gpus > gpus:
         raise SpecError(
-            f"compute.gpus_per_worker: {compute.workers} workers want {gpus_wanted} GPUs, but {where} has {gpus:g}; "
+            f"compute.gpus_per_worker: {compute.workers} workers need {required_gpus} GPUs, but {where} has {gpus:g}; "
             "choose fewer workers, or 0 GPUs per worker"
         )
 
@@ -159,7 +165,7 @@ def _local_gpus() -> int:
 
 @contextlib.contextmanager
 def _cluster(address: str, compute: ComputeSpec, folder: Path) -> Iterator[None]:
-    """A connection to Ray; what is started here is stopped here, and signal handlers are left as they were."""
+    """Connect to Ray for the body; stop a cluster that was started here, and keep the signal handlers."""
     import ray
 
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -180,13 +186,13 @@ def _cluster(address: str, compute: ComputeSpec, folder: Path) -> Iterator[None]
             ray.init(
                 include_dashboard=False,
                 object_store_memory=OBJECT_STORE_BYTES,
-                _temp_dir=str(folder),
+                **{TEMP_DIR_OPTION: str(folder)},
                 **common,
             )
         _restore(handlers)
         yield
     finally:
-        _end(_children() - before)
+        _kill(_children() - before)
         ray.shutdown()
         _restore(handlers)
 
@@ -195,30 +201,29 @@ def _children() -> set[psutil.Process]:
     return set(psutil.Process().children(recursive=True))
 
 
-def _end(processes: set[psutil.Process]) -> None:
-    """Kill the processes of a cluster that nobody else uses.
+def _kill(processes: set[psutil.Process]) -> None:
+    """Kill the processes of a cluster that was started here, except the server that the shutdown talks to.
 
     A shutdown waits for a raylet that hangs, and interrupted workers outlive it by seconds, writing into its folder.
-    Only the server that the shutdown itself talks to is left to it.
     """
     killed = []
     for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
-            if process.name() != "gcs_server":
+            if process.name() != GCS_SERVER_NAME:
                 process.kill()
                 killed.append(process)
-    psutil.wait_procs(killed, timeout=_END_TIMEOUT_S)
+    psutil.wait_procs(killed, timeout=_KILL_TIMEOUT_S)
 
 
 def _restore(handlers: dict[signal.Signals, Any]) -> None:
-    """Ray replaces the handlers of the main thread; Prefect's cancellation and Ctrl-C depend on the old ones."""
+    """Restore the handlers that Ray replaces; Prefect's cancellation and Ctrl-C depend on them."""
     if threading.current_thread() is threading.main_thread():
         for number, handler in handlers.items():
             signal.signal(number, handler)
 
 
 def _off_the_main_thread(call: Any, *, meanwhile: Callable[[], None]) -> Any:
-    """Run a blocking call such that Ctrl-C and SIGTERM still reach this thread at once; look around meanwhile.
+    """Run a blocking call in a thread, so that Ctrl-C and SIGTERM reach this thread at once; call `meanwhile` often.
 
     On the main thread Ray Train would install a Ctrl-C handler that outlives the run.
     """

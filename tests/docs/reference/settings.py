@@ -44,7 +44,12 @@ def variables() -> set[str]:
 
 
 def _rows() -> list[tuple[str, str, str]]:
-    fields: dict[str, Any] = getattr(settings.Settings, "model_fields", {})
+    fields: dict[str, Any] = {
+        name: field
+        for group in (settings.Settings, settings.Delays)
+        for name, field in group.model_fields.items()
+        if name != "delays"
+    }
     prefix = str(getattr(settings.Settings, "model_config", {}).get("env_prefix", ""))
     rows = [_row(prefix, name, field) for name, field in fields.items()] or _documented()
     known = " ".join(name for name, *_ in rows)

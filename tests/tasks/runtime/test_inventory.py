@@ -43,9 +43,9 @@ def settings(tmp_path: Path) -> Settings:
     folder.mkdir(parents=True)
     (folder / "made-from.json").write_text(json.dumps({"snapshot": snapshot.digest}))
     (folder / "progress.jsonl").write_text("{}\n")
-    with artifact_dir.staging(settings.starts) as staged:
+    with artifact_dir.staging(settings.initial_weights) as staged:
         (staged / "weights.safetensors").write_bytes(b"weights")
-        artifact_dir.publish(staged, settings.starts / ("9" * 64), {"champion": "models:/shapes/2"})
+        artifact_dir.publish(staged, settings.initial_weights / ("9" * 64), {"champion": "models:/shapes/2"})
     page = settings.reports / "shapes" / "version-3-0123456789ab.html"
     page.parent.mkdir(parents=True)
     page.write_text("<html></html>")
@@ -84,7 +84,7 @@ def test_everything_that_a_home_holds_is_listed_with_what_it_was_made_from(setti
     training = the(settings, "training")
     assert (training.snapshot, training.finished, training.busy) == (snapshot, False, False)
     assert (the(settings, "report").model, the(settings, "report").version) == ("shapes", 3)
-    assert the(settings, "initial weights").path == settings.starts / ("9" * 64)
+    assert the(settings, "initial weights").path == settings.initial_weights / ("9" * 64)
     assert (the(settings, "orphan").finished, the(settings, "orphan").busy) == (True, False)
     for item in inventory(settings):
         assert timedelta(days=1.9) < datetime.now(UTC) - item.last_used < timedelta(days=2.1)
@@ -180,9 +180,9 @@ from tasks.runtime.inventory import inventory, remove_item
 from tasks.runtime.settings import Settings
 def die(*_, **__): os.kill(os.getpid(), signal.SIGKILL)
 {"Path.rename" if moment == "rename" else "shutil.rmtree"} = die
-for item in holdings(Settings(home=Path(sys.argv[1]))):
+for item in inventory(Settings(home=Path(sys.argv[1]))):
     if item.kind == "snapshot":
-        remove(item)
+        remove_item(item)
 """
     killed = subprocess.run([sys.executable, "-c", program, settings.home])
     assert killed.returncode == -signal.SIGKILL

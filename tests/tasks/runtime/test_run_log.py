@@ -1,4 +1,4 @@
-"""The account of a flow run: attempts add up, a kill leaves what it cost, and what was lost is told from the rest."""
+"""The run log: attempts add up, a kill leaves what it cost, and what was lost is counted apart."""
 
 import json
 import subprocess
@@ -9,7 +9,8 @@ import pytest
 
 from cl_core import processes
 from cl_core.report.costs import Outcome, StepCost, cost_line, cost_rows
-from tasks.runtime.run_log import RunLog, StepAttempt, step_costs
+from tasks.runtime.run_log import RunLog, StepAttempt, run_logs, step_costs
+from tasks.runtime.settings import Settings
 
 
 def attempt(step: str, began: float, seconds: float, outcome: Outcome = "ran", **more: object) -> StepAttempt:
@@ -56,16 +57,16 @@ def test_the_line_and_the_rows_say_what_was_lost_and_name_gpus_only_where_there_
 
 
 def test_a_killed_process_leaves_its_last_sign_of_life_and_the_next_one_adds_to_it(tmp_path: Path) -> None:
-    path = tmp_path / "accounts" / "run.jsonl"
+    path = tmp_path / "runs" / "run.jsonl"
     program = f"""
 import time
 from pathlib import Path
 from cl_core import processes
 from tasks.runtime.run_log import RunLog
-ledger = Ledger(Path({str(path)!r}))
-ledger.append("run began", name="quick-fox", flow="retrain", parameters={{}})
-ledger.append("began", attempt="a", step="pretrain", process=processes.token())
-ledger.append("alive", attempt="a", seconds=8.0, cpu_seconds=7.5, gpu_seconds=0.0)
+log = RunLog(Path({str(path)!r}))
+log.append("run began", name="quick-fox", flow="retrain", parameters={{}})
+log.append("began", attempt="a", step="pretrain", process=processes.token())
+log.append("alive", attempt="a", seconds=8.0, cpu_seconds=7.5, gpu_seconds=0.0)
 print("alive", flush=True)
 time.sleep(60)
 """
@@ -90,27 +91,27 @@ time.sleep(60)
 
 
 def test_what_an_earlier_process_left_open_was_killed_even_if_its_number_is_in_use_again(tmp_path: Path) -> None:
-    ledger = RunLog(tmp_path / "run.jsonl")
-    ledger.append("began", attempt="a", step="ingest", process=processes.token())
-    assert ledger.read().attempts[0].outcome == "running"
-    ledger.append("run began", name="n", flow="f", parameters={})
-    assert ledger.read().attempts[0].outcome == "killed"
+    log = RunLog(tmp_path / "run.jsonl")
+    log.append("began", attempt="a", step="ingest", process=processes.token())
+    assert log.read().attempts[0].outcome == "running"
+    log.append("run began", name="n", flow="f", parameters={})
+    assert log.read().attempts[0].outcome == "killed"
 
 
 def test_a_line_that_a_crash_cut_off_is_left_out_and_does_not_spoil_the_next(tmp_path: Path) -> None:
-    ledger = RunLog(tmp_path / "run.jsonl")
-    ledger.append("run began", name="n", flow="f", parameters={})
-    with ledger.path.open("a") as file:
+    log = RunLog(tmp_path / "run.jsonl")
+    log.append("run began", name="n", flow="f", parameters={})
+    with log.path.open("a") as file:
         file.write('{"event": "began", "attempt": "a", "st')
-    ledger.append("run ended", state="Failed", message="no")
-    assert [line["event"] for line in ledger.lines()] == ["run began", "run ended"]
-    assert ledger.read().run.state == "Failed"
+    log.append("run ended", state="Failed", message="no")
+    assert [line["event"] for line in log.lines()] == ["run began", "run ended"]
+    assert log.read().run.state == "Failed"
 
 
-def test_an_account_that_cannot_be_written_stops_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    (tmp_path / "accounts").write_text("a file where the folder should be")
-    RunLog(tmp_path / "accounts" / "run.jsonl").append("run began", name="n")
-    assert "could not be continued" in caplog.text
+def test_a_run_log_that_cannot_be_written_stops_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "runs").write_text("a file where the folder should be")
+    RunLog(tmp_path / "runs" / "run.jsonl").append("run began", name="n")
+    assert "cannot write the run log" in caplog.text
 
 
 def test_lines_of_two_processes_never_mix(tmp_path: Path) -> None:
@@ -119,9 +120,37 @@ def test_lines_of_two_processes_never_mix(tmp_path: Path) -> None:
 from pathlib import Path
 from tasks.runtime.run_log import RunLog
 for number in range(40):
-    Ledger(Path({str(path)!r})).append("said", attempt="a", sentence="x" * 3000)
+    RunLog(Path({str(path)!r})).append("message", attempt="a", message="x" * 3000)
 """
     processes = [subprocess.Popen([sys.executable, "-c", program]) for _ in range(2)]
     assert [process.wait() for process in processes] == [0, 0]
     lines = [line for line in path.read_text().split("\n") if line]
-    assert len(lines) == 80 and all(json.loads(line)["event"] == "said" for line in lines)
+    assert len(lines) == 80 and all(json.loads(line)["event"] == "message" for line in lines)
+
+
+def test_an_account_of_version_0_1_0_is_read_in_the_words_of_this_one(tmp_path: Path) -> None:
+    account = tmp_path / "accounts" / "run.jsonl"
+    account.parent.mkdir()
+    lines = [
+        {"event": "run began", "at": 1.0, "name": "quick-fox", "flow": "retrain", "parameters": {}},
+        {"event": "began", "at": 2.0, "attempt": "a", "step": "ingest", "process": "elsewhere-1-1"},
+        {"event": "said", "at": 3.0, "attempt": "a", "sentence": "the source has not changed"},
+        {"event": "made", "at": 4.0, "attempt": "a", "made": {"digest": "0123"}},
+        {"event": "ended", "at": 5.0, "attempt": "a", "outcome": "stood", "seconds": 3.0},
+    ]
+    account.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    log = RunLog(tmp_path / "runs" / "run.jsonl")
+    run, [ingest] = log.read()
+    assert (run.name, ingest.step, ingest.outcome, ingest.seconds) == ("quick-fox", "ingest", "cached", 3.0)
+    assert (ingest.messages, ingest.result) == (["the source has not changed"], {"digest": "0123"})
+    # A run that waited for its retry across the upgrade continues in the new file.
+    log.append("began", attempt="b", step="pretrain", process=processes.token(), inputs={"job": "4567"})
+    assert [(attempt.step, attempt.inputs) for attempt in log.read().attempts] == [
+        ("ingest", {}),
+        ("pretrain", {"job": "4567"}),
+    ]
+    home = Settings(home=tmp_path)
+    account.parent.rename(tmp_path / "work-accounts")
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work-accounts").rename(tmp_path / "work" / "accounts")
+    assert [log.path.name for log in run_logs(home)] == ["run.jsonl"]

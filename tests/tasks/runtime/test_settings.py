@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from cl_core.errors import InputError
 from tasks.adapters.mlflow.connection import connected
-from tasks.runtime.settings import Settings
+from tasks.runtime.settings import Delays, Settings, read_delays
 
 
 @pytest.mark.parametrize(
@@ -30,3 +31,48 @@ def test_a_connection_leaves_no_setting_behind(monkeypatch: pytest.MonkeyPatch, 
         assert client.search_registered_models() == []
     assert "MLFLOW_TRACKING_URI" not in os.environ
     assert Settings.from_environment().tracking_uri == before
+
+
+def test_an_empty_variable_is_an_unset_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    fields = [*Settings.model_fields.values(), *Delays.model_fields.values()]
+    names = [field.validation_alias for field in fields if isinstance(field.validation_alias, str)]
+    assert {"CL_HOME", "CL_NOTIFY", "CL_DATA_ROOTS", "CL_RETRY_DELAY_S"} <= set(names)
+    for name in names:
+        monkeypatch.delenv(name, raising=False)
+    unset = Settings()
+    for name in names:
+        monkeypatch.setenv(name, "")
+    assert Settings() == unset
+    assert unset.delays.retry_s == 5
+
+
+def test_a_run_keeps_the_settings_that_it_began_with(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("CL_HOME", str(tmp_path / "first"))
+    Settings.begin_run()
+    try:
+        monkeypatch.setenv("CL_HOME", str(tmp_path / "second"))
+        assert Settings.from_environment().home == tmp_path / "first"
+    finally:
+        Settings.end_run()
+    assert Settings.from_environment().home == tmp_path / "second"
+
+
+def test_every_setting_has_a_description_that_ends_with_its_unit() -> None:
+    for name, field in {**Settings.model_fields, **Delays.model_fields}.items():
+        assert field.description and field.description.endswith("."), name
+        if name != "delays":
+            *_, unit = field.description.removesuffix(".").split(". ")
+            assert len(unit.split()) <= 4, f"{name}: {field.description}"
+
+
+@pytest.mark.parametrize("wrong", ["soon", "-1", "nan", "inf"])
+def test_a_pause_that_is_not_a_number_of_seconds_is_refused_by_name(
+    monkeypatch: pytest.MonkeyPatch, wrong: str
+) -> None:
+    monkeypatch.setenv("CL_RETRY_DELAY_S", "0.25")
+    assert read_delays().retry_s == 0.25
+    monkeypatch.setenv("CL_RETRY_DELAY_S", wrong)
+    with pytest.raises(InputError, match=r"^CL_RETRY_DELAY_S: Input should be .*got "):
+        read_delays()
+    with pytest.raises(InputError, match=r"^CL_RETRY_DELAY_S: Input should be .*got "):
+        Settings.from_environment()

@@ -1,13 +1,14 @@
 """Which errors a step tries again: what a machine or a network did, never what a person has to mend."""
 
 import asyncio
+from types import SimpleNamespace
 
 import pytest
 from prefect.states import exception_to_failed_state
 
 from cl_core import errors
 from tasks.registration import find_version
-from tasks.runtime.step import STEP
+from tasks.runtime.step import STEP, TooManyAttemptsError, check_attempts
 
 
 @pytest.mark.parametrize(
@@ -30,8 +31,19 @@ def test_only_what_may_succeed_later_is_tried_again_and_a_person_is_told(
 ) -> None:
     async def asked() -> bool:
         state = await exception_to_failed_state(error)
-        return bool(await STEP["retry_condition_fn"](find_version, None, state))
+        return bool(await STEP["retry_condition_fn"](find_version, SimpleNamespace(run_count=1), state))
 
     assert asyncio.run(asked()) is again
     said = capsys.readouterr().err
-    assert said.endswith(f"find version  is tried again, at most 3 times in all: {error}\n") if again else said == ""
+    assert said.endswith(f"find version  retrying (1 of 3): {error}\n") if again else said == ""
+
+
+def test_a_flow_without_a_preflight_stops_too_when_its_process_has_died_ten_times(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PREFECT__RUNTIME__FLOW_RUN__RUN_COUNT", "10")
+    check_attempts()
+    monkeypatch.setenv("PREFECT__RUNTIME__FLOW_RUN__RUN_COUNT", "11")
+    with pytest.raises(TooManyAttemptsError, match="died 10 times, so it is not retried again") as refused:
+        check_attempts()
+    assert not refused.value.retriable

@@ -83,12 +83,12 @@ def test_rolling_back_goes_to_the_champion_before_and_further_each_time(store):
 def test_what_a_person_rolled_back_the_gate_never_promotes_but_a_person_may(store):
     store.promote(NAME, 1, "first")
     store.promote(NAME, 2, "second")
-    decision = store.rollback(NAME, "wrong colours")
-    assert decision.reason == "version 2 is rolled back, version 1 is the champion again: wrong colours"
+    decision = store.rollback(NAME, "wrong colors")
+    assert decision.reason == "version 2 is rolled back, version 1 is the champion again: wrong colors"
     assert [row.reason for row in store.versions(NAME)[1:]] == [decision.reason] * 2
     refused = store.decide(NAME, 2, PromotionSpec(), evaluation(), gains(champion=1))
     assert not refused.promoted and "a person rolled it back" in refused.reason
-    assert store.promote(NAME, 2, "colours mended").champion == 2 == champion(store)
+    assert store.promote(NAME, 2, "colors fixed").champion == 2 == champion(store)
     assert store.rollback(NAME).champion == 1
 
 

@@ -112,8 +112,8 @@ def test_a_newer_evaluation_of_the_same_training_is_shown_with_the_standing_vers
 def test_versions_doubled_by_two_machines_are_reduced_to_the_lowest(home, client):
     store = store_at(home)
     ref = store.register(registration())
-    standing = client.get_model_version(NAME, "1")
-    client.create_model_version(NAME, standing.source, ref.run_id, tags=standing.tags)
+    existing = client.get_model_version(NAME, "1")
+    client.create_model_version(NAME, existing.source, ref.run_id, tags=existing.tags)
     assert store.register(registration()).version == 1
     assert [row.version for row in store.versions(NAME)] == [1]
 

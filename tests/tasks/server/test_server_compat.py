@@ -6,6 +6,7 @@ import inspect
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
+from prefect.events import Event
 from prefect.server.events import ordering
 from prefect.settings.models.server.concurrency import ServerConcurrencySettings
 from prefect.settings.models.server.events import ServerEventsSettings
@@ -34,11 +35,7 @@ def test_events_from_before_the_servers_start_count_as_seen_and_later_ones_do_no
 
 
 def test_prefect_gives_events_ids_that_begin_with_their_time() -> None:
-    from prefect.server.events.schemas.events import Event
-
-    event = Event.model_validate(
-        {"occurred": datetime.now(UTC), "event": "test", "resource": {"prefect.resource.id": "test"}}
-    )
+    event = Event(event="test", resource={"prefect.resource.id": "test"})
     made = datetime.fromtimestamp((event.id.int >> 80) / 1000, UTC)
     assert event.id.version == 7 and abs(made - datetime.now(UTC)) < timedelta(minutes=1)
 

@@ -7,13 +7,13 @@ import sys
 
 import pytest
 
-from tasks.adapters.mlflow.compat import process_tracking_uri, pytorch_flavor
+from tasks.adapters.mlflow.compat import import_pytorch_flavor, process_tracking_uri
 
 
 def test_the_torch_flavor_comes_without_lightning_which_stays_there_for_others():
     program = (
-        "import sys; from tasks.adapters.mlflow.compat import pytorch_flavor\n"
-        "pytorch_flavor(); pytorch_flavor(); assert 'pytorch_lightning' not in sys.modules\n"
+        "import sys; from tasks.adapters.mlflow.compat import import_pytorch_flavor\n"
+        "import_pytorch_flavor(); import_pytorch_flavor(); assert 'pytorch_lightning' not in sys.modules\n"
         "import mlflow.pytorch._lightning_autolog; assert 'pytorch_lightning' in sys.modules"
     )
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
@@ -23,7 +23,7 @@ def test_the_torch_flavor_comes_without_lightning_which_stays_there_for_others()
 def test_mlflow_still_imports_lightning_by_the_name_that_is_hidden():
     from tasks.adapters.mlflow.compat import _LIGHTNING_AUTOLOG
 
-    assert f"from {_LIGHTNING_AUTOLOG} import" in inspect.getsource(pytorch_flavor())
+    assert f"from {_LIGHTNING_AUTOLOG} import" in inspect.getsource(import_pytorch_flavor())
 
 
 @pytest.mark.parametrize("before", [None, "sqlite:////set/by/a/person.db"])

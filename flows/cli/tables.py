@@ -1,0 +1,185 @@
+"""Tables and paragraphs of results, on standard output."""
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+if TYPE_CHECKING:  # They bring Prefect, numpy or torch.
+    from cl_core.data.validation import ValidationReport
+    from cl_core.refs import EvaluationReport
+    from flows.cli.explain import Explanation, Lineage
+    from flows.cli.inference import SearchHits
+    from flows.cli.models import ModelVersions
+    from flows.cli.operations import DoctorReport, Problem
+    from tasks.pruning import PruneResult
+
+# The names that the run logs of 0.1.0 and of today give to a step whose result was up to date.
+_SKIPPED = ("cached", "stood")
+
+
+def show_scores(report: "EvaluationReport") -> None:
+    """Print a table of scores, the trained encoder beside its baselines."""
+    from cl_core.report.summary import score_rows
+
+    rows = score_rows(report)
+    table = Table(title="Scores on the test split, with 95 % intervals", title_justify="left")
+    for position, column in enumerate(rows[0]):
+        table.add_column(column, justify="left" if position == 0 else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(*row.values())
+    wide_console().print(table)
+    for protocol in report.left_out:
+        wide_console().print(f"left out: {protocol}")
+
+
+def show_validation(report: "ValidationReport") -> None:
+    """Print a table of the numbers on which data was accepted."""
+    near = report.near_duplicates
+    at_least = "" if near.complete else "at least "
+    table = Table(title="Data accepted for training", title_justify="left", show_header=False)
+    for what, value in {
+        "training samples": f"{report.train_samples:,}",
+        "test samples": f"{report.test_samples:,}",
+        "classes": f"{report.classes:,}",
+        "training samples of the rarest class": f"{report.smallest_class:,}",
+        "unlabeled samples": f"{report.unlabelled:,}",
+        "quarantined inputs": f"{report.quarantined:,} ({report.quarantined_share:.1%})",
+        "duplicates merged": f"{report.duplicates:,}",
+        "test images with a near-duplicate in training": f"{at_least}{near.test_images:,} ({near.test_share:.1%})",
+        f"near-duplicate pairs (at most {near.max_distance} of 64 bits differ)": f"{at_least}{near.pairs:,}",
+        "single-color images, not compared": f"{near.plain_images:,}",
+        "closest pairs, by id (training, test)": "\n".join(f"{a[:12]} {b[:12]}" for a, b in near.examples) or "none",
+    }.items():
+        table.add_row(what, value)
+    wide_console().print(table)
+
+
+def show_models(result: "ModelVersions") -> None:
+    """Print a table of each model's versions, newest first."""
+    if not result.models:
+        print("No model is registered yet; `cl retrain` registers one.")
+    for name, versions in result.models.items():
+        table = Table(title=name, title_justify="left")
+        for column in ("version", "aliases", "linear probe", "kNN", "registered", "last decision"):
+            table.add_column(column, overflow="fold")
+        for row in versions:
+            probe, knn = row.scores.get("linear_probe.accuracy"), row.scores.get("knn_20.accuracy")
+            table.add_row(
+                str(row.version),
+                ", ".join(row.aliases),
+                f"{probe.value:.4f}" if probe else "-",
+                f"{knn.value:.4f}" if knn else "-",
+                f"{row.created:%Y-%m-%d %H:%M} UTC",
+                row.reason,
+            )
+        wide_console().print(table)
+
+
+def show_hits(result: "SearchHits") -> None:
+    """Print a table of what a search found, nearest first, and the page that shows it."""
+    table = Table()
+    for column, justify in {"": "right", "cosine": "right", "label": "left", "split": "left", "origin": "left"}.items():
+        table.add_column(column, justify=justify, overflow="fold")  # type: ignore[arg-type]
+    for hit in result.hits:
+        table.add_row(
+            str(hit.rank), f"{hit.cosine:.3f}", escape(hit.label or "-"), hit.split or "-", escape(hit.origin)
+        )
+    wide_console().print(table)
+    if result.missing:
+        print(result.missing)
+    print(result.page)
+
+
+def show_problems(report: "DoctorReport") -> None:
+    """Print what `cl doctor` found, fixed, and left."""
+    if report.fixed:
+        _show_table_of_problems(report.found, title="Found")
+        for problem in report.fixed:
+            print(f"fixed: {problem.what} ({problem.where}): {problem.remedy}")
+    if report.problems:
+        _show_table_of_problems(report.problems, title="Problems")
+    else:
+        print("No problems found.")
+
+
+def _show_table_of_problems(problems: "list[Problem]", *, title: str) -> None:
+    table = Table(title=title, title_justify="left")
+    for column in ("problem", "where", "remedy"):
+        table.add_column(column, overflow="fold")
+    for problem in problems:
+        command = "`cl doctor --fix` " if problem.fixable else ""
+        table.add_row(escape(problem.what), escape(problem.where), f"{command}{escape(problem.remedy)}")
+    wide_console().print(table)
+
+
+def show_pruned(pruned: "PruneResult") -> None:
+    """Print what is removed, with sizes and reasons; which versions lose what; and the sum."""
+    from tasks.pruning import prune_rows
+
+    if rows := prune_rows(pruned):
+        table = Table(title="To be removed" if pruned.dry_run else "Removed", title_justify="left")
+        for column in rows[0]:
+            table.add_column(column, overflow="fold", justify="right" if column == "size" else "left")
+        for row in rows:
+            table.add_row(*row.values())
+        wide_console().print(table)
+    for loss in pruned.retention.broken:
+        wide_console().print(loss.sentence)
+    for item in pruned.kept_after_all:
+        wide_console().print(f"kept, because it is now in use: {item.path}")
+    wide_console().print(pruned.note)
+
+
+def show_explanation(explanation: "Explanation") -> None:
+    """Print why each step of a run ran, and the lineage of versions."""
+    from cl_core.report.wording import format_duration
+
+    console = plain_console()
+    if (run := explanation.run) is not None:
+        state = run.state or "not ended: it is running, or its process was killed"
+        began = datetime.fromtimestamp(run.began, UTC)
+        console.print(f"Run {run.name} ({run.id}) of {run.flow}, started {began:%Y-%m-%d %H:%M:%S} UTC: {state}")
+        if run.message:
+            console.print(run.message)
+        table = Table(box=None, padding=(0, 2, 0, 0))
+        for column in ("step", "outcome", "took", "reason"):
+            table.add_column(column, overflow="fold", no_wrap=column != "reason")
+        for row in explanation.steps:
+            outcome = "skipped" if row.step.outcome in _SKIPPED else row.step.outcome
+            table.add_row(row.step.step, outcome, format_duration(row.step.seconds), row.reason)
+        console.print(table)
+        console.print(f"Cost: {explanation.cost}")
+    for lineage in explanation.versions:
+        _show_lineage(lineage)
+    for uri, reason in explanation.unknown.items():
+        print(f"\nThe lineage of {uri} cannot be read: {reason}")
+
+
+def _show_lineage(lineage: "Lineage") -> None:
+    console = plain_console()
+    console.print(f"\n{lineage.title}")
+    for title, entries in {
+        "Made from": lineage.made_from,
+        "Champion history": lineage.champion,
+        "Derived or related": lineage.derived,
+    }.items():
+        console.print(f"\n{title}")
+        width = max(len(entry.what) for entry in entries)
+        for entry in entries:
+            detail = f"  {entry.detail}" if entry.detail else ""
+            console.print(f"  {entry.what:<{width}}  {entry.which}{detail}")
+
+
+def wide_console() -> Console:
+    """Return standard output; wide enough for a table where it goes to a file."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(width=120, highlight=False)
+
+
+def plain_console() -> Console:
+    """Return standard output without markup; where it goes to a file, no address is broken into lines."""
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+    return console if console.is_terminal else Console(width=160, highlight=False, markup=False, soft_wrap=True)

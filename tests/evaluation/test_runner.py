@@ -1,0 +1,90 @@
+"""An assessment is computed once; whoever is handed its reference reads it, and embeds nothing."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from small_training import JobOf
+
+from cl_core.data.cache import ImageSplit
+from cl_core.evaluation import representations
+from cl_core.evaluation.runner import Assessment, Representation, assess, features_of_test, gain, read_assessment
+from cl_core.specs import EvaluationSpec
+from cl_core.training.job import TrainingJob
+
+KNN = EvaluationSpec(protocols=["knn"], resamples=100)
+
+Assess = Callable[[Representation], Assessment]
+
+
+@pytest.fixture
+def job(job_of: JobOf) -> TrainingJob:
+    return job_of()
+
+
+@pytest.fixture
+def assessed(job: TrainingJob, tmp_path: Path) -> Assess:
+    def make(representation: Representation) -> Assessment:
+        return assess(
+            representation,
+            KNN,
+            snapshot=job.snapshot,
+            cache=job.cache,
+            embeddings=tmp_path / "embeddings",
+            evaluations=tmp_path / "evaluations",
+        )
+
+    return make
+
+
+def never_embeds(representation: Representation) -> Representation:
+    def refuse(images: np.ndarray | ImageSplit) -> np.ndarray:
+        raise AssertionError("what is kept must not be computed again")
+
+    return Representation(representation.name, representation.digest, refuse, refuse, representation.training)
+
+
+def test_it_is_cached_by_its_own_artifact_whatever_other_runs_write_beside_it(
+    job: TrainingJob, assessed: Assess, tmp_path: Path
+) -> None:
+    pixels = representations.raw_pixels(job)
+    first = assessed(pixels)
+    assert not first.cached
+    (tmp_path / "evaluations" / ("f" * 64)).mkdir()
+    again = assessed(never_embeds(pixels))
+    assert again.cached
+    assert (again.ref, again.report) == (first.ref, first.report)
+
+
+def test_a_reference_is_read_as_what_it_was_made_from(job: TrainingJob, assessed: Assess) -> None:
+    first = assessed(representations.raw_pixels(job))
+    read = read_assessment(first.ref)
+    assert read.report == first.report
+    np.testing.assert_array_equal(read.predictions["knn_20"], first.predictions["knn_20"])
+    same = gain(read, first, "knn_20.accuracy", KNN)
+    assert same is not None and (same.value, same.low, same.high) == (0, 0, 0)
+
+
+def test_a_report_takes_the_kept_features_and_computes_lost_ones(
+    job: TrainingJob, assessed: Assess, tmp_path: Path
+) -> None:
+    pixels = representations.raw_pixels(job)
+    assessed(pixels)
+
+    def features(representation: Representation, folder: str) -> np.ndarray:
+        return features_of_test(representation, snapshot=job.snapshot, cache=job.cache, embeddings=tmp_path / folder)
+
+    kept = features(never_embeds(pixels), "embeddings")
+    assert kept.shape == (job.snapshot.rows["test"], 16 * 16 * job.snapshot.channels)
+    np.testing.assert_array_equal(features(pixels, "elsewhere"), kept)
+
+
+def test_an_encoder_is_built_and_loaded_only_when_something_is_embedded(job: TrainingJob, tmp_path: Path) -> None:
+    trained = representations.trained(job, tmp_path / "no-checkpoint")
+    assert (trained.name, trained.training) == ("trained", job.digest)
+
+    def load() -> None:
+        raise AssertionError("the model must not be fetched before it is needed")
+
+    assert representations.registered(load, "0" * 64, job).name == "champion"
