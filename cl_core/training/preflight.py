@@ -11,19 +11,19 @@ from cl_core.data.sampling import class_balanced_count, held_out_counts
 from cl_core.errors import SpecError
 from cl_core.methods import MethodOptions
 from cl_core.specs import ComputeSpec, TrainingSpec
-from cl_core.training.components import assemble
+from cl_core.training.components import Parts
 from cl_core.views import ImageViews, Normalization
 
 _CHANNELS = 3  # Of the image that is tried; no component depends on the number.
 
 
 def check_batches(
-    training: TrainingSpec, compute: ComputeSpec, *, train_rows: int, classes: Mapping[str, int] = MappingProxyType({})
+    parts: Parts, compute: ComputeSpec, *, train_rows: int, classes: Mapping[str, int] = MappingProxyType({})
 ) -> None:
     """Refuse batches that workers cannot share or the data cannot fill, and a method that does not suit the data.
 
     Args:
-        training: The spec to check.
+        parts: The training to check.
         compute: Its workers share each batch.
         train_rows: Samples of the training split.
         classes: Labeled training samples by class; empty without labels.
@@ -31,6 +31,7 @@ def check_batches(
     Raises:
         SpecError: Naming the nearest sizes that would do.
     """
+    training = parts.spec
     names = sorted(classes)
     held_out = held_out_counts([classes[name] for name in names], training.held_out_share).tolist()
     classes = {name: classes[name] - count for name, count in zip(names, held_out, strict=True)}
@@ -65,9 +66,8 @@ def check_batches(
             f"(batch_size {size} x accumulate_steps {training.accumulate_steps}), "
             f"but the training split has {train_rows}; {remedy}"
         )
-    method = assemble(training).method
-    _check_labels(training, method, classes)
-    method.check_data(batch_size=size, train_rows=train_rows)
+    _check_labels(training, parts.method, classes)
+    parts.method.check_data(batch_size=size, train_rows=train_rows)
 
 
 def _check_labels(training: TrainingSpec, method: MethodOptions, classes: Mapping[str, int]) -> None:
@@ -123,18 +123,17 @@ def _check_class_batches(training: TrainingSpec, samples_per_class: int, classes
         )
 
 
-def check_image_size(training: TrainingSpec, *, image_size: int) -> None:
+def check_image_size(parts: Parts, *, image_size: int) -> None:
     """Refuse views that the encoder or the method cannot take; tried on one black image.
 
     Args:
-        training: The spec to check.
+        parts: The training to check.
         image_size: Side of the images, in pixels.
 
     Raises:
         SpecError: When the encoder has too many stages for the smallest views, or views have several sizes and the
             encoder or the method takes one only.
     """
-    parts = assemble(training)
     views = _views_of_a_black_image(parts.views, image_size)
     sides = sorted({view.shape[-1] for view in views})
     for side in sides:
@@ -146,8 +145,8 @@ def check_image_size(training: TrainingSpec, *, image_size: int) -> None:
             method.embed(views)
     except RuntimeError as error:
         raise SpecError(
-            f"training.views: method {training.method!r} with encoder {training.encoder!r} cannot take views of "
-            f"{' and '.join(map(str, sides))} pixels, made of images of {image_size} ({error}); choose other views, "
+            f"training.views: method {parts.spec.method!r} with encoder {parts.spec.encoder!r} cannot take views "
+            f"of {' and '.join(map(str, sides))} pixels, made of images of {image_size} ({error}); choose other views, "
             "or a method and an encoder that take several sizes"
         ) from error
 

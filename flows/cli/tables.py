@@ -117,7 +117,7 @@ def _show_table_of_problems(problems: "list[Problem]", *, title: str) -> None:
 
 def show_pruned(pruned: "PruneResult") -> None:
     """Print what is removed, with sizes and reasons; which versions lose what; and the sum."""
-    from tasks.pruning import prune_rows
+    from tasks.pruning import prune_rows, prune_summary
 
     if rows := prune_rows(pruned):
         table = Table(title="To be removed" if pruned.dry_run else "Removed", title_justify="left")
@@ -128,9 +128,9 @@ def show_pruned(pruned: "PruneResult") -> None:
         wide_console().print(table)
     for loss in pruned.retention.broken:
         wide_console().print(loss.sentence)
-    for item in pruned.kept_after_all:
+    for item in pruned.skipped_in_use:
         wide_console().print(f"kept, because it is now in use: {item.path}")
-    wide_console().print(pruned.note)
+    wide_console().print(prune_summary(pruned))
 
 
 def show_explanation(explanation: "Explanation") -> None:

@@ -111,7 +111,9 @@ def _remove_undeclared(
         for schedule in client.read_deployment_schedules(deployment.id):
             client.delete_deployment_schedule(deployment.id, schedule.id)
         entrypoint = RENAMED_FLOWS.get(deployment.entrypoint or "", deployment.entrypoint)
-        client.update_deployment(deployment.id, DeploymentUpdate(entrypoint=entrypoint, tags=deployment.tags))
+        # Marked, it is removed by a later `cl up`, also if its new entrypoint is none of 0.1.0.
+        tags = sorted({*deployment.tags, MARK})
+        client.update_deployment(deployment.id, DeploymentUpdate(entrypoint=entrypoint, tags=tags))
         runs = ", ".join(run.name for run in unfinished)
         yield f"deployment {name} is no longer declared; kept, without a schedule, until its runs end: {runs}"
 

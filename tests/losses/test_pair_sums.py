@@ -36,6 +36,7 @@ def test_all_sums_are_those_of_one_pair_at_a_time(case, tile, scale):
     torch.testing.assert_close(apart, expected, atol=1e-12, rtol=1e-12)
 
 
+@pytest.mark.slow_unit(reason="finite differences of every pair of ten rows in small tiles")
 @pytest.mark.parametrize("tile", [0, 5])
 @pytest.mark.parametrize("case", cases())
 def test_every_sum_has_the_gradient_of_its_value(case, tile):

@@ -114,7 +114,9 @@ print(verdict, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1
 """
 
 
-@pytest.mark.parametrize("name", BOMBS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.integration if "256 MiB" in name else ()) for name in BOMBS]
+)
 def test_a_bomb_is_judged_in_little_memory_and_little_time(name: str, tmp_path: Path) -> None:
     make, verdicts = BOMBS[name]
     payload = make()

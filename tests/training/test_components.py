@@ -20,7 +20,7 @@ from cl_core.training.components import DECIDES_WEIGHTS, assemble, complete, tra
 
 
 def digest(*, snapshot="a" * 64, image_size=28, **fields):
-    return training_digest(TrainingSpec(**fields), snapshot_digest=snapshot, image_size=image_size)
+    return training_digest(assemble(TrainingSpec(**fields)), snapshot_digest=snapshot, image_size=image_size)
 
 
 def test_the_parts_are_those_named_with_the_options_given():

@@ -24,6 +24,7 @@ def golden() -> dict[str, list[float]]:
     return curves
 
 
+@pytest.mark.slow_unit(reason="the golden curves: twenty steps of every method, and those of SwAV take a second")
 @every_method
 def test_the_first_twenty_losses_are_those_of_before(job_of: JobOf, name: str) -> None:
     """A change that moves a curve changes what is learned, and says why where it is made.

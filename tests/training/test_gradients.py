@@ -239,7 +239,9 @@ def trained(job_of: JobOf, folder: str, **changes: object) -> dict[str, Tensor]:
 
 
 @pytest.mark.usefixtures("in_float64")
-@pytest.mark.parametrize("sub_batch_size", [16, 10, 3])
+@pytest.mark.parametrize(
+    "sub_batch_size", [16, *(pytest.param(size, marks=pytest.mark.integration) for size in (10, 3))]
+)
 def test_a_training_through_sub_batches_ends_with_the_same_weights(job_of: JobOf, sub_batch_size: int) -> None:
     """FaceNet on a perceptron has no batch norm: nine steps of SGD, in float64."""
     changes = {

@@ -13,10 +13,14 @@ from small_training import JobOf
 
 from cl_core.errors import NotFiniteLossError, StorageFullError
 from cl_core.rng import permutation
+from cl_core.specs import ComputeSpec
 from cl_core.training import loop
 from cl_core.training.feed import Feed
 from cl_core.training.loop import train
 from cl_core.training.progress import following
+
+# But the last one: of a training whose resuming is not tested.
+NO_CHECKPOINTS = ComputeSpec(threads=1, checkpoint_every_s=3600, report_every_s=0)
 
 
 @pytest.mark.integration
@@ -82,7 +86,10 @@ def test_both_precisions_train_and_keep_float32_weights(job_of: JobOf, precision
 
 
 def test_accumulating_two_batches_moves_half_as_often(job_of: JobOf) -> None:
-    single, double = train(job_of("single")), train(job_of("double", accumulate_steps=2))
+    single, double = (
+        train(job_of("single", compute=NO_CHECKPOINTS)),
+        train(job_of("double", compute=NO_CHECKPOINTS, accumulate_steps=2)),
+    )
     assert double.step == single.step // 2 or double.step == (single.step // 3 // 2) * 3
 
 
@@ -98,7 +105,7 @@ def test_a_full_disk_ends_with_a_sentence_and_the_checkpoint_before(job_of: JobO
 
 
 def test_progress_tells_what_only_the_method_knows_and_spells_it_out(job_of: JobOf) -> None:
-    job = job_of(**changes("swav"), epochs=2, warmup_epochs=0)
+    job = job_of(compute=NO_CHECKPOINTS, **changes("swav"), epochs=2, warmup_epochs=0)
     train(job)
     last = job.progress.read()[-1].model_copy(update={"knn_accuracy": 0.5})
     entropy = last.model_dump()["prototype_entropy"]
@@ -113,7 +120,7 @@ def test_progress_tells_what_only_the_method_knows_and_spells_it_out(job_of: Job
 
 
 def test_figures_are_those_of_the_last_look_and_looks_are_every_tenth_step(job_of: JobOf) -> None:
-    job = job_of()
+    job = job_of(compute=NO_CHECKPOINTS)
     train(job)
     figures = [(line.accuracy, line.effective_rank, line.uniformity) for line in job.progress.read()]
     assert len(figures) == 27

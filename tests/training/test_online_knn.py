@@ -126,6 +126,7 @@ def test_samples_are_mixed_with_none_that_are_held_out(job_of: JobOf, monkeypatc
     assert sum(map(len, shown)) >= 3 * 8 * 32
 
 
+@pytest.mark.integration
 def test_it_is_told_at_the_end_of_each_epoch_asked_for_and_of_the_training(job_of: JobOf) -> None:
     job = job_of(**HELD_OUT, epochs=5, compute=ComputeSpec(threads=1, report_every_s=0, knn_every_epochs=2))
     train(job)
@@ -138,6 +139,7 @@ def test_it_is_told_at_the_end_of_each_epoch_asked_for_and_of_the_training(job_o
     assert [line.step for line in rarely.progress.read()] == [1, 8, 16, 24, 32, 40]
 
 
+@pytest.mark.integration
 def test_how_often_it_is_asked_changes_no_bit_of_the_weights(job_of: JobOf) -> None:
     often, never = (
         train(job_of(name, **HELD_OUT, compute=ComputeSpec(threads=1, knn_every_epochs=every)))

@@ -40,23 +40,34 @@ def test_another_seed_ends_with_other_bits(job_of: JobOf, undisturbed: Checkpoin
     assert weights(train(job_of("other", compute=UNDISTURBED, seed=1)).path) != weights(undisturbed.path)
 
 
+KILLED_AT_13 = """
+import os, signal, sys
+from cl_core.training.checkpoint import CheckpointStore
+from small_training import train_from_json
+save = CheckpointStore.save
+def killing(self, step, **state):
+    path = save(self, step, **state)
+    # In the second epoch of nine steps, between two checkpoints.
+    if step == 13: os.kill(os.getpid(), signal.SIGKILL)
+    return path
+CheckpointStore.save = killing
+train_from_json(sys.stdin.read())
+"""
+
+
 @pytest.mark.slow_unit(reason="a process is started and killed: what everything else here rests on")
-def test_killed_at_a_random_instant_it_ends_with_the_same_bits(job_of: JobOf, undisturbed: CheckpointRef) -> None:
+def test_a_process_killed_in_its_second_epoch_is_resumed_with_the_same_bits(
+    job_of: JobOf, undisturbed: CheckpointRef
+) -> None:
     """The one kill of the unit tests; those at other places and of other optimizers are integration tests."""
     job = job_of("killed")
-    program = "import sys; from small_training import train_from_json; train_from_json(sys.stdin.read())"
-    with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, text=True, cwd=TESTS) as process:
-        assert process.stdin is not None
-        process.stdin.write(job.model_dump_json())
-        process.stdin.close()
-        wait_for(job.folder / "checkpoints", at_least=3)
-        process.kill()
+    command = [sys.executable, "-c", KILLED_AT_13]
+    killed = subprocess.run(command, input=job.model_dump_json(), text=True, cwd=TESTS, check=False)
+    assert killed.returncode == -signal.SIGKILL
     latest = job.checkpoints.latest()
-    assert latest is not None
-    reached = artifact_dir.manifest_of(latest)["step"]
-    assert 3 <= reached < undisturbed.step
+    assert latest is not None and artifact_dir.manifest_of(latest)["step"] == 13
     resumed = train(job)
-    assert resumed.resumed_from_step == reached
+    assert resumed.resumed_from_step == 13
     assert weights(resumed.path) == weights(undisturbed.path)
 
 
@@ -128,7 +139,7 @@ def test_a_checkpoint_with_a_flipped_byte_is_passed_over(
 
 
 def test_a_resume_without_any_sound_checkpoint_begins_anew(job_of: JobOf) -> None:
-    job = job_of()
+    job = job_of(epochs=1, warmup_epochs=0)
     first = train(job)
     expected = weights(first.path)
     for checkpoint in (job.folder / "checkpoints").glob("step-*"):

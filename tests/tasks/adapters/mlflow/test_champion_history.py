@@ -71,6 +71,7 @@ def test_a_comparison_with_a_former_champion_decides_nothing(store):
     assert "compared with version 1, and by now there is version 2" in decision.reason
 
 
+@pytest.mark.slow_unit(reason="three promotions and three rollbacks in a real MLflow store")
 def test_rolling_back_goes_to_the_champion_before_and_further_each_time(store):
     for version in (1, 3, 2):
         store.promote(NAME, version, "wanted")

@@ -106,6 +106,7 @@ def test_the_logged_models_page_shows_signature_input_example_and_lineage(server
     assert json.loads(file("input_example.json")) == model().example().tolist()
 
 
+@pytest.mark.integration
 def test_a_card_longer_than_mlflow_keeps_is_cut_at_a_line_and_says_where_the_rest_is(home):
     scores = evaluation()
     many = {f"protocol_{i}.accuracy": score for i, score in enumerate([*scores.trained.scores.values()] * 60)}

@@ -29,6 +29,7 @@ def artifact(client, run_id, name, home):
     return Path(client.download_artifacts(run_id, name, str(home)))
 
 
+@pytest.mark.slow_unit(reason="two real registrations, of which the second must find the first")
 def test_a_version_is_registered_once_and_the_second_time_says_so(home):
     first = store_at(home).register(registration())
     second = store_at(home).register(registration())
@@ -36,6 +37,7 @@ def test_a_version_is_registered_once_and_the_second_time_says_so(home):
     assert second == first.model_copy(update={"created": False})
 
 
+@pytest.mark.integration
 def test_another_training_is_another_version_and_the_challenger_is_the_newest(home):
     store = store_at(home)
     versions = [store.register(registration(digit)).version for digit in (1, 2, 1)]
@@ -43,6 +45,7 @@ def test_another_training_is_another_version_and_the_challenger_is_the_newest(ho
     assert [(row.version, row.aliases) for row in store.versions(NAME)] == [(2, ["challenger"]), (1, [])]
 
 
+@pytest.mark.integration
 def test_the_run_holds_parameters_curves_scores_dataset_and_files(home, client):
     run = client.get_run(store_at(home).register(registration()).run_id)
     assert run.info.status == "FINISHED"
@@ -76,6 +79,7 @@ def test_the_run_holds_parameters_curves_scores_dataset_and_files(home, client):
     assert torch.equal(weights["encoder.0.weight"], registration().model.state_dict()["encoder.0.weight"])
 
 
+@pytest.mark.integration
 def test_the_card_shows_scores_beside_baselines_and_how_to_fetch(home, client):
     ref = store_at(home).register(registration())
     card = artifact(client, ref.run_id, "model_card.md", home).read_text()
@@ -87,6 +91,7 @@ def test_the_card_shows_scores_beside_baselines_and_how_to_fetch(home, client):
     assert description.endswith(card)
 
 
+@pytest.mark.integration
 def test_a_long_curve_and_a_long_parameter_fit(home, client):
     curves = [{"step": step, **{f"metric_{i}": math.sin(step + i) for i in range(5)}} for step in range(1001)]
     specs = {"data": registration().specs["training"].model_copy(update={"method_options": {"text": ["x" * 9000]}})}
@@ -97,6 +102,7 @@ def test_a_long_curve_and_a_long_parameter_fit(home, client):
     assert len(run.data.params["data.method_options.text"]) == 6000
 
 
+@pytest.mark.integration
 def test_a_newer_evaluation_of_the_same_training_is_shown_with_the_standing_version(home, client):
     store = store_at(home)
     store.register(registration())
@@ -109,6 +115,7 @@ def test_a_newer_evaluation_of_the_same_training_is_shown_with_the_standing_vers
     assert r"0.85 \[0.84, 0.86\]" in artifact(client, ref.run_id, "model_card.md", home).read_text()
 
 
+@pytest.mark.integration
 def test_versions_doubled_by_two_machines_are_reduced_to_the_lowest(home, client):
     store = store_at(home)
     ref = store.register(registration())
@@ -130,6 +137,7 @@ def test_a_deleted_experiment_is_named_with_the_command_that_brings_it_back(home
         store_at(home).register(registration())
 
 
+@pytest.mark.integration
 def test_a_report_is_put_beside_the_other_artifacts(home, client):
     ref = store_at(home).register(registration())
     store_at(home).log_report(ref.run_id, "report.html", "<p>")
