@@ -1,7 +1,7 @@
 """The errors that Counterpoint raises on purpose.
 
     CounterpointError
-    ├── InputError (a ValueError)      a person mends it; never retried
+    ├── InputError (a ValueError)      a person has to fix it; never retried
     │   ├── SpecError                  a field of a spec: unknown name, out of range, contradiction
     │   └── DataError                  the data: missing, empty, too few, leaking, corrupt at the source
     ├── IntegrityError                 bytes on disk differ from their checksum; never retried

@@ -2,7 +2,7 @@
 
 Dropping a file into `cl_core/losses/` (or another of the packages below) adds a component; another distribution adds
 one through the entry point group `counterpoint.losses` without touching this project. Names are known without
-importing anything, so that a form or `--help` lists them at once; a component is imported when it is used.
+importing anything, so that a form or `--help` lists them at once; a component is imported when used.
 
 Modules whose name starts with an underscore, and sub-packages, are no components.
 """
@@ -45,9 +45,9 @@ class Registry(Generic[C]):
         """Return a class decorator that makes a component selectable as `name`."""
 
         def add(component: type[C]) -> type[C]:
-            standing = self._classes.get(name)
-            if standing is not None and standing.__module__ != component.__module__:
-                raise self._taken(name, standing.__module__, component.__module__)
+            existing = self._classes.get(name)
+            if existing is not None and existing.__module__ != component.__module__:
+                raise self._taken(name, existing.__module__, component.__module__)
             self._classes[name] = component
             return component
 
@@ -66,7 +66,7 @@ class Registry(Generic[C]):
         """Entry point of each component that another distribution brings.
 
         Raises:
-            SpecError: When its name is taken: which of the two was meant, nobody could tell.
+            SpecError: When its name is taken, since the choice would be ambiguous.
         """
         found: dict[str, EntryPoint] = {}
         for point in entry_points(group=self.group):
@@ -127,9 +127,9 @@ class Registry(Generic[C]):
                 explain(error, options_field or f"{field}_options", sorted(component.model_fields))
             ) from error
 
-    def _taken(self, name: str, standing: str, other: str) -> SpecError:
+    def _taken(self, name: str, existing: str, other: str) -> SpecError:
         return SpecError(
-            f"{self.kind} {name!r} exists twice: as {standing} and as {other}; rename one, or uninstall its package"
+            f"{self.kind} {name!r} exists twice: as {existing} and as {other}; rename one, or uninstall its package"
         )
 
     def unknown(self, name: str) -> str:
@@ -150,7 +150,7 @@ def explain(error: ValidationError, path: str, known: list[str]) -> str:
         where = ".".join([path, *map(str, problem["loc"])]).strip(".")
         if problem["type"] == "extra_forbidden":
             sentences.append(f"{where}: there is no such option; choose from: {', '.join(known) or 'none'}")
-        elif problem["type"] == "value_error":  # Our own sentence, which says what came.
+        elif problem["type"] == "value_error":  # Our own message, which includes the value.
             sentences.append(f"{where}: {problem['ctx']['error']}")
         else:
             message = problem["msg"]
@@ -165,7 +165,7 @@ class NameIn:
 
     registry: Registry[Any]
     besides: tuple[str, ...] = ()
-    """Words that may stand in place of a name."""
+    """Words accepted in place of a name."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_after_validator_function(self._check, handler(source))

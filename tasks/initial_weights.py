@@ -6,6 +6,7 @@ it must still start from the earlier champion, or it would never be up to date. 
 
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from filelock import FileLock
 from pydantic import BaseModel, ConfigDict
@@ -18,6 +19,9 @@ from cl_core.specs import TrainingSpec
 from tasks.adapters.mlflow.model_store import model_store
 from tasks.runtime.settings import Settings
 from tasks.runtime.step import log_outcome
+
+if TYPE_CHECKING:
+    from cl_core.training.components import Parts
 
 
 class _InitialWeights(BaseModel):
@@ -39,12 +43,12 @@ def check_start_from(training: TrainingSpec, model_name: str) -> None:
 
 
 def find_initial_weights(
-    training: TrainingSpec, *, model_name: str, request: str, channels: int, image_size: int
+    parts: "Parts", *, model_name: str, request: str, channels: int, image_size: int
 ) -> InitialWeightsRef | None:
     """Find the weights that a training starts from; None when it starts from scratch.
 
     Args:
-        training: The training spec.
+        parts: The training.
         model_name: Registered model whose champion is looked up.
         request: Digest of everything that decides the training except the champion, the model's name included.
         channels: Channels of the images.
@@ -55,8 +59,8 @@ def find_initial_weights(
         InputError: When the champion was registered without its weights.
         IntegrityError: When the kept weights are lost and MLflow no longer has them.
     """
-    check_start_from(training, model_name)
-    if training.start_from == "scratch":
+    check_start_from(parts.spec, model_name)
+    if parts.spec.start_from == "scratch":
         return None
     folder = Settings.from_environment().initial_weights
     folder.mkdir(parents=True, exist_ok=True)
@@ -66,7 +70,7 @@ def find_initial_weights(
             initial = _InitialWeights.model_validate_json(answer.read_text())
             when = ", as when this training was first requested"
         else:
-            initial = _look_up(folder, training, model_name, channels=channels, image_size=image_size)
+            initial = _look_up(folder, parts, model_name, channels=channels, image_size=image_size)
             artifact_dir.write_text(answer, initial.model_dump_json(indent=1) + "\n")
             when = ""
         if initial.champion is None:
@@ -79,9 +83,7 @@ def find_initial_weights(
     return InitialWeightsRef(champion=initial.champion.uri, sha256=initial.sha256, path=weights)
 
 
-def _look_up(
-    folder: Path, training: TrainingSpec, model_name: str, *, channels: int, image_size: int
-) -> _InitialWeights:
+def _look_up(folder: Path, parts: "Parts", model_name: str, *, channels: int, image_size: int) -> _InitialWeights:
     from cl_core.training.warm_start import SPEC, WEIGHTS, check_initial_weights
 
     store = model_store()
@@ -90,7 +92,7 @@ def _look_up(
         return _InitialWeights(champion=None)
     with artifact_dir.staging(folder) as staged:
         store.fetch(champion, (WEIGHTS, SPEC), staged)
-        check_initial_weights(staged, training, champion=champion.uri, channels=channels, image_size=image_size)
+        check_initial_weights(staged, parts, champion=champion.uri, channels=channels, image_size=image_size)
         sha256 = file_sha256(staged / WEIGHTS)
         artifact_dir.publish(staged, folder / sha256, {"champion": champion.uri})
     return _InitialWeights(champion=champion, sha256=sha256)

@@ -32,14 +32,15 @@ if TYPE_CHECKING:
 def preflight(data: DataSpec, training: TrainingSpec, evaluation: EvaluationSpec, model_name: str = "") -> TrainingSpec:
     """Refuse wrong names and options before anything is read or trained; return the completed training spec."""
     from cl_core.evaluation.runner import protocols
-    from cl_core.training.components import complete
+    from cl_core.training.components import assemble
     from cl_core.training.preflight import check_image_size
 
     check_start_from(training, model_name)
     SOURCES.build(data.source, data.source_options, field="data.source")
-    check_image_size(training, image_size=data.image_size)
+    parts = assemble(training)
+    check_image_size(parts, image_size=data.image_size)
     protocols(evaluation)
-    return complete(training)
+    return parts.spec
 
 
 @step("plan")
@@ -61,15 +62,16 @@ def plan(
         compute: Workers, threads and GPUs.
         model_name: Registered model whose champion the training may start from.
     """
-    from cl_core.training.components import training_digest
+    from cl_core.training.components import assemble, training_digest
     from cl_core.training.job import TrainingJob
     from cl_core.training.preflight import check_batches
 
     facts = snapshot_profile(snapshot)
-    check_batches(training, compute, train_rows=snapshot.rows["train"], classes=facts.per_class["train"])
-    digest_from = partial(training_digest, training, snapshot_digest=snapshot.digest, image_size=data.image_size)
+    parts = assemble(training)
+    check_batches(parts, compute, train_rows=snapshot.rows["train"], classes=facts.per_class["train"])
+    digest_from = partial(training_digest, parts, snapshot_digest=snapshot.digest, image_size=data.image_size)
     weights = find_initial_weights(
-        training,
+        parts,
         model_name=model_name,
         request=digest_of([model_name, digest_from()]),
         channels=snapshot.channels,

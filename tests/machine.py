@@ -28,6 +28,8 @@ from cl_core import processes
 CL = Path(sys.executable).with_name("cl")
 # Lines and columns of the terminal that `cl up` is started on.
 TERMINAL = (24, 100)
+# Until a wait has failed: long enough for a machine that is busy with other things. What must be quick says so itself.
+PATIENCE_S = 400
 FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 
 # Seconds of training on a small network: what is tested is everything around it.
@@ -97,7 +99,7 @@ class Machine:
         servers = ("MLFLOW_TRACKING_URI", "PREFECT_API_URL")
         inherited = {name: value for name, value in os.environ.items() if name not in servers}
         # Where Prefect's own worker asks every 10 s for runs, nothing happens for 5 s before each of them.
-        often = {"PREFECT_WORKER_QUERY_SECONDS": "2", "CL_LOOK_EVERY_S": "10"}
+        often = {"PREFECT_WORKER_QUERY_SECONDS": "3", "CL_LOOK_EVERY_S": "10"}
         return {**inherited, **often, "CL_HOME": str(self.home), **self.settings}
 
     @property
@@ -179,7 +181,7 @@ class Machine:
         state: dict[str, Any] = self.ask(f"flow_runs/{run}")["state"]
         return state
 
-    def wait_for(self, run: str, *types: str, timeout: float = 180) -> dict[str, Any]:
+    def wait_for(self, run: str, *types: str, timeout: float = PATIENCE_S) -> dict[str, Any]:
         """The run's state, once it is of one of these types; without any, once it is over."""
         wanted = set(types) or FINAL
         # A server that is asked all the time is busy with that.
@@ -190,6 +192,10 @@ class Machine:
             every=0.5,
         )
         return self.state(run)
+
+    def states(self, run: str) -> list[str]:
+        """The types of all states that the run has been in, those that passed quickly too."""
+        return [state["type"] for state in self.ask(f"flow_run_states/?flow_run_id={run}")]
 
     def logs(self, run: str) -> str:
         """What the run has logged."""
@@ -312,7 +318,7 @@ def start_to_train(machine: Machine, name: str, *, deployment: str = "small") ->
     before = with_checkpoints(machine)
     run = start(machine, name, deployment=deployment)
     # Its training goes on for seconds after the first checkpoint: time to stop it.
-    wait(lambda: with_checkpoints(machine) > before, 120, lambda: machine.logs(run), every=0.02)
+    wait(lambda: with_checkpoints(machine) > before, PATIENCE_S, lambda: machine.logs(run), every=0.02)
     process = machine.process_of(run)
     process.suspend()
     assert machine.state(run)["type"] == "RUNNING"

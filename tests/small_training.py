@@ -14,7 +14,7 @@ from cl_core.data.ingest.pipeline import ingest_source
 from cl_core.data.snapshot import snapshot_profile
 from cl_core.refs import SnapshotRef
 from cl_core.specs import ComputeSpec, DataSpec, TrainingSpec
-from cl_core.training.components import complete, training_digest
+from cl_core.training.components import assemble, training_digest
 from cl_core.training.job import TrainingJob
 
 DATA = DataSpec(
@@ -52,13 +52,13 @@ def job_at(
     snapshot: SnapshotRef, cache: Path, home: Path, *, compute: ComputeSpec | None = None, **changes: object
 ) -> TrainingJob:
     """The small training, with its checkpoints in `home`; changes are fields of its spec."""
-    training = TrainingSpec.model_validate({**SMALL.model_dump(), **changes})
+    parts = assemble(TrainingSpec.model_validate({**SMALL.model_dump(), **changes}))
     facts = snapshot_profile(snapshot)
     return TrainingJob(
-        digest=training_digest(training, snapshot_digest=snapshot.digest, image_size=16),
+        digest=training_digest(parts, snapshot_digest=snapshot.digest, image_size=16),
         snapshot=snapshot,
         data=DATA,
-        training=complete(training),
+        training=parts.spec,
         compute=compute or ComputeSpec(threads=1, checkpoint_every_s=1e-9, report_every_s=0),
         cache=cache,
         folder=home,

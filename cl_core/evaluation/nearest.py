@@ -8,7 +8,7 @@ from torch import Tensor
 
 # Similarities held at a time: 64 MiB.
 _SIMILARITIES = 1 << 24
-# Columns in a group of similarities of which only the greatest is looked at first.
+# Columns in a group of similarities of which only the greatest is compared first.
 _FOLDS = 16
 
 
@@ -87,5 +87,5 @@ def _greatest(cosines: Tensor, k: int) -> Neighbors:
 def _earliest(cosines: Tensor, least: Tensor, k: int) -> Tensor:
     """Return (B, k) columns above the `least` value taken, and the first of those equal to it."""
     above, equal = cosines > least, cosines == least
-    wanted = above | (equal & (equal.cumsum(dim=1) <= k - above.sum(dim=1, keepdim=True)))
-    return wanted.nonzero()[:, 1].view(-1, k)
+    chosen = above | (equal & (equal.cumsum(dim=1) <= k - above.sum(dim=1, keepdim=True)))
+    return chosen.nonzero()[:, 1].view(-1, k)

@@ -1,8 +1,7 @@
 """The gate: whether a challenger becomes the champion that users fetch, and why, in one sentence.
 
-A pure function of what was measured. Whatever the champion, a model that is no better than its own encoder before
-training, or than the raw input, has learned nothing worth serving, and one that maps everything to one point serves
-nobody.
+A pure function of the measurements. Whatever the champion is, a model must be better than its own encoder before
+training and than the raw input, and must not map everything to one point.
 """
 
 import math
@@ -101,7 +100,7 @@ def _no_gain(promotion: PromotionSpec, gains: Gains) -> str:
     if not gains.over_champion.low > -promotion.tolerance:
         return (
             f"its gain in {promotion.score} over the champion, version {gains.champion}, is "
-            f"{_signed(gains.over_champion)}, and the interval had to lie above {-promotion.tolerance:g}"
+            f"{_signed(gains.over_champion)}, but the interval must lie above {-promotion.tolerance:g}"
         )
     return ""
 

@@ -1,9 +1,8 @@
 """Sums and log-sum-exps over each anchor's positives and negatives: all that softmax losses need of the pairs.
 
 InfoNCE, supervised contrastive, decoupled, debiased and N-pair are a line of arithmetic each on these sums. The pairs
-are walked in tiles with an online log-sum-exp and looked at again in the backward, so that memory grows with the batch
-and not with its square. A tile that holds all pairs is the plain form. The pairs of a small batch are kept for the
-backward.
+are processed in tiles with an online log-sum-exp and computed again in the backward, so that memory grows linearly
+with the batch. A tile that holds all pairs is the plain form. The pairs of a small batch are kept for the backward.
 """
 
 import math
@@ -20,7 +19,7 @@ from cl_core.losses._pair_tiles import Pairs, Tiling, one_tile, ordered, part_of
 # On CPUs exp2 takes a quarter of the time of exp: inside, logits are in bits.
 _NATS_PER_BIT = math.log(2)
 
-# So many pairs take 6 MB with their masks, and looking at them again takes a third of the backward.
+# So many pairs take 6 MB with their masks, and computing them again takes a third of the backward.
 _KEPT_PAIRS = 2**20
 
 
@@ -52,10 +51,10 @@ def pair_sums(anchors: Tensor, candidates: Tensor, relation: Relation, *, scale:
     Args:
         anchors: (A, D) float, normalized already where the loss wants it.
         candidates: (K, D) float, likewise. Where they are the anchors, the very same tensor with the very same ids,
-            tiles are looked at once for both rows of a pair, in half the time.
+            each tile serves both rows of a pair, in half the time.
         relation: Who is who.
         scale: Multiplies the dot products; 1 / temperature.
-        tile: Side of the square of pairs looked at at once, in rows; 0 looks at all.
+        tile: Side of a square tile of pairs, in rows; 0 processes all pairs at once.
 
     Source: Milakov & Gimelshein 2018, "Online normalizer calculation for softmax", arXiv:1805.02867, Alg. 3.
     """

@@ -38,7 +38,7 @@ class Tile(NamedTuple):
     is_mixed: bool
     """Whether others than negatives may be among them."""
     is_mirrored: bool
-    """Whether they stand for the pairs on the other side of the diagonal as well."""
+    """Whether they also represent the pairs on the other side of the diagonal."""
 
 
 class Block(NamedTuple):
@@ -67,7 +67,7 @@ class Tiling:
         relation: Who is who. A candidate that is the anchor itself is of its group.
         rows: Blocks of the anchors.
         columns: Blocks of the candidates.
-        one_set: Whether these are the anchors; a tile above the diagonal then stands for the one below it as well.
+        one_set: Whether these are the anchors; a tile above the diagonal then also represents the one below it.
     """
 
     relation: Relation

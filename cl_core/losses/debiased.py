@@ -48,7 +48,7 @@ def debiased(
             is a term of its own.
         temperature: T, divides the cosine similarities; above 0.
         tau_plus: Probability that a sample is of the anchor's class; from 0, which is InfoNCE, to below 1.
-        tile: Side of the square of pairs looked at at once, in rows; 0 looks at all.
+        tile: Side of a square tile of pairs, in rows; 0 processes all pairs at once.
 
     Returns:
         Sum and number of (anchor, positive) terms, in nats. The mean is log(K - 1) for every tau_plus when all rows

@@ -29,7 +29,7 @@ def decoupled(anchors: Tensor, candidates: Tensor, relation: Relation, *, temper
         relation: Who is who. Each of several positives is a term of its own. An anchor without positives adds nothing
             and is not counted; nor is one without negatives, which would pull without end.
         temperature: Divides the cosine similarities; above 0.
-        tile: Side of the square of pairs looked at at once, in rows; 0 looks at all.
+        tile: Side of a square tile of pairs, in rows; 0 processes all pairs at once.
 
     Returns:
         Sum and number of (anchor, positive) terms, in nats; below 0 where positives are closer than all negatives

@@ -29,7 +29,7 @@ def info_nce(anchors: Tensor, candidates: Tensor, relation: Relation, *, tempera
         relation: Who is who. An anchor without positives adds nothing and is not counted; each of several positives
             is a term of its own, so that with one positive per anchor the mean is the paper's.
         temperature: Divides the cosine similarities; above 0.
-        tile: Side of the square of pairs looked at at once, in rows; 0 looks at all.
+        tile: Side of a square tile of pairs, in rows; 0 processes all pairs at once.
 
     Returns:
         Sum and number of (anchor, positive) terms, in nats. The mean is log(K - 1) when all rows coincide and

@@ -39,7 +39,7 @@ def n_pair(anchors: Tensor, candidates: Tensor, relation: Relation, *, l2_weight
         relation: Who is who. An anchor without positives adds nothing, its length neither, and is not counted. Several
             positives are averaged over, each beside the others and all negatives.
         l2_weight: Weighs the squared length of anchors alone: so each row's counts once, on the worker that holds it.
-        tile: Side of the square of pairs looked at at once, in rows; 0 looks at all.
+        tile: Side of a square tile of pairs, in rows; 0 processes all pairs at once.
 
     Returns:
         Sum and number of anchors, in nats. When all rows coincide the mean is log(K) + l2_weight ||x||^2, or

@@ -50,7 +50,7 @@ def supcon(
         relation: Who is who. An anchor without positives adds nothing and is not counted.
         temperature: Divides the cosine similarities; above 0.
         variant: `out`, or `in`: -log(mean over positives of the softmax), which is never more.
-        tile: Side of the square of pairs looked at at once, in rows; 0 looks at all.
+        tile: Side of a square tile of pairs, in rows; 0 processes all pairs at once.
 
     Returns:
         Sum and number of anchors that have positives, in nats. The mean is log(K - 1) when all rows coincide and

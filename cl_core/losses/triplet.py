@@ -131,7 +131,7 @@ def _semi_hard(apart: Tensor, positive: Tensor, negative: Tensor) -> tuple[Tenso
     """Return (A, K) each positive, the nearest negative farther than it, and whether the triplet exists.
 
     Where no negative is farther, the farthest one is taken, as in TensorFlow Addons' `triplet_semihard_loss`, which
-    FaceNet leaves open; so every positive counts once. One beyond the margin costs nothing, and need not be told apart.
+    FaceNet leaves open; so every positive counts once. A negative beyond the margin costs nothing.
     """
     nearest = _sorted_negatives(apart, negative)
     farther = torch.searchsorted(nearest.detach(), apart.detach(), right=True)

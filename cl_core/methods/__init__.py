@@ -60,8 +60,8 @@ class Step:
 class Method(nn.Module):
     """A contrastive method: parameters, buffers (queues, prototypes) and the training step.
 
-    A step is two parts. `embed` is what goes through networks, and may be asked for a part of the batch at a time;
-    `contrast` is the loss of the whole batch. Between them stand small tensors, so that a batch larger than memory
+    A step has two parts. `embed` passes views through networks, and may be called for parts of the batch;
+    `contrast` computes the loss of the whole batch. Between them are small tensors, so that a batch larger than memory
     can be trained on with the gradient of the whole.
     """
 

@@ -4,14 +4,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-# No sample's: ids are leading bits of hashes, of which one in 2**64 would be this.
-_NOBODY = torch.iinfo(torch.int64).min
+# Belongs to no sample: ids are leading bits of hashes, of which one in 2**64 would be this.
+_NO_SAMPLE = torch.iinfo(torch.int64).min
 
 
 class KeyQueue(nn.Module):
     """The most recent keys of all workers, identical on every worker; the oldest leave first.
 
-    It begins with random unit rows of nobody, drawn from torch's global generator.
+    It starts with random unit rows of no sample, drawn from torch's global generator.
 
     Args:
         size: K, keys that it holds.
@@ -28,8 +28,8 @@ class KeyQueue(nn.Module):
     def __init__(self, *, size: int, features: int) -> None:
         super().__init__()
         self.register_buffer("keys", F.normalize(torch.randn(size, features), dim=1))
-        self.register_buffer("samples", torch.full((size,), _NOBODY))
-        # Ever: says which place is the next, and how many are taken.
+        self.register_buffer("samples", torch.full((size,), _NO_SAMPLE))
+        # Total so far: gives the next position, and how many positions are filled.
         self.register_buffer("entered", torch.zeros((), dtype=torch.int64))
 
     @torch.no_grad()

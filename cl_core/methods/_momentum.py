@@ -20,7 +20,7 @@ class MomentumNetwork(nn.Module):
     Source: He et al. 2019, "Momentum contrast", arXiv:1911.05722, Eq. 2; averaged statistics: Cai et al. 2021,
         "Exponential moving average normalization for self-supervised and semi-supervised learning", arXiv:2101.08482.
         Differences: the averages begin with the statistics of the first step. Mean 0 and variance 1, with which running
-        statistics begin, say nothing of the data, and training collapses on keys that are made with them.
+        statistics start, do not describe the data, and training collapses on keys that are made with them.
     """
 
     has_followed: Tensor
@@ -94,5 +94,5 @@ def batch_statistics(norm: _BatchNorm) -> tuple[Tensor, Tensor]:
 
 def _running(norm: _BatchNorm) -> tuple[Tensor, Tensor, Tensor]:
     mean, variance, batches = norm.running_mean, norm.running_var, norm.num_batches_tracked
-    assert mean is not None and variance is not None and batches is not None, "track_running_stats says so"
+    assert mean is not None and variance is not None and batches is not None, "track_running_stats is on"
     return mean, variance, batches

@@ -21,7 +21,7 @@ class ViewQueues(nn.Module):
     def __init__(self, *, views: int, size: int, features: int) -> None:
         super().__init__()
         self.register_buffer("rows", torch.zeros(views, size, features))
-        # Of each view, ever: says which place is the next and whether all are taken.
+        # Total so far, per view: gives the next position, and whether all are filled.
         self.register_buffer("entered", torch.zeros((), dtype=torch.int64))
 
     def enter(self, rows: Tensor) -> None:

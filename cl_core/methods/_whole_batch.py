@@ -50,7 +50,7 @@ class WholeBatch(Method):
         encoder: f.
         projector: g; dropped after training.
         objective: This worker's (B, D) float32 rows of either view to the () loss, the same on every worker.
-        standstills: Values at which the loss stands still when nothing is learned, by what they mean.
+        trivial_losses: Losses of solutions that learn nothing, by name.
     """
 
     def __init__(
@@ -58,13 +58,13 @@ class WholeBatch(Method):
         encoder: Encoder,
         projector: nn.Module,
         objective: Callable[[Tensor, Tensor], Tensor],
-        standstills: Mapping[str, float],
+        trivial_losses: Mapping[str, float],
     ) -> None:
         super().__init__()
         self.encoder = encoder
         self.projector = projector
         self.objective = objective
-        self.standstills = standstills
+        self._trivial_losses = trivial_losses
 
     def embed(self, views: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Pass both views together through encoder and projector, and split them again."""
@@ -81,7 +81,7 @@ class WholeBatch(Method):
     def trivial_losses(self, samples: int) -> dict[str, float]:
         """Return the given values, which hold for any number of samples."""
         del samples
-        return dict(self.standstills)
+        return dict(self._trivial_losses)
 
 
 def check_paired(first: Tensor, second: Tensor) -> None:

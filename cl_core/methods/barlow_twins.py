@@ -58,7 +58,7 @@ class BarlowTwinsOptions(WholeBatchOptions):
             partial(barlow_twins, redundancy_weight=self.redundancy_weight, scale=self.scale),
             {
                 "every embedding is the same": self.scale * width,
-                "every dimension says the same": self.scale * self.redundancy_weight * width * (width - 1),
+                "all dimensions are equal": self.scale * self.redundancy_weight * width * (width - 1),
             },
         )
 

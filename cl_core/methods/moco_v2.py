@@ -75,7 +75,7 @@ class MoCoV2Options(MethodOptions):
         if self.queue_size > most:
             raise option_error(
                 "queue_size",
-                f"{self.queue_size} keys are more than a tenth of the {train_rows} samples of the training split: too "
+                f"{self.queue_size} keys exceed a tenth of the {train_rows} samples of the training split: too "
                 f"many of a query's negatives would show what it shows (false negatives); choose at most {most}, or a "
                 "method without a queue, such as 'simclr'",
             )
@@ -96,7 +96,7 @@ class MoCoV2(Method):
     key depends on its batch, with any number of workers. Those of the first step, before which there are no
     statistics, do.
 
-    A sample that is met again while a key of it stands in the queue is no negative of itself: the key is left out.
+    If a sample occurs again while its key is in the queue, that key is left out: it is not a negative.
     Each query has one positive, the key of its own batch, as in the paper's Eq. 1.
 
     The momentum does not warm up, as moving averages elsewhere do: f_k would change so much while the queue fills that

@@ -51,7 +51,7 @@ class SiameseOptions(MethodOptions):
     def _classes_are_those_of_labels(self) -> Self:
         if self.samples_per_class and self.pairs == "views":
             raise ValueError(
-                f"samples_per_class {self.samples_per_class} is of no use with pairs 'views'; leave it at 0, or choose "
+                f"samples_per_class {self.samples_per_class} has no effect with pairs 'views'; set it to 0, or choose "
                 "pairs 'labels'"
             )
         if self.samples_per_class == 1:

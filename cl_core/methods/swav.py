@@ -97,7 +97,7 @@ class SwAVOptions(ProjectorOptions):
         if self.freeze_epochs >= epochs:
             raise option_error(
                 "freeze_epochs",
-                f"prototypes that rest for {self.freeze_epochs} epochs never move in a training of {epochs}; choose "
+                f"prototypes frozen for {self.freeze_epochs} epochs never learn in a training of {epochs}; choose "
                 f"at most {epochs - 1}, or a larger training.epochs",
             )
         if self.queue_size and self.queue_start_epoch >= epochs:

@@ -137,7 +137,7 @@ class _AllGather(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        # A copy: autograd may have given the same tensor to somebody else, and the sum is taken in place.
+        # A copy: autograd may use the same tensor elsewhere, and the sum is taken in place.
         total = gradients[0].clone(memory_format=torch.contiguous_format)
         dist.all_reduce(total)
         return total[ctx.start : ctx.start + ctx.size]

@@ -5,7 +5,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 Options = dict[str, Any]
-"""Options of a component, as it is given them; the component validates them."""
+"""Options of a component; the component validates them."""
 
 
 class Spec(BaseModel):

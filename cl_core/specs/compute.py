@@ -57,7 +57,7 @@ class ComputeSpec(Spec):
     def _threads_are_shared_evenly(self) -> Self:
         if self.threads % self.workers:
             raise ValueError(
-                f"threads {self.threads} cannot be shared evenly by {self.workers} workers; "
+                f"threads {self.threads} cannot be divided evenly among {self.workers} workers; "
                 f"nearest: {max(1, round(self.threads / self.workers)) * self.workers}"
             )
         return self

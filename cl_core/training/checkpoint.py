@@ -2,7 +2,7 @@
 
 `step-NNNNNNNN/` holds `method.safetensors` (weights and buffers: queues, prototypes, running statistics),
 `optimizer.safetensors`, `optimizer.json`, and the manifest with the step. The order of samples, the views and the
-learning rate are functions of the step, so nothing else is needed to go on.
+learning rate are functions of the step, so nothing else is needed to resume.
 """
 
 import json
@@ -31,7 +31,7 @@ class CheckpointStore:
     """The checkpoints of one training.
 
     Args:
-        folder: Where they stand.
+        folder: Where they are stored.
         keep: How many of the newest stay.
     """
 
@@ -68,7 +68,7 @@ class CheckpointStore:
             try:
                 artifact_dir.verify(path)
             except IntegrityError as error:
-                logger.warning("checkpoint passed over, falling back to the one before: %s", error)
+                logger.warning("skipped a damaged checkpoint, using the previous one: %s", error)
             else:
                 return path
         return None

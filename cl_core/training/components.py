@@ -37,6 +37,8 @@ DECIDES_WEIGHTS = (
 class Parts:
     """The components that a training spec names, with their options."""
 
+    spec: TrainingSpec
+    """Completed: every name and option is written out, so that a default given or left out is one spec."""
     method: MethodOptions
     loss: PairLoss | None
     """None when the method's objective is no pair loss, and its own."""
@@ -52,12 +54,21 @@ def assemble(training: TrainingSpec) -> Parts:
     """
     method: MethodOptions = METHODS.build(training.method, training.method_options, field="training.method")
     views = _named_or_from_paper(training.views, training.views_options, method.paper_views)
-    parts = Parts(
-        method=method,
-        loss=_loss(training, method),
-        views=VIEWS.build(*views, field="training.views"),
-        encoder=ENCODERS.build(training.encoder, training.encoder_options, field="training.encoder"),
+    loss = _loss(training, method)
+    policy: ImageViews = VIEWS.build(*views, field="training.views")
+    encoder: EncoderOptions = ENCODERS.build(training.encoder, training.encoder_options, field="training.encoder")
+    paper_loss = method.paper_loss.name if method.paper_loss else PAPER
+    completed = training.model_copy(
+        update={
+            "method_options": method.model_dump(mode="json"),
+            "loss": paper_loss if training.loss == PAPER else training.loss,
+            "loss_options": loss.model_dump(mode="json") if loss else {},
+            "views": views[0],
+            "views_options": policy.model_dump(mode="json"),
+            "encoder_options": encoder.model_dump(mode="json"),
+        }
     )
+    parts = Parts(spec=completed, method=method, loss=loss, views=policy, encoder=encoder)
     if parts.views.count not in method.view_counts:
         raise SpecError(
             f"training.views: method {training.method!r} takes {_counted(method.view_counts)} of each sample, "
@@ -72,7 +83,7 @@ def _loss(training: TrainingSpec, method: MethodOptions) -> PairLoss | None:
         if training.loss != PAPER or training.loss_options:
             given = f"loss {training.loss!r}" if training.loss != PAPER else "loss_options"
             raise SpecError(
-                f"training.loss: method {training.method!r} has an objective of its own and takes no other; "
+                f"training.loss: method {training.method!r} has its own objective and takes no other loss; "
                 f"got {given}: leave loss at {PAPER!r} without options, and see training.method_options"
             )
         return None
@@ -98,39 +109,26 @@ def _counted(counts: range) -> str:
 
 
 def complete(training: TrainingSpec) -> TrainingSpec:
-    """Return the spec with every name and option written out, so that a default given or left out is one spec.
+    """Return the spec with every name and option written out.
 
     Raises:
         SpecError: As `assemble`.
     """
-    parts = assemble(training)
-    paper = parts.method.paper_loss
-    loss, views = paper.name if paper else PAPER, parts.method.paper_views.name
-    return training.model_copy(
-        update={
-            "method_options": parts.method.model_dump(mode="json"),
-            "loss": loss if training.loss == PAPER else training.loss,
-            "loss_options": parts.loss.model_dump(mode="json") if parts.loss else {},
-            "views": views if training.views == PAPER else training.views,
-            "views_options": parts.views.model_dump(mode="json"),
-            "encoder_options": parts.encoder.model_dump(mode="json"),
-        }
-    )
+    return assemble(training).spec
 
 
-def training_digest(training: TrainingSpec, *, snapshot_digest: str, image_size: int, start_sha256: str = "") -> str:
+def training_digest(parts: Parts, *, snapshot_digest: str, image_size: int, start_sha256: str = "") -> str:
     """Return the digest of all that decides the weights: data, image size, completed spec, first weights, code.
 
     The number of workers is not in it: a training begun by two may be finished by one. `start_sha256` is that of the
     weights that the encoder starts from, and empty for fresh ones, which follow from the seed.
     """
-    parts = assemble(training)
     components = [part for part in (parts.method, parts.loss, parts.views, parts.encoder) if part is not None]
     return digest_of(
         {
             "snapshot": snapshot_digest,
             "image_size": image_size,
-            "training": complete(training),
+            "training": parts.spec,
             "start": start_sha256,
             "code": code_digest(*(type(part).__module__ for part in components), alone=DECIDES_WEIGHTS),
         }

@@ -49,7 +49,7 @@ def train(job: TrainingJob) -> CheckpointRef:
     Raises:
         NotFiniteLossError: On every worker, when the loss becomes NaN or infinite.
         CollapseError: On every worker, when nothing is learned.
-        StorageFullError: When a checkpoint cannot be written; the one before it stands.
+        StorageFullError: When a checkpoint cannot be written; the previous one is kept.
     """
     forget_peak()
     spec = job.training
@@ -104,7 +104,7 @@ def train(job: TrainingJob) -> CheckpointRef:
         optimizer.zero_grad(set_to_none=True)
         loss = torch.zeros((), device=device)
         for part in range(spec.accumulate_steps):
-            # Sorted: which samples meet is decided by the order, where they stand is the same for any sharing out.
+            # Sorted: the order decides which samples meet; their positions are the same for any number of workers.
             whole = np.sort(batches[step_in_epoch * spec.accumulate_steps + part])
             shares = share_of(whole, sub_batches=spec.sub_batches, worker=rank, workers=workers)
 
@@ -134,18 +134,18 @@ def train(job: TrainingJob) -> CheckpointRef:
         if looked_at and not math.isfinite(loss):
             raise _not_finite(f"the loss became {loss.item()} at step {done}", rate)
 
-        # --- whether it learns: every worker or none goes on
+        # --- whether it learns: all workers continue, or none
         if watch.is_due(done):
             watch.look(done, loss, result, samples=sum(map(len, shares)))
         score_due = done % (job.compute.knn_every_epochs * steps_per_epoch) == 0 or done == total_steps
         score = knn.accuracy(method.encoder) if knn and score_due and _is_finite(method) else None
 
-        # --- what worker 0 tells and keeps
+        # --- what worker 0 reports and saves
         now = time.monotonic()
         if rank != 0:
             continue
-        told = score is not None or done in (start + 1, total_steps)
-        if told or now - last_report >= job.compute.report_every_s:
+        report_due = score is not None or done in (start + 1, total_steps)
+        if report_due or now - last_report >= job.compute.report_every_s:
             seconds = max(now - last_report, 1e-9)
             job.progress.append(
                 Progress(
@@ -189,7 +189,7 @@ def train(job: TrainingJob) -> CheckpointRef:
 def _restore(job: TrainingJob, method: Method, optimizer: Optimizer) -> tuple[int, float, list[Any]]:
     """Load the last intact checkpoint, if any: return steps taken, seconds spent on them, and health checks.
 
-    Worker 0 looks and tells the others, so that all go on from the same step.
+    Worker 0 looks and informs the others, so that all resume from the same step.
     """
     found = job.checkpoints.latest() if collectives.rank() == 0 else None
     step = 0 if found is None else int(artifact_dir.manifest_of(found)["step"])
@@ -200,7 +200,7 @@ def _restore(job: TrainingJob, method: Method, optimizer: Optimizer) -> tuple[in
         checkpoint.load(path, method=method, optimizer=optimizer)
         facts = artifact_dir.manifest_of(path)
         spent, checks = float(facts["seconds"]), facts["checks"]
-        logger.info("going on from step %d", step)
+        logger.info("resuming from step %d", step)
     if collectives.rank() == 0:
         job.progress.rewind(step, seconds=spent)
     return step, spent, checks
@@ -233,6 +233,6 @@ def _is_finite(method: Method) -> bool:
 
 def _not_finite(what: str, rate: float) -> NotFiniteLossError:
     return NotFiniteLossError(
-        f"{what} (learning rate {rate:g}); earlier checkpoints stand. Lower training.learning_rate, lengthen "
+        f"{what} (learning rate {rate:g}); earlier checkpoints are kept. Lower training.learning_rate, lengthen "
         "training.warmup_epochs, or set training.precision to fp32"
     )

@@ -11,19 +11,19 @@ from cl_core.data.sampling import class_balanced_count, held_out_counts
 from cl_core.errors import SpecError
 from cl_core.methods import MethodOptions
 from cl_core.specs import ComputeSpec, TrainingSpec
-from cl_core.training.components import assemble
+from cl_core.training.components import Parts
 from cl_core.views import ImageViews, Normalization
 
 _CHANNELS = 3  # Of the image that is tried; no component depends on the number.
 
 
 def check_batches(
-    training: TrainingSpec, compute: ComputeSpec, *, train_rows: int, classes: Mapping[str, int] = MappingProxyType({})
+    parts: Parts, compute: ComputeSpec, *, train_rows: int, classes: Mapping[str, int] = MappingProxyType({})
 ) -> None:
     """Refuse batches that workers cannot share or the data cannot fill, and a method that does not suit the data.
 
     Args:
-        training: The spec to check.
+        parts: The training to check.
         compute: Its workers share each batch.
         train_rows: Samples of the training split.
         classes: Labeled training samples by class; empty without labels.
@@ -31,6 +31,7 @@ def check_batches(
     Raises:
         SpecError: Naming the nearest sizes that would do.
     """
+    training = parts.spec
     names = sorted(classes)
     held_out = held_out_counts([classes[name] for name in names], training.held_out_share).tolist()
     classes = {name: classes[name] - count for name, count in zip(names, held_out, strict=True)}
@@ -54,20 +55,19 @@ def check_batches(
             f"sub-batches of {smallest} or more, but batch norm needs 2 samples for each of {workers} workers; "
             f"choose at least {-(-size // (size // (2 * workers)))}, or 0"
         )
-    wanted = size * training.accumulate_steps
-    if wanted > train_rows:
+    needed = size * training.accumulate_steps
+    if needed > train_rows:
         most = train_rows // training.accumulate_steps // workers * workers
         remedy = f"choose a batch_size of at most {most}"
         if most < 2 * workers:
             remedy = "lower training.accumulate_steps or compute.workers"
         raise SpecError(
-            f"training.batch_size: one step needs {wanted} samples "
+            f"training.batch_size: one step needs {needed} samples "
             f"(batch_size {size} x accumulate_steps {training.accumulate_steps}), "
             f"but the training split has {train_rows}; {remedy}"
         )
-    method = assemble(training).method
-    _check_labels(training, method, classes)
-    method.check_data(batch_size=size, train_rows=train_rows)
+    _check_labels(training, parts.method, classes)
+    parts.method.check_data(batch_size=size, train_rows=train_rows)
 
 
 def _check_labels(training: TrainingSpec, method: MethodOptions, classes: Mapping[str, int]) -> None:
@@ -96,15 +96,15 @@ def _check_class_batches(training: TrainingSpec, samples_per_class: int, classes
             f"{path}: batch_size {size} is not a multiple of {samples_per_class} samples per class; "
             f"nearest batch_size: {max(2, round(size / samples_per_class)) * samples_per_class}"
         )
-    wanted = size // samples_per_class
-    if wanted < 2:
+    needed = size // samples_per_class
+    if needed < 2:
         raise SpecError(
             f"{path}: a batch of {size} with {samples_per_class} samples per class holds one class, but needs at least "
             f"2; choose at most {size // 2}, or a training.batch_size of at least {2 * samples_per_class}"
         )
-    if wanted > len(classes):
+    if needed > len(classes):
         raise SpecError(
-            f"{path}: a batch of {size} with {samples_per_class} samples per class needs {wanted} classes, "
+            f"{path}: a batch of {size} with {samples_per_class} samples per class needs {needed} classes, "
             f"but the training split has {len(classes)}; choose at least {-(-size // len(classes))}, "
             "or a smaller training.batch_size"
         )
@@ -118,23 +118,22 @@ def _check_class_batches(training: TrainingSpec, samples_per_class: int, classes
     batches = class_balanced_count(classes.values(), batch_size=size, samples_per_class=samples_per_class)
     if batches < training.accumulate_steps:
         raise SpecError(
-            f"training.accumulate_steps: one step needs {training.accumulate_steps} batches of {wanted} classes with "
+            f"training.accumulate_steps: one step needs {training.accumulate_steps} batches of {needed} classes with "
             f"{samples_per_class} samples each, but the training split fills {batches}; choose at most {batches}"
         )
 
 
-def check_image_size(training: TrainingSpec, *, image_size: int) -> None:
+def check_image_size(parts: Parts, *, image_size: int) -> None:
     """Refuse views that the encoder or the method cannot take; tried on one black image.
 
     Args:
-        training: The spec to check.
+        parts: The training to check.
         image_size: Side of the images, in pixels.
 
     Raises:
         SpecError: When the encoder has too many stages for the smallest views, or views have several sizes and the
             encoder or the method takes one only.
     """
-    parts = assemble(training)
     views = _views_of_a_black_image(parts.views, image_size)
     sides = sorted({view.shape[-1] for view in views})
     for side in sides:
@@ -146,8 +145,8 @@ def check_image_size(training: TrainingSpec, *, image_size: int) -> None:
             method.embed(views)
     except RuntimeError as error:
         raise SpecError(
-            f"training.views: method {training.method!r} with encoder {training.encoder!r} cannot take views of "
-            f"{' and '.join(map(str, sides))} pixels, made of images of {image_size} ({error}); choose other views, "
+            f"training.views: method {parts.spec.method!r} with encoder {parts.spec.encoder!r} cannot take views "
+            f"of {' and '.join(map(str, sides))} pixels, made of images of {image_size} ({error}); choose other views, "
             "or a method and an encoder that take several sizes"
         ) from error
 

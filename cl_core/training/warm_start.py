@@ -11,8 +11,7 @@ from torch import Tensor
 from cl_core.encoders import Encoder
 from cl_core.errors import SpecError
 from cl_core.registry import ENCODERS
-from cl_core.specs import TrainingSpec
-from cl_core.training.components import assemble
+from cl_core.training.components import Parts
 
 WEIGHTS, SPEC = "weights.safetensors", "spec.json"
 """The files of a registered version that a training starts from."""
@@ -30,14 +29,12 @@ def load_initial_weights(encoder: Encoder, folder: Path) -> None:
     encoder.load_state_dict(_encoder_state(folder))
 
 
-def check_initial_weights(
-    folder: Path, training: TrainingSpec, *, champion: str, channels: int, image_size: int
-) -> None:
+def check_initial_weights(folder: Path, parts: Parts, *, champion: str, channels: int, image_size: int) -> None:
     """Refuse a champion whose encoder differs from the one to be trained.
 
     Args:
         folder: Holds `WEIGHTS` and `SPEC` of the champion.
-        training: What is asked for.
+        parts: The training that is to start from it.
         champion: Its address, for the message.
         channels: 1 or 3, of the images.
         image_size: Pixels.
@@ -46,12 +43,11 @@ def check_initial_weights(
         SpecError: Naming both encoders, and what to do.
     """
     theirs = json.loads((folder / SPEC).read_text())["training"]
-    wanted = assemble(training).encoder
-    mine = _described(training.encoder, wanted.model_dump(mode="json"))
+    mine = _described(parts.spec.encoder, parts.spec.encoder_options)
     found = _described(theirs["encoder"], _completed(theirs["encoder"], theirs["encoder_options"]))
     if found == mine:
         with torch.device("meta"):
-            shapes = _shapes(wanted.build(channels=channels, size=image_size).state_dict())
+            shapes = _shapes(parts.encoder.build(channels=channels, size=image_size).state_dict())
         if shapes == _shapes(_encoder_state(folder)):
             return
         mine += f" for {image_size} x {image_size} images with {channels} channels"

@@ -21,10 +21,10 @@ def begin() -> None:
     """Get ready for a command's work, once its arguments are accepted."""
     # A scheduler's or a shell's SIGTERM ends a command as cleanly as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    home = Settings.from_environment().home
-    home.mkdir(parents=True, exist_ok=True)
-    if "PREFECT_API_URL" not in os.environ:
-        (home / "prefect").mkdir(mode=0o700, exist_ok=True)
+    settings = Settings.from_environment()
+    settings.home.mkdir(parents=True, exist_ok=True)
+    if not settings.prefect_api_url:
+        (settings.home / "prefect").mkdir(mode=0o700, exist_ok=True)
 
 
 def start_prefect() -> None:
@@ -51,7 +51,8 @@ def check_prefect_address() -> None:
     """
     from tasks.runtime.locks import is_locked
 
-    if "PREFECT_API_URL" not in os.environ and is_locked(Settings.from_environment().up_lock):
+    settings = Settings.from_environment()
+    if not settings.prefect_api_url and is_locked(settings.up_lock):
         raise InputError(
             "`cl up` runs for this CL_HOME, but PREFECT_API_URL is not set, so its runs cannot be read; set it as the "
             "screen of `cl up` shows"

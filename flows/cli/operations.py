@@ -126,7 +126,7 @@ def _run_stack(settings: Settings, ports: Ports, deployments: Path, host: str) -
     console, began = Console(highlight=False, markup=False, soft_wrap=True), time.monotonic()
     stop = _StopRequest()
     declaration = Declaration.read(deployments)
-    stack = LocalStack(settings, ports, declaration.work_pool, host, os.environ.get("CL_DATABASE_URL", ""))
+    stack = LocalStack(settings, ports, declaration.work_pool, host, settings.database_url)
     for name in stop_orphaned_services(settings.services):
         console.print(f"stopped the {name} that a killed `cl up` had left running")
     supervisor = Supervisor(stack.services(), settings.services, stop)

@@ -1,6 +1,5 @@
 """Compares the state in Prefect and MLflow with the processes and files on this machine, and repairs differences."""
 
-import os
 import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -70,7 +69,7 @@ def _flow_runs() -> Iterator[Diagnosis]:
             for owner in run_owner.run_owners():
                 yield from _compare(owner, _read(client, owner.flow_run_id))
     except httpx.TransportError as error:
-        address = os.environ.get("PREFECT_API_URL", "its temporary server")
+        address = Settings.from_environment().prefect_api_url or "its temporary server"
         yield Diagnosis(
             f"Prefect does not answer ({type(error).__name__}); flow runs were not checked",
             address,

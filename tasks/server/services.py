@@ -175,7 +175,7 @@ class LocalStack:
 
 def data_roots() -> str:
     """Return the folders that runs may use beside CL_HOME; default: the working folder and Debian's datasets."""
-    return os.environ.get("CL_DATA_ROOTS") or os.pathsep.join((str(Path.cwd()), "/usr/share/datasets"))
+    return Settings.from_environment().data_roots or os.pathsep.join((str(Path.cwd()), "/usr/share/datasets"))
 
 
 def _admin() -> str:

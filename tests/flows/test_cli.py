@@ -268,7 +268,7 @@ def test_flows_are_imported_without_what_their_steps_use(imported_with_flows):
         (["retrian"], r'Unknown command "retrian"\. Did you mean "retrain"\?.*'),
         (
             ["retrain", "--compute.workers", "2", "--compute.threads", "3"],
-            r"compute: threads 3 cannot be shared evenly by 2 workers; nearest: 4",
+            r"compute: threads 3 cannot be divided evenly among 2 workers; nearest: 4",
         ),
         (
             ["retrain", "--training.warmup-epochs", "9"],

@@ -52,7 +52,7 @@ def golden_home(session: Path, prefect: str) -> Path:
                 environment = {name: value for name, value in os.environ.items() if name not in left_out}
                 environment |= {"CL_HOME": str(making), "PREFECT_API_URL": prefect}
                 with forked.cl("retrain", "--recipe", str(recipe), environment=environment) as run:
-                    _, said = run.communicate(timeout=240)
+                    _, said = run.communicate(timeout=600)
                 assert run.returncode == 0, said
             store = ModelStore(f"sqlite:///{making}/mlflow.db", making / "mlflow-artifacts", making / "work")
             for version in (1, 2):

@@ -11,6 +11,7 @@ import forked
 import pytest
 from chaos.audit import Audit, audit
 from chaos.cases import RECIPE
+from machine import PATIENCE_S
 
 from . import retraining_programs as programs
 from .golden import give_store
@@ -94,7 +95,7 @@ def ended(process: BaseProcess) -> int:
 
 
 def wait_for(condition: Callable[[], bool], home: Path) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + PATIENCE_S
     while not condition():
         assert time.monotonic() < deadline, log(home)
         time.sleep(0.05)

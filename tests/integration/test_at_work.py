@@ -7,7 +7,7 @@ import time
 
 import psutil
 import pytest
-from machine import CL, LONG, SMALL, Machine, how_far, wait
+from machine import CL, LONG, PATIENCE_S, SMALL, Machine, how_far, wait
 
 pytestmark = pytest.mark.xdist_group("machine")
 
@@ -19,7 +19,7 @@ def test_a_schedule_starts_a_run_that_ends_with_a_registered_version(scheduled_m
         "flow_runs": {"state": {"type": {"any_": ["RUNNING", "COMPLETED"]}}},
         "deployments": {"id": {"any_": [deployment["id"]]}},
     }
-    wait(lambda: bool(machine.ask("flow_runs/filter", begun)), 120)
+    wait(lambda: bool(machine.ask("flow_runs/filter", begun)), PATIENCE_S, every=0.5)
     machine.ask(f"deployments/{deployment['id']}/pause_deployment", {})
     run = machine.ask("flow_runs/filter", begun)[0]
     assert run["auto_scheduled"]
@@ -44,7 +44,6 @@ def test_servers_listen_on_the_loopback_interface_only(machine: Machine) -> None
     assert listening == {"127.0.0.1"}
 
 
-@pytest.mark.usefixtures("silent")
 def test_runs_of_one_model_take_turns_whatever_deployment_they_are_of(
     machine: Machine, two_runs: tuple[str, str]
 ) -> None:
@@ -57,7 +56,7 @@ def test_runs_of_one_model_take_turns_whatever_deployment_they_are_of(
 
 def test_a_command_waits_for_a_run_of_the_same_model_and_says_for_whom(machine: Machine) -> None:
     run = machine.run("retrain/small", LONG)
-    wait(lambda: bool(how_far(machine, run)), 120)
+    wait(lambda: bool(how_far(machine, run)), PATIENCE_S, every=0.5)
     recipe = machine.home.parent / "long.json"
     recipe.write_text(json.dumps({**SMALL, "model_name": "long"}))
     command = [str(CL), "retrain", "--recipe", str(recipe)]
@@ -66,7 +65,7 @@ def test_a_command_waits_for_a_run_of_the_same_model_and_says_for_whom(machine: 
         name = machine.ask(f"flow_runs/{run}")["name"]
         assert f"waiting for flow run {name!r}, which retrains long" in waiting.stderr.readline()
         machine.ask(f"flow_runs/{run}/set_state", {"state": {"type": "CANCELLING"}})
-        _, said = waiting.communicate(timeout=120)
+        _, said = waiting.communicate(timeout=PATIENCE_S)
     assert waiting.returncode == 0, said
     assert "registered as models:/long/1" in said
 
@@ -74,7 +73,7 @@ def test_a_command_waits_for_a_run_of_the_same_model_and_says_for_whom(machine: 
 def test_cancel_ends_the_training_and_keeps_its_checkpoint(machine: Machine) -> None:
     run = machine.run("retrain/small", LONG)
     checkpoints = machine.home / "trainings"
-    wait(lambda: any(checkpoints.glob("*/checkpoints/step-*/manifest.json")) and how_far(machine, run), 120)
+    wait(lambda: any(checkpoints.glob("*/checkpoints/step-*/manifest.json")) and how_far(machine, run), PATIENCE_S)
     process = machine.process_of(run)
     cancelled = time.monotonic()
     machine.ask(f"flow_runs/{run}/set_state", {"state": {"type": "CANCELLING"}})
@@ -85,6 +84,6 @@ def test_cancel_ends_the_training_and_keeps_its_checkpoint(machine: Machine) -> 
     wait(lambda: not any("ray::" in str(one.cmdline()) for one in machine.processes()), 10)
     assert not list(checkpoints.glob("*/checkpoints/.staging-*"))
     again = machine.run("retrain/small", LONG)
-    wait(lambda: "resumed" in machine.logs(again) or how_far(machine, again) > 0, 120)
+    wait(lambda: "resumed" in machine.logs(again) or how_far(machine, again) > 0, PATIENCE_S)
     machine.ask(f"flow_runs/{again}/set_state", {"state": {"type": "CANCELLING"}})
     machine.wait_for(again, "CANCELLED", timeout=30)

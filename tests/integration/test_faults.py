@@ -11,18 +11,19 @@ from pathlib import Path
 import psutil
 import pyarrow.parquet as pq
 import pytest
+from machine import PATIENCE_S
 from permissions import obeying
 from servers import free_port
 
 from .conftest import RECIPE, SAMPLE, CommandLine
 from .golden import SPECS
 
-# Two seconds of training.
-SHORT = {"data": SPECS["data"], "training": {**SPECS["training"], "epochs": 200}, "compute": SPECS["compute"]}
+# Two hundred steps, each with a checkpoint.
+SHORT = {"data": SPECS["data"], "training": {**SPECS["training"], "epochs": 40}, "compute": SPECS["compute"]}
 
 
 def wait_for(condition: Callable[[], bool], process: "subprocess.Popen[str]") -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + PATIENCE_S
     while not condition():
         assert process.poll() is None, process.communicate()[1]
         assert time.monotonic() < deadline

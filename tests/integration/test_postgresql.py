@@ -30,11 +30,19 @@ def machine(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         yield machine
 
 
-def test_a_run_ends_with_a_version_and_both_servers_keep_it_in_the_database(machine: Machine, database: str) -> None:
+@pytest.fixture(scope="module")
+def completed(machine: Machine) -> str:
+    """A run that has ended with a version."""
     run = machine.run("retrain/small")
     assert machine.wait_for(run)["type"] == "COMPLETED", machine.logs(run)
+    return run
+
+
+def test_a_run_ends_with_a_version_and_both_servers_keep_it_in_the_database(
+    machine: Machine, database: str, completed: str
+) -> None:
     with psycopg.connect(database) as connection:
-        (runs,) = connection.execute("SELECT count(*) FROM prefect.flow_run WHERE id = %s", [run]).fetchone()
+        (runs,) = connection.execute("SELECT count(*) FROM prefect.flow_run WHERE id = %s", [completed]).fetchone()
         (versions,) = connection.execute("SELECT count(*) FROM mlflow.model_versions WHERE name = 'shapes'").fetchone()
     assert (runs, versions) == (1, 1)
     # MLflow's list of its users is a file of its own.
@@ -50,6 +58,7 @@ def test_both_servers_ask_everyone_who_comes(machine: Machine, address: str) -> 
         assert refused.value.code == 401, url
 
 
+@pytest.mark.usefixtures("completed")
 def test_no_password_is_in_a_command_line_a_log_the_database_or_the_environment_of_a_run(
     machine: Machine, database: str
 ) -> None:

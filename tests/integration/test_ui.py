@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from browser import Browser, browsing
-from machine import LONG, SMALL, Machine, wait
+from machine import LONG, PATIENCE_S, SMALL, Machine, wait
 
 from cl_core.registry import ENCODERS, LOSSES, METHODS, SOURCES, VIEWS
 
@@ -100,7 +100,7 @@ def test_a_form_that_is_sent_becomes_a_run_that_shows_how_far_it_is_and_is_cance
     assert run["parameters"]["training"]["epochs"] == LONG["training"]["epochs"]
 
     # The page of an artifact shows what it was when the page was opened.
-    wait(lambda: any(one["data"] > 0 for one in artifacts(machine, run["id"], "progress")), 120)
+    wait(lambda: any(one["data"] > 0 for one in artifacts(machine, run["id"], "progress")), PATIENCE_S)
     (progress,) = artifacts(machine, run["id"], "progress")
     form.open(page(machine, f"artifacts/artifact/{progress['id']}"), until="images/s")
     form.keep("progress")

@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from machine import DECLARATION, LONG, Machine, how_far, wait
+from machine import DECLARATION, LONG, PATIENCE_S, Machine, how_far, wait
 from servers import free_port
 
 pytestmark = pytest.mark.xdist_group("machine")
@@ -18,11 +18,11 @@ def test_a_restart_of_the_server_neither_loses_nor_doubles_a_run_that_waits(mach
     before = _runs_of(machine, deployment["id"])
     steady = {**LONG, "model_name": "restarted", "training": {**LONG["training"], "epochs": 200}}
     first, second = machine.run("retrain/small", steady), machine.run("retrain/small", steady)
-    wait(lambda: bool(how_far(machine, first) or how_far(machine, second)), 120)
+    wait(lambda: bool(how_far(machine, first) or how_far(machine, second)), PATIENCE_S, every=0.5)
     server = machine.service("Prefect server")
     server.kill()
     wait(lambda: machine.pid("Prefect server") not in (0, server.pid), 60)
-    states = [machine.wait_for(run, timeout=240)["type"] for run in (first, second)]
+    states = [machine.wait_for(run)["type"] for run in (first, second)]
     assert states == ["COMPLETED", "COMPLETED"], machine.logs(first) + machine.logs(second)
     assert _runs_of(machine, deployment["id"]) - before == {first, second}
     assert [machine.ask(f"flow_runs/{run}")["run_count"] for run in (first, second)] == [1, 1]

@@ -242,8 +242,8 @@ def test_all_triplets_of_a_large_batch_keep_their_digits_in_float32():
         ({"margin": -0.1}, r"^training\.loss_options\.margin: .* greater than or equal to 0; got -0\.1$"),
         ({"mining": "easy"}, r"^training\.loss_options\.mining: .*'all', 'hard' or 'semi_hard'; got 'easy'$"),
         ({"distance": "cosine", "normalize": False}, r"^training\.loss_options: normalize cannot be off with .*cosine"),
-        ({"soft_margin": True}, r"^training\.loss_options: soft_margin goes with mining 'hard' or 'semi_hard'"),
-        ({"margin": 0}, r"^training\.loss_options: margin 0 without soft_margin is lowest when every embedding"),
+        ({"soft_margin": True}, r"^training\.loss_options: soft_margin needs mining 'hard' or 'semi_hard'"),
+        ({"margin": 0}, r"^training\.loss_options: margin 0 without soft_margin has its minimum where all embeddings"),
     ],
 )
 def test_options_that_do_not_fit_are_refused_with_their_path(options, message):

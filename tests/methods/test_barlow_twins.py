@@ -81,7 +81,7 @@ def test_trivial_losses_are_the_losses_of_equal_rows_and_of_equal_dimensions(dim
     assert barlow_twins(same_dimensions, same_dimensions, **weights).item() == pytest.approx(expected, rel=1e-9)
     assert found == {
         "every embedding is the same": pytest.approx(0.1 * dimensions),
-        "every dimension says the same": pytest.approx(expected),
+        "all dimensions are equal": pytest.approx(expected),
     }
 
 
@@ -155,7 +155,7 @@ def test_under_autocast_the_loss_is_that_of_the_embeddings_in_float32():
 def test_the_published_parts_fit_together_and_any_loss_is_refused():
     parts = assemble(TrainingSpec(method="barlow_twins"))
     assert parts.loss is None and parts.views.count == 2 and parts.views.crop_area_min == 0.08
-    with pytest.raises(SpecError, match=r"^training\.loss: method 'barlow_twins' has an objective of its own"):
+    with pytest.raises(SpecError, match=r"^training\.loss: method 'barlow_twins' has its own objective"):
         assemble(TrainingSpec(method="barlow_twins", loss="info_nce"))
 
 

@@ -446,7 +446,7 @@ def test_a_queue_of_more_than_a_tenth_of_the_data_is_refused_with_the_largest_th
     with pytest.raises(SpecError) as caught:
         options.check_data(batch_size=256, train_rows=40_959)
     assert str(caught.value) == (
-        "training.method_options.queue_size: 4096 keys are more than a tenth of the 40959 samples of the training "
+        "training.method_options.queue_size: 4096 keys exceed a tenth of the 40959 samples of the training "
         "split: too many of a query's negatives would show what it shows (false negatives); choose at most 4095, or a "
         "method without a queue, such as 'simclr'"
     )

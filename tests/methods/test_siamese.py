@@ -140,11 +140,11 @@ def test_losses_that_compare_pairs_are_refused():
     [
         (
             {"samples_per_class": 4},
-            "samples_per_class 4 is of no use with pairs 'views'; leave it at 0, or choose pairs 'labels'",
+            "samples_per_class 4 has no effect with pairs 'views'; set it to 0, or choose pairs 'labels'",
         ),
         (
             {"samples_per_class": 1, "pairs": "labels"},
-            "samples_per_class 1 leaves no two samples of a class to pair; choose at least 2",
+            "samples_per_class 1 gives no pairs within a class; choose at least 2",
         ),
         ({"pairs": "twins"}, "pairs: input should be 'views' or 'labels'; got 'twins'"),
     ],

@@ -363,8 +363,8 @@ def test_bfloat16_embeddings_do_not_blur_the_loss():
 def test_the_published_parts_fit_together_and_any_loss_is_refused():
     parts = assemble(TrainingSpec(method="swav"))
     assert parts.loss is None and parts.views.count == 8
-    check_batches(TrainingSpec(method="swav"), ComputeSpec(), train_rows=1000)
-    with pytest.raises(SpecError, match=r"^training\.loss: method 'swav' has an objective of its own"):
+    check_batches(assemble(TrainingSpec(method="swav")), ComputeSpec(), train_rows=1000)
+    with pytest.raises(SpecError, match=r"^training\.loss: method 'swav' has its own objective"):
         assemble(TrainingSpec(method="swav", loss="info_nce"))
 
 
@@ -373,7 +373,7 @@ def test_more_prototypes_than_rows_are_refused_with_the_most_that_would_do(queue
     def check(prototypes):
         options = {"prototypes": prototypes, "queue_size": queue_size}
         training = TrainingSpec(method="swav", method_options=options, batch_size=256)
-        check_batches(training, ComputeSpec(), train_rows=1000)
+        check_batches(assemble(training), ComputeSpec(), train_rows=1000)
 
     check(most)
     with pytest.raises(SpecError) as caught:

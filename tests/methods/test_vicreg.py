@@ -161,7 +161,7 @@ def test_under_autocast_the_loss_is_that_of_the_embeddings_in_float32():
 def test_the_published_parts_fit_together_and_any_loss_is_refused():
     parts = assemble(TrainingSpec(method="vicreg"))
     assert parts.loss is None and parts.views.count == 2 and parts.views.crop_area_min == 0.08
-    with pytest.raises(SpecError, match=r"^training\.loss: method 'vicreg' has an objective of its own"):
+    with pytest.raises(SpecError, match=r"^training\.loss: method 'vicreg' has its own objective"):
         assemble(TrainingSpec(method="vicreg", loss="info_nce"))
 
 

@@ -144,7 +144,7 @@ def test_a_warm_up_as_long_as_the_training_is_refused():
 )
 def test_threads_that_cannot_be_shared_evenly_are_refused_with_the_nearest_that_can(workers, threads, nearest):
     assert sentence(ComputeSpec, "compute", workers=workers, threads=threads) == (
-        f"compute: threads {threads} cannot be shared evenly by {workers} workers; nearest: {nearest}"
+        f"compute: threads {threads} cannot be divided evenly among {workers} workers; nearest: {nearest}"
     )
     assert ComputeSpec(workers=workers, threads=nearest).threads == nearest
 

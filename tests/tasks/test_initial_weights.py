@@ -54,7 +54,7 @@ def start(
     training = TrainingSpec.model_validate({**TRAINING.model_dump(), **changes})
     with disable_run_logger():
         return initial_weights.find_initial_weights(
-            training, model_name=name, request=request, channels=CHANNELS, image_size=size
+            assemble(training), model_name=name, request=request, channels=CHANNELS, image_size=size
         )
 
 
@@ -131,7 +131,7 @@ def test_killed_before_the_answer_is_kept_it_is_decided_anew(home, monkeypatch):
         original = initial_weights.artifact_dir.write_text
 
         def killed(path, text):
-            if path.suffix == ".json" and path.parent.name == "starts":
+            if path.suffix == ".json" and path.parent.name == "initial_weights":
                 raise KeyboardInterrupt
             original(path, text)
 

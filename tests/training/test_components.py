@@ -20,7 +20,7 @@ from cl_core.training.components import DECIDES_WEIGHTS, assemble, complete, tra
 
 
 def digest(*, snapshot="a" * 64, image_size=28, **fields):
-    return training_digest(TrainingSpec(**fields), snapshot_digest=snapshot, image_size=image_size)
+    return training_digest(assemble(TrainingSpec(**fields)), snapshot_digest=snapshot, image_size=image_size)
 
 
 def test_the_parts_are_those_named_with_the_options_given():
@@ -283,7 +283,7 @@ def test_a_loss_for_a_method_with_an_objective_of_its_own_is_refused(given, what
     with pytest.raises(SpecError) as caught:
         assemble(TrainingSpec(method="barlow_twins", **given))
     assert str(caught.value) == (
-        "training.loss: method 'barlow_twins' has an objective of its own and takes no other; "
+        "training.loss: method 'barlow_twins' has its own objective and takes no other loss; "
         f"got {what}: leave loss at 'paper' without options, and see training.method_options"
     )
 

@@ -6,7 +6,16 @@ from pydantic import ValidationError
 from cl_core.errors import SpecError
 from cl_core.registry import METHODS, explain
 from cl_core.specs import ComputeSpec, TrainingSpec
-from cl_core.training.preflight import check_batches, check_image_size
+from cl_core.training import preflight
+from cl_core.training.components import assemble
+
+
+def check_batches(training, *arguments, **keywords):
+    preflight.check_batches(assemble(training), *arguments, **keywords)
+
+
+def check_image_size(training, *, image_size):
+    preflight.check_image_size(assemble(training), image_size=image_size)
 
 
 def refusal(training, size):

@@ -95,7 +95,7 @@ checkpoint.CheckpointStore.save = counting
 def test_other_first_weights_are_another_training(job_of: JobOf) -> None:
     training = job_of().training
     digests = {
-        training_digest(training, snapshot_digest="a" * 64, image_size=16, start_sha256=sha256)
+        training_digest(assemble(training), snapshot_digest="a" * 64, image_size=16, start_sha256=sha256)
         for sha256 in ("", "0" * 64, "1" * 64)
     }
     assert len(digests) == 3

@@ -28,7 +28,7 @@ class Geometry(Evaluation):
     """Alignment (where there are views), uniformity, effective rank and spread of the test features.
 
     The effective rank is that of the features as they are, neither centered nor normalized; the others are of unit
-    features. Source and range of each stand in `cl_core.evaluation.embedding_metrics`.
+    features. For source and range of each see `cl_core.evaluation.embedding_metrics`.
     """
 
     needs_labels: ClassVar[bool] = False

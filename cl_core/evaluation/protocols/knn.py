@@ -36,13 +36,13 @@ class Knn(Evaluation):
         """Classify the test samples; see `Evaluation`.
 
         Raises:
-            SpecError: When more neighbors are asked for than there are labeled training samples.
+            SpecError: When k exceeds the number of labeled training samples.
         """
         train = train.labeled("training")
         test.labeled("test")
         if max(self.ks) > len(train.ids):
             raise SpecError(
-                f"evaluation.options.knn.ks: {max(self.ks)} neighbors are asked for, and the training split has "
+                f"evaluation.options.knn.ks: {max(self.ks)} neighbors requested, but the training split has only "
                 f"{len(train.ids)} labeled samples; choose at most {len(train.ids)}"
             )
         order = np.lexsort(train.ids.T[::-1])

@@ -27,7 +27,7 @@ class LinearProbe(Evaluation):
     """Multinomial logistic regression on standardized features, its L2 strength chosen on a validation part.
 
     The validation part is drawn from the training split by content hash. After the choice, the classifier is fitted
-    once to all labeled training samples, and the test split is looked at once.
+    once to all labeled training samples, and the test split is used once.
 
     Source: Kornblith et al. 2019, "Do better ImageNet models transfer better?", arXiv:1805.08974, App. A.2.
     Differences: features are standardized, and the grid is coarser.

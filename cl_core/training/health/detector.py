@@ -1,6 +1,6 @@
 """Detect collapse while a training runs, and name its kind.
 
-What is seen depends on the step alone, and the checks that a verdict rests on are kept with each checkpoint: a resumed
+Checks depend on the step alone, and those behind a verdict are stored with each checkpoint: a resumed
 training stops where the undisturbed one would have.
 """
 
@@ -27,7 +27,7 @@ class CollapseWatch:
     Args:
         steps: Of the whole training.
         warmup_steps: Nothing is judged while the learning rate rises.
-        trivial_losses: Values at which the loss stands still when nothing is learned, by what they mean.
+        trivial_losses: Losses of solutions that learn nothing, by name.
         checks: What `state` gave at an earlier step.
     """
 
@@ -69,9 +69,7 @@ class CollapseWatch:
         if collectives.rank() == 0:
             verdict = self.judge(MetricsSnapshot(step, loss.item(), health(embeddings, groups), metrics))
         if collectives.all_reduce_sum(torch.tensor(float(bool(verdict)), device=loss.device)):
-            raise CollapseError(
-                verdict or f"stopped after step {step}: worker 0 has found a collapse, and describes it"
-            )
+            raise CollapseError(verdict or f"stopped after step {step}: worker 0 found a collapse; see its log")
 
     def judge(self, check: MetricsSnapshot) -> str:
         """Add a check; return what is wrong, or an empty string."""
@@ -85,9 +83,9 @@ class CollapseWatch:
         if not found:
             return ""
         return (
-            f"stopped after step {check.step}: {found[0].what}. So it was at each of {len(window)} checks since step "
-            f"{window[0].step}. {_beside(first, check)}. {found[0].advice}. Nothing is registered of this training; "
-            "its earlier checkpoints stand"
+            f"stopped after step {check.step}: {found[0].what}. Each of the last {len(window)} checks, since step "
+            f"{window[0].step}, found this. {_beside(first, check)}. {found[0].advice}. This training registers no "
+            "model; its earlier checkpoints are kept"
         )
 
     @property

@@ -10,7 +10,7 @@ from cl_core.evaluation.embedding_metrics import effective_rank, feature_std, un
 from cl_core.methods import Step
 from cl_core.parallel import collectives
 
-# Of a batch, at most, are looked at: what the figures cost must not grow with the square of the batch.
+# Maximum rows of a batch that are measured: the cost must not grow with the square of the batch.
 _MOST_SAMPLES = 512
 
 
@@ -40,7 +40,7 @@ def health(embeddings: Tensor, groups: Tensor) -> Health:
         embeddings: (N, V, D) float32, V views of each of at least two samples.
         groups: (N, V) int64; rows of one group are what the method wants alike.
     """
-    # What is not finite is told apart by the loss; here it must not stop a decomposition.
+    # The loss reports values that are not finite; here they must not stop a decomposition.
     embeddings = embeddings.nan_to_num()
     unit = F.normalize(embeddings, dim=2)
     alike, apart = pair_distances(unit, groups)
@@ -61,7 +61,7 @@ def of_all_workers(step: Step, *, samples: int) -> tuple[Tensor, Tensor]:
 
     Args:
         step: This worker's.
-        samples: B, this worker's; the step's rows stand view by view.
+        samples: B, this worker's; the step's rows are ordered by view.
 
     Returns:
         (N, V, D) and (N, V), the same on every worker.
@@ -76,7 +76,7 @@ def contrastive_accuracy(unit: Tensor, groups: Tensor) -> Tensor:
     """Return the share of rows whose most similar row of another view is in the same group.
 
     Args:
-        unit: (N, V, D) unit rows. With a single view, all other rows are looked at.
+        unit: (N, V, D) unit rows. With a single view, all other rows are compared.
         groups: (N, V) int64.
     """
     samples, views = groups.shape

@@ -1,8 +1,8 @@
 """The ways in which a training can learn nothing: the signs of each, its name, and the remedies.
 
-A loss says little by itself. Pulled together, all embeddings satisfy a loss without negatives; a wrong mask makes a
-loss fall while nothing is found; and a loss may stand for long at the value that it has when nothing is known, and
-still get away. So a verdict asks for several figures at once, at every check of a window.
+A loss alone shows little. Pulled together, all embeddings satisfy a loss without negatives; a wrong mask makes a
+loss fall while nothing is learned; and a loss may stay for long at its trivial value and
+still recover. So each rule requires several metrics at once, at every check of a window.
 
 The bounds lie between what healthy and sabotaged trainings showed, at two sizes; the tests repeat both.
 """
@@ -28,7 +28,7 @@ _LEAST_DIRECTIONS = 2.5
 _FALLEN_TO = 0.8
 _LESS_THAN_AT_START = 0.75
 # Around the plateau: the window's mean, and each loss. With positives from wrong rows, within 0.004 and 0.01. SwAV and
-# MoCo stand as near for a hundred healthy steps, with 2.5 times and more of the correlation at the start.
+# MoCo stay as near for a hundred healthy steps, with 2.5 times and more of the correlation at the start.
 _MEAN_NEAR_PLATEAU = 0.005
 _EACH_NEAR_PLATEAU = 0.02
 _MORE_THAN_AT_START = 1.25
@@ -87,7 +87,7 @@ class Seen(NamedTuple):
         for name, value in self.trivial_losses.items():
             off = [loss / value - 1 for loss in self.losses] if value > 0 else [math.inf]
             if abs(fmean(off)) <= _MEAN_NEAR_PLATEAU and max(map(abs, off)) <= _EACH_NEAR_PLATEAU:
-                return f"the loss stands at {fmean(self.losses):.4g}, which it is when {name} ({value:.4g})"
+                return f"the loss stays at {fmean(self.losses):.4g}, its value when {name} ({value:.4g})"
         return ""
 
 
@@ -97,8 +97,8 @@ def _constant(seen: Seen) -> CollapseReport | None:
     if most >= (_LOW_STD if apart else _LEAST_STD):
         return None
     return CollapseReport(
-        f"every embedding is nearly the same: the standard deviation of a coordinate is at most {most:.2g} of "
-        f"1 / sqrt(D), and {_LOW_STD} and more in a healthy training" + (seen.plateau and f"; {seen.plateau}"),
+        f"all embeddings are nearly equal: the standard deviation of a coordinate is at most {most:.2g} of "
+        f"1 / sqrt(D); a healthy training has at least {_LOW_STD}" + (seen.plateau and f"; {seen.plateau}"),
         "Nothing keeps embeddings apart: the learning rate is too high, the temperature far too low, the hardest "
         "triplets are mined too early, a layer is dead, or negatives, stop-gradient or predictor are missing. Lower "
         "training.learning_rate, lengthen training.warmup_epochs, or change training.loss_options: a temperature of "
@@ -114,10 +114,10 @@ def _few_directions(seen: Seen) -> CollapseReport | None:
     if most >= least:
         return None
     return CollapseReport(
-        f"dimensional collapse: embeddings use at most {most:.3g} of {there_are} directions, and at least {least:.3g} "
-        "in a healthy training",
-        "All dimensions have come to say the same: the learning rate or the weight decay is too high, or what "
-        "decorrelates dimensions weighs too little. Lower training.learning_rate or training.weight_decay, or widen "
+        f"dimensional collapse: embeddings use at most {most:.3g} of {there_are} directions; "
+        f"a healthy training uses at least {least:.3g}",
+        "All dimensions have become correlated: the learning rate or the weight decay is too high, or the weight of "
+        "the decorrelation is too low. Lower training.learning_rate or training.weight_decay, or widen "
         "the projector in training.method_options",
     )
 
@@ -134,8 +134,8 @@ def _fallen_but_nothing_found(seen: Seen) -> CollapseReport | None:
     return CollapseReport(
         f"the loss has fallen to {fmean(seen.losses):.4g} ({plateau:.4g} when {name}), while positives have moved "
         "further apart than at the start",
-        "The loss rewards something else: a row stands among its own positives, or positives are taken from wrong "
-        "rows. Check the mask of the loss, or of the method, that was added last",
+        "The loss rewards something else: a row is among its own positives, or positives come from wrong "
+        "rows. Check the masks of the loss and the method",
     )
 
 
@@ -143,10 +143,10 @@ def _at_plateau_and_nothing_found(seen: Seen) -> CollapseReport | None:
     if seen.correlation > _MORE_THAN_AT_START * seen.first.health.intraclass_correlation or not seen.plateau:
         return None
     return CollapseReport(
-        f"{seen.plateau}, and positives are no nearer than at the start",
-        "From these pairs nothing can be learned, or not at this rate: positives are taken from wrong rows, views have "
-        "too little in common, or the learning rate does not suit. Check the mask of a loss or method that was added, "
-        "make views gentler in training.views_options, or change training.learning_rate",
+        f"{seen.plateau}, and positives are no closer than at the start",
+        "These pairs teach nothing, or not at this learning rate: positives come from wrong rows, or views have "
+        "too little in common. Check the masks of the loss and the method, "
+        "weaken the augmentation in training.views_options, or change training.learning_rate",
     )
 
 
@@ -160,10 +160,10 @@ def _worse_than_nothing(seen: Seen) -> CollapseReport | None:
     if min(seen.losses) <= bound or at_the_end <= bound or seen.first.loss / _MOVED < now < seen.first.loss * _MOVED:
         return None
     return CollapseReport(
-        f"the loss is {now:.4g}, far above {plateau:.4g}, which it is when {name}, and will not come down to it",
+        f"the loss is {now:.4g}, far above {plateau:.4g}, its value when {name}, and will not fall below it in time",
         "Similarities are too large for the softmax: the temperature is too low, rows or a queue are not normalized, "
         "or the learning rate is too high. Choose a temperature of 0.1 to 0.5 in training.loss_options, normalize "
-        "what a loss or method that was added compares, or lower training.learning_rate",
+        "the rows that the loss compares, or lower training.learning_rate",
     )
 
 

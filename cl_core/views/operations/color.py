@@ -109,6 +109,6 @@ def color_jitter(
         ]
     jittered = images.clone()
     for step in range(ADJUSTMENTS):
-        for number, adjust, amounts, wanted in adjustments:
-            apply_where_(wanted & (order[:, step] == number), adjust, jittered, amounts)
+        for number, adjust, amounts, drawn in adjustments:
+            apply_where_(drawn & (order[:, step] == number), adjust, jittered, amounts)
     return jittered

@@ -9,7 +9,7 @@ def apply_where_(drawn: Tensor, operation: Callable[..., Tensor], images: Tensor
     """Replace the drawn images, in place, by the operation's result.
 
     Args:
-        drawn: (B,) bool. Best kept on the host: then no accelerator has to be waited for to learn how many there are.
+        drawn: (B,) bool. Best on the host: counting them then does not wait for the accelerator.
         operation: Maps (n, C, H, W) and parameters of n samples to (n, C, H, W).
         images: (B, C, H, W), changed in place.
         parameters: (B, ...) each, on the device of `drawn`; the operation is given the drawn samples' rows.

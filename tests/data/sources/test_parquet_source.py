@@ -47,7 +47,7 @@ def test_hugging_face_files_bring_structs_and_class_names(tmp_path):
     )
     one, two = ParquetFiles(label_column="label").samples(location)
     assert one == RawSample(b"one", "dog", "", "a.parquet#0")
-    assert two == Unreadable("a.parquet#1", "column 'image' holds no bytes in this row")
+    assert two == Unreadable("a.parquet#1", "column 'image' has no bytes in this row")
 
 
 def test_a_folder_is_read_file_by_file(tmp_path):

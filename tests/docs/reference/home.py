@@ -57,11 +57,11 @@ def page() -> str:
 
 def _folders() -> list[tuple[str, str]]:
     with mock.patch.dict(os.environ, {"CL_HOME": "/CL_HOME"}):
-        settings = Settings.from_environment() if hasattr(Settings, "from_environment") else Settings()
+        settings = Settings.from_environment()
     rows = []
-    for name, thing in inspect.getmembers(
-        type(settings), lambda member: isinstance(member, property | cached_property)
-    ):
+    for name, thing in vars(Settings).items():
+        if not isinstance(thing, property | cached_property):
+            continue
         value = getattr(settings, name)
         if isinstance(value, Path) and value.is_relative_to(settings.home):
             rows.append((code(value.relative_to("/")), first_line(thing)))

@@ -1,10 +1,11 @@
 """The settings: environment variables that Counterpoint, and the servers it starts, read."""
 
 import re
-from typing import Any
 
-from reference.markdown import code, docstring, document, table
-from tasks.runtime import delays, settings
+from pydantic_settings import BaseSettings
+
+from reference.markdown import code, document, table
+from tasks.runtime.settings import Settings
 
 _SERVERS = (
     ("MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD", "Account at an MLflow server that asks for one."),
@@ -17,12 +18,6 @@ _SERVERS = (
     ("MLFLOW_SERVER_ALLOWED_HOSTS", "Names under which the MLflow server of `cl up` answers."),
 )
 
-_UP = (
-    "CL_DATABASE_URL",
-    "",
-    "`postgresql://USER:PASSWORD@HOST/NAME`: `cl up` keeps both servers' tables there; unset, in SQLite files.",
-)
-
 
 def page() -> str:
     """Return the page of the settings."""
@@ -31,7 +26,7 @@ def page() -> str:
         "Settings are environment variables. They say where things are kept and which servers are used; "
         "what a training does is in the [specs](specs.md). An empty variable counts as unset.",
         "## Counterpoint",
-        table(("variable", "default", "meaning"), _rows()),
+        table(("variable", "default", "meaning"), _rows(Settings)),
         "## Accounts and passwords",
         "Prefect and MLflow define these variables. `cl up --host` needs some of them: see [Security](../security.md).",
         table(("variable", "meaning"), ((", ".join(map(code, name.split(", "))), text) for name, text in _SERVERS)),
@@ -43,33 +38,13 @@ def variables() -> set[str]:
     return set(re.findall(r"\b[A-Z]+(?:_[A-Z]+)+\b", page()))
 
 
-def _rows() -> list[tuple[str, str, str]]:
-    fields: dict[str, Any] = {
-        name: field
-        for group in (settings.Settings, settings.Delays)
-        for name, field in group.model_fields.items()
-        if name != "delays"
-    }
-    prefix = str(getattr(settings.Settings, "model_config", {}).get("env_prefix", ""))
-    rows = [_row(prefix, name, field) for name, field in fields.items()] or _documented()
-    known = " ".join(name for name, *_ in rows)
-    return rows if _UP[0] in known else [*rows, (code(_UP[0]), *_UP[1:])]
-
-
-def _row(prefix: str, name: str, field: Any) -> tuple[str, str, str]:
-    alias = field.validation_alias or field.alias or f"{prefix}{name}"
-    names = [str(choice) for choice in getattr(alias, "choices", [alias])]
-    default = "" if field.default_factory or field.is_required() or field.default in (None, "") else code(field.default)
-    return ", ".join(code(each.upper()) for each in names), default, field.description or ""
-
-
-def _documented() -> list[tuple[str, str, str]]:
-    """Return the variables that the modules' docstrings list, one a paragraph of two columns."""
-    rows: list[list[str]] = []
-    lines = [line for line in docstring(settings).splitlines() if "other pauses" not in line]
-    for line in [*lines, *docstring(delays).splitlines()]:
-        if match := re.match(r"([A-Z]+(?:_[A-Z]+)+) {2,}(.*)", line):
-            rows.append([match[1], match[2]])
-        elif rows and line.startswith("  "):
-            rows[-1][1] += " " + line.strip()
-    return [(code(name), "", text) for name, text in rows]
+def _rows(group: type[BaseSettings]) -> list[tuple[str, str, str]]:
+    """Return a row for each variable; those of a group in a group follow."""
+    rows, nested = [], []
+    for field in group.model_fields.values():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseSettings):
+            nested += _rows(field.annotation)
+        elif not str(field.validation_alias).startswith("PREFECT__"):  # Prefect's worker sets those.
+            default = "" if field.default in (None, "") else code(field.default)
+            rows.append((code(field.validation_alias), default, field.description or ""))
+    return [*rows, *nested]

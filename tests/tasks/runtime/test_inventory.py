@@ -213,7 +213,7 @@ def test_the_notes_of_an_ingestion_go_with_their_snapshot(settings, tmp_path):
         (tmp_path / "pets" / f"{number}.png").write_bytes(encoded)
     data = DataSpec(name="pets", source="image_folder", location=str(tmp_path / "pets"))
     snapshot = ingest_source(data, datasets=settings.datasets).snapshot
-    assert len(list((settings.datasets / "pets").glob("ingests/*/*/notes.parquet"))) == 1
+    assert len(list((settings.datasets / "pets").glob("ingests/*/*/index.parquet"))) == 1
     assert forget_ingests(settings.datasets) == 0
     shutil.rmtree(snapshot.path)
     assert forget_ingests(settings.datasets) == 2

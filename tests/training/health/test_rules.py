@@ -59,14 +59,14 @@ def first_verdict(
 
 def test_a_window_of_ten_checks_has_to_be_full() -> None:
     verdict = first_verdict(lambda step: 3.0, lambda step: figures(std=0.01))
-    assert verdict.startswith("stopped after step 100: every embedding is nearly the same")
-    assert "at each of 10 checks since step 10." in verdict
+    assert verdict.startswith("stopped after step 100: all embeddings are nearly equal")
+    assert "Each of the last 10 checks, since step 10, found this." in verdict
 
 
 def test_nothing_is_judged_while_the_learning_rate_rises() -> None:
     verdict = first_verdict(lambda step: 3.0, lambda step: figures(std=0.01), warmup_steps=125)
     assert verdict.startswith("stopped after step 220: ")
-    assert "since step 130." in verdict
+    assert "since step 130, found this." in verdict
 
 
 def test_one_healthy_check_in_ten_is_enough() -> None:
@@ -127,7 +127,7 @@ def test_a_loss_at_its_plateau_is_a_verdict_only_when_nothing_is_found() -> None
         return 5.0 + (0.04 if step % 20 else -0.03)
 
     verdict = first_verdict(loss, lambda step: figures(correlation=0.2))
-    assert "the loss stands at 5.005, which it is when every embedding is the same (5)" in verdict
+    assert "the loss stays at 5.005, its value when every embedding is the same (5)" in verdict
     assert first_verdict(loss, lambda step: figures(correlation=0.26)) == ""
     assert first_verdict(lambda step: 5.03, lambda step: figures(correlation=0.2)) == ""
     assert first_verdict(lambda step: 5.0 + 0.15 * (-1) ** (step // 10), lambda step: figures(correlation=0.2)) == ""
@@ -137,9 +137,9 @@ def test_a_loss_far_above_its_plateau_that_will_not_come_down_is_worse_than_gues
     def healthy(step: int) -> Health:
         return figures()
 
-    assert "the loss is 670, far above 5, which it is when" in first_verdict(lambda step: 670.0, healthy)
+    assert "the loss is 670, far above 5, its value when" in first_verdict(lambda step: 670.0, healthy)
     # Falls by 1 in half a window of 50 steps: from 20 at the start it will be at 12 in the end, and was to be at 7.5.
-    assert "will not come down" in first_verdict(lambda step: 20 - step / 50, healthy, first_loss=60.0)
+    assert "will not fall below it" in first_verdict(lambda step: 20 - step / 50, healthy, first_loss=60.0)
     # Falls to 4 in the end.
     assert first_verdict(lambda step: 20 - step / 25, healthy, first_loss=60.0) == ""
     # Has not begun to move, at a low rate and a low temperature.

@@ -81,6 +81,7 @@ def test_rolling_back_goes_to_the_champion_before_and_further_each_time(store):
     assert "no earlier champion to roll back to (now: version 1)" in message and "`cl promote shoes VERSION`" in message
 
 
+@pytest.mark.slow_unit(reason="several changes of champion in a real MLflow store")
 def test_what_a_person_rolled_back_the_gate_never_promotes_but_a_person_may(store):
     store.promote(NAME, 1, "first")
     store.promote(NAME, 2, "second")
@@ -93,6 +94,7 @@ def test_what_a_person_rolled_back_the_gate_never_promotes_but_a_person_may(stor
     assert store.rollback(NAME).champion == 1
 
 
+@pytest.mark.slow_unit(reason="several changes of champion in a real MLflow store")
 def test_the_last_decision_is_read_back_with_the_champion_of_the_moment(store):
     first, second, _ = (store.of_training(NAME, f"{digit}" * 64) for digit in (1, 2, 3))
     assert store.last_decision(first) is None

@@ -153,6 +153,7 @@ def test_a_version_is_found_by_its_training_and_an_unknown_training_is_answered_
         store.of_training("boots", "1" * 64)
 
 
+@pytest.mark.integration
 def test_nothing_is_printed(home, capfd):
     store_at(home).register(registration())
     assert capfd.readouterr() == ("", "")
@@ -200,6 +201,7 @@ def test_a_stranger_without_this_project_fetches_and_calls_the_model_with_pickle
         np.testing.assert_allclose(np.load(home / f"{found}.npy"), wanted[:rows], atol=1e-6)
 
 
+@pytest.mark.integration
 def test_what_was_not_measured_at_a_step_is_no_point_of_its_curve(home, client):
     curves = [{"step": 1, "loss": 5.0, "knn_accuracy": None}, {"step": 2, "loss": 4.0, "knn_accuracy": 0.5}]
     run = client.get_run(store_at(home).register(dataclasses.replace(registration(), curves=curves)).run_id)

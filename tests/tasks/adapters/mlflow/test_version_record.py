@@ -35,6 +35,7 @@ def test_digests_specs_and_other_versions_of_the_same_snapshot_are_found(store: 
     assert found.decision == ""
 
 
+@pytest.mark.slow_unit(reason="several changes of champion in a real MLflow store")
 def test_champions_know_whom_they_followed_and_who_followed_them(store: ModelStore) -> None:
     store.decide(NAME, 1, PromotionSpec(), evaluation(), gains())
     store.promote(NAME, 3, "wanted")
