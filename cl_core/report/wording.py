@@ -2,8 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-
 from cl_core.refs import Score
 
 SHARES = ("accuracy", "precision", "recall", "f1")
@@ -81,6 +79,8 @@ def shortened(name: str, length: int = 22) -> str:
 
 def sparkline(values: Sequence[float], width: int = 40) -> str:
     """Draw a curve in one line of text, from its least (▁) to its greatest value (█)."""
+    import numpy as np  # Here: commands import this module for other words, and their help is quick.
+
     if not len(values):
         return ""
     heights = np.array([part.mean() for part in np.array_split(np.asarray(values), min(width, len(values)))])
