@@ -93,7 +93,7 @@ def retraining(tmp_path_factory: pytest.TempPathFactory) -> Retraining:
 
 def printed(retraining: Retraining, score: str) -> list[float]:
     """A score of the trained encoder, of the untrained one, and of raw pixels."""
-    [row] = [line for line in retraining.output.splitlines() if score in line]
+    [row] = [line for line in retraining.output.splitlines() if line.startswith(f"│ {score} ")]
     return [float(value) for value in re.findall(r"(\d\.\d+) \[", row)]
 
 

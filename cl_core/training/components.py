@@ -24,6 +24,7 @@ DECIDES_WEIGHTS = (
     "cl_core.parallel.sync_batch_norm",
     "cl_core.rng",
     "cl_core.specs.training",
+    "cl_core.tables",
     "cl_core.training.feed",
     "cl_core.training.gradients",
     "cl_core.training.loop",

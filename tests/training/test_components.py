@@ -228,7 +228,7 @@ def test_moving_a_file_changes_no_training(code):
         ("training/optimizer.py", "if p.ndim > 1", "if p.ndim > 2"),
         ("parallel/collectives.py", "return total * world_size() / ", "return total / "),
         ("data/sampling.py", "batches = len(rows) // batch_size", "batches = len(rows) // (batch_size + 1)"),
-        ("modalities/resize.py", "Resampling.BICUBIC", "Resampling.BILINEAR"),
+        ("modalities/image.py", "Resampling.BICUBIC", "Resampling.BILINEAR"),
         ("rng.py", "_ROUNDS = 10", "_ROUNDS = 7"),
     ],
 )

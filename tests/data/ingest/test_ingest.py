@@ -156,7 +156,7 @@ def test_a_content_with_two_labels_is_quarantined_in_all_copies(folder, tmp_path
         ("cat/1.png", "conflicting_labels"),
         ("dog/same-as-1.png", "conflicting_labels"),
     ]
-    assert quarantine[0]["detail"] == "labelled 'cat' here; copies of it are labelled 'cat', 'dog'"
+    assert quarantine[0]["detail"] == "labeled 'cat' here; copies of it are labeled 'cat', 'dog'"
 
 
 def test_an_unlabelled_copy_takes_the_label_of_the_other(folder, tmp_path):
