@@ -13,7 +13,9 @@ from cl_core.errors import InputError
 S = TypeVar("S", bound=BaseSettings)
 
 # Without the prefix, the field `home` would be read from HOME: names of fields are variables, too.
-_CONFIG = SettingsConfigDict(env_prefix="CL_", env_ignore_empty=True, populate_by_name=True, frozen=True, extra="ignore")
+_CONFIG = SettingsConfigDict(
+    env_prefix="CL_", env_ignore_empty=True, populate_by_name=True, frozen=True, extra="ignore"
+)
 
 
 class Delays(BaseSettings):
