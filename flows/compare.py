@@ -25,7 +25,7 @@ def compare(recipes: Recipes, *, table: TableFile = None) -> Comparison:
     files = [confined(recipe, field="recipes") for recipe in recipes]
     table_file = table and confined(table, field="table")
     parameters = {recipe: recipe_parameters(retrain, recipe, field="recipes") for recipe in files}
-    results = {recipe.stem: retrain(**parameters[recipe], recipe=recipe.name) for recipe in files}
+    results = {recipe.stem: retrain(**{**parameters[recipe], "recipe": recipe.name}) for recipe in files}
     if table_file:
         artifact_dir.write_text(table_file, comparison_markdown(results))
     return Comparison(results=results)

@@ -87,3 +87,10 @@ def test_a_pause_that_is_not_a_number_of_seconds_is_refused_by_name(
         read_delays()
     with pytest.raises(InputError, match=r"^CL_RETRY_DELAY_S: Input should be .*got "):
         Settings.from_environment()
+
+
+def test_the_home_of_the_user_is_not_that_of_counterpoint(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.delenv("CL_HOME", raising=False)
+    assert Settings.from_environment().home == tmp_path / ".counterpoint"
