@@ -109,7 +109,7 @@ def test_images_that_have_gone_or_changed_are_named_and_counted_in_a_sentence(em
     (folder / "sandal" / "4.png").unlink()
     (folder / "boot" / "0.png").write_bytes(encoded(99, 8, 8))
     page = search_page(image, embedded, facts, hits, find_pictures(hits, facts))
-    assert f"2 of 7 pictures are missing: {folder} no longer holds these images" in page
+    assert f"2 of 7 pictures are missing: {folder} no longer holds the images that were embedded." in page
     assert page.count("no picture") == 2 and "sandal/4.png" in page
     payload = image.read_bytes()
     shutil.rmtree(folder)

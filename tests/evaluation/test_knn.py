@@ -97,7 +97,7 @@ def test_a_test_class_unknown_to_the_training_split_is_never_predicted(blobs, cl
 
 
 def test_more_neighbors_than_samples_are_refused(blobs, classes):
-    with pytest.raises(SpecError, match=r"evaluation\.options\.knn\.ks: 200 neighbors .* has 150 labeled samples"):
+    with pytest.raises(SpecError, match=r"evaluation\.options\.knn\.ks: 200 neighbors .* has only 150 labeled samples"):
         Knn()(blobs(150, seed=2), blobs(50, seed=3), classes=classes, **SETTINGS)
 
 
