@@ -60,7 +60,7 @@ class InfrastructureError(CounterpointError):
 
 
 class StorageFullError(InfrastructureError):
-    """There is no space left for a write. Nothing half-written remains."""
+    """There is no space left for a write. No incomplete file remains."""
 
     retriable: ClassVar[bool] = False
 

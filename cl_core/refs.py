@@ -30,7 +30,7 @@ class SnapshotRef(StepResult):
     path: Path
     rows: dict[str, int] = Field(description="Distinct samples per split.")
     classes: list[str] = Field(description="Names of the classes, sorted; empty without labels.")
-    channels: Literal[1, 3] = Field(description="1 when every image is greyscale.")
+    channels: Literal[1, 3] = Field(description="1 when every image is grayscale.")
     quarantined: int = Field(description="Rejected inputs.")
 
 

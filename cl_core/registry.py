@@ -124,7 +124,7 @@ class Registry(Generic[C]):
             return component(**options)
         except ValidationError as error:
             raise SpecError(
-                explain(error, options_field or f"{field}_options", sorted(component.model_fields))
+                explain_validation_error(error, options_field or f"{field}_options", sorted(component.model_fields))
             ) from error
 
     def _taken(self, name: str, existing: str, other: str) -> SpecError:
@@ -143,7 +143,7 @@ def _described(point: EntryPoint) -> str:
     return f"{point.value} of {f'{point.dist.name} {point.dist.version}' if point.dist else 'an unknown package'}"
 
 
-def explain(error: ValidationError, path: str, known: list[str]) -> str:
+def explain_validation_error(error: ValidationError, path: str, known: list[str]) -> str:
     """Return one sentence per validation problem: the path of the field, what was wanted, and what came."""
     sentences = []
     for problem in error.errors(include_url=False):

@@ -20,7 +20,7 @@ def evaluate_model(
     compute: ComputeSpec = ComputeSpec(),
 ) -> EvaluationReport:
     """Evaluate a registered version on the snapshot of a source."""
-    model = tasks.evaluation.find_model(model_name, version, data)
+    model = tasks.evaluation.select_model(model_name, version, data)
     snapshot = tasks.ingestion.ingest(data, compute, force=False)
     cache = tasks.ingestion.cache(snapshot, data, compute)
     tasks.ingestion.validate(snapshot, cache, data)

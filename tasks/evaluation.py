@@ -63,7 +63,7 @@ def evaluate_champion(model: ModelRef, job: "TrainingJob", evaluation: Evaluatio
 
 
 @step("find model")
-def find_model(model_name: str, version: int, data: DataSpec) -> ModelRef:
+def select_model(model_name: str, version: int, data: DataSpec) -> ModelRef:
     """Find the version, 0 being the champion; refuse data of another size before it is read."""
     store = model_store()
     model = store.find(model_name, version)

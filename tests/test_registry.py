@@ -134,7 +134,7 @@ def test_an_option_inside_a_list_is_named_with_its_place():
     knn = EVALUATIONS.get("knn", field="evaluation.protocols")
     with pytest.raises(ValidationError) as caught:
         knn(ks=[20, 0])
-    sentence = registry.explain(caught.value, "evaluation.options.knn", [])
+    sentence = registry.explain_validation_error(caught.value, "evaluation.options.knn", [])
     assert sentence == "evaluation.options.knn.ks.1: input should be greater than or equal to 1; got 0"
 
 

@@ -100,7 +100,7 @@ class MoCoV2(Method):
     Each query has one positive, the key of its own batch, as in the paper's Eq. 1.
 
     The momentum does not warm up, as moving averages elsewhere do: f_k would change so much while the queue fills that
-    its keys are told apart by their age. With min(momentum, (1 + t) / (10 + t)) at step t, embeddings on Fashion-MNIST
+    their age would distinguish its keys. With min(momentum, (1 + t) / (10 + t)) at step t, embeddings on Fashion-MNIST
     had an effective rank of 4 after 240 steps, and have one of 38 without.
 
     Args:

@@ -1,6 +1,6 @@
 """Turn a matplotlib figure into markup inside the page: transparent, in the page's own font and colors.
 
-Figures are drawn in stand-in colors. In the markup each becomes a variable of the page's style, so that one drawing
+Figures are drawn in placeholder colors. In the markup each becomes a variable of the page's style, so that one drawing
 serves the light and the dark scheme. No pyplot: it keeps figures in global state, which leaks between flow runs.
 """
 

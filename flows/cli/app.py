@@ -197,7 +197,7 @@ def _explained(error: cyclopts.CycloptsError) -> str:
     name = error.argument.name.lstrip("-").replace("-", "_") if error.argument else ""
     if isinstance(cause, ValidationError):
         # The error of a plain parameter is titled by its type; it goes by the parameter's name.
-        return registry.explain(cause, _PREFIXES.get(cause.title, name), [])
+        return registry.explain_validation_error(cause, _PREFIXES.get(cause.title, name), [])
     if isinstance(cause, json_format.JSONDecodeError):
         return f'{name}: wanted JSON, such as {{"a": 1}}; got {cause.doc!r}: {cause}'
     return str(error)

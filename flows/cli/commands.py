@@ -61,7 +61,7 @@ COMMANDS = {
     "promote": Command("flows.champion:promote", "Make a version the champion, whatever the gate decided.", _MODELS),
     "rollback": Command("flows.champion:rollback", "Make the previous champion the champion again.", _MODELS),
     "explain": Command(
-        "flows.cli.explain:explain", "Explain why each step of a run ran, or the lineage of a version.", _MODELS
+        "flows.cli.explanations:explain", "Explain why each step of a run ran, or the lineage of a version.", _MODELS
     ),
     "embed": Command(
         "flows.embed:embed", "Embed a dataset with a registered model, into one Parquet file.", _EMBEDDINGS

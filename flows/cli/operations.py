@@ -41,7 +41,7 @@ class Problem(BaseModel):
     @classmethod
     def of(cls, diagnosis: "Diagnosis") -> "Problem":
         """Return a diagnosis as a plain value."""
-        fixable = diagnosis.mend is not None
+        fixable = diagnosis.repair is not None
         return cls(what=diagnosis.what, where=diagnosis.where, remedy=diagnosis.remedy, fixable=fixable)
 
 
@@ -103,8 +103,8 @@ def doctor(*, fix: bool = False) -> DoctorReport:
     found, fixed = [Problem.of(diagnosis) for diagnosis in diagnoses], []
     if fix and diagnoses:
         for diagnosis in diagnoses:
-            if diagnosis.mend is not None:
-                diagnosis.mend()
+            if diagnosis.repair is not None:
+                diagnosis.repair()
                 fixed.append(Problem.of(diagnosis))
         diagnoses = diagnose()
     return DoctorReport(found=found, fixed=fixed, problems=[Problem.of(diagnosis) for diagnosis in diagnoses])
@@ -137,10 +137,10 @@ def _run_stack(settings: Settings, ports: Ports, deployments: Path, host: str) -
         postgres.prepare_database(stack.database_url)
     os.environ.update(stack.client_env())
     # Prefect reads its settings when it is imported.
-    from flows.deployments.apply import apply_deployments, plan
+    from flows.deployments.apply import apply_deployments, plan_deployments
     from tasks.server.recovery import RunRecovery
 
-    planned = plan(declaration, deployments.parent)
+    planned = plan_deployments(declaration, deployments.parent)
     try:
         console.print(f"starting the {' and the '.join(server.name for server in servers)} ...")
         supervisor.start(*servers)

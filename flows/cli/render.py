@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic_core import to_json
 
-from flows.cli import tables
+from flows.cli import result_tables
 from tasks.runtime.settings import Settings
 
 if TYPE_CHECKING:  # They bring Prefect, numpy or torch.
@@ -63,8 +63,8 @@ def _show_retraining(result: "RetrainResult", seconds: float) -> None:
     from cl_core.report.summary import fetch_lines
     from tasks.adapters.mlflow.connection import redacted_uri
 
-    console = tables.wide_console()
-    tables.show_scores(result.evaluation)
+    console = result_tables.wide_console()
+    result_tables.show_scores(result.evaluation)
     console.print(f"\nModel    {result.model.uri}")
     console.print(f"Gate     {result.decision.reason}")
     console.print(f"Report   {result.report.path}")
@@ -89,7 +89,7 @@ def _show_model(model: "ModelRef") -> None:
 
 def _show_decision(decision: "Decision") -> None:
     """Print a decision about the champion."""
-    tables.wide_console().print(decision.reason)
+    result_tables.wide_console().print(decision.reason)
 
 
 def _show_comparison(comparison: "Comparison") -> None:
@@ -111,19 +111,19 @@ def _show_stopped(stopped: "Stopped") -> None:
 
 RENDERERS: Mapping[str, Callable[[Any], None]] = {
     "SnapshotRef": _show_path,
-    "ValidationReport": tables.show_validation,
+    "ValidationReport": result_tables.show_validation,
     "CheckpointRef": _show_path,
-    "EvaluationReport": tables.show_scores,
+    "EvaluationReport": result_tables.show_scores,
     "ModelRef": _show_model,
     "ReportRef": _show_path,
     "EmbeddingsRef": _show_path,
     "Decision": _show_decision,
     "Comparison": _show_comparison,
-    "ModelVersions": tables.show_models,
-    "SearchHits": tables.show_hits,
-    "Explanation": tables.show_explanation,
+    "ModelVersions": result_tables.show_models,
+    "SearchHits": result_tables.show_hits,
+    "Explanation": result_tables.show_explanation,
     "Stopped": _show_stopped,
-    "DoctorReport": tables.show_problems,
-    "PruneResult": tables.show_pruned,
+    "DoctorReport": result_tables.show_problems,
+    "PruneResult": result_tables.show_pruned,
 }
 """By the name of the result's type."""

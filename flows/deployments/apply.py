@@ -29,7 +29,7 @@ from pydantic import BaseModel
 from cl_core.errors import InputError
 from flows.cli.recipes import recipe_values, validated_parameters
 from flows.deployments.automations import AUTOMATIONS_0_1, failure_automations, recovery_automations
-from flows.deployments.renamed import ENTRYPOINTS_0_1, RENAMED_FLOWS
+from flows.deployments.old_names import ENTRYPOINTS_0_1, RENAMED_FLOWS
 from flows.deployments.schema import Declaration, Deployment
 from tasks.runtime.console import echo
 from tasks.runtime.notifications import CRASHED, FAILED
@@ -54,7 +54,7 @@ class Applied(NamedTuple):
 _PAGE = 200  # The most that Prefect returns at once.
 
 
-def plan(declaration: Declaration, folder: Path) -> list[RunnerDeployment]:
+def plan_deployments(declaration: Declaration, folder: Path) -> list[RunnerDeployment]:
     """Return the declared deployments, complete; no server is needed.
 
     Args:

@@ -96,4 +96,4 @@ class Declaration(_Declared):
         except YAMLError as error:
             raise InputError(f"--deployments: {path} is not readable as YAML: {error}") from error
         except ValidationError as error:
-            raise InputError(registry.explain(error, f"--deployments: {path}", [])) from error
+            raise InputError(registry.explain_validation_error(error, f"--deployments: {path}", [])) from error

@@ -27,14 +27,14 @@ class Diagnosis:
     Args:
         what: The fault, in words.
         where: A path, an address, a process.
-        remedy: What a person does, or what `mend` does.
-        mend: Repairs it; None where only a person can decide.
+        remedy: What a person does, or what `repair` does.
+        repair: Fixes it; None where only a person can decide.
     """
 
     what: str
     where: str
     remedy: str
-    mend: Callable[[], None] | None = None
+    repair: Callable[[], None] | None = None
 
 
 RESULT = "checkpoint.json"

@@ -63,7 +63,7 @@ def exclusive(lock: Path, step: str, waiting_for: str) -> Iterator[None]:
     try:
         acquire_lock(held, timeout_s=0)
     except Timeout:
-        owner = owner_of(lock)
+        owner = lock_owner(lock)
         message = f"waiting for {owner.name if owner else 'another run'}, {waiting_for}"
         get_run_logger().info(message)
         echo(step, message)
@@ -137,12 +137,12 @@ def try_lock(lock: Path) -> Iterator[bool]:
 
 
 def is_locked(lock: Path) -> bool:
-    """Return whether a living process holds a lock, without taking it: nobody has to wait for the answer."""
-    owner = owner_of(lock)
+    """Return whether a living process holds a lock, without taking it, so that no one waits for the answer."""
+    owner = lock_owner(lock)
     return not owner.is_stale if owner else _is_locked_in_kernel(lock)
 
 
-def owner_of(lock: Path) -> LockOwner | None:
+def lock_owner(lock: Path) -> LockOwner | None:
     """Return the owner that is recorded beside a lock; None without a record, or with one of version 0.1.0."""
     try:
         return LockOwner.model_validate_json(lock.with_suffix(OWNER).read_bytes())

@@ -21,7 +21,7 @@ from tasks.adapters.mlflow.registry_checks import check_registry
 from tasks.adapters.ray import cluster_folder
 from tasks.runtime import run_owner
 from tasks.runtime.inventory import Diagnosis
-from tasks.runtime.locks import OWNER, is_locked, owner_of
+from tasks.runtime.locks import OWNER, is_locked, lock_owner
 from tasks.runtime.run_owner import RunOwner
 from tasks.runtime.settings import Settings
 from tasks.server.recovery import mark_ended
@@ -153,7 +153,7 @@ def _holder_files(settings: Settings) -> Iterator[Diagnosis]:
     for lock in lock_files(settings):
         record = lock.with_suffix(OWNER)
         if record.exists() and not is_locked(lock):
-            owner = owner_of(lock)
+            owner = lock_owner(lock)
             name = owner.name if owner else record.read_text()
             yield Diagnosis(
                 f"{name} is recorded as the holder of a lock that no process holds",

@@ -10,8 +10,8 @@ from prefect.client.schemas.responses import DeploymentResponse
 from prefect.flows import load_flow_from_entrypoint
 
 from cl_core.errors import InputError
-from flows.deployments.apply import MARK, made_by_cl_up, plan
-from flows.deployments.renamed import ENTRYPOINTS_0_1, RENAMED_FLOWS, measure
+from flows.deployments.apply import MARK, made_by_cl_up, plan_deployments
+from flows.deployments.old_names import ENTRYPOINTS_0_1, RENAMED_FLOWS, measure
 from flows.deployments.schema import DEFAULT, Declaration
 
 ROOT = Path(__file__).parents[2]
@@ -24,7 +24,7 @@ def written(folder: Path, *deployments: str) -> Path:
 
 
 def planned(file: Path) -> list[Any]:
-    return plan(Declaration.read(file), file.parent)
+    return plan_deployments(Declaration.read(file), file.parent)
 
 
 def test_the_projects_own_declaration_has_a_nightly_a_free_one_and_each_recipe() -> None:
@@ -147,7 +147,7 @@ def test_the_old_deployment_of_measure_has_the_form_of_evaluate_model(tmp_path: 
     old, new = planned(
         written(
             tmp_path,
-            "{name: evaluate, flow: flows.deployments.renamed.measure}",
+            "{name: evaluate, flow: flows.deployments.old_names.measure}",
             "{name: evaluate-model, flow: flows.evaluate_model.evaluate_model}",
         )
     )

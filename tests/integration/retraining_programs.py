@@ -32,12 +32,12 @@ def work_on(parameters: dict[str, Any], place: Path) -> None:
     run_flow(retrain, flow_run=flow_run, parameters=parameters)
 
 
-def doctor(mend: bool) -> None:
+def doctor(fix: bool) -> None:
     """`cl doctor`."""
     from flows.cli.operations import doctor
     from flows.cli.render import render
 
-    sys.exit(render(doctor(fix=mend), seconds=0))
+    sys.exit(render(doctor(fix=fix), seconds=0))
 
 
 def embed_and_die(arguments: tuple[str, ...], parts: int) -> None:

@@ -59,10 +59,10 @@ class Retrainings:
         """The exit code of such a process."""
         return ended(self.start(home, failpoints, **changes))
 
-    def doctor(self, home: Path, *, mend: bool = False) -> tuple[int, str]:
+    def doctor(self, home: Path, *, fix: bool = False) -> tuple[int, str]:
         """The exit code of `cl doctor`, and what it printed."""
         home.with_suffix(".log").write_text("")
-        return ended(self._start(programs.doctor, mend, home=home)), log(home)
+        return ended(self._start(programs.doctor, fix, home=home)), log(home)
 
     def _start(self, main: Callable[..., None], *arguments: object, home: Path, **settings: str) -> BaseProcess:
         here = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}

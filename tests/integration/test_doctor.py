@@ -48,7 +48,7 @@ def test_what_each_kill_leaves_is_found_and_mended_and_the_run_goes_on(
             assert sentence in words(said), said
         assert state(home, prefect_server) == "Running", "without --fix nothing is changed"
 
-        code, said = retrainings.doctor(home, mend=True)
+        code, said = retrainings.doctor(home, fix=True)
         assert (code, said.count("fixed: ")) == (0, said.count("--fix")), said
         assert state(home, prefect_server) == "Crashed"
     assert retrainings.run(home) == 0, log(home)
@@ -63,7 +63,7 @@ def test_a_stopped_process_is_alive_and_gives_way_to_the_one_that_takes_over_its
     process = retrainings.start(home, "pretrain.step-taken:20=stop")
     stopped = psutil.Process(process.pid)
     wait_for(lambda: stopped.status() == psutil.STATUS_STOPPED, home)
-    code, said = retrainings.doctor(home, mend=True)
+    code, said = retrainings.doctor(home, fix=True)
     assert code == 0, said
     assert stopped.status() == psutil.STATUS_STOPPED, "the doctor lets the living be"
     # As Prefect does once its heartbeats have been missing: it has crashed, and another process takes over.
@@ -86,8 +86,8 @@ def test_a_process_whose_run_is_over_for_prefect_is_ended(
             client.set_flow_run_state(run_id(home), Cancelled(), force=True)
         [found] = diagnostics._flow_runs()
         assert "Prefect reports Cancelled, but process" in found.what
-        assert found.mend is not None
-        found.mend()
+        assert found.repair is not None
+        found.repair()
         assert list(diagnostics._flow_runs()) == []
     assert ended(process) == -signal.SIGKILL
 
@@ -99,7 +99,7 @@ def test_a_run_that_was_being_cancelled_when_its_process_died_is_cancelled(
     assert retrainings.run(home, "plan.made=kill") == -signal.SIGKILL, log(home)
     with temporary_settings({PREFECT_API_URL: prefect_server}), get_client(sync_client=True) as client:
         client.set_flow_run_state(run_id(home), Cancelling(), force=True)
-    code, said = retrainings.doctor(home, mend=True)
+    code, said = retrainings.doctor(home, fix=True)
     assert code == 0 and "marks the run as cancelled" in words(said), said
     assert state(home, prefect_server) == "Cancelled"
 
@@ -128,7 +128,7 @@ def test_servers_that_do_not_answer_are_findings_of_their_own(tmp_path: Path, mo
     quick = {PREFECT_API_URL: f"{address}/api", PREFECT_CLIENT_MAX_RETRIES: 0}
     with temporary_settings(quick):
         prefect, mlflow = diagnostics.diagnose()
-    assert prefect.what.startswith("Prefect does not answer") and prefect.mend is None
+    assert prefect.what.startswith("Prefect does not answer") and prefect.repair is None
     assert mlflow.what.startswith(f"MLflow was not checked: MLflow at {address} does not answer")
 
 

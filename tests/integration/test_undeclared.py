@@ -15,7 +15,7 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import AwaitingRetry, Running
 
-from flows.deployments.apply import MARK, apply_deployments, plan
+from flows.deployments.apply import MARK, apply_deployments, plan_deployments
 from flows.deployments.schema import Declaration
 
 POOL = "upgraded"
@@ -47,7 +47,7 @@ def declared(folder: Path, *deployments: dict[str, Any]) -> Declaration:
 def as_0_1_made_it(client: SyncPrefectClient, folder: Path, name: str, flow: str) -> UUID:
     """A deployment without a mark, at its old module, which runs every night."""
     every_night = [{"slug": "nightly", "cron": "0 3 * * *"}]
-    (deployment,) = plan(declared(folder, {"name": name, "flow": flow, "schedules": every_night}), folder)
+    (deployment,) = plan_deployments(declared(folder, {"name": name, "flow": flow, "schedules": every_night}), folder)
     deployment.tags, deployment.entrypoint = [], flow
     client_id: UUID = deployment.apply()
     return client_id
@@ -66,7 +66,7 @@ def test_an_upgrade_removes_stale_deployments_and_completes_the_run_that_waits_f
     for state in (Running(), AwaitingRetry()):
         client.set_flow_run_state(run.id, state, force=True)
 
-    today = plan(declared(tmp_path, {"name": "kept", "flow": "flows.retrain.retrain"}), tmp_path)
+    today = plan_deployments(declared(tmp_path, {"name": "kept", "flow": "flows.retrain.retrain"}), tmp_path)
     removed, waits = apply_deployments(POOL, today, source="prefect.yaml").messages
     assert removed == "removed deployment prune/stale: prefect.yaml does not declare it"
     assert waits == (

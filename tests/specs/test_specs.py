@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from cl_core.hashing import canonical_json
-from cl_core.registry import explain
+from cl_core.registry import explain_validation_error
 from cl_core.specs import ComputeSpec, DataSpec, EvaluationSpec, PromotionSpec, TrainingSpec
 
 SPECS = [DataSpec, TrainingSpec, EvaluationSpec, PromotionSpec, ComputeSpec]
@@ -18,7 +18,7 @@ EVERY_FIELD = [(spec, name) for spec in SPECS for name in spec.model_fields]
 def sentence(spec, path="", **fields):
     with pytest.raises(ValidationError) as caught:
         spec(**fields)
-    return explain(caught.value, path, sorted(spec.model_fields))
+    return explain_validation_error(caught.value, path, sorted(spec.model_fields))
 
 
 @every_spec

@@ -4,7 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from cl_core.errors import SpecError
-from cl_core.registry import METHODS, explain
+from cl_core.registry import METHODS, explain_validation_error
 from cl_core.specs import ComputeSpec, TrainingSpec
 from cl_core.training import preflight
 from cl_core.training.components import assemble
@@ -130,7 +130,7 @@ TEN = {f"class {number}": 100 for number in range(10)}
 def test_a_batch_of_one_is_refused_before_anything_else():
     with pytest.raises(ValidationError) as caught:
         TrainingSpec(batch_size=1)
-    assert explain(caught.value, "training", []) == (
+    assert explain_validation_error(caught.value, "training", []) == (
         "training.batch_size: input should be greater than or equal to 2; got 1"
     )
 
@@ -237,7 +237,7 @@ def test_more_accumulated_batches_than_the_classes_make_are_refused():
 def test_a_sub_batch_that_is_no_part_of_the_batch_is_refused(sub_batch_size):
     with pytest.raises(ValidationError) as caught:
         TrainingSpec(batch_size=256, sub_batch_size=sub_batch_size)
-    assert explain(caught.value, "training", []) == (
+    assert explain_validation_error(caught.value, "training", []) == (
         f"training: sub_batch_size {sub_batch_size} must be less than batch_size 256, of which it is a part; 0 is off"
     )
 

@@ -1,7 +1,7 @@
 """Detect collapse while a training runs, and name its kind.
 
 Checks depend on the step alone, and those behind a verdict are stored with each checkpoint: a resumed
-training stops where the undisturbed one would have.
+training stops where an uninterrupted one stops.
 """
 
 from collections.abc import Mapping, Sequence

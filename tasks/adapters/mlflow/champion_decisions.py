@@ -53,7 +53,7 @@ def decide(
     return decision
 
 
-def promote(client: "MlflowClient", name: str, version: int, reason: str) -> Decision:
+def apply_promotion(client: "MlflowClient", name: str, version: int, reason: str) -> Decision:
     """Make a version the champion, whatever the gate decided."""
     lookup.require_version(client, name, version)
     history, _ = reconciled_history(client, name)
@@ -70,7 +70,7 @@ def promote(client: "MlflowClient", name: str, version: int, reason: str) -> Dec
     return decision
 
 
-def rollback(client: "MlflowClient", name: str, reason: str) -> Decision:
+def apply_rollback(client: "MlflowClient", name: str, reason: str) -> Decision:
     """Make the champion before the last one the champion again, or finish a rollback that was killed."""
     lookup.require_model(client, name)
     history, unfinished = reconciled_history(client, name)

@@ -100,7 +100,7 @@ class ModelStore:
             InputError: When there is no such model or version.
         """
         with self.locked(name) as client:
-            return champion_decisions.promote(client, name, version, reason)
+            return champion_decisions.apply_promotion(client, name, version, reason)
 
     def rollback(self, name: str, reason: str = "no reason given") -> Decision:
         """Make the champion before the last one the champion again.
@@ -111,7 +111,7 @@ class ModelStore:
             InputError: When there is no such model, or no earlier champion.
         """
         with self.locked(name) as client:
-            return champion_decisions.rollback(client, name, reason)
+            return champion_decisions.apply_rollback(client, name, reason)
 
     def champion(self, name: str) -> ModelRef | None:
         """Return the version that users fetch; None before the first promotion or registration."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from cl_core import processes
-from tasks.runtime.locks import OWNER, LockOwner, is_locked, owner_of, recorded_owner
+from tasks.runtime.locks import OWNER, LockOwner, is_locked, lock_owner, recorded_owner
 
 HOLD = """
 import sys
@@ -26,7 +26,7 @@ def test_a_lock_is_held_while_its_owner_lives_and_free_once_it_was_killed(tmp_pa
     with subprocess.Popen([sys.executable, "-c", HOLD, lock], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None and process.stdout.readline() == b"held\n"
         assert is_locked(lock)
-        owner = owner_of(lock)
+        owner = lock_owner(lock)
         assert owner is not None
         assert (owner.name, processes.pid_of(owner.process)) == ("flow run 'quick-fox'", process.pid)
         process.kill()
@@ -51,7 +51,7 @@ def test_a_lock_whose_owner_left_no_record_is_held_as_the_kernel_lists_it(tmp_pa
     lock = tmp_path / "turn.lock"
     with FileLock(lock):
         lock.with_suffix(OWNER).write_text("flow run 'quick-fox'")
-        assert owner_of(lock) is None
+        assert lock_owner(lock) is None
         assert is_locked(lock)
     assert not is_locked(lock)
 
@@ -59,5 +59,5 @@ def test_a_lock_whose_owner_left_no_record_is_held_as_the_kernel_lists_it(tmp_pa
 def test_the_record_goes_with_the_lock(tmp_path: Path) -> None:
     lock = tmp_path / "model.lock"
     with recorded_owner(lock, "this test"):
-        assert owner_of(lock) == LockOwner(name="this test", process=processes.token())
+        assert lock_owner(lock) == LockOwner(name="this test", process=processes.token())
     assert not lock.with_suffix(OWNER).exists()

@@ -1,4 +1,4 @@
-"""Which errors a step tries again: what a machine or a network did, never what a person has to mend."""
+"""Which errors a step tries again: what a machine or a network did, never what a person has to fix."""
 
 import asyncio
 from types import SimpleNamespace

@@ -26,7 +26,7 @@ class LineageEntry(BaseModel):
     detail: str = Field(description="Where it is, or why; may be empty.")
 
 
-class Lineage(BaseModel):
+class LineageReport(BaseModel):
     """The lineage of a version."""
 
     title: str = Field(description="Address, aliases and time of registration.")
@@ -41,7 +41,7 @@ class Explanation(BaseModel):
     run: FlowRun | None = Field(None, description="The flow run; none if a version was asked for.")
     steps: list[StepReason] = Field([], description="Steps of the run, in order.")
     cost: str = Field("", description="What the run cost, in one line.")
-    versions: list[Lineage] = Field([], description="The version asked for, or those that the run used or made.")
+    versions: list[LineageReport] = Field([], description="The version asked for, or those that the run used or made.")
     unknown: dict[str, str] = Field({}, description="Versions whose lineage cannot be read now, with the reason.")
 
 
@@ -108,14 +108,14 @@ def _explained_run(record: "RunRecord") -> Explanation:
     return Explanation(run=record.run, steps=steps, cost=cost_line(step_costs(record.attempts)))
 
 
-def _lineage(name: str, version: str) -> Lineage:
+def _lineage(name: str, version: str) -> LineageReport:
     from tasks.lineage.graph import explain_version
 
     def entries(lines: list[Any]) -> list[LineageEntry]:
         return [LineageEntry(what=line.what, which=line.which, detail=line.detail) for line in lines]
 
     lineage = explain_version(name, version)
-    return Lineage(
+    return LineageReport(
         title=lineage.title,
         made_from=entries(lineage.up),
         champion=entries(lineage.champion),

@@ -10,7 +10,7 @@ from rich.table import Table
 if TYPE_CHECKING:  # They bring Prefect, numpy or torch.
     from cl_core.data.validation import ValidationReport
     from cl_core.refs import EvaluationReport
-    from flows.cli.explain import Explanation, Lineage
+    from flows.cli.explanations import Explanation, LineageReport
     from flows.cli.inference import SearchHits
     from flows.cli.models import ModelVersions
     from flows.cli.operations import DoctorReport, Problem
@@ -158,7 +158,7 @@ def show_explanation(explanation: "Explanation") -> None:
         print(f"\nThe lineage of {uri} cannot be read: {reason}")
 
 
-def _show_lineage(lineage: "Lineage") -> None:
+def _show_lineage(lineage: "LineageReport") -> None:
     console = plain_console()
     console.print(f"\n{lineage.title}")
     for title, entries in {

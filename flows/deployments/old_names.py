@@ -16,7 +16,7 @@ RENAMED_FLOWS = {
     "flows.evaluate.evaluate": "flows.stages.evaluate",
     "flows.register.register": "flows.stages.register",
     "flows.report.report": "flows.stages.report",
-    "flows.evaluate_model.measure": "flows.deployments.renamed.measure",
+    "flows.evaluate_model.measure": "flows.deployments.old_names.measure",
 }
 """Old entrypoint -> entrypoint that runs instead."""
 
