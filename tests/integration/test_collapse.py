@@ -22,7 +22,7 @@ def test_a_collapsed_training_is_named_never_registered_and_not_made_good_by_ask
         assert "stopped after step " in run.error
         assert "all embeddings are nearly equal" in run.error
         assert "semi-hard mining" in run.error
-        assert "Nothing is registered of this training" in run.error
+        assert "This training registers no model" in run.error
         assert "Traceback" not in run.err
         assert "Retrying" not in run.err
     assert first.error == again.error

@@ -19,7 +19,7 @@ from tasks.server import diagnostics
 from .retrainings import NAME, Retrainings, audited, ended, log, wait_for
 
 KILLED = {
-    "pretrain.checkpoint-staged:20": (
+    "artifact_dir.staged:20": (
         "Prefect reports Running, but process",
         "incomplete: the process that wrote it has exited",
         "is recorded as the holder of a lock that no process holds",

@@ -44,7 +44,7 @@ def test_a_stopped_run_leaves_no_process_and_the_next_one_goes_on(cl: CommandLin
         _, err = process.communicate(timeout=30)
     assert process.returncode == (-stop if stop == signal.SIGKILL else 130)
     if stop != signal.SIGKILL:
-        assert err.strip().splitlines()[-1].startswith("error: stopped; what was finished stands")
+        assert err.strip().splitlines()[-1].startswith("error: interrupted; completed steps are kept")
     assert not left_of(process.pid)
     resumed = cl.run("pretrain", recipe=SHORT)
     assert resumed.code == 0, resumed.err
@@ -65,7 +65,7 @@ def test_ctrl_c_on_a_worker_group_leaves_nothing_even_of_a_hung_raylet_and_the_n
         os.killpg(process.pid, signal.SIGINT)
         _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
-    assert err.strip().splitlines()[-1].startswith("error: stopped; what was finished stands")
+    assert err.strip().splitlines()[-1].startswith("error: interrupted; completed steps are kept")
     assert "Traceback" not in err
     assert not left_of(process.pid)
     assert not list(Path("/tmp").glob(f"cl-ray-{process.pid}-*"))

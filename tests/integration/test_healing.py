@@ -8,7 +8,7 @@ from tasks.runtime.run_log import RunLog, step_costs
 
 pytestmark = [pytest.mark.timeout(900), pytest.mark.xdist_group("machine")]
 
-PUT_BACK = "Its process died; it goes on from the last good point."
+RESCHEDULED = "The process died; the run is rescheduled and resumes from its last checkpoint."
 
 
 def completes_at_the_second_attempt(machine: Machine, run: str) -> bool:
@@ -49,7 +49,7 @@ def test_runs_whose_end_nobody_reports_are_noticed_too(machine: Machine) -> None
     psutil.wait_procs(dead, timeout=10)
     assert completes_at_the_second_attempt(machine, killed)
     assert completes_at_the_second_attempt(machine, stopped)
-    assert "Its process sent no heartbeat for 90 s." in messages(machine, stopped)
+    assert "The process sent no heartbeat for 90 s." in messages(machine, stopped)
     assert any(said.startswith("`cl up` found that its process") for said in messages(machine, killed))
     assert not sleeper.is_running() or sleeper.status() == psutil.STATUS_ZOMBIE
 
@@ -64,7 +64,7 @@ def test_a_server_that_was_started_again_notices_what_happens_to_runs_that_began
     process.kill()
     assert completes_at_the_second_attempt(machine, run)
     # Prefect's own order of events would put the run back 15 minutes late.
-    assert messages(machine, run).count(PUT_BACK) == 1
+    assert messages(machine, run).count(RESCHEDULED) == 1
     assert f"run {machine.ask(f'flow_runs/{run}')['name']} is rescheduled" not in machine.output
 
 
@@ -83,4 +83,4 @@ def test_after_a_power_cut_the_next_start_puts_runs_back_to_work(machine: Machin
     machine.wait_for_log(begun, "resumed at step")
     assert machine.wait_for(pending, "COMPLETED", "FAILED")["type"] == "COMPLETED", machine.logs(pending)
     for run in (begun, pending):
-        assert messages(machine, run).count(PUT_BACK) == 1
+        assert messages(machine, run).count(RESCHEDULED) == 1

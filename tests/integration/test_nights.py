@@ -208,7 +208,7 @@ def test_a_challenger_that_collapses_is_refused_and_the_champion_stays(
     assert "training starts from the weights of models:/clothes/2, the champion" in collapsed.err
     assert "stopped after step " in collapsed.error
     assert "all embeddings are nearly equal" in collapsed.error
-    assert "Nothing is registered of this training" in collapsed.error
+    assert "This training registers no model" in collapsed.error
     assert "Traceback" not in collapsed.err
     assert champion(shared_cl) == 2
     assert versions(shared_cl) == {1, 2, 3}

@@ -153,7 +153,7 @@ def test_what_a_running_training_uses_stays_and_what_a_dead_one_left_goes(cl: Co
     forget_runs(cl)
     after = cl.run("prune", "--keep-days", "0")
     assert after.code == 0, after.err
-    assert "a failed run's: it has no result" in " ".join(after.out.split())
+    assert "of a failed run, without a result" in " ".join(after.out.split())
     assert stands(cl.home)["trainings"] == set()
 
 

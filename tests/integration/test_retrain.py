@@ -126,7 +126,7 @@ def test_recipes_are_compared_in_a_table_beside_the_baselines(first: Finished, s
     ("content", "sentence"),
     [
         ('{"training": {"epochz": 1}}', "epochz"),
-        ('{"trainings": {}}', "does not take"),
+        ('{"trainings": {}}', "does not accept"),
         ("[1]", "must hold a JSON object"),
         ("{", "is not readable as JSON"),
     ],

@@ -95,7 +95,7 @@ def test_a_report_of_specs_under_which_no_version_stands_is_refused_before_anyth
     )
     assert finished.code == 2
     assert "no version of 'clothes' was made by training" in finished.error
-    assert "there are: 1. `cl register` with the same options makes one" in finished.error
+    assert "there are: 1. `cl register` with the same options registers it" in finished.error
     assert set((evaluated.home / "trainings").iterdir()) == trained
 
 
@@ -107,9 +107,9 @@ def test_validation_is_printed_as_a_table_with_near_duplicates(evaluated: Comman
     assert rows["test samples"] == "500"
     assert rows["classes"] == "10"
     assert rows["training samples of the rarest class"] == "200"
-    assert rows["inputs in quarantine"] == "0 (0.0%)"
+    assert rows["quarantined inputs"] == "0 (0.0%)"
     near = int(rows["test images with a near-duplicate in training"].split()[0])
-    assert 0 < near <= int(rows["pairs that differ in at most 3 of 64 bits"])
+    assert 0 < near <= int(rows["near-duplicate pairs (at most 3 of 64 bits differ)"])
 
 
 def test_an_mlflow_that_never_comes_ends_the_run_after_three_more_tries(

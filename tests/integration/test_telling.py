@@ -206,7 +206,7 @@ def test_the_prefect_ui_shows_data_scores_decision_links_and_costs(refused: Fini
         one["key"]: one for one in ask(shared_cl, "artifacts/filter", of_run(run["id"], "artifacts")) if one["key"]
     }
     profile = shown["data-profile"]["data"]
-    for words in ("356 train", "44 test", "4 classes", "Quarantine | none of 400 inputs", "28 x 28 (400)"):
+    for words in ("356 train", "44 test", "4 classes", "Quarantined | none of 400 inputs", "28 x 28 (400)"):
         assert words in profile, words
     assert "Near-duplicates" in profile and "no earlier snapshot of shapes" in profile
     assert (

@@ -10,7 +10,7 @@ pytestmark = pytest.mark.xdist_group("retrainings")
 
 @pytest.mark.parametrize(
     ("other", "sentence"),
-    [(NAME, "which retrains chaos at this moment"), ("twin", "which is at the same training; its result will be used")],
+    [(NAME, "which retrains chaos"), ("twin", "which runs the same training; this run will use its result")],
 )
 def test_one_trains_and_the_other_waits_and_uses_it(retrainings: Retrainings, other: str, sentence: str) -> None:
     undisturbed, home = retrainings.undisturbed(), retrainings.home()
