@@ -77,14 +77,15 @@ def test_registering_again_doubles_nothing_and_down_leaves_no_process(machine: M
 
 
 def test_its_screen_stays_while_a_server_is_down_and_sigterm_leaves_no_process(machine: Machine) -> None:
-    wait(lambda: "Latest runs" in machine.output, 30, lambda: machine.output)
+    last_line = "Ctrl-C stops everything."
+    wait(lambda: last_line in _plain(machine.output), 30, lambda: machine.output)
     server = machine.service("Prefect server")
     server.kill()
     again = rf"Prefect server +running +(?!{server.pid})\d+ +1 "
     wait(lambda: re.search(again, _plain(machine.output)) is not None, 60, lambda: _plain(machine.output)[-3000:])
     assert "restarted the Prefect server, which exited with -9" in _plain(machine.output)
     # The last line of the screen is on it: Rich cuts what does not fit.
-    assert "Ctrl-C stops everything." in _plain(machine.output).rpartition("Latest runs")[2]
+    wait(lambda: last_line in _plain(machine.output).rpartition("restarted the Prefect server")[2], 10)
     wait(lambda: _answers(machine.prefect_port), 60)
     assert _registered(machine)["deployments"], "it has been asked while the screen went on"
     assert machine.end(signal.SIGTERM) == []
