@@ -45,7 +45,7 @@ test: setup ## unit tests, contracts and one real retraining (under five minutes
 # More processes than cores: these tests spend much of their time waiting.
 integration: setup ## servers, browser, PostgreSQL, schedules and faults, after installing what they use of Debian
 	@infra/debian-packages.sh
-	@$(BIN)/pytest --integration -m "integration and not sweep" --numprocesses 3 --dist loadgroup
+	@$(BIN)/pytest --integration -m "integration and not sweep" --numprocesses 3
 
 sweep: setup ## what is too long for every commit: faults everywhere, fetching in a new environment
 	@infra/debian-packages.sh

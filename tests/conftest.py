@@ -2,8 +2,10 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 # One thread a process: tests compare weights bit for bit and share two cores among workers.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -27,6 +29,28 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--sweep", action="store_true", help="also run what takes many minutes: faults everywhere")
 
 
+# Files that share what takes long to start; each runs in one process, and so do the tests of any other file.
+# (`--dist loadgroup` of pytest-xdist 3.8 does not work with pytest 9.2: it sets an attribute that is gone.)
+TOGETHER = {
+    "one cl up": ("test_at_work.py", "test_healing.py", "test_ui.py", "test_up.py"),
+    "one cl up elsewhere": ("test_postgresql.py", "test_binding_elsewhere.py"),
+    "retrainings": ("test_failpoints.py", "test_doctor.py", "test_two_runs.py"),
+}
+GROUP = {name: group for group, names in TOGETHER.items() for name in names}
+
+
+class FilesTogether(LoadFileScheduling):
+    """Gives the tests of a file, or of a group of files, to one process."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return GROUP.get(Path(file).name, file)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FilesTogether:
+    return FilesTogether(config, log)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers",
@@ -44,9 +68,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if any(folder in item.path.parents for folder in INTEGRATION):
             item.add_marker("integration")
-        if config.getoption("dist", "no") == "loadgroup" and item.get_closest_marker("xdist_group") is None:
-            # What stands in one file shares fixtures.
-            item.add_marker(pytest.mark.xdist_group(item.path.relative_to(TESTS).as_posix()))
     items.sort(key=lambda item: (item.path.name not in LONGEST, not LONG.intersection(item.path.parts)))
     with_integration = config.getoption("--integration") or _names_integration(config)
     with_sweep = config.getoption("--sweep")

@@ -5,7 +5,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import ClassVar, TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from cl_core.errors import InputError
@@ -58,8 +58,10 @@ class Settings(BaseSettings):
     home: Path = Field(
         Path(".counterpoint"), validation_alias="CL_HOME", description="Folder of everything that is kept. Path."
     )
-    mlflow_tracking_uri: str = Field(
-        "", validation_alias="MLFLOW_TRACKING_URI", description="Address of MLflow; default: SQLite under CL_HOME. URI."
+    mlflow_address: SecretStr = Field(
+        SecretStr(""),
+        validation_alias="MLFLOW_TRACKING_URI",
+        description="Address of MLflow; default: SQLite under CL_HOME. URI.",
     )
     prefect_api_url: str = Field(
         "",
@@ -78,10 +80,9 @@ class Settings(BaseSettings):
         description="Prefect notification block that receives failed runs, refused versions and new champions, such as "
         "slack-webhook/team; default: none. TYPE/NAME.",
     )
-    database_url: str = Field(
-        "",
+    database: SecretStr = Field(
+        SecretStr(""),
         validation_alias="CL_DATABASE_URL",
-        repr=False,
         description="PostgreSQL for both servers of `cl up`, as postgresql://USER:PASSWORD@HOST/NAME; default: SQLite "
         "files under CL_HOME. URL.",
     )
@@ -187,7 +188,12 @@ class Settings(BaseSettings):
     @property
     def tracking_uri(self) -> str:
         """Address of MLflow."""
-        return self.mlflow_tracking_uri or f"sqlite:///{self.home / 'mlflow.db'}"
+        return self.mlflow_address.get_secret_value() or f"sqlite:///{self.home / 'mlflow.db'}"
+
+    @property
+    def database_url(self) -> str:
+        """Address of PostgreSQL with its password; empty for SQLite."""
+        return self.database.get_secret_value()
 
     @property
     def artifact_root(self) -> Path | None:

@@ -241,23 +241,21 @@ def address() -> str:
 
 
 # What takes longest begins first, so that no process is left alone with it.
-LONGEST_FIRST = ("machine", "test_nights", "test_retrain", "retrainings", "test_postgresql", "test_upgrade")
+LONGEST_FIRST = (
+    *("test_at_work", "test_healing", "test_ui", "test_up", "test_nights", "test_retrain"),
+    *("test_failpoints", "test_doctor", "test_two_runs", "test_postgresql", "test_upgrade"),
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep each file in one process, and all files that share a `cl up` (pytest --dist loadgroup)."""
+    """Order the files, and give each test the time that it needs on a busy machine."""
     for item in items:
-        if item.path.parent != Path(__file__).parent:
-            continue
-        if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
-        if item.get_closest_marker("timeout") is None:
+        if item.path.parent == Path(__file__).parent and item.get_closest_marker("timeout") is None:
             # What hangs is named by what waits for it; a busy machine is no reason to fail.
             item.add_marker(pytest.mark.timeout(900))
 
     def rank(item: pytest.Item) -> int:
-        group = item.get_closest_marker("xdist_group")
-        name = group.args[0] if group else ""
+        name = item.path.stem
         return LONGEST_FIRST.index(name) if name in LONGEST_FIRST else len(LONGEST_FIRST)
 
     items.sort(key=rank)

@@ -6,10 +6,7 @@ import subprocess
 import time
 
 import psutil
-import pytest
 from machine import CL, LONG, PATIENCE_S, SMALL, Machine, how_far, wait
-
-pytestmark = pytest.mark.xdist_group("machine")
 
 
 def test_a_schedule_starts_a_run_that_ends_with_a_registered_version(scheduled_machine: Machine) -> None:

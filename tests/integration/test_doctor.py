@@ -33,9 +33,6 @@ KILLED = {
 }
 
 
-pytestmark = pytest.mark.xdist_group("retrainings")
-
-
 def test_what_each_kill_leaves_is_found_and_mended_and_the_run_goes_on(
     retrainings: Retrainings, prefect_server: str
 ) -> None:

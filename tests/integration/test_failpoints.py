@@ -7,8 +7,6 @@ from chaos.cases import PLACES
 
 from .retrainings import Retrainings, audited, log
 
-pytestmark = pytest.mark.xdist_group("retrainings")
-
 
 @pytest.mark.sweep
 @pytest.mark.parametrize("place", PLACES)

@@ -6,7 +6,7 @@ from machine import Machine, start, start_to_train, wait
 
 from tasks.runtime.run_log import RunLog, step_costs
 
-pytestmark = [pytest.mark.timeout(900), pytest.mark.xdist_group("machine")]
+pytestmark = pytest.mark.timeout(900)
 
 RESCHEDULED = "The process died; the run is rescheduled and resumes from its last checkpoint."
 

@@ -66,7 +66,7 @@ def ran(
         finished.append(shared_cl.run("models", **{**settings, "MLFLOW_TRACKING_URI": f"nosql://a:{URI_PASSWORD}@b/c"}))
         finished.append(shared_cl.run("doctor", **{**settings, "MLFLOW_TRACKING_URI": nobody}))
         assert [each.code for each in finished[-3:-1]] == [1, 2]
-        assert "MLflow is" in finished[-1].out, finished[-1].err
+        assert "MLflow" in finished[-1].out, finished[-1].err
         yield shared_cl, store, finished
 
 

@@ -5,8 +5,6 @@ import pytest
 
 from .retrainings import NAME, Retrainings, audited, ended, log, wait_for
 
-pytestmark = pytest.mark.xdist_group("retrainings")
-
 
 @pytest.mark.parametrize(
     ("other", "sentence"),

@@ -12,8 +12,6 @@ from machine import LONG, PATIENCE_S, SMALL, Machine, wait
 
 from cl_core.registry import ENCODERS, LOSSES, METHODS, SOURCES, VIEWS
 
-pytestmark = pytest.mark.xdist_group("machine")
-
 
 @pytest.fixture(scope="module")
 def browser(machine: Machine) -> Iterator[Browser]:

@@ -6,11 +6,8 @@ import socket
 import subprocess
 from pathlib import Path
 
-import pytest
 from machine import DECLARATION, LONG, PATIENCE_S, Machine, how_far, wait
 from servers import free_port
-
-pytestmark = pytest.mark.xdist_group("machine")
 
 
 def test_a_restart_of_the_server_neither_loses_nor_doubles_a_run_that_waits(machine: Machine) -> None:
