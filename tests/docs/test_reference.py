@@ -11,7 +11,10 @@ FOLDER = source_code.ROOT / "docs" / "reference"
 AGAIN = "CL_UPDATE_GOLDEN=1 .venv/bin/pytest -n0 tests/docs"
 
 
-SLOW = {"cli.md": pytest.mark.slow_unit(reason="it imports and inspects every command")}
+SLOW = {
+    "cli.md": pytest.mark.slow_unit(reason="it imports and inspects every command"),
+    "artifacts.md": pytest.mark.slow_unit(reason="it parses the whole product for the artifacts that it publishes"),
+}
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=SLOW.get(name, ())) for name in PAGES])
