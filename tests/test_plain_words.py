@@ -26,7 +26,7 @@ def test_no_message_of_the_product_has_a_word_that_went():
         if name in EXEMPT:
             continue
         texts = sentences(ast.parse(path.read_text()))
-        # At once, which is ten times as quick; one by one only where there is something to name.
+        # All texts of a file at once, which is quicker; one by one only where there is something to name.
         for node in texts if offenders("\n".join(node.value for node in texts), names=False) else []:
             found += [f"{name}:{node.lineno}: {offender}" for offender in offenders(node.value, names=False)]
     assert found == []
