@@ -28,7 +28,7 @@ def retrain(
 ) -> RetrainResult:
     """Ingest, pretrain, evaluate, register and, if the gate accepts it, promote. Unchanged steps are skipped."""
     with exclusive_model(model_name):
-        spec = tasks.training.preflight(data, training, evaluation, model_name)
+        spec = tasks.training.preflight(data, training, evaluation, compute, model_name)
         snapshot = tasks.ingestion.ingest(data, compute, force=force)
         cache = tasks.ingestion.cache(snapshot, data, compute)
         validation = tasks.ingestion.validate(snapshot, cache, data)

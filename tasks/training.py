@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 
 
 @step("preflight")
-def preflight(data: DataSpec, training: TrainingSpec, evaluation: EvaluationSpec, model_name: str = "") -> TrainingSpec:
+def preflight(
+    data: DataSpec, training: TrainingSpec, evaluation: EvaluationSpec, compute: ComputeSpec, model_name: str = ""
+) -> TrainingSpec:
     """Refuse wrong names and options before anything is read or trained; return the completed training spec."""
     from cl_core.evaluation.runner import protocols
     from cl_core.training.components import assemble
@@ -37,7 +39,7 @@ def preflight(data: DataSpec, training: TrainingSpec, evaluation: EvaluationSpec
 
     check_start_from(training, model_name)
     SOURCES.build(data.source, data.source_options, field="data.source")
-    parts = assemble(training)
+    parts = assemble(training, on_gpu=compute.gpus_per_worker > 0)
     check_image_size(parts, image_size=data.image_size)
     protocols(evaluation)
     return parts.spec

@@ -8,7 +8,7 @@ from cl_core.specs.base import Spec
 
 
 class ComputeSpec(Spec):
-    """Where a run computes and how fast. Nothing here changes the result."""
+    """Where a run computes and how fast. Nothing here changes the result, except the precision that auto takes."""
 
     workers: int = Field(
         1,

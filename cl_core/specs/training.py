@@ -81,8 +81,11 @@ class TrainingSpec(Spec):
     warmup_epochs: float = Field(
         0.5, ge=0, title="Warm-up", description="Linear rise of the learning rate before the cosine decay. Epochs."
     )
-    precision: Literal["bf16", "fp32"] = Field(
-        "bf16", title="Precision", description="Arithmetic of the encoder's forward pass; losses are always float32."
+    precision: Literal["auto", "bf16", "fp32"] = Field(
+        "auto",
+        title="Precision",
+        description="Arithmetic of the encoder's forward pass; losses are always float32. auto takes bf16 where the "
+        "CPU or GPU computes in it, and fp32 elsewhere: a CPU that emulates bf16 is tens of times slower in it.",
     )
     channels_last: bool = Field(
         True, title="Channels last", description="Memory layout of images; faster for convolutions."

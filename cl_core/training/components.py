@@ -1,6 +1,9 @@
 """From a training spec to its components, and to the digest that identifies its result."""
 
 from dataclasses import dataclass
+from typing import Literal
+
+import torch
 
 from cl_core.code_digest import code_digest
 from cl_core.encoders import EncoderOptions
@@ -47,8 +50,12 @@ class Parts:
     encoder: EncoderOptions
 
 
-def assemble(training: TrainingSpec) -> Parts:
+def assemble(training: TrainingSpec, *, on_gpu: bool = False) -> Parts:
     """Build the components of a training; validate them one by one and together.
+
+    Args:
+        training: A spec as given, or a completed one, which stays as it is.
+        on_gpu: Whether GPUs train: what `precision: auto` depends on.
 
     Raises:
         SpecError: When a name or an option is unknown or out of range, or two parts do not fit.
@@ -67,6 +74,7 @@ def assemble(training: TrainingSpec) -> Parts:
             "views": views[0],
             "views_options": policy.model_dump(mode="json"),
             "encoder_options": encoder.model_dump(mode="json"),
+            "precision": _fast_precision(on_gpu=on_gpu) if training.precision == "auto" else training.precision,
         }
     )
     parts = Parts(spec=completed, method=method, loss=loss, views=policy, encoder=encoder)
@@ -77,6 +85,21 @@ def assemble(training: TrainingSpec) -> Parts:
         )
     method.check(parts.loss, epochs=training.epochs)
     return parts
+
+
+def _fast_precision(*, on_gpu: bool) -> Literal["bf16", "fp32"]:
+    """Return bf16 where it is computed in hardware.
+
+    Asked of the hardware and never measured, so that the same machine always makes the same spec.
+    """
+    if on_gpu:  # The driver of a cluster may have no GPU to ask; its workers' are taken for recent ones.
+        return (
+            "bf16"
+            if not torch.cuda.is_available() or torch.cuda.is_bf16_supported(including_emulation=False)
+            else "fp32"
+        )
+    capabilities = torch.cpu.get_capabilities()
+    return "bf16" if any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16")) else "fp32"
 
 
 def _loss(training: TrainingSpec, method: MethodOptions) -> PairLoss | None:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 import cl_core
 from cl_core.code_digest import forget_code, imported_modules
@@ -73,9 +74,29 @@ def test_a_complete_spec_has_every_option_written_out_and_nothing_else_changed()
         "loss_options",
         "views_options",
         "encoder_options",
+        "precision",
     }
     assert all(getattr(completed, field) == getattr(training, field) for field in kept)
     assert complete(completed) == completed
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "precision"),
+    [
+        ({"architecture": "x86_64", "avx2": True, "avx512_f": True, "avx512_bf16": False}, "fp32"),
+        ({"architecture": "x86_64", "avx512_f": True, "avx512_bf16": True}, "bf16"),
+        ({"architecture": "x86_64", "amx_bf16": True}, "bf16"),
+        ({"architecture": "arm64", "neon": True}, "fp32"),
+        ({"architecture": "arm64", "neon": True, "bf16": True}, "bf16"),
+    ],
+)
+def test_automatic_precision_is_what_the_cpu_computes_in_hardware(monkeypatch, capabilities, precision):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)  # a driver without a GPU
+    assert assemble(TrainingSpec()).spec.precision == precision
+    assert assemble(TrainingSpec(), on_gpu=True).spec.precision == "bf16"
+    assert assemble(TrainingSpec(precision="fp32"), on_gpu=True).spec.precision == "fp32"
+    assert assemble(TrainingSpec(precision="bf16")).spec.precision == "bf16"
 
 
 def test_a_digest_is_64_hexadecimal_digits_and_the_same_at_every_call():
@@ -132,7 +153,7 @@ def test_every_other_input_is_another_training():
         {"weight_decay": 0.0},
         {"momentum": 0.8},
         {"warmup_epochs": 0.0},
-        {"precision": "fp32"},
+        {"precision": "fp32" if complete(TrainingSpec()).precision == "bf16" else "bf16"},
         {"channels_last": False},
         {"encoder": "mlp"},
         {"encoder": "mlp", "encoder_options": {"hidden": 255}},
