@@ -12,31 +12,16 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from clothes import CLOTHES
 from pictures import SAMPLE
 from PIL import Image
 
 CL = Path(sys.executable).with_name("cl")
 TEMPERATURE = 0.1  # Of the votes: the default of `knn`.
 RECIPE = {
-    "model_name": "clothes",
-    "data": {
-        "name": "clothes",
-        "source": "parquet",
-        "location": str(SAMPLE),
-        "source_options": {"image_column": "image", "label_column": "label", "split_column": "split"},
-    },
-    "training": {
-        "encoder_options": {"stem_width": 16, "width": 32},
-        "method_options": {"projector_hidden": 128},
-        "views_options": {"crop_area_min": 0.3, "blur_probability": 0.0},
-        "epochs": 14,
-        "batch_size": 50,
-        "precision": "fp32",
-    },
-    "evaluation": {"protocols": ["knn"], "resamples": 200},
-    # Of 500 test images, 200 neighbors tell a trained encoder from raw pixels with the widest margin.
-    "promotion": {"score": "knn_200.accuracy"},
-    "compute": {"threads": 1},
+    **CLOTHES,
+    "training": {**CLOTHES["training"], "epochs": 14},
+    "evaluation": {"protocols": ["knn"], **CLOTHES["evaluation"]},
 }
 # A stranger's program: MLflow and torch are there, Counterpoint is not, and pickles are forbidden.
 FETCH = """

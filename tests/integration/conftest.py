@@ -15,13 +15,13 @@ from pathlib import Path
 import forked
 import psutil
 import pytest
+from clothes import CLOTHES
 from machine import OFTEN, Machine, at_work
 from servers import free_port, give_tables
 
 from .golden import copy_home, give_store, golden_home, session_folder
 from .retrainings import Retrainings
 
-SAMPLE = Path(__file__).parents[1] / "data" / "fashion-mnist-sample.parquet"
 AUTHENTICATION = {
     "PREFECT_SERVER_API_AUTH_STRING": "operator:a-word-of-prefect",
     "MLFLOW_AUTH_ADMIN_PASSWORD": "a-word-of-mlflow",
@@ -29,27 +29,7 @@ AUTHENTICATION = {
 }
 CL = Path(sys.executable).with_name("cl")
 
-RECIPE = {
-    "model_name": "clothes",
-    "data": {
-        "name": "clothes",
-        "source": "parquet",
-        "location": str(SAMPLE),
-        "source_options": {"image_column": "image", "label_column": "label", "split_column": "split"},
-    },
-    "training": {
-        "encoder_options": {"stem_width": 16, "width": 32},
-        "method_options": {"projector_hidden": 128},
-        "views_options": {"crop_area_min": 0.3, "blur_probability": 0.0},
-        "epochs": 8,
-        "batch_size": 50,
-        "precision": "fp32",
-    },
-    "evaluation": {"resamples": 200},
-    # Of 500 test images, 200 neighbours tell a trained encoder from raw pixels with the widest margin.
-    "promotion": {"score": "knn_200.accuracy"},
-    "compute": {"threads": 1, "checkpoint_every_s": 0.001, "report_every_s": 0},
-}
+RECIPE = {**CLOTHES, "compute": {"threads": 1, "checkpoint_every_s": 0.001, "report_every_s": 0}}
 
 
 @pytest.fixture(scope="session")

@@ -13,9 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 from machine import PATIENCE_S
 from permissions import obeying
+from pictures import SAMPLE
 from servers import free_port
 
-from .conftest import RECIPE, SAMPLE, CommandLine
+from .conftest import RECIPE, CommandLine
 from .golden import SPECS
 
 # Two hundred steps, each with a checkpoint.

@@ -13,12 +13,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from pictures import SAMPLE
 
 from cl_core.refs import Decision
 from tasks.adapters.mlflow.connection import connected
 from tasks.adapters.mlflow.model_version import SNAPSHOT_DIGEST
 
-from .conftest import RECIPE, SAMPLE, CommandLine, Finished
+from .conftest import RECIPE, CommandLine, Finished
 
 SCORE = "knn_200.accuracy"
 FIRST_CLASSES = ("Ankle boot", "Bag", "Sandal", "Sneaker", "Trouser")
