@@ -242,7 +242,7 @@ def test_a_disk_that_is_full_when_the_manifest_is_written_leaves_nothing(small_d
     assert list(small_disk.iterdir()) == []
 
 
-def test_a_full_disk_leaves_the_old_text_standing(small_disk):
+def test_a_full_disk_leaves_the_old_text(small_disk):
     path = small_disk / "state.json"
     artifact_dir.write_text(path, "old")
     with pytest.raises(StorageFullError, match=rf"no space left on the disk that holds {path}"):

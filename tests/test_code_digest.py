@@ -230,7 +230,7 @@ def test_a_module_named_alone_counts_without_what_it_imports(package):
     assert digest_now() != whole
 
 
-def test_what_is_no_package_of_ours_is_not_followed(package):
+def test_packages_of_others_are_not_followed(package):
     (package / "main.py").write_text("import json\nfrom torch import nn\n")
     assert imported_modules("counted.main") == set()
 

@@ -15,7 +15,7 @@ def model(channels=1, size=8):
     return EmbeddingModel(encoder, Normalization((0.3,) * channels, (0.2,) * channels), size)
 
 
-def test_raw_pixels_are_normalised_per_channel_before_the_encoder():
+def test_raw_pixels_are_normalized_per_channel_before_the_encoder():
     wrapped = EmbeddingModel(nn.Flatten(), Normalization((0.5, 0.25), (0.5, 0.25)), 1)
     # (255 / 255 - 0.5) / 0.5 = 1 and (0 / 255 - 0.25) / 0.25 = -1, then unit length.
     found = wrapped(torch.tensor([255, 0], dtype=torch.uint8).reshape(1, 1, 1, 2))

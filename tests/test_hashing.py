@@ -39,7 +39,7 @@ def test_the_order_of_keys_does_not_matter_and_that_of_items_does():
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_what_is_no_number_has_no_digest(value):
+def test_nan_and_infinity_have_no_digest(value):
     with pytest.raises(ValueError, match="not JSON compliant"):
         digest_of({"deep": [value]})
 
@@ -99,7 +99,7 @@ def test_a_line_changed_in_any_file_of_a_package_changes_its_digest(package, fil
     assert digest_now("counted_package") == before
 
 
-def test_a_renamed_file_changes_the_digest_and_a_file_that_is_no_source_does_not(package):
+def test_a_renamed_file_changes_the_digest_and_a_file_of_another_kind_does_not(package):
     before = digest_now("counted_package")
     (package / "notes.txt").write_text("not code")
     (package / "__pycache__").mkdir()

@@ -1,6 +1,7 @@
-"""Messages, help, forms and docstrings of the product are in plain words; tests/words.py lists the words that went."""
+"""Messages, help, forms, docstrings and names of tests are in plain words; tests/words.py lists the words that went."""
 
 import ast
+import re
 from pathlib import Path
 
 from words import offenders
@@ -30,3 +31,14 @@ def test_no_message_of_the_product_has_a_word_that_went():
         for node in texts if offenders("\n".join(node.value for node in texts), names=False) else []:
             found += [f"{name}:{node.lineno}: {offender}" for offender in offenders(node.value, names=False)]
     assert found == []
+
+
+def test_no_name_of_a_test_has_a_word_that_went():
+    tests = sorted((ROOT / "tests").rglob("test_*.py"))
+    names = [(path.name, name) for path in tests for name in re.findall(r"^ *def (test_\w+)", path.read_text(), re.M)]
+    found = {
+        f"{file}::{name}: {offender}"
+        for file, name in names
+        for offender in offenders(f"{file.removesuffix('.py')} {name}".replace("_", " "), names=False)
+    }
+    assert found == set()

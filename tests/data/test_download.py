@@ -147,7 +147,7 @@ def test_a_server_that_trickles_cannot_outlast_the_time(address, tmp_path, path)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_plain_http_address_is_refused_and_nobody_is_asked(server, tmp_path):
+def test_a_plain_http_address_is_refused_without_a_request(server, tmp_path):
     with pytest.raises(DataError, match="only https:// addresses are downloaded"):
         download(f"http://localhost:{server.server_port}/file", tmp_path / "file", **CHECKS)
     assert server.asked == []

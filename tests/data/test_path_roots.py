@@ -96,7 +96,7 @@ def test_links_that_lead_out_of_an_image_folder_are_put_aside_and_not_followed(p
     assert set(aside.values()) == {"a link out of the folders of CL_DATA_ROOTS; it is not followed"}
 
 
-def test_links_are_followed_again_once_the_setting_allows_it_and_the_fingerprint_tells(places, picture, monkeypatch):
+def test_links_are_followed_again_once_the_setting_allows_it_and_the_fingerprint_changes(places, picture, monkeypatch):
     pets = places / "allowed" / "pets"
     pets.mkdir()
     (places / "secret" / "b.png").write_bytes(picture(1))

@@ -103,7 +103,7 @@ def test_a_needle_of_an_image_does_not_take_much(ingested, tmp_path):
     assert (image == 9).all()
 
 
-def test_grey_images_of_a_color_dataset_have_three_equal_channels(ingested, tmp_path):
+def test_gray_images_of_a_color_dataset_have_three_equal_channels(ingested, tmp_path):
     snapshot = ingested(Image.new("RGB", (8, 8), (1, 2, 3)), Image.new("L", (8, 8), 7))
     images = load_split(build_cache(snapshot, size=8, caches=tmp_path), "train").images
     assert {tuple(image[0, 0]) for image in images} == {(1, 2, 3), (7, 7, 7)}
@@ -114,7 +114,7 @@ def test_a_dataset_without_labels_has_none(ingested, tmp_path):
     assert load_split(cache, "train").labels is None
 
 
-def test_some_unlabelled_images_have_minus_one(ingested, tmp_path):
+def test_some_unlabeled_images_have_minus_one(ingested, tmp_path):
     ingested(Image.new("L", (8, 8), 1), location="in/train/cat")
     cache = build_cache(ingested(Image.new("L", (8, 8), 2)), size=8, caches=tmp_path)
     split = load_split(cache, "train")
@@ -155,7 +155,7 @@ def test_rows_of_a_snapshot_are_read_in_bounded_lists(snapshot):
     assert [len(group) for group in row_groups(snapshot, "train")] == [1024, 976]
 
 
-def test_a_snapshot_that_lost_a_file_is_not_cached_in_silence(snapshot, tmp_path):
+def test_a_snapshot_that_lost_a_file_is_not_cached_silently(snapshot, tmp_path):
     shutil.rmtree(snapshot.path / "train")
     with pytest.raises(IntegrityError, match=r"holds 500 rows, but its manifest lists 2,500"):
         build_cache(snapshot, size=28, caches=tmp_path)

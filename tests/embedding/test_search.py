@@ -129,7 +129,7 @@ def test_what_a_file_says_is_shown_as_text_and_not_as_markup(cloud, folder):
 @pytest.mark.parametrize(
     ("name", "message"), [("nowhere.png", "cannot be read"), ("text.jpg", "cannot be decoded .*; give a JPEG")]
 )
-def test_a_query_that_is_no_image_is_refused(tmp_path, name, message):
+def test_a_query_that_cannot_be_read_as_an_image_is_refused(tmp_path, name, message):
     (tmp_path / "text.jpg").write_text("no image")
     with pytest.raises(InputError, match=message):
         query_pixels(tmp_path / name, (SIZE, SIZE, 3))

@@ -66,7 +66,7 @@ def test_images_come_to_the_models_size_exactly_as_in_training(folder, tmp_path)
         np.testing.assert_array_equal(embedding, trained[sample])
 
 
-def test_a_color_image_becomes_its_luma_for_a_model_of_grey_ones(tmp_path):
+def test_a_color_image_becomes_its_luma_for_a_model_of_gray_ones(tmp_path):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.png").write_bytes(encoded(1, SIZE, SIZE))
     seen = []
@@ -79,7 +79,7 @@ def test_a_color_image_becomes_its_luma_for_a_model_of_grey_ones(tmp_path):
     np.testing.assert_allclose(seen[0][0, :, :, 0], colors @ [0.299, 0.587, 0.114], atol=1)
 
 
-def test_what_is_no_image_is_in_a_file_beside_with_its_reason_and_counted(folder, tmp_path):
+def test_unreadable_inputs_are_in_a_file_beside_with_their_reason_and_counted(folder, tmp_path):
     made = write_embeddings(model(), of_folder(folder), tmp_path / "out.parquet")
     rows = pq.read_table(tmp_path / "out.quarantine.parquet").to_pylist()
     assert {(row["origin"], row["reason"]) for row in rows} == {
@@ -140,7 +140,7 @@ write_embeddings(model(embed), shapes(3000), Path(sys.argv[1]))
 
 @pytest.mark.integration
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_killed_run_goes_on_and_ends_with_the_bytes_of_an_undisturbed_one(tmp_path, workers):
+def test_a_killed_run_resumes_and_ends_with_the_bytes_of_an_uninterrupted_one(tmp_path, workers):
     """Killed at the 7th batch of 256: the first part, of 1,024 inputs, is finished and the second is not."""
     undisturbed, resumed = tmp_path / "undisturbed.parquet", tmp_path / "resumed.parquet"
     write_embeddings(model(), shapes(3000), undisturbed)
@@ -180,7 +180,7 @@ def test_parts_of_another_model_are_not_taken(tmp_path):
     assert "in an earlier run" not in made.reason and not list(tmp_path.glob("*.parts"))
 
 
-def test_a_file_of_the_same_model_and_images_stands_and_the_model_is_not_asked(folder, tmp_path):
+def test_a_file_of_the_same_model_and_images_is_reused_and_the_model_is_not_asked(folder, tmp_path):
     output = tmp_path / "out.parquet"
     first = write_embeddings(model(), of_folder(folder), output)
     again = write_embeddings(model(embed=None), of_folder(folder), output)

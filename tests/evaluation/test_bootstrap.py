@@ -64,7 +64,7 @@ def test_the_interval_of_an_accuracy_holds_the_truth_95_times_in_100():
 
 
 @pytest.mark.integration
-def test_equally_good_classifiers_are_told_apart_5_times_in_100():
+def test_equally_good_classifiers_differ_5_times_in_100():
     generator = np.random.default_rng(0)
     told_apart = 0
     for trial in range(2000):

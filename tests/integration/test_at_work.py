@@ -41,7 +41,7 @@ def test_servers_listen_on_the_loopback_interface_only(machine: Machine) -> None
     assert listening == {"127.0.0.1"}
 
 
-def test_runs_of_one_model_take_turns_whatever_deployment_they_are_of(
+def test_runs_of_one_model_are_serialized_whatever_deployment_they_are_of(
     machine: Machine, two_runs: tuple[str, str]
 ) -> None:
     begun, other = (machine.ask(f"flow_runs/{run}") for run in two_runs)

@@ -14,7 +14,7 @@ TRAINING = {
 }
 
 
-def test_a_collapsed_training_is_named_never_registered_and_not_made_good_by_asking_again(cl: CommandLine) -> None:
+def test_a_collapsed_training_is_named_never_registered_and_stays_failed_when_run_again(cl: CommandLine) -> None:
     compute = {"threads": 1, "checkpoint_every_s": 0.5, "report_every_s": 0}
     first, again = (cl.run("retrain", recipe={**RECIPE, "training": TRAINING, "compute": compute}) for _ in range(2))
     for run in (first, again):

@@ -33,7 +33,7 @@ KILLED = {
 }
 
 
-def test_what_each_kill_leaves_is_found_and_mended_and_the_run_goes_on(
+def test_what_each_kill_leaves_is_found_and_fixed_and_the_run_resumes(
     retrainings: Retrainings, prefect_server: str
 ) -> None:
     undisturbed, home = retrainings.undisturbed(), retrainings.home()

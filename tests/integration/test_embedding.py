@@ -69,7 +69,7 @@ def embedded(champion: CommandLine, folder: Path) -> Path:
     return output
 
 
-def test_a_killed_command_goes_on_and_ends_with_the_bytes_of_an_undisturbed_one(
+def test_a_killed_command_resumes_and_ends_with_the_bytes_of_an_uninterrupted_one(
     embedded: Path, champion: CommandLine, folder: Path
 ) -> None:
     output = embedded.with_name("undisturbed.parquet")

@@ -171,7 +171,7 @@ def test_both_were_measured_on_the_same_new_test_split(second: Finished, shared_
     assert trained - scores_of(shared_cl, 1)[SCORE] != pytest.approx(gain.value)
 
 
-def test_a_challenger_that_became_the_champion_still_stands_on_unchanged_data(
+def test_a_challenger_that_became_the_champion_is_still_up_to_date_on_unchanged_data(
     second: Finished, clothes: Clothes, shared_cl: CommandLine
 ) -> None:
     again = succeeded(clothes.retrain(shared_cl, *LONGER))

@@ -104,7 +104,7 @@ def test_the_list_is_an_artifact_in_prefect(pruned) -> None:
     assert "| kind | what | size | last used | why |" in found[0]["data"]
 
 
-def test_what_is_kept_still_stands_for_the_next_retraining_and_a_rollback(pruned) -> None:
+def test_what_is_kept_is_reused_by_the_next_retraining_and_a_rollback(pruned) -> None:
     *_, cl = pruned
     again = cl.run("retrain", recipe=on_data(1))
     assert again.code == 0, again.err
@@ -119,7 +119,7 @@ def test_what_is_kept_still_stands_for_the_next_retraining_and_a_rollback(pruned
     assert cl.run("promote", "shapes", "2").code == 0
 
 
-def test_a_version_whose_makings_went_is_made_again_from_its_source(pruned) -> None:
+def test_a_version_whose_inputs_were_pruned_is_made_again_from_its_source(pruned) -> None:
     """Nothing lets a later run trip over what was removed: the source is read, and the same digests come again."""
     before, _, _, cl = pruned
     again = cl.run("retrain", recipe=on_data(2))

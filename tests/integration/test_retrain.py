@@ -59,7 +59,7 @@ def test_the_printed_lines_fetch_the_model_where_counterpoint_is_not_installed(
     assert done.returncode == 0, done.stderr
 
 
-def test_the_report_stands_where_the_command_says(first: Finished, shared_cl: CommandLine) -> None:
+def test_the_report_is_where_the_command_says(first: Finished, shared_cl: CommandLine) -> None:
     page = re.search(r"Report\s+(\S+)", first.out)
     assert page is not None
     html = Path(page.group(1)).read_text()

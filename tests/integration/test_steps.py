@@ -57,7 +57,7 @@ def test_a_registration_waits_for_an_mlflow_that_is_down(
     wait_for_state("Completed", evaluated, "clothes")
 
 
-def test_what_that_wait_cost_is_told_apart_from_the_work(registered: tuple[Finished, str]) -> None:
+def test_what_that_wait_cost_is_recorded_apart_from_the_work(registered: tuple[Finished, str]) -> None:
     [line] = [line for line in registered[0].err.splitlines() if line.strip().startswith("time  ")]
     lost = re.search(r"([\d.]+) s lost, ([\d.]+) s waited between attempts: register \((\d) attempts\)$", line)
     assert lost is not None, line
@@ -67,7 +67,7 @@ def test_what_that_wait_cost_is_told_apart_from_the_work(registered: tuple[Finis
     assert int(lost[3]) >= 2
 
 
-def test_a_report_of_a_version_that_nobody_has_decided_on_says_so(
+def test_a_report_of_a_version_without_a_decision_says_so(
     registered: tuple[Finished, str], evaluated: CommandLine
 ) -> None:
     finished, page = reported(evaluated, registered[1])
@@ -86,7 +86,7 @@ def test_a_report_shows_the_decision_that_was_recorded_last_and_decides_nothing(
     assert "version 1 is promoted by hand: wanted for the shop" in page
 
 
-def test_a_report_of_specs_under_which_no_version_stands_is_refused_before_anything_is_trained(
+def test_a_report_of_specs_without_a_version_is_refused_before_anything_is_trained(
     registered: tuple[Finished, str], evaluated: CommandLine
 ) -> None:
     trained = set((evaluated.home / "trainings").iterdir())

@@ -123,7 +123,7 @@ def test_a_form_that_is_sent_becomes_a_run_that_shows_how_far_it_is_and_is_cance
     form.keep("cancelled")
 
 
-def test_a_failed_run_that_is_retried_goes_on_where_it_was(machine: Machine, browser: Browser) -> None:
+def test_a_failed_run_that_is_retried_resumes(machine: Machine, browser: Browser) -> None:
     experiment = mlflow(machine, "experiments/create", {"name": "retried"})["experiment_id"]
     mlflow(machine, "experiments/delete", {"experiment_id": experiment})
     run = machine.run("retrain/small", {**SMALL, "model_name": "retried", "training": {**SMALL["training"], "seed": 7}})

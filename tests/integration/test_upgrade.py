@@ -81,7 +81,7 @@ def test_its_champion_and_its_runs_are_explained(old: CommandLine) -> None:
         assert {step for step, _ in reasons} >= {"ingest", "pretrain", "register"}, told.out
 
 
-def test_its_champion_is_fetched_and_gives_the_embeddings_that_stand(
+def test_its_champion_is_fetched_and_gives_the_stored_embeddings(
     old: CommandLine, written: dict[str, np.ndarray], tmp_path: Path
 ) -> None:
     origins = pq.read_table(ROOT / "embeddings.parquet", columns=["id", "origin"]).to_pylist()

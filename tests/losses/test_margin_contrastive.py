@@ -159,7 +159,7 @@ def test_nearly_coinciding_unit_rows_keep_their_digits_in_float32():
 
 
 @pytest.mark.parametrize("loss", VARIANTS, ids=repr)
-def test_an_embedding_that_is_no_number_shows_in_the_loss(loss):
+def test_an_embedding_of_nan_makes_the_loss_nan(loss):
     _, candidates, relation = cases()["classes, one of them with one row"]
     broken = candidates.index_fill(0, torch.tensor([1]), math.nan)
     assert math.isnan(loss(broken, broken, relation).mean.item())

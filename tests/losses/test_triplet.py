@@ -214,7 +214,7 @@ def test_rows_that_coincide_have_a_finite_gradient(loss, dtype):
 
 
 @pytest.mark.parametrize("loss", VARIANTS, ids=repr)
-def test_an_embedding_that_is_no_number_shows_in_the_loss(loss):
+def test_an_embedding_of_nan_makes_the_loss_nan(loss):
     _, candidates, relation = cases()["classes, one of them with one row"]
     broken = candidates.index_fill(0, torch.tensor([1]), math.nan)
     assert math.isnan(loss(broken, broken, relation).mean.item())

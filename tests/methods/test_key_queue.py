@@ -19,7 +19,7 @@ def keys_from(start, count):
     return torch.stack([numbers, -numbers], dim=1).float(), 100 + numbers
 
 
-def test_it_begins_with_random_unit_rows_of_nobody():
+def test_it_begins_with_random_unit_rows_of_no_sample():
     begun = queue(4096, 128)
     torch.testing.assert_close(begun.keys.norm(dim=1), torch.ones(4096))
     # Two random directions in D dimensions have a mean squared cosine of 1 / D.
@@ -56,7 +56,7 @@ def test_nothing_entering_leaves_it_as_it_was():
     assert all(torch.equal(value, before[name]) for name, value in ours.state_dict().items())
 
 
-def test_it_goes_on_from_its_state_dict_where_it_was():
+def test_it_resumes_from_its_state_dict():
     first, second = queue(5), queue(5, seed=1)
     first.enter(*keys_from(0, 8))
     second.load_state_dict(first.state_dict())

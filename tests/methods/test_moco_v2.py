@@ -187,7 +187,7 @@ def test_keys_of_other_samples_of_the_batch_are_no_candidates():
     assert (after[1:] - before[1:]).abs().max() > 0.01
 
 
-def test_a_key_of_the_query_s_own_sample_is_no_negative_when_it_stands_in_the_queue():
+def test_a_key_of_the_query_s_own_sample_in_the_queue_is_no_negative():
     # One query beside its key, and a queue of itself and of another at right angles: -log(e^(1/T) / (e^(1/T) + 1)).
     method = moco(queue_size=2)
     method.queue.keys.copy_(torch.eye(WIDTH).double()[:2])
@@ -211,7 +211,7 @@ def test_random_rows_at_the_start_are_negatives_of_every_sample():
 
 @pytest.mark.parametrize("symmetric", [False, True])
 @pytest.mark.parametrize("queue_size", [1, 40])
-def test_it_stands_at_the_log_of_one_more_than_the_queue_when_everything_coincides(queue_size, symmetric):
+def test_it_is_the_log_of_one_more_than_the_queue_when_everything_coincides(queue_size, symmetric):
     method = moco(queue_size=queue_size, symmetric=symmetric)
     [(meaning, value)] = method.trivial_losses(256).items()
     assert meaning == "every embedding is the same"

@@ -150,7 +150,7 @@ def test_the_loss_is_twice_the_temperature_times_another_library_s_in_both_direc
 
 
 @pytest.mark.parametrize("temperature", [0.2, 1.0])
-def test_it_stands_at_four_t_times_the_log_of_the_batch_when_everything_coincides(temperature):
+def test_it_is_four_t_times_the_log_of_the_batch_when_everything_coincides(temperature):
     method = moco(temperature=temperature)
     [(meaning, value)] = method.trivial_losses(6).items()
     assert meaning == "every embedding is the same"

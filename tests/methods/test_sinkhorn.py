@@ -62,7 +62,7 @@ def test_every_row_is_shared_out_whole_and_in_the_end_every_prototype_gets_as_mu
     torch.testing.assert_close(found.sum(dim=0), torch.full((8,), 5.0, dtype=torch.float64), atol=1e-9, rtol=0)
 
 
-def test_each_row_keeps_its_assignment_wherever_it_stands():
+def test_each_row_keeps_its_assignment_at_any_position():
     scores, order = cosines(31, 6), torch.randperm(31, generator=torch.Generator().manual_seed(1))
     whole = sinkhorn(scores, epsilon=0.05, iterations=3)
     torch.testing.assert_close(sinkhorn(scores[order], epsilon=0.05, iterations=3), whole[order], atol=1e-14, rtol=0)

@@ -212,7 +212,7 @@ def test_a_sure_and_right_prediction_costs_nothing():
     assert swapped_prediction(scores, codes, temperature=0.01).mean.item() == pytest.approx(0, abs=1e-6)
 
 
-def test_where_a_sample_stands_in_the_batch_does_not_matter():
+def test_the_position_of_a_sample_in_the_batch_does_not_matter():
     method, order = swav(), torch.tensor([4, 1, 5, 0, 3, 2])
     expected = method(views_of(0), samples_of(0)).loss.item()
     shuffled = tuple(view[order] for view in views_of(0))
@@ -314,7 +314,7 @@ def test_rows_enter_the_queue_once_a_step_and_not_before_their_epoch():
         assert method.queues.entered.item() == 2 * SAMPLES
 
 
-def test_a_training_goes_on_from_its_state_dict_bit_for_bit():
+def test_a_training_resumes_from_its_state_dict_bit_for_bit():
     options = {"queue_size": 10, "queue_start_epoch": 0, "freeze_epochs": 0}
     method = swav(**options)
     _, optimizer = trained(method, 3, epoch_of=lambda step: step)

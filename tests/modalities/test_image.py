@@ -84,7 +84,7 @@ def test_a_transparent_palette_entry_is_white():
     assert decode(encoded(image, "PNG", transparency=1)).tolist() == [[[10, 20, 30], [255, 255, 255]]]
 
 
-def test_sixteen_bit_grey_is_rounded_over_the_full_range():
+def test_sixteen_bit_gray_is_rounded_over_the_full_range():
     levels = [0, 128, 129, 257, 32768, 65279, 65535]  # 128 / 257 rounds down to 0, 129 / 257 up to 1.
     raw = b"\0" + struct.pack(">7H", *levels)
     assert decode(png(7, 1, 16, 0, raw))[0, :, 0].tolist() == [round(level / 257) for level in levels]
@@ -102,7 +102,7 @@ def test_one_bit_is_black_and_white():
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_exif_orientation_is_honoured(orientation):
+def test_exif_orientation_is_honored(orientation):
     # Where the standard (EXIF 2.32, 4.6.4 A) says the stored top row and left column belong, written with numpy alone.
     upright = {
         1: lambda a: a,
@@ -148,7 +148,7 @@ def noisy_jpeg() -> bytes:
     ],
     ids=["empty", "text", "bmp", "tiff", "short jpeg", "short png", "png magic", "jpeg head", "big", "bomb", "warned"],
 )
-def test_what_is_no_usable_image_is_rejected_with_a_reason(payload, reason):
+def test_an_unusable_image_is_rejected_with_a_reason(payload, reason):
     with pytest.raises(Rejected) as rejected:
         decode(payload)
     assert rejected.value.reason == reason

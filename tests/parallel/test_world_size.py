@@ -118,7 +118,7 @@ def test_losses_gradients_and_weights_after_twenty_steps_are_those_of_a_single_p
         assert_trained_alike(found, reference)
 
 
-def test_the_reference_moves_far_enough_to_tell(reference):
+def test_the_reference_moves_far_enough_for_a_comparison(reference):
     """Weights that hardly move would agree whatever the gradients were."""
     losses, gradients, weights = reference
     begun = torch.nn.Sequential(*networks()).parameters()
@@ -204,7 +204,7 @@ def test_every_loss_and_method_learns_what_a_single_process_learns(worlds, alone
 
 
 @every_name
-def test_every_loss_and_method_moves_far_enough_to_tell(alone, name):
+def test_every_loss_and_method_moves_far_enough_for_a_comparison(alone, name):
     losses, gradients, weights = alone[name]
     begun = components.case_of(name)[0].double().state_dict()
     moved = {key: float((weights[key] - value).abs().max()) for key, value in begun.items() if key in gradients}

@@ -72,7 +72,7 @@ def test_the_page_needs_nothing_but_itself(page_of_all: str):
     assert set(re.findall(r"url\(([^)]{1,2})", html)) <= {"#p"}  # clip paths of the figures
 
 
-def test_every_score_stands_with_its_interval(make_inputs: Make, page_of_all: str):
+def test_every_score_is_shown_with_its_interval(make_inputs: Make, page_of_all: str):
     inputs = make_inputs()
     text = " ".join(Page(page_of_all).text.split())
     for representation in inputs.evaluation.representations.values():
@@ -89,7 +89,7 @@ def test_the_same_inputs_give_the_same_bytes(make_inputs: Make, page_of_all: str
     assert render_report(make_inputs()) == page_of_all
 
 
-def test_the_decision_and_its_reason_stand_before_the_first_section(page_of_all: str):
+def test_the_decision_and_its_reason_come_before_the_first_section(page_of_all: str):
     html = page_of_all
     top = html[: html.index("<section>")]
     assert "Version 3 is the champion" in top
@@ -107,7 +107,7 @@ def test_a_version_that_was_not_promoted_is_fetched_by_its_number(make_inputs: M
     assert "@champion" not in top
 
 
-def test_a_version_that_was_rolled_back_and_the_one_that_is_back_bear_one_decision(make_inputs: Make):
+def test_a_version_that_was_rolled_back_and_the_one_that_is_back_have_one_decision(make_inputs: Make):
     reason = "version 3 is rolled back, version 2 is the champion again"
     rollback = Decision(name="small", version=3, champion=2, promoted=False, reason=reason)
     gone = render_report(small(make_inputs, decision=rollback)).split("<section>")[0]
@@ -171,7 +171,7 @@ def test_what_only_the_method_knows_has_a_curve_and_what_was_never_measured_has_
     assert "<h3>Held-out accuracy of nearest neighbors</h3>" not in html
 
 
-def test_a_report_of_one_image_stands(make_inputs: Make):
+def test_a_report_of_one_image_is_written(make_inputs: Make):
     inputs = make_inputs()
     one = {name: getattr(inputs, name)[:1] for name in ("images", "embeddings", "labels", "predicted")}
     assert "Nearest neighbors" not in headings(

@@ -148,7 +148,7 @@ def test_keeping_more_never_removes_more(home, spec, running):
 
 @settings(deadline=None)
 @given(homes(), specs, runs)
-def test_exactly_the_versions_that_lose_their_training_or_data_are_told_of(home, spec, running):
+def test_exactly_the_versions_that_lose_their_training_or_data_are_listed(home, spec, running):
     items, versions = home
     decided = plan_retention(items, versions, spec, now=NOW, running=running)
     left = [verdict.item for verdict in decided.to_delete]
@@ -202,7 +202,7 @@ def test_the_newest_versions_are_counted_model_by_model():
     assert sorted(kept_versions(versions, 2)) == [("bags", 3), ("bags", 4), ("shoes", 3), ("shoes", 4)]
 
 
-def test_a_failed_run_s_leavings_stay_for_the_days_asked_for():
+def test_a_failed_run_s_files_stay_for_the_days_asked_for():
     a, b, _ = DIGESTS
     items = [
         item("training", training=a, snapshot=a, finished=False, days=6.9),

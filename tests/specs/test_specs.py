@@ -150,7 +150,7 @@ def test_threads_that_cannot_be_shared_evenly_are_refused_with_the_nearest_that_
 
 
 @pytest.mark.parametrize("name", ["", "..", ".hidden", "a/b", "a b", "-a", "a\n", "x" * 101])
-def test_a_dataset_name_that_is_no_folder_name_is_refused(name):
+def test_a_dataset_name_that_cannot_name_a_folder_is_refused(name):
     assert "name: string should" in sentence(DataSpec, name=name)
 
 

@@ -89,7 +89,7 @@ def test_without_a_champion_it_starts_from_scratch_says_so_and_keeps_to_it(home,
     assert start(name=NAME) is None
 
 
-def test_from_scratch_nobody_is_asked(home, monkeypatch):
+def test_from_scratch_mlflow_is_not_asked(home, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
     assert start(start_from="scratch") is None
     assert not (home / "starts").exists()

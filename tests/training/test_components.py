@@ -202,7 +202,7 @@ def test_adding_a_component_changes_no_training(code):
     assert digest() == before
 
 
-def test_a_mended_docstring_comment_label_or_message_changes_no_training(code):
+def test_an_edited_docstring_comment_label_or_message_changes_no_training(code):
     before = digest()
     for file in ["losses/info_nce.py", "losses/_pair_sums.py", "methods/__init__.py", "training/loop.py", "rng.py"]:
         text = (code / file).read_text()

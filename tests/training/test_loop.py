@@ -104,7 +104,7 @@ def test_a_full_disk_ends_with_a_sentence_and_the_checkpoint_before(job_of: JobO
     assert train(job).resumed_from_step >= 0
 
 
-def test_progress_tells_what_only_the_method_knows_and_spells_it_out(job_of: JobOf) -> None:
+def test_progress_shows_what_only_the_method_measures_and_spells_it_out(job_of: JobOf) -> None:
     job = job_of(compute=NO_CHECKPOINTS, **changes("swav"), epochs=2, warmup_epochs=0)
     train(job)
     last = job.progress.read()[-1].model_copy(update={"knn_accuracy": 0.5})

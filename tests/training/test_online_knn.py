@@ -127,7 +127,7 @@ def test_samples_are_mixed_with_none_that_are_held_out(job_of: JobOf, monkeypatc
 
 
 @pytest.mark.integration
-def test_it_is_told_at_the_end_of_each_epoch_asked_for_and_of_the_training(job_of: JobOf) -> None:
+def test_it_is_reported_at_the_end_of_each_epoch_asked_for_and_of_the_training(job_of: JobOf) -> None:
     job = job_of(**HELD_OUT, epochs=5, compute=ComputeSpec(threads=1, report_every_s=0, knn_every_epochs=2))
     train(job)
     told = {line.step: line.knn_accuracy for line in job.progress.read() if line.knn_accuracy is not None}
@@ -150,7 +150,7 @@ def test_how_often_it_is_asked_changes_no_bit_of_the_weights(job_of: JobOf) -> N
 
 
 @pytest.mark.integration
-def test_killed_between_two_scores_weights_and_scores_are_those_of_the_undisturbed(job_of: JobOf) -> None:
+def test_killed_between_two_scores_weights_and_scores_are_those_of_an_uninterrupted_training(job_of: JobOf) -> None:
     undisturbed_job = job_of("undisturbed", **HELD_OUT)
     undisturbed = train(undisturbed_job)
     job = job_of("killed", **HELD_OUT)

@@ -234,7 +234,7 @@ def test_more_accumulated_batches_than_the_classes_make_are_refused():
 
 
 @pytest.mark.parametrize("sub_batch_size", [256, 300])
-def test_a_sub_batch_that_is_no_part_of_the_batch_is_refused(sub_batch_size):
+def test_a_sub_batch_as_large_as_the_batch_or_larger_is_refused(sub_batch_size):
     with pytest.raises(ValidationError) as caught:
         TrainingSpec(batch_size=256, sub_batch_size=sub_batch_size)
     assert explain_validation_error(caught.value, "training", []) == (

@@ -32,7 +32,7 @@ def undisturbed(snapshot: SnapshotRef, cache: Path, tmp_path_factory: pytest.Tem
     return train(job_at(snapshot, cache, tmp_path_factory.mktemp("undisturbed"), compute=UNDISTURBED))
 
 
-def test_two_undisturbed_trainings_end_with_the_same_bits(job_of: JobOf, undisturbed: CheckpointRef) -> None:
+def test_two_uninterrupted_trainings_end_with_the_same_bits(job_of: JobOf, undisturbed: CheckpointRef) -> None:
     # Trainings that write a checkpoint after every step end with these bits, too: that of the test of a kill below.
     assert weights(train(job_of("second", compute=UNDISTURBED)).path) == weights(undisturbed.path)
 
@@ -94,7 +94,7 @@ def test_killed_in_the_middle_of_an_epoch_it_ends_with_the_same_bits(job_of: Job
 
 @pytest.mark.integration
 @pytest.mark.parametrize("moment", ["before the manifest", "before the rename"])
-def test_killed_while_it_writes_a_checkpoint_it_goes_on_from_the_one_before(
+def test_killed_while_it_writes_a_checkpoint_it_resumes_from_the_one_before(
     job_of: JobOf, undisturbed: CheckpointRef, moment: str
 ) -> None:
     job = job_of("killed")

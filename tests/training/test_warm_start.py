@@ -69,7 +69,7 @@ def test_from_scratch_it_has_others(job_of: JobOf, tmp_path: Path) -> None:
 
 
 @pytest.mark.integration
-def test_killed_it_goes_on_from_its_checkpoint_and_not_from_the_start(job_of: JobOf, tmp_path: Path) -> None:
+def test_killed_it_resumes_from_its_checkpoint_and_not_from_the_start(job_of: JobOf, tmp_path: Path) -> None:
     undisturbed = train(started(job_of("undisturbed"), tmp_path / "first"))
     job = started(job_of("killed"), tmp_path / "second")
     process = train_in_a_process(

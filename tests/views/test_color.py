@@ -105,7 +105,7 @@ def test_jitter_leaves_its_input_alone():
     assert torch.equal(images, before)
 
 
-def test_greyscale_agrees_with_torchvision_up_to_its_rounding_of_the_weight_of_red():
+def test_grayscale_agrees_with_torchvision_up_to_its_rounding_of_the_weight_of_red():
     images = images_of(3)
     torch.testing.assert_close(
         grayscale(images), reference.rgb_to_grayscale(images, num_output_channels=3), atol=LUMA, rtol=0

@@ -130,7 +130,7 @@ def test_the_same_content_from_another_place_brings_its_own_origins_and_quaranti
     assert ingest_source(pets(folder), datasets=tmp_path / "home").snapshot.quarantined == 0
 
 
-def test_a_flipped_byte_is_refused_when_opened_and_mended_by_ingesting(folder, tmp_path):
+def test_a_flipped_byte_is_refused_when_opened_and_repaired_by_ingesting(folder, tmp_path):
     snapshot = ingest_source(pets(folder), datasets=tmp_path / "home").snapshot
     part = snapshot.path / "train" / "part-00000.parquet"
     sound = part.read_bytes()
@@ -141,7 +141,7 @@ def test_a_flipped_byte_is_refused_when_opened_and_mended_by_ingesting(folder, t
     assert part.read_bytes() == sound
 
 
-def test_a_folder_that_is_no_snapshot_is_refused(tmp_path):
+def test_a_folder_without_a_snapshot_is_refused(tmp_path):
     (tmp_path / "manifest.json").write_text('{"files": {}}')
     with pytest.raises(IntegrityError, match=r"does not describe a snapshot"):
         open_snapshot(tmp_path)
@@ -159,7 +159,7 @@ def test_a_content_with_two_labels_is_quarantined_in_all_copies(folder, tmp_path
     assert quarantine[0]["detail"] == "labeled 'cat' here; copies of it are labeled 'cat', 'dog'"
 
 
-def test_an_unlabelled_copy_takes_the_label_of_the_other(folder, tmp_path):
+def test_an_unlabeled_copy_takes_the_label_of_the_other(folder, tmp_path):
     before = digest_after(folder, tmp_path / "home")
     shutil.copy(folder / "cat" / "1.png", folder / "loose.png")
     assert digest_after(folder, tmp_path / "home") == before

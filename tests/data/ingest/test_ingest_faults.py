@@ -112,7 +112,7 @@ def test_memory_does_not_grow_with_the_data(tmp_path):
     assert many - few < 20
 
 
-def test_an_unchanged_dataset_is_recognised_quickly(tmp_path):
+def test_an_unchanged_dataset_is_recognized_quickly(tmp_path):
     ingest_source(made(1000), datasets=tmp_path)
     started = time.perf_counter()
     assert not ingest_source(made(1000), datasets=tmp_path).new

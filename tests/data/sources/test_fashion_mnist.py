@@ -122,7 +122,7 @@ def test_a_download_gives_the_samples_of_debians_files_and_is_made_once(tmp_path
 
 @pytest.mark.integration
 @needs_debian
-def test_a_download_of_other_bytes_is_refused_and_mended_by_the_next(tmp_path, mirror):
+def test_a_download_of_other_bytes_is_refused_and_repaired_by_the_next(tmp_path, mirror):
     folder, _ = mirror
     labels = folder / "t10k-labels-idx1-ubyte.gz"
     published = labels.read_bytes()

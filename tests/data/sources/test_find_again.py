@@ -57,7 +57,7 @@ def test_of_a_snapshot_one_split_can_be_read(places):
     assert counts["train"] + counts["test"] == counts["both"] and counts["test"] > 0
 
 
-def test_a_folder_that_is_no_snapshot_is_refused_with_what_to_give(tmp_path):
+def test_a_folder_without_a_snapshot_is_refused_with_what_to_give(tmp_path):
     with pytest.raises(DataError, match=r"is not a snapshot; give its folder, datasets/NAME/DIGEST under"):
         SOURCES.build("snapshot", {}, field="").fingerprint(str(tmp_path))
 

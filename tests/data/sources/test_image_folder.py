@@ -83,7 +83,7 @@ def test_a_linked_folder_is_followed(place, tmp_path):
     assert delivered(ImageFolder(), str(tmp_path / "here")) == {("cat/a.jpg", "cat", ""), ("dog/b.jpg", "dog", "")}
 
 
-def test_a_name_that_is_no_utf8_is_escaped(place, tmp_path):
+def test_a_name_that_is_not_utf8_is_escaped(place, tmp_path):
     place("cat/a.jpg")
     (tmp_path / "cat" / "a.jpg").rename(tmp_path / "cat" / b"caf\xe9.jpg".decode(errors="surrogateescape"))
     assert delivered(ImageFolder(), str(tmp_path)) == {("cat/caf\\xe9.jpg", "cat", "")}
@@ -116,7 +116,7 @@ def test_a_change_of_content_name_or_place_changes_the_fingerprint(place, tmp_pa
         (__file__, r"test_image_folder.py is a file; give the folder"),
     ],
 )
-def test_a_place_that_is_no_folder_is_an_error(ask, location, message):
+def test_a_location_that_is_not_a_folder_is_an_error(ask, location, message):
     with pytest.raises(DataError, match=message):
         list(getattr(ImageFolder(), ask)(location))
 

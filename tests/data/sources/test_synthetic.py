@@ -28,11 +28,11 @@ def test_no_two_pictures_are_alike():
     assert len({sample.payload for sample in Synthetic(count=2000).samples("")}) == 2000
 
 
-def test_unlabelled_pictures_have_no_label():
+def test_unlabeled_pictures_have_no_label():
     assert {sample.label for sample in Synthetic(count=8, labelled=False).samples("")} == {None}
 
 
-def test_classes_can_be_told_apart_by_their_neighbours_but_not_all():
+def test_classes_can_be_separated_by_their_neighbors_but_not_perfectly():
     images = pictures(count=2000, classes=4).reshape(2000, -1).astype(np.float32)
     labels = np.arange(2000) % 4
     known, asked = images[:1600], images[1600:]

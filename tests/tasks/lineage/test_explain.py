@@ -135,5 +135,5 @@ def test_a_run_is_compared_with_the_newest_earlier_one_of_its_model() -> None:
         ("d6eb35c7-c49c-4e90-9785-69fa9ae72ad4", None),
     ],
 )
-def test_versions_and_runs_are_told_apart_by_how_they_are_written(text: str, version: tuple[str, str] | None) -> None:
+def test_versions_and_runs_differ_in_how_they_are_written(text: str, version: tuple[str, str] | None) -> None:
     assert parse_version(text) == version

@@ -108,7 +108,7 @@ def test_what_a_run_has_found_since_it_was_listed_stays(settings):
     assert artifact_dir.is_intact(listed.path)
 
 
-def test_what_a_run_finds_in_the_last_moment_is_put_back(settings, monkeypatch):
+def test_a_folder_that_a_run_begins_to_use_while_it_is_removed_is_restored(settings, monkeypatch):
     """The run comes between the look at the time and the renaming: the narrowest place there is."""
     listed, rename = the(settings, "snapshot"), Path.rename
 
@@ -172,7 +172,7 @@ def test_what_someone_else_has_removed_is_gone(settings):
 
 
 @pytest.mark.parametrize("moment", ["rename", "rmtree"])
-def test_a_kill_while_removing_leaves_the_whole_thing_or_leavings(settings, moment):
+def test_a_kill_while_removing_leaves_the_whole_folder_or_orphaned_files(settings, moment):
     program = f"""
 import os, shutil, signal, sys
 from pathlib import Path

@@ -26,7 +26,7 @@ from tasks.runtime.step import STEP, TooManyAttemptsError, check_attempts
         (KeyError("a bug of our own"), False),
     ],
 )
-def test_only_what_may_succeed_later_is_tried_again_and_a_person_is_told(
+def test_only_what_may_succeed_later_is_retried_and_the_log_says_so(
     error: Exception, again: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
     async def asked() -> bool:

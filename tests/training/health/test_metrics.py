@@ -110,7 +110,7 @@ def test_a_batch_with_one_group_and_a_group_without_a_pair_are_no_error() -> Non
     assert health(rows, torch.arange(6)[:, None]).alignment == 0
 
 
-def test_rows_that_stand_view_by_view_are_put_sample_by_sample_and_the_first_of_a_large_batch_are_looked_at() -> None:
+def test_rows_ordered_by_view_are_reordered_by_sample_and_the_first_of_a_large_batch_are_measured() -> None:
     samples = 700
     rows = torch.arange(2 * samples, dtype=torch.float32)[:, None]
     ids = torch.arange(samples).repeat(2)

@@ -93,7 +93,7 @@ def assert_mended_by_the_next(home, act, arguments, champion):
 
 @CHANGES
 @pytest.mark.parametrize("write", [2, 5])
-def test_a_change_of_champion_killed_before_some_write_is_mended_by_the_next(
+def test_a_change_of_champion_killed_before_some_write_is_completed_by_the_next(
     crowned, home, act, arguments, champion, write
 ):
     """A sample of the sweep's."""
@@ -105,7 +105,7 @@ def test_a_change_of_champion_killed_before_some_write_is_mended_by_the_next(
 
 @CHANGES
 @pytest.mark.sweep
-def test_a_change_of_champion_killed_before_any_write_leaves_a_champion_and_is_mended_by_the_next(
+def test_a_change_of_champion_killed_before_any_write_leaves_a_champion_and_is_completed_by_the_next(
     crowned, tmp_path, act, arguments, champion
 ):
     for write in range(1, 100):

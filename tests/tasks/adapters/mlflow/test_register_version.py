@@ -103,7 +103,7 @@ def test_a_long_curve_and_a_long_parameter_fit(home, client):
 
 
 @pytest.mark.integration
-def test_a_newer_evaluation_of_the_same_training_is_shown_with_the_standing_version(home, client):
+def test_a_newer_evaluation_of_the_same_training_is_shown_with_the_existing_version(home, client):
     store = store_at(home)
     store.register(registration())
     again = dataclasses.replace(registration(), evaluation=evaluation("f" * 64, accuracy=0.85))

@@ -68,7 +68,7 @@ def test_a_search_that_comes_in_pages_misses_no_version(store, monkeypatch):
     assert held_by(store).keys() == {1, 2, 3}
 
 
-def test_a_version_bears_what_it_has_lost_once_and_keeps_what_it_lost_before(store):
+def test_a_version_names_what_it_has_lost_once_and_keeps_what_it_lost_before(store):
     for sentence in ("its checkpoint is removed", "its data is removed", "its checkpoint is removed"):
         record_broken_lineage(store.tracking_uri, [BrokenLineage(name=NAME, version=1, sentence=sentence)])
     with connected(store.tracking_uri) as client:

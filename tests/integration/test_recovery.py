@@ -38,7 +38,7 @@ def test_a_killed_flow_process_is_replaced_and_the_same_run_completes(machine: M
     assert pretrain.waited_seconds > 14
 
 
-def test_runs_whose_end_nobody_reports_are_noticed_too(machine: Machine) -> None:
+def test_runs_whose_end_is_not_reported_are_noticed_too(machine: Machine) -> None:
     """A stopped process by its silence; one that dies with its worker by its lease."""
     stopped, sleeper = start_to_train(machine, "stopped")
     killed = start(machine, "killed", deployment="other")
@@ -69,7 +69,7 @@ def test_a_server_that_was_started_again_notices_what_happens_to_runs_that_began
 
 
 @pytest.mark.sweep
-def test_after_a_power_cut_the_next_start_puts_runs_back_to_work(machine: Machine) -> None:
+def test_after_a_power_cut_the_next_start_reschedules_runs(machine: Machine) -> None:
     begun, _ = start_to_train(machine, "begun")
     pending = start(machine, "pending", deployment="other")
     machine.wait_for(pending, "PENDING")

@@ -61,7 +61,7 @@ def changed(refused: Finished, shared_cl: CommandLine, webhook: Webhook, block: 
     return last_run(shared_cl)
 
 
-def test_a_refused_version_is_told_with_its_reason_once(
+def test_a_refused_version_is_notified_with_its_reason_once(
     refused: Finished, webhook: Webhook, block: str, shared_cl: CommandLine
 ) -> None:
     message = webhook.next()
@@ -77,7 +77,7 @@ def test_a_refused_version_is_told_with_its_reason_once(
     assert webhook.messages.empty(), "the same version, refused for the same reason, is no news"
 
 
-def test_each_change_of_champion_is_told_and_what_changes_nothing_is_not(
+def test_each_change_of_champion_is_notified_and_what_changes_nothing_is_not(
     changed: dict[str, Any], webhook: Webhook, block: str, shared_cl: CommandLine
 ) -> None:
     for command in (
@@ -99,7 +99,7 @@ def test_each_change_of_champion_is_told_and_what_changes_nothing_is_not(
     assert webhook.messages.empty()
 
 
-def test_a_failed_run_is_told_with_its_reason_and_without_the_setting_nobody_is(
+def test_a_failed_run_is_notified_with_its_reason_and_without_the_setting_no_one_is(
     webhook: Webhook, block: str, shared_cl: CommandLine
 ) -> None:
     assert shared_cl.run("pretrain", *WRONG, recipe=PRETRAINING).code == 2
@@ -138,7 +138,7 @@ def undelivered(cl: CommandLine, block: str, cause: str, address: str) -> None:
         assert SECRET not in said and address not in said
 
 
-def test_the_server_itself_tells_of_failed_and_of_crashed_runs_and_the_run_leaves_it_to_it(
+def test_the_server_itself_notifies_of_failed_and_crashed_runs_and_the_run_leaves_it_to_it(
     webhook: Webhook, block: str, shared_cl: CommandLine
 ) -> None:
     program = f"""
@@ -297,7 +297,7 @@ def test_a_run_of_another_machine_is_explained_from_what_the_server_remembers(
     assert "there is no flow run with the id or name 'nobody'" in unknown.error
 
 
-def test_a_version_tells_which_code_recipe_and_run_of_prefect_it_comes_from(
+def test_a_version_names_the_code_recipe_and_prefect_run_that_it_comes_from(
     refused: Finished, shared_cl: CommandLine
 ) -> None:
     with connected(f"sqlite:///{shared_cl.home}/mlflow.db") as client:

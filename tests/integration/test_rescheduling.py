@@ -1,4 +1,4 @@
-"""Which runs `cl up` closes and reschedules, against a real Prefect server; test_healing.py has all of it."""
+"""Which runs `cl up` closes and reschedules, against a real Prefect server; test_recovery.py has all of it."""
 
 import contextlib
 import json
@@ -117,7 +117,7 @@ def test_a_run_that_stays_pending_has_no_process_either(pool: Pool, monkeypatch:
     assert len(run_recovery.recover()) == 2 and pool.state(run) == "AwaitingRetry"
 
 
-def test_what_automations_leave_is_put_back_later_and_what_crashed_long_ago_is_not(
+def test_what_automations_leave_is_rescheduled_later_and_what_crashed_long_ago_is_not(
     pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run, other, command = pool.run("CRASHED"), Pool(pool.server, pool.home), pool.run("CRASHED", deployed=False)
@@ -146,7 +146,7 @@ def test_a_run_that_has_moved_on_since_it_was_found_is_let_be(pool: Pool, ended:
         assert recovery.mark_ended(client, found, lease, by="somebody") == ""
 
 
-def test_a_server_that_is_down_or_busy_is_asked_again_and_one_that_refuses_is_told_of_once(
+def test_a_server_that_is_down_or_busy_is_asked_again_and_one_that_refuses_is_logged_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(recovery, "_LOOK_EVERY_S", 0)
