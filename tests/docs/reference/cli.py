@@ -7,7 +7,7 @@ from typing import Any, get_origin
 from cyclopts import App, Argument
 
 from flows.cli.app import make_app
-from flows.cli.commands import COMMANDS
+from flows.cli.commands import COMMANDS, WITHOUT_RESULT
 from reference.markdown import code, document, sections, table
 
 _PREFIXES = ("data", "training", "evaluation", "promotion", "compute")
@@ -20,7 +20,8 @@ def page() -> str:
         (
             "`cl COMMAND --help` prints the same on the terminal. [Exit codes](errors.md#exit-codes-of-cl) are the "
             "same for all commands. Every command also takes two more options. `--recipe FILE.json` has values for any "
-            "of its options; the command line wins. `--json` prints the result as one JSON document."
+            "of its options; the command line wins. `--json` prints the result as one JSON document; "
+            f"{' and '.join(f'`cl {name}`' for name in sorted(WITHOUT_RESULT))} have no result."
         ),
         table(("command", "summary"), ((f"[`cl {name}`](#cl-{name})", COMMANDS[name].summary) for name in names)),
     ]
