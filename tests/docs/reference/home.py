@@ -25,10 +25,10 @@ CL_HOME
 │   └── quarantine.parquet           rejected inputs, with a reason code
 ├── datasets/NAME/ingests/           index of inputs, for incremental ingestion
 ├── trainings/DIGEST/
-│   ├── checkpoints/step-NNNNNNNN/   weights, optimizer state and manifest; safetensors and JSON
+│   ├── checkpoints/step-NNNNNNNN/   weights and optimizer state; safetensors, JSON
 │   └── progress.jsonl               one line per progress report
 ├── evaluations/DIGEST/              scores, and predictions for each test sample
-├── caches/, embeddings/             images and features, as training and evaluation read them
+├── caches/, embeddings/             training caches; features
 ├── reports/MODEL/version-N-*.html
 ├── mlflow.db, mlflow-artifacts/     MLflow, unless MLFLOW_TRACKING_URI names a server
 └── prefect/                         Prefect's own home and database
