@@ -52,7 +52,7 @@ class InitialWeightsRef(Ref):
 class CheckpointRef(StepResult):
     """A finished training."""
 
-    digest: str = Field(description="Training digest: snapshot, training spec, and cl_core's source.")
+    digest: str = Field(description="Digest of the snapshot, the training spec and the code of its components.")
     path: Path = Field(description="Artifact directory of the final checkpoint.")
     step: int
     snapshot_digest: str

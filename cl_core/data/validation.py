@@ -1,4 +1,7 @@
-"""Validate a snapshot: refuse data that cannot be trained or tested on, with the numbers and the remedy."""
+"""Validate a snapshot: refuse data that cannot be trained or tested on, with the numbers and the remedy.
+
+Single inputs are rejected when they are ingested; `cl_core/modalities/image.py` has the reasons.
+"""
 
 from pathlib import Path
 

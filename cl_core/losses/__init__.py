@@ -38,8 +38,8 @@ class Relation:
         anchors: Who the anchors are.
         candidates: Who the candidates are.
         queued: (K,) bool, true where a candidate comes from a queue of earlier batches; None without a queue. Beside a
-            queue, positives are of the batch and negatives of the queue: what else of the batch, and what of the
-            anchor's own group in the queue, is left out.
+            queue, positives are of the batch and negatives of the queue. The rest of the batch is left out, and so is
+            the anchor's own group in the queue.
     """
 
     anchors: RowIds

@@ -32,7 +32,7 @@ class Samples:
     Args:
         ids: (B,) int64, unique per sample of the dataset.
         labels: (B,) int64, -1 where unknown; None when the dataset has none.
-        moment: When.
+        moment: Position of the step in the training.
     """
 
     ids: Tensor

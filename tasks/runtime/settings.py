@@ -197,7 +197,10 @@ class Settings(BaseSettings):
 
     @property
     def artifact_root(self) -> Path | None:
-        """Folder of MLflow's artifacts; None where a server decides. MLflow's own default is the working folder."""
+        """Folder of MLflow's artifacts, unless a server decides.
+
+        None then. MLflow's own default is the working folder.
+        """
         return None if self.tracking_uri.startswith(("http://", "https://")) else self.home / "mlflow-artifacts"
 
 

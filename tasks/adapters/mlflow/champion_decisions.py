@@ -1,4 +1,7 @@
-"""Decisions that change the champion: the gate's, a promotion by hand, a rollback."""
+"""Decisions that change the champion: the gate's, a promotion by hand, a rollback.
+
+What the gate compares is measured before: `tasks/registration.py` has the paired gains.
+"""
 
 from typing import TYPE_CHECKING
 

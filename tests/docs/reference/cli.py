@@ -2,12 +2,12 @@
 
 import inspect
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin
 
 from cyclopts import App, Argument
 
 from flows.cli.app import make_app
-from flows.cli.commands import COMMANDS
+from flows.cli.commands import COMMANDS, WITHOUT_RESULT
 from reference.markdown import code, document, sections, table
 
 _PREFIXES = ("data", "training", "evaluation", "promotion", "compute")
@@ -19,13 +19,14 @@ def page() -> str:
     parts = [
         (
             "`cl COMMAND --help` prints the same on the terminal. [Exit codes](errors.md#exit-codes-of-cl) are the "
-            "same for all commands. A command that takes a spec also takes `--recipe FILE.json` with values for any of "
-            "its options; the command line wins."
+            "same for all commands. Every command also takes two more options. `--recipe FILE.json` has values for any "
+            "of its options; the command line wins. `--json` prints the result as one JSON document; "
+            f"{' and '.join(f'`cl {name}`' for name in sorted(WITHOUT_RESULT))} have no result."
         ),
         table(("command", "summary"), ((f"[`cl {name}`](#cl-{name})", COMMANDS[name].summary) for name in names)),
     ]
     for name in names:
-        parts += [f"## cl {name}", _description(app[name]), *_options(app[name])]
+        parts += [f"## cl {name}", _description(app[name]), _usage(name, app[name]), *_options(app[name])]
     return document("Commands", *parts)
 
 
@@ -33,8 +34,20 @@ def _description(command: App) -> str:
     return sections(inspect.cleandoc(command.help or ""))[0]
 
 
+def _usage(name: str, command: App) -> str:
+    """Return what may be given without its option's name; empty text where nothing may."""
+    positional = [argument for argument in _arguments(command) if argument.index is not None]
+    words = [argument.name.lstrip("-").upper() + "..." * (get_origin(argument.hint) is list) for argument in positional]
+    shown = [word if argument.required else f"[{word}]" for argument, word in zip(positional, words, strict=True)]
+    return f"Positional form: {code(' '.join(['cl', name, *shown]))}." if shown else ""
+
+
+def _arguments(command: App) -> list[Argument]:
+    return [argument for argument in command.assemble_argument_collection(parse_docstring=True) if argument.show]
+
+
 def _options(command: App) -> list[str]:
-    arguments = [argument for argument in command.assemble_argument_collection(parse_docstring=True) if argument.show]
+    arguments = _arguments(command)
     own = [argument for argument in arguments if "." not in argument.name]
     groups = [prefix for prefix in _PREFIXES if any(each.name.startswith(f"--{prefix}.") for each in arguments)]
     parts = [table(("option", "default", "meaning"), ((_names(each), _default(each), _help(each)) for each in own))]

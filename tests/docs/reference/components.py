@@ -26,7 +26,8 @@ def page() -> str:
     parts = [
         (
             "A component is one file; its name is the file's name. "
-            "[Add a component](../how-to/add-a-component.md) says how to bring your own."
+            "[Add a component](../how-to/add-a-component.md) says how to bring your own. "
+            "[Parity](parity.md) compares losses and methods with other libraries."
         )
     ]
     for title, registry in REGISTRIES.items():

@@ -13,6 +13,7 @@ from cl_core.embedding import embeddings_file
 from reference.markdown import code, document, first_line, table
 from tasks.runtime.settings import Settings
 
+_DIMENSIONS = 512
 _TREE = """
 ```text
 CL_HOME
@@ -24,9 +25,10 @@ CL_HOME
 │   └── quarantine.parquet           rejected inputs, with a reason code
 ├── datasets/NAME/ingests/           index of inputs, for incremental ingestion
 ├── trainings/DIGEST/
-│   ├── checkpoints/step-NNNNNNNN/   weights, optimizer state and manifest; safetensors and JSON
+│   ├── checkpoints/step-NNNNNNNN/   weights and optimizer state; safetensors, JSON
 │   └── progress.jsonl               one line per progress report
 ├── evaluations/DIGEST/              scores, and predictions for each test sample
+├── caches/, embeddings/             training caches; features
 ├── reports/MODEL/version-N-*.html
 ├── mlflow.db, mlflow-artifacts/     MLflow, unless MLFLOW_TRACKING_URI names a server
 └── prefect/                         Prefect's own home and database
@@ -40,7 +42,8 @@ def page() -> str:
         "Files under CL_HOME",
         "`CL_HOME` (default `./.counterpoint`) holds everything that Counterpoint writes. Folders named DIGEST are "
         "artifact directories: complete, checksummed, and never changed after they appear. "
-        "Delete what you like; the next run makes it again. `cl prune` deletes what nothing refers to.",
+        "`cl prune` deletes what nothing refers to. [Back up and restore](../how-to/back-up-and-restore.md) says what "
+        "cannot be made again.",
         _TREE,
         "## Folders",
         table(("path", "content"), _folders()),
@@ -51,7 +54,8 @@ def page() -> str:
         "## Columns of `quarantine.parquet`",
         _columns(snapshot.QUARANTINE_TABLE),
         "## Columns of a file written by `cl embed`",
-        _columns(_of_embeddings()),
+        "The model decides D, the number of dimensions.",
+        _columns(_of_embeddings()).replace(f"[{_DIMENSIONS}]", "[D]"),
     )
 
 
@@ -71,7 +75,7 @@ def _folders() -> list[tuple[str, str]]:
 def _of_embeddings() -> pa.Schema:
     functions = inspect.getmembers(embeddings_file, inspect.isfunction)
     make = next(function for _, function in functions if function.__annotations__.get("return") is pa.Schema)
-    found: pa.Schema = make(512)
+    found: pa.Schema = make(_DIMENSIONS)
     return found
 
 

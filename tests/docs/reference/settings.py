@@ -45,6 +45,6 @@ def _rows(group: type[BaseSettings]) -> list[tuple[str, str, str]]:
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseSettings):
             nested += _rows(field.annotation)
         elif not str(field.validation_alias).startswith("PREFECT__"):  # Prefect's worker sets those.
-            default = "" if field.default in (None, "") else code(field.default)
+            default = "" if str(field.default) in ("None", "") else code(field.default)  # A secret's text is hidden.
             rows.append((code(field.validation_alias), default, field.description or ""))
     return [*rows, *nested]
