@@ -1,5 +1,7 @@
 """A run whose process dies, with whatever else, is put back to work: the same run, from the last good point."""
 
+import re
+
 import psutil
 import pytest
 from machine import Machine, start, start_to_train, wait
@@ -50,7 +52,7 @@ def test_runs_whose_end_is_not_reported_are_noticed_too(machine: Machine) -> Non
     assert completes_at_the_second_attempt(machine, killed)
     assert completes_at_the_second_attempt(machine, stopped)
     assert "The process sent no heartbeat for 90 s." in messages(machine, stopped)
-    assert any(said.startswith("`cl up` found that its process") for said in messages(machine, killed))
+    assert any(re.fullmatch(r"`cl up`: process \S+ has exited\.", said) for said in messages(machine, killed))
     assert not sleeper.is_running() or sleeper.status() == psutil.STATUS_ZOMBIE
 
 

@@ -1,6 +1,4 @@
 import errno
-import subprocess
-import sys
 import traceback
 
 import pytest
@@ -98,14 +96,3 @@ def test_an_address_that_is_none_is_refused_without_being_repeated(tmp_path):
     with pytest.raises(InputError, match=r"MLFLOW_TRACKING_URI: cannot use the address nosql://host/mlflow") as refused:
         store.names()
     assert password not in "".join(traceback.format_exception(refused.value))
-
-
-@pytest.mark.integration
-def test_the_flavour_of_torch_comes_without_lightning_which_stays_there_for_others():
-    program = (
-        "import sys; from tasks.adapters.mlflow.compat import pytorch_flavor\n"
-        "pytorch_flavor(); pytorch_flavor(); assert 'pytorch_lightning' not in sys.modules\n"
-        "import mlflow.pytorch._lightning_autolog; assert 'pytorch_lightning' in sys.modules"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
