@@ -104,7 +104,7 @@ class Machine:
 
     @property
     def credentials(self) -> dict[str, str]:
-        """What a request to Prefect bears where it asks who comes."""
+        """Headers of a request to a Prefect with authentication."""
         said = self.settings.get("PREFECT_SERVER_API_AUTH_STRING", "")
         return {"Authorization": f"Basic {base64.b64encode(said.encode()).decode()}"} if said else {}
 
@@ -203,7 +203,7 @@ class Machine:
         return "\n".join(line["message"] for line in found)
 
     def wait_for_log(self, run: str, sentence: str, timeout: float = 60) -> None:
-        """Return once the run has logged it: logs arrive some seconds after what they tell of."""
+        """Return once the run has logged it: logs arrive some seconds after the event."""
         wait(lambda: sentence in self.logs(run), timeout, lambda: f"no {sentence!r} in {self.logs(run)}", every=0.5)
 
     def process_of(self, run: str) -> psutil.Process:

@@ -26,7 +26,7 @@ def picture() -> Callable[..., bytes]:
 
 @pytest.fixture
 def folder(tmp_path: Path, picture: Callable[..., bytes]) -> Path:
-    """A folder of two classes, `cat` and `dog`, with 20 greyscale pictures each."""
+    """A folder of two classes, `cat` and `dog`, with 20 grayscale pictures each."""
     root = tmp_path / "pets"
     for number in range(40):
         path = root / ("cat" if number % 2 else "dog") / f"{number}.png"

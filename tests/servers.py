@@ -117,7 +117,7 @@ def serving(home: Path, port: int = 0) -> Iterator[tuple[str, Callable[[], None]
 
 
 class Door:
-    """A port of this machine's at which nobody answers until it is opened; then what comes there goes to a server.
+    """A port of this machine's at which nothing answers until it is opened; then what comes there goes to a server.
 
     A server needs seconds to start; a door opens at once.
     """

@@ -1,4 +1,4 @@
-"""Sealed directories: whole or not at all, whatever happens in between."""
+"""Artifact directories: complete or absent, whatever happens in between."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Which process made a thing is told by host, number and start, so that a number used again deceives nobody."""
+"""A process is identified by host, boot, number and start, so that a number used again is another process."""
 
 import os
 import socket

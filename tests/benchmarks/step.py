@@ -1,7 +1,7 @@
 """What a training step costs beside its encoder's own forward and backward; run with `make bench`.
 
-Contestants take turns in one process, and the ratio of each round is what counts: absolute times of a shared machine
-do not. A step is all that the training loop does: views, networks, loss, backward and the optimiser.
+Contestants alternate in one process, and the ratio of each round is what counts: absolute times of a shared machine
+do not. A step is all that the training loop does: views, networks, loss, backward and the optimizer.
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """What people read is in plain words and short sentences.
 
-The pages in docs/reference are generated: a sentence in them is mended in the code that it comes from.
+The pages in docs/reference are generated: a sentence in them is corrected in the code that it comes from.
 """
 
 import re

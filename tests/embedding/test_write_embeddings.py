@@ -1,4 +1,4 @@
-"""Embedding many images to one Parquet file: its content, resumption, what stands, and memory."""
+"""Embedding many images to one Parquet file: its content, resumption, reuse, and memory."""
 
 import re
 import signal

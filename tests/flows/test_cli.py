@@ -190,7 +190,7 @@ def imported_by(folder, *commands):
 
 @pytest.fixture(scope="module")
 def imported(tmp_path_factory):
-    """The modules that a fresh process holds after help and refusals of what is no flow."""
+    """The modules that a fresh process holds after help and refusals of other commands than flows."""
     functions = [[name, "--help"] for name, command in commands.COMMANDS.items() if not command.is_flow]
     folder = tmp_path_factory.mktemp("imports")
     return imported_by(folder, ["--help"], ["--version"], ["up", "--json"], *functions)
@@ -203,7 +203,7 @@ def test_the_list_of_commands_and_commands_that_are_no_flows_import_nothing_heav
 
 @pytest.fixture(scope="module")
 def imported_by_flows(tmp_path_factory):
-    """The modules that a fresh process holds after help and refusals of flows, and of what is no command."""
+    """The modules that a fresh process holds after help and refusals of flows, and of unknown commands."""
     flows = [[name, "--help"] for name, command in commands.COMMANDS.items() if command.is_flow]
     refused = [["retrain", "--training.method", "x"], ["report", "--model-name", "a b"], ["measure", "--colour"]]
     return imported_by(tmp_path_factory.mktemp("imports"), *flows, *refused, ["retrian"])

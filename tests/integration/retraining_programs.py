@@ -13,7 +13,7 @@ def work_on(parameters: dict[str, Any], place: Path) -> None:
 
     Args:
         parameters: Of the flow.
-        place: File that names the flow run, so that the same one is put back to work; without it, a new one is made.
+        place: File that names the flow run, so that the same one runs again; without it, a new one is made.
     """
     from prefect import get_client
     from prefect.flow_engine import run_flow
@@ -41,7 +41,7 @@ def doctor(fix: bool) -> None:
 
 
 def embed_and_die(arguments: tuple[str, ...], parts: int) -> None:
-    """`cl embed`, killed as soon as so many parts stand."""
+    """`cl embed`, killed as soon as so many parts are written."""
     from cl_core.embedding import writer
     from flows.cli.app import main
 

@@ -1,4 +1,4 @@
-"""One command puts a machine to work: servers, worker, schedules, runs that take turns or are cancelled."""
+"""One command puts a machine to work: servers, worker, schedules, runs that wait for each other or are cancelled."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""`cl doctor` finds what killed processes left, says what it is, mends it on request, and lets the living be."""
+"""`cl doctor` finds what killed processes left, says what it is, fixes it on request, and leaves the living alone."""
 
 import re
 import signal

@@ -48,7 +48,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def embedded(champion: CommandLine, folder: Path) -> Path:
-    """The folder embedded by a command that is killed when three parts of four stand, and run again."""
+    """The folder embedded by a command that is killed when three parts of four are written, and run again."""
     output = champion.home.parent / "killed.parquet"
     arguments = ("embed", str(output), "--model-name", "shapes", "--data.location", str(folder))
     environment = {**os.environ, "CL_HOME": str(champion.home), "PREFECT_API_URL": champion.prefect}

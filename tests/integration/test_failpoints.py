@@ -1,4 +1,4 @@
-"""A retraining killed at a named place, and put back to work, comes to what an undisturbed one comes to."""
+"""A retraining killed at a failpoint and run again ends with the results of an uninterrupted one."""
 
 import signal
 

@@ -1,4 +1,4 @@
-"""The README's ways to fetch a model, each run as it stands there, by someone who has mlflow and torch alone.
+"""The README's ways to fetch a model, each run as it is written there, by someone who has mlflow and torch alone.
 
 The environment is made anew for these tests: some 6 GB for two minutes, removed afterwards.
 """

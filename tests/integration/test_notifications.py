@@ -1,4 +1,4 @@
-"""What people are told: messages through a real webhook, what the Prefect UI shows, and what `cl explain` says."""
+"""Notifications: messages through a real webhook, what the Prefect UI shows, and what `cl explain` says."""
 
 import json
 import re
@@ -46,7 +46,7 @@ def block(webhook: Webhook, prefect_server: str) -> str:
 
 @pytest.fixture(scope="module")
 def refused(shared_cl: CommandLine, block: str) -> Finished:
-    """A run whose version the gate refuses, of which the webhook is told."""
+    """A run whose version the gate refuses, which the webhook receives."""
     finished = shared_cl.run("retrain", recipe=SHAPES, CL_NOTIFY=block)
     assert finished.code == 0, finished.err
     return finished
@@ -129,7 +129,7 @@ def test_a_message_that_cannot_be_delivered_fails_nothing_and_is_named_without_i
 
 
 def undelivered(cl: CommandLine, block: str, cause: str, address: str) -> None:
-    """Check that a failed run says that nobody could be told, and fails as it would without that."""
+    """Check that a failed run says that no one could be notified, and fails as it would without that."""
     finished = cl.run("pretrain", *WRONG, recipe=PRETRAINING, CL_NOTIFY=block)
     assert (finished.code, finished.error.split(":")[1]) == (2, " training.batch_size")
     for said in (finished.err, logged(cl, last_run(cl)["id"])):

@@ -1,4 +1,4 @@
-"""`cl prune` on a home with several versions, a failed run's leavings and a training that is running."""
+"""`cl prune` on a home with several versions, orphaned files of a failed run and a training that is running."""
 
 import re
 import signal

@@ -1,4 +1,4 @@
-"""A run whose process dies, with whatever else, is put back to work: the same run, from the last good point."""
+"""A run whose process dies, with whatever else, is rescheduled: the same run resumes from its last checkpoint."""
 
 import re
 
@@ -41,7 +41,7 @@ def test_a_killed_flow_process_is_replaced_and_the_same_run_completes(machine: M
 
 
 def test_runs_whose_end_is_not_reported_are_noticed_too(machine: Machine) -> None:
-    """A stopped process by its silence; one that dies with its worker by its lease."""
+    """A stopped process by its missing heartbeats; one that dies with its worker by the owner in its record."""
     stopped, sleeper = start_to_train(machine, "stopped")
     killed = start(machine, "killed", deployment="other")
     machine.wait_for(killed, "RUNNING")

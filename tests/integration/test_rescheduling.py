@@ -44,7 +44,7 @@ class Pool:
         raise AssertionError(f"{path} {body}")
 
     def run(self, state: str, process: str = "", *, deployed: bool = True) -> str:
-        """A run in that state, with the lease of a process."""
+        """A run in that state, owned by a process."""
         if deployed:
             run = self.ask(f"deployments/{self.deployment}/create_flow_run", {})
         else:

@@ -18,7 +18,7 @@ from .golden import SPECS, give_store
 
 @pytest.fixture(scope="module")
 def evaluated(golden_cl: CommandLine) -> CommandLine:
-    """A home whose training and evaluation stand."""
+    """A home whose training and evaluation are up to date."""
     return golden_cl
 
 

@@ -91,7 +91,7 @@ def test_its_screen_stays_while_a_server_is_down_and_sigterm_leaves_no_process(m
 
 
 def _plain(printed: str) -> str:
-    """Without what moves the cursor and colours."""
+    """Without escape sequences of cursor and color."""
     return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", printed)
 
 

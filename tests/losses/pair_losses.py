@@ -29,7 +29,7 @@ def two_views(samples: int) -> Relation:
 
 
 def queries_and_keys(queries: int, keys: int) -> Relation:
-    """Query i's only positive is key i; the keys beyond are a queue. Nobody is a candidate of itself."""
+    """Query i's only positive is key i; the keys beyond are a queue. No sample is a candidate of itself."""
     own, among = torch.arange(queries), torch.arange(keys)
     return Relation(RowIds(own, torch.zeros_like(own), own), RowIds(among, torch.ones_like(among), among))
 

@@ -111,7 +111,7 @@ def test_no_positives_at_all_give_zero_and_a_gradient_of_zeros():
 
 
 def test_candidates_without_the_anchors_cost_log_of_their_number_when_all_coincide():
-    """Queries against keys and a queue: nobody is a candidate of itself."""
+    """Queries against keys and a queue: no sample is a candidate of itself."""
     relation = queries_and_keys(3, 11)
     loss = InfoNCE(temperature=0.07)(torch.ones(3, 5), torch.ones(11, 5), relation)
     assert loss.mean.item() == pytest.approx(math.log(11), rel=1e-6)

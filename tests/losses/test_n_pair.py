@@ -76,7 +76,7 @@ def test_several_positives_are_the_cross_entropy_with_equal_shares():
 
 
 def test_the_weight_on_lengths_is_on_counted_anchors_alone():
-    """Of sums and counts the mean over all workers' anchors follows; row 4 has no positive and is nobody's anchor."""
+    """Of sums and counts the mean over all workers' anchors follows; row 4 has no positive and is no row's anchor."""
     embeddings, relation = rows(5, 4).requires_grad_(), relation_within(torch.tensor([0, 0, 1, 1, 2]))
     light, heavy = (NPair(l2_weight=weight)(embeddings, embeddings, relation) for weight in (0, 0.3))
     penalty = heavy.total - light.total

@@ -70,7 +70,7 @@ def test_nothing_has_a_sum_of_zero_a_log_sum_of_minus_infinity_and_no_gradient(t
 
 @pytest.mark.parametrize("tile", TILES)
 def test_a_sample_that_occurs_twice_is_no_candidate_of_itself(tile):
-    """The same view of the same sample is the row itself, wherever else in the batch it stands."""
+    """The same view of the same sample is the row itself, at any position in the batch."""
     ids = two_views(4).anchors
     double = chosen(ids, torch.tensor([0, 1, 2, 3, 4, 5, 6, 7, 0, 4]))
     sums = pair_sums(rows(10, 3), rows(10, 3), Relation(double, double), scale=1, tile=tile)

@@ -1,4 +1,4 @@
-"""The queue of keys: which keys stand where after any number of them has entered."""
+"""The queue of keys: which key is at which position after any number of them."""
 
 from collections import deque
 
@@ -14,7 +14,7 @@ def queue(size, features=2, seed=0):
 
 
 def keys_from(start, count):
-    """Keys that are told apart: key n is (n, -n), of sample 100 + n."""
+    """Distinct keys: key n is (n, -n), of sample 100 + n."""
     numbers = torch.arange(start, start + count)
     return torch.stack([numbers, -numbers], dim=1).float(), 100 + numbers
 

@@ -131,7 +131,7 @@ def algorithm_1(method, batches, *, symmetric):
 
 @pytest.mark.parametrize("symmetric", [False, True])
 def test_four_steps_are_those_of_algorithm_1(symmetric):
-    """The queue wraps, and samples are met again while a key of theirs stands in it."""
+    """The queue wraps, and samples are met again while a key of theirs is in it."""
     batches = [
         (views_of(0), torch.tensor([4, 8, 15, 16, 23])),
         (views_of(1, 3), torch.tensor([42, 8, 4])),
@@ -405,9 +405,9 @@ def test_under_autocast_keys_and_loss_are_float32():
 
 @pytest.mark.integration
 def test_within_150_small_steps_queries_find_their_keys_in_the_queue():
-    """The statistics that keys are made with must be good from the first step on, and without a warm-up of the rate.
+    """The statistics that keys are made with must be good from the first step on, without a warm-up of the rate.
 
-    With those that batch norms begin with, this comes to stand at chance.
+    With the statistics that batch norms begin with, this stays at chance.
     """
     torch.manual_seed(0)
     encoder = MLP(hidden=128, features=32, batch_norm=True).build(channels=1, size=4)

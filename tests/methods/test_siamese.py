@@ -106,7 +106,7 @@ def test_the_parts_are_those_of_the_paper():
     ("pairs", "views"), [("labels", digits.itself), ("views", partial(digits.mixtures, alpha=0.7))]
 )
 def test_what_is_the_same_comes_together_and_what_is_not_stays_apart(pairs, views):
-    """On unseen digits; a collapse would stand at margin^2 / 4 = 0.25, with every distance 0."""
+    """On unseen digits; a collapse would stay at margin^2 / 4 = 0.25, with every distance 0."""
     method = digits.build(SiameseOptions(pairs=pairs, projector_features=32), MarginContrastive(balanced=True))
     before = digits.on_held_out(method, views)
     digits.train(method, views, epochs=10)

@@ -280,7 +280,7 @@ def test_prototype_entropy_shows_a_collapse_that_the_assignments_hide():
 
 
 def queued_after(method, steps):
-    """What stands in the queue after steps, row by row as sorted tuples, and the rows that went by in order."""
+    """What is in the queue after steps, row by row as sorted tuples, and the rows that went by in order."""
     passed = []
     for step in range(steps):
         embedded = method.embed(views_of(step))

@@ -63,6 +63,6 @@ def test_the_page_in_the_documentation_has_these_checks_all_equal():
 
 
 def test_the_numbers_compared_are_not_of_a_special_kind():
-    """Rows of unequal length, no two alike: a check on ones or on unit rows would hide a missing normalisation."""
+    """Rows of unequal length, no two alike: a check on ones or on unit rows would hide a missing normalization."""
     value, gradient = checks._with_gradient(lambda first, second: torch.cat([first, second]).norm(dim=1).std())
     assert value > 0.5 and bool((gradient.abs() > 0).all())

@@ -1,4 +1,4 @@
-"""A killed training goes on where it was and ends with the very weights of one that was never disturbed."""
+"""A killed training resumes and ends with the bits of the weights of an uninterrupted one."""
 
 import hashlib
 import signal

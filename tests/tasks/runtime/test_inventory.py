@@ -1,4 +1,4 @@
-"""What stands in a real home, and what removing it does when runs, locks and kills come between."""
+"""What is in a real home, and what removing it does when runs, locks and kills come between."""
 
 import json
 import os
@@ -143,7 +143,7 @@ def test_a_training_that_has_only_been_locked_and_let_go_is_not_used(settings):
 
 
 def test_a_run_that_waits_for_the_lock_of_what_goes_gets_a_fresh_folder(settings):
-    """While retention has the lock, the folder goes; the lock of a folder that is no more is of no use."""
+    """While retention has the lock, the folder goes; the lock of a removed folder is of no use."""
     folder = settings.trainings / TRAINING
     lock, waits, seen = FileLock(folder / "lock"), threading.Event(), []
 

@@ -1,4 +1,4 @@
-"""What a step costs: CPU time of the process and of those that it starts, and of nobody else."""
+"""What a step costs: CPU time of the process and of those that it starts, and of no others."""
 
 import subprocess
 import sys

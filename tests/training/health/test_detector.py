@@ -92,7 +92,7 @@ def the_next_samples_view_is_the_positive(unit: Tensor, samples: int) -> Tensor:
 
 
 def views_are_taken_for_interleaved(unit: Tensor, samples: int) -> Tensor:
-    """Rows stand a0 a1 ... b0 b1 ... and are taken for a0 b0 a1 b1 ...."""
+    """Rows are ordered a0 a1 ... b0 b1 ... and are taken for a0 b0 a1 b1 ...."""
     return nt_xent(unit, torch.arange(2 * samples) ^ 1)
 
 

@@ -121,7 +121,7 @@ def test_a_loss_that_falls_while_positives_move_apart_rewards_something_else() -
 
 
 def test_a_loss_at_its_plateau_is_a_verdict_only_when_nothing_is_found() -> None:
-    """SwAV and MoCo stand there for a hundred steps, and learn."""
+    """SwAV and MoCo stay there for a hundred steps, and learn."""
 
     def loss(step: int) -> float:
         return 5.0 + (0.04 if step % 20 else -0.03)
