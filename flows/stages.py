@@ -126,6 +126,6 @@ def _planned(
     force: bool,
 ) -> _Planned:
     """Run the steps before the training, which every stage from `pretrain` on has in common."""
-    spec = tasks.training.preflight(data, training, evaluation, model_name)
+    parts = tasks.training.preflight(data, training, evaluation, model_name)
     snapshot, cache, validation = _validated(data, compute, force=force)
-    return _Planned(tasks.training.plan(snapshot, cache, data, spec, compute, model_name), validation)
+    return _Planned(tasks.training.plan(snapshot, cache, data, parts, compute, model_name), validation)

@@ -25,12 +25,13 @@ from tasks.runtime.settings import Settings
 from tasks.runtime.step import holding_gpus, log_outcome, record_repeats, step
 
 if TYPE_CHECKING:
+    from cl_core.training.components import Parts
     from cl_core.training.job import TrainingJob
 
 
 @step("preflight")
-def preflight(data: DataSpec, training: TrainingSpec, evaluation: EvaluationSpec, model_name: str = "") -> TrainingSpec:
-    """Refuse wrong names and options before anything is read or trained; return the completed training spec."""
+def preflight(data: DataSpec, training: TrainingSpec, evaluation: EvaluationSpec, model_name: str = "") -> "Parts":
+    """Refuse wrong names and options before anything is read or trained; return the components of the training."""
     from cl_core.evaluation.runner import protocols
     from cl_core.training.components import assemble
     from cl_core.training.preflight import check_image_size
@@ -40,7 +41,7 @@ def preflight(data: DataSpec, training: TrainingSpec, evaluation: EvaluationSpec
     parts = assemble(training)
     check_image_size(parts, image_size=data.image_size)
     protocols(evaluation)
-    return parts.spec
+    return parts
 
 
 @step("plan")
@@ -48,7 +49,7 @@ def plan(
     snapshot: SnapshotRef,
     cached: CacheRef,
     data: DataSpec,
-    training: TrainingSpec,
+    training: "Parts",
     compute: ComputeSpec,
     model_name: str = "",
 ) -> "TrainingJob":
@@ -58,20 +59,19 @@ def plan(
         snapshot: What is trained on.
         cached: Its samples at training size.
         data: What was asked of the data.
-        training: Completed spec.
+        training: Its components, assembled by `preflight`.
         compute: Workers, threads and GPUs.
         model_name: Registered model whose champion the training may start from.
     """
-    from cl_core.training.components import assemble, training_digest
+    from cl_core.training.components import training_digest
     from cl_core.training.job import TrainingJob
     from cl_core.training.preflight import check_batches
 
     facts = snapshot_profile(snapshot)
-    parts = assemble(training)
-    check_batches(parts, compute, train_rows=snapshot.rows["train"], classes=facts.per_class["train"])
-    digest_from = partial(training_digest, parts, snapshot_digest=snapshot.digest, image_size=data.image_size)
+    check_batches(training, compute, train_rows=snapshot.rows["train"], classes=facts.per_class["train"])
+    digest_from = partial(training_digest, training, snapshot_digest=snapshot.digest, image_size=data.image_size)
     weights = find_initial_weights(
-        parts,
+        training,
         model_name=model_name,
         request=digest_of([model_name, digest_from()]),
         channels=snapshot.channels,
@@ -82,7 +82,7 @@ def plan(
         digest=digest,
         snapshot=snapshot,
         data=data,
-        training=training,
+        parts=training,
         compute=compute,
         cache=cached.path,
         initial_weights=weights,

@@ -1,7 +1,7 @@
 """A registered version: what it is made of, and how MLflow stores it."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -64,7 +64,7 @@ class Registration:
 
     Args:
         name: Of the registered model.
-        model: The trained encoder with its preprocessing.
+        build_model: Gives the trained encoder with its preprocessing; called only if something is to be uploaded.
         snapshot: What it was trained on.
         checkpoint: The finished training; its digest is the version's identity.
         evaluation: Scores beside the baselines.
@@ -74,7 +74,7 @@ class Registration:
     """
 
     name: str
-    model: "EmbeddingModel"
+    build_model: Callable[[], "EmbeddingModel"]
     snapshot: SnapshotRef
     checkpoint: CheckpointRef
     evaluation: EvaluationReport
