@@ -9,7 +9,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from tasks.server.services import LocalStack, data_roots
+from tasks.server.services import LocalStack
 from tasks.server.supervisor import Supervisor
 
 if TYPE_CHECKING:
@@ -61,7 +61,8 @@ def _addresses(stack: LocalStack) -> str:
         f"MLflow   {stack.mlflow}  models, scores, reports\n"
         f"Home     {stack.settings.home}\n"
         f"Logs     {stack.settings.logs}\n"
-        f"Data     {data_roots().replace(':', ', ')} (CL_DATA_ROOTS; runs read and write only there and in the home)\n"
+        f"Data     {stack.data_roots.replace(':', ', ')} "
+        "(CL_DATA_ROOTS; runs read and write only there and in the home)\n"
         f"\nFor commands in another terminal:\n\n"
         f"    export CL_HOME={stack.settings.home} PREFECT_API_URL={stack.prefect_api} "
         f"MLFLOW_TRACKING_URI={stack.mlflow}\n{passwords}"

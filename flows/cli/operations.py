@@ -14,6 +14,7 @@ from rich.console import Console
 
 from cl_core import artifact_dir
 from cl_core.errors import InfrastructureError, InputError
+from tasks.runtime.process_environment import set_variables
 from tasks.runtime.settings import Settings
 from tasks.server.services import LOOPBACK, Ports
 
@@ -126,16 +127,16 @@ def _run_stack(settings: Settings, ports: Ports, deployments: Path, host: str) -
     console, began = Console(highlight=False, markup=False, soft_wrap=True), time.monotonic()
     stop = _StopRequest()
     declaration = Declaration.read(deployments)
-    stack = LocalStack(settings, ports, declaration.work_pool, host, settings.database_url)
+    stack = LocalStack(settings, ports, declaration.work_pool, host)
     for name in stop_orphaned_services(settings.services):
         console.print(f"stopped the {name} that a killed `cl up` had left running")
     supervisor = Supervisor(stack.services(), settings.services, stop)
     *servers, worker = supervisor.services
     for server in servers:
         check_free(server.port, server.name, stack.host)
-    if stack.database_url:
-        postgres.prepare_database(stack.database_url)
-    os.environ.update(stack.client_env())
+    if settings.database_url:
+        postgres.prepare_database(settings.database_url)
+    set_variables(stack.client_env())
     # Prefect reads its settings when it is imported.
     from flows.deployments.apply import apply_deployments, plan_deployments
     from tasks.server.recovery import RunRecovery

@@ -23,7 +23,7 @@ from tasks.runtime.console import echo
 from tasks.runtime.metering import Meter, Usage
 from tasks.runtime.run_log import RunLog, plain_values, run_log, step_costs
 from tasks.runtime.run_state import RunState
-from tasks.runtime.settings import read_delays
+from tasks.runtime.settings import Settings
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -45,7 +45,7 @@ async def _can_be_retried(task: Any, task_run: TaskRun, state: State[Any]) -> bo
 
 STEP: dict[str, Any] = {
     "retries": RETRIES,
-    "retry_delay_seconds": exponential_backoff(backoff_factor=read_delays().retry_s),
+    "retry_delay_seconds": exponential_backoff(backoff_factor=Settings.from_environment().retry_delay_s),
     "retry_jitter_factor": 0.5,
     "retry_condition_fn": _can_be_retried,
     "persist_result": True,

@@ -25,9 +25,8 @@ from prefect.states import AwaitingRetry, Cancelled, Crashed
 
 from tasks.runtime import run_owner
 from tasks.runtime.run_owner import RunOwner
-from tasks.runtime.settings import read_delays
+from tasks.runtime.settings import Settings
 
-_LOOK_EVERY_S = read_delays().recovery_s
 # The caller also restarts the servers: it must not wait for one that is down.
 NO_RETRIES = {PREFECT_CLIENT_MAX_RETRIES: 0, PREFECT_API_REQUEST_TIMEOUT: 5}
 # A process needs seconds to start.
@@ -47,7 +46,7 @@ class RunRecovery:
 
     def __init__(self, work_pool: str) -> None:
         self._work_pool = work_pool
-        self._checked = 0.0
+        self._checked, self.look_every_s = 0.0, Settings.from_environment().look_every_s
         self._suspects: set[tuple[str, str]] = set()
         self._failure = ""
 
@@ -61,7 +60,7 @@ class RunRecovery:
 
     def recover(self) -> list[str]:
         """Close and reschedule the runs whose process has exited since; do nothing while the server is down."""
-        if time.monotonic() - self._checked < _LOOK_EVERY_S:
+        if time.monotonic() - self._checked < self.look_every_s:
             return []
         return list(self._recover(starting=False))
 

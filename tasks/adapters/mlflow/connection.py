@@ -3,7 +3,6 @@
 import contextlib
 import errno
 import logging
-import os
 import re
 import ssl
 import time
@@ -15,14 +14,15 @@ from typing import TYPE_CHECKING
 
 from cl_core.errors import InfrastructureError, InputError, StorageFullError, StoreUnreachableError
 from tasks.adapters.mlflow.compat import import_pytorch_flavor, process_tracking_uri
-from tasks.runtime.settings import read_delays
+from tasks.runtime.process_environment import set_defaults
+from tasks.runtime.settings import Settings
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 # A server that is down is probed at 0, 1, 3 and 7 seconds; at most 19 s when it drops every packet.
 # The caller may retry after a longer pause.
-_PAUSES_S = tuple(factor * read_delays().store_s for factor in (1, 2, 4))
+_PAUSES = (1, 2, 4)
 _PROBE_TIMEOUT_S = 3
 # Answers of a proxy whose server is down.
 _SERVER_IS_DOWN = (HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT)
@@ -34,7 +34,6 @@ _REFUSALS = {
     "CUSTOMER_UNAUTHORIZED": HTTPStatus.UNAUTHORIZED,
     "PERMISSION_DENIED": HTTPStatus.FORBIDDEN,
 }
-_CREDENTIALS = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
 
 # Settings of MLflow, unless the environment has them. MLflow's defaults retry for minutes and print to the terminal.
 _ENVIRONMENT = {
@@ -79,8 +78,7 @@ def pytorch_flavor() -> ModuleType:
 
 def _configure() -> None:
     """Set MLflow's settings; before MLflow is imported, because it reads some of them then."""
-    for name, value in _ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
+    set_defaults(_ENVIRONMENT)
 
 
 @contextlib.contextmanager
@@ -160,7 +158,7 @@ def _wait_for_answer(tracking_uri: str) -> None:
     import sqlalchemy
 
     probe = _probe_server if tracking_uri.startswith(("http://", "https://")) else _probe_database
-    for pause in (*_PAUSES_S, None):
+    for pause in (*_PAUSES, None):
         try:
             probe(tracking_uri)
             return
@@ -177,7 +175,7 @@ def _wait_for_answer(tracking_uri: str) -> None:
                 f"MLFLOW_TRACKING_URI: cannot use the address {redacted_uri(tracking_uri)} ({type(error).__name__}); "
                 "give sqlite:///PATH, the address of another database whose driver is installed, or http(s)"
             ) from None  # The cause would repeat the address with its password.
-        time.sleep(pause)
+        time.sleep(pause * Settings.from_environment().store_pause_s)
 
 
 def _unreachable(tracking_uri: str, cause: BaseException) -> InfrastructureError:
@@ -188,7 +186,14 @@ def _unreachable(tracking_uri: str, cause: BaseException) -> InfrastructureError
 
 
 def _forbidden(tracking_uri: str, status: HTTPStatus) -> InputError:
-    given = [name for name in _CREDENTIALS if os.environ.get(name)]
+    from mlflow.environment_variables import (
+        MLFLOW_TRACKING_PASSWORD,
+        MLFLOW_TRACKING_TOKEN,
+        MLFLOW_TRACKING_USERNAME,
+    )
+
+    credentials = (MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD, MLFLOW_TRACKING_TOKEN)
+    given = [variable.name for variable in credentials if variable.get()]
     return InputError(
         f"MLflow at {redacted_uri(tracking_uri)} refuses access ({status.value} {status.phrase}); set "
         "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, to an account that may read "

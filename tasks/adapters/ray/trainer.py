@@ -24,6 +24,7 @@ from cl_core.training.job import TrainingJob
 from tasks.adapters.ray.cluster_folder import temporary_folder
 from tasks.adapters.ray.compat import CLUSTER_ENV, GCS_SERVER_NAME, LOCAL_CLUSTER_ENV, QUIET_LOGGERS, TEMP_DIR_OPTION
 from tasks.adapters.ray.stall_watch import StallWatch
+from tasks.runtime.process_environment import set_defaults
 from tasks.runtime.settings import Settings
 
 # A dead worker ends its group, which is restarted this many times.
@@ -53,8 +54,7 @@ def fit(job: TrainingJob) -> CheckpointRef:
         WorkersLostError: When workers died more often than `MAX_GROUP_RESTARTS`.
     """
     address = Settings.from_environment().ray_address
-    for name, value in {**_ENV, **({} if address else _LOCAL_ENV)}.items():
-        os.environ.setdefault(name, value)
+    set_defaults({**_ENV, **({} if address else _LOCAL_ENV)})
     for name, level in QUIET_LOGGERS.items():
         logging.getLogger(name).setLevel(level)
     if job.compute.workers == 1:
