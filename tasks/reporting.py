@@ -17,8 +17,9 @@ from cl_core.specs import EvaluationSpec
 from tasks.adapters.mlflow.model_store import model_store
 from tasks.adapters.mlflow.version_record import version_links
 from tasks.runtime.artifacts import publish_links, publish_report
+from tasks.runtime.run_log import step_costs
 from tasks.runtime.settings import Settings
-from tasks.runtime.step import costs_so_far, log_outcome, step, step_messages
+from tasks.runtime.step import attempts_so_far, log_outcome, step, step_messages
 
 if TYPE_CHECKING:
     from cl_core.training.job import TrainingJob
@@ -124,7 +125,7 @@ def _inputs(
             "compute": job.compute.model_dump(mode="json"),
         },
         lineage=_lineage(model, job, checkpoint, scores),
-        timings=[cost for cost in costs_so_far() if cost.outcome != "running"],
+        timings=[cost for cost in step_costs(attempts_so_far()) if cost.outcome != "running"],
         links=links,
         images=test.images[shown],
         embeddings=embeddings,

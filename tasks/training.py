@@ -1,8 +1,6 @@
 """The training steps: refuse what cannot work, plan the job, and pretrain the encoder."""
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,7 +20,7 @@ from tasks.runtime.console import training_bar
 from tasks.runtime.inventory import LOCK, MADE_FROM, RESULT
 from tasks.runtime.locks import exclusive
 from tasks.runtime.settings import Settings
-from tasks.runtime.step import holding_gpus, log_outcome, record_repeats, step
+from tasks.runtime.step import log_outcome, metered_training, step
 
 if TYPE_CHECKING:
     from cl_core.training.components import Parts
@@ -119,7 +117,7 @@ def pretrain(job: "TrainingJob", *, force: bool) -> CheckpointRef:
                 artifact(progress)
 
             gpus = job.compute.workers * job.compute.gpus_per_worker
-            with following(job.progress, show), holding_gpus(gpus), _repeats_recorded(job):
+            with following(job.progress, show), metered_training(gpus, job.progress.repeated):
                 checkpoint = trainer.fit(job)
         failpoint("pretrain.finished")
         artifact_dir.write_text(job.folder / RESULT, checkpoint.model_dump_json())
@@ -129,17 +127,6 @@ def pretrain(job: "TrainingJob", *, force: bool) -> CheckpointRef:
         f"training {job.digest[:12]} took {checkpoint.step} steps, {resumed}, {checkpoint.seconds:.0f} s in all"
     )
     return checkpoint
-
-
-@contextmanager
-def _repeats_recorded(job: "TrainingJob") -> Iterator[None]:
-    """Record in the run log what the body trains again after a kill or a lost worker, however the body ends."""
-    before = len(job.progress.repeated())
-    try:
-        yield
-    finally:
-        repeats = job.progress.repeated()[before:]
-        record_repeats(sum(repeat.steps for repeat in repeats), sum(repeat.seconds for repeat in repeats))
 
 
 def _finished(result: Path) -> CheckpointRef | None:

@@ -71,7 +71,7 @@ def explain(what: str) -> Explanation:
 def _run_record(run: str) -> "RunRecord":
     """Return the record of a run: this machine's, or the Prefect server's."""
     from cl_core.errors import InputError
-    from tasks.lineage.graph import run_records
+    from tasks.runtime.run_log import run_records
     from tasks.runtime.settings import Settings
 
     settings = Settings.from_environment()
@@ -99,8 +99,7 @@ def _run_record(run: str) -> "RunRecord":
 def _explained_run(record: "RunRecord") -> Explanation:
     from cl_core.report.costs import cost_line
     from tasks.lineage.explain import previous_run, step_reasons
-    from tasks.lineage.graph import run_records
-    from tasks.runtime.run_log import step_costs
+    from tasks.runtime.run_log import run_records, step_costs
     from tasks.runtime.settings import Settings
 
     earlier = previous_run(record, run_records(Settings.from_environment()))

@@ -9,7 +9,7 @@ from cl_core.artifact_dir import MANIFEST, manifest_of
 from cl_core.errors import IntegrityError
 from tasks.adapters.mlflow.connection import redacted_uri
 from tasks.adapters.mlflow.version_record import VersionRecord, version_links, version_record
-from tasks.runtime.run_log import FlowRun, RunRecord, run_logs
+from tasks.runtime.run_log import FlowRun, run_records
 from tasks.runtime.settings import Settings
 
 _VERSION = re.compile(r"(?:models:/)?(?P<name>[^/@]+)(?:/(?P<number>\d+)|(?P<alias>@[\w.-]+))")
@@ -55,11 +55,6 @@ def explain_version(name: str, version: str) -> VersionLineage:
         champion=list(_champion(record)),
         down=list(_down(record, settings)),
     )
-
-
-def run_records(settings: Settings) -> list[RunRecord]:
-    """Return the records of all flow runs of this machine, newest first."""
-    return sorted((log.read() for log in run_logs(settings)), key=lambda record: -record.run.began)
 
 
 def _up(record: VersionRecord, settings: Settings) -> Iterator[LineageLine]:
