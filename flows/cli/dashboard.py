@@ -9,6 +9,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from flows.cli.result_tables import text_table
 from tasks.server.services import LocalStack
 from tasks.server.supervisor import Supervisor
 
@@ -70,24 +71,23 @@ def _addresses(stack: LocalStack) -> str:
 
 
 def _services(supervisor: Supervisor) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for column in ("service", "state", "PID", "restarts"):
-        table.add_column(column, justify="left")
-    for service in supervisor.services:
-        state = Text("running", "green") if supervisor.is_alive(service) else Text("down", "red")
-        table.add_row(service.name, state, str(supervisor.pid(service)), str(supervisor.restarts[service.name]))
-    return table
+    rows = [
+        (
+            service.name,
+            Text("running", "green") if supervisor.is_alive(service) else Text("down", "red"),
+            str(supervisor.pid(service)),
+            str(supervisor.restarts[service.name]),
+        )
+        for service in supervisor.services
+    ]
+    return text_table(("service", "state", "PID", "restarts"), rows, box=None, pad_edge=False)
 
 
 def _runs(runs: list[tuple[str, str, str]]) -> Table | str:
     if not runs:
         return "\nNo runs yet: start one from a deployment's page in the Prefect UI.\n"
-    table = Table(box=None, pad_edge=False, title="\nLatest runs", title_justify="left")
-    for column in ("run", "state", "started"):
-        table.add_column(column)
-    for name, state, started in runs:
-        table.add_row(name, Text(state, _COLORS.get(state.upper(), "")), started)
-    return table
+    rows = [(name, Text(state, _COLORS.get(state.upper(), "")), started) for name, state, started in runs]
+    return text_table(("run", "state", "started"), rows, "\nLatest runs", box=None, pad_edge=False)
 
 
 def _latest_runs() -> list[tuple[str, str, str]]:

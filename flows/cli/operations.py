@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, Field
@@ -14,12 +13,10 @@ from rich.console import Console
 
 from cl_core import artifact_dir
 from cl_core.errors import InfrastructureError, InputError
+from tasks.runtime.inventory import Diagnosis
 from tasks.runtime.process_environment import set_variables
 from tasks.runtime.settings import Settings
 from tasks.server.services import LOOPBACK, Ports
-
-if TYPE_CHECKING:
-    from tasks.runtime.inventory import Diagnosis
 
 _PID_TIMEOUT_S = 5
 
@@ -31,27 +28,12 @@ class Stopped(BaseModel):
     orphans: list[str] = Field(description="Services stopped that a killed `cl up` had left running.")
 
 
-class Problem(BaseModel):
-    """A difference between the state in Prefect or MLflow and this machine."""
-
-    what: str = Field(description="What is wrong.")
-    where: str = Field(description="A path, an address or a flow run.")
-    remedy: str = Field(description="What `cl doctor --fix` does, or what a person can do.")
-    fixable: bool = Field(description="Whether `cl doctor --fix` repairs it.")
-
-    @classmethod
-    def of(cls, diagnosis: "Diagnosis") -> "Problem":
-        """Return a diagnosis as a plain value."""
-        fixable = diagnosis.repair is not None
-        return cls(what=diagnosis.what, where=diagnosis.where, remedy=diagnosis.remedy, fixable=fixable)
-
-
 class DoctorReport(BaseModel):
     """The result of `cl doctor`."""
 
-    found: list[Problem] = Field(description="Problems found before anything was fixed.")
-    fixed: list[Problem] = Field(description="Problems that `--fix` repaired.")
-    problems: list[Problem] = Field(description="Problems that remain.")
+    found: list[Diagnosis] = Field(description="Problems found before anything was fixed.")
+    fixed: list[Diagnosis] = Field(description="Problems that `--fix` repaired.")
+    problems: list[Diagnosis] = Field(description="Problems that remain.")
 
 
 def up(
@@ -100,15 +82,12 @@ def doctor(*, fix: bool = False) -> DoctorReport:
     # Prefect reads its settings when it is imported.
     from tasks.server.diagnostics import diagnose
 
-    diagnoses = diagnose()
-    found, fixed = [Problem.of(diagnosis) for diagnosis in diagnoses], []
-    if fix and diagnoses:
-        for diagnosis in diagnoses:
-            if diagnosis.repair is not None:
-                diagnosis.repair()
-                fixed.append(Problem.of(diagnosis))
-        diagnoses = diagnose()
-    return DoctorReport(found=found, fixed=fixed, problems=[Problem.of(diagnosis) for diagnosis in diagnoses])
+    found = diagnose()
+    fixed = [diagnosis for diagnosis in found if fix and diagnosis.repair]
+    for diagnosis in fixed:
+        assert diagnosis.repair is not None
+        diagnosis.repair()
+    return DoctorReport(found=found, fixed=fixed, problems=diagnose() if fix and found else found)
 
 
 def _run_stack(settings: Settings, ports: Ports, deployments: Path, host: str) -> None:

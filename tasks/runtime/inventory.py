@@ -7,10 +7,12 @@ import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from pydantic import Field, computed_field
+from pydantic.dataclasses import dataclass
 
 from cl_core import artifact_dir, processes
 from cl_core.errors import IntegrityError
@@ -22,19 +24,18 @@ from tasks.runtime.settings import Settings
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """One fault in what is kept or in what runs.
+    """A difference between the state in Prefect or MLflow and this machine."""
 
-    Args:
-        what: The fault, in words.
-        where: A path, an address, a process.
-        remedy: What a person does, or what `repair` does.
-        repair: Fixes it; None where only a person can decide.
-    """
+    what: str = Field(description="What is wrong.")
+    where: str = Field(description="A path, an address or a flow run.")
+    remedy: str = Field(description="What `cl doctor --fix` does, or what a person can do.")
+    repair: Callable[[], None] | None = Field(None, exclude=True, description="None where only a person can decide.")
 
-    what: str
-    where: str
-    remedy: str
-    repair: Callable[[], None] | None = None
+    @computed_field(description="Whether `cl doctor --fix` repairs it.")  # type: ignore[prop-decorator]
+    @property
+    def fixable(self) -> bool:
+        """Whether `cl doctor --fix` repairs it."""
+        return self.repair is not None
 
 
 RESULT = "checkpoint.json"
