@@ -16,7 +16,7 @@ from cl_core.specs import ComputeSpec, DataSpec, EvaluationSpec, TrainingSpec
 from cl_core.training.progress import Progress, following
 from tasks.initial_weights import check_start_from, find_initial_weights
 from tasks.runtime.artifacts import training_artifact
-from tasks.runtime.console import training_bar
+from tasks.runtime.console import bar_over
 from tasks.runtime.inventory import LOCK, MADE_FROM, RESULT
 from tasks.runtime.locks import exclusive
 from tasks.runtime.settings import Settings
@@ -110,10 +110,12 @@ def pretrain(job: "TrainingJob", *, force: bool) -> CheckpointRef:
             # Otherwise it would be counted as training that was lost.
             job.progress.clear()
         artifact_dir.write_text(job.folder / MADE_FROM, json.dumps({"snapshot": job.snapshot.digest}) + "\n")
-        with training_bar() as bar, training_artifact() as artifact:
+        artifact = training_artifact()
+        with bar_over("pretrain") as bar:
 
             def show(progress: Progress) -> None:
-                bar(progress)
+                figures = f"epoch {progress.epoch:.2f}, {progress.headline}, {progress.images_per_s:,.0f} images/s"
+                bar(progress.step, progress.steps, figures)
                 artifact(progress)
 
             gpus = job.compute.workers * job.compute.gpus_per_worker

@@ -94,20 +94,17 @@ def _latest_runs() -> list[tuple[str, str, str]]:
     """Return name, state and start time of the latest runs."""
     import httpx
     from prefect import get_client
-    from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
-    from prefect.client.schemas.objects import StateType
+    from prefect.client.schemas.filters import FlowRunFilter
     from prefect.client.schemas.sorting import FlowRunSort
     from prefect.settings import temporary_settings
 
     from tasks.server.recovery import NO_RETRIES
 
-    started = FlowRunFilterStateType(not_any_=[StateType.SCHEDULED])
+    started = FlowRunFilter.model_validate({"state": {"type": {"not_any_": ["SCHEDULED"]}}})
     try:
         with temporary_settings(NO_RETRIES), get_client(sync_client=True) as client:
             flow_runs = client.read_flow_runs(
-                flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=started)),
-                sort=FlowRunSort.START_TIME_DESC,
-                limit=_SHOWN_RUNS,
+                flow_run_filter=started, sort=FlowRunSort.START_TIME_DESC, limit=_SHOWN_RUNS
             )
     except httpx.HTTPError:
         return []

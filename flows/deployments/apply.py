@@ -11,13 +11,7 @@ from typing import Any, NamedTuple
 from prefect import Flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import DeploymentUpdate, WorkPoolCreate
-from prefect.client.schemas.filters import (
-    DeploymentFilter,
-    DeploymentFilterId,
-    FlowRunFilter,
-    FlowRunFilterState,
-    FlowRunFilterStateType,
-)
+from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import TERMINAL_STATES, FlowRun
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.deployments.runner import RunnerDeployment
@@ -126,11 +120,8 @@ def _deployments(client: SyncPrefectClient) -> Iterator[DeploymentResponse]:
 
 
 def _unfinished_runs(client: SyncPrefectClient, deployment: DeploymentResponse) -> list[FlowRun]:
-    unfinished = FlowRunFilterState(type=FlowRunFilterStateType(not_any_=sorted(TERMINAL_STATES)))
-    return client.read_flow_runs(
-        flow_run_filter=FlowRunFilter(state=unfinished),
-        deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=[deployment.id])),
-    )
+    unfinished = {"state": {"type": {"not_any_": sorted(TERMINAL_STATES)}}, "deployment_id": {"any_": [deployment.id]}}
+    return client.read_flow_runs(flow_run_filter=FlowRunFilter.model_validate(unfinished))
 
 
 def _only_scheduled(run: FlowRun) -> bool:

@@ -24,7 +24,7 @@ class LineageEntry:
 
     what: str = Field(description="Its kind, such as snapshot.")
     which: str = Field(description="Its name, number or digest.")
-    detail: str = Field("", description="Where it is, or why; may be empty.")
+    detail: str = Field(default="", description="Where it is, or why; may be empty.")
 
 
 class LineageReport(BaseModel):

@@ -21,7 +21,7 @@ class _Place(property):
     def __init__(self, path: str, content: str) -> None:
         super().__init__(lambda settings: settings.home / path, doc=content)
 
-    def __get__(self, settings: Any, owner: type | None = None) -> Path:
+    def __get__(self, settings: Any, owner: type | None = None) -> Path:  # type: ignore[override]
         place: Path = super().__get__(settings, owner)
         return place
 
@@ -140,23 +140,23 @@ class Settings(BaseSettings):
         """Forget the settings of the flow run, because it has ended."""
         cls._of_run.set(None)
 
-    datasets = _Place("datasets", "Snapshots, by name and digest.")
-    caches = _Place("caches", "Training caches, by snapshot and size.")
-    trainings = _Place("trainings", "Checkpoints and progress, by training digest.")
-    initial_weights = _Place(
+    datasets: ClassVar[_Place] = _Place("datasets", "Snapshots, by name and digest.")
+    caches: ClassVar[_Place] = _Place("caches", "Training caches, by snapshot and size.")
+    trainings: ClassVar[_Place] = _Place("trainings", "Checkpoints and progress, by training digest.")
+    initial_weights: ClassVar[_Place] = _Place(
         "initial_weights", "Weights that trainings start from, and which training starts from which."
     )
-    embeddings = _Place("embeddings", "Features of splits, by the digest of their representation.")
-    evaluations = _Place("evaluations", "Scores and predictions, by assessment digest.")
-    reports = _Place("reports", "HTML reports, by model and version.")
-    work = _Place("work", "Locks, run logs, and files before an upload.")
-    runs = _Place("work/runs", "Owner, state and log of each flow run.")
-    up_lock = _Place("work/up.lock", "Lock of the `cl up` that runs for this home.")
-    services = _Place(
+    embeddings: ClassVar[_Place] = _Place("embeddings", "Features of splits, by the digest of their representation.")
+    evaluations: ClassVar[_Place] = _Place("evaluations", "Scores and predictions, by assessment digest.")
+    reports: ClassVar[_Place] = _Place("reports", "HTML reports, by model and version.")
+    work: ClassVar[_Place] = _Place("work", "Locks, run logs, and files before an upload.")
+    runs: ClassVar[_Place] = _Place("work/runs", "Owner, state and log of each flow run.")
+    up_lock: ClassVar[_Place] = _Place("work/up.lock", "Lock of the `cl up` that runs for this home.")
+    services: ClassVar[_Place] = _Place(
         "work/services.json",
         "Record of what `cl up` has started, so that the next one can stop what a killed one left running.",
     )
-    logs = _Place("logs", "Logs of the services that `cl up` runs.")
+    logs: ClassVar[_Place] = _Place("logs", "Logs of the services that `cl up` runs.")
 
     @property
     def has_prefect(self) -> bool:

@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 from prefect import get_client
 from prefect.client.orchestration import SyncPrefectClient
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
+from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.client.schemas.responses import SetStateStatus
 from prefect.exceptions import ObjectNotFound
@@ -161,8 +161,7 @@ def _is_temporary(error: Exception) -> bool:
 
 
 def _in_states(client: SyncPrefectClient, *types: StateType) -> list[FlowRun]:
-    state = FlowRunFilterState(type=FlowRunFilterStateType(any_=list(types)))
-    return client.read_flow_runs(flow_run_filter=FlowRunFilter(state=state))
+    return client.read_flow_runs(flow_run_filter=FlowRunFilter.model_validate({"state": {"type": {"any_": types}}}))
 
 
 def _age(run: FlowRun) -> timedelta:

@@ -193,7 +193,7 @@ def _forbidden(tracking_uri: str, status: HTTPStatus) -> InputError:
     )
 
     credentials = (MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD, MLFLOW_TRACKING_TOKEN)
-    given = [variable.name for variable in credentials if variable.get()]
+    given = [variable.name for variable in credentials if variable.get()]  # type: ignore[no-untyped-call]
     return InputError(
         f"MLflow at {redacted_uri(tracking_uri)} refuses access ({status.value} {status.phrase}); set "
         "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, to an account that may read "
