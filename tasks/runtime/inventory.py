@@ -29,7 +29,7 @@ class Diagnosis:
     what: str = Field(description="What is wrong.")
     where: str = Field(description="A path, an address or a flow run.")
     remedy: str = Field(description="What `cl doctor --fix` does, or what a person can do.")
-    repair: Callable[[], None] | None = Field(
+    repair: Callable[[], object] | None = Field(
         default=None, exclude=True, description="None where only a person can decide."
     )
 

@@ -54,12 +54,8 @@ def _services(settings: Settings) -> Iterator[Diagnosis]:
             "`cl up` has exited without stopping its services",
             str(settings.services),
             "stops those that still run; `cl up` starts them again",
-            partial(_stop_services, settings),
+            partial(stop_orphaned_services, settings.services),
         )
-
-
-def _stop_services(settings: Settings) -> None:
-    stop_orphaned_services(settings.services)
 
 
 def _flow_runs() -> Iterator[Diagnosis]:

@@ -7,6 +7,7 @@ import urllib.parse
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from cl_core import artifact_dir
 from tasks.runtime.process_environment import inherited
@@ -20,8 +21,7 @@ _EVERYWHERE = ("", "0.0.0.0", "::")  # noqa: S104 - only with authentication
 HEARTBEAT_S = 30
 
 
-@dataclass(frozen=True)
-class Ports:
+class Ports(NamedTuple):
     """Ports of the servers."""
 
     prefect: int = 4200
@@ -33,7 +33,7 @@ class LocalStack:
     """The services of one machine, and the addresses that matter.
 
     Args:
-        settings: Folders under CL_HOME.
+        settings: Of the folders, the database and the accounts.
         ports: Of the servers.
         work_pool: That the worker serves.
         host: Listen address of the servers; other than loopback only with authentication.

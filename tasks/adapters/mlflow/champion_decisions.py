@@ -25,7 +25,6 @@ def decide(
     client: "MlflowClient",
     name: str,
     version: int,
-    *,
     promotion: PromotionSpec,
     evaluation: EvaluationReport,
     gains: Gains,
@@ -76,7 +75,7 @@ def apply_rollback(client: "MlflowClient", name: str, reason: str) -> Decision:
     history, unfinished = reconciled_history(client, name)
     if unfinished is not None and unfinished.kind == "rollback":
         return unfinished.decision
-    existing = {int(version.version) for version in lookup.all_versions(client, name)}
+    existing = lookup.version_numbers(client, name)
     restored = history.previous_champion(existing)
     if not restored:
         raise InputError(

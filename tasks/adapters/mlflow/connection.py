@@ -93,12 +93,12 @@ def _errors_translated(tracking_uri: str) -> Iterator[None]:
         yield
     except (MlflowException, OSError, sqlalchemy.exc.SQLAlchemyError) as error:
         for cause in _causes(error):
-            if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise _full(tracking_uri) from error
-            if isinstance(cause, sqlalchemy.exc.OperationalError) and "disk is full" in str(cause):
+            of_database = isinstance(cause, sqlalchemy.exc.OperationalError)
+            no_space = isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT)
+            if no_space or (of_database and "disk is full" in str(cause)):
                 raise _full(tracking_uri) from error
             busy = isinstance(cause, MlflowException) and cause.error_code == "TEMPORARILY_UNAVAILABLE"
-            if busy or isinstance(cause, (*lost, sqlalchemy.exc.OperationalError)):
+            if busy or of_database or isinstance(cause, lost):
                 raise _unreachable(tracking_uri, cause) from error
             if (status := _refused(cause)) is not None:
                 raise _forbidden(tracking_uri, status) from error

@@ -84,17 +84,10 @@ class ModelStore:
             InputError: When there is no such model or version.
         """
         with self.locked(name) as client:
-            return champion_decisions.decide(
-                client, name, version, promotion=promotion, evaluation=evaluation, gains=gains
-            )
+            return champion_decisions.decide(client, name, version, promotion, evaluation, gains)
 
     def promote(self, name: str, version: int, reason: str) -> Decision:
-        """Make a version the champion by hand, whatever the gate decided.
-
-        Args:
-            name: Of the registered model.
-            version: The next champion.
-            reason: A person's, recorded with the version.
+        """Make a version the champion by hand, whatever the gate decided; the reason is recorded with it.
 
         Raises:
             InputError: When there is no such model or version.

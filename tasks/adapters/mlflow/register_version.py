@@ -34,12 +34,6 @@ def register_version(
     """Register a training as a version, and move the alias `challenger` to the newest version.
 
     A version that exists keeps its model; its scores are updated after a new evaluation.
-
-    Args:
-        client: Of the store.
-        registration: What to register.
-        artifact_root: Folder for the artifacts of a new experiment; None leaves the choice to the server.
-        staged: Private folder to write files into before they are uploaded.
     """
     failpoint("register.locked")
     version = _find_version(client, registration)
