@@ -83,35 +83,24 @@ def failure_automations(block: str, *, restart_within_s: float = RESTART_WITHIN_
     """
     document = notification_block(block)._block_document_id
     assert document is not None
-    triggers = {
-        FAILED: happened("Failed"),
-        CRASHED: missed(
-            ["Running", "Completed", "Failed", "Cancelled"],
-            after="Crashed",
-            within=timedelta(seconds=restart_within_s),
-        ),
-    }
+    runs_again, within = ["Running", "Completed", "Failed", "Cancelled"], timedelta(seconds=restart_within_s)
+    triggers = {FAILED: happened("Failed"), CRASHED: missed(runs_again, after="Crashed", within=within)}
+    place = "00000000-0000-0000-0000-000000000000"
+    page = flow_run_page(place).replace(place, "{{ flow_run.id }}")
+    # Templates that the server fills in.
+    subject = "Run {{ flow_run.name }} of {{ flow.name }} has {{ flow_run.state.name | lower }}"
+    body = (
+        f"{subject}.\n"
+        "{% if flow_run.parameters.model_name %}Model: {{ flow_run.parameters.model_name }}\n{% endif %}"
+        "Reason: {{ flow_run.state.message }}\n"
+        f"Run: {page}"
+    )
     return [
         AutomationCore(
             name=name,
             description="Sends a message through the block that CL_NOTIFY names.",
             trigger=trigger,
-            actions=[SendNotification(block_document_id=document, subject=_SUBJECT, body=_body())],
+            actions=[SendNotification(block_document_id=document, subject=subject, body=body)],
         )
         for name, trigger in triggers.items()
     ]
-
-
-_SUBJECT = "Run {{ flow_run.name }} of {{ flow.name }} has {{ flow_run.state.name | lower }}"
-
-
-def _body() -> str:
-    """Return the body of a message, a template that the server fills in."""
-    place = "00000000-0000-0000-0000-000000000000"
-    page = flow_run_page(place).replace(place, "{{ flow_run.id }}")
-    return (
-        f"{_SUBJECT}.\n"
-        "{% if flow_run.parameters.model_name %}Model: {{ flow_run.parameters.model_name }}\n{% endif %}"
-        "Reason: {{ flow_run.state.message }}\n"
-        f"Run: {page}"
-    )
