@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -104,12 +105,15 @@ def _run_stack(settings: Settings, ports: Ports, deployments: Path, host: str) -
     from tasks.server.supervisor import Supervisor, check_free, stop_orphaned_services
 
     console, began = Console(highlight=False, markup=False, soft_wrap=True), time.monotonic()
-    stop = _StopRequest()
+    # A second Ctrl-C or SIGTERM changes nothing: while services stop, none may be left.
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
     declaration = Declaration.read(deployments)
     stack = LocalStack(settings, ports, declaration.work_pool, host)
     for name in stop_orphaned_services(settings.services):
         console.print(f"stopped the {name} that a killed `cl up` had left running")
-    supervisor = Supervisor(stack.services(), settings.services, stop)
+    supervisor = Supervisor(stack.services(), settings.services, stop.is_set)
     *servers, worker = supervisor.services
     for server in servers:
         check_free(server.port, server.name, stack.host)
@@ -137,21 +141,6 @@ def _run_stack(settings: Settings, ports: Ports, deployments: Path, host: str) -
     finally:
         console.print("stopping the services ...")
         supervisor.stop()
-
-
-class _StopRequest:
-    """Whether Ctrl-C or SIGTERM has come. A second one changes nothing: while services stop, none may be left."""
-
-    def __init__(self) -> None:
-        self._came = False
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._hear)
-
-    def __call__(self) -> bool:
-        return self._came
-
-    def _hear(self, number: int, frame: object) -> None:
-        self._came = True
 
 
 @contextmanager

@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # They bring Prefect, numpy or torch.
     from flows.cli.inference import SearchHits
     from flows.cli.models import ModelVersions
     from flows.cli.operations import DoctorReport
+    from flows.compare import Comparison
     from tasks.lineage.graph import LineageReport
     from tasks.pruning import PruneResult
     from tasks.runtime.inventory import Diagnosis
@@ -50,6 +51,13 @@ def show_validation(report: "ValidationReport") -> None:
         "closest pairs, by id (training, test)": "\n".join(f"{a[:12]} {b[:12]}" for a, b in near.examples) or "none",
     }
     wide_console().print(text_table(["", ""], numbers.items(), "Data accepted for training", show_header=False))
+
+
+def show_comparison(comparison: "Comparison") -> None:
+    """Print the scores of several recipes, in Markdown."""
+    from cl_core.report.comparison import comparison_markdown
+
+    print(comparison_markdown(comparison.results), end="")
 
 
 def show_models(result: "ModelVersions") -> None:

@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -49,11 +48,6 @@ LOCK = "lock"
 _EARLIER_INITIAL_WEIGHTS = "starts"  # Version 0.1.0 kept initial weights here.
 
 
-def free_training(folder: Path) -> AbstractContextManager[bool]:
-    """Hold a training's lock if no process holds it; yield whether that is so. Nothing is created."""
-    return try_lock(folder / LOCK)
-
-
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _CACHE = re.compile(r"([0-9a-f]{64})-\d+x\d+x\d+")
 _REPORT = re.compile(r"version-(\d+)-[0-9a-f]+\.html")
@@ -85,7 +79,7 @@ def remove_item(item: InventoryItem) -> bool:
     if item.kind == "orphan":
         shutil.rmtree(item.path, ignore_errors=True)
         return not item.path.exists()
-    lock = free_training(item.path) if item.kind == "training" else contextlib.nullcontext(True)
+    lock = try_lock(item.path / LOCK) if item.kind == "training" else contextlib.nullcontext(True)
     with lock as free:
         if not item.path.exists():
             return True
@@ -130,7 +124,7 @@ def _trainings(folder: Path) -> Iterator[InventoryItem]:
         if result.exists():
             with contextlib.suppress(ValueError, OSError):
                 made_from = CheckpointRef.model_validate_json(result.read_text()).snapshot_digest
-        with free_training(path) as free:
+        with try_lock(path / LOCK) as free:
             yield _item(
                 "training", path, training=path.name, snapshot=made_from, finished=result.exists(), busy=not free
             )

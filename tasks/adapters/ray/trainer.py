@@ -60,7 +60,9 @@ def fit(job: TrainingJob) -> CheckpointRef:
     if job.compute.workers == 1:
         return _in_process(job)
     if not address:
-        _check_resources(job.compute, cpus=os.cpu_count() or 1, gpus=_local_gpus(), where="this machine")
+        import torch
+
+        _check_resources(job.compute, cpus=os.cpu_count() or 1, gpus=torch.cuda.device_count(), where="this machine")
     with temporary_folder(job.folder) as folder, _cluster(address, job.compute, folder):
         return _worker_group(job, folder)
 
@@ -87,7 +89,7 @@ def _worker_group(job: TrainingJob, folder: Path) -> CheckpointRef:
         scaling_config=ScalingConfig(
             num_workers=compute.workers,
             use_gpu=compute.gpus_per_worker > 0,
-            resources_per_worker=_per_worker(compute),
+            resources_per_worker={"CPU": compute.threads // compute.workers, "GPU": compute.gpus_per_worker},
         ),
         run_config=RunConfig(
             name=job.digest[:16],
@@ -138,10 +140,6 @@ def _error(classes: list[list[str]], message: str) -> TrainingError:
     return TrainingError(message)
 
 
-def _per_worker(compute: ComputeSpec) -> dict[str, float]:
-    return {"CPU": compute.threads // compute.workers, "GPU": compute.gpus_per_worker}
-
-
 def _check_resources(compute: ComputeSpec, *, cpus: float, gpus: float, where: str) -> None:
     """Refuse resources that the cluster does not have; Ray would wait for them forever."""
     required_gpus = compute.workers * compute.gpus_per_worker
@@ -157,12 +155,6 @@ def _check_resources(compute: ComputeSpec, *, cpus: float, gpus: float, where: s
         )
 
 
-def _local_gpus() -> int:
-    import torch
-
-    return torch.cuda.device_count()
-
-
 @contextlib.contextmanager
 def _cluster(address: str, compute: ComputeSpec, folder: Path) -> Iterator[None]:
     """Connect to Ray for the body; stop a cluster that was started here, and keep the signal handlers."""
@@ -170,11 +162,7 @@ def _cluster(address: str, compute: ComputeSpec, folder: Path) -> Iterator[None]
 
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     before = _children()
-    common: dict[str, Any] = {
-        "log_to_driver": False,
-        "configure_logging": False,
-        "namespace": "counterpoint",
-    }
+    common: dict[str, Any] = {"log_to_driver": False, "configure_logging": False, "namespace": "counterpoint"}
     try:
         if address:
             ray.init(address=address, **common)
@@ -183,12 +171,8 @@ def _cluster(address: str, compute: ComputeSpec, folder: Path) -> Iterator[None]
                 compute, cpus=total.get("CPU", 0), gpus=total.get("GPU", 0), where=f"the Ray cluster at {address}"
             )
         else:
-            ray.init(
-                include_dashboard=False,
-                object_store_memory=OBJECT_STORE_BYTES,
-                **{TEMP_DIR_OPTION: str(folder)},
-                **common,
-            )
+            local = {"include_dashboard": False, TEMP_DIR_OPTION: str(folder)}
+            ray.init(object_store_memory=OBJECT_STORE_BYTES, **local, **common)
         _restore(handlers)
         yield
     finally:
