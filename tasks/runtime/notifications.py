@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, cast
 
-from prefect import get_client, runtime
+from prefect import Flow, get_client, runtime
 from prefect.blocks.abstract import NotificationBlock
 from prefect.blocks.core import Block
 from prefect.client.schemas.objects import FlowRun, State
@@ -50,7 +50,7 @@ def notify_decision(decision: Decision, *, before: int, news: bool = True) -> No
     _send(what, flow_run_id, get_run_logger(), model=name, version=affected, reason=decision.reason)
 
 
-def notify_failure(flow: str, flow_run: FlowRun, state: State[Any]) -> None:
+def notify_failure(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
     """Notify of a flow run that failed, unless its server does."""
     if not Settings.from_environment().notify:
         return
@@ -58,7 +58,7 @@ def notify_failure(flow: str, flow_run: FlowRun, state: State[Any]) -> None:
         if client.read_automations_by_name(FAILED):
             return
     model = str((flow_run.parameters or {}).get("model_name", ""))
-    what = f"Run {flow_run.name} of {flow} has {(state.name or 'failed').lower()}"
+    what = f"Run {flow_run.name} of {flow.name} has {(state.name or 'failed').lower()}"
     reason = state.message or "no reason given"
     _send(what, str(flow_run.id), flow_run_logger(flow_run), model=model, version=0, reason=reason)
 

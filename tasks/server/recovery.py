@@ -110,14 +110,8 @@ class RunRecovery:
 def mark_ended(client: SyncPrefectClient, run: FlowRun, owner: RunOwner | None, *, by: str) -> str:
     """Mark a run whose process has exited as crashed, or as cancelled if it was being cancelled.
 
-    Args:
-        client: Of the server.
-        run: As it was read.
-        owner: As it was read.
-        by: Who noticed it, for people.
-
     Returns:
-        A sentence about it; empty when the run or its owner has changed since it was read.
+        A sentence about it; empty when the run or its owner has changed since they were read.
     """
     process = f"process {owner.process} has exited" if owner and owner.is_stale else "it has no process"
     state: State[Any] = (Cancelled if run.state_type == StateType.CANCELLING else Crashed)(message=f"{by}: {process}.")

@@ -58,7 +58,8 @@ def connected(tracking_uri: str) -> Iterator["MlflowClient"]:
         StorageFullError: When the disk of the database or of the artifacts is full.
         InputError: When the address is not that of a database, or the server refuses access.
     """
-    _configure()
+    # Before MLflow is imported, because it reads some of them then.
+    set_defaults(_ENVIRONMENT)
     if tracking_uri.startswith("sqlite:///"):
         Path(tracking_uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
     _wait_for_answer(tracking_uri)
@@ -72,13 +73,8 @@ def connected(tracking_uri: str) -> Iterator["MlflowClient"]:
 
 def pytorch_flavor() -> ModuleType:
     """Return MLflow's module that saves and loads programs of torch; its import takes seconds."""
-    _configure()
-    return import_pytorch_flavor()
-
-
-def _configure() -> None:
-    """Set MLflow's settings; before MLflow is imported, because it reads some of them then."""
     set_defaults(_ENVIRONMENT)
+    return import_pytorch_flavor()
 
 
 @contextlib.contextmanager
@@ -96,7 +92,10 @@ def _errors_translated(tracking_uri: str) -> Iterator[None]:
             of_database = isinstance(cause, sqlalchemy.exc.OperationalError)
             no_space = isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT)
             if no_space or (of_database and "disk is full" in str(cause)):
-                raise _full(tracking_uri) from error
+                raise StorageFullError(
+                    f"no space left for MLflow at {redacted_uri(tracking_uri)} or its artifacts; free some space and "
+                    "run the same command again: what is registered already is kept"
+                ) from error
             busy = isinstance(cause, MlflowException) and cause.error_code == "TEMPORARILY_UNAVAILABLE"
             if busy or of_database or isinstance(cause, lost):
                 raise _unreachable(tracking_uri, cause) from error
@@ -198,13 +197,6 @@ def _forbidden(tracking_uri: str, status: HTTPStatus) -> InputError:
         f"MLflow at {redacted_uri(tracking_uri)} refuses access ({status.value} {status.phrase}); set "
         "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, to an account that may read "
         f"and register there (set now: {', '.join(given) or 'none'}), and run the same command again"
-    )
-
-
-def _full(tracking_uri: str) -> InfrastructureError:
-    return StorageFullError(
-        f"no space left for MLflow at {redacted_uri(tracking_uri)} or its artifacts; "
-        "free some space and run the same command again: what is registered already is kept"
     )
 
 
