@@ -122,12 +122,6 @@ def search_embeddings(image: Path, embeddings: Path, *, count: int, page: Path) 
 def open_atlas(embeddings: Path, *, umap: bool, port: int) -> int:
     """Serve the embeddings as a map for the browser until it is stopped; return Embedding Atlas's exit code.
 
-    Args:
-        embeddings: A file of embeddings.
-        umap: Let Embedding Atlas compute positions by UMAP, which takes minutes, instead of using the plane of
-            largest variance.
-        port: Port that its server listens on.
-
     Raises:
         InputError: When the file holds something else, or Embedding Atlas is not installed.
     """

@@ -41,7 +41,7 @@ def report(
     Args:
         model: The registered version.
         job: The training that made it.
-        checkpoint: The finished training.
+        checkpoint: Its result.
         scores: Its evaluation beside the baselines.
         champion: Assessment of the champion that it was compared with; None without one.
         decision: The last decision about the version; None before the first.

@@ -22,9 +22,9 @@ def set_variables(variables: Mapping[str, str]) -> None:
     os.environ.update(variables)
 
 
-def inherited(*, without: str) -> dict[str, str]:
-    """Return the environment for a child process, without one variable."""
-    return {name: value for name, value in os.environ.items() if name != without}
+def inherited(*without: str) -> dict[str, str]:
+    """Return the environment for a child process, without some variables."""
+    return {name: value for name, value in os.environ.items() if name not in without}
 
 
 @contextmanager

@@ -110,12 +110,7 @@ def step(name: str) -> Callable[[Callable[P, R]], Task[P, R]]:
 
 
 def log_outcome(message: str, *, cached: bool = False) -> None:
-    """Log what a step did, in Prefect, in the run log, and on the terminal of a command.
-
-    Args:
-        message: For people.
-        cached: Whether the step was skipped because its result is up to date.
-    """
+    """Log what a step did, or that its result was up to date, in Prefect, in the run log, and on the terminal."""
     get_run_logger().info(message)
     attempt, context = _ATTEMPT.get(), TaskRunContext.get()
     if attempt is not None:
@@ -161,12 +156,7 @@ def metered_training(gpus: int, repeated: Callable[[], Sequence[Repeated]]) -> I
 
 
 def first_seen(what: str, value: R) -> R:
-    """Return a plain value as this step's first attempt saw it, before a killed attempt may have changed it.
-
-    Args:
-        what: Name of the value, the same in every attempt.
-        value: The value now.
-    """
+    """Return a plain value as this step's first attempt saw it, before a killed attempt may have changed it."""
     attempt = _ATTEMPT.get()
     return value if attempt is None else RunState(attempt.flow_run_id).first_seen(f"{attempt.step}: {what}", value)
 

@@ -13,11 +13,6 @@ MLFLOW_AUTHENTICATION = ("--app-name", "basic-auth")
 def check_bind(host: str, settings: Settings, *, server: Literal["prefect", "mlflow"]) -> None:
     """Refuse a listen address other than loopback unless the server asks for a password.
 
-    Args:
-        host: Address or name to listen on.
-        settings: Have the server's accounts.
-        server: That listens.
-
     Raises:
         InputError: When other machines could reach it without authentication; names the missing settings.
     """

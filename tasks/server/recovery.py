@@ -38,17 +38,12 @@ _MAX_CRASH_AGE = timedelta(days=1)
 
 
 class RunRecovery:
-    """Finds and reschedules such runs: once when the servers have started, then periodically.
-
-    Args:
-        work_pool: Whose runs are recovered.
-    """
+    """Finds and reschedules such runs of a work pool: once when the servers have started, then periodically."""
 
     def __init__(self, work_pool: str) -> None:
-        self._work_pool = work_pool
-        self._checked, self.look_every_s = 0.0, Settings.from_environment().look_every_s
+        self._work_pool, self._look_every_s = work_pool, Settings.from_environment().look_every_s
+        self._checked, self._failure = 0.0, ""
         self._suspects: set[tuple[str, str]] = set()
-        self._failure = ""
 
     def recover_at_start(self) -> list[str]:
         """Close and reschedule the runs that ended with the machine or with the services; before a worker starts.
@@ -60,7 +55,7 @@ class RunRecovery:
 
     def recover(self) -> list[str]:
         """Close and reschedule the runs whose process has exited since; do nothing while the server is down."""
-        if time.monotonic() - self._checked < self.look_every_s:
+        if time.monotonic() - self._checked < self._look_every_s:
             return []
         return list(self._recover(starting=False))
 

@@ -16,6 +16,7 @@ from tasks.server.access import MLFLOW_AUTHENTICATION, check_bind, is_loopback
 from tasks.server.supervisor import Service
 
 LOOPBACK = "127.0.0.1"
+_DATABASE = "CL_DATABASE_URL"  # Only the two servers need its password.
 _EVERYWHERE = ("", "0.0.0.0", "::")  # noqa: S104 - only with authentication
 # The automations notice a dead process by its missing heartbeats. 30 s is the least that Prefect allows.
 HEARTBEAT_S = 30
@@ -54,14 +55,14 @@ class LocalStack:
         return LOOPBACK if self.host in _EVERYWHERE else self.host
 
     @property
-    def prefect_api(self) -> str:
-        """Return the address of Prefect's API."""
-        return f"http://{self.address}:{self.ports.prefect}/api"
-
-    @property
     def prefect_ui(self) -> str:
         """Return the address of Prefect's pages."""
         return f"http://{self.address}:{self.ports.prefect}"
+
+    @property
+    def prefect_api(self) -> str:
+        """Return the address of Prefect's API."""
+        return f"{self.prefect_ui}/api"
 
     @property
     def mlflow(self) -> str:
@@ -70,6 +71,11 @@ class LocalStack:
 
     def client_env(self) -> dict[str, str]:
         """Return the environment of the servers' clients: the worker, its runs, and commands."""
+        credentials = {
+            "PREFECT_API_AUTH_STRING": self.settings.prefect_account.get_secret_value(),
+            "MLFLOW_TRACKING_USERNAME": self.settings.mlflow_admin,
+            "MLFLOW_TRACKING_PASSWORD": self.settings.mlflow_admin_password.get_secret_value(),
+        }
         return {
             "CL_HOME": str(self.settings.home),
             "PREFECT_HOME": str(self.settings.home / "prefect"),
@@ -77,7 +83,7 @@ class LocalStack:
             "MLFLOW_TRACKING_URI": self.mlflow,
             "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_S),
             "DO_NOT_TRACK": "1",
-            **(self._credentials() if self.requires_passwords else {}),
+            **(credentials if self.requires_passwords else {}),
         }
 
     @property
@@ -94,7 +100,7 @@ class LocalStack:
             name="Prefect server",
             command=[*_module("prefect"), "server", "start", "--host", self.host, "--port", str(self.ports.prefect)],
             environment={
-                **_inherited(),
+                **inherited(_DATABASE),
                 **self.client_env(),
                 **_prefect_database_env(self.settings.database_url),
                 # The address of the API for the pages; unset, they use the default port.
@@ -122,7 +128,7 @@ class LocalStack:
                 *(*folders, *authentication),
             ],
             environment={
-                **{name: value for name, value in _inherited().items() if name != "MLFLOW_TRACKING_URI"},
+                **inherited(_DATABASE, "MLFLOW_TRACKING_URI"),
                 # Not on the command line, which every user of the machine can read: it has a password.
                 "MLFLOW_BACKEND_STORE_URI": _mlflow_database_url(self.settings.database_url)
                 or f"sqlite:///{self.settings.home / 'mlflow.db'}",
@@ -140,29 +146,25 @@ class LocalStack:
 
     def _remote_env(self) -> dict[str, str]:
         """Return MLflow's settings for access from other machines: its users, and the host names it answers to."""
-        names = (LOOPBACK, "localhost", self.address, socket.gethostname())
-        allowed = self.settings.mlflow_hosts or ",".join(f"{name}:*" for name in names)
-        return {"MLFLOW_AUTH_CONFIG_PATH": str(self._write_users_file()), "MLFLOW_SERVER_ALLOWED_HOSTS": allowed}
-
-    def _write_users_file(self) -> Path:
-        """Write the file that tells MLflow where its users are stored; return its path."""
-        file = self.settings.work / "mlflow-users.ini"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        function = "mlflow.server.auth:authenticate_request_basic_auth"
+        users = self.settings.work / "mlflow-users.ini"
+        users.parent.mkdir(parents=True, exist_ok=True)
         artifact_dir.write_text(
-            file,
+            users,
             "[mlflow]\ndefault_permission = READ\n"
             f"database_uri = sqlite:///{self.settings.home / 'mlflow-users.db'}\n"
-            f"admin_username = {self.settings.mlflow_admin}\nauthorization_function = {function}\n",
+            f"admin_username = {self.settings.mlflow_admin}\n"
+            "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n",
         )
-        return file
+        names = (LOOPBACK, "localhost", self.address, socket.gethostname())
+        allowed = self.settings.mlflow_hosts or ",".join(f"{name}:*" for name in names)
+        return {"MLFLOW_AUTH_CONFIG_PATH": str(users), "MLFLOW_SERVER_ALLOWED_HOSTS": allowed}
 
     def _worker(self) -> Service:
         return Service(
             name="worker",
             command=[*_module("prefect"), "worker", "start", "--pool", self.work_pool, "--type", "process"],
             environment={
-                **_inherited(),
+                **inherited(_DATABASE),
                 **self.client_env(),
                 # A person who reaches the forms chooses the paths.
                 "CL_DATA_ROOTS": self.data_roots,
@@ -176,22 +178,9 @@ class LocalStack:
         """The folders that runs may use beside CL_HOME; default: the working folder and Debian's datasets."""
         return self.settings.data_roots or os.pathsep.join((str(Path.cwd()), "/usr/share/datasets"))
 
-    def _credentials(self) -> dict[str, str]:
-        """Return the credentials of this machine's own clients."""
-        return {
-            "PREFECT_API_AUTH_STRING": self.settings.prefect_account.get_secret_value(),
-            "MLFLOW_TRACKING_USERNAME": self.settings.mlflow_admin,
-            "MLFLOW_TRACKING_PASSWORD": self.settings.mlflow_admin_password.get_secret_value(),
-        }
-
 
 def _module(name: str) -> list[str]:
     return [sys.executable, "-m", name]
-
-
-def _inherited() -> dict[str, str]:
-    """Return this environment without the database's address: only the two servers need its password."""
-    return inherited(without="CL_DATABASE_URL")
 
 
 def _prefect_database_env(database_url: str) -> Mapping[str, str]:

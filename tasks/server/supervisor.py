@@ -197,12 +197,7 @@ def check_free(port: int, name: str, host: str) -> None:
 
 
 def terminate_tree(pid: int, *, timeout_s: float = _STOP_TIMEOUT_S) -> None:
-    """Terminate a process; after a timeout kill it, and in any case its child processes.
-
-    Args:
-        pid: Of the process, the leader of its group.
-        timeout_s: How long the process may take to exit. Seconds.
-    """
+    """Terminate the leader of a process group; after a timeout kill it, and in any case its child processes."""
     family: list[psutil.Process] = []
     with contextlib.suppress(psutil.NoSuchProcess):
         process = psutil.Process(pid)

@@ -73,12 +73,7 @@ class ModelStore:
         The gate never promotes a version that a person has rolled back. A comparison with a former champion
         decides nothing.
 
-        Args:
-            name: Of the registered model.
-            version: The challenger.
-            promotion: What the gate requires.
-            evaluation: Of the challenger.
-            gains: Paired differences of the deciding score, over the baselines and the champion of the moment.
+        The gains are paired differences of the deciding score, over the baselines and the champion of the moment.
 
         Raises:
             InputError: When there is no such model or version.
