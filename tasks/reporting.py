@@ -16,7 +16,7 @@ from cl_core.report.report_inputs import ReportInputs
 from cl_core.specs import EvaluationSpec
 from tasks.adapters.mlflow.model_store import model_store
 from tasks.adapters.mlflow.version_record import version_links
-from tasks.runtime.artifacts import publish_links, publish_report
+from tasks.runtime.artifacts import publish_report
 from tasks.runtime.run_log import step_costs
 from tasks.runtime.settings import Settings
 from tasks.runtime.step import attempts_so_far, log_outcome, step, step_messages
@@ -79,8 +79,7 @@ def report(
     )
     if not is_cached:
         _publish(model, path, render_report(inputs))
-    publish_report(summary_markdown(inputs), score_rows(scores, inputs.champion))
-    publish_links(links)
+    publish_report(summary_markdown(inputs), score_rows(scores, inputs.champion), links)
     log_outcome(f"{path} is up to date; skipped" if is_cached else f"written to {path}", cached=is_cached)
     return ReportRef(path=path)
 

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -106,14 +105,14 @@ def _run_stack(settings: Settings, ports: Ports, deployments: Path, host: str) -
 
     console, began = Console(highlight=False, markup=False, soft_wrap=True), time.monotonic()
     # A second Ctrl-C or SIGTERM changes nothing: while services stop, none may be left.
-    stop = threading.Event()
+    came: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, lambda number, _: came.append(number))
     declaration = Declaration.read(deployments)
     stack = LocalStack(settings, ports, declaration.work_pool, host)
     for name in stop_orphaned_services(settings.services):
         console.print(f"stopped the {name} that a killed `cl up` had left running")
-    supervisor = Supervisor(stack.services(), settings.services, stop.is_set)
+    supervisor = Supervisor(stack.services(), settings.services, lambda: bool(came))
     *servers, worker = supervisor.services
     for server in servers:
         check_free(server.port, server.name, stack.host)

@@ -79,15 +79,11 @@ def publish_decision(decision: Decision) -> None:
     create_markdown_artifact(decision_markdown(decision), key="decision", description=decision.reason)
 
 
-def publish_links(links: Mapping[str, str]) -> None:
-    """Publish the addresses of the run, the version and the report of a model."""
-    create_markdown_artifact(links_markdown(links), key="links", description="MLflow run, model version and report")
-
-
-def publish_report(markdown: str, rows: list[dict[str, str]]) -> None:
-    """Publish a report's summary and its scores, under keys that keep a history from run to run."""
+def publish_report(markdown: str, rows: list[dict[str, str]], links: Mapping[str, str]) -> None:
+    """Publish a report's summary, its scores, and its addresses, under keys that keep a history from run to run."""
     create_markdown_artifact(markdown, key="retrain-report", description="Summary of the report")
     publish_scores(rows)
+    create_markdown_artifact(links_markdown(links), key="links", description="MLflow run, model version and report")
 
 
 def publish_costs(flow_run_id: UUID, line: str, rows: list[dict[str, str]]) -> None:

@@ -3,16 +3,8 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from rich import progress
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
 from tasks.runtime.settings import Settings
 
@@ -26,22 +18,27 @@ def echo(step: str, message: str) -> None:
 @contextmanager
 def counting(what: str, unit: str) -> Iterator[Callable[[int], None]]:
     """Show a running count; yield a function of the count so far."""
-    with _shown(what, TextColumn("{task.completed:,.0f} " + unit), TimeElapsedColumn()) as update:
+    with _shown(what, progress.TextColumn("{task.completed:,.0f} " + unit), progress.TimeElapsedColumn()) as update:
         yield lambda count: update(count, None, "")
 
 
 @contextmanager
 def bar_over(what: str) -> Iterator[Callable[[int, int, str], None]]:
     """Show a bar; yield a function of what is done, of the total, and of a text beside the bar."""
-    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
+    columns = (
+        progress.BarColumn(),
+        progress.MofNCompleteColumn(),
+        progress.TextColumn("{task.description}"),
+        progress.TimeRemainingColumn(),
+    )
     with _shown(what, *columns) as update:
         yield update
 
 
 @contextmanager
-def _shown(what: str, *columns: ProgressColumn) -> Iterator[Callable[[int, int | None, str], None]]:
+def _shown(what: str, *columns: progress.ProgressColumn) -> Iterator[Callable[[int, int | None, str], None]]:
     console = Console(stderr=True)
-    columns = (TextColumn(f"{what:>14}"), *columns)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("starting", total=None)
-        yield lambda done, total, text: progress.update(task, completed=done, total=total, description=text)
+    columns = (progress.TextColumn(f"{what:>14}"), *columns)
+    with progress.Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("starting", total=None)
+        yield lambda done, total, text: bar.update(task, completed=done, total=total, description=text)
