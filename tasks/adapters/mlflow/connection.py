@@ -106,14 +106,10 @@ def _errors_translated(tracking_uri: str) -> Iterator[None]:
 
 def _refused(cause: BaseException) -> HTTPStatus | None:
     """Return 401 or 403 when the server answered with it, to a call of its API or for an artifact."""
-    import requests
-    from mlflow.exceptions import MlflowException
-
-    if isinstance(cause, MlflowException):
-        return _REFUSALS.get(cause.error_code)
-    if isinstance(cause, requests.HTTPError) and cause.response is not None:
-        return next((status for status in _REFUSALS.values() if status == cause.response.status_code), None)
-    return None
+    if code := getattr(cause, "error_code", ""):
+        return _REFUSALS.get(code)
+    answer = getattr(cause, "response", None)
+    return next((status for status in _REFUSALS.values() if answer is not None and status == answer.status_code), None)
 
 
 def redacted_uri(tracking_uri: str) -> str:

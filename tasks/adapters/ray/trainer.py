@@ -11,6 +11,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -211,19 +212,17 @@ def _off_the_main_thread(call: Any, *, meanwhile: Callable[[], None]) -> Any:
 
     On the main thread Ray Train would install a Ctrl-C handler that outlives the run.
     """
-    outcome: dict[str, Any] = {}
+    outcome: Future[Any] = Future()
 
     def run() -> None:
         try:
-            outcome["value"] = call()
+            outcome.set_result(call())
         except BaseException as error:
-            outcome["error"] = error
+            outcome.set_exception(error)
 
     thread = threading.Thread(target=run, name="ray-train", daemon=True)
     thread.start()
     while thread.is_alive():
         thread.join(0.2)
         meanwhile()
-    if "error" in outcome:
-        raise outcome["error"]
-    return outcome["value"]
+    return outcome.result()
