@@ -1,6 +1,5 @@
 """The commands that keep a machine at work: start and stop its servers, and repair what killed processes left."""
 
-import os
 import signal
 import time
 from collections.abc import Iterator
@@ -11,9 +10,10 @@ from filelock import FileLock, Timeout
 from pydantic import BaseModel, Field
 from rich.console import Console
 
-from cl_core import artifact_dir
+from cl_core import processes
 from cl_core.errors import InfrastructureError, InputError
 from tasks.runtime.inventory import Diagnosis
+from tasks.runtime.locks import acquire_lock, is_locked, lock_owner, recorded_owner
 from tasks.runtime.process_environment import set_variables
 from tasks.runtime.settings import Settings
 from tasks.server.services import LOOPBACK, Ports
@@ -58,7 +58,6 @@ def up(
 
 def down() -> Stopped:
     """Stop what `cl up` started for this CL_HOME."""
-    from tasks.runtime.locks import is_locked
     from tasks.server.supervisor import SUPERVISOR_STOP_TIMEOUT_S, stop_orphaned_services, terminate_tree
 
     settings = Settings.from_environment()
@@ -145,37 +144,29 @@ def _run_stack(settings: Settings, ports: Ports, deployments: Path, host: str) -
 @contextmanager
 def _supervisor_lock(settings: Settings) -> Iterator[None]:
     """Hold the lock of this home: two supervisors would fight over its servers."""
-    settings.work.mkdir(parents=True, exist_ok=True)
     lock = FileLock(settings.up_lock)
     try:
-        lock.acquire(timeout=0)
+        acquire_lock(lock, timeout_s=0)
     except Timeout as error:
         raise InputError(
             f"`cl up` already runs for {settings.home}, as process {_supervisor_pid(settings)}; "
             "stop it with `cl down`, or set another CL_HOME"
         ) from error
-    pid_file = _pid_file(settings)
     try:
-        artifact_dir.write_text(pid_file, str(os.getpid()))
-        yield
+        with recorded_owner(settings.up_lock, "`cl up`"):
+            yield
     finally:
-        pid_file.unlink(missing_ok=True)
         lock.release()
-
-
-def _pid_file(settings: Settings) -> Path:
-    """Return the file that names the lock's owner: the lock file itself is emptied by whoever tries the lock."""
-    return settings.up_lock.with_suffix(".pid")
 
 
 def _supervisor_pid(settings: Settings) -> int:
     """Return the process of the `cl up` that runs; one that has only just begun has yet to write it."""
     deadline = time.monotonic() + _PID_TIMEOUT_S
-    while not _pid_file(settings).exists():
+    while (owner := lock_owner(settings.up_lock)) is None or owner.is_stale:
         if time.monotonic() > deadline:
             raise InfrastructureError(
                 f"a process holds {settings.up_lock} without having written its process id; find it with `fuser "
                 f"{settings.up_lock}`, end it, and try again"
             )
         time.sleep(0.1)
-    return int(_pid_file(settings).read_text())
+    return processes.pid_of(owner.process)
