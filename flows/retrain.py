@@ -28,11 +28,11 @@ def retrain(
 ) -> RetrainResult:
     """Ingest, pretrain, evaluate, register and, if the gate accepts it, promote. Unchanged steps are skipped."""
     with exclusive_model(model_name):
-        spec = tasks.training.preflight(data, training, evaluation, compute, model_name)
+        parts = tasks.training.preflight(data, training, evaluation, compute, model_name)
         snapshot = tasks.ingestion.ingest(data, compute, force=force)
         cache = tasks.ingestion.cache(snapshot, data, compute)
         validation = tasks.ingestion.validate(snapshot, cache, data)
-        job = tasks.training.plan(snapshot, cache, data, spec, compute, model_name)
+        job = tasks.training.plan(snapshot, cache, data, parts, compute, model_name)
         checkpoint = tasks.training.pretrain(job, force=force)
         scores = tasks.evaluation.evaluate(job, checkpoint, evaluation)
         model = tasks.registration.register(model_name, job, checkpoint, scores, evaluation, recipe)

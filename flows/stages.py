@@ -1,6 +1,6 @@
 """The single stages: each runs `flows/retrain.py` up to one result."""
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from prefect import flow
 
@@ -22,7 +22,8 @@ if TYPE_CHECKING:  # It brings torch.
 @flow(name="ingest", **FLOW)
 def ingest(*, data: DataSpec = DataSpec(), compute: ComputeSpec = ComputeSpec(), force: Force = False) -> SnapshotRef:
     """Read a source into a validated snapshot."""
-    return _validated(data, compute, force=force).snapshot
+    snapshot, *_ = _validated(data, compute, force=force)
+    return snapshot
 
 
 @flow(name="validate", **FLOW)
@@ -30,7 +31,8 @@ def validate(
     *, data: DataSpec = DataSpec(), compute: ComputeSpec = ComputeSpec(), force: Force = False
 ) -> ValidationReport:
     """Check that a source's samples can be trained on, and report on them."""
-    return _validated(data, compute, force=force).validation
+    *_, validation = _validated(data, compute, force=force)
+    return validation
 
 
 @flow(name="pretrain", **FLOW)
@@ -99,21 +101,10 @@ def report(
     return tasks.reporting.report(model, job, checkpoint, scores, champion, decision, evaluation, validation)
 
 
-class _Validated(NamedTuple):
-    snapshot: SnapshotRef
-    cache: CacheRef
-    validation: ValidationReport
-
-
-class _Planned(NamedTuple):
-    job: "TrainingJob"
-    validation: ValidationReport
-
-
-def _validated(data: DataSpec, compute: ComputeSpec, *, force: bool) -> _Validated:
+def _validated(data: DataSpec, compute: ComputeSpec, *, force: bool) -> tuple[SnapshotRef, CacheRef, ValidationReport]:
     snapshot = tasks.ingestion.ingest(data, compute, force=force)
     cache = tasks.ingestion.cache(snapshot, data, compute)
-    return _Validated(snapshot, cache, tasks.ingestion.validate(snapshot, cache, data))
+    return snapshot, cache, tasks.ingestion.validate(snapshot, cache, data)
 
 
 def _planned(
@@ -124,8 +115,8 @@ def _planned(
     model_name: str = "",
     *,
     force: bool,
-) -> _Planned:
+) -> "tuple[TrainingJob, ValidationReport]":
     """Run the steps before the training, which every stage from `pretrain` on has in common."""
-    spec = tasks.training.preflight(data, training, evaluation, compute, model_name)
+    parts = tasks.training.preflight(data, training, evaluation, compute, model_name)
     snapshot, cache, validation = _validated(data, compute, force=force)
-    return _Planned(tasks.training.plan(snapshot, cache, data, spec, compute, model_name), validation)
+    return tasks.training.plan(snapshot, cache, data, parts, compute, model_name), validation

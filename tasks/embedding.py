@@ -6,7 +6,7 @@ import sys
 import tempfile
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,10 +36,11 @@ def embed(model_name: str, version: int, data: SourceSpec, output: Path, *, work
     """Write the embedding of every image to one Parquet file, or resume it, unless the file is up to date."""
     output, data = confined(output, field="output"), _in_place(data)
     model = finished_model(model_name, version)
-    with bar_over("embed") as bar, embedding_artifact() as artifact:
+    artifact = embedding_artifact()
+    with bar_over("embed") as bar:
 
         def show(done: int, inputs: int) -> None:
-            bar(done, inputs)
+            bar(done, inputs, "")
             artifact(done, inputs)
 
         embedded = write_embeddings(model, data, output, workers=workers, on_progress=show)
@@ -88,22 +89,11 @@ def _in_place(data: SourceSpec) -> SourceSpec:
 _ATLAS = "embedding-atlas"
 
 
-class SearchResult(NamedTuple):
-    """The result of a search.
-
-    Args:
-        hits: Nearest first.
-        page: HTML file with the pictures.
-        missing: A sentence about pictures that could not be found again; empty when all were found.
-    """
-
-    hits: "list[Hit]"
-    page: Path
-    missing: str
-
-
-def search_embeddings(image: Path, embeddings: Path, *, count: int, page: Path) -> SearchResult:
+def search_embeddings(image: Path, embeddings: Path, *, count: int, page: Path) -> "tuple[list[Hit], str]":
     """Find the rows nearest to an image, with the model that made the embeddings, and write a page of them.
+
+    Returns:
+        The nearest first; and a sentence about pictures that could not be found again, empty when all were found.
 
     Raises:
         InputError: When a file is missing or holds something else, or the model is another one here.
@@ -126,17 +116,11 @@ def search_embeddings(image: Path, embeddings: Path, *, count: int, page: Path) 
     shown_pictures = find_pictures(hits, facts)
     page.parent.mkdir(parents=True, exist_ok=True)
     artifact_dir.write_text(page, search_page(image, embeddings, facts, hits, shown_pictures))
-    return SearchResult(hits, page.absolute(), missing_sentence(hits, shown_pictures, facts))
+    return hits, missing_sentence(hits, shown_pictures, facts)
 
 
 def open_atlas(embeddings: Path, *, umap: bool, port: int) -> int:
     """Serve the embeddings as a map for the browser until it is stopped; return Embedding Atlas's exit code.
-
-    Args:
-        embeddings: A file of embeddings.
-        umap: Let Embedding Atlas compute positions by UMAP, which takes minutes, instead of using the plane of
-            largest variance.
-        port: Port that its server listens on.
 
     Raises:
         InputError: When the file holds something else, or Embedding Atlas is not installed.

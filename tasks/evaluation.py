@@ -29,17 +29,16 @@ def evaluate(job: "TrainingJob", checkpoint: CheckpointRef, evaluation: Evaluati
     )
     assessments = {one.name: _assess(one, job, evaluation) for one in compared}
     digest = digest_of([checkpoint.digest, evaluation, sorted(assessments)])
-    computed = [name for name, assessment in assessments.items() if not assessment.cached]
-    if computed:
-        log_outcome(
+    if cached := all(assessment.cached for assessment in assessments.values()):
+        message = (
+            f"evaluation {digest[:12]} is up to date (checkpoint, snapshot, protocols and code unchanged); skipped"
+        )
+    else:
+        message = (
             f"evaluated {', '.join(evaluation.protocols)} on {len(assessments)} representations of "
             f"{job.snapshot.rows['test']} test samples"
         )
-    else:
-        log_outcome(
-            f"evaluation {digest[:12]} is up to date (checkpoint, snapshot, protocols and code unchanged); skipped",
-            cached=True,
-        )
+    log_outcome(message, cached=cached)
     return _report(digest, checkpoint.digest, job, evaluation, assessments)
 
 
@@ -132,23 +131,18 @@ def _report(
     evaluation: EvaluationSpec,
     assessments: "dict[str, Assessment]",
 ) -> EvaluationReport:
+    from cl_core.evaluation.runner import protocols
+
     return EvaluationReport(
         digest=digest,
         training_digest=training_digest,
         snapshot_digest=prepared.snapshot.digest,
         path=Settings.from_environment().evaluations,
         representations={name: assessment.report for name, assessment in assessments.items()},
-        left_out=_left_out(prepared, evaluation),
+        left_out=[
+            f"{name}: the data have no labels"
+            for name, protocol in protocols(evaluation).items()
+            if protocol.needs_labels and not prepared.snapshot.classes
+        ],
         assessments={name: assessment.ref for name, assessment in assessments.items()},
     )
-
-
-def _left_out(prepared: "PreparedData", evaluation: EvaluationSpec) -> list[str]:
-    """Return the protocols that cannot run on the data, each with its reason."""
-    from cl_core.evaluation.runner import protocols
-
-    return [
-        f"{name}: the data have no labels"
-        for name, protocol in protocols(evaluation).items()
-        if protocol.needs_labels and not prepared.snapshot.classes
-    ]

@@ -5,6 +5,8 @@ it must still start from the earlier champion, or it would never be up to date. 
 """
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -84,26 +86,19 @@ def find_initial_weights(
 
 
 def _look_up(folder: Path, parts: "Parts", model_name: str, *, channels: int, image_size: int) -> _InitialWeights:
-    from cl_core.training.warm_start import SPEC, WEIGHTS, check_initial_weights
+    from cl_core.training.warm_start import check_initial_weights
 
-    store = model_store()
-    champion = store.champion(model_name)
+    champion = model_store().champion(model_name)
     if champion is None:
         return _InitialWeights(champion=None)
-    with artifact_dir.staging(folder) as staged:
-        store.fetch(champion, (WEIGHTS, SPEC), staged)
+    with _fetched(folder, champion) as (staged, sha256):
         check_initial_weights(staged, parts, champion=champion.uri, channels=channels, image_size=image_size)
-        sha256 = file_sha256(staged / WEIGHTS)
         artifact_dir.publish(staged, folder / sha256, {"champion": champion.uri})
     return _InitialWeights(champion=champion, sha256=sha256)
 
 
 def _fetch_again(weights: Path, champion: ModelRef) -> None:
-    from cl_core.training.warm_start import SPEC, WEIGHTS
-
-    with artifact_dir.staging(weights.parent) as staged:
-        model_store().fetch(champion, (WEIGHTS, SPEC), staged)
-        sha256 = file_sha256(staged / WEIGHTS)
+    with _fetched(weights.parent, champion) as (staged, sha256):
         if sha256 != weights.name:
             raise IntegrityError(
                 f"this training started from weights of {champion.uri} with sha256 {weights.name[:12]}…, which are "
@@ -112,3 +107,13 @@ def _fetch_again(weights: Path, champion: ModelRef) -> None:
             )
         shutil.rmtree(weights, ignore_errors=True)
         artifact_dir.publish(staged, weights, {"champion": champion.uri})
+
+
+@contextmanager
+def _fetched(folder: Path, champion: ModelRef) -> Iterator[tuple[Path, str]]:
+    """Fetch a champion's weights into a private folder; yield it, and their sha256."""
+    from cl_core.training.warm_start import SPEC, WEIGHTS
+
+    with artifact_dir.staging(folder) as staged:
+        model_store().fetch(champion, (WEIGHTS, SPEC), staged)
+        yield staged, file_sha256(staged / WEIGHTS)

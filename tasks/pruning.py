@@ -2,18 +2,12 @@
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from prefect import get_client
 from prefect.artifacts import create_markdown_artifact
-from prefect.client.schemas.filters import (
-    FlowRunFilter,
-    FlowRunFilterEndTime,
-    FlowRunFilterId,
-    FlowRunFilterStartTime,
-    FlowRunFilterState,
-    FlowRunFilterStateType,
-)
-from prefect.client.schemas.objects import StateType
+from prefect.client.schemas.filters import FlowRunFilter
+from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.context import FlowRunContext
 from prefect.logging import get_run_logger
@@ -21,6 +15,7 @@ from pydantic import Field
 
 from cl_core.errors import InputError
 from cl_core.refs import StepResult
+from cl_core.report.markdown import table
 from cl_core.retention.inventory_items import InventoryItem, OldestRun, VersionInputs
 from cl_core.retention.policy import RetentionPlan, RetentionSpec, plan_retention
 from tasks.adapters.mlflow.connection import redacted_uri
@@ -73,14 +68,12 @@ def prune_rows(pruned: PruneResult) -> list[dict[str, str]]:
 
 def prune_markdown(pruned: PruneResult) -> str:
     """Return the list as Markdown, for Prefect."""
-    lines = [f"**{prune_summary(pruned)}.**", ""]
-    lines += [f"- {loss.sentence}" for loss in pruned.retention.broken] + [""]
-    if listed := prune_rows(pruned):
-        lines += [f"| {' | '.join(listed[0])} |", f"|{'---|' * len(listed[0])}"]
-        lines += [f"| {' | '.join(row.values())} |" for row in listed[:_ROWS_SHOWN]]
-    if len(listed) > _ROWS_SHOWN:
-        lines += ["", f"… and {len(listed) - _ROWS_SHOWN} smaller ones"]
-    return "\n".join(lines) + "\n"
+    parts = [f"**{prune_summary(pruned)}.**", "\n".join(f"- {loss.sentence}" for loss in pruned.retention.broken)]
+    if rows := prune_rows(pruned):
+        parts.append(table(rows[:_ROWS_SHOWN]))
+    if len(rows) > _ROWS_SHOWN:
+        parts.append(f"… and {len(rows) - _ROWS_SHOWN} smaller ones")
+    return "\n\n".join(filter(None, parts)) + "\n"
 
 
 def readable_size(size_bytes: int) -> str:
@@ -102,7 +95,7 @@ def _shortened(path: str) -> str:
 
 
 # A run that waits for its next attempt is scheduled, and will use what it has found.
-_UNFINISHED = [StateType.RUNNING, StateType.PENDING, StateType.PAUSED, StateType.CANCELLING, StateType.SCHEDULED]
+_UNFINISHED = ["RUNNING", "PENDING", "PAUSED", "CANCELLING", "SCHEDULED"]
 _RESCHEDULED_WITHIN = timedelta(minutes=30)
 
 
@@ -128,26 +121,22 @@ def oldest_running_flow(retention: RetentionSpec) -> OldestRun | None:
     context = FlowRunContext.get()
     own = [context.flow_run.id] if context is not None and context.flow_run is not None else []
     now = datetime.now(UTC)
-    begun = FlowRunFilterStartTime(after_=now - timedelta(days=retention.longest_run_days), is_null_=False)
-    unfinished = FlowRunFilter(id=FlowRunFilterId(not_any_=own), state=_in_state(*_UNFINISHED), start_time=begun)
-    # An automation reschedules a crashed run some seconds later, and the run will use what it had found.
-    crashed = FlowRunFilter(
-        state=_in_state(StateType.CRASHED),
-        start_time=begun,
-        end_time=FlowRunFilterEndTime(after_=now - _RESCHEDULED_WITHIN),
-    )
+    begun = {"after_": now - timedelta(days=retention.longest_run_days), "is_null_": False}
     with get_client(sync_client=True) as client:
+
+        def oldest(*states: str, **more: Any) -> list[FlowRun]:
+            conditions = {"state": {"type": {"any_": states}}, "start_time": begun, **more}
+            return client.read_flow_runs(
+                flow_run_filter=FlowRunFilter.model_validate(conditions), sort=FlowRunSort.START_TIME_ASC, limit=1
+            )
+
         flow_runs = [
-            run
-            for flow_run_filter in (unfinished, crashed)
-            for run in client.read_flow_runs(flow_run_filter=flow_run_filter, sort=FlowRunSort.START_TIME_ASC, limit=1)
+            *oldest(*_UNFINISHED, id={"not_any_": own}),
+            # An automation reschedules a crashed run some seconds later, and the run will use what it had found.
+            *oldest("CRASHED", end_time={"after_": now - _RESCHEDULED_WITHIN}),
         ]
     running = [OldestRun(id=str(run.id), name=run.name, since=run.start_time) for run in flow_runs if run.start_time]
     return min(running, key=lambda run: run.since, default=None)
-
-
-def _in_state(*types: StateType) -> FlowRunFilterState:
-    return FlowRunFilterState(type=FlowRunFilterStateType(any_=list(types)))
 
 
 def check_store(settings: Settings, versions: list[VersionInputs]) -> None:

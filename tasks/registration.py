@@ -1,6 +1,7 @@
 """The registration steps: register a version in MLflow, decide its promotion, move the champion by hand."""
 
 from collections.abc import Callable
+from functools import cache
 from typing import TYPE_CHECKING
 
 from cl_core.evaluation.promotion_gate import Gains
@@ -14,6 +15,7 @@ from tasks.runtime.provenance import lineage
 from tasks.runtime.step import first_seen, log_outcome, step
 
 if TYPE_CHECKING:
+    from cl_core.export import EmbeddingModel
     from cl_core.training.job import TrainingJob
 
 
@@ -30,11 +32,16 @@ def register(
     from cl_core.evaluation import representations
     from cl_core.export import EmbeddingModel
 
-    encoder = representations.trained_encoder(job, checkpoint.path)
+    @cache
+    def build() -> "EmbeddingModel":
+        return EmbeddingModel(
+            representations.trained_encoder(job, checkpoint.path), job.normalization, job.data.image_size
+        )
+
     model = model_store().register(
         Registration(
             name=model_name,
-            model=EmbeddingModel(encoder, job.normalization, job.data.image_size),
+            build_model=build,
             snapshot=job.snapshot,
             checkpoint=checkpoint,
             evaluation=scores,

@@ -1,7 +1,7 @@
 """The report step: an HTML page on disk and in MLflow, and its summary in the Prefect UI."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,9 +16,10 @@ from cl_core.report.report_inputs import ReportInputs
 from cl_core.specs import EvaluationSpec
 from tasks.adapters.mlflow.model_store import model_store
 from tasks.adapters.mlflow.version_record import version_links
-from tasks.runtime.artifacts import publish_links, publish_report
+from tasks.runtime.artifacts import publish_report
+from tasks.runtime.run_log import step_costs
 from tasks.runtime.settings import Settings
-from tasks.runtime.step import costs_so_far, log_outcome, step, step_messages
+from tasks.runtime.step import attempts_so_far, log_outcome, step, step_messages
 
 if TYPE_CHECKING:
     from cl_core.training.job import TrainingJob
@@ -40,13 +41,14 @@ def report(
     Args:
         model: The registered version.
         job: The training that made it.
-        checkpoint: The finished training.
+        checkpoint: Its result.
         scores: Its evaluation beside the baselines.
         champion: Assessment of the champion that it was compared with; None without one.
         decision: The last decision about the version; None before the first.
         evaluation: What was asked of the evaluation.
         validation: The numbers of the data.
     """
+    from cl_core.evaluation.runner import read_assessment
     from cl_core.report.page import render_report
     from cl_core.report.summary import score_rows, summary_markdown
 
@@ -57,13 +59,27 @@ def report(
     links = version_links(settings.tracking_uri, model, path)
     # A champion that this decision has replaced is not the champion that users compare with.
     rival = champion if champion and (decision is None or decision.champion == champion.version) else None
-    inputs = _inputs(
-        model, decision, job, checkpoint, scores, rival, evaluation, validation, links, pictures=not is_cached
+    specs = {"data": job.data, "training": job.training, "evaluation": evaluation, "compute": job.compute}
+    inputs = ReportInputs(
+        title=f"{model.name}, version {model.version}",
+        model_name=model.name,
+        version=model.version,
+        uri=model.uri,
+        decision=decision,
+        evaluation=scores,
+        champion=read_assessment(rival).report.scores if rival else {},
+        curves=[progress.model_dump() for progress in job.progress.read()],
+        profile=snapshot_profile(job.snapshot),
+        near_duplicates=validation.near_duplicates,
+        specs={name: spec.model_dump(mode="json") for name, spec in specs.items()},
+        lineage=_lineage(model, job, checkpoint, scores),
+        timings=[cost for cost in step_costs(attempts_so_far()) if cost.outcome != "running"],
+        links=links,
+        **_pictured(job, checkpoint, scores, pictures=not is_cached),
     )
     if not is_cached:
         _publish(model, path, render_report(inputs))
-    publish_report(summary_markdown(inputs), score_rows(scores, inputs.champion))
-    publish_links(links)
+    publish_report(summary_markdown(inputs), score_rows(scores, inputs.champion), links)
     log_outcome(f"{path} is up to date; skipped" if is_cached else f"written to {path}", cached=is_cached)
     return ReportRef(path=path)
 
@@ -78,20 +94,10 @@ def _publish(model: ModelRef, path: Path, page: str) -> None:
     failpoint("report.file-written")
 
 
-def _inputs(
-    model: ModelRef,
-    decision: Decision | None,
-    job: "TrainingJob",
-    checkpoint: CheckpointRef,
-    scores: EvaluationReport,
-    champion: AssessmentRef | None,
-    evaluation: EvaluationSpec,
-    validation: ValidationReport,
-    links: dict[str, str],
-    *,
-    pictures: bool,
-) -> ReportInputs:
-    """Collect what the report is made from; without pictures, what its summary is made from."""
+def _pictured(
+    job: "TrainingJob", checkpoint: CheckpointRef, scores: EvaluationReport, *, pictures: bool
+) -> dict[str, Any]:
+    """Return what is shown of each test sample; without pictures nothing, since the summary needs none."""
     from cl_core.evaluation import representations
     from cl_core.evaluation.runner import features_of_test, read_assessment
 
@@ -106,31 +112,12 @@ def _inputs(
             cache=job.cache,
             embeddings=Settings.from_environment().embeddings,
         )
-    return ReportInputs(
-        title=f"{model.name}, version {model.version}",
-        model_name=model.name,
-        version=model.version,
-        uri=model.uri,
-        decision=decision,
-        evaluation=scores,
-        champion=read_assessment(champion).report.scores if champion else {},
-        curves=[progress.model_dump() for progress in job.progress.read()],
-        profile=snapshot_profile(job.snapshot),
-        near_duplicates=validation.near_duplicates,
-        specs={
-            "data": job.data.model_dump(mode="json"),
-            "training": job.training.model_dump(mode="json"),
-            "evaluation": evaluation.model_dump(mode="json"),
-            "compute": job.compute.model_dump(mode="json"),
-        },
-        lineage=_lineage(model, job, checkpoint, scores),
-        timings=[cost for cost in costs_so_far() if cost.outcome != "running"],
-        links=links,
-        images=test.images[shown],
-        embeddings=embeddings,
-        labels=None if test.labels is None else test.labels[shown],
-        predicted=predictions["linear_probe"][shown] if "linear_probe" in predictions else None,
-    )
+    return {
+        "images": test.images[shown],
+        "embeddings": embeddings,
+        "labels": None if test.labels is None else test.labels[shown],
+        "predicted": predictions["linear_probe"][shown] if "linear_probe" in predictions else None,
+    }
 
 
 def _lineage(

@@ -1,8 +1,6 @@
 """The training steps: refuse what cannot work, plan the job, and pretrain the encoder."""
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,21 +16,22 @@ from cl_core.specs import ComputeSpec, DataSpec, EvaluationSpec, TrainingSpec
 from cl_core.training.progress import Progress, following
 from tasks.initial_weights import check_start_from, find_initial_weights
 from tasks.runtime.artifacts import training_artifact
-from tasks.runtime.console import training_bar
+from tasks.runtime.console import bar_over
 from tasks.runtime.inventory import LOCK, MADE_FROM, RESULT
 from tasks.runtime.locks import exclusive
 from tasks.runtime.settings import Settings
-from tasks.runtime.step import holding_gpus, log_outcome, record_repeats, step
+from tasks.runtime.step import log_outcome, metered_training, step
 
 if TYPE_CHECKING:
+    from cl_core.training.components import Parts
     from cl_core.training.job import TrainingJob
 
 
 @step("preflight")
 def preflight(
     data: DataSpec, training: TrainingSpec, evaluation: EvaluationSpec, compute: ComputeSpec, model_name: str = ""
-) -> TrainingSpec:
-    """Refuse wrong names and options before anything is read or trained; return the completed training spec."""
+) -> "Parts":
+    """Refuse wrong names and options before anything is read or trained; return the components of the training."""
     from cl_core.evaluation.runner import protocols
     from cl_core.training.components import assemble
     from cl_core.training.preflight import check_image_size
@@ -42,7 +41,7 @@ def preflight(
     parts = assemble(training, on_gpu=compute.gpus_per_worker > 0)
     check_image_size(parts, image_size=data.image_size)
     protocols(evaluation)
-    return parts.spec
+    return parts
 
 
 @step("plan")
@@ -50,7 +49,7 @@ def plan(
     snapshot: SnapshotRef,
     cached: CacheRef,
     data: DataSpec,
-    training: TrainingSpec,
+    training: "Parts",
     compute: ComputeSpec,
     model_name: str = "",
 ) -> "TrainingJob":
@@ -60,20 +59,19 @@ def plan(
         snapshot: What is trained on.
         cached: Its samples at training size.
         data: What was asked of the data.
-        training: Completed spec.
+        training: Its components, assembled by `preflight`.
         compute: Workers, threads and GPUs.
         model_name: Registered model whose champion the training may start from.
     """
-    from cl_core.training.components import assemble, training_digest
+    from cl_core.training.components import training_digest
     from cl_core.training.job import TrainingJob
     from cl_core.training.preflight import check_batches
 
     facts = snapshot_profile(snapshot)
-    parts = assemble(training)
-    check_batches(parts, compute, train_rows=snapshot.rows["train"], classes=facts.per_class["train"])
-    digest_from = partial(training_digest, parts, snapshot_digest=snapshot.digest, image_size=data.image_size)
+    check_batches(training, compute, train_rows=snapshot.rows["train"], classes=facts.per_class["train"])
+    digest_from = partial(training_digest, training, snapshot_digest=snapshot.digest, image_size=data.image_size)
     weights = find_initial_weights(
-        parts,
+        training,
         model_name=model_name,
         request=digest_of([model_name, digest_from()]),
         channels=snapshot.channels,
@@ -84,7 +82,7 @@ def plan(
         digest=digest,
         snapshot=snapshot,
         data=data,
-        training=training,
+        parts=training,
         compute=compute,
         cache=cached.path,
         initial_weights=weights,
@@ -114,14 +112,16 @@ def pretrain(job: "TrainingJob", *, force: bool) -> CheckpointRef:
             # Otherwise it would be counted as training that was lost.
             job.progress.clear()
         artifact_dir.write_text(job.folder / MADE_FROM, json.dumps({"snapshot": job.snapshot.digest}) + "\n")
-        with training_bar() as bar, training_artifact() as artifact:
+        artifact = training_artifact()
+        with bar_over("pretrain") as bar:
 
             def show(progress: Progress) -> None:
-                bar(progress)
+                figures = f"epoch {progress.epoch:.2f}, {progress.headline}, {progress.images_per_s:,.0f} images/s"
+                bar(progress.step, progress.steps, figures)
                 artifact(progress)
 
             gpus = job.compute.workers * job.compute.gpus_per_worker
-            with following(job.progress, show), holding_gpus(gpus), _repeats_recorded(job):
+            with following(job.progress, show), metered_training(gpus, job.progress.repeated):
                 checkpoint = trainer.fit(job)
         failpoint("pretrain.finished")
         artifact_dir.write_text(job.folder / RESULT, checkpoint.model_dump_json())
@@ -131,17 +131,6 @@ def pretrain(job: "TrainingJob", *, force: bool) -> CheckpointRef:
         f"training {job.digest[:12]} took {checkpoint.step} steps, {resumed}, {checkpoint.seconds:.0f} s in all"
     )
     return checkpoint
-
-
-@contextmanager
-def _repeats_recorded(job: "TrainingJob") -> Iterator[None]:
-    """Record in the run log what the body trains again after a kill or a lost worker, however the body ends."""
-    before = len(job.progress.repeated())
-    try:
-        yield
-    finally:
-        repeats = job.progress.repeated()[before:]
-        record_repeats(sum(repeat.steps for repeat in repeats), sum(repeat.seconds for repeat in repeats))
 
 
 def _finished(result: Path) -> CheckpointRef | None:

@@ -155,7 +155,9 @@ def _read_settings_again() -> None:
     """Prefect has read them when it was imported, in another environment."""
     from prefect.context import refresh_global_settings_context
 
-    from tasks.runtime.settings import Settings, embed_prefect
+    from tasks.runtime.process_environment import embed_prefect
+    from tasks.runtime.settings import Settings
 
+    Settings.from_environment().home.mkdir(parents=True, exist_ok=True)
     embed_prefect(Settings.from_environment())
     refresh_global_settings_context()

@@ -10,8 +10,10 @@ import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 
-from tasks.runtime.settings import Settings, embed_prefect
+from tasks.runtime.process_environment import embed_prefect
+from tasks.runtime.settings import Settings
 
+Settings.from_environment().home.mkdir(parents=True, exist_ok=True)
 embed_prefect(Settings.from_environment())
 
 import small_training  # noqa: F401 - what forked processes do stands there, too

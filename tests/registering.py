@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Callable
+from functools import cache
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -63,7 +64,7 @@ def registration(digit: int = 1, name: str = NAME) -> Registration:
     """One per digit, which makes the training digest and the weights."""
     return Registration(
         name=name,
-        model=model(digit),
+        build_model=cache(lambda: model(digit)),
         snapshot=SnapshotRef(
             name="shoe-photos",
             digest="5" * 64,

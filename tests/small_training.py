@@ -58,7 +58,7 @@ def job_at(
         digest=training_digest(parts, snapshot_digest=snapshot.digest, image_size=16),
         snapshot=snapshot,
         data=DATA,
-        training=parts.spec,
+        parts=parts,
         compute=compute or ComputeSpec(threads=1, checkpoint_every_s=1e-9, report_every_s=0),
         cache=cache,
         folder=home,

@@ -1,9 +1,9 @@
 """From a training spec to its components, and to the digest that identifies its result."""
 
-from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, Self
 
 import torch
+from pydantic import BaseModel, ConfigDict, ModelWrapValidatorHandler, model_serializer, model_validator
 
 from cl_core.code_digest import code_digest
 from cl_core.encoders import EncoderOptions
@@ -37,9 +37,13 @@ DECIDES_WEIGHTS = (
 )
 
 
-@dataclass(frozen=True)
-class Parts:
-    """The components that a training spec names, with their options."""
+class Parts(BaseModel):
+    """The components that a training spec names, with their options.
+
+    In JSON it is the completed spec alone, from which another process assembles the parts again.
+    """
+
+    model_config = ConfigDict(frozen=True)
 
     spec: TrainingSpec
     """Completed: every name and option is written out, so that a default given or left out is one spec."""
@@ -48,6 +52,16 @@ class Parts:
     """None when the method's objective is no pair loss, and its own."""
     views: ImageViews
     encoder: EncoderOptions
+
+    @model_serializer
+    def _as_spec(self) -> dict[str, Any]:
+        return self.spec.model_dump(mode="json")
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _from_spec(cls, value: Any, assembled: ModelWrapValidatorHandler[Self]) -> "Parts":
+        is_spec = isinstance(value, TrainingSpec) or (isinstance(value, dict) and "spec" not in value)
+        return assemble(TrainingSpec.model_validate(value)) if is_spec else assembled(value)
 
 
 def assemble(training: TrainingSpec, *, on_gpu: bool = False) -> Parts:

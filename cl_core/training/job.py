@@ -1,6 +1,5 @@
 """A training job: all that a worker needs to train, as plain values that travel as JSON."""
 
-from functools import cached_property
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -8,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from cl_core.refs import InitialWeightsRef, SnapshotRef
 from cl_core.specs import ComputeSpec, DataSpec, TrainingSpec
 from cl_core.training.checkpoint import CheckpointStore
-from cl_core.training.components import Parts, assemble
+from cl_core.training.components import Parts
 from cl_core.training.progress import ProgressLog
 from cl_core.views import Normalization
 
@@ -34,17 +33,17 @@ class TrainingJob(PreparedData):
     """One training: its completed spec, its data, and the folder of its results."""
 
     digest: str = Field(description="Training digest, which names its results.")
-    training: TrainingSpec = Field(description="Completed: every name and option is written out.")
+    parts: Parts = Field(description="The components that the spec names.")
     compute: ComputeSpec
     initial_weights: InitialWeightsRef | None = Field(
         None, description="Weights that the encoder starts from; none for random ones."
     )
     folder: Path = Field(description="Folder of checkpoints and progress.")
 
-    @cached_property
-    def parts(self) -> Parts:
-        """The components that the spec names, assembled once."""
-        return assemble(self.training)
+    @property
+    def training(self) -> TrainingSpec:
+        """The completed spec: every name and option is written out."""
+        return self.parts.spec
 
     @property
     def checkpoints(self) -> CheckpointStore:

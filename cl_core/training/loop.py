@@ -23,7 +23,6 @@ from cl_core.parallel.sync_batch_norm import synchronized
 from cl_core.refs import CheckpointRef
 from cl_core.specs import TrainingSpec
 from cl_core.training import checkpoint
-from cl_core.training.components import assemble
 from cl_core.training.feed import Feed
 from cl_core.training.gradients import backward
 from cl_core.training.health.detector import CollapseWatch
@@ -58,7 +57,7 @@ def train(job: TrainingJob) -> CheckpointRef:
     # --- the parts, the same on every worker
     torch.set_num_threads(job.compute.threads // workers)
     device = "cuda" if job.compute.gpus_per_worker else "cpu"
-    parts = assemble(spec)
+    parts = job.parts
     torch.manual_seed(spec.seed)
     encoder = parts.encoder.build(channels=job.snapshot.channels, size=job.data.image_size)
     if job.initial_weights is not None:

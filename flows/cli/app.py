@@ -8,8 +8,9 @@ import json as json_format
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, NoReturn
+from typing import Annotated, NoReturn
 
 import cyclopts
 from cyclopts import App, Group, Parameter
@@ -21,16 +22,8 @@ from cl_core import registry
 from cl_core.errors import CounterpointError, InputError
 from cl_core.retention.policy import RetentionSpec
 from cl_core.specs import ComputeSpec, DataSpec, EvaluationSpec, PromotionSpec, SourceSpec, TrainingSpec
-from flows.cli.commands import (
-    CHECKED_ADDRESS,
-    COMMANDS,
-    NAMED_COMPONENTS,
-    OWN_ENVIRONMENT,
-    RECORDED_RECIPE,
-    RENAMED_COMMANDS,
-    RENAMED_OPTIONS,
-    WITHOUT_RESULT,
-)
+from flows.cli import commands
+from flows.cli.commands import COMMANDS
 
 FAILED, WRONG_INPUT, INTERRUPTED = 1, 2, 130
 
@@ -55,7 +48,7 @@ def main() -> None:
     try:
         name, tokens = _current_names(sys.argv[1:])
         # To suggest a command for one that is mistyped, cyclopts imports all.
-        if name not in OWN_ENVIRONMENT and any(not token.startswith("-") for token in tokens):
+        if name not in commands.OWN_ENVIRONMENT and any(not token.startswith("-") for token in tokens):
             from flows.cli.environment import set_environment
 
             set_environment()
@@ -77,7 +70,7 @@ def make_app() -> App:
         name="cl",
         help=_HELP,
         help_epilogue=_EPILOGUE,
-        version=_version,
+        version=lambda: version("counterpoint"),
         suppress_keyboard_interrupt=False,
         result_action="return_value",
     )
@@ -90,10 +83,10 @@ def make_app() -> App:
             help=command.summary,
             group=command.group,
             sort_key=position,
-            help_epilogue=names if name in NAMED_COMPONENTS else "",
+            help_epilogue=names if name in commands.NAMED_COMPONENTS else "",
         )
     app.meta.suppress_keyboard_interrupt = False
-    app.meta.result_action = _show
+    app.meta.result_action = "return_value"
     app.meta["--help"].group = app.meta["--version"].group = _OPTIONS
 
     @app.meta.default
@@ -101,60 +94,39 @@ def make_app() -> App:
         *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
         recipe: Annotated[Path | None, Parameter(help=_RECIPE, group=_OPTIONS)] = None,
         json: Annotated[bool, Parameter(help=_JSON, group=_OPTIONS, negative=(), show_default=False)] = False,
-    ) -> _Finished:
+    ) -> int:
         return _launch(app, tokens, recipe, as_json=json)
 
     return app
 
 
-def _launch(app: App, tokens: tuple[str, ...], recipe: Path | None, *, as_json: bool) -> "_Finished":
-    """Parse a command line, run its command, and return the result."""
+def _launch(app: App, tokens: tuple[str, ...], recipe: Path | None, *, as_json: bool) -> int:
+    """Parse a command line, run its command, print the result, and return the exit code."""
     from flows.cli.recipes import read_recipe
 
     name = next((token for token in tokens if token in COMMANDS), "")
-    if as_json and name in WITHOUT_RESULT:
+    if as_json and name in commands.WITHOUT_RESULT:
         raise InputError(f"--json: `cl {name}` prints no result; run it without --json")
     if recipe is not None:
         app.config = (read_recipe(recipe),)
     command, bound, _ = app.parse_args(tokens, exit_on_error=False, print_error=False)
     asked = not isinstance(getattr(command, "__self__", None), App)  # Help and version are methods of App.
-    if asked and name not in OWN_ENVIRONMENT:
+    if asked and name not in commands.OWN_ENVIRONMENT:
         from flows.cli import environment
 
-        if name in CHECKED_ADDRESS:
+        if name in commands.CHECKED_ADDRESS:
             environment.check_prefect_address()
         environment.begin()
         if COMMANDS[name].is_flow:
             environment.start_prefect()
     began = time.monotonic()
-    named = {"recipe": recipe.name} if recipe is not None and name in RECORDED_RECIPE else {}
+    named = {"recipe": recipe.name} if recipe is not None and name in commands.RECORDED_RECIPE else {}
     result = command(*bound.args, **bound.kwargs, **named)
-    return _Finished(result, as_json, time.monotonic() - began)
-
-
-class _Finished(NamedTuple):
-    """A command that has ended.
-
-    Args:
-        result: What it returned; None of help, of a version, and of a command without a result.
-        as_json: Whether the result is wanted as JSON.
-        seconds: Wall time of the command, without the start of the process.
-    """
-
-    result: Any
-    as_json: bool
-    seconds: float
-
-
-def _show(finished: _Finished | None) -> int:
-    """Print the result of a command; return the exit code."""
-    if finished is None or finished.result is None:
+    if result is None:
         return 0
     from flows.cli.render import render, render_json
 
-    if finished.as_json:
-        return render_json(finished.result)
-    return render(finished.result, seconds=finished.seconds)
+    return render_json(result) if as_json else render(result, seconds=time.monotonic() - began)
 
 
 def _current_names(tokens: Sequence[str]) -> tuple[str, list[str]]:
@@ -162,9 +134,9 @@ def _current_names(tokens: Sequence[str]) -> tuple[str, list[str]]:
     for at, token in enumerate(tokens):
         if at and tokens[at - 1] == "--recipe":
             continue
-        name = _renamed("command", RENAMED_COMMANDS, token)
+        name = _renamed("command", commands.RENAMED_COMMANDS, token)
         if name in COMMANDS:
-            options = RENAMED_OPTIONS.get(name, {})
+            options = commands.RENAMED_OPTIONS.get(name, {})
             rest = (token.partition("=") for token in tokens[at + 1 :])
             new = [f"{_renamed('option', options, option)}{equals}{value}" for option, equals, value in rest]
             return name, [*tokens[:at], name, *new]
@@ -206,9 +178,3 @@ def _explained(error: cyclopts.CycloptsError) -> str:
 def _fail(message: str, code: int) -> NoReturn:
     Console(stderr=True).print(f"[bold red]error:[/] {escape(message)}", highlight=False, soft_wrap=True)
     sys.exit(code)
-
-
-def _version() -> str:
-    from importlib.metadata import version
-
-    return version("counterpoint")

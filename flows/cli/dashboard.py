@@ -9,7 +9,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from tasks.server.services import LocalStack, data_roots
+from flows.cli.result_tables import text_table
+from tasks.server.services import LocalStack
 from tasks.server.supervisor import Supervisor
 
 if TYPE_CHECKING:
@@ -61,7 +62,8 @@ def _addresses(stack: LocalStack) -> str:
         f"MLflow   {stack.mlflow}  models, scores, reports\n"
         f"Home     {stack.settings.home}\n"
         f"Logs     {stack.settings.logs}\n"
-        f"Data     {data_roots().replace(':', ', ')} (CL_DATA_ROOTS; runs read and write only there and in the home)\n"
+        f"Data     {stack.data_roots.replace(':', ', ')} "
+        "(CL_DATA_ROOTS; runs read and write only there and in the home)\n"
         f"\nFor commands in another terminal:\n\n"
         f"    export CL_HOME={stack.settings.home} PREFECT_API_URL={stack.prefect_api} "
         f"MLFLOW_TRACKING_URI={stack.mlflow}\n{passwords}"
@@ -69,44 +71,40 @@ def _addresses(stack: LocalStack) -> str:
 
 
 def _services(supervisor: Supervisor) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for column in ("service", "state", "PID", "restarts"):
-        table.add_column(column, justify="left")
-    for service in supervisor.services:
-        state = Text("running", "green") if supervisor.is_alive(service) else Text("down", "red")
-        table.add_row(service.name, state, str(supervisor.pid(service)), str(supervisor.restarts[service.name]))
-    return table
+    rows = [
+        (
+            service.name,
+            Text("running", "green") if supervisor.is_alive(service) else Text("down", "red"),
+            str(supervisor.pid(service)),
+            str(supervisor.restarts[service.name]),
+        )
+        for service in supervisor.services
+    ]
+    return text_table(("service", "state", "PID", "restarts"), rows, box=None, pad_edge=False)
 
 
 def _runs(runs: list[tuple[str, str, str]]) -> Table | str:
     if not runs:
         return "\nNo runs yet: start one from a deployment's page in the Prefect UI.\n"
-    table = Table(box=None, pad_edge=False, title="\nLatest runs", title_justify="left")
-    for column in ("run", "state", "started"):
-        table.add_column(column)
-    for name, state, started in runs:
-        table.add_row(name, Text(state, _COLORS.get(state.upper(), "")), started)
-    return table
+    rows = [(name, Text(state, _COLORS.get(state.upper(), "")), started) for name, state, started in runs]
+    return text_table(("run", "state", "started"), rows, "\nLatest runs", box=None, pad_edge=False)
 
 
 def _latest_runs() -> list[tuple[str, str, str]]:
     """Return name, state and start time of the latest runs."""
     import httpx
     from prefect import get_client
-    from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
-    from prefect.client.schemas.objects import StateType
+    from prefect.client.schemas.filters import FlowRunFilter
     from prefect.client.schemas.sorting import FlowRunSort
     from prefect.settings import temporary_settings
 
     from tasks.server.recovery import NO_RETRIES
 
-    started = FlowRunFilterStateType(not_any_=[StateType.SCHEDULED])
+    started = FlowRunFilter.model_validate({"state": {"type": {"not_any_": ["SCHEDULED"]}}})
     try:
         with temporary_settings(NO_RETRIES), get_client(sync_client=True) as client:
             flow_runs = client.read_flow_runs(
-                flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=started)),
-                sort=FlowRunSort.START_TIME_DESC,
-                limit=_SHOWN_RUNS,
+                flow_run_filter=started, sort=FlowRunSort.START_TIME_DESC, limit=_SHOWN_RUNS
             )
     except httpx.HTTPError:
         return []

@@ -1,18 +1,18 @@
 """What a process needs before and while it runs a command: settings, signals, a Prefect server."""
 
-import os
 import signal
 import warnings
 
 from cl_core.errors import InputError
-from tasks.runtime.settings import Settings, embed_prefect
+from tasks.runtime.process_environment import embed_prefect, set_defaults
+from tasks.runtime.settings import Settings
 
 
 def set_environment() -> None:
     """Set the environment of flows. Call it before Prefect or torch is imported: both read theirs then."""
-    embed_prefect(Settings.from_environment(), create_home=False)
+    embed_prefect(Settings.from_environment())
     # Idle threads that spin take a small machine's cores from the work; torch reads it when it is imported.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    set_defaults({"OMP_WAIT_POLICY": "PASSIVE"})
     # Prefect creates PREFECT_HOME when it is imported; a help page or a refusal leaves no folder behind.
     warnings.filterwarnings("ignore", message="Failed to create the Prefect home directory")
 

@@ -45,12 +45,12 @@ def search(
     """
     from tasks.embedding import search_embeddings
 
-    result = search_embeddings(image, embeddings, count=count, page=output)
+    found, missing = search_embeddings(image, embeddings, count=count, page=output)
     hits = [
         SearchHit(rank=rank, cosine=cosine, id=row.id, label=row.label, split=row.split, origin=row.origin)
-        for rank, (row, cosine) in enumerate(result.hits, start=1)
+        for rank, (row, cosine) in enumerate(found, start=1)
     ]
-    return SearchHits(hits=hits, page=result.page, missing=result.missing)
+    return SearchHits(hits=hits, page=output.absolute(), missing=missing)
 
 
 def atlas(

@@ -1,24 +1,22 @@
 """The commands that keep a machine at work: start and stop its servers, and repair what killed processes left."""
 
-import os
 import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, Field
 from rich.console import Console
 
-from cl_core import artifact_dir
+from cl_core import processes
 from cl_core.errors import InfrastructureError, InputError
+from tasks.runtime.inventory import Diagnosis
+from tasks.runtime.locks import acquire_lock, is_locked, lock_owner, recorded_owner
+from tasks.runtime.process_environment import set_variables
 from tasks.runtime.settings import Settings
 from tasks.server.services import LOOPBACK, Ports
-
-if TYPE_CHECKING:
-    from tasks.runtime.inventory import Diagnosis
 
 _PID_TIMEOUT_S = 5
 
@@ -30,27 +28,12 @@ class Stopped(BaseModel):
     orphans: list[str] = Field(description="Services stopped that a killed `cl up` had left running.")
 
 
-class Problem(BaseModel):
-    """A difference between the state in Prefect or MLflow and this machine."""
-
-    what: str = Field(description="What is wrong.")
-    where: str = Field(description="A path, an address or a flow run.")
-    remedy: str = Field(description="What `cl doctor --fix` does, or what a person can do.")
-    fixable: bool = Field(description="Whether `cl doctor --fix` repairs it.")
-
-    @classmethod
-    def of(cls, diagnosis: "Diagnosis") -> "Problem":
-        """Return a diagnosis as a plain value."""
-        fixable = diagnosis.repair is not None
-        return cls(what=diagnosis.what, where=diagnosis.where, remedy=diagnosis.remedy, fixable=fixable)
-
-
 class DoctorReport(BaseModel):
     """The result of `cl doctor`."""
 
-    found: list[Problem] = Field(description="Problems found before anything was fixed.")
-    fixed: list[Problem] = Field(description="Problems that `--fix` repaired.")
-    problems: list[Problem] = Field(description="Problems that remain.")
+    found: list[Diagnosis] = Field(description="Problems found before anything was fixed.")
+    fixed: list[Diagnosis] = Field(description="Problems that `--fix` repaired.")
+    problems: list[Diagnosis] = Field(description="Problems that remain.")
 
 
 def up(
@@ -75,7 +58,6 @@ def up(
 
 def down() -> Stopped:
     """Stop what `cl up` started for this CL_HOME."""
-    from tasks.runtime.locks import is_locked
     from tasks.server.supervisor import SUPERVISOR_STOP_TIMEOUT_S, stop_orphaned_services, terminate_tree
 
     settings = Settings.from_environment()
@@ -99,15 +81,12 @@ def doctor(*, fix: bool = False) -> DoctorReport:
     # Prefect reads its settings when it is imported.
     from tasks.server.diagnostics import diagnose
 
-    diagnoses = diagnose()
-    found, fixed = [Problem.of(diagnosis) for diagnosis in diagnoses], []
-    if fix and diagnoses:
-        for diagnosis in diagnoses:
-            if diagnosis.repair is not None:
-                diagnosis.repair()
-                fixed.append(Problem.of(diagnosis))
-        diagnoses = diagnose()
-    return DoctorReport(found=found, fixed=fixed, problems=[Problem.of(diagnosis) for diagnosis in diagnoses])
+    found = diagnose()
+    fixed = [diagnosis for diagnosis in found if fix and diagnosis.repair]
+    for diagnosis in fixed:
+        assert diagnosis.repair is not None
+        diagnosis.repair()
+    return DoctorReport(found=found, fixed=fixed, problems=diagnose() if fix and found else found)
 
 
 def _run_stack(settings: Settings, ports: Ports, deployments: Path, host: str) -> None:
@@ -124,18 +103,21 @@ def _run_stack(settings: Settings, ports: Ports, deployments: Path, host: str) -
     from tasks.server.supervisor import Supervisor, check_free, stop_orphaned_services
 
     console, began = Console(highlight=False, markup=False, soft_wrap=True), time.monotonic()
-    stop = _StopRequest()
+    # A second Ctrl-C or SIGTERM changes nothing: while services stop, none may be left.
+    came: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, _: came.append(number))
     declaration = Declaration.read(deployments)
-    stack = LocalStack(settings, ports, declaration.work_pool, host, settings.database_url)
+    stack = LocalStack(settings, ports, declaration.work_pool, host)
     for name in stop_orphaned_services(settings.services):
         console.print(f"stopped the {name} that a killed `cl up` had left running")
-    supervisor = Supervisor(stack.services(), settings.services, stop)
+    supervisor = Supervisor(stack.services(), settings.services, lambda: bool(came))
     *servers, worker = supervisor.services
     for server in servers:
         check_free(server.port, server.name, stack.host)
-    if stack.database_url:
-        postgres.prepare_database(stack.database_url)
-    os.environ.update(stack.client_env())
+    if settings.database_url:
+        postgres.prepare_database(settings.database_url)
+    set_variables(stack.client_env())
     # Prefect reads its settings when it is imported.
     from flows.deployments.apply import apply_deployments, plan_deployments
     from tasks.server.recovery import RunRecovery
@@ -159,55 +141,32 @@ def _run_stack(settings: Settings, ports: Ports, deployments: Path, host: str) -
         supervisor.stop()
 
 
-class _StopRequest:
-    """Whether Ctrl-C or SIGTERM has come. A second one changes nothing: while services stop, none may be left."""
-
-    def __init__(self) -> None:
-        self._came = False
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._hear)
-
-    def __call__(self) -> bool:
-        return self._came
-
-    def _hear(self, number: int, frame: object) -> None:
-        self._came = True
-
-
 @contextmanager
 def _supervisor_lock(settings: Settings) -> Iterator[None]:
     """Hold the lock of this home: two supervisors would fight over its servers."""
-    settings.work.mkdir(parents=True, exist_ok=True)
     lock = FileLock(settings.up_lock)
     try:
-        lock.acquire(timeout=0)
+        acquire_lock(lock, timeout_s=0)
     except Timeout as error:
         raise InputError(
             f"`cl up` already runs for {settings.home}, as process {_supervisor_pid(settings)}; "
             "stop it with `cl down`, or set another CL_HOME"
         ) from error
-    pid_file = _pid_file(settings)
     try:
-        artifact_dir.write_text(pid_file, str(os.getpid()))
-        yield
+        with recorded_owner(settings.up_lock, "`cl up`"):
+            yield
     finally:
-        pid_file.unlink(missing_ok=True)
         lock.release()
-
-
-def _pid_file(settings: Settings) -> Path:
-    """Return the file that names the lock's owner: the lock file itself is emptied by whoever tries the lock."""
-    return settings.up_lock.with_suffix(".pid")
 
 
 def _supervisor_pid(settings: Settings) -> int:
     """Return the process of the `cl up` that runs; one that has only just begun has yet to write it."""
     deadline = time.monotonic() + _PID_TIMEOUT_S
-    while not _pid_file(settings).exists():
+    while (owner := lock_owner(settings.up_lock)) is None or owner.is_stale:
         if time.monotonic() > deadline:
             raise InfrastructureError(
                 f"a process holds {settings.up_lock} without having written its process id; find it with `fuser "
                 f"{settings.up_lock}`, end it, and try again"
             )
         time.sleep(0.1)
-    return int(_pid_file(settings).read_text())
+    return processes.pid_of(owner.process)

@@ -20,15 +20,6 @@ def read_recipe(path: Path) -> Recipe:
     return Recipe(recipe_values(path, field="--recipe"), str(path))
 
 
-def recipe_parameters(flow: "Flow[..., Any]", path: Path, *, field: str) -> dict[str, Any]:
-    """Return the values of a recipe, complete and validated as parameters of a flow.
-
-    Raises:
-        InputError: When there is no such file, or it asks for what the flow does not take.
-    """
-    return validated_parameters(flow, recipe_values(path, field=field), where=f"{field}: {path}")
-
-
 def validated_parameters(flow: "Flow[..., Any]", values: dict[str, Any], *, where: str) -> dict[str, Any]:
     """Return values as the flow takes them, with defaults for the rest.
 

@@ -15,18 +15,9 @@ from pydantic_core import to_json
 from flows.cli import result_tables
 from tasks.runtime.settings import Settings
 
-if TYPE_CHECKING:  # They bring Prefect, numpy or torch.
-    from cl_core.refs import (
-        CheckpointRef,
-        Decision,
-        EmbeddingsRef,
-        ModelRef,
-        ReportRef,
-        RetrainResult,
-        SnapshotRef,
-    )
+if TYPE_CHECKING:
+    from cl_core.refs import RetrainResult
     from flows.cli.operations import Stopped
-    from flows.compare import Comparison
 
 
 def render(result: Any, *, seconds: float) -> int:
@@ -77,26 +68,9 @@ def _show_retraining(result: "RetrainResult", seconds: float) -> None:
         console.print(f"    {line}")
 
 
-def _show_path(result: "SnapshotRef | CheckpointRef | EmbeddingsRef | ReportRef") -> None:
+def _show_path(result: Any) -> None:
     """Print where the result is: a file or folder."""
     print(result.path)
-
-
-def _show_model(model: "ModelRef") -> None:
-    """Print the address of a registered version."""
-    print(model.uri)
-
-
-def _show_decision(decision: "Decision") -> None:
-    """Print a decision about the champion."""
-    result_tables.wide_console().print(decision.reason)
-
-
-def _show_comparison(comparison: "Comparison") -> None:
-    """Print the scores of several recipes, in Markdown."""
-    from cl_core.report.comparison import comparison_markdown
-
-    print(comparison_markdown(comparison.results), end="")
 
 
 def _show_stopped(stopped: "Stopped") -> None:
@@ -114,11 +88,11 @@ RENDERERS: Mapping[str, Callable[[Any], None]] = {
     "ValidationReport": result_tables.show_validation,
     "CheckpointRef": _show_path,
     "EvaluationReport": result_tables.show_scores,
-    "ModelRef": _show_model,
+    "ModelRef": lambda model: print(model.uri),
     "ReportRef": _show_path,
     "EmbeddingsRef": _show_path,
-    "Decision": _show_decision,
-    "Comparison": _show_comparison,
+    "Decision": lambda decision: result_tables.wide_console().print(decision.reason),
+    "Comparison": result_tables.show_comparison,
     "ModelVersions": result_tables.show_models,
     "SearchHits": result_tables.show_hits,
     "Explanation": result_tables.show_explanation,

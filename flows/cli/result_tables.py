@@ -1,23 +1,24 @@
 """Tables and paragraphs of results, on standard output."""
 
+from collections.abc import Collection, Iterable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:  # They bring Prefect, numpy or torch.
     from cl_core.data.validation import ValidationReport
     from cl_core.refs import EvaluationReport
-    from flows.cli.explanations import Explanation, LineageReport
+    from flows.cli.explanations import Explanation
     from flows.cli.inference import SearchHits
     from flows.cli.models import ModelVersions
-    from flows.cli.operations import DoctorReport, Problem
+    from flows.cli.operations import DoctorReport
+    from flows.compare import Comparison
+    from tasks.lineage.graph import LineageReport
     from tasks.pruning import PruneResult
-
-# The names that the run logs of 0.1.0 and of today give to a step whose result was up to date.
-_SKIPPED = ("cached", "stood")
+    from tasks.runtime.inventory import Diagnosis
 
 
 def show_scores(report: "EvaluationReport") -> None:
@@ -25,12 +26,9 @@ def show_scores(report: "EvaluationReport") -> None:
     from cl_core.report.summary import score_rows
 
     rows = score_rows(report)
-    table = Table(title="Scores on the test split, with 95 % intervals", title_justify="left")
-    for position, column in enumerate(rows[0]):
-        table.add_column(column, justify="left" if position == 0 else "right", no_wrap=True)
-    for row in rows:
-        table.add_row(*row.values())
-    wide_console().print(table)
+    title = "Scores on the test split, with 95 % intervals"
+    columns = list(rows[0])
+    wide_console().print(text_table(columns, map(dict.values, rows), title, right=columns[1:], no_wrap=True))
     for protocol in report.left_out:
         wide_console().print(f"left out: {protocol}")
 
@@ -39,8 +37,7 @@ def show_validation(report: "ValidationReport") -> None:
     """Print a table of the numbers on which data was accepted."""
     near = report.near_duplicates
     at_least = "" if near.complete else "at least "
-    table = Table(title="Data accepted for training", title_justify="left", show_header=False)
-    for what, value in {
+    numbers = {
         "training samples": f"{report.train_samples:,}",
         "test samples": f"{report.test_samples:,}",
         "classes": f"{report.classes:,}",
@@ -52,9 +49,15 @@ def show_validation(report: "ValidationReport") -> None:
         f"near-duplicate pairs (at most {near.max_distance} of 64 bits differ)": f"{at_least}{near.pairs:,}",
         "single-color images, not compared": f"{near.plain_images:,}",
         "closest pairs, by id (training, test)": "\n".join(f"{a[:12]} {b[:12]}" for a, b in near.examples) or "none",
-    }.items():
-        table.add_row(what, value)
-    wide_console().print(table)
+    }
+    wide_console().print(text_table(["", ""], numbers.items(), "Data accepted for training", show_header=False))
+
+
+def show_comparison(comparison: "Comparison") -> None:
+    """Print the scores of several recipes, in Markdown."""
+    from cl_core.report.comparison import comparison_markdown
+
+    print(comparison_markdown(comparison.results), end="")
 
 
 def show_models(result: "ModelVersions") -> None:
@@ -62,32 +65,24 @@ def show_models(result: "ModelVersions") -> None:
     if not result.models:
         print("No model is registered yet; `cl retrain` registers one.")
     for name, versions in result.models.items():
-        table = Table(title=name, title_justify="left")
-        for column in ("version", "aliases", "linear probe", "kNN", "registered", "last decision"):
-            table.add_column(column, overflow="fold")
+        rows = []
         for row in versions:
             probe, knn = row.scores.get("linear_probe.accuracy"), row.scores.get("knn_20.accuracy")
-            table.add_row(
-                str(row.version),
-                ", ".join(row.aliases),
-                f"{probe.value:.4f}" if probe else "-",
-                f"{knn.value:.4f}" if knn else "-",
-                f"{row.created:%Y-%m-%d %H:%M} UTC",
-                row.reason,
+            scores = [f"{score.value:.4f}" if score else "-" for score in (probe, knn)]
+            rows.append(
+                [str(row.version), ", ".join(row.aliases), *scores, f"{row.created:%Y-%m-%d %H:%M} UTC", row.reason]
             )
-        wide_console().print(table)
+        columns = ["version", "aliases", "linear probe", "kNN", "registered", "last decision"]
+        wide_console().print(text_table(columns, rows, name))
 
 
 def show_hits(result: "SearchHits") -> None:
     """Print a table of what a search found, nearest first, and the page that shows it."""
-    table = Table()
-    for column, justify in {"": "right", "cosine": "right", "label": "left", "split": "left", "origin": "left"}.items():
-        table.add_column(column, justify=justify, overflow="fold")  # type: ignore[arg-type]
-    for hit in result.hits:
-        table.add_row(
-            str(hit.rank), f"{hit.cosine:.3f}", escape(hit.label or "-"), hit.split or "-", escape(hit.origin)
-        )
-    wide_console().print(table)
+    rows = [
+        [str(hit.rank), f"{hit.cosine:.3f}", escape(hit.label or "-"), hit.split or "-", escape(hit.origin)]
+        for hit in result.hits
+    ]
+    wide_console().print(text_table(["", "cosine", "label", "split", "origin"], rows, right=["", "cosine"]))
     if result.missing:
         print(result.missing)
     print(result.page)
@@ -105,32 +100,27 @@ def show_problems(report: "DoctorReport") -> None:
         print("No problems found.")
 
 
-def _show_table_of_problems(problems: "list[Problem]", *, title: str) -> None:
-    table = Table(title=title, title_justify="left")
-    for column in ("problem", "where", "remedy"):
-        table.add_column(column, overflow="fold")
-    for problem in problems:
-        command = "`cl doctor --fix` " if problem.fixable else ""
-        table.add_row(escape(problem.what), escape(problem.where), f"{command}{escape(problem.remedy)}")
-    wide_console().print(table)
+def _show_table_of_problems(problems: "list[Diagnosis]", *, title: str) -> None:
+    rows = [
+        [escape(one.what), escape(one.where), f"{'`cl doctor --fix` ' if one.fixable else ''}{escape(one.remedy)}"]
+        for one in problems
+    ]
+    wide_console().print(text_table(["problem", "where", "remedy"], rows, title))
 
 
 def show_pruned(pruned: "PruneResult") -> None:
     """Print what is removed, with sizes and reasons; which versions lose what; and the sum."""
     from tasks.pruning import prune_rows, prune_summary
 
+    console = wide_console()
     if rows := prune_rows(pruned):
-        table = Table(title="To be removed" if pruned.dry_run else "Removed", title_justify="left")
-        for column in rows[0]:
-            table.add_column(column, overflow="fold", justify="right" if column == "size" else "left")
-        for row in rows:
-            table.add_row(*row.values())
-        wide_console().print(table)
+        title = "To be removed" if pruned.dry_run else "Removed"
+        console.print(text_table(rows[0], map(dict.values, rows), title, right=["size"]))
     for loss in pruned.retention.broken:
-        wide_console().print(loss.sentence)
+        console.print(loss.sentence)
     for item in pruned.skipped_in_use:
-        wide_console().print(f"kept, because it is now in use: {item.path}")
-    wide_console().print(prune_summary(pruned))
+        console.print(f"kept, because it is now in use: {item.path}")
+    console.print(prune_summary(pruned))
 
 
 def show_explanation(explanation: "Explanation") -> None:
@@ -148,7 +138,7 @@ def show_explanation(explanation: "Explanation") -> None:
         for column in ("step", "outcome", "took", "reason"):
             table.add_column(column, overflow="fold", no_wrap=column != "reason")
         for row in explanation.steps:
-            outcome = "skipped" if row.step.outcome in _SKIPPED else row.step.outcome
+            outcome = "skipped" if row.step.outcome == "cached" else row.step.outcome
             table.add_row(row.step.step, outcome, format_duration(row.step.seconds), row.reason)
         console.print(table)
         console.print(f"Cost: {explanation.cost}")
@@ -171,6 +161,24 @@ def _show_lineage(lineage: "LineageReport") -> None:
         for entry in entries:
             detail = f"  {entry.detail}" if entry.detail else ""
             console.print(f"  {entry.what:<{width}}  {entry.which}{detail}")
+
+
+def text_table(
+    columns: Iterable[str],
+    rows: Iterable[Iterable[RenderableType]],
+    title: str | None = None,
+    *,
+    right: Collection[str] = (),
+    no_wrap: bool = False,
+    **look: Any,
+) -> Table:
+    """Return a table of text; the columns in `right` are aligned to the right."""
+    table = Table(title=title, title_justify="left", **look)
+    for column in columns:
+        table.add_column(column, justify="right" if column in right else "left", overflow="fold", no_wrap=no_wrap)
+    for row in rows:
+        table.add_row(*row)
+    return table
 
 
 def wide_console() -> Console:

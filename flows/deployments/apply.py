@@ -11,13 +11,7 @@ from typing import Any, NamedTuple
 from prefect import Flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import DeploymentUpdate, WorkPoolCreate
-from prefect.client.schemas.filters import (
-    DeploymentFilter,
-    DeploymentFilterId,
-    FlowRunFilter,
-    FlowRunFilterState,
-    FlowRunFilterStateType,
-)
+from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import TERMINAL_STATES, FlowRun
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.deployments.runner import RunnerDeployment
@@ -55,11 +49,7 @@ _PAGE = 200  # The most that Prefect returns at once.
 
 
 def plan_deployments(declaration: Declaration, folder: Path) -> list[RunnerDeployment]:
-    """Return the declared deployments, complete; no server is needed.
-
-    Args:
-        declaration: The work pool and the deployments.
-        folder: Folder that the recipes are relative to.
+    """Return the declared deployments, complete; recipes are relative to the folder. No server is needed.
 
     Raises:
         InputError: When a recipe or a parameter is not what its flow takes.
@@ -70,13 +60,7 @@ def plan_deployments(declaration: Declaration, folder: Path) -> list[RunnerDeplo
 
 
 def apply_deployments(work_pool: str, planned: list[RunnerDeployment], *, source: str) -> Applied:
-    """Create or update what is planned, and remove deployments made by `cl up` that are no longer declared.
-
-    Args:
-        work_pool: Name of the work pool.
-        planned: From `plan`.
-        source: File of the declaration, for messages.
-    """
+    """Create or update what is planned, and remove deployments made by `cl up` that `source` no longer declares."""
     with get_client(sync_client=True) as client:
         _ensure_work_pool(client, work_pool)
         for queue in sorted({deployment.work_queue_name for deployment in planned if deployment.work_queue_name}):
@@ -98,11 +82,16 @@ def made_by_cl_up(deployment: DeploymentResponse, work_pool: str) -> bool:
 def _remove_undeclared(
     client: SyncPrefectClient, declared: Collection[str], work_pool: str, source: str
 ) -> Iterator[str]:
-    for deployment in list(_deployments(client)):
+    for deployment in _deployments(client):
         name = f"{client.read_flow(deployment.flow_id).name}/{deployment.name}"
         if name in declared or not made_by_cl_up(deployment, work_pool):
             continue
-        unfinished = [run for run in _unfinished_runs(client, deployment) if not _only_scheduled(run)]
+        # A run that the schedule made, and that has never started, goes with its deployment.
+        unfinished = [
+            run
+            for run in _unfinished_runs(client, deployment)
+            if not (run.auto_scheduled and run.run_count == 0 and run.state_name in ("Scheduled", "Late"))
+        ]
         if not unfinished:
             client.delete_deployment(deployment.id)
             yield f"removed deployment {name}: {source} does not declare it"
@@ -118,24 +107,16 @@ def _remove_undeclared(
         yield f"deployment {name} is no longer declared; kept, without a schedule, until its runs end: {runs}"
 
 
-def _deployments(client: SyncPrefectClient) -> Iterator[DeploymentResponse]:
-    offset = 0
-    while page := client.read_deployments(limit=_PAGE, offset=offset):
-        yield from page
-        offset += len(page)
+def _deployments(client: SyncPrefectClient) -> list[DeploymentResponse]:
+    deployments: list[DeploymentResponse] = []
+    while page := client.read_deployments(limit=_PAGE, offset=len(deployments)):
+        deployments += page
+    return deployments
 
 
 def _unfinished_runs(client: SyncPrefectClient, deployment: DeploymentResponse) -> list[FlowRun]:
-    unfinished = FlowRunFilterState(type=FlowRunFilterStateType(not_any_=sorted(TERMINAL_STATES)))
-    return client.read_flow_runs(
-        flow_run_filter=FlowRunFilter(state=unfinished),
-        deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=[deployment.id])),
-    )
-
-
-def _only_scheduled(run: FlowRun) -> bool:
-    """Return whether the schedule made a run that has never started; it goes with its deployment."""
-    return run.auto_scheduled and run.run_count == 0 and run.state_name in ("Scheduled", "Late")
+    unfinished = {"state": {"type": {"not_any_": sorted(TERMINAL_STATES)}}, "deployment_id": {"any_": [deployment.id]}}
+    return client.read_flow_runs(flow_run_filter=FlowRunFilter.model_validate(unfinished))
 
 
 def _planned(declared: Deployment, work_pool: str, folder: Path) -> RunnerDeployment:
@@ -152,15 +133,13 @@ def _planned(declared: Deployment, work_pool: str, folder: Path) -> RunnerDeploy
         schedules=[schedule.for_prefect() for schedule in declared.schedules],
         tags=[*declared.tags, MARK],
         work_pool_name=work_pool,
-        work_queue_name=_queue(parameters),
+        # The queue of a model's retraining, in which its runs wait for each other.
+        work_queue_name=f"model-{parameters['model_name']}"
+        if {"model_name", "training"} <= parameters.keys()
+        else None,
     )
     assert isinstance(planned, RunnerDeployment)
     return planned
-
-
-def _queue(parameters: dict[str, Any]) -> str | None:
-    """Return the work queue of a model's retraining, in which its runs wait for each other; None for other flows."""
-    return f"model-{parameters['model_name']}" if {"model_name", "training"} <= parameters.keys() else None
 
 
 def _form_values(flow: "Flow[..., Any]", values: dict[str, Any], *, where: str) -> dict[str, Any]:
@@ -172,17 +151,14 @@ def _form_values(flow: "Flow[..., Any]", values: dict[str, Any], *, where: str) 
         InputError: When the flow does not take the values.
     """
     defaults = {name: schema["default"] for name, schema in flow.parameters.properties.items() if "default" in schema}
-    required = set(flow.parameters.required) - set(values)
-    if required:
+    if set(flow.parameters.required) - set(values):
         # What is left open cannot be validated as a whole; what is given is by Prefect, when the form is sent.
         return {**defaults, **values}
+    parameters = validated_parameters(flow, {**defaults, **values}, where=where)
     return {
-        name: _plain(value) for name, value in validated_parameters(flow, {**defaults, **values}, where=where).items()
+        name: value.model_dump(mode="json") if isinstance(value, BaseModel) else value
+        for name, value in parameters.items()
     }
-
-
-def _plain(value: Any) -> Any:
-    return value.model_dump(mode="json") if isinstance(value, BaseModel) else value
 
 
 def _flow(path: str) -> "Flow[..., Any]":

@@ -4,14 +4,15 @@ A run's process sends a heartbeat every 30 s (PREFECT_FLOWS_HEARTBEAT_FREQUENCY)
 worker reports the crash at once; if both are gone, missing heartbeats reveal it.
 """
 
+from collections.abc import Iterable
 from datetime import timedelta
+from typing import Any
 
 from prefect.events.actions import ChangeFlowRunState, SendNotification
-from prefect.events.schemas.automations import AutomationCore
+from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 from prefect.server.schemas.states import StateType
 
 from tasks.runtime.notifications import CRASHED, FAILED, flow_run_page, notification_block
-from tasks.server.prefect_events import happened, missed
 from tasks.server.services import HEARTBEAT_S
 
 _SILENCE = timedelta(seconds=3 * HEARTBEAT_S)
@@ -26,6 +27,11 @@ RESTART_WITHIN_S = 120
 
 _ENDS = ("Completed", "Failed", "Crashed", "Cancelled", "Cancelling", "Paused", "Suspended")
 
+
+_EACH_RUN: dict[str, Any] = {
+    "match": {"prefect.resource.id": "prefect.flow-run.*"},
+    "for_each": {"prefect.resource.id"},
+}
 
 AUTOMATIONS_0_1 = (
     "counterpoint: notice a run whose process is gone",
@@ -42,13 +48,13 @@ def recovery_automations() -> list[AutomationCore]:
             name="counterpoint: mark a run without heartbeats as crashed",
             description="A run that has sent no heartbeat for 90 s is marked as crashed.",
             # No waiting state is among them: a run that dies while it waits must be marked too.
-            trigger=missed(["heartbeat", *_ENDS], after="heartbeat", within=_SILENCE),
+            trigger=_missed(["heartbeat", *_ENDS], after="heartbeat", within=_SILENCE),
             actions=[ChangeFlowRunState(state=StateType.CRASHED, message="The process sent no heartbeat for 90 s.")],
         ),
         AutomationCore(
             name="counterpoint: reschedule a crashed run",
             description="15 s after a crash, the same run is rescheduled and resumes from its last checkpoint.",
-            trigger=missed(["AwaitingRetry", "Running", "Failed", "Cancelled"], after="Crashed", within=_SETTLED),
+            trigger=_missed(["AwaitingRetry", "Running", "Failed", "Cancelled"], after="Crashed", within=_SETTLED),
             actions=[
                 ChangeFlowRunState(
                     state=StateType.SCHEDULED,
@@ -60,7 +66,7 @@ def recovery_automations() -> list[AutomationCore]:
         AutomationCore(
             name="counterpoint: fail a run that crashes repeatedly",
             description=f"A run that crashed {_DEATHS // 2} times within two hours is marked as failed.",
-            trigger=happened("Crashed", times=_DEATHS, within=_DEATHS_WITHIN),
+            trigger=_happened("Crashed", times=_DEATHS, within=_DEATHS_WITHIN),
             actions=[
                 ChangeFlowRunState(
                     state=StateType.FAILED,
@@ -83,35 +89,46 @@ def failure_automations(block: str, *, restart_within_s: float = RESTART_WITHIN_
     """
     document = notification_block(block)._block_document_id
     assert document is not None
-    triggers = {
-        FAILED: happened("Failed"),
-        CRASHED: missed(
-            ["Running", "Completed", "Failed", "Cancelled"],
-            after="Crashed",
-            within=timedelta(seconds=restart_within_s),
-        ),
-    }
+    runs_again, within = ["Running", "Completed", "Failed", "Cancelled"], timedelta(seconds=restart_within_s)
+    triggers = {FAILED: _happened("Failed"), CRASHED: _missed(runs_again, after="Crashed", within=within)}
+    place = "00000000-0000-0000-0000-000000000000"
+    page = flow_run_page(place).replace(place, "{{ flow_run.id }}")
+    # Templates that the server fills in.
+    subject = "Run {{ flow_run.name }} of {{ flow.name }} has {{ flow_run.state.name | lower }}"
+    body = (
+        f"{subject}.\n"
+        "{% if flow_run.parameters.model_name %}Model: {{ flow_run.parameters.model_name }}\n{% endif %}"
+        "Reason: {{ flow_run.state.message }}\n"
+        f"Run: {page}"
+    )
     return [
         AutomationCore(
             name=name,
             description="Sends a message through the block that CL_NOTIFY names.",
             trigger=trigger,
-            actions=[SendNotification(block_document_id=document, subject=_SUBJECT, body=_body())],
+            actions=[SendNotification(block_document_id=document, subject=subject, body=body)],
         )
         for name, trigger in triggers.items()
     ]
 
 
-_SUBJECT = "Run {{ flow_run.name }} of {{ flow.name }} has {{ flow_run.state.name | lower }}"
-
-
-def _body() -> str:
-    """Return the body of a message, a template that the server fills in."""
-    place = "00000000-0000-0000-0000-000000000000"
-    page = flow_run_page(place).replace(place, "{{ flow_run.id }}")
-    return (
-        f"{_SUBJECT}.\n"
-        "{% if flow_run.parameters.model_name %}Model: {{ flow_run.parameters.model_name }}\n{% endif %}"
-        "Reason: {{ flow_run.state.message }}\n"
-        f"Run: {page}"
+def _happened(event: str, *, times: int = 1, within: timedelta = timedelta(0)) -> EventTrigger:
+    """Return a trigger that fires when a run has had an event, such as the state `Failed`, a number of times."""
+    return EventTrigger(
+        **_EACH_RUN, expect={_full_name(event)}, posture=Posture.Reactive, threshold=times, within=within
     )
+
+
+def _missed(events: Iterable[str], *, after: str, within: timedelta) -> EventTrigger:
+    """Return a trigger that fires when none of the events followed another one in time."""
+    return EventTrigger(
+        **_EACH_RUN,
+        after={_full_name(after)},
+        expect={_full_name(event) for event in events},
+        posture=Posture.Proactive,
+        within=within,
+    )
+
+
+def _full_name(event: str) -> str:
+    return f"prefect.flow-run.{event}"

@@ -44,7 +44,7 @@ def _reason(cost: StepCost, record: RunRecord, earlier: RunRecord | None) -> str
 
 
 def _cause(step: str, record: RunRecord, earlier: RunRecord | None) -> str:
-    if record.run.parameters.get("force") and "force" in _inputs(step, record, recorded=_has_inputs(step, record)):
+    if record.run.parameters.get("force") and "force" in _inputs(step, record):
         return "It ran because `force` was set"
     if earlier is None:
         return "It ran because no earlier run of this flow and model is recorded"
@@ -61,7 +61,7 @@ def _cause(step: str, record: RunRecord, earlier: RunRecord | None) -> str:
 
 def _changes(step: str, before: RunRecord, now: RunRecord) -> Iterator[str]:
     """Give what changed in the inputs of a step, traced back to parameters and to results of earlier steps."""
-    recorded = _has_inputs(step, before) and _has_inputs(step, now)
+    recorded = all(_last_attempt(step, record).inputs for record in (before, now))
     old, new = (_inputs(step, record, recorded=recorded) for record in (before, now))
     for name in sorted(new.keys() - _WITHOUT_EFFECT):
         if old.get(name) == new[name]:
@@ -114,18 +114,14 @@ def _last_attempt(step: str, record: RunRecord) -> StepAttempt:
     return attempts[-1] if attempts else StepAttempt(step=step, began=0)
 
 
-def _has_inputs(step: str, record: RunRecord) -> bool:
-    return bool(_last_attempt(step, record).inputs)
-
-
-def _inputs(step: str, record: RunRecord, *, recorded: bool) -> dict[str, str]:
+def _inputs(step: str, record: RunRecord, *, recorded: bool = True) -> dict[str, str]:
     """Return what identifies each input of a step, by name.
 
     Logs of release 0.1.0 and runs read from the server have no inputs. There, every parameter of the run and every
     result of an earlier step counts as an input: too many rather than too few.
     """
-    if recorded:
-        return _last_attempt(step, record).inputs
+    if recorded and (inputs := _last_attempt(step, record).inputs):
+        return inputs
     inputs = {name: str(value) for name, value in record.run.parameters.items()}
     for attempt in record.attempts:
         if attempt.step == step:

@@ -3,34 +3,37 @@
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+
+from pydantic import BaseModel, Field
+from pydantic.dataclasses import dataclass
 
 from cl_core.artifact_dir import MANIFEST, manifest_of
 from cl_core.errors import IntegrityError
 from tasks.adapters.mlflow.connection import redacted_uri
 from tasks.adapters.mlflow.version_record import VersionRecord, version_links, version_record
-from tasks.runtime.run_log import FlowRun, RunRecord, run_logs
+from tasks.runtime.run_log import FlowRun, run_records
 from tasks.runtime.settings import Settings
 
 _VERSION = re.compile(r"(?:models:/)?(?P<name>[^/@]+)(?:/(?P<number>\d+)|(?P<alias>@[\w.-]+))")
 _OPTIONS = ("method", "loss", "views", "encoder", "epochs", "batch_size", "learning_rate", "seed")
 
 
-class LineageLine(NamedTuple):
-    """A thing in the lineage: its kind, which one it is, and where or why."""
+@dataclass(frozen=True)
+class LineageEntry:
+    """Something that a version was made from, or that was made from it."""
 
-    what: str
-    which: str
-    detail: str = ""
+    what: str = Field(description="Its kind, such as snapshot.")
+    which: str = Field(description="Its name, number or digest.")
+    detail: str = Field(default="", description="Where it is, or why; may be empty.")
 
 
-class VersionLineage(NamedTuple):
-    """The lineage of a version, as lines of text."""
+class LineageReport(BaseModel):
+    """The lineage of a version."""
 
-    title: str
-    up: list[LineageLine]
-    champion: list[LineageLine]
-    down: list[LineageLine]
+    title: str = Field(description="Address, aliases and time of registration.")
+    made_from: list[LineageEntry]
+    champion: list[LineageEntry] = Field(description="Its place in the history of champions.")
+    derived: list[LineageEntry] = Field(description="What was made from it, or from the same data or training.")
 
 
 def parse_version(text: str) -> tuple[str, str] | None:
@@ -39,7 +42,7 @@ def parse_version(text: str) -> tuple[str, str] | None:
     return (match["name"], match["number"] or match["alias"]) if match else None
 
 
-def explain_version(name: str, version: str) -> VersionLineage:
+def explain_version(name: str, version: str) -> LineageReport:
     """Return the lineage of a version from MLflow and this machine; it needs no Prefect server.
 
     Raises:
@@ -49,73 +52,70 @@ def explain_version(name: str, version: str) -> VersionLineage:
     settings = Settings.from_environment()
     record = version_record(settings.tracking_uri, settings.work, name, version)
     aliases = f" ({', '.join(record.aliases)})" if record.aliases else ""
-    return VersionLineage(
+    return LineageReport(
         title=f"{record.model.uri}{aliases}, registered {record.registered:%Y-%m-%d %H:%M} UTC",
-        up=list(_up(record, settings)),
+        made_from=list(_made_from(record, settings)),
         champion=list(_champion(record)),
-        down=list(_down(record, settings)),
+        derived=list(_derived(record, settings)),
     )
 
 
-def run_records(settings: Settings) -> list[RunRecord]:
-    """Return the records of all flow runs of this machine, newest first."""
-    return sorted((log.read() for log in run_logs(settings)), key=lambda record: -record.run.began)
-
-
-def _up(record: VersionRecord, settings: Settings) -> Iterator[LineageLine]:
+def _made_from(record: VersionRecord, settings: Settings) -> Iterator[LineageEntry]:
     """Give what the version was made from, nearest last."""
     data, training = record.specs.get("data", {}), record.specs.get("training", {})
     tags = dict(record.tags)
     snapshot, digest = tags.pop("snapshot_digest", ""), record.model.training_digest
     tags.pop("training_digest", None)
     if data:
-        yield LineageLine("source", str(data["source"]), str(data.get("location") or "the source's own location"))
-    yield LineageLine("snapshot", snapshot or "not recorded", _where(settings.datasets.glob(f"*/{snapshot}"), snapshot))
+        yield LineageEntry("source", str(data["source"]), str(data.get("location") or "the source's own location"))
+    yield LineageEntry(
+        "snapshot", snapshot or "not recorded", _where(settings.datasets.glob(f"*/{snapshot}"), snapshot)
+    )
     if training:
-        yield LineageLine(
+        yield LineageEntry(
             "trained with", ", ".join(f"{name} {training[name]}" for name in _OPTIONS if name in training)
         )
-    yield LineageLine("training", digest, _where([settings.trainings / digest], digest))
+    yield LineageEntry("training", digest, _where([settings.trainings / digest], digest))
     if evaluation := tags.pop("evaluation_digest", ""):
-        yield LineageLine("evaluation", evaluation)
+        yield LineageEntry("evaluation", evaluation)
     # The other tags: the code's version, the recipe's name, the Prefect run.
     for tag, value in tags.items():
-        yield LineageLine(tag.replace("_", " "), value)
-    yield LineageLine("MLflow run", record.model.run_id, _run_page(record, settings))
+        yield LineageEntry(tag.replace("_", " "), value)
+    yield LineageEntry("MLflow run", record.model.run_id, _run_page(record, settings))
     for run, messages in _runs_of(record, settings):
-        yield LineageLine("Prefect run", f"{run.name} ({run.id})", f"{run.flow}: {messages}")
+        yield LineageEntry("Prefect run", f"{run.name} ({run.id})", f"{run.flow}: {messages}")
 
 
-def _champion(record: VersionRecord) -> Iterator[LineageLine]:
+def _champion(record: VersionRecord) -> Iterator[LineageEntry]:
     """Give the place of the version in the history of champions."""
     number = record.model.version
-    yield LineageLine("last decision", record.decision or "none: neither the gate nor a person has decided about it")
+    yield LineageEntry("last decision", record.decision or "none: neither the gate nor a person has decided about it")
     if number not in record.champions:
-        yield LineageLine("champion", "until a person rolled it back" if number in record.rolled_back else "never")
+        yield LineageEntry("champion", "until a person rolled it back" if number in record.rolled_back else "never")
         return
     for before in record.replaced or [0]:
-        yield LineageLine("it replaced", f"version {before}" if before else "none: it was the first champion")
+        yield LineageEntry("it replaced", f"version {before}" if before else "none: it was the first champion")
     for after in record.replaced_by:
-        yield LineageLine("it was replaced by", f"version {after}")
+        yield LineageEntry("it was replaced by", f"version {after}")
     if not record.replaced_by:
-        yield LineageLine("champion", "not replaced")
+        yield LineageEntry("champion", "not replaced")
     if record.rolled_back:
-        yield LineageLine("rolled back since", ", ".join(f"version {other}" for other in record.rolled_back))
+        yield LineageEntry("rolled back since", ", ".join(f"version {other}" for other in record.rolled_back))
 
 
-def _down(record: VersionRecord, settings: Settings) -> Iterator[LineageLine]:
+def _derived(record: VersionRecord, settings: Settings) -> Iterator[LineageEntry]:
     """Give what was made from the same data and training, and from the version itself."""
-    yield LineageLine("of the same snapshot", ", ".join(record.same_snapshot) or "no other version")
-    yield LineageLine("of the same training", ", ".join(record.same_training) or "no other version")
+    yield LineageEntry("of the same snapshot", ", ".join(record.same_snapshot) or "no other version")
+    yield LineageEntry("of the same training", ", ".join(record.same_training) or "no other version")
     digest = record.model.training_digest
     for what, folder in {"embeddings": settings.embeddings, "scores": settings.evaluations}.items():
-        for artifact in _made_from(folder, digest):
-            yield LineageLine(what, artifact.name[:12], str(artifact))
+        for artifact in _artifacts_of(folder, digest):
+            yield LineageEntry(what, artifact.name[:12], str(artifact))
     local = sorted((settings.reports / record.model.name).glob(f"version-{record.model.version}-*.html"))
     for report in local:
-        yield LineageLine("report", report.name, str(report))
+        yield LineageEntry("report", report.name, str(report))
     for name in sorted(set(record.reports) - {report.name for report in local}):
-        yield LineageLine("report", name, "among the artifacts of its MLflow run")
+        yield LineageEntry("report", name, "among the artifacts of its MLflow run")
 
 
 def _runs_of(record: VersionRecord, settings: Settings) -> Iterator[tuple[FlowRun, str]]:
@@ -135,7 +135,7 @@ def _runs_of(record: VersionRecord, settings: Settings) -> Iterator[tuple[FlowRu
             yield run, "; ".join(messages) or f"used it in {', '.join(attempt.step for attempt in related)}"
 
 
-def _made_from(folder: Path, training_digest: str) -> Iterator[Path]:
+def _artifacts_of(folder: Path, training_digest: str) -> Iterator[Path]:
     """Give the artifact directories whose manifest names a training."""
     for manifest in sorted(folder.glob(f"*/{MANIFEST}")):
         try:

@@ -1,17 +1,12 @@
 """A flow run from the Prefect server, for a run of another machine, which has its run log."""
 
+from typing import Any
 from uuid import UUID
 
 import httpx
 from prefect import get_client
 from prefect.client.orchestration import SyncPrefectClient
-from prefect.client.schemas.filters import (
-    FlowRunFilter,
-    FlowRunFilterId,
-    FlowRunFilterName,
-    LogFilter,
-    LogFilterFlowRunId,
-)
+from prefect.client.schemas.filters import FlowRunFilter, LogFilter
 from prefect.client.schemas.objects import TaskRun
 from prefect.client.schemas.sorting import FlowRunSort, LogSort
 
@@ -40,12 +35,18 @@ def run_from_server(run: str) -> RunRecord | None:
 
 
 def _read(client: SyncPrefectClient, run: str) -> RunRecord | None:
-    runs = client.read_flow_runs(flow_run_filter=_filter(run), sort=FlowRunSort.EXPECTED_START_TIME_DESC, limit=1)
+    try:
+        condition: dict[str, Any] = {"id": {"any_": [UUID(run)]}}
+    except ValueError:
+        condition = {"name": {"any_": [run]}}
+    which = FlowRunFilter.model_validate(condition)
+    runs = client.read_flow_runs(flow_run_filter=which, sort=FlowRunSort.EXPECTED_START_TIME_DESC, limit=1)
     if not runs:
         return None
     flow_run = runs[0]
-    tasks = client.read_task_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[flow_run.id])))
-    logs = client.read_logs(LogFilter(flow_run_id=LogFilterFlowRunId(any_=[flow_run.id])), sort=LogSort.TIMESTAMP_ASC)
+    this = {"any_": [flow_run.id]}
+    tasks = client.read_task_runs(flow_run_filter=FlowRunFilter.model_validate({"id": this}))
+    logs = client.read_logs(LogFilter.model_validate({"flow_run_id": this}), sort=LogSort.TIMESTAMP_ASC)
     messages: dict[UUID | None, list[str]] = {}
     for log in logs:
         if not log.message.startswith(ENGINE_MESSAGES):
@@ -63,13 +64,6 @@ def _read(client: SyncPrefectClient, run: str) -> RunRecord | None:
         ),
         [_attempt(task, messages.get(task.id, [])) for task in ordered],
     )
-
-
-def _filter(run: str) -> FlowRunFilter:
-    try:
-        return FlowRunFilter(id=FlowRunFilterId(any_=[UUID(run)]))
-    except ValueError:
-        return FlowRunFilter(name=FlowRunFilterName(any_=[run]))
 
 
 def _attempt(task: TaskRun, messages: list[str]) -> StepAttempt:

@@ -1,9 +1,8 @@
 """The artifacts of a run in the Prefect UI."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import cast
+from collections.abc import Callable, Mapping
+from typing import Any
 from uuid import UUID
 
 from prefect.artifacts import (
@@ -24,48 +23,41 @@ from cl_core.training.progress import Progress
 _UPDATE_EVERY_S = 2.0
 
 
-@contextmanager
-def training_artifact() -> Iterator[Callable[[Progress], None]]:
-    """Create a progress artifact of a training; yield a function to call with each progress report."""
-    artifact = cast(UUID, create_progress_artifact(0.0, key="training-progress", description="starting"))
-    updated = 0.0
+def training_artifact() -> Callable[[Progress], None]:
+    """Create a progress artifact of a training; return a function to call with each progress report."""
+    update = _updates(create_progress_artifact(0.0, key="training-progress", description="starting"))
 
     def show(progress: Progress) -> None:
-        nonlocal updated
-        finished = progress.step == progress.steps
-        if time.monotonic() - updated < _UPDATE_EVERY_S and not finished:
-            return
-        updated = time.monotonic()
-        update_progress_artifact(
-            artifact,
-            progress=100 * progress.step / progress.steps,
-            description=(
-                f"epoch {progress.epoch:.2f}, step {progress.step} of {progress.steps}, {progress.figures}, "
-                f"{progress.images_per_s:,.0f} images/s, {progress.seconds_left:.0f} s left"
-            ),
+        update(
+            progress.step,
+            progress.steps,
+            f"epoch {progress.epoch:.2f}, step {progress.step} of {progress.steps}, {progress.figures}, "
+            f"{progress.images_per_s:,.0f} images/s, {progress.seconds_left:.0f} s left",
         )
 
-    yield show
+    return show
 
 
-@contextmanager
-def embedding_artifact() -> Iterator[Callable[[int, int], None]]:
-    """Create a progress artifact of embedding; yield a function of the inputs done and the inputs in all."""
-    artifact = cast(UUID, create_progress_artifact(0.0, key="embedding-progress", description="starting"))
-    began = updated = time.monotonic()
+def embedding_artifact() -> Callable[[int, int], None]:
+    """Create a progress artifact of embedding; return a function of the inputs done and the inputs in all."""
+    update = _updates(create_progress_artifact(0.0, key="embedding-progress", description="starting"))
+    began = time.monotonic()
+    return lambda done, inputs: update(
+        done, inputs, f"{done:,} of {inputs:,} inputs, {time.monotonic() - began:,.0f} s"
+    )
 
-    def show(done: int, inputs: int) -> None:
+
+def _updates(artifact: Any) -> Callable[[int, int, str], None]:
+    """Return a function that updates a progress artifact: not too often, and at the end."""
+    updated = 0.0
+
+    def update(done: int, total: int, description: str) -> None:
         nonlocal updated
-        if time.monotonic() - updated < _UPDATE_EVERY_S and done < inputs:
-            return
-        updated = time.monotonic()
-        update_progress_artifact(
-            artifact,
-            progress=min(100.0, 100 * done / max(1, inputs)),
-            description=f"{done:,} of {inputs:,} inputs, {updated - began:,.0f} s",
-        )
+        if time.monotonic() - updated >= _UPDATE_EVERY_S or done >= total:
+            updated = time.monotonic()
+            update_progress_artifact(artifact, min(100.0, 100 * done / max(1, total)), description)
 
-    yield show
+    return update
 
 
 def publish_scores(rows: list[dict[str, str]]) -> None:
@@ -87,15 +79,11 @@ def publish_decision(decision: Decision) -> None:
     create_markdown_artifact(decision_markdown(decision), key="decision", description=decision.reason)
 
 
-def publish_links(links: Mapping[str, str]) -> None:
-    """Publish the addresses of the run, the version and the report of a model."""
-    create_markdown_artifact(links_markdown(links), key="links", description="MLflow run, model version and report")
-
-
-def publish_report(markdown: str, rows: list[dict[str, str]]) -> None:
-    """Publish a report's summary and its scores, under keys that keep a history from run to run."""
+def publish_report(markdown: str, rows: list[dict[str, str]], links: Mapping[str, str]) -> None:
+    """Publish a report's summary, its scores, and its addresses, under keys that keep a history from run to run."""
     create_markdown_artifact(markdown, key="retrain-report", description="Summary of the report")
     publish_scores(rows)
+    create_markdown_artifact(links_markdown(links), key="links", description="MLflow run, model version and report")
 
 
 def publish_costs(flow_run_id: UUID, line: str, rows: list[dict[str, str]]) -> None:

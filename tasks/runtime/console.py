@@ -3,10 +3,9 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from rich import progress
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from cl_core.training.progress import Progress as TrainingProgress
 from tasks.runtime.settings import Settings
 
 
@@ -19,41 +18,27 @@ def echo(step: str, message: str) -> None:
 @contextmanager
 def counting(what: str, unit: str) -> Iterator[Callable[[int], None]]:
     """Show a running count; yield a function of the count so far."""
-    columns = (TextColumn(f"{what:>14}"), TextColumn("{task.completed:,.0f} " + unit), TimeElapsedColumn())
-    with _bar(*columns) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda count: bar.update(task, completed=count)
+    with _shown(what, progress.TextColumn("{task.completed:,.0f} " + unit), progress.TimeElapsedColumn()) as update:
+        yield lambda count: update(count, None, "")
 
 
 @contextmanager
-def bar_over(what: str) -> Iterator[Callable[[int, int], None]]:
-    """Show a bar over a known number of inputs; yield a function of the inputs done and the inputs in all."""
-    columns = (TextColumn(f"{what:>14}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with _bar(*columns) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, inputs: bar.update(task, total=inputs, completed=done)
-
-
-@contextmanager
-def training_bar() -> Iterator[Callable[[TrainingProgress], None]]:
-    """Show a bar over a training's steps; yield a function of each progress report."""
+def bar_over(what: str) -> Iterator[Callable[[int, int, str], None]]:
+    """Show a bar; yield a function of what is done, of the total, and of a text beside the bar."""
     columns = (
-        TextColumn(f"{'pretrain':>14}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.description}"),
-        TimeRemainingColumn(),
+        progress.BarColumn(),
+        progress.MofNCompleteColumn(),
+        progress.TextColumn("{task.description}"),
+        progress.TimeRemainingColumn(),
     )
-    with _bar(*columns) as bar:
-        task = bar.add_task("starting", total=None)
-
-        def show(progress: TrainingProgress) -> None:
-            figures = f"epoch {progress.epoch:.2f}, {progress.headline}, {progress.images_per_s:,.0f} images/s"
-            bar.update(task, total=progress.steps, completed=progress.step, description=figures)
-
-        yield show
+    with _shown(what, *columns) as update:
+        yield update
 
 
-def _bar(*columns: TextColumn | BarColumn | MofNCompleteColumn | TimeElapsedColumn | TimeRemainingColumn) -> Progress:
+@contextmanager
+def _shown(what: str, *columns: progress.ProgressColumn) -> Iterator[Callable[[int, int | None, str], None]]:
     console = Console(stderr=True)
-    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+    columns = (progress.TextColumn(f"{what:>14}"), *columns)
+    with progress.Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("starting", total=None)
+        yield lambda done, total, text: bar.update(task, completed=done, total=total, description=text)

@@ -36,23 +36,16 @@ def _ended(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
     publish_costs(flow_run.id, cost_line(steps), cost_rows(steps))
 
 
-def _failed(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
-    notify_failure(flow.name, flow_run, state)
-
-
-def _forget_settings(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
-    del flow, flow_run, state
-    Settings.end_run()
-
+_LAST = (run_owner.release, lambda *_: Settings.end_run())
 
 FLOW: dict[str, Any] = {
     "persist_result": True,
     "result_serializer": "json",
     # First claim the run, which ends any process that still works on it.
     "on_running": [run_owner.claim, _began],
-    "on_completion": [_ended, run_owner.release, _forget_settings],
-    "on_cancellation": [_ended, run_owner.release, _forget_settings],
-    "on_failure": [_ended, _failed, run_owner.release, _forget_settings],
-    "on_crashed": [_ended, _failed, run_owner.release, _forget_settings],
+    "on_completion": [_ended, *_LAST],
+    "on_cancellation": [_ended, *_LAST],
+    "on_failure": [_ended, notify_failure, *_LAST],
+    "on_crashed": [_ended, notify_failure, *_LAST],
 }
 """Options of every flow."""

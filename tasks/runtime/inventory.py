@@ -6,11 +6,12 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from pydantic import Field, computed_field
+from pydantic.dataclasses import dataclass
 
 from cl_core import artifact_dir, processes
 from cl_core.errors import IntegrityError
@@ -22,19 +23,20 @@ from tasks.runtime.settings import Settings
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """One fault in what is kept or in what runs.
+    """A difference between the state in Prefect or MLflow and this machine."""
 
-    Args:
-        what: The fault, in words.
-        where: A path, an address, a process.
-        remedy: What a person does, or what `repair` does.
-        repair: Fixes it; None where only a person can decide.
-    """
+    what: str = Field(description="What is wrong.")
+    where: str = Field(description="A path, an address or a flow run.")
+    remedy: str = Field(description="What `cl doctor --fix` does, or what a person can do.")
+    repair: Callable[[], object] | None = Field(
+        default=None, exclude=True, description="None where only a person can decide."
+    )
 
-    what: str
-    where: str
-    remedy: str
-    repair: Callable[[], None] | None = None
+    @computed_field(description="Whether `cl doctor --fix` repairs it.")  # type: ignore[prop-decorator]
+    @property
+    def fixable(self) -> bool:
+        """Whether `cl doctor --fix` repairs it."""
+        return self.repair is not None
 
 
 RESULT = "checkpoint.json"
@@ -44,11 +46,6 @@ MADE_FROM = "made-from.json"
 LOCK = "lock"
 """In a training's folder, its lock."""
 _EARLIER_INITIAL_WEIGHTS = "starts"  # Version 0.1.0 kept initial weights here.
-
-
-def free_training(folder: Path) -> AbstractContextManager[bool]:
-    """Hold a training's lock if no process holds it; yield whether that is so. Nothing is created."""
-    return try_lock(folder / LOCK)
 
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -82,7 +79,7 @@ def remove_item(item: InventoryItem) -> bool:
     if item.kind == "orphan":
         shutil.rmtree(item.path, ignore_errors=True)
         return not item.path.exists()
-    lock = free_training(item.path) if item.kind == "training" else contextlib.nullcontext(True)
+    lock = try_lock(item.path / LOCK) if item.kind == "training" else contextlib.nullcontext(True)
     with lock as free:
         if not item.path.exists():
             return True
@@ -127,7 +124,7 @@ def _trainings(folder: Path) -> Iterator[InventoryItem]:
         if result.exists():
             with contextlib.suppress(ValueError, OSError):
                 made_from = CheckpointRef.model_validate_json(result.read_text()).snapshot_digest
-        with free_training(path) as free:
+        with try_lock(path / LOCK) as free:
             yield _item(
                 "training", path, training=path.name, snapshot=made_from, finished=result.exists(), busy=not free
             )

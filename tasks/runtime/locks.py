@@ -23,16 +23,21 @@ OWNER = ".holder"
 _KERNEL_LOCKS = Path("/proc/locks")  # Linux, proc(5).
 
 
-class LockOwner(Ref):
-    """The process that holds a lock."""
+class OwnerRecord(Ref):
+    """A process that holds or owns something."""
 
-    name: str = ""
     process: str
 
     @property
     def is_stale(self) -> bool:
-        """Whether its process has exited."""
+        """Whether its process has exited; a process of another host counts as alive."""
         return processes.is_gone(self.process)
+
+
+class LockOwner(OwnerRecord):
+    """The process that holds a lock."""
+
+    name: str = ""
 
 
 def exclusive_model(model_name: str) -> AbstractContextManager[None]:
@@ -77,12 +82,7 @@ def exclusive(lock: Path, step: str, waiting_for: str) -> Iterator[None]:
 
 @contextmanager
 def recorded_owner(lock: Path, name: str) -> Iterator[None]:
-    """Keep a record of this process beside a lock that it holds.
-
-    Args:
-        lock: The lock's file.
-        name: What holds it, for people.
-    """
+    """Keep a record of this process beside a lock that it holds, under a name for people."""
     record = lock.with_suffix(OWNER)
     artifact_dir.write_text(record, LockOwner(name=name, process=processes.token()).model_dump_json())
     try:
@@ -94,12 +94,8 @@ def recorded_owner(lock: Path, name: str) -> Iterator[None]:
 def acquire_lock(lock: FileLock, *, timeout_s: float) -> None:
     """Acquire a lock; make its folder when it is missing, also when pruning removes it at this moment.
 
-    Args:
-        lock: The lock.
-        timeout_s: How long to wait while another process holds it; below 0, without end. Seconds.
-
     Raises:
-        Timeout: When another process holds it for longer.
+        Timeout: When another process holds it for longer than `timeout_s` seconds; below 0, it waits without end.
     """
     folder = Path(lock.lock_file).parent
     while not lock.is_locked:
@@ -113,25 +109,17 @@ def acquire_lock(lock: FileLock, *, timeout_s: float) -> None:
 
 @contextlib.contextmanager
 def try_lock(lock: Path) -> Iterator[bool]:
-    """Hold a lock for the body if no process holds it; yield whether that is so. Nothing is created.
-
-    Args:
-        lock: A file; where there is none, no process holds it.
-    """
-    if not lock.exists():
-        yield True
-        return
-    held = FileLock(lock)
+    """Hold a lock for the body if no process holds it; yield whether that is so. Nothing is created."""
+    held, free = FileLock(lock), True
+    if lock.exists():
+        try:
+            held.acquire(timeout=0)
+        except Timeout:
+            free = False
+        except FileNotFoundError:
+            pass  # Its folder was removed at this moment.
     try:
-        held.acquire(timeout=0)
-    except Timeout:
-        yield False
-        return
-    except FileNotFoundError:
-        yield True  # Its folder was removed at this moment.
-        return
-    try:
-        yield True
+        yield free
     finally:
         held.release()
 

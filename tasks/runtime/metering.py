@@ -1,10 +1,12 @@
-"""The meter of a step: wall time, CPU time of the process and of those that it starts, and GPU time."""
+"""The meter of a step: wall time, CPU time of the process and of those that it starts, and GPU time.
+
+Prefect has the wall time of a task that ended; of a killed one, and of processes and GPUs, it has nothing.
+"""
 
 import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
 import psutil
 
@@ -13,72 +15,53 @@ _LOOK_EVERY_S = 1.0
 _LONGEST_PAUSE_S = 30.0
 
 
-class Usage(NamedTuple):
-    """Resources used since a step began. Seconds."""
-
-    seconds: float
-    cpu_seconds: float
-    gpu_seconds: float
-
-
 class Meter:
     """Measures from its creation on. Processes that ran before, such as a server, do not count."""
 
     def __init__(self) -> None:
         self._process = psutil.Process()
         self._began, self._began_at = time.monotonic(), time.time()
-        self._own, self._reaped = self._times()
-        self._seen: dict[tuple[int, float], float] = {}
-        self._gpu_seconds = 0.0
-        self._held = (0, self._began)
+        self._own, self._reaped = self._cpu_times()
+        self._started: dict[psutil.Process, float] = {}
+        self.hold_gpus(0)
 
-    def usage(self) -> Usage:
-        """Return the resources used so far."""
-        self.look()
-        own, reaped = self._times()
+    def hold_gpus(self, count: int) -> None:
+        """Count the time from now on once for each GPU."""
+        self._gpus, self._held_since = count, time.monotonic()
+
+    def usage(self) -> dict[str, float]:
+        """Return `seconds`, `cpu_seconds` and `gpu_seconds` so far."""
+        for process in self._process.children(recursive=True):
+            # The system counts the start of a process in hundredths of a second.
+            with contextlib.suppress(psutil.Error):
+                if process.create_time() >= self._began_at - 0.02:
+                    self._started[process] = sum(process.cpu_times()[:2])
+        own, reaped = self._cpu_times()
         # Two lower bounds on what the started processes used: the system's sum of those that exited and were waited
         # for, and the sum of what was last seen. The larger one is closer.
-        started = max(sum(self._seen.values()), reaped - self._reaped)
-        gpus, since = self._held
-        held = self._gpu_seconds + gpus * (time.monotonic() - since)
-        return Usage(time.monotonic() - self._began, own - self._own + started, held)
-
-    def look(self) -> None:
-        """Update the CPU time of the processes that were started in the step."""
-        for process in self._process.children(recursive=True):
-            with contextlib.suppress(psutil.Error):
-                started = process.create_time()
-                # The system counts the start of a process in hundredths of a second.
-                if started >= self._began_at - 0.02:
-                    times = process.cpu_times()
-                    self._seen[process.pid, started] = times.user + times.system
+        started = max(sum(self._started.values()), reaped - self._reaped)
+        now = time.monotonic()
+        return {
+            "seconds": now - self._began,
+            "cpu_seconds": own - self._own + started,
+            "gpu_seconds": self._gpus * (now - self._held_since),
+        }
 
     @contextlib.contextmanager
-    def holding_gpus(self, count: int) -> Iterator[None]:
-        """Count the body's wall time once for each GPU."""
-        self._held = (count, time.monotonic())
-        try:
-            yield
-        finally:
-            self._gpu_seconds += count * (time.monotonic() - self._held[1])
-            self._held = (0, self._began)
-
-    @contextlib.contextmanager
-    def watching(self, on_heartbeat: Callable[[Usage], None]) -> Iterator[None]:
-        """Look every second while the body runs; call back after 1, 2, 4, ... seconds, at least every 30 s.
+    def watching(self, on_heartbeat: Callable[..., None]) -> Iterator[None]:
+        """Look every second while the body runs; pass on the usage after 1, 2, 4, ... seconds, at least every 30 s.
 
         So a killed step has logged at least half of the time that it took.
         """
         stop = threading.Event()
 
         def watch() -> None:
-            pause = next_heartbeat = 1.0
+            next_heartbeat = 1.0
             while not stop.wait(_LOOK_EVERY_S):
-                self.look()
-                if time.monotonic() - self._began >= next_heartbeat:
-                    on_heartbeat(self.usage())
-                    pause = min(2 * pause, _LONGEST_PAUSE_S)
-                    next_heartbeat = time.monotonic() - self._began + pause
+                usage = self.usage()
+                if usage["seconds"] >= next_heartbeat:
+                    on_heartbeat(**usage)
+                    next_heartbeat = usage["seconds"] + min(usage["seconds"], _LONGEST_PAUSE_S)
 
         thread = threading.Thread(target=watch, name="meter", daemon=True)
         thread.start()
@@ -88,6 +71,6 @@ class Meter:
             stop.set()
             thread.join()
 
-    def _times(self) -> tuple[float, float]:
-        times = self._process.cpu_times()
-        return times.user + times.system, times.children_user + times.children_system
+    def _cpu_times(self) -> tuple[float, float]:
+        own = self._process.cpu_times()
+        return sum(own[:2]), sum(own[2:4])

@@ -6,10 +6,10 @@ killed can be noticed only by the server: those automations send it (`flows.depl
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, cast
 
-from prefect import get_client, runtime
+from prefect import Flow, get_client, runtime
 from prefect.blocks.abstract import NotificationBlock
 from prefect.blocks.core import Block
 from prefect.client.schemas.objects import FlowRun, State
@@ -50,12 +50,15 @@ def notify_decision(decision: Decision, *, before: int, news: bool = True) -> No
     _send(what, flow_run_id, get_run_logger(), model=name, version=affected, reason=decision.reason)
 
 
-def notify_failure(flow: str, flow_run: FlowRun, state: State[Any]) -> None:
+def notify_failure(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
     """Notify of a flow run that failed, unless its server does."""
-    if not Settings.from_environment().notify or _server_notifies():
+    if not Settings.from_environment().notify:
         return
+    with get_client(sync_client=True) as client:
+        if client.read_automations_by_name(FAILED):
+            return
     model = str((flow_run.parameters or {}).get("model_name", ""))
-    what = f"Run {flow_run.name} of {flow} has {(state.name or 'failed').lower()}"
+    what = f"Run {flow_run.name} of {flow.name} has {(state.name or 'failed').lower()}"
     reason = state.message or "no reason given"
     _send(what, str(flow_run.id), flow_run_logger(flow_run), model=model, version=0, reason=reason)
 
@@ -93,12 +96,7 @@ def _send(what: str, flow_run_id: str, logger: Logger, *, model: str, version: i
     state = RunState(flow_run_id)
     if state.is_notified(what):
         return
-    lines = {
-        "Model": model,
-        "Version": str(version or ""),
-        "Reason": reason,
-        "Run": flow_run_page(flow_run_id),
-    }
+    lines = {"Model": model, "Version": version, "Reason": reason, "Run": flow_run_page(flow_run_id)}
     body = "\n".join([f"{what}.", *(f"{name}: {value}" for name, value in lines.items() if value)])
     try:
         with _quiet():
@@ -107,7 +105,9 @@ def _send(what: str, flow_run_id: str, logger: Logger, *, model: str, version: i
                 cast(Any, sender).notify(body=body, subject=what)
     except Exception as error:
         # The error's own text may hold the address, which is the block's secret.
-        cause = str(error) if isinstance(error, InputError) else _named(error)
+        response = getattr(error, "response", None)
+        status = f", HTTP status {response.status_code}" if response is not None else ""
+        cause = str(error) if isinstance(error, InputError) else f"{type(error).__name__}{status}"
         message = (
             f"could not send the notification {what!r} through block {block} ({cause}); correct the block in the "
             "Prefect UI, or unset CL_NOTIFY"
@@ -119,26 +119,11 @@ def _send(what: str, flow_run_id: str, logger: Logger, *, model: str, version: i
         state.add_notified(what)
 
 
-def _server_notifies() -> bool:
-    with get_client(sync_client=True) as client:
-        return bool(client.read_automations_by_name(FAILED))
-
-
-def _named(error: Exception) -> str:
-    response = getattr(error, "response", None)
-    status = f", HTTP status {response.status_code}" if response is not None else ""
-    return f"{type(error).__name__}{status}"
-
-
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Silence the loggers of libraries that log addresses."""
-    loggers = [logging.getLogger(name) for name in _LOGS_ADDRESSES]
-    before = [logger.propagate for logger in loggers]
-    for logger in loggers:
-        logger.propagate = False
-    try:
+    with ExitStack() as stack:
+        for logger in map(logging.getLogger, _LOGS_ADDRESSES):
+            stack.callback(setattr, logger, "propagate", logger.propagate)
+            logger.propagate = False
         yield
-    finally:
-        for logger, propagate in zip(loggers, before, strict=True):
-            logger.propagate = propagate

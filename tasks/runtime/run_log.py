@@ -9,11 +9,12 @@ import json
 import logging
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from cl_core import processes
 from cl_core.refs import Ref
@@ -24,8 +25,7 @@ logger = logging.getLogger(__name__)
 
 # Version 0.1.0 wrote to this folder of the work folder, under other words.
 _EARLIER = "accounts"
-_EARLIER_EVENTS = {"said": "message", "made": "result"}
-_EARLIER_FIELDS = {"sentence": "message", "made": "result"}
+_EARLIER_WORDS = {"said": "message", "sentence": "message", "made": "result", "stood": "cached"}
 
 
 class StepAttempt(Ref):
@@ -35,7 +35,7 @@ class StepAttempt(Ref):
     began: float = Field(description="Seconds since 1970.")
     seconds: float = Field(0.0, description="Wall time; of a killed attempt, until its last heartbeat.")
     cpu_seconds: float = Field(0.0, description="CPU time of the process and of those that it started in the step.")
-    gpu_seconds: float = Field(0.0, description="Wall time of training, times the number of GPUs held.")
+    gpu_seconds: float = Field(0.0, description="Wall time from the start of training, times the number of GPUs held.")
     outcome: Outcome = Field("running", description="`cached`: its result was up to date, so it was skipped.")
     messages: list[str] = Field([], description="What the step logged about itself.")
     inputs: dict[str, str] = Field({}, description="Digests of the step's arguments, by name.")
@@ -87,9 +87,17 @@ class RunLog:
             logger.warning("cannot write the run log %s: %s", self.path, error)
 
     def lines(self) -> list[dict[str, Any]]:
-        """Return all whole lines, oldest first."""
-        earlier = self.path.parent.with_name(_EARLIER) / self.path.name
-        return [line for path in (earlier, self.path) if path.exists() for line in _whole_lines(path)]
+        """Return all whole lines, oldest first, in the words of this version."""
+        lines = []
+        for path in (self.path.parent.with_name(_EARLIER) / self.path.name, self.path):
+            for text in path.read_text(errors="replace").split("\n") if path.exists() else ():
+                # A line that a crash cut off is not JSON.
+                with contextlib.suppress(ValueError):
+                    line = {_EARLIER_WORDS.get(name, name): value for name, value in json.loads(text).items()}
+                    lines.append(line)
+                    for name in line.keys() & {"event", "outcome"}:
+                        line[name] = _EARLIER_WORDS.get(line[name], line[name])
+        return lines
 
     def read(self) -> RunRecord:
         """Return the flow run and the attempts of its steps so far, oldest first."""
@@ -115,9 +123,7 @@ class RunLog:
         for key, values in attempts.items():
             if "outcome" not in values and processes.is_gone(workers[key]):
                 values["outcome"] = "killed"
-        return RunRecord(
-            FlowRun.model_validate(run), [StepAttempt.model_validate(values) for values in attempts.values()]
-        )
+        return RunRecord(FlowRun(**run), [StepAttempt(**values) for values in attempts.values()])
 
 
 def run_log(flow_run_id: str) -> RunLog:
@@ -125,38 +131,32 @@ def run_log(flow_run_id: str) -> RunLog:
     return RunLog(Settings.from_environment().runs / f"{flow_run_id}.jsonl")
 
 
-def run_logs(settings: Settings) -> list[RunLog]:
-    """Return the logs of all flow runs of this CL_HOME, in no order."""
+def run_records(settings: Settings) -> list[RunRecord]:
+    """Return the records of all flow runs of this CL_HOME, newest first."""
     names = {path.name for folder in (settings.runs, settings.work / _EARLIER) for path in folder.glob("*.jsonl")}
-    return [RunLog(settings.runs / name) for name in names]
-
-
-def plain_values(result: BaseModel) -> dict[str, Any]:
-    """Return the values of a result that are not collections: names, digests, addresses, numbers."""
-    values = result.model_dump(mode="json")
-    return {name: value for name, value in values.items() if isinstance(value, str | int | float)}
+    records = (RunLog(settings.runs / name).read() for name in names)
+    return sorted(records, key=lambda record: -record.run.began)
 
 
 def step_costs(attempts: Iterable[StepAttempt]) -> list[StepCost]:
     """Return the cost of each step, in the order in which the steps began."""
-    by_step: dict[str, list[StepAttempt]] = {}
+    by_step = defaultdict(list)
     for attempt in attempts:
-        by_step.setdefault(attempt.step, []).append(attempt)
+        by_step[attempt.step].append(attempt)
     return [_cost(step, attempts_of_step) for step, attempts_of_step in by_step.items()]
 
 
 def _cost(step: str, attempts: list[StepAttempt]) -> StepCost:
     last = attempts[-1]
-    lost = waited = 0.0
+    lost = sum(attempt.repeated_seconds for attempt in attempts)
+    waited = 0.0
     for attempt, following in zip(attempts, [*attempts[1:], None], strict=True):
-        lost += attempt.repeated_seconds
-        if attempt.outcome not in ("failed", "killed"):
-            continue
-        if following is not None:
-            waited += max(0.0, following.began - attempt.began - attempt.seconds)
-        # A training resumes from its checkpoint: of the attempt before, only the repeated steps are lost.
-        if following is None or following.repeated_steps is None:
-            lost += attempt.seconds
+        if attempt.outcome in ("failed", "killed"):
+            if following is not None:
+                waited += max(0.0, following.began - attempt.began - attempt.seconds)
+            # A training resumes from its checkpoint: of the attempt before, only the repeated steps are lost.
+            if following is None or following.repeated_steps is None:
+                lost += attempt.seconds
     return StepCost(
         step=step,
         outcome=last.outcome,
@@ -169,18 +169,3 @@ def _cost(step: str, attempts: list[StepAttempt]) -> StepCost:
         repeated_steps=sum(attempt.repeated_steps or 0 for attempt in attempts),
         why=last.error or ". ".join(last.messages),
     )
-
-
-def _whole_lines(path: Path) -> Iterator[dict[str, Any]]:
-    for line in path.read_text(errors="replace").split("\n"):
-        # A line that a crash cut off is not JSON.
-        with contextlib.suppress(ValueError):
-            if line:
-                yield _in_present_words(json.loads(line))
-
-
-def _in_present_words(line: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a line as this version writes it."""
-    known = {_EARLIER_FIELDS.get(name, name): value for name, value in line.items()}
-    known["event"] = _EARLIER_EVENTS.get(known["event"], known["event"])
-    return known | ({"outcome": "cached"} if known.get("outcome") == "stood" else {})

@@ -14,24 +14,18 @@ from prefect.client.schemas.objects import FlowRun
 from pydantic import ValidationError
 
 from cl_core import artifact_dir, processes
-from cl_core.refs import Ref
+from tasks.runtime.locks import OwnerRecord
 from tasks.runtime.settings import Settings
 
 _END_TIMEOUT_S = 30
 
 
-class RunOwner(Ref):
+class RunOwner(OwnerRecord):
     """The process that works on a flow run."""
 
     flow_run_id: str
     flow_run_name: str
     flow: str
-    process: str
-
-    @property
-    def is_stale(self) -> bool:
-        """Whether its process has exited; a process of another host counts as alive."""
-        return processes.is_gone(self.process)
 
 
 def claim(flow: Any, flow_run: FlowRun, state: Any) -> None:
@@ -56,7 +50,7 @@ def release(flow: Any, flow_run: FlowRun, state: Any) -> None:
 
 def run_owners() -> list[RunOwner]:
     """Return all run owners under CL_HOME, exited processes included."""
-    owners = (read_owner(path) for path in sorted(Settings.from_environment().runs.glob("*.json")))
+    owners = map(read_owner, sorted(Settings.from_environment().runs.glob("*.json")))
     return [owner for owner in owners if owner is not None]
 
 

@@ -15,23 +15,14 @@ V = TypeVar("V")
 
 
 class RunState:
-    """The state file of one flow run.
-
-    Args:
-        flow_run_id: The flow run.
-    """
+    """The state file of one flow run."""
 
     def __init__(self, flow_run_id: str) -> None:
         self._path: Path = Settings.from_environment().runs / f"{flow_run_id}.state"
         self._flow_run_id = flow_run_id
 
     def first_seen(self, name: str, value: V) -> V:
-        """Return the value under this name that was seen first; it is kept when there was none.
-
-        Args:
-            name: Name of the value, the same in every attempt.
-            value: The value now, as JSON has it.
-        """
+        """Return the value under this name that was seen first; keep the given one when there was none."""
         state = self._read()
         if name not in state["first_seen"]:
             state["first_seen"][name] = value

@@ -1,57 +1,40 @@
 """Settings: where results are kept and which servers are used. They come from the environment, never from a spec."""
 
-import os
 from contextvars import ContextVar
 from pathlib import Path
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from cl_core.errors import InputError
 
-S = TypeVar("S", bound=BaseSettings)
 
-# Fields are variables by their alias. Where they can be given by name too, pydantic-settings reads variables of that
-# name as well, and `home` would be the user's HOME: the prefix keeps those apart.
-_CONFIG = SettingsConfigDict(
-    env_ignore_empty=True, populate_by_name=True, env_prefix="CL__", frozen=True, extra="ignore"
-)
+def _seconds(default: float, variable: str, description: str) -> Any:
+    """Return the field of a pause between two tries; operators and tests may shorten it."""
+    return Field(default, validation_alias=variable, ge=0, allow_inf_nan=False, description=f"{description} Seconds.")
 
 
-class Delays(BaseSettings):
-    """Pauses between two tries. Operators and tests may shorten them."""
+class _Place(property):
+    """A file or folder under CL_HOME."""
 
-    model_config = _CONFIG
+    def __init__(self, path: str, content: str) -> None:
+        super().__init__(lambda settings: settings.home / path)
+        self.__doc__ = content
 
-    retry_s: float = Field(
-        5.0,
-        validation_alias="CL_RETRY_DELAY_S",
-        ge=0,
-        allow_inf_nan=False,
-        description="Pause before a step is retried after a failure of a machine or network, doubled each time. "
-        "Seconds.",
-    )
-    store_s: float = Field(
-        1.0,
-        validation_alias="CL_STORE_PAUSE_S",
-        ge=0,
-        allow_inf_nan=False,
-        description="Pause before an MLflow that does not answer is asked again, doubled each time. Seconds.",
-    )
-    recovery_s: float = Field(
-        20.0,
-        validation_alias="CL_LOOK_EVERY_S",
-        ge=0,
-        allow_inf_nan=False,
-        description="Interval at which `cl up` looks for runs whose process has exited. Seconds.",
-    )
+    def __get__(self, settings: Any, owner: type | None = None) -> Path:  # type: ignore[override]
+        place: Path = super().__get__(settings, owner)
+        return place
 
 
 class Settings(BaseSettings):
     """The settings of this process. An empty variable is an unset one."""
 
-    model_config = _CONFIG
+    # Fields are variables by their alias. Where they can be given by name too, pydantic-settings reads variables of
+    # that name as well, and `home` would be the user's HOME: the prefix keeps those apart.
+    model_config = SettingsConfigDict(
+        env_ignore_empty=True, populate_by_name=True, env_prefix="CL__", frozen=True, extra="ignore"
+    )
 
     _of_run: ClassVar[ContextVar["Settings | None"]] = ContextVar("settings", default=None)
 
@@ -92,12 +75,46 @@ class Settings(BaseSettings):
         description="Folders, beside CL_HOME, that the paths in a run's parameters are confined to; default: all paths "
         "are allowed. Paths, separated by colons.",
     )
+    prefect_account: SecretStr = Field(
+        SecretStr(""),
+        validation_alias="PREFECT_SERVER_API_AUTH_STRING",
+        description="Account that the Prefect server of `cl up` asks for. USER:PASSWORD.",
+    )
+    mlflow_admin: str = Field(
+        "admin",
+        validation_alias="MLFLOW_AUTH_ADMIN_USERNAME",
+        description="Administrator of the MLflow server of `cl up`. Name.",
+    )
+    mlflow_admin_password: SecretStr = Field(
+        SecretStr(""), validation_alias="MLFLOW_AUTH_ADMIN_PASSWORD", description="The administrator's password. Text."
+    )
+    mlflow_session_key: SecretStr = Field(
+        SecretStr(""),
+        validation_alias="MLFLOW_FLASK_SERVER_SECRET_KEY",
+        description="Key that signs the sessions of MLflow's users. Text.",
+    )
+    mlflow_hosts: str = Field(
+        "",
+        validation_alias="MLFLOW_SERVER_ALLOWED_HOSTS",
+        description="Names under which the MLflow server of `cl up` answers other machines; default: this machine's. "
+        "HOST:PORT, separated by commas.",
+    )
     worker_flow_run_id: str = Field(
         "",
         validation_alias="PREFECT__FLOW_RUN_ID",
         description="Flow run that a Prefect worker started this process for; set by the worker. UUID.",
     )
-    delays: Delays = Field(default_factory=Delays, description="Pauses between two tries.")
+    retry_delay_s: float = _seconds(
+        5.0,
+        "CL_RETRY_DELAY_S",
+        "Pause before a step is retried after a failure of a machine or network, doubled each time.",
+    )
+    store_pause_s: float = _seconds(
+        1.0, "CL_STORE_PAUSE_S", "Pause before an MLflow that does not answer is asked again, doubled each time."
+    )
+    look_every_s: float = _seconds(
+        20.0, "CL_LOOK_EVERY_S", "Interval at which `cl up` looks for runs whose process has exited."
+    )
 
     @classmethod
     def from_environment(cls) -> "Settings":
@@ -106,7 +123,11 @@ class Settings(BaseSettings):
         Raises:
             InputError: When a variable has a value that it cannot have.
         """
-        settings = cls._of_run.get() or _read(cls)
+        try:
+            settings = cls._of_run.get() or cls()
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise InputError(f"{first['loc'][0]}: {first['msg']}; got {first['input']!r}") from error
         return settings.model_copy(update={"home": settings.home.expanduser().absolute()})
 
     @classmethod
@@ -120,65 +141,23 @@ class Settings(BaseSettings):
         """Forget the settings of the flow run, because it has ended."""
         cls._of_run.set(None)
 
-    @property
-    def datasets(self) -> Path:
-        """Snapshots, by name and digest."""
-        return self.home / "datasets"
-
-    @property
-    def caches(self) -> Path:
-        """Training caches, by snapshot and size."""
-        return self.home / "caches"
-
-    @property
-    def trainings(self) -> Path:
-        """Checkpoints and progress, by training digest."""
-        return self.home / "trainings"
-
-    @property
-    def initial_weights(self) -> Path:
-        """Weights that trainings start from, and which training starts from which."""
-        return self.home / "initial_weights"
-
-    @property
-    def embeddings(self) -> Path:
-        """Features of splits, by the digest of their representation."""
-        return self.home / "embeddings"
-
-    @property
-    def evaluations(self) -> Path:
-        """Scores and predictions, by assessment digest."""
-        return self.home / "evaluations"
-
-    @property
-    def reports(self) -> Path:
-        """HTML reports, by model and version."""
-        return self.home / "reports"
-
-    @property
-    def work(self) -> Path:
-        """Locks, run logs, and files before an upload."""
-        return self.home / "work"
-
-    @property
-    def runs(self) -> Path:
-        """Owner, state and log of each flow run."""
-        return self.work / "runs"
-
-    @property
-    def up_lock(self) -> Path:
-        """Lock of the `cl up` that runs for this home."""
-        return self.work / "up.lock"
-
-    @property
-    def services(self) -> Path:
-        """Record of what `cl up` has started, so that the next one can stop what a killed one left running."""
-        return self.work / "services.json"
-
-    @property
-    def logs(self) -> Path:
-        """Logs of the services that `cl up` runs."""
-        return self.home / "logs"
+    datasets: ClassVar[_Place] = _Place("datasets", "Snapshots, by name and digest.")
+    caches: ClassVar[_Place] = _Place("caches", "Training caches, by snapshot and size.")
+    trainings: ClassVar[_Place] = _Place("trainings", "Checkpoints and progress, by training digest.")
+    initial_weights: ClassVar[_Place] = _Place(
+        "initial_weights", "Weights that trainings start from, and which training starts from which."
+    )
+    embeddings: ClassVar[_Place] = _Place("embeddings", "Features of splits, by the digest of their representation.")
+    evaluations: ClassVar[_Place] = _Place("evaluations", "Scores and predictions, by assessment digest.")
+    reports: ClassVar[_Place] = _Place("reports", "HTML reports, by model and version.")
+    work: ClassVar[_Place] = _Place("work", "Locks, run logs, and files before an upload.")
+    runs: ClassVar[_Place] = _Place("work/runs", "Owner, state and log of each flow run.")
+    up_lock: ClassVar[_Place] = _Place("work/up.lock", "Lock of the `cl up` that runs for this home.")
+    services: ClassVar[_Place] = _Place(
+        "work/services.json",
+        "Record of what `cl up` has started, so that the next one can stop what a killed one left running.",
+    )
+    logs: ClassVar[_Place] = _Place("logs", "Logs of the services that `cl up` runs.")
 
     @property
     def has_prefect(self) -> bool:
@@ -202,48 +181,3 @@ class Settings(BaseSettings):
         None then. MLflow's own default is the working folder.
         """
         return None if self.tracking_uri.startswith(("http://", "https://")) else self.home / "mlflow-artifacts"
-
-
-def read_delays() -> Delays:
-    """Read the pauses.
-
-    Raises:
-        InputError: When a variable has a value that it cannot have.
-    """
-    return _read(Delays)
-
-
-def _read(settings: type[S]) -> S:
-    try:
-        return settings()
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise InputError(f"{first['loc'][0]}: {first['msg']}; got {first['input']!r}") from error
-
-
-def embed_prefect(settings: Settings, *, create_home: bool = True) -> None:
-    """Let Prefect run without a server of its own; call this before Prefect is imported.
-
-    Variables that are set already stay as they are.
-
-    Args:
-        settings: Where Prefect's database is kept.
-        create_home: Whether CL_HOME is made when it is missing.
-    """
-    defaults = {
-        # The first start of an empty database takes long on a small machine; Prefect's own limit is 20 s.
-        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        # The commands print what happens; the server keeps the run's whole log.
-        "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
-        "DO_NOT_TRACK": "1",
-    }
-    if not settings.prefect_api_url:
-        defaults["PREFECT_HOME"] = str(settings.home / "prefect")
-        # Prefect creates its folder, but not the one above it.
-        if create_home:
-            settings.home.mkdir(parents=True, exist_ok=True)
-        # Prefect does not take an empty address for none.
-        os.environ.pop("PREFECT_API_URL", None)
-    for name, value in defaults.items():
-        os.environ.setdefault(name, value)

@@ -3,7 +3,7 @@
 import functools
 import inspect
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, ParamSpec, TypeVar
@@ -18,12 +18,12 @@ from pydantic import BaseModel
 from cl_core import processes
 from cl_core.errors import CounterpointError
 from cl_core.hashing import digest_of
-from cl_core.report.costs import StepCost
+from cl_core.training.progress import Repeated
 from tasks.runtime.console import echo
-from tasks.runtime.metering import Meter, Usage
-from tasks.runtime.run_log import RunLog, plain_values, run_log, step_costs
+from tasks.runtime.metering import Meter
+from tasks.runtime.run_log import StepAttempt, run_log
 from tasks.runtime.run_state import RunState
-from tasks.runtime.settings import read_delays
+from tasks.runtime.settings import Settings
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -45,7 +45,7 @@ async def _can_be_retried(task: Any, task_run: TaskRun, state: State[Any]) -> bo
 
 STEP: dict[str, Any] = {
     "retries": RETRIES,
-    "retry_delay_seconds": exponential_backoff(backoff_factor=read_delays().retry_s),
+    "retry_delay_seconds": exponential_backoff(backoff_factor=Settings.from_environment().retry_delay_s),
     "retry_jitter_factor": 0.5,
     "retry_condition_fn": _can_be_retried,
     "persist_result": True,
@@ -79,13 +79,7 @@ class _RunningAttempt:
     def __init__(self, flow_run_id: str, step: str) -> None:
         self.flow_run_id, self.step, self.meter = flow_run_id, step, Meter()
         self.outcome = "ran"
-        self._log, self._key = run_log(flow_run_id), uuid.uuid4().hex
-
-    def write(self, event: str, **values: Any) -> None:
-        self._log.append(event, attempt=self._key, **values)
-
-    def heartbeat(self, usage: Usage) -> None:
-        self.write("alive", **usage._asdict())
+        self.write = functools.partial(run_log(flow_run_id).append, attempt=uuid.uuid4().hex)
 
 
 _ATTEMPT: ContextVar[_RunningAttempt | None] = ContextVar("step_attempt", default=None)
@@ -104,7 +98,9 @@ def step(name: str) -> Callable[[Callable[P, R]], Task[P, R]]:
                     check_attempts()
                 result = function(*args, **kwargs)
                 if attempt is not None and isinstance(result, BaseModel):
-                    attempt.write("result", result=plain_values(result))
+                    values = result.model_dump(mode="json")
+                    plain = {name: value for name, value in values.items() if isinstance(value, str | int | float)}
+                    attempt.write("result", result=plain)
                 return result
 
         decorated: Task[P, R] = task(name=name, **STEP)(logged)
@@ -114,12 +110,7 @@ def step(name: str) -> Callable[[Callable[P, R]], Task[P, R]]:
 
 
 def log_outcome(message: str, *, cached: bool = False) -> None:
-    """Log what a step did, in Prefect, in the run log, and on the terminal of a command.
-
-    Args:
-        message: For people.
-        cached: Whether the step was skipped because its result is up to date.
-    """
+    """Log what a step did, or that its result was up to date, in Prefect, in the run log, and on the terminal."""
     get_run_logger().info(message)
     attempt, context = _ATTEMPT.get(), TaskRunContext.get()
     if attempt is not None:
@@ -128,42 +119,44 @@ def log_outcome(message: str, *, cached: bool = False) -> None:
     echo(context.task.name if context else "", message)
 
 
+def attempts_so_far() -> list[StepAttempt]:
+    """Return the attempts of the steps of this flow run, up to now, oldest first; empty outside a flow run."""
+    context = FlowRunContext.get()
+    return run_log(str(context.flow_run.id)).read().attempts if context and context.flow_run else []
+
+
 def step_messages() -> dict[str, str]:
     """Return what the last attempt of each step of this flow run has logged, by step."""
-    log = _log_of_this_run()
-    return {attempt.step: ". ".join(attempt.messages) for attempt in log.read().attempts} if log else {}
-
-
-def costs_so_far() -> list[StepCost]:
-    """Return the cost of each step of this flow run, up to now."""
-    log = _log_of_this_run()
-    return step_costs(log.read().attempts) if log else []
+    return {attempt.step: ". ".join(attempt.messages) for attempt in attempts_so_far()}
 
 
 @contextmanager
-def holding_gpus(count: int) -> Iterator[None]:
-    """Count the body's time as time of this many GPUs."""
+def metered_training(gpus: int, repeated: Callable[[], Sequence[Repeated]]) -> Iterator[None]:
+    """Count the step's time from here on as time of GPUs; record which steps the body trains again.
+
+    Args:
+        gpus: How many the training holds.
+        repeated: Gives the repeats so far: what is trained again after a kill or a lost worker.
+    """
     attempt = _ATTEMPT.get()
     if attempt is None:
         yield
-    else:
-        with attempt.meter.holding_gpus(count):
-            yield
-
-
-def record_repeats(steps: int, seconds: float) -> None:
-    """Record training steps that were taken again, and the time that they had taken before."""
-    if (attempt := _ATTEMPT.get()) is not None:
-        attempt.write("repeated", repeated_steps=steps, repeated_seconds=seconds)
+        return
+    attempt.meter.hold_gpus(gpus)
+    before = len(repeated())
+    try:
+        yield
+    finally:
+        new = repeated()[before:]
+        attempt.write(
+            "repeated",
+            repeated_steps=sum(repeat.steps for repeat in new),
+            repeated_seconds=sum(repeat.seconds for repeat in new),
+        )
 
 
 def first_seen(what: str, value: R) -> R:
-    """Return a plain value as this step's first attempt saw it, before a killed attempt may have changed it.
-
-    Args:
-        what: Name of the value, the same in every attempt.
-        value: The value now.
-    """
+    """Return a plain value as this step's first attempt saw it, before a killed attempt may have changed it."""
     attempt = _ATTEMPT.get()
     return value if attempt is None else RunState(attempt.flow_run_id).first_seen(f"{attempt.step}: {what}", value)
 
@@ -178,13 +171,13 @@ def _attempt(name: str, arguments: Mapping[str, Any]) -> Iterator[_RunningAttemp
     attempt.write("began", step=name, process=processes.token(), inputs=_inputs(arguments))
     token = _ATTEMPT.set(attempt)
     try:
-        with attempt.meter.watching(attempt.heartbeat):
+        with attempt.meter.watching(functools.partial(attempt.write, "alive")):
             yield attempt
     except BaseException as error:
-        attempt.write("ended", outcome="failed", error=str(error) or type(error).__name__, **_used(attempt))
+        attempt.write("ended", outcome="failed", error=str(error) or type(error).__name__, **attempt.meter.usage())
         raise
     else:
-        attempt.write("ended", outcome=attempt.outcome, **_used(attempt))
+        attempt.write("ended", outcome=attempt.outcome, **attempt.meter.usage())
     finally:
         _ATTEMPT.reset(token)
 
@@ -197,12 +190,3 @@ def _inputs(arguments: Mapping[str, Any]) -> dict[str, str]:
         or digest_of(value.model_dump(mode="json") if isinstance(value, BaseModel) else str(value))
         for name, value in arguments.items()
     }
-
-
-def _log_of_this_run() -> RunLog | None:
-    context = FlowRunContext.get()
-    return run_log(str(context.flow_run.id)) if context is not None and context.flow_run is not None else None
-
-
-def _used(attempt: _RunningAttempt) -> dict[str, float]:
-    return attempt.meter.usage()._asdict()

@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from uuid import UUID
@@ -27,8 +27,8 @@ from tasks.runtime.settings import Settings
 from tasks.server.recovery import mark_ended
 from tasks.server.supervisor import stop_orphaned_services
 
-# A process needs a moment to exit after it has reported the end of its run. Seconds.
-_GRACE_S = 60
+# A process needs a moment to exit after it has reported the end of its run.
+_GRACE = timedelta(seconds=60)
 
 
 def diagnose() -> list[Diagnosis]:
@@ -54,12 +54,8 @@ def _services(settings: Settings) -> Iterator[Diagnosis]:
             "`cl up` has exited without stopping its services",
             str(settings.services),
             "stops those that still run; `cl up` starts them again",
-            partial(_stop_services, settings),
+            partial(stop_orphaned_services, settings.services),
         )
-
-
-def _stop_services(settings: Settings) -> None:
-    stop_orphaned_services(settings.services)
 
 
 def _flow_runs() -> Iterator[Diagnosis]:
@@ -89,10 +85,12 @@ def _compare(owner: RunOwner, run: FlowRun | None) -> Iterator[Diagnosis]:
     where = f"flow run {owner.flow_run_name} ({owner.flow}, {owner.flow_run_id})"
     state = run.state if run else None
     if owner.is_stale and run and state and run.state_type in (StateType.RUNNING, StateType.CANCELLING):
+        after = "Prefect reschedules it" if run.deployment_id else "run its command again to resume"
+        is_cancelled = run.state_type == StateType.CANCELLING
         yield Diagnosis(
             f"Prefect reports {state.name}, but process {owner.process} has exited",
             where,
-            _end_state(run),
+            "marks the run as cancelled" if is_cancelled else f"marks the run as crashed; {after}",
             partial(_mark_ended, run, owner),
         )
     elif owner.is_stale and (state is None or state.is_final()):
@@ -102,24 +100,13 @@ def _compare(owner: RunOwner, run: FlowRun | None) -> Iterator[Diagnosis]:
             "removes the file",
             partial(run_owner.forget_owner, owner.flow_run_id),
         )
-    elif not owner.is_stale and state is not None and state.is_final() and _age_s(state.timestamp) > _GRACE_S:
+    elif not owner.is_stale and state is not None and state.is_final() and datetime.now(UTC) - state.timestamp > _GRACE:
         yield Diagnosis(
             f"Prefect reports {state.name}, but process {owner.process} is running",
             where,
             "kills the process, which could write to the files of another run",
             partial(_kill, owner),
         )
-
-
-def _end_state(run: FlowRun) -> str:
-    if run.state_type == StateType.CANCELLING:
-        return "marks the run as cancelled"
-    after = "Prefect reschedules it" if run.deployment_id else "run its command again to resume"
-    return f"marks the run as crashed; {after}"
-
-
-def _age_s(moment: datetime) -> float:
-    return (datetime.now(UTC) - moment).total_seconds()
 
 
 def _mark_ended(run: FlowRun, owner: RunOwner) -> None:

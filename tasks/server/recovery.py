@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 from prefect import get_client
 from prefect.client.orchestration import SyncPrefectClient
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
+from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.client.schemas.responses import SetStateStatus
 from prefect.exceptions import ObjectNotFound
@@ -25,9 +25,8 @@ from prefect.states import AwaitingRetry, Cancelled, Crashed
 
 from tasks.runtime import run_owner
 from tasks.runtime.run_owner import RunOwner
-from tasks.runtime.settings import read_delays
+from tasks.runtime.settings import Settings
 
-_LOOK_EVERY_S = read_delays().recovery_s
 # The caller also restarts the servers: it must not wait for one that is down.
 NO_RETRIES = {PREFECT_CLIENT_MAX_RETRIES: 0, PREFECT_API_REQUEST_TIMEOUT: 5}
 # A process needs seconds to start.
@@ -39,17 +38,12 @@ _MAX_CRASH_AGE = timedelta(days=1)
 
 
 class RunRecovery:
-    """Finds and reschedules such runs: once when the servers have started, then periodically.
-
-    Args:
-        work_pool: Whose runs are recovered.
-    """
+    """Finds and reschedules such runs of a work pool: once when the servers have started, then periodically."""
 
     def __init__(self, work_pool: str) -> None:
-        self._work_pool = work_pool
-        self._checked = 0.0
+        self._work_pool, self._look_every_s = work_pool, Settings.from_environment().look_every_s
+        self._checked, self._failure = 0.0, ""
         self._suspects: set[tuple[str, str]] = set()
-        self._failure = ""
 
     def recover_at_start(self) -> list[str]:
         """Close and reschedule the runs that ended with the machine or with the services; before a worker starts.
@@ -61,7 +55,7 @@ class RunRecovery:
 
     def recover(self) -> list[str]:
         """Close and reschedule the runs whose process has exited since; do nothing while the server is down."""
-        if time.monotonic() - self._checked < _LOOK_EVERY_S:
+        if time.monotonic() - self._checked < self._look_every_s:
             return []
         return list(self._recover(starting=False))
 
@@ -111,14 +105,8 @@ class RunRecovery:
 def mark_ended(client: SyncPrefectClient, run: FlowRun, owner: RunOwner | None, *, by: str) -> str:
     """Mark a run whose process has exited as crashed, or as cancelled if it was being cancelled.
 
-    Args:
-        client: Of the server.
-        run: As it was read.
-        owner: As it was read.
-        by: Who noticed it, for people.
-
     Returns:
-        A sentence about it; empty when the run or its owner has changed since it was read.
+        A sentence about it; empty when the run or its owner has changed since they were read.
     """
     process = f"process {owner.process} has exited" if owner and owner.is_stale else "it has no process"
     state: State[Any] = (Cancelled if run.state_type == StateType.CANCELLING else Crashed)(message=f"{by}: {process}.")
@@ -162,8 +150,7 @@ def _is_temporary(error: Exception) -> bool:
 
 
 def _in_states(client: SyncPrefectClient, *types: StateType) -> list[FlowRun]:
-    state = FlowRunFilterState(type=FlowRunFilterStateType(any_=list(types)))
-    return client.read_flow_runs(flow_run_filter=FlowRunFilter(state=state))
+    return client.read_flow_runs(flow_run_filter=FlowRunFilter.model_validate({"state": {"type": {"any_": types}}}))
 
 
 def _age(run: FlowRun) -> timedelta:

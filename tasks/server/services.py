@@ -5,22 +5,24 @@ import socket
 import sys
 import urllib.parse
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from cl_core import artifact_dir
+from tasks.runtime.process_environment import inherited
 from tasks.runtime.settings import Settings
 from tasks.server.access import MLFLOW_AUTHENTICATION, check_bind, is_loopback
 from tasks.server.supervisor import Service
 
 LOOPBACK = "127.0.0.1"
+_DATABASE = "CL_DATABASE_URL"  # Only the two servers need its password.
 _EVERYWHERE = ("", "0.0.0.0", "::")  # noqa: S104 - only with authentication
 # The automations notice a dead process by its missing heartbeats. 30 s is the least that Prefect allows.
 HEARTBEAT_S = 30
 
 
-@dataclass(frozen=True)
-class Ports:
+class Ports(NamedTuple):
     """Ports of the servers."""
 
     prefect: int = 4200
@@ -32,22 +34,20 @@ class LocalStack:
     """The services of one machine, and the addresses that matter.
 
     Args:
-        settings: Folders under CL_HOME.
+        settings: Of the folders, the database and the accounts.
         ports: Of the servers.
         work_pool: That the worker serves.
         host: Listen address of the servers; other than loopback only with authentication.
-        database_url: `postgresql://USER:PASSWORD@HOST/NAME` for both servers; empty: SQLite files under CL_HOME.
     """
 
     settings: Settings
     ports: Ports
     work_pool: str
     host: str = LOOPBACK
-    database_url: str = field(default="", repr=False)
 
     def __post_init__(self) -> None:
-        for server in ("prefect", "mlflow"):
-            check_bind(self.host, server=server)
+        check_bind(self.host, self.settings, server="prefect")
+        check_bind(self.host, self.settings, server="mlflow")
 
     @property
     def address(self) -> str:
@@ -55,14 +55,14 @@ class LocalStack:
         return LOOPBACK if self.host in _EVERYWHERE else self.host
 
     @property
-    def prefect_api(self) -> str:
-        """Return the address of Prefect's API."""
-        return f"http://{self.address}:{self.ports.prefect}/api"
-
-    @property
     def prefect_ui(self) -> str:
         """Return the address of Prefect's pages."""
         return f"http://{self.address}:{self.ports.prefect}"
+
+    @property
+    def prefect_api(self) -> str:
+        """Return the address of Prefect's API."""
+        return f"{self.prefect_ui}/api"
 
     @property
     def mlflow(self) -> str:
@@ -71,6 +71,11 @@ class LocalStack:
 
     def client_env(self) -> dict[str, str]:
         """Return the environment of the servers' clients: the worker, its runs, and commands."""
+        credentials = {
+            "PREFECT_API_AUTH_STRING": self.settings.prefect_account.get_secret_value(),
+            "MLFLOW_TRACKING_USERNAME": self.settings.mlflow_admin,
+            "MLFLOW_TRACKING_PASSWORD": self.settings.mlflow_admin_password.get_secret_value(),
+        }
         return {
             "CL_HOME": str(self.settings.home),
             "PREFECT_HOME": str(self.settings.home / "prefect"),
@@ -78,7 +83,7 @@ class LocalStack:
             "MLFLOW_TRACKING_URI": self.mlflow,
             "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_S),
             "DO_NOT_TRACK": "1",
-            **(_credentials() if self.requires_passwords else {}),
+            **(credentials if self.requires_passwords else {}),
         }
 
     @property
@@ -95,9 +100,9 @@ class LocalStack:
             name="Prefect server",
             command=[*_module("prefect"), "server", "start", "--host", self.host, "--port", str(self.ports.prefect)],
             environment={
-                **_inherited(),
+                **inherited(_DATABASE),
                 **self.client_env(),
-                **_prefect_database_env(self.database_url),
+                **_prefect_database_env(self.settings.database_url),
                 # The address of the API for the pages; unset, they use the default port.
                 "PREFECT_UI_API_URL": self.prefect_api,
                 "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": self.prefect_ui,
@@ -123,9 +128,9 @@ class LocalStack:
                 *(*folders, *authentication),
             ],
             environment={
-                **{name: value for name, value in _inherited().items() if name != "MLFLOW_TRACKING_URI"},
+                **inherited(_DATABASE, "MLFLOW_TRACKING_URI"),
                 # Not on the command line, which every user of the machine can read: it has a password.
-                "MLFLOW_BACKEND_STORE_URI": _mlflow_database_url(self.database_url)
+                "MLFLOW_BACKEND_STORE_URI": _mlflow_database_url(self.settings.database_url)
                 or f"sqlite:///{self.settings.home / 'mlflow.db'}",
                 # Its users are stored beside its database, not in the working folder.
                 **(self._remote_env() if self.requires_passwords else {}),
@@ -141,63 +146,41 @@ class LocalStack:
 
     def _remote_env(self) -> dict[str, str]:
         """Return MLflow's settings for access from other machines: its users, and the host names it answers to."""
-        names = (LOOPBACK, "localhost", self.address, socket.gethostname())
-        allowed = os.environ.get("MLFLOW_SERVER_ALLOWED_HOSTS") or ",".join(f"{name}:*" for name in names)
-        return {"MLFLOW_AUTH_CONFIG_PATH": str(self._write_users_file()), "MLFLOW_SERVER_ALLOWED_HOSTS": allowed}
-
-    def _write_users_file(self) -> Path:
-        """Write the file that tells MLflow where its users are stored; return its path."""
-        file = self.settings.work / "mlflow-users.ini"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        function = "mlflow.server.auth:authenticate_request_basic_auth"
+        users = self.settings.work / "mlflow-users.ini"
+        users.parent.mkdir(parents=True, exist_ok=True)
         artifact_dir.write_text(
-            file,
+            users,
             "[mlflow]\ndefault_permission = READ\n"
             f"database_uri = sqlite:///{self.settings.home / 'mlflow-users.db'}\n"
-            f"admin_username = {_admin()}\nauthorization_function = {function}\n",
+            f"admin_username = {self.settings.mlflow_admin}\n"
+            "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n",
         )
-        return file
+        names = (LOOPBACK, "localhost", self.address, socket.gethostname())
+        allowed = self.settings.mlflow_hosts or ",".join(f"{name}:*" for name in names)
+        return {"MLFLOW_AUTH_CONFIG_PATH": str(users), "MLFLOW_SERVER_ALLOWED_HOSTS": allowed}
 
     def _worker(self) -> Service:
         return Service(
             name="worker",
             command=[*_module("prefect"), "worker", "start", "--pool", self.work_pool, "--type", "process"],
             environment={
-                **_inherited(),
+                **inherited(_DATABASE),
                 **self.client_env(),
                 # A person who reaches the forms chooses the paths.
-                "CL_DATA_ROOTS": data_roots(),
+                "CL_DATA_ROOTS": self.data_roots,
                 "OMP_WAIT_POLICY": "PASSIVE",
             },
             log=self.settings.logs / "worker.log",
         )
 
-
-def data_roots() -> str:
-    """Return the folders that runs may use beside CL_HOME; default: the working folder and Debian's datasets."""
-    return Settings.from_environment().data_roots or os.pathsep.join((str(Path.cwd()), "/usr/share/datasets"))
-
-
-def _admin() -> str:
-    return os.environ.get("MLFLOW_AUTH_ADMIN_USERNAME", "admin")
-
-
-def _credentials() -> dict[str, str]:
-    """Return the credentials of this machine's own clients."""
-    return {
-        "PREFECT_API_AUTH_STRING": os.environ["PREFECT_SERVER_API_AUTH_STRING"],
-        "MLFLOW_TRACKING_USERNAME": _admin(),
-        "MLFLOW_TRACKING_PASSWORD": os.environ["MLFLOW_AUTH_ADMIN_PASSWORD"],
-    }
+    @property
+    def data_roots(self) -> str:
+        """The folders that runs may use beside CL_HOME; default: the working folder and Debian's datasets."""
+        return self.settings.data_roots or os.pathsep.join((str(Path.cwd()), "/usr/share/datasets"))
 
 
 def _module(name: str) -> list[str]:
     return [sys.executable, "-m", name]
-
-
-def _inherited() -> dict[str, str]:
-    """Return this environment without the database's address: only the two servers need its password."""
-    return {name: value for name, value in os.environ.items() if name != "CL_DATABASE_URL"}
 
 
 def _prefect_database_env(database_url: str) -> Mapping[str, str]:

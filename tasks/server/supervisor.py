@@ -5,6 +5,7 @@ or the next start, can stop the services of a supervisor that was killed.
 """
 
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -17,7 +18,6 @@ from pathlib import Path
 
 import httpx
 import psutil
-from pydantic import BaseModel, TypeAdapter
 
 from cl_core import artifact_dir, processes
 from cl_core.errors import InfrastructureError, InputError
@@ -53,16 +53,6 @@ class Service:
     log: Path
     port: int = 0
     health: str = ""
-
-
-class ServiceRecord(BaseModel):
-    """A service that was started, and the token of its process (`cl_core.processes`)."""
-
-    name: str
-    process: str
-
-
-_RECORDS = TypeAdapter(list[ServiceRecord])
 
 
 class Supervisor:
@@ -124,17 +114,14 @@ class Supervisor:
         for service in self.services:
             if service.name not in self._processes or self.is_alive(service):
                 continue
-            restarts = self.restarts[service.name]
-            if (
-                time.monotonic() - self._started[service.name]
-                < _RESTART_PAUSES_S[min(restarts, len(_RESTART_PAUSES_S) - 1)]
-            ):
+            pause = _RESTART_PAUSES_S[min(self.restarts[service.name], len(_RESTART_PAUSES_S) - 1)]
+            if time.monotonic() - self._started[service.name] < pause:
                 continue
             code = self._processes[service.name].returncode
             # Worker processes of a server outlive it and hold its port.
             _kill_group(self._processes[service.name].pid)
             self._spawn(service)
-            self.restarts[service.name] = restarts + 1
+            self.restarts[service.name] += 1
             messages.append(f"restarted the {service.name}, which exited with {code}; its log is {service.log}")
         return messages
 
@@ -163,11 +150,9 @@ class Supervisor:
         self._write_record()
 
     def _write_record(self) -> None:
-        running = [
-            ServiceRecord(name=name, process=processes.token(process.pid)) for name, process in self._processes.items()
-        ]
+        running = [{"name": name, "process": processes.token(one.pid)} for name, one in self._processes.items()]
         self._record.parent.mkdir(parents=True, exist_ok=True)
-        artifact_dir.write_text(self._record, _RECORDS.dump_json(running).decode())
+        artifact_dir.write_text(self._record, json.dumps(running))
 
     def _answers(self, service: Service) -> bool:
         if not service.health:
@@ -186,12 +171,12 @@ def stop_orphaned_services(record: Path) -> list[str]:
     Returns:
         The names of the services that were running.
     """
-    services = _RECORDS.validate_json(record.read_text()) if record.exists() else []
-    orphans = [service for service in services if not processes.is_gone(service.process)]
+    services = json.loads(record.read_text()) if record.exists() else []
+    orphans = [service for service in services if not processes.is_gone(service["process"])]
     for orphan in reversed(orphans):
-        terminate_tree(processes.pid_of(orphan.process))
+        terminate_tree(processes.pid_of(orphan["process"]))
     record.unlink(missing_ok=True)
-    return [orphan.name for orphan in orphans]
+    return [orphan["name"] for orphan in orphans]
 
 
 def check_free(port: int, name: str, host: str) -> None:
@@ -212,12 +197,7 @@ def check_free(port: int, name: str, host: str) -> None:
 
 
 def terminate_tree(pid: int, *, timeout_s: float = _STOP_TIMEOUT_S) -> None:
-    """Terminate a process; after a timeout kill it, and in any case its child processes.
-
-    Args:
-        pid: Of the process, the leader of its group.
-        timeout_s: How long the process may take to exit. Seconds.
-    """
+    """Terminate the leader of a process group; after a timeout kill it, and in any case its child processes."""
     family: list[psutil.Process] = []
     with contextlib.suppress(psutil.NoSuchProcess):
         process = psutil.Process(pid)

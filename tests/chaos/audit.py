@@ -1,9 +1,14 @@
 """Compare what a killed and rescheduled retraining left with what an uninterrupted one leaves."""
 
+import tempfile
+from pathlib import Path
+
+from cl_core.hashing import file_sha256
 from cl_core.refs import Ref
 from cl_core.training.progress import ProgressLog
 from tasks.adapters.mlflow.model_store import model_store
-from tasks.adapters.mlflow.registry_checks import check_registry, registered_weights
+from tasks.adapters.mlflow.model_version import WEIGHTS
+from tasks.adapters.mlflow.registry_checks import check_registry
 from tasks.runtime import run_owner
 from tasks.runtime.locks import is_locked
 from tasks.runtime.settings import Settings
@@ -39,7 +44,7 @@ def audit(model_name: str, *, weights: str, checkpoint_every_s: float, longest_s
         for owner in run_owner.run_owners()
         if owner.is_stale
     ]
-    registered = registered_weights(model_store(), model_name)
+    registered = _registered_weights(model_name)
     if len(registered) != 1:
         problems.append(f"{len(registered)} versions are registered, not one")
     registered_sha256 = next(iter(registered.values()), "")
@@ -54,3 +59,14 @@ def audit(model_name: str, *, weights: str, checkpoint_every_s: float, longest_s
         repeated_steps=sum(one.reached_step - one.from_step for one in repeated),
         repeated_seconds=sum(one.seconds for one in repeated),
     )
+
+
+def _registered_weights(model_name: str) -> dict[int, str]:
+    """Return the sha256 of the weights of each version, by its number; empty without such a model."""
+    store, found = model_store(), {}
+    versions = store.versions(model_name) if model_name in store.names() else []
+    for number in (row.version for row in versions):
+        with tempfile.TemporaryDirectory() as folder:
+            store.fetch(store.find(model_name, number), [WEIGHTS], Path(folder))
+            found[number] = file_sha256(Path(folder, WEIGHTS))
+    return found

@@ -15,7 +15,8 @@ from cl_core.refs import Ref
 from flows.cli import commands, render
 from flows.cli.app import make_app
 from flows.cli.commands import COMMANDS
-from flows.cli.operations import DoctorReport, Problem
+from flows.cli.operations import DoctorReport
+from tasks.runtime.inventory import Diagnosis
 
 every_command = pytest.mark.parametrize("name", COMMANDS)
 
@@ -91,7 +92,7 @@ def test_json_is_one_document_and_has_null_for_what_is_not_finite(capsys):
 
 
 def test_problems_that_remain_are_the_exit_code_one(capsys):
-    problem = Problem(what="a lock [red]is[/] held", where="/home", remedy="removes it", fixable=True)
+    problem = Diagnosis("a lock [red]is[/] held", "/home", "removes it", repair=lambda: None)
     remaining = DoctorReport(found=[problem], fixed=[], problems=[problem])
     assert render.render(remaining, seconds=0) == 1
     shown = capsys.readouterr().out

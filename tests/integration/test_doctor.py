@@ -2,6 +2,7 @@
 
 import re
 import signal
+from datetime import timedelta
 from pathlib import Path
 
 import psutil
@@ -77,7 +78,7 @@ def test_a_process_whose_run_is_over_for_prefect_is_ended(
     orphan = psutil.Process(process.pid)
     wait_for(lambda: orphan.status() == psutil.STATUS_STOPPED, home)
     monkeypatch.setenv("CL_HOME", str(home))
-    monkeypatch.setattr(diagnostics, "_GRACE_S", 0)
+    monkeypatch.setattr(diagnostics, "_GRACE", timedelta(0))
     with temporary_settings({PREFECT_API_URL: prefect_server}):
         with get_client(sync_client=True) as client:
             client.set_flow_run_state(run_id(home), Cancelled(), force=True)

@@ -76,7 +76,7 @@ def champion(job_of: JobOf, tmp_path: Path) -> tuple[Path, np.ndarray]:
     version = store.register(
         Registration(
             name=NAME,
-            model=EmbeddingModel(encoder, job.normalization, job.data.image_size),
+            build_model=lambda: EmbeddingModel(encoder, job.normalization, job.data.image_size),
             snapshot=job.snapshot,
             checkpoint=checkpoint,
             evaluation=measured(job, checkpoint.path, evaluation, tmp_path),

@@ -66,7 +66,7 @@ class Pool:
 @pytest.fixture
 def pool(prefect_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pool]:
     monkeypatch.setenv("CL_HOME", str(tmp_path))
-    monkeypatch.setattr(recovery, "_LOOK_EVERY_S", 0)
+    monkeypatch.setenv("CL_LOOK_EVERY_S", "0")
     with temporary_settings({PREFECT_API_URL: prefect_server}):
         yield Pool(prefect_server, tmp_path)
 
@@ -149,7 +149,7 @@ def test_a_run_that_has_moved_on_since_it_was_found_is_let_be(pool: Pool, ended:
 def test_a_server_that_is_down_or_busy_is_asked_again_and_one_that_refuses_is_logged_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(recovery, "_LOOK_EVERY_S", 0)
+    monkeypatch.setenv("CL_LOOK_EVERY_S", "0")
     with temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{free_port()}/api", PREFECT_CLIENT_MAX_RETRIES: 0}):
         run_recovery = RunRecovery("any")
         assert run_recovery.recover() == []

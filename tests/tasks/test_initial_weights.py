@@ -33,7 +33,9 @@ def registered(empty_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
         encoder = assemble(TRAINING).encoder.build(channels=CHANNELS, size=SIZE)
         model = EmbeddingModel(encoder, Normalization((0.3,), (0.2,)), SIZE)
         store_at(home).register(
-            dataclasses.replace(registration(digit), model=model, specs={"training": complete(TRAINING)})
+            dataclasses.replace(
+                registration(digit), build_model=lambda model=model: model, specs={"training": complete(TRAINING)}
+            )
         )
     return home
 

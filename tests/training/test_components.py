@@ -1,5 +1,6 @@
 """From a spec to its parts: what fits, and what a training is called."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -17,7 +18,7 @@ from cl_core.losses.info_nce import InfoNCE
 from cl_core.methods.simclr import SimCLROptions
 from cl_core.registry import METHODS
 from cl_core.specs import TrainingSpec
-from cl_core.training.components import DECIDES_WEIGHTS, assemble, complete, training_digest
+from cl_core.training.components import DECIDES_WEIGHTS, Parts, assemble, complete, training_digest
 
 
 def digest(*, snapshot="a" * 64, image_size=28, **fields):
@@ -39,6 +40,13 @@ def test_the_parts_are_those_named_with_the_options_given():
 def test_an_unknown_option_of_any_part_is_refused_with_its_path(part):
     with pytest.raises(SpecError, match=rf"^training\.{part}_options\.color: there is no such option; choose from: "):
         assemble(TrainingSpec(**{f"{part}_options": {"color": 1}}))
+
+
+def test_the_parts_travel_as_their_completed_spec_and_are_the_same_again():
+    parts = assemble(TrainingSpec(method="moco_v3", loss_options={"temperature": 0.3}))
+    assert json.loads(parts.model_dump_json()) == parts.spec.model_dump(mode="json")
+    again = Parts.model_validate_json(parts.model_dump_json())
+    assert again == parts and type(again.method) is type(parts.method)
 
 
 def test_an_option_out_of_range_is_refused_with_its_path():

@@ -10,14 +10,8 @@ from cl_core.evaluation.promotion_gate import Gains, GateVerdict, judge
 from cl_core.failpoints import failpoint
 from cl_core.refs import Decision, EvaluationReport
 from cl_core.specs import PromotionSpec
+from tasks.adapters.mlflow import champion_history as champions
 from tasks.adapters.mlflow import lookup
-from tasks.adapters.mlflow.champion_history import (
-    ChampionHistory,
-    apply_change,
-    champion_label,
-    reconciled_history,
-    record_decision,
-)
 from tasks.adapters.mlflow.model_version import DECISION
 
 if TYPE_CHECKING:
@@ -28,14 +22,13 @@ def decide(
     client: "MlflowClient",
     name: str,
     version: int,
-    *,
     promotion: PromotionSpec,
     evaluation: EvaluationReport,
     gains: Gains,
 ) -> Decision:
     """Let the gate decide about a challenger, and apply the verdict; `ModelStore.decide` says what counts."""
     lookup.require_version(client, name, version)
-    history, _ = reconciled_history(client, name)
+    history, _ = champions.reconciled_history(client, name)
     champion = history.champion
     if version == champion:
         return _already_champion(client, name, version)
@@ -50,16 +43,16 @@ def decide(
     )
     failpoint("promote.judged")
     if verdict.promote:
-        apply_change(client, name, history.with_promotion(decision))
+        champions.apply_change(client, name, history.with_promotion(decision))
     else:
-        record_decision(client, decision, version)
+        champions.record_decision(client, decision, version)
     return decision
 
 
 def apply_promotion(client: "MlflowClient", name: str, version: int, reason: str) -> Decision:
     """Make a version the champion, whatever the gate decided."""
     lookup.require_version(client, name, version)
-    history, _ = reconciled_history(client, name)
+    history, _ = champions.reconciled_history(client, name)
     if version == history.champion:
         return _already_champion(client, name, version)
     decision = Decision(
@@ -69,21 +62,21 @@ def apply_promotion(client: "MlflowClient", name: str, version: int, reason: str
         promoted=True,
         reason=f"version {version} is promoted by hand: {reason}",
     )
-    apply_change(client, name, history.with_promotion(decision))
+    champions.apply_change(client, name, history.with_promotion(decision))
     return decision
 
 
 def apply_rollback(client: "MlflowClient", name: str, reason: str) -> Decision:
     """Make the champion before the last one the champion again, or finish a rollback that was killed."""
     lookup.require_model(client, name)
-    history, unfinished = reconciled_history(client, name)
+    history, unfinished = champions.reconciled_history(client, name)
     if unfinished is not None and unfinished.kind == "rollback":
         return unfinished.decision
-    existing = {int(version.version) for version in lookup.all_versions(client, name)}
+    existing = lookup.version_numbers(client, name)
     restored = history.previous_champion(existing)
     if not restored:
         raise InputError(
-            f"{name} has no earlier champion to roll back to (now: {champion_label(history.champion)}); "
+            f"{name} has no earlier champion to roll back to (now: {champions.champion_label(history.champion)}); "
             f"`cl promote {name} VERSION` promotes one of its versions: {lookup.comma_separated(existing)}"
         )
     rolled_back = history.champion
@@ -94,7 +87,7 @@ def apply_rollback(client: "MlflowClient", name: str, reason: str) -> Decision:
         promoted=False,
         reason=f"version {rolled_back} is rolled back, version {restored} is the champion again: {reason}",
     )
-    apply_change(client, name, history.with_rollback(decision))
+    champions.apply_change(client, name, history.with_rollback(decision))
     return decision
 
 
@@ -110,14 +103,14 @@ def _already_champion(client: "MlflowClient", name: str, version: int) -> Decisi
     )
 
 
-def _not_comparable(version: int, history: ChampionHistory, gains: Gains) -> GateVerdict | None:
+def _not_comparable(version: int, history: champions.ChampionHistory, gains: Gains) -> GateVerdict | None:
     """Return the refusal when the numbers cannot decide about this version, whatever they are."""
     if version in history.rolled_back:
         reason = "a person rolled it back, so only a person promotes it again"
     elif gains.champion != history.champion:
         reason = (
-            f"it was compared with {champion_label(gains.champion)}, and by now there is "
-            f"{champion_label(history.champion)}; run the same command again"
+            f"it was compared with {champions.champion_label(gains.champion)}, and by now there is "
+            f"{champions.champion_label(history.champion)}; run the same command again"
         )
     else:
         return None

@@ -5,6 +5,7 @@ one tag of the registered model, and then applied; the next process finishes wha
 at a complete version at all times.
 """
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -26,38 +27,30 @@ _DECISION_FILE = "decision.json"
 _OLD_NAMES = {"withdrawn": "rolled_back", "concerned": "affected_versions"}
 
 
-def _with_new_names(stored: Any) -> Any:
-    return {_OLD_NAMES.get(name, name): value for name, value in stored.items()} if isinstance(stored, dict) else stored
-
-
-class ChampionChange(BaseModel):
-    """A change of champion that has been decided."""
-
+class _Stored(BaseModel):
     model_config = ConfigDict(frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_old_names(cls, stored: Any) -> Any:
+        is_json = isinstance(stored, dict)
+        return {_OLD_NAMES.get(name, name): value for name, value in stored.items()} if is_json else stored
+
+
+class ChampionChange(_Stored):
+    """A change of champion that has been decided."""
 
     kind: Literal["promotion", "rollback"]
     decision: Decision
     affected_versions: list[int] = Field(description="Versions whose tags get the reason.")
 
-    @model_validator(mode="before")
-    @classmethod
-    def _read_old_names(cls, stored: Any) -> Any:
-        return _with_new_names(stored)
 
-
-class ChampionHistory(BaseModel):
+class ChampionHistory(_Stored):
     """The champions of one model, oldest first; the last is the one that users fetch once `pending` is applied."""
-
-    model_config = ConfigDict(frozen=True)
 
     champions: list[int] = []
     rolled_back: list[int] = Field([], description="By a person; the gate never promotes these again.")
     pending: ChampionChange | None = Field(None, description="Decided, and not applied to its end.")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _read_old_names(cls, stored: Any) -> Any:
-        return _with_new_names(stored)
 
     @property
     def champion(self) -> int:
@@ -75,14 +68,14 @@ class ChampionHistory(BaseModel):
 
     def with_rollback(self, decision: Decision) -> "ChampionHistory":
         """Return the history without the decision's version, which ends with the decision's champion."""
-        rolled_back, restored = decision.version, decision.champion
+        rolled_back, restored, earlier = decision.version, decision.champion, self.champions[:-1]
         return ChampionHistory(
-            champions=self.champions[: _last_index(self.champions[:-1], restored) + 1],
+            champions=earlier[: len(earlier) - earlier[::-1].index(restored)],
             rolled_back=[*self.rolled_back, rolled_back][-_KEPT_VERSIONS:],
             pending=ChampionChange(kind="rollback", decision=decision, affected_versions=[rolled_back, restored]),
         )
 
-    def previous_champion(self, existing: set[int]) -> int:
+    def previous_champion(self, existing: Collection[int]) -> int:
         """Return the champion before the last one, among the versions that still exist; 0 when there is none."""
         earlier = [version for version in self.champions[:-1] if version in existing and version != self.champion]
         return earlier[-1] if earlier else 0
@@ -113,7 +106,7 @@ def reconcile(client: "MlflowClient", name: str) -> None:
     client.set_registered_model_tag(name, _HISTORY, history.model_dump_json())
 
 
-def reserved_versions(model: "RegisteredModel", existing: set[int]) -> dict[int, str]:
+def reserved_versions(model: "RegisteredModel", existing: Collection[int]) -> dict[int, str]:
     """Return the versions that may be fetched next, and why: a pending change, or a possible rollback."""
     history = read_history(model)
     pending = {history.champion: "champion to be"} if history.pending else {}
@@ -161,7 +154,3 @@ def last_decision(client: "MlflowClient", name: str, version: int, staged: Path)
 def champion_label(champion: int) -> str:
     """Return a champion in words."""
     return f"version {champion}" if champion else "no champion"
-
-
-def _last_index(versions: list[int], version: int) -> int:
-    return len(versions) - 1 - versions[::-1].index(version)

@@ -4,11 +4,12 @@ tests/tasks/adapters/mlflow/test_mlflow_compat.py checks each part, so that an u
 """
 
 import contextlib
-import os
 import sys
 import warnings
 from collections.abc import Iterator
 from types import ModuleType
+
+from tasks.runtime.process_environment import restored
 
 _LIGHTNING_AUTOLOG = "mlflow.pytorch._lightning_autolog"
 _TYPE_HINT_WARNING = "(?s).*Any type hint is inferred as AnyType"
@@ -45,12 +46,6 @@ def process_tracking_uri(tracking_uri: str) -> Iterator[None]:
     """
     import mlflow
 
-    before = os.environ.get("MLFLOW_TRACKING_URI")
-    mlflow.set_tracking_uri(tracking_uri)
-    try:
+    with restored("MLFLOW_TRACKING_URI"):
+        mlflow.set_tracking_uri(tracking_uri)
         yield
-    finally:
-        if before is None:
-            os.environ.pop("MLFLOW_TRACKING_URI", None)
-        else:
-            os.environ["MLFLOW_TRACKING_URI"] = before

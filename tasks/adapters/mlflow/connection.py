@@ -3,7 +3,6 @@
 import contextlib
 import errno
 import logging
-import os
 import re
 import ssl
 import time
@@ -15,14 +14,15 @@ from typing import TYPE_CHECKING
 
 from cl_core.errors import InfrastructureError, InputError, StorageFullError, StoreUnreachableError
 from tasks.adapters.mlflow.compat import import_pytorch_flavor, process_tracking_uri
-from tasks.runtime.settings import read_delays
+from tasks.runtime.process_environment import set_defaults
+from tasks.runtime.settings import Settings
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 # A server that is down is probed at 0, 1, 3 and 7 seconds; at most 19 s when it drops every packet.
 # The caller may retry after a longer pause.
-_PAUSES_S = tuple(factor * read_delays().store_s for factor in (1, 2, 4))
+_PAUSES = (1, 2, 4)
 _PROBE_TIMEOUT_S = 3
 # Answers of a proxy whose server is down.
 _SERVER_IS_DOWN = (HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT)
@@ -34,7 +34,6 @@ _REFUSALS = {
     "CUSTOMER_UNAUTHORIZED": HTTPStatus.UNAUTHORIZED,
     "PERMISSION_DENIED": HTTPStatus.FORBIDDEN,
 }
-_CREDENTIALS = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
 
 # Settings of MLflow, unless the environment has them. MLflow's defaults retry for minutes and print to the terminal.
 _ENVIRONMENT = {
@@ -59,7 +58,8 @@ def connected(tracking_uri: str) -> Iterator["MlflowClient"]:
         StorageFullError: When the disk of the database or of the artifacts is full.
         InputError: When the address is not that of a database, or the server refuses access.
     """
-    _configure()
+    # Before MLflow is imported, because it reads some of them then.
+    set_defaults(_ENVIRONMENT)
     if tracking_uri.startswith("sqlite:///"):
         Path(tracking_uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
     _wait_for_answer(tracking_uri)
@@ -73,14 +73,8 @@ def connected(tracking_uri: str) -> Iterator["MlflowClient"]:
 
 def pytorch_flavor() -> ModuleType:
     """Return MLflow's module that saves and loads programs of torch; its import takes seconds."""
-    _configure()
+    set_defaults(_ENVIRONMENT)
     return import_pytorch_flavor()
-
-
-def _configure() -> None:
-    """Set MLflow's settings; before MLflow is imported, because it reads some of them then."""
-    for name, value in _ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
 
 
 @contextlib.contextmanager
@@ -95,12 +89,15 @@ def _errors_translated(tracking_uri: str) -> Iterator[None]:
         yield
     except (MlflowException, OSError, sqlalchemy.exc.SQLAlchemyError) as error:
         for cause in _causes(error):
-            if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise _full(tracking_uri) from error
-            if isinstance(cause, sqlalchemy.exc.OperationalError) and "disk is full" in str(cause):
-                raise _full(tracking_uri) from error
+            of_database = isinstance(cause, sqlalchemy.exc.OperationalError)
+            no_space = isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT)
+            if no_space or (of_database and "disk is full" in str(cause)):
+                raise StorageFullError(
+                    f"no space left for MLflow at {redacted_uri(tracking_uri)} or its artifacts; free some space and "
+                    "run the same command again: what is registered already is kept"
+                ) from error
             busy = isinstance(cause, MlflowException) and cause.error_code == "TEMPORARILY_UNAVAILABLE"
-            if busy or isinstance(cause, (*lost, sqlalchemy.exc.OperationalError)):
+            if busy or of_database or isinstance(cause, lost):
                 raise _unreachable(tracking_uri, cause) from error
             if (status := _refused(cause)) is not None:
                 raise _forbidden(tracking_uri, status) from error
@@ -109,14 +106,10 @@ def _errors_translated(tracking_uri: str) -> Iterator[None]:
 
 def _refused(cause: BaseException) -> HTTPStatus | None:
     """Return 401 or 403 when the server answered with it, to a call of its API or for an artifact."""
-    import requests
-    from mlflow.exceptions import MlflowException
-
-    if isinstance(cause, MlflowException):
-        return _REFUSALS.get(cause.error_code)
-    if isinstance(cause, requests.HTTPError) and cause.response is not None:
-        return next((status for status in _REFUSALS.values() if status == cause.response.status_code), None)
-    return None
+    if code := getattr(cause, "error_code", ""):
+        return _REFUSALS.get(code)
+    answer = getattr(cause, "response", None)
+    return next((status for status in _REFUSALS.values() if answer is not None and status == answer.status_code), None)
 
 
 def redacted_uri(tracking_uri: str) -> str:
@@ -160,7 +153,7 @@ def _wait_for_answer(tracking_uri: str) -> None:
     import sqlalchemy
 
     probe = _probe_server if tracking_uri.startswith(("http://", "https://")) else _probe_database
-    for pause in (*_PAUSES_S, None):
+    for pause in (*_PAUSES, None):
         try:
             probe(tracking_uri)
             return
@@ -177,7 +170,7 @@ def _wait_for_answer(tracking_uri: str) -> None:
                 f"MLFLOW_TRACKING_URI: cannot use the address {redacted_uri(tracking_uri)} ({type(error).__name__}); "
                 "give sqlite:///PATH, the address of another database whose driver is installed, or http(s)"
             ) from None  # The cause would repeat the address with its password.
-        time.sleep(pause)
+        time.sleep(pause * Settings.from_environment().store_pause_s)
 
 
 def _unreachable(tracking_uri: str, cause: BaseException) -> InfrastructureError:
@@ -188,18 +181,18 @@ def _unreachable(tracking_uri: str, cause: BaseException) -> InfrastructureError
 
 
 def _forbidden(tracking_uri: str, status: HTTPStatus) -> InputError:
-    given = [name for name in _CREDENTIALS if os.environ.get(name)]
+    from mlflow.environment_variables import (
+        MLFLOW_TRACKING_PASSWORD,
+        MLFLOW_TRACKING_TOKEN,
+        MLFLOW_TRACKING_USERNAME,
+    )
+
+    credentials = (MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD, MLFLOW_TRACKING_TOKEN)
+    given = [variable.name for variable in credentials if variable.get()]  # type: ignore[no-untyped-call]
     return InputError(
         f"MLflow at {redacted_uri(tracking_uri)} refuses access ({status.value} {status.phrase}); set "
         "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, to an account that may read "
         f"and register there (set now: {', '.join(given) or 'none'}), and run the same command again"
-    )
-
-
-def _full(tracking_uri: str) -> InfrastructureError:
-    return StorageFullError(
-        f"no space left for MLflow at {redacted_uri(tracking_uri)} or its artifacts; "
-        "free some space and run the same command again: what is registered already is kept"
     )
 
 

@@ -25,15 +25,7 @@ NAME = "encoder"
 def find_or_log_model(
     client: "MlflowClient", run: "Run", model: "EmbeddingModel", tags: Mapping[str, str], staged: Path
 ) -> "LoggedModel":
-    """Return the run's uploaded model; upload it when there is none, and delete incomplete uploads of killed attempts.
-
-    Args:
-        client: Of the store.
-        run: That the model belongs to.
-        model: The encoder to export.
-        tags: Of the logged model.
-        staged: Private folder to save into before the upload.
-    """
+    """Return the run's uploaded model; upload it when there is none, and delete incomplete uploads of killed runs."""
     from mlflow.entities import LoggedModelOutput
 
     uploads = client.search_logged_models([run.info.experiment_id], f"source_run_id = '{run.info.run_id}'")

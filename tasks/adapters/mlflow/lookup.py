@@ -1,7 +1,7 @@
 """Lookups of models and versions; the error for an unknown name lists the names that exist."""
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
 
 from cl_core.errors import InputError
 from tasks.adapters.mlflow.model_version import CHAMPION, TRAINING_DIGEST
@@ -9,6 +9,7 @@ from tasks.adapters.mlflow.model_version import CHAMPION, TRAINING_DIGEST
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion, RegisteredModel
+    from mlflow.store.entities import PagedList
 
 
 def find_model(client: "MlflowClient", name: str) -> "RegisteredModel | None":
@@ -36,7 +37,7 @@ def require_model(client: "MlflowClient", name: str) -> "RegisteredModel":
 def require_version(client: "MlflowClient", name: str, version: int) -> None:
     """Raise an InputError that lists the versions when this one does not exist."""
     require_model(client, name)
-    existing = sorted(int(version.version) for version in all_versions(client, name))
+    existing = version_numbers(client, name)
     if version not in existing:
         raise InputError(f"model {name!r} has no version {version}; there are: {comma_separated(existing)}")
 
@@ -48,10 +49,9 @@ def version_by_number(client: "MlflowClient", name: str, version: int) -> "Model
         return client.get_model_version(name, str(version))
     alias = require_model(client, name).aliases.get(CHAMPION)
     if alias is None:
-        existing = comma_separated(sorted(int(version.version) for version in all_versions(client, name)))
         raise InputError(
-            f"model {name!r} has no champion yet; name one of its versions: {existing}, or promote one "
-            f"(`cl promote {name} VERSION`)"
+            f"model {name!r} has no champion yet; name one of its versions: "
+            f"{comma_separated(version_numbers(client, name))}, or promote one (`cl promote {name} VERSION`)"
         )
     return client.get_model_version(name, alias)
 
@@ -61,16 +61,21 @@ def version_of_training(client: "MlflowClient", name: str, training_digest: str)
     require_model(client, name)
     if registered := versions_of_training(client, name, training_digest):
         return registered[0]
-    numbers = comma_separated(sorted(int(version.version) for version in all_versions(client, name)))
     raise InputError(
         f"no version of {name!r} was made by training {training_digest[:12]}, the training of the present data, "
-        f"training spec and code; there are: {numbers}. `cl register` with the same options registers it"
+        f"training spec and code; there are: {comma_separated(version_numbers(client, name))}. `cl register` with the "
+        "same options registers it"
     )
 
 
 def all_versions(client: "MlflowClient", name: str) -> "list[ModelVersion]":
     """Return all versions of a model, in no order."""
-    return list(client.search_model_versions(f"name = '{name}'"))
+    return list(_pages(client.search_model_versions, f"name = '{name}'"))
+
+
+def version_numbers(client: "MlflowClient", name: str) -> list[int]:
+    """Return the numbers of all versions of a model, sorted."""
+    return sorted(int(version.version) for version in all_versions(client, name))
 
 
 def versions_of_training(client: "MlflowClient", name: str, training_digest: str) -> "list[ModelVersion]":
@@ -81,9 +86,18 @@ def versions_of_training(client: "MlflowClient", name: str, training_digest: str
 
 def model_names(client: "MlflowClient") -> list[str]:
     """Return the names of the registered models, sorted."""
-    return sorted(model.name for model in client.search_registered_models(max_results=1000))
+    return sorted(model.name for model in _pages(client.search_registered_models))
 
 
 def comma_separated(items: Iterable[object]) -> str:
     """Return the items with commas between them; "none" without any."""
     return ", ".join(map(str, items)) or "none"
+
+
+def _pages(search: "Callable[..., PagedList[Any]]", *query: str) -> Iterator[Any]:
+    """Give all pages of a search: pruning would delete the inputs of a version that is missed here."""
+    token: str | None = ""
+    while token is not None:
+        page = search(*query, page_token=token or None)
+        yield from page
+        token = page.token or None

@@ -64,7 +64,7 @@ def _samples(registration: Registration) -> str:
 
 
 def _takes(registration: Registration) -> str:
-    model = registration.model
+    model = registration.build_model()
     return (
         f"uint8 images (N, {model.size}, {model.size}, {model.channels}) with values 0 to 255, for any N, "
         "and returns float32 embeddings of unit length, one row per image"

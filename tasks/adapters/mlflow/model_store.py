@@ -73,28 +73,16 @@ class ModelStore:
         The gate never promotes a version that a person has rolled back. A comparison with a former champion
         decides nothing.
 
-        Args:
-            name: Of the registered model.
-            version: The challenger.
-            promotion: What the gate requires.
-            evaluation: Of the challenger.
-            gains: Paired differences of the deciding score, over the baselines and the champion of the moment.
+        The gains are paired differences of the deciding score, over the baselines and the champion of the moment.
 
         Raises:
             InputError: When there is no such model or version.
         """
         with self.locked(name) as client:
-            return champion_decisions.decide(
-                client, name, version, promotion=promotion, evaluation=evaluation, gains=gains
-            )
+            return champion_decisions.decide(client, name, version, promotion, evaluation, gains)
 
     def promote(self, name: str, version: int, reason: str) -> Decision:
-        """Make a version the champion by hand, whatever the gate decided.
-
-        Args:
-            name: Of the registered model.
-            version: The next champion.
-            reason: A person's, recorded with the version.
+        """Make a version the champion by hand, whatever the gate decided; the reason is recorded with it.
 
         Raises:
             InputError: When there is no such model or version.

@@ -1,7 +1,7 @@
 """A registered version: what it is made of, and how MLflow stores it."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -27,26 +27,13 @@ DECISION = "counterpoint.decision"
 # What was pruned of its inputs.
 LOST = "counterpoint.lineage"
 # The lineage, beside the data's digest above; on the version, its run and the logged model.
-CODE_VERSION = "counterpoint.code_version"
-SOURCE_DIGEST = "counterpoint.source_digest"
-RECIPE = "counterpoint.recipe"
-FLOW_RUN_ID = "counterpoint.prefect_flow_run_id"
-FLOW_RUN_URL = "counterpoint.prefect_flow_run_url"
-
-
 _LINEAGE_TAGS = {
-    CODE_VERSION: "code_version",
-    SOURCE_DIGEST: "source_digest",
-    RECIPE: "recipe",
-    FLOW_RUN_ID: "flow_run_id",
-    FLOW_RUN_URL: "flow_run_url",
+    "counterpoint.code_version": "code_version",
+    "counterpoint.source_digest": "source_digest",
+    "counterpoint.recipe": "recipe",
+    "counterpoint.prefect_flow_run_id": "flow_run_id",
+    "counterpoint.prefect_flow_run_url": "flow_run_url",
 }
-
-
-def lineage_tags(lineage: Lineage) -> dict[str, str]:
-    """Return a lineage as tags; an unknown value gets no tag."""
-    known = {tag: getattr(lineage, name) for tag, name in _LINEAGE_TAGS.items()}
-    return {tag: value for tag, value in known.items() if value}
 
 
 def lineage_from_tags(tags: Mapping[str, str]) -> Lineage:
@@ -64,7 +51,7 @@ class Registration:
 
     Args:
         name: Of the registered model.
-        model: The trained encoder with its preprocessing.
+        build_model: Gives the trained encoder with its preprocessing; called only if something is to be uploaded.
         snapshot: What it was trained on.
         checkpoint: The finished training; its digest is the version's identity.
         evaluation: Scores beside the baselines.
@@ -74,7 +61,7 @@ class Registration:
     """
 
     name: str
-    model: "EmbeddingModel"
+    build_model: Callable[[], "EmbeddingModel"]
     snapshot: SnapshotRef
     checkpoint: CheckpointRef
     evaluation: EvaluationReport
@@ -87,21 +74,17 @@ class Registration:
         """Return the tags of the version, written in the transaction that creates it."""
         scores = {name: score.model_dump() for name, score in self.evaluation.trained.scores.items()}
         return {
-            TRAINING_DIGEST: self.checkpoint.digest,
-            SNAPSHOT_DIGEST: self.snapshot.digest,
+            **self.run_tags,
             SCORES: json.dumps(scores),
             EVALUATION_DIGEST: self.evaluation.digest,
-            **lineage_tags(self.lineage),
         }
 
     @property
     def run_tags(self) -> dict[str, str]:
         """Return the tags of its run and logged model: the training, the data, the code and the flow run."""
-        return {
-            TRAINING_DIGEST: self.checkpoint.digest,
-            SNAPSHOT_DIGEST: self.snapshot.digest,
-            **lineage_tags(self.lineage),
-        }
+        lineage = {tag: getattr(self.lineage, name) for tag, name in _LINEAGE_TAGS.items()}
+        known = {tag: value for tag, value in lineage.items() if value}
+        return {TRAINING_DIGEST: self.checkpoint.digest, SNAPSHOT_DIGEST: self.snapshot.digest, **known}
 
 
 class VersionRow(Ref):

@@ -34,12 +34,6 @@ def register_version(
     """Register a training as a version, and move the alias `challenger` to the newest version.
 
     A version that exists keeps its model; its scores are updated after a new evaluation.
-
-    Args:
-        client: Of the store.
-        registration: What to register.
-        artifact_root: Folder for the artifacts of a new experiment; None leaves the choice to the server.
-        staged: Private folder to write files into before they are uploaded.
     """
     failpoint("register.locked")
     version = _find_version(client, registration)
@@ -74,7 +68,7 @@ def _create_version(
     training_run.log_dataset(client, run, registration.snapshot)
     failpoint("register.dataset-logged")
     _log_evaluation(client, run, registration, staged)
-    model = logged_model.find_or_log_model(client, run, registration.model, registration.run_tags, staged)
+    model = logged_model.find_or_log_model(client, run, registration.build_model(), registration.run_tags, staged)
     client.set_terminated(run.info.run_id, "FINISHED")
     failpoint("register.run-ended")
     _ensure_registered_model(client, registration.name)
@@ -117,7 +111,7 @@ def _log_evaluation(client: "MlflowClient", run: "Run", registration: Registrati
     (files / "spec.json").write_text(json.dumps(specs, indent=1, sort_keys=True) + "\n")
     (files / "evaluation.json").write_text(registration.evaluation.model_dump_json(indent=1) + "\n")
     (files / "model_card.md").write_text(model_card(registration))
-    save_weights(registration.model, files / WEIGHTS)
+    save_weights(registration.build_model(), files / WEIGHTS)
     client.log_artifacts(run.info.run_id, str(files))
     failpoint("register.files-uploaded")
     # The description on MLflow's page of the run.

@@ -1,23 +1,19 @@
 """Checks for what killed registrations and promotions left in MLflow, and the repair of each."""
 
-import tempfile
 import time
 from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cl_core.hashing import file_sha256
 from tasks.adapters.mlflow import champion_history as champions
 from tasks.adapters.mlflow import lookup
 from tasks.adapters.mlflow.connection import connected
 from tasks.adapters.mlflow.model_store import ModelStore
-from tasks.adapters.mlflow.model_version import CHAMPION, TRAINING_DIGEST, WEIGHTS
+from tasks.adapters.mlflow.model_version import CHAMPION, TRAINING_DIGEST
 from tasks.runtime.inventory import Diagnosis
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Run
     from mlflow.entities.model_registry import ModelVersion
 
 # Other machines use a server too, and their locks are not visible here: younger runs may still be at work. Seconds.
@@ -43,23 +39,24 @@ def check_registry(store: ModelStore, *, name: str = "", grace_s: float | None =
             if store.is_locked(model):
                 continue
             versions = lookup.all_versions(client, model)
-            runs = _runs(client, experiments[model]) if model in experiments else []
-            diagnoses += _unregistered(store, model, runs, versions, before)
-            diagnoses += _unfinished_models(store, model, experiments.get(model, ""), client, before)
+            if experiment := experiments.get(model):
+                diagnoses += _unregistered(store, model, experiment, client, versions, before)
+                diagnoses += _unfinished_models(store, model, experiment, client, before)
             diagnoses += _versions(store, model, versions)
             diagnoses += _champion(store, model, client)
     return diagnoses
 
 
-def _runs(client: "MlflowClient", experiment: str) -> "list[Run]":
-    return list(client.search_runs([experiment], f"tags.`{TRAINING_DIGEST}` LIKE '%'"))
-
-
 def _unregistered(
-    store: ModelStore, name: str, runs: "list[Run]", versions: "list[ModelVersion]", before: float
+    store: ModelStore,
+    name: str,
+    experiment: str,
+    client: "MlflowClient",
+    versions: "list[ModelVersion]",
+    before: float,
 ) -> Iterator[Diagnosis]:
     of_versions = {version.run_id for version in versions}
-    for run in runs:
+    for run in client.search_runs([experiment], f"tags.`{TRAINING_DIGEST}` LIKE '%'"):
         if run.info.run_id not in of_versions and run.info.start_time / 1000 <= before:
             yield Diagnosis(
                 f"a run of model {name!r} has no version: its registration did not finish",
@@ -72,13 +69,13 @@ def _unregistered(
 def _unfinished_models(
     store: ModelStore, name: str, experiment: str, client: "MlflowClient", before: float
 ) -> Iterator[Diagnosis]:
-    for logged in client.search_logged_models([experiment]) if experiment else []:
+    for logged in client.search_logged_models([experiment]):
         if logged.status != "READY" and logged.creation_timestamp / 1000 <= before:
             yield Diagnosis(
                 f"the upload of a model of {name!r} did not finish",
                 f"MLflow model {logged.model_id}",
                 "deletes it",
-                partial(_delete_model, store, name, logged.model_id),
+                partial(_change, store, name, "delete_logged_model", logged.model_id),
             )
 
 
@@ -98,7 +95,7 @@ def _versions(store: ModelStore, name: str, versions: "list[ModelVersion]") -> I
                 f"a training was registered twice as {name!r}",
                 where,
                 "deletes the later version",
-                partial(_delete_version, store, name, version.version),
+                partial(_change, store, name, "delete_model_version", name, version.version),
             )
         seen.add(digest)
 
@@ -129,6 +126,12 @@ def _champion(store: ModelStore, name: str, client: "MlflowClient") -> Iterator[
         )
 
 
+def _change(store: ModelStore, name: str, method: str, *arguments: str) -> None:
+    """Call a method of the client while no other process changes the model."""
+    with store.locked(name) as client:
+        getattr(client, method)(*arguments)
+
+
 def _delete_run(store: ModelStore, name: str, run_id: str) -> None:
     with store.locked(name) as client:
         experiment = client.get_run(run_id).info.experiment_id
@@ -137,29 +140,6 @@ def _delete_run(store: ModelStore, name: str, run_id: str) -> None:
         client.delete_run(run_id)
 
 
-def _delete_model(store: ModelStore, name: str, model_id: str) -> None:
-    with store.locked(name) as client:
-        client.delete_logged_model(model_id)
-
-
-def _delete_version(store: ModelStore, name: str, version: str) -> None:
-    with store.locked(name) as client:
-        client.delete_model_version(name, version)
-
-
 def _reconcile(store: ModelStore, name: str) -> None:
     with store.locked(name) as client:
         champions.reconcile(client, name)
-
-
-def registered_weights(store: ModelStore, name: str) -> dict[int, str]:
-    """Return the sha256 of the weights of each version of a model, by its number; empty without such a model."""
-    with connected(store.tracking_uri) as client, tempfile.TemporaryDirectory() as folder:
-        if lookup.find_model(client, name) is None:
-            return {}
-        return {
-            int(version.version): file_sha256(
-                Path(client.download_artifacts(version.run_id or "", WEIGHTS, tempfile.mkdtemp(dir=folder)))
-            )
-            for version in lookup.all_versions(client, name)
-        }

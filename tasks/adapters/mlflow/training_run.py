@@ -4,7 +4,6 @@ import json
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,10 +30,7 @@ _AXES = {"step", "steps", "seconds", "seconds_left"}
 def find_or_create_experiment(client: "MlflowClient", name: str, artifact_root: Path | None) -> "Experiment":
     """Return the experiment with the runs of one model; create it when there is none.
 
-    Args:
-        client: Of the store.
-        name: Of the registered model.
-        artifact_root: Folder for the artifacts of a new experiment; None leaves the choice to the server.
+    Without a root for its artifacts, the choice is left to the server.
 
     Raises:
         InputError: When the experiment has been deleted in MLflow.
@@ -81,8 +77,8 @@ def log_parameters(client: "MlflowClient", run: "Run", specs: Mapping[str, BaseM
 
     values = {path: text for name, spec in specs.items() for path, text in _flat(name, spec.model_dump(mode="json"))}
     missing = [Param(path, text) for path, text in sorted(values.items()) if path not in run.data.params]
-    for batch in _batches(missing, _PARAMS_PER_BATCH):
-        client.log_batch(run.info.run_id, params=batch)
+    for start in range(0, len(missing), _PARAMS_PER_BATCH):
+        client.log_batch(run.info.run_id, params=missing[start : start + _PARAMS_PER_BATCH])
 
 
 def log_curves(client: "MlflowClient", run: "Run", curves: Sequence[Mapping[str, float | None]]) -> None:
@@ -175,11 +171,5 @@ def _flat(path: str, value: Any) -> Iterator[tuple[str, str]]:
 
 
 def _log_metrics(client: "MlflowClient", run: "Run", metrics: "list[Metric]") -> None:
-    for batch in _batches(metrics, _METRICS_PER_BATCH):
-        client.log_batch(run.info.run_id, metrics=batch)
-
-
-def _batches(items: Sequence[Any], size: int) -> Iterator[list[Any]]:
-    remaining = iter(items)
-    while batch := list(islice(remaining, size)):
-        yield batch
+    for start in range(0, len(metrics), _METRICS_PER_BATCH):
+        client.log_batch(run.info.run_id, metrics=metrics[start : start + _METRICS_PER_BATCH])

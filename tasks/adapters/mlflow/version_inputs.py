@@ -1,18 +1,18 @@
 """What registered versions were made from, for pruning; and the tag of a version whose inputs were pruned."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cl_core.retention.inventory_items import VersionInputs
 from cl_core.retention.policy import BrokenLineage
+from tasks.adapters.mlflow import lookup
 from tasks.adapters.mlflow.champion_history import reserved_versions
 from tasks.adapters.mlflow.connection import connected
 from tasks.adapters.mlflow.model_version import LOST, SNAPSHOT_DIGEST, TRAINING_DIGEST
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.store.entities import PagedList
 
 # MLflow's own limit on the text of a tag.
 _TAG_CHARACTERS = 5000
@@ -25,8 +25,7 @@ def registered_versions(tracking_uri: str) -> list[VersionInputs]:
         StoreUnreachableError: When MLflow does not answer.
     """
     with connected(tracking_uri) as client:
-        names = [model.name for model in _pages(client.search_registered_models)]
-        return [version for name in sorted(names) for version in _versions_of(client, name)]
+        return [version for name in lookup.model_names(client) for version in _versions_of(client, name)]
 
 
 def record_broken_lineage(tracking_uri: str, broken: Iterable[BrokenLineage]) -> None:
@@ -41,7 +40,7 @@ def record_broken_lineage(tracking_uri: str, broken: Iterable[BrokenLineage]) ->
 
 def _versions_of(client: "MlflowClient", name: str) -> Iterator[VersionInputs]:
     model = client.get_registered_model(name)
-    versions = list(_pages(client.search_model_versions, f"name = '{name}'"))
+    versions = lookup.all_versions(client, name)
     held_by: dict[int, list[str]] = {}
     for alias, version in sorted(model.aliases.items()):
         held_by.setdefault(int(version), []).append(alias)
@@ -56,14 +55,3 @@ def _versions_of(client: "MlflowClient", name: str) -> Iterator[VersionInputs]:
             snapshot=version.tags.get(SNAPSHOT_DIGEST, ""),
             held_by=held_by.get(number, []),
         )
-
-
-def _pages(search: "Callable[..., PagedList[Any]]", *query: str) -> Iterator[Any]:
-    """Give all pages of a search: a version that is missed here would lose its inputs."""
-    token: str | None = None
-    while True:
-        page = search(*query, page_token=token)
-        yield from page
-        token = page.token
-        if not token:
-            return

@@ -54,13 +54,7 @@ class VersionRecord(Ref):
 
 
 def version_record(tracking_uri: str, work: Path, name: str, version: str) -> VersionRecord:
-    """Return what MLflow records about a version.
-
-    Args:
-        tracking_uri: Of the store.
-        work: Folder for temporary files.
-        name: Of the registered model.
-        version: Its number, or @ and an alias.
+    """Return what MLflow records about a version, given by its number, or by @ and an alias.
 
     Raises:
         InputError: When there is no such model, version or alias.
@@ -83,7 +77,11 @@ def version_record(tracking_uri: str, work: Path, name: str, version: str) -> Ve
                 for tag, value in sorted(tags.items())
                 if tag.startswith(_OURS) and tag not in _NOT_LINEAGE
             },
-            specs=_specs(client, run_id, staged) if "spec.json" in files else {},
+            specs=(
+                json.loads(Path(client.download_artifacts(run_id, "spec.json", str(staged))).read_text())
+                if "spec.json" in files
+                else {}
+            ),
             decision=stored.tags.get(DECISION, ""),
             champions=history.champions,
             rolled_back=history.rolled_back,
@@ -103,11 +101,6 @@ def _number(aliases: dict[str, str], name: str, version: str) -> int:
     return int(aliases[version[1:]])
 
 
-def _specs(client: "MlflowClient", run_id: str, staged: Path) -> dict[str, Any]:
-    specs: dict[str, Any] = json.loads(Path(client.download_artifacts(run_id, "spec.json", str(staged))).read_text())
-    return specs
-
-
 def _others(client: "MlflowClient", tag: str, digest: str, name: str, number: int) -> list[str]:
     """Return the versions of all models with this digest, except the given one."""
     if not digest:
@@ -118,14 +111,9 @@ def _others(client: "MlflowClient", tag: str, digest: str, name: str, number: in
 
 
 def version_links(tracking_uri: str, model: ModelRef, report: Path) -> dict[str, str]:
-    """Return where a person looks at a version in MLflow, without user name and password.
+    """Return where a person looks at a version and its report in MLflow, without user name and password.
 
     Pages of a server; or, for a database, a path and the command that shows it.
-
-    Args:
-        tracking_uri: Of the store.
-        model: A registered version.
-        report: Its report; its run has an artifact of the same name.
     """
     if not tracking_uri.startswith(("http://", "https://")):
         return {

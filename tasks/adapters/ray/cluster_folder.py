@@ -20,12 +20,9 @@ _KILL_TIMEOUT_S = 10
 
 @contextlib.contextmanager
 def temporary_folder(training: Path) -> Iterator[Path]:
-    """Give a private folder for Ray's sockets, whose paths may have 107 bytes at most; remove it afterwards.
+    """Give a private folder for the sockets of a training's cluster, whose paths may have 107 bytes at most.
 
     Clusters of drivers that were killed on this machine are removed first: their workers would go on writing.
-
-    Args:
-        training: Folder of the training that the cluster is for.
     """
     for abandoned in abandoned_folders():
         remove_abandoned(abandoned)

@@ -23,12 +23,12 @@ class StallWatch:
         start_s: How much longer the workers may take until they have loaded their state.
     """
 
+    _seen: list[int]
+
     def __init__(self, job: TrainingJob, *, start_s: float) -> None:
         self._watched = (job.progress.path, job.checkpoints.folder)
         self._timeout_s = job.compute.stall_timeout_s
         self._start_s = start_s
-        self._seen: list[int] = []
-        self._since, self._allowed_s = 0.0, 0.0
         self._begin()
 
     def look(self) -> None:

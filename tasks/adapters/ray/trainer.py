@@ -11,6 +11,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from cl_core.training.job import TrainingJob
 from tasks.adapters.ray.cluster_folder import temporary_folder
 from tasks.adapters.ray.compat import CLUSTER_ENV, GCS_SERVER_NAME, LOCAL_CLUSTER_ENV, QUIET_LOGGERS, TEMP_DIR_OPTION
 from tasks.adapters.ray.stall_watch import StallWatch
+from tasks.runtime.process_environment import set_defaults
 from tasks.runtime.settings import Settings
 
 # A dead worker ends its group, which is restarted this many times.
@@ -53,14 +55,15 @@ def fit(job: TrainingJob) -> CheckpointRef:
         WorkersLostError: When workers died more often than `MAX_GROUP_RESTARTS`.
     """
     address = Settings.from_environment().ray_address
-    for name, value in {**_ENV, **({} if address else _LOCAL_ENV)}.items():
-        os.environ.setdefault(name, value)
+    set_defaults({**_ENV, **({} if address else _LOCAL_ENV)})
     for name, level in QUIET_LOGGERS.items():
         logging.getLogger(name).setLevel(level)
     if job.compute.workers == 1:
         return _in_process(job)
     if not address:
-        _check_resources(job.compute, cpus=os.cpu_count() or 1, gpus=_local_gpus(), where="this machine")
+        import torch
+
+        _check_resources(job.compute, cpus=os.cpu_count() or 1, gpus=torch.cuda.device_count(), where="this machine")
     with temporary_folder(job.folder) as folder, _cluster(address, job.compute, folder):
         return _worker_group(job, folder)
 
@@ -87,7 +90,7 @@ def _worker_group(job: TrainingJob, folder: Path) -> CheckpointRef:
         scaling_config=ScalingConfig(
             num_workers=compute.workers,
             use_gpu=compute.gpus_per_worker > 0,
-            resources_per_worker=_per_worker(compute),
+            resources_per_worker={"CPU": compute.threads // compute.workers, "GPU": compute.gpus_per_worker},
         ),
         run_config=RunConfig(
             name=job.digest[:16],
@@ -138,10 +141,6 @@ def _error(classes: list[list[str]], message: str) -> TrainingError:
     return TrainingError(message)
 
 
-def _per_worker(compute: ComputeSpec) -> dict[str, float]:
-    return {"CPU": compute.threads // compute.workers, "GPU": compute.gpus_per_worker}
-
-
 def _check_resources(compute: ComputeSpec, *, cpus: float, gpus: float, where: str) -> None:
     """Refuse resources that the cluster does not have; Ray would wait for them forever."""
     required_gpus = compute.workers * compute.gpus_per_worker
@@ -157,12 +156,6 @@ def _check_resources(compute: ComputeSpec, *, cpus: float, gpus: float, where: s
         )
 
 
-def _local_gpus() -> int:
-    import torch
-
-    return torch.cuda.device_count()
-
-
 @contextlib.contextmanager
 def _cluster(address: str, compute: ComputeSpec, folder: Path) -> Iterator[None]:
     """Connect to Ray for the body; stop a cluster that was started here, and keep the signal handlers."""
@@ -170,11 +163,7 @@ def _cluster(address: str, compute: ComputeSpec, folder: Path) -> Iterator[None]
 
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     before = _children()
-    common: dict[str, Any] = {
-        "log_to_driver": False,
-        "configure_logging": False,
-        "namespace": "counterpoint",
-    }
+    common: dict[str, Any] = {"log_to_driver": False, "configure_logging": False, "namespace": "counterpoint"}
     try:
         if address:
             ray.init(address=address, **common)
@@ -183,12 +172,8 @@ def _cluster(address: str, compute: ComputeSpec, folder: Path) -> Iterator[None]
                 compute, cpus=total.get("CPU", 0), gpus=total.get("GPU", 0), where=f"the Ray cluster at {address}"
             )
         else:
-            ray.init(
-                include_dashboard=False,
-                object_store_memory=OBJECT_STORE_BYTES,
-                **{TEMP_DIR_OPTION: str(folder)},
-                **common,
-            )
+            local = {"include_dashboard": False, TEMP_DIR_OPTION: str(folder)}
+            ray.init(object_store_memory=OBJECT_STORE_BYTES, **local, **common)
         _restore(handlers)
         yield
     finally:
@@ -227,19 +212,17 @@ def _off_the_main_thread(call: Any, *, meanwhile: Callable[[], None]) -> Any:
 
     On the main thread Ray Train would install a Ctrl-C handler that outlives the run.
     """
-    outcome: dict[str, Any] = {}
+    outcome: Future[Any] = Future()
 
     def run() -> None:
         try:
-            outcome["value"] = call()
+            outcome.set_result(call())
         except BaseException as error:
-            outcome["error"] = error
+            outcome.set_exception(error)
 
     thread = threading.Thread(target=run, name="ray-train", daemon=True)
     thread.start()
     while thread.is_alive():
         thread.join(0.2)
         meanwhile()
-    if "error" in outcome:
-        raise outcome["error"]
-    return outcome["value"]
+    return outcome.result()

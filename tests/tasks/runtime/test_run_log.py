@@ -9,7 +9,7 @@ import pytest
 
 from cl_core import processes
 from cl_core.report.costs import Outcome, StepCost, cost_line, cost_rows
-from tasks.runtime.run_log import RunLog, StepAttempt, run_logs, step_costs
+from tasks.runtime.run_log import RunLog, StepAttempt, run_records, step_costs
 from tasks.runtime.settings import Settings
 
 
@@ -153,4 +153,4 @@ def test_an_account_of_version_0_1_0_is_read_in_the_words_of_this_one(tmp_path: 
     account.parent.rename(tmp_path / "work-accounts")
     (tmp_path / "work").mkdir()
     (tmp_path / "work-accounts").rename(tmp_path / "work" / "accounts")
-    assert [log.path.name for log in run_logs(home)] == ["run.jsonl"]
+    assert [record.run.id for record in run_records(home)] == ["run"]

@@ -7,7 +7,7 @@ import pytest
 
 from cl_core.errors import InputError
 from tasks.adapters.mlflow.connection import connected
-from tasks.runtime.settings import Delays, Settings, read_delays
+from tasks.runtime.settings import Settings
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ def test_a_connection_leaves_no_setting_behind(monkeypatch: pytest.MonkeyPatch, 
 
 
 def test_an_empty_variable_is_an_unset_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    fields = [*Settings.model_fields.values(), *Delays.model_fields.values()]
+    fields = Settings.model_fields.values()
     names = [field.validation_alias for field in fields if isinstance(field.validation_alias, str)]
     assert {"CL_HOME", "CL_NOTIFY", "CL_DATA_ROOTS", "CL_RETRY_DELAY_S"} <= set(names)
     for name in names:
@@ -43,15 +43,15 @@ def test_an_empty_variable_is_an_unset_one(monkeypatch: pytest.MonkeyPatch) -> N
     for name in names:
         monkeypatch.setenv(name, "")
     assert Settings() == unset
-    assert unset.delays.retry_s == 5
+    assert unset.retry_delay_s == 5
 
 
 def test_a_variable_of_the_name_of_a_field_is_none_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     """HOME is the user's folder, not CL_HOME."""
     monkeypatch.delenv("CL_HOME", raising=False)
     unset = Settings()
-    for name in (*Settings.model_fields, *Delays.model_fields):
-        if Settings.model_fields.get(name, Delays.model_fields.get(name)).validation_alias != name.upper():
+    for name, field in Settings.model_fields.items():
+        if field.validation_alias != name.upper():
             monkeypatch.setenv(name.upper(), "7")
     assert Settings() == unset
     assert Settings.from_environment().home == Path(".counterpoint").absolute()
@@ -69,11 +69,10 @@ def test_a_run_keeps_the_settings_that_it_began_with(monkeypatch: pytest.MonkeyP
 
 
 def test_every_setting_has_a_description_that_ends_with_its_unit() -> None:
-    for name, field in {**Settings.model_fields, **Delays.model_fields}.items():
+    for name, field in Settings.model_fields.items():
         assert field.description and field.description.endswith("."), name
-        if name != "delays":
-            *_, unit = field.description.removesuffix(".").split(". ")
-            assert len(unit.split()) <= 4, f"{name}: {field.description}"
+        *_, unit = field.description.removesuffix(".").split(". ")
+        assert len(unit.split()) <= 4, f"{name}: {field.description}"
 
 
 @pytest.mark.parametrize("wrong", ["soon", "-1", "nan", "inf"])
@@ -81,10 +80,8 @@ def test_a_pause_that_is_not_a_number_of_seconds_is_refused_by_name(
     monkeypatch: pytest.MonkeyPatch, wrong: str
 ) -> None:
     monkeypatch.setenv("CL_RETRY_DELAY_S", "0.25")
-    assert read_delays().retry_s == 0.25
+    assert Settings.from_environment().retry_delay_s == 0.25
     monkeypatch.setenv("CL_RETRY_DELAY_S", wrong)
-    with pytest.raises(InputError, match=r"^CL_RETRY_DELAY_S: Input should be .*got "):
-        read_delays()
     with pytest.raises(InputError, match=r"^CL_RETRY_DELAY_S: Input should be .*got "):
         Settings.from_environment()
 

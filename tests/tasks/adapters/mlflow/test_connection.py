@@ -56,7 +56,7 @@ def test_a_server_that_refuses_access_is_named_with_the_settings_it_wants(
 
 
 def test_a_server_that_swallows_every_packet_is_given_up_within_20_s():
-    pauses, timeout = connection._PAUSES_S, connection._PROBE_TIMEOUT_S
+    pauses, timeout = connection._PAUSES, connection._PROBE_TIMEOUT_S
     assert sum(pauses) + timeout * (len(pauses) + 1) < 20
 
 

@@ -13,7 +13,7 @@ from servers import serving
 from cl_core.refs import Lineage
 from tasks.adapters.mlflow.connection import connected
 from tasks.adapters.mlflow.model_store import ModelStore
-from tasks.adapters.mlflow.model_version import lineage_from_tags, lineage_tags
+from tasks.adapters.mlflow.model_version import SNAPSHOT_DIGEST, TRAINING_DIGEST, lineage_from_tags
 
 ORIGIN = {
     "counterpoint.training_digest": "1" * 64,
@@ -120,5 +120,6 @@ def test_a_card_longer_than_mlflow_keeps_is_cut_at_a_line_and_says_where_the_res
 
 
 def test_what_is_not_known_has_no_tag_and_reads_back_as_unknown():
-    assert lineage_tags(Lineage()) == {}
+    unknown = dataclasses.replace(registration(), lineage=Lineage())
+    assert unknown.run_tags.keys() == {TRAINING_DIGEST, SNAPSHOT_DIGEST}
     assert lineage_from_tags({"counterpoint.recipe": "a.json", "other": "b"}) == Lineage(recipe="a.json")
