@@ -1,6 +1,6 @@
-"""Arrays in Parquet files, one row per sample: features and predictions."""
+"""Tables: rows of Python values to Arrow and back, and arrays in Parquet files, one row per sample."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +8,23 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
+
+
+def required(**types: pa.DataType) -> list[pa.Field]:
+    """Return columns that hold no null."""
+    return [pa.field(name, kind, nullable=False) for name, kind in types.items()]
+
+
+def table_of(rows: Sequence[Sequence[Any]], schema: pa.Schema) -> pa.Table:
+    """Return rows of Python values as a table."""
+    columns = zip(*rows, strict=True) if rows else [()] * len(schema)
+    arrays = [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)]
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def rows_of(table: pa.Table | pa.RecordBatch) -> Iterator[tuple[Any, ...]]:
+    """Return the rows of a table as tuples of Python values."""
+    return zip(*(column.to_pylist() for column in table.columns), strict=True)
 
 
 def write_arrays(file: Path, arrays: Mapping[str, NDArray[Any]]) -> None:

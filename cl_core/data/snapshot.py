@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from cl_core.artifact_dir import MANIFEST, manifest_of, verify
 from cl_core.errors import IntegrityError
 from cl_core.refs import SnapshotRef
+from cl_core.tables import required, rows_of
 
 FORMAT_VERSION = 1  # Part of every digest: raise it when the same content should count as another snapshot.
 
@@ -25,30 +26,12 @@ GROUP_ROWS = 1024
 GROUP_BYTES = 1 << 25  # One row costs its whole group, and more than 2 GB in one group breaks Arrow's offsets.
 FILE_BYTES = 1 << 28
 
-ROWS = pa.schema(
-    [
-        pa.field("id", pa.binary(ID_BYTES), nullable=False),
-        pa.field("image", pa.binary(), nullable=False),
-        pa.field("label", pa.string()),
-    ]
-)
+ROWS = pa.schema([*required(id=pa.binary(ID_BYTES), image=pa.binary()), pa.field("label", pa.string())])
 # Encoded images do not compress, have no repeats, and their least and greatest say nothing but bloat the footer.
 ROWS_SETTINGS: dict[str, Any] = {"compression": "NONE", "use_dictionary": ["label"], "write_statistics": ["id"]}
 
-SOURCES_TABLE = pa.schema(
-    [
-        pa.field("id", pa.binary(ID_BYTES), nullable=False),
-        pa.field("split", pa.string(), nullable=False),
-        pa.field("origin", pa.string(), nullable=False),
-    ]
-)
-QUARANTINE_TABLE = pa.schema(
-    [
-        pa.field("origin", pa.string(), nullable=False),
-        pa.field("reason", pa.string(), nullable=False),
-        pa.field("detail", pa.string(), nullable=False),
-    ]
-)
+SOURCES_TABLE = pa.schema(required(id=pa.binary(ID_BYTES), split=pa.string(), origin=pa.string()))
+QUARANTINE_TABLE = pa.schema(required(origin=pa.string(), reason=pa.string(), detail=pa.string()))
 TEXT_SETTINGS: dict[str, Any] = {"compression": "ZSTD", "use_dictionary": ["split", "reason"]}
 
 
@@ -137,10 +120,9 @@ def row_groups(snapshot: SnapshotRef, split: str) -> Iterator[list[SnapshotRow]]
     for part in sorted((snapshot.path / split).glob("part-*.parquet")):
         with pq.ParquetFile(part, memory_map=True) as file:
             for group in range(file.num_row_groups):
-                table = file.read_row_group(group, columns=["id", "image", "label"])
-                columns = [column.to_pylist() for column in table.columns]
-                if table.num_rows:
-                    yield [SnapshotRow(*row) for row in zip(*columns, strict=True)]
+                rows = rows_of(file.read_row_group(group, columns=ROWS.names))
+                if named := [SnapshotRow(*row) for row in rows]:
+                    yield named
 
 
 def _profile(path: Path) -> SnapshotProfile:

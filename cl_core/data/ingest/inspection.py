@@ -10,6 +10,8 @@ import numpy as np
 from cl_core.data.sources import RawSample, SourceEntry, Unreadable
 from cl_core.modalities.image import Rejected, decode_image
 
+MOMENTS = 6
+
 _LEVELS = np.arange(256, dtype=np.int64)
 _POWERS = np.stack([_LEVELS, _LEVELS**2], axis=1)
 

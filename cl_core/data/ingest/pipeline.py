@@ -10,13 +10,12 @@ from pydantic import Field
 
 from cl_core.artifact_dir import MANIFEST, is_intact, manifest_of, publish, staging, write_text
 from cl_core.code_digest import code_digest
-from cl_core.data.ingest.collect import SortBuffers, collect_inputs
-from cl_core.data.ingest.external_sort import RUN_BYTES, ExternalSort, merged
-from cl_core.data.ingest.incremental_index import CONFLICTING, Counts, IncrementalIndex, index_writer
-from cl_core.data.ingest.schemas import LISTING
+from cl_core.data.ingest.collect import INPUTS, collect_inputs
+from cl_core.data.ingest.external_sort import RUN_BYTES, ExternalSort
+from cl_core.data.ingest.incremental_index import CONFLICTING, LISTING, Counts, IncrementalIndex, index_writer
 from cl_core.data.ingest.snapshot_builder import build_snapshot
 from cl_core.data.path_roots import confined
-from cl_core.data.snapshot import SnapshotProfile, open_snapshot
+from cl_core.data.snapshot import QUARANTINE_TABLE, SnapshotProfile, open_snapshot
 from cl_core.data.sources import Source
 from cl_core.errors import DataError, IntegrityError
 from cl_core.failpoints import failpoint
@@ -80,29 +79,30 @@ def ingest_source(
     counts = Counts()
     with staging(root) as staged, staging(root) as staged_index, staging(root) as scratch:
         failpoint("ingest.begun")
-        buffers = SortBuffers.under(scratch, run_bytes=run_bytes)
+        valid = ExternalSort(INPUTS, keys=4, folder=scratch / "valid", run_bytes=run_bytes)
+        rejected = ExternalSort(QUARANTINE_TABLE, keys=3, folder=scratch / "rejected", run_bytes=run_bytes)
         listing = ExternalSort(LISTING, keys=1, folder=scratch / "listing", run_bytes=run_bytes)
         with index_writer(staged_index) as index:
             collect_inputs(
                 earlier.inputs(source, spec.location, listing, counts),
                 test_share=spec.test_share,
-                buffers=buffers,
+                valid=valid,
+                rejected=rejected,
                 index=index,
                 counts=counts,
                 workers=workers,
                 on_progress=on_progress,
             )
         failpoint("ingest.inputs-sorted")
-        unchanged = earlier.with_payloads(buffers.unchanged.rows())
         profile = build_snapshot(
             staged,
             name=spec.name,
-            valid=merged(buffers.valid.rows(), unchanged, keys=4),
-            rejected=buffers.rejected,
+            valid=earlier.with_payloads(valid.rows()),
+            rejected=rejected,
             conflicting=staged_index / CONFLICTING,
         )
         if not sum(profile.rows.values()):
-            raise DataError(_nothing_usable(spec, profile, buffers.rejected))
+            raise DataError(_nothing_usable(spec, profile, rejected))
         final = root / profile.digest
         existed = is_intact(final)
         _publish(staged, final, profile)
@@ -117,14 +117,7 @@ def ingest_source(
 def _key(spec: DataSpec, source: Source) -> str:
     """Return the digest of all that decides the result of an ingestion, the source's own state included."""
     return digest_of(
-        [
-            spec.source,
-            spec.location,
-            source,
-            spec.test_share,
-            source.fingerprint(spec.location),
-            _code(source),
-        ]
+        [spec.source, spec.location, source, spec.test_share, source.fingerprint(spec.location), _code(source)]
     )
 
 

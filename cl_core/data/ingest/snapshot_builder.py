@@ -1,11 +1,12 @@
 """Build a snapshot: turn sorted inputs into its distinct rows, its digest and its profile."""
 
 import hashlib
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from contextlib import ExitStack, closing
 from functools import lru_cache
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
-from typing import NamedTuple
 
 import pyarrow as pa
 
@@ -29,16 +30,8 @@ _TEXT_GROUP_ROWS = 1 << 16
 _NAMED_LABELS = 5
 
 
-class Content(NamedTuple):
-    """All copies of one content: the first in full, of the others only the origin, so that memory stays small."""
-
-    first: Row
-    copies: list[tuple[str, str, str]]
-    """(split, origin, label) of every copy, sorted."""
-
-
 def build_snapshot(
-    folder: Path, *, name: str, valid: Iterator[Row], rejected: ExternalSort, conflicting: Path
+    folder: Path, *, name: str, valid: Generator[Row], rejected: ExternalSort, conflicting: Path
 ) -> SnapshotProfile:
     """Write the files of a snapshot into `folder`: SPLIT/part-NNNNN.parquet, sources.parquet, quarantine.parquet.
 
@@ -62,9 +55,14 @@ def build_snapshot(
         splits = {split: files.enter_context(_split_writer(folder / split)) for split in SPLITS}
         sources = files.enter_context(_table_writer(folder / "sources.parquet", SOURCES_TABLE))
         set_aside = files.enter_context(_split_writer(conflicting))
-        contents = files.enter_context(closing(_contents(valid)))
-        for first, copies in contents:
-            key, _, _, _, payload, *info = first
+        files.enter_context(closing(valid))
+        for key, rows in groupby(valid, key=itemgetter(0)):
+            # Of all copies but the first only split, origin and label are kept, so that memory stays small.
+            copies = list[Row]()
+            for row in rows:
+                if not copies:
+                    payload, info = row[4], row[5:]
+                copies.append(row[1:4])
             labels = sorted({label for _, _, label in copies if label})
             if len(labels) > 1:
                 rejected.add(_conflict(copies, labels))
@@ -87,26 +85,12 @@ def build_snapshot(
     return tally.profile(name=name, digest=digest.hexdigest())
 
 
-def _contents(rows: Iterator[Row]) -> Generator[Content]:
-    """Group neighboring rows with the same id."""
-    content: Content | None = None
-    for row in rows:
-        if content is None or content.first[0] != row[0]:
-            if content is not None:
-                yield content
-            content = Content(row, [])
-        content.copies.append((row[1], row[2], row[3]))
-    if content is not None:
-        yield content
-
-
-def _conflict(copies: list[tuple[str, str, str]], labels: list[str]) -> list[list[str]]:
-    """Return columns of `QUARANTINE_TABLE` for the copies of a content with several labels."""
+def _conflict(copies: list[Row], labels: list[str]) -> list[Row]:
+    """Return rows of `QUARANTINE_TABLE` for the copies of a content with several labels."""
     all_labels = ", ".join(map(repr, labels[:_NAMED_LABELS])) + (", …" if len(labels) > _NAMED_LABELS else "")
     return [
-        [origin for _, origin, _ in copies],
-        ["conflicting_labels"] * len(copies),
-        [f"labeled {label!r} here; copies of it are labeled {all_labels}" for _, _, label in copies],
+        (origin, "conflicting_labels", f"labeled {label!r} here; copies of it are labeled {all_labels}")
+        for _, origin, label in copies
     ]
 
 

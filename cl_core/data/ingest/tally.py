@@ -4,16 +4,14 @@ All sums are of integers, so the profile does not depend on the order of the row
 """
 
 import math
+import struct
 from collections import Counter
 from typing import Literal
 
-import numpy as np
-
-from cl_core.data.ingest.schemas import MOMENTS
+from cl_core.data.ingest.inspection import MOMENTS
 from cl_core.data.snapshot import SPLITS, SizeCount, SnapshotProfile
 
 _LISTED_SIZES = 20
-_HELD_MOMENTS = 4096
 
 
 class Tally:
@@ -27,7 +25,6 @@ class Tally:
         self.channels: Literal[1, 3] = 1
         self.image_bytes = self.copies = self.leaked = self.train_pixels = 0
         self._moments = [0] * MOMENTS
-        self._held: list[bytes] = []
 
     def add(
         self, split: str, label: str, payload: bytes, name: str, width: int, height: int, channels: int, moments: bytes
@@ -41,13 +38,12 @@ class Tally:
             self.channels = 3
         if split == "train":
             self.train_pixels += width * height
-            self._held.append(moments)
-            if len(self._held) == _HELD_MOMENTS:
-                self._sum_moments()
+            # Python's integers, as 64 bits could overflow: squares of large images reach 2**42 each.
+            parts = struct.unpack(f"={MOMENTS}q", moments)
+            self._moments = [total + part for total, part in zip(self._moments, parts, strict=True)]
 
     def profile(self, *, name: str, digest: str) -> SnapshotProfile:
         """Return the profile of what was counted."""
-        self._sum_moments()
         rows = {split: counts.total() for split, counts in self.per_class.items()}
         labeled = {split: {c: n for c, n in sorted(counts.items()) if c} for split, counts in self.per_class.items()}
         moments = [self._channel(channel) for channel in range(self.channels)]
@@ -73,12 +69,6 @@ class Tally:
             leaked=self.leaked,
             quarantined=dict(sorted(self.quarantined.items())),
         )
-
-    def _sum_moments(self) -> None:
-        held = np.frombuffer(b"".join(self._held), np.int64).reshape(-1, MOMENTS)
-        # Python's integers take over before 64 bits could overflow: squares of large images reach 2**42 each.
-        self._moments = [total + int(part) for total, part in zip(self._moments, held.sum(axis=0), strict=True)]
-        self._held = []
 
     def _channel(self, channel: int) -> tuple[float, float]:
         """Return mean and standard deviation of a channel in the training split, in 0..1; zeros when it is empty."""
