@@ -34,7 +34,7 @@ def write_arrays(file: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
         file: To write.
         arrays: By column: (N,) numbers, or (N, W) uint8, which becomes a column of W bytes a row.
     """
-    columns = {name: _byte_column(array) if array.ndim == 2 else pa.array(array) for name, array in arrays.items()}
+    columns = {name: byte_column(array) if array.ndim == 2 else pa.array(array) for name, array in arrays.items()}
     pq.write_table(pa.table(columns), file, compression="NONE", use_dictionary=False, write_statistics=False)
 
 
@@ -51,7 +51,8 @@ def column_bytes(column: pa.FixedSizeBinaryArray) -> NDArray[np.uint8]:
     return data.reshape(len(column), width)
 
 
-def _byte_column(rows: NDArray[np.uint8]) -> pa.FixedSizeBinaryArray:
+def byte_column(rows: NDArray[np.uint8]) -> pa.FixedSizeBinaryArray:
+    """Return (N, W) uint8 as an Arrow column of W bytes a row, without copying."""
     data = pa.py_buffer(np.ascontiguousarray(rows))
     return pa.FixedSizeBinaryArray.from_buffers(pa.binary(rows.shape[1]), len(rows), [None, data])
 

@@ -115,7 +115,7 @@ def _inputs(
         evaluation=scores,
         champion=read_assessment(champion).report.scores if champion else {},
         curves=[progress.model_dump() for progress in job.progress.read()],
-        profile=snapshot_profile(job.snapshot),
+        profile=snapshot_profile(job.snapshot.path),
         near_duplicates=validation.near_duplicates,
         specs={
             "data": job.data.model_dump(mode="json"),

@@ -151,7 +151,7 @@ def hold_out(split: ImageSplit, share: float) -> tuple[ImageSplit, ImageSplit | 
     positions = np.empty(0, np.int64) if split.labels is None else _least_of_each_class(split.labels, share)
     if not len(positions):
         return split, None
-    held_out = _rows(split, positions)
+    held_out = split.rows(positions)
     trained = np.delete(np.arange(len(split.ids)), positions)
     for start in range(0, len(trained), _BLOCK):
         # Rows only move towards the front, so that none is overwritten before it is read.
@@ -159,7 +159,7 @@ def hold_out(split: ImageSplit, share: float) -> tuple[ImageSplit, ImageSplit | 
         for array in (split.images, split.ids, split.sample_ids, split.labels):
             assert array is not None
             array[start : start + len(block)] = array[block]
-    return _rows(split, slice(len(trained))), held_out
+    return split.rows(slice(len(trained))), held_out
 
 
 def _least_of_each_class(labels: I64, share: float) -> I64:
@@ -170,8 +170,3 @@ def _least_of_each_class(labels: I64, share: float) -> I64:
     place_in_class = np.arange(len(by_class)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     positions: I64 = np.sort(by_class[place_in_class < np.repeat(held_out_counts(sizes, share), sizes)])
     return positions
-
-
-def _rows(split: ImageSplit, chosen: I64 | slice) -> ImageSplit:
-    labels = None if split.labels is None else split.labels[chosen]
-    return ImageSplit(split.images[chosen], split.ids[chosen], split.sample_ids[chosen], labels)

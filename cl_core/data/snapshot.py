@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cl_core.artifact_dir import MANIFEST, manifest_of, verify
 from cl_core.errors import IntegrityError
-from cl_core.refs import SnapshotRef
+from cl_core.refs import Ref, SnapshotRef
 from cl_core.tables import required, rows_of
 
 FORMAT_VERSION = 1  # Part of every digest: raise it when the same content should count as another snapshot.
@@ -35,10 +35,8 @@ QUARANTINE_TABLE = pa.schema(required(origin=pa.string(), reason=pa.string(), de
 TEXT_SETTINGS: dict[str, Any] = {"compression": "ZSTD", "use_dictionary": ["split", "reason"]}
 
 
-class SizeCount(BaseModel):
+class SizeCount(Ref):
     """Images of one size."""
-
-    model_config = ConfigDict(frozen=True)
 
     width: int
     height: int
@@ -69,6 +67,11 @@ class SnapshotProfile(BaseModel):
     leaked: int = Field(description="Contents that are in both the training and the test split.")
     quarantined: dict[str, int] = Field(description="Rejected inputs by reason.")
 
+    @property
+    def quarantined_share(self) -> float:
+        """Return the fraction of the inputs that was rejected."""
+        return sum(self.quarantined.values()) / max(1, self.inputs)
+
 
 class SnapshotRow(NamedTuple):
     """One distinct sample.
@@ -91,7 +94,7 @@ def open_snapshot(path: Path) -> SnapshotRef:
         IntegrityError: When a file is missing or changed, or the folder holds no snapshot.
     """
     verify(path)
-    profile = _profile(path)
+    profile = snapshot_profile(path)
     return SnapshotRef(
         name=profile.name,
         digest=profile.digest,
@@ -103,13 +106,20 @@ def open_snapshot(path: Path) -> SnapshotRef:
     )
 
 
-def snapshot_profile(snapshot: SnapshotRef) -> SnapshotProfile:
-    """Return what the manifest says about the content: counts, channel moments, sizes, formats, quarantine.
+def snapshot_profile(path: Path) -> SnapshotProfile:
+    """Return what the manifest in a folder says about the content: counts, channel moments, sizes, quarantine.
 
     Raises:
-        IntegrityError: When the manifest cannot be read.
+        IntegrityError: When the manifest cannot be read, or describes no snapshot.
     """
-    return _profile(snapshot.path)
+    manifest = manifest_of(path)
+    try:
+        return SnapshotProfile.model_validate(manifest)
+    except ValidationError as error:
+        raise IntegrityError(
+            f"{path / MANIFEST} does not describe a snapshot ({error.error_count()} fields are missing or wrong); "
+            "give the folder of a snapshot, datasets/NAME/DIGEST, or ingest again"
+        ) from error
 
 
 def row_groups(snapshot: SnapshotRef, split: str) -> Iterator[list[SnapshotRow]]:
@@ -123,14 +133,3 @@ def row_groups(snapshot: SnapshotRef, split: str) -> Iterator[list[SnapshotRow]]
                 rows = rows_of(file.read_row_group(group, columns=ROWS.names))
                 if named := [SnapshotRow(*row) for row in rows]:
                     yield named
-
-
-def _profile(path: Path) -> SnapshotProfile:
-    manifest = manifest_of(path)
-    try:
-        return SnapshotProfile.model_validate(manifest)
-    except ValidationError as error:
-        raise IntegrityError(
-            f"{path / MANIFEST} does not describe a snapshot ({error.error_count()} fields are missing or wrong); "
-            "give the folder of a snapshot, datasets/NAME/DIGEST, or ingest again"
-        ) from error

@@ -1,11 +1,10 @@
 """Describe what changed from one snapshot of a dataset to the next, in counts."""
 
+import contextlib
 from pathlib import Path
 
-from pydantic import ValidationError
-
-from cl_core.artifact_dir import MANIFEST, manifest_of
-from cl_core.data.snapshot import SnapshotProfile
+from cl_core.artifact_dir import MANIFEST
+from cl_core.data.snapshot import SnapshotProfile, snapshot_profile
 from cl_core.errors import IntegrityError
 
 
@@ -18,10 +17,8 @@ def previous_profile(path: Path) -> SnapshotProfile | None:
     written = (path / MANIFEST).stat().st_mtime_ns
     others = [(other.stat().st_mtime_ns, other.parent) for other in path.parent.glob(f"*/{MANIFEST}")]
     for _, other in sorted((pair for pair in others if pair[0] < written and pair[1] != path), reverse=True):
-        try:
-            return SnapshotProfile.model_validate(manifest_of(other))
-        except (IntegrityError, ValidationError):
-            continue
+        with contextlib.suppress(IntegrityError):
+            return snapshot_profile(other)
     return None
 
 

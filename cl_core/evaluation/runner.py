@@ -184,7 +184,8 @@ def _kept_features(
             name: SplitFeatures(splits(name).ids, representation.embed(splits(name).images))
             for name in ("train", "test")
         }
-        viewed = _first(splits("test"), _VIEWED_SAMPLES)
+        # A split is in the order of content hashes: its first samples are a fixed random part.
+        viewed = splits("test").rows(slice(_VIEWED_SAMPLES))
         first, second = representation.embed_views(viewed)
         return features | {"view-0": SplitFeatures(viewed.ids, first), "view-1": SplitFeatures(viewed.ids, second)}
 
@@ -198,16 +199,6 @@ def _facts(representation: Representation, snapshot: SnapshotRef) -> dict[str, s
         "training": representation.training,
         "snapshot": snapshot.digest,
     }
-
-
-def _first(split: ImageSplit, count: int) -> ImageSplit:
-    """Return the first samples of a split, which is in the order of content hashes: a fixed random part."""
-    return ImageSplit(
-        images=split.images[:count],
-        ids=split.ids[:count],
-        sample_ids=split.sample_ids[:count],
-        labels=None if split.labels is None else split.labels[:count],
-    )
 
 
 def _keep(folder: Path, outcomes: Mapping[str, Outcome], test: Features, facts: Mapping[str, str]) -> None:

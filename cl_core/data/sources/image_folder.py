@@ -170,13 +170,10 @@ def _image_files(root: Path) -> Iterator[tuple[list[str], Path]]:
             continue
         for entry in _entries(folder):
             below = [*parts, entry.name]
-            if leads_out(Path(entry)):
-                # A file or a folder: either way, it is listed but not followed.
-                if entry.is_dir() or Path(entry.name).suffix.lower() in IMAGE_SUFFIXES:
-                    yield below, folder / entry.name
-            elif entry.is_dir():
+            # A link that leads out, to a file or a folder, is listed but not followed.
+            if entry.is_dir() and not leads_out(Path(entry)):
                 waiting.append((below, folder / entry.name, above | {here}))
-            elif Path(entry.name).suffix.lower() in IMAGE_SUFFIXES:
+            elif entry.is_dir() or Path(entry.name).suffix.lower() in IMAGE_SUFFIXES:
                 yield below, folder / entry.name
 
 

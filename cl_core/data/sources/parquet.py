@@ -4,6 +4,7 @@ import json
 import os
 import stat
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, Self
@@ -69,18 +70,17 @@ class ParquetFiles(Source):
                 f"{', '.join(path.name for path in files[:_LISTED])}"
             )
         for path in files:
-            try:
-                with pq.ParquetFile(path, memory_map=True) as file:
-                    self._check_columns(path, file.schema_arrow)
-                    yield from self._rows(path, file)
-            except (pa.ArrowException, OSError) as error:
-                raise DataError(
-                    f"data.location: {path} cannot be read as Parquet ({error}); export it again"
-                ) from error
+            with _opened(path) as file:
+                self._check_columns(path, file.schema_arrow)
+                yield from self._rows(path, file)
 
     def number_of_inputs(self, location: str) -> int:
         """Return the number of rows in the files' footers."""
-        return sum(_footer(path).num_rows for path in _files(location))
+        rows = 0
+        for path in _files(location):
+            with _opened(path) as file:
+                rows += file.metadata.num_rows
+        return rows
 
     def find(self, location: str, origins: Mapping[bytes, str]) -> dict[bytes, bytes]:
         """Read just the row groups that hold these rows."""
@@ -93,17 +93,14 @@ class ParquetFiles(Source):
 
     def _images(self, path: Path, rows: list[int]) -> Iterator[bytes]:
         """Yield the encoded images of these rows of a file, as far as it has them."""
-        with pq.ParquetFile(path, memory_map=True) as file:
+        with _opened(path) as file:
             start = 0
             for group in range(file.num_row_groups):
                 stop = start + file.metadata.row_group(group).num_rows
                 here = [row - start for row in rows if start <= row < stop]
                 if here:
                     column = file.read_row_group(group, columns=[self.image_column])[self.image_column]
-                    images = column.take(here).to_pylist()
-                    yield from filter(
-                        None, (image.get("bytes") if isinstance(image, dict) else image for image in images)
-                    )
+                    yield from filter(None, map(_payload, column.take(here).to_pylist()))
                 start = stop
 
     def _rows(self, path: Path, file: pq.ParquetFile) -> Iterator[RawSample | Unreadable]:
@@ -117,7 +114,7 @@ class ParquetFiles(Source):
             splits = batch.column(self.split_column).to_pylist() if self.split_column else none
             for image, label, split in zip(images, labels, splits, strict=True):
                 origin = f"{path.name}#{row}"
-                payload = image.get("bytes") if isinstance(image, dict) else image
+                payload = _payload(image)
                 if payload is None:
                     yield Unreadable(origin, f"column {self.image_column!r} has no bytes in this row")
                 else:
@@ -180,11 +177,18 @@ def _files(location: str) -> list[Path]:
     return files
 
 
-def _footer(path: Path) -> pq.FileMetaData:
+@contextmanager
+def _opened(path: Path) -> Iterator[pq.ParquetFile]:
+    """Open a file, and refuse one that turns out not to be Parquet."""
     try:
-        return pq.read_metadata(path)
+        with pq.ParquetFile(path, memory_map=True) as file:
+            yield file
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"data.location: {path} cannot be read as Parquet ({error}); export it again") from error
+
+
+def _payload(image: Any) -> bytes | None:
+    return image.get("bytes") if isinstance(image, dict) else image
 
 
 def _refuse(error: OSError) -> None:
