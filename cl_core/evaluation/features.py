@@ -14,6 +14,7 @@ from cl_core.errors import TrainingError
 from cl_core.failpoints import failpoint
 from cl_core.tables import read_arrays, write_arrays
 from cl_core.views import Normalization
+from cl_core.views.operations.normalize import normalize
 
 
 class SplitFeatures(NamedTuple):
@@ -106,9 +107,6 @@ def _normalized(
     images: NDArray[np.uint8], normalization: Normalization, device: torch.device | str, channels_last: bool
 ) -> Tensor:
     """Convert (B, H, W, C) uint8 to (B, C, H, W) float32, as the encoder expects it."""
-    mean, std = (
-        torch.tensor(values, device=device).view(-1, 1, 1) for values in (normalization.mean, normalization.std)
-    )
-    pixels = torch.tensor(images, device=device).permute(0, 3, 1, 2)
+    pixels = torch.tensor(images, device=device).permute(0, 3, 1, 2) / 255
     layout = torch.channels_last if channels_last else torch.contiguous_format
-    return (pixels.to(torch.float32, memory_format=layout) / 255 - mean) / std
+    return normalize(pixels, mean=normalization.mean, std=normalization.std).contiguous(memory_format=layout)

@@ -53,11 +53,10 @@ def judge(version: int, promotion: PromotionSpec, evaluation: EvaluationReport, 
     if objection:
         return GateVerdict(promote=False, reason=f"version {version} is not promoted: {objection}")
     merit = _merit(promotion, evaluation, gains)
-    if not promotion.automatic:
-        return GateVerdict(
-            promote=False, reason=f"version {version} would be promoted: {merit}; automatic promotion is off"
-        )
-    return GateVerdict(promote=True, reason=f"version {version} is promoted: {merit}")
+    if promotion.automatic:
+        return GateVerdict(promote=True, reason=f"version {version} is promoted: {merit}")
+    reason = f"version {version} would be promoted: {merit}; automatic promotion is off"
+    return GateVerdict(promote=False, reason=reason)
 
 
 def _collapsed(evaluation: EvaluationReport) -> str:
@@ -81,10 +80,8 @@ def _not_measured(promotion: PromotionSpec, evaluation: EvaluationReport) -> str
 
 
 def _learned_nothing(promotion: PromotionSpec, gains: Gains) -> str:
-    for baseline, gain in {
-        "the untrained encoder": gains.over_untrained,
-        "raw pixels": gains.over_raw_pixels,
-    }.items():
+    baselines = {"the untrained encoder": gains.over_untrained, "raw pixels": gains.over_raw_pixels}
+    for baseline, gain in baselines.items():
         if gain is None:
             return f"it was not compared with {baseline} on {promotion.score}"
         if not gain.low > 0:

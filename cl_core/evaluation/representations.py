@@ -161,6 +161,5 @@ def _code(encoder: EncoderOptions | None = None) -> str:
         "cl_core.data.snapshot",
         "cl_core.evaluation.features",
         "cl_core.modalities.image",
-        "cl_core.modalities.image",
     )
     return code_digest(SimCLRViews.__module__, *embeds, alone=alone)

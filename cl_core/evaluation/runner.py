@@ -4,10 +4,10 @@ The trained encoder, the same encoder untrained, raw pixels and a champion are a
 what makes them, and a function from images to features.
 """
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache as cached
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +53,10 @@ class Representation:
     embed: Embed
     embed_views: EmbedViews
     training: str
+
+    def made_from(self, snapshot: SnapshotRef) -> dict[str, str]:
+        """Return what a manifest records, because retention goes by what an artifact was made from."""
+        return {"representation": self.name, "training": self.training, "snapshot": snapshot.digest}
 
 
 @dataclass(frozen=True)
@@ -116,19 +120,24 @@ def assess(
     ref = AssessmentRef(name=representation.name, digest=digest, path=evaluations / digest)
     is_cached = artifact_dir.is_intact(ref.path)
     if not is_cached:
-        train, test = _features(representation, snapshot, cache, embeddings)
-        outcomes = {
-            name: protocol(train, test, classes=snapshot.classes, resamples=spec.resamples, seed=spec.seed)
-            for name, protocol in chosen.items()
+        splits = cached(partial(load_split, cache))
+        kept = _kept_features(representation, snapshot, splits, embeddings)
+        train, test = (
+            Features(kept[name].embeddings, splits(name).labels, splits(name).ids) for name in ("train", "test")
+        )
+        test = replace(test, views=(kept["view-0"].embeddings, kept["view-1"].embeddings))
+        outcomes = [
+            protocol(train, test, classes=snapshot.classes, resamples=spec.resamples, seed=spec.seed)
+            for protocol in chosen.values()
             if test.labels is not None or not protocol.needs_labels
-        }
-        _keep(ref.path, outcomes, test, _facts(representation, snapshot))
+        ]
+        _keep(ref.path, outcomes, test, representation.made_from(snapshot))
     return replace(read_assessment(ref), cached=is_cached)
 
 
 def read_assessment(ref: AssessmentRef) -> Assessment:
     """Read an assessment that a step of this run has computed or verified."""
-    report = RepresentationReport.model_validate(json.loads((ref.path / "report.json").read_text()))
+    report = RepresentationReport.model_validate_json((ref.path / "report.json").read_text())
     columns = read_arrays(ref.path / "predictions.parquet")
     del columns["id"]
     labels = columns.pop("label", None)
@@ -139,7 +148,7 @@ def features_of_test(
     representation: Representation, *, snapshot: SnapshotRef, cache: Path, embeddings: Path
 ) -> NDArray[np.float32]:
     """Return the features of the test split, (N, F) float32; computed only where they are not kept."""
-    splits = cached(lambda name: load_split(cache, name))
+    splits = cached(partial(load_split, cache))
     return _kept_features(representation, snapshot, splits, embeddings)["test"].embeddings
 
 
@@ -165,15 +174,6 @@ def gain(first: Assessment, second: Assessment, score: str, spec: EvaluationSpec
     return paired_gain(correct, reference, resamples=spec.resamples, seed=spec.seed)
 
 
-def _features(
-    representation: Representation, snapshot: SnapshotRef, cache: Path, embeddings: Path
-) -> tuple[Features, Features]:
-    splits = cached(lambda name: load_split(cache, name))
-    kept = _kept_features(representation, snapshot, splits, embeddings)
-    train, test = (Features(kept[name].embeddings, splits(name).labels, splits(name).ids) for name in ("train", "test"))
-    return train, replace(test, views=(kept["view-0"].embeddings, kept["view-1"].embeddings))
-
-
 def _kept_features(
     representation: Representation, snapshot: SnapshotRef, splits: Callable[[str], ImageSplit], embeddings: Path
 ) -> dict[str, SplitFeatures]:
@@ -189,30 +189,21 @@ def _kept_features(
         first, second = representation.embed_views(viewed)
         return features | {"view-0": SplitFeatures(viewed.ids, first), "view-1": SplitFeatures(viewed.ids, second)}
 
-    return cached_features(embeddings / representation.digest, compute, _facts(representation, snapshot))
+    return cached_features(embeddings / representation.digest, compute, representation.made_from(snapshot))
 
 
-def _facts(representation: Representation, snapshot: SnapshotRef) -> dict[str, str]:
-    """Return what a manifest records, because retention goes by what an artifact was made from."""
-    return {
-        "representation": representation.name,
-        "training": representation.training,
-        "snapshot": snapshot.digest,
-    }
-
-
-def _keep(folder: Path, outcomes: Mapping[str, Outcome], test: Features, facts: Mapping[str, str]) -> None:
+def _keep(folder: Path, outcomes: Sequence[Outcome], test: Features, made_from: dict[str, str]) -> None:
     """Publish the scores as JSON and the predictions as Parquet, in one artifact directory."""
     report = RepresentationReport(
-        scores={name: score for outcome in outcomes.values() for name, score in outcome.scores.items()},
-        per_class=next((outcome.per_class for outcome in outcomes.values() if outcome.per_class), {}),
-        confusion=next((outcome.confusion for outcome in outcomes.values() if outcome.confusion), []),
-        choices={name: value for outcome in outcomes.values() for name, value in outcome.choices.items()},
+        scores={name: score for outcome in outcomes for name, score in outcome.scores.items()},
+        per_class=next((outcome.per_class for outcome in outcomes if outcome.per_class), {}),
+        confusion=next((outcome.confusion for outcome in outcomes if outcome.confusion), []),
+        choices={name: value for outcome in outcomes for name, value in outcome.choices.items()},
     )
-    columns = {name: array for outcome in outcomes.values() for name, array in outcome.predictions.items()}
+    columns = {name: array for outcome in outcomes for name, array in outcome.predictions.items()}
     if test.labels is not None:
         columns["label"] = test.labels
     with artifact_dir.staging(folder.parent) as staged:
         (staged / "report.json").write_text(report.model_dump_json(indent=1))
         write_arrays(staged / "predictions.parquet", {"id": test.ids, **columns})
-        artifact_dir.publish(staged, folder, dict(facts))
+        artifact_dir.publish(staged, folder, made_from)
