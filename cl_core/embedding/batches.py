@@ -73,17 +73,14 @@ def _prepare(batch: tuple[int, list[Input]], shape: tuple[int, int, int]) -> Pre
     part, inputs = batch
     rows, images, rejected = [], [], []
     for item in inputs:
-        if isinstance(item, Unreadable):
-            rejected.append((item.origin, "unreadable", item.detail))
-            continue
         try:
-            image, _ = decode_image(item.payload)
+            if isinstance(item, Unreadable):
+                raise Rejected("unreadable", item.detail)
+            images.append(to_shape(decode_image(item.payload)[0], shape))
         except Rejected as rejection:
             rejected.append((item.origin, rejection.reason, rejection.detail))
-            continue
-        images.append(to_shape(image, shape))
-        rows.append(
-            EmbeddedRow(hashlib.sha256(item.payload).hexdigest(), item.origin, item.label or None, item.split or None)
-        )
+        else:
+            sample = hashlib.sha256(item.payload).hexdigest()
+            rows.append(EmbeddedRow(sample, item.origin, item.label or None, item.split or None))
     pixels = np.stack(images) if images else np.empty((0, *shape), np.uint8)
     return PreparedBatch(part, rows, pixels, rejected)

@@ -31,6 +31,7 @@ from cl_core.hashing import digest_of
 from cl_core.refs import Ref
 from cl_core.registry import SOURCES
 from cl_core.specs import SourceSpec
+from cl_core.tables import table_of
 
 _ROWS, _QUARANTINE = "rows.parquet", "quarantine.parquet"
 _SHOWN = 12  # Digits of a digest in a sentence.
@@ -186,8 +187,7 @@ def _write_parts(
             if rows:
                 pq.write_table(embeddings_table(rows, np.concatenate(embeddings)), staged / _ROWS)
             if rejected:
-                columns = [pa.array(column, pa.string()) for column in zip(*rejected, strict=True)]
-                pq.write_table(pa.Table.from_arrays(columns, schema=QUARANTINE_TABLE), staged / _QUARANTINE)
+                pq.write_table(table_of(rejected, QUARANTINE_TABLE), staged / _QUARANTINE)
             publish(staged, _part(parts, part), {"rows": len(rows), "quarantined": len(rejected)})
     return resumed
 

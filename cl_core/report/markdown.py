@@ -9,7 +9,6 @@ from markupsafe import Markup
 
 from cl_core.data.snapshot import SnapshotProfile
 from cl_core.data.validation import ValidationReport
-from cl_core.refs import Decision
 from cl_core.report.wording import WORDING_FILTERS
 
 _LISTED_CLASSES = 50
@@ -65,16 +64,6 @@ def profile_markdown(profile: SnapshotProfile, validation: ValidationReport, *, 
         more_sizes=profile.distinct_sizes - _LISTED_SIZES,
         classes=classes,
     )
-
-
-def decision_markdown(decision: Decision) -> str:
-    """Describe the decision about a version, and which version users fetch now."""
-    return render_markdown("decision.md.j2", decision=decision)
-
-
-def links_markdown(links: Mapping[str, str]) -> str:
-    """List places: addresses to click on, paths and commands to copy."""
-    return render_markdown("links.md.j2", links=links)
 
 
 def table(rows: Sequence[Mapping[str, str]]) -> Markup:

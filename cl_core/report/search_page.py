@@ -27,20 +27,17 @@ def search_page(
         pictures: Encoded images by id; those that are missing are shown by name only.
     """
     payload = image.read_bytes()
-    return (
-        html_environment()
-        .get_template("search.html")
-        .render(
-            name=image.name,
-            query=_thumbnail(payload),
-            query_id=hashlib.sha256(payload).hexdigest(),
-            smooth=max(decode(payload).shape[:2]) >= _SMOOTH_FROM,
-            embeddings=embeddings,
-            metadata=metadata,
-            hits=hits,
-            thumbnails={sample: _thumbnail(picture) for sample, picture in pictures.items()},
-            sentence=missing_sentence(hits, pictures, metadata),
-        )
+    template = html_environment().get_template("search.html")
+    return template.render(
+        name=image.name,
+        query=_thumbnail(payload),
+        query_id=hashlib.sha256(payload).hexdigest(),
+        smooth=max(decode(payload).shape[:2]) >= _SMOOTH_FROM,
+        embeddings=embeddings,
+        metadata=metadata,
+        hits=hits,
+        thumbnails={sample: _thumbnail(picture) for sample, picture in pictures.items()},
+        sentence=missing_sentence(hits, pictures, metadata),
     )
 
 

@@ -4,7 +4,7 @@ A version refers to its training and to its snapshot; a training refers to its s
 reports are deleted with their inputs. Items that no version refers to are kept for some days after their last use.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
@@ -95,9 +95,10 @@ def plan_retention(
         running: The oldest flow run that is still running; None without one.
     """
     judge = _Judge(items, versions, spec, now, running)
-    verdicts = [
-        RetentionVerdict(item=item, delete=delete, reason=reason) for item in items for delete, reason in [judge(item)]
-    ]
+    verdicts = []
+    for item in items:
+        delete, reason = judge(item)
+        verdicts.append(RetentionVerdict(item=item, delete=delete, reason=reason))
     deleted = [verdict.item for verdict in verdicts if verdict.delete]
     return RetentionPlan(verdicts=verdicts, broken=_broken(deleted, versions))
 
@@ -130,11 +131,10 @@ class _Judge:
         self.spec, self.now, self.running = spec, now, running
         self.versions = {(version.name, version.version): version for version in versions}
         self.kept = kept_versions(versions, spec.keep_versions)
-        self.used_by_training: dict[str, list[VersionInputs]] = {}
-        self.used_by_snapshot: dict[str, list[VersionInputs]] = {}
+        self.users: dict[tuple[str, str], list[VersionInputs]] = defaultdict(list)  # By kind and digest.
         for version in versions:
-            self.used_by_training.setdefault(version.training, []).append(version)
-            self.used_by_snapshot.setdefault(version.snapshot, []).append(version)
+            self.users["training", version.training].append(version)
+            self.users["snapshot", version.snapshot].append(version)
         self.trainings = {item.training: item for item in items if item.kind == "training"}
         kept = [item for item in self.trainings.values() if not self(item)[0]]
         self.kept_trainings = {item.training for item in kept}
@@ -162,15 +162,12 @@ class _Judge:
         return self._derived(item)
 
     def _training(self, item: InventoryItem) -> tuple[bool, str]:
-        if (verdict := self._by_versions(self.used_by_training.get(item.training, []), "made")) is not None:
-            return verdict
-        return self._aged(item, "no version was made from it" if item.finished else "of a failed run, without a result")
+        unused = "no version was made from it" if item.finished else "of a failed run, without a result"
+        return self._by_versions(self.users["training", item.training], "made") or self._aged(item, unused)
 
     def _snapshot(self, item: InventoryItem) -> tuple[bool, str]:
-        verdict = self._by_versions(self.used_by_snapshot.get(item.snapshot, []), "data of")
-        if verdict is not None and not verdict[0]:
-            return verdict
-        if item.snapshot in self.trained_on:
+        verdict = self._by_versions(self.users["snapshot", item.snapshot], "data of")
+        if (verdict is None or verdict[0]) and item.snapshot in self.trained_on:
             return False, f"training {self.trained_on[item.snapshot][:_SHOWN]}, which is kept, was made from it"
         return verdict or self._aged(item, "no version was made from it")
 
@@ -189,9 +186,8 @@ class _Judge:
             return True, f"made from snapshot {item.snapshot[:_SHOWN]}, which is deleted"
         if not item.training or item.training in self.kept_trainings:
             return False, f"made from snapshot {item.snapshot[:_SHOWN]}, which is kept"
-        if (verdict := self._by_versions(self.used_by_training.get(item.training, []), "of")) is not None:
-            return verdict
-        return True, f"made by training {item.training[:_SHOWN]}, which is deleted"
+        deleted = True, f"made by training {item.training[:_SHOWN]}, which is deleted"
+        return self._by_versions(self.users["training", item.training], "of") or deleted
 
     def _by_versions(self, users: Sequence[VersionInputs], how: str) -> tuple[bool, str] | None:
         """Decide by the versions that refer to it; None when none does."""

@@ -17,7 +17,7 @@ from prefect.artifacts import (
 from cl_core.data.snapshot import SnapshotProfile
 from cl_core.data.validation import ValidationReport
 from cl_core.refs import Decision
-from cl_core.report.markdown import decision_markdown, links_markdown, profile_markdown
+from cl_core.report.markdown import profile_markdown, render_markdown
 from cl_core.training.progress import Progress
 
 # Each update is a request to the server.
@@ -84,12 +84,14 @@ def publish_profile(facts: SnapshotProfile, validation: ValidationReport, *, not
 
 def publish_decision(decision: Decision) -> None:
     """Publish a decision about a version, its reason, and the champion."""
-    create_markdown_artifact(decision_markdown(decision), key="decision", description=decision.reason)
+    page = render_markdown("decision.md.j2", decision=decision)
+    create_markdown_artifact(page, key="decision", description=decision.reason)
 
 
 def publish_links(links: Mapping[str, str]) -> None:
     """Publish the addresses of the run, the version and the report of a model."""
-    create_markdown_artifact(links_markdown(links), key="links", description="MLflow run, model version and report")
+    page = render_markdown("links.md.j2", links=links)
+    create_markdown_artifact(page, key="links", description="MLflow run, model version and report")
 
 
 def publish_report(markdown: str, rows: list[dict[str, str]]) -> None:
