@@ -36,7 +36,9 @@ def staging(parent: Path) -> Iterator[Path]:
     """
     with disk_full_as_error(parent):
         parent.mkdir(parents=True, exist_ok=True)
-        _remove_orphaned(parent)
+        for path in parent.glob(f"{STAGING}*"):
+            if is_orphaned(path):
+                shutil.rmtree(path, ignore_errors=True)
         staged = Path(tempfile.mkdtemp(prefix=f"{STAGING}{processes.token()}-", dir=parent))
         try:
             yield staged
@@ -59,12 +61,11 @@ def publish(staged: Path, final: Path, metadata: dict[str, Any]) -> None:
     """
     with disk_full_as_error(final):
         failpoint("artifact_dir.staged")
-        names = sorted(path.relative_to(staged).as_posix() for path in staged.rglob("*") if path.is_file())
-        files = {
-            name: {"sha256": file_sha256(staged / name), "bytes": (staged / name).stat().st_size} for name in names
-        }
-        for name in names:
-            _fsync(staged / name)
+        files = {}
+        for file in filter(Path.is_file, staged.rglob("*")):
+            name = file.relative_to(staged).as_posix()
+            files[name] = {"sha256": file_sha256(file), "bytes": file.stat().st_size}
+            _fsync(file)
         write_text(staged / MANIFEST, json.dumps({**metadata, "files": files}, indent=1, sort_keys=True) + "\n")
         failpoint("artifact_dir.sealed")
         final.parent.mkdir(parents=True, exist_ok=True)
@@ -201,13 +202,6 @@ def orphaned(folder: Path) -> list[Path]:
 def is_orphaned(staged: Path) -> bool:
     """Tell whether the process of this host that made a staging directory has ended; others may be at work."""
     return processes.is_gone(staged.name.removeprefix(STAGING))
-
-
-def _remove_orphaned(parent: Path) -> None:
-    """Remove staging directories of processes of this host that have ended."""
-    for path in parent.glob(f"{STAGING}*"):
-        if is_orphaned(path):
-            shutil.rmtree(path, ignore_errors=True)
 
 
 def _fsync(path: Path) -> None:

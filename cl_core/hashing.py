@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -36,11 +35,9 @@ def digest_of(value: Any) -> str:
 def file_sha256(path: Path, size: int | None = None) -> str:
     """Return the sha256 of a file's bytes, or of its first `size`, as 64 hexadecimal digits."""
     digest = hashlib.sha256()
-    remaining = path.stat().st_size if size is None else size
     with path.open("rb") as file:
-        while remaining > 0 and (chunk := file.read(min(CHUNK_BYTES, remaining))):
+        while chunk := file.read(CHUNK_BYTES if size is None else min(CHUNK_BYTES, size - file.tell())):
             digest.update(chunk)
-            remaining -= len(chunk)
     return digest.hexdigest()
 
 
@@ -60,6 +57,6 @@ def source_digest(*packages: str) -> str:
         spec = importlib.util.find_spec(package)
         assert spec is not None and spec.origin is not None, package
         root = Path(spec.origin)
-        files: Iterable[Path] = sorted(root.parent.rglob("*.py")) if root.name == "__init__.py" else [root]
+        files = sorted(root.parent.rglob("*.py")) if root.name == "__init__.py" else [root]
         sources += [(f"{package}/{file.relative_to(root.parent).as_posix()}", file_sha256(file)) for file in files]
     return digest_of(sources)

@@ -71,7 +71,7 @@ def _parts(inputs: Iterable[Input], is_done: Callable[[int], bool]) -> Iterator[
 
 def _prepare(batch: tuple[int, list[Input]], shape: tuple[int, int, int]) -> PreparedBatch:
     part, inputs = batch
-    rows, images, rejected = [], [], []
+    rows, images, rejected = [], [], list[tuple[str, str, str]]()
     for item in inputs:
         try:
             if isinstance(item, Unreadable):

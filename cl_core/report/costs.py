@@ -1,7 +1,7 @@
 """Report the cost of a run, in a line and in rows: the same on the terminal, in the Prefect UI and in the report."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -66,7 +66,7 @@ def cost_rows(steps: Sequence[StepCost]) -> list[dict[str, str]]:
 
 
 def _row(name: str, outcome: str, steps: Sequence[StepCost], why: str) -> dict[str, str]:
-    def total(field: str) -> float:
+    def total(field: str) -> Any:
         return sum(getattr(step, field) for step in steps)
 
     return {
