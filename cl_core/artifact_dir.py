@@ -51,11 +51,6 @@ def publish(staged: Path, final: Path, metadata: dict[str, Any]) -> None:
 
     An intact `final` (another process was faster) is kept; a damaged one is replaced.
 
-    Args:
-        staged: From `staging`.
-        final: Its final path.
-        metadata: Content of the manifest besides checksums.
-
     Raises:
         StorageFullError: When the disk is full.
     """
@@ -138,10 +133,6 @@ def write_text(path: Path, text: str) -> None:
 
     Temporary files that killed processes left of the same file are removed first.
 
-    Args:
-        path: To write; its folder exists.
-        text: Its whole content.
-
     Raises:
         StorageFullError: When the disk is full; the old file is kept.
     """
@@ -152,9 +143,6 @@ def write_text(path: Path, text: str) -> None:
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary file to write, which then replaces `path` atomically.
-
-    Args:
-        path: To be replaced.
 
     Raises:
         StorageFullError: When the disk is full; the old file is kept.

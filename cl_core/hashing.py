@@ -45,9 +45,6 @@ def file_sha256(path: Path, size: int | None = None) -> str:
 def source_digest(*packages: str) -> str:
     """Return the digest of all source files of packages or modules; it changes when any line does.
 
-    Args:
-        packages: Dotted names, for example `cl_core` or `cl_core.data`.
-
     Source names are relative to each package, so that two installations of the same code agree.
     """
     import importlib.util

@@ -28,12 +28,7 @@ def rows_of(table: pa.Table | pa.RecordBatch) -> Iterator[tuple[Any, ...]]:
 
 
 def write_arrays(file: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Write arrays of N rows as the columns of a Parquet file.
-
-    Args:
-        file: To write.
-        arrays: By column: (N,) numbers, or (N, W) uint8, which becomes a column of W bytes a row.
-    """
+    """Write (N,) numbers, or (N, W) uint8, which become W bytes a row, as the columns of a Parquet file."""
     columns = {name: byte_column(array) if array.ndim == 2 else pa.array(array) for name, array in arrays.items()}
     pq.write_table(pa.table(columns), file, compression="NONE", use_dictionary=False, write_statistics=False)
 

@@ -32,18 +32,12 @@ _SPARE = 1.1  # Loading takes a row group beside the arrays.
 
 @dataclass(frozen=True)
 class ImageSplit:
-    """A split in memory.
+    """A split in memory."""
 
-    Args:
-        images: (N, H, W, C) uint8.
-        ids: (N, 32) uint8, the sha256 of each encoded image; rows are sorted by it.
-        sample_ids: (N,) uint64, the leading 64 bits of the ids, big-endian.
-        labels: (N,) int64, index into the snapshot's classes, -1 without a label; None when the dataset has none.
-    """
-
-    images: NDArray[np.uint8]
-    ids: NDArray[np.uint8]
-    sample_ids: NDArray[np.uint64]
+    images: NDArray[np.uint8]  # (N, H, W, C) uint8.
+    ids: NDArray[np.uint8]  # (N, 32) uint8, the sha256 of each encoded image; rows are sorted by it.
+    sample_ids: NDArray[np.uint64]  # (N,) uint64, the leading 64 bits of the ids, big-endian.
+    # (N,) int64, index into the snapshot's classes, -1 without a label; None when the dataset has none.
     labels: NDArray[np.int64] | None
 
     def rows(self, chosen: NDArray[np.int64] | slice) -> "ImageSplit":
@@ -110,10 +104,6 @@ def build_cache(
 
 def load_split(cache: Path, split: str) -> ImageSplit:
     """Load a whole split into one array, a row group at a time; `build_cache` has compared the checksums.
-
-    Args:
-        cache: What `build_cache` returned.
-        split: `train` or `test`.
 
     Raises:
         DataError: When the pixels do not fit into the free memory.

@@ -28,19 +28,12 @@ _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 class Matches(NamedTuple):
-    """Pairs of one image each of two splits, at a distance of at most `MAX_DISTANCE`.
+    """Pairs of one image each of two splits, at a distance of at most `MAX_DISTANCE`."""
 
-    Args:
-        pairs: How many.
-        second_images: Images of the second split that are in a pair.
-        examples: (n, 2) int64, rows of the first and second split of some pairs, closest first.
-        complete: False when some bands held too many candidates to compare; then the counts are lower bounds.
-    """
-
-    pairs: int
-    second_images: int
-    examples: I64
-    complete: bool
+    pairs: int  # How many.
+    second_images: int  # Images of the second split that are in a pair.
+    examples: I64  # (n, 2) int64, rows of the first and second split of some pairs, closest first.
+    complete: bool  # False when some bands held too many candidates to compare; then the counts are lower bounds.
 
 
 def perceptual_hashes(images: U8) -> tuple[U64, NDArray[np.bool_]]:

@@ -74,17 +74,11 @@ class SnapshotProfile(BaseModel):
 
 
 class SnapshotRow(NamedTuple):
-    """One distinct sample.
+    """One distinct sample."""
 
-    Args:
-        id: (32,) bytes, the sha256 of the payload.
-        payload: Encoded image.
-        label: Name of its class; None without one.
-    """
-
-    id: bytes
-    payload: bytes
-    label: str | None
+    id: bytes  # (32,) bytes, the sha256 of the payload.
+    payload: bytes  # Encoded image.
+    label: str | None  # Name of its class; None without one.
 
 
 def open_snapshot(path: Path) -> SnapshotRef:

@@ -42,12 +42,7 @@ class ValidationReport(Ref):
 
 
 def validate_snapshot(snapshot: SnapshotRef, cache: Path, spec: DataSpec) -> ValidationReport:
-    """Refuse data that cannot be trained on, and report the numbers of data that can.
-
-    Args:
-        snapshot: To validate.
-        cache: Its training cache, which is searched for near-duplicates.
-        spec: Minimum number of samples and maximum quarantine.
+    """Refuse data that cannot be trained on, and report the numbers of data that can, near-duplicates in its cache too.
 
     Raises:
         DataError: When there are too few training samples, no test samples, one class only, contents in both splits,

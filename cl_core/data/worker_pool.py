@@ -22,14 +22,7 @@ _IN_FLIGHT_PER_WORKER = 2
 def bounded_batches(
     items: Iterable[T], *, rows: float = math.inf, size: Callable[[T], int] = lambda item: 0, limit: float = math.inf
 ) -> Iterator[list[T]]:
-    """Yield items in lists, each ended by the item with which it has `rows` items or `limit` bytes.
-
-    Args:
-        items: Any number, taken one at a time.
-        rows: Maximum length of a list.
-        size: Returns what an item takes. Bytes.
-        limit: Reached by the last item of a list at most. Bytes.
-    """
+    """Yield items in lists, each ended by the item with which it has `rows` items, or `limit` bytes of `size` each."""
     batch: list[T] = []
     held = 0
     for item in items:

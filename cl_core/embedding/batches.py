@@ -25,19 +25,12 @@ _BATCH_PIXELS = 1 << 23  # What goes through the model at once, so that its acti
 
 
 class PreparedBatch(NamedTuple):
-    """Inputs of one part, ready to be embedded.
+    """Inputs of one part, ready to be embedded."""
 
-    Args:
-        part: Its number.
-        rows: Of the inputs that can be decoded.
-        images: (n, H, W, C) uint8, one per row.
-        rejected: Origin, reason and detail of the others.
-    """
-
-    part: int
-    rows: list[EmbeddedRow]
-    images: NDArray[np.uint8]
-    rejected: list[tuple[str, str, str]]
+    part: int  # Its number.
+    rows: list[EmbeddedRow]  # Of the inputs that can be decoded.
+    images: NDArray[np.uint8]  # (n, H, W, C) uint8, one per row.
+    rejected: list[tuple[str, str, str]]  # Origin, reason and detail of the others.
 
 
 def prepared_batches(

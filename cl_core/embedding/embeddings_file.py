@@ -40,19 +40,12 @@ class EmbeddingsMetadata(Ref):
 
 
 class EmbeddedRow(NamedTuple):
-    """One row of the file, without its embedding.
+    """One row of the file, without its embedding."""
 
-    Args:
-        id: sha256 of the encoded image, 64 hexadecimal digits.
-        origin: Where it came from: a path, or a row of a file.
-        label: Name of its class; None without one.
-        split: `train` or `test`; None where the source does not say.
-    """
-
-    id: str
-    origin: str
-    label: str | None
-    split: str | None
+    id: str  # sha256 of the encoded image, 64 hexadecimal digits.
+    origin: str  # Where it came from: a path, or a row of a file.
+    label: str | None  # Name of its class; None without one.
+    split: str | None  # `train` or `test`; None where the source does not say.
 
 
 _ROWS = pa.schema([*required(id=pa.string(), origin=pa.string()), ("label", pa.string()), ("split", pa.string())])

@@ -39,21 +39,13 @@ _SHOWN = 12  # Digits of a digest in a sentence.
 
 @dataclass(frozen=True)
 class FinishedModel:
-    """A registered model, ready to use.
+    """A registered model, ready to use."""
 
-    Args:
-        name: Of the registered model.
-        version: Its number.
-        training_digest: Of the training that made it.
-        shape: (H, W, C) of the images that it takes.
-        embed: (N, H, W, C) uint8 images to (N, D) float32 unit rows.
-    """
-
-    name: str
-    version: int
-    training_digest: str
-    shape: tuple[int, int, int]
-    embed: Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+    name: str  # Of the registered model.
+    version: int  # Its number.
+    training_digest: str  # Of the training that made it.
+    shape: tuple[int, int, int]  # (H, W, C) of the images that it takes.
+    embed: Callable[[NDArray[np.uint8]], NDArray[np.float32]]  # (N, H, W, C) uint8 images to (N, D) float32 unit rows.
 
     @property
     def uri(self) -> str:

@@ -7,6 +7,8 @@ of times cheaper.
 
 Every interval is the percentile interval of Efron 1979, "Bootstrap methods: another look at the jackknife". It cannot
 see what never happened: all samples right gives [1, 1].
+
+Everywhere, `resamples` is the number R of resamples behind an interval, and `seed` decides them; N is at least 1.
 """
 
 from collections.abc import Iterator
@@ -74,26 +76,14 @@ def resample_table(table: I64, *, resamples: int, seed: int) -> I64:
 
 
 def mean_score(values: NDArray[np.floating], *, resamples: int, seed: int) -> Score:
-    """Return the mean of per-sample values with its interval.
-
-    Args:
-        values: (N,), N at least 1.
-        resamples: Resamples behind the interval.
-        seed: Decides the resamples.
-    """
+    """Return the mean of (N,) per-sample values with its interval."""
     exact = values.astype(np.float64)
     sums = [counts @ exact for counts in resample_counts(len(exact), resamples=resamples, seed=seed)]
     return score(float(exact.mean()), np.concatenate(sums) / len(exact))
 
 
 def accuracy_score(correct: NDArray[np.bool_], *, resamples: int, seed: int) -> Score:
-    """Return the share of correct samples with its interval.
-
-    Args:
-        correct: (N,) whether each sample was classified rightly; N at least 1.
-        resamples: Resamples behind the interval.
-        seed: Decides the resamples.
-    """
+    """Return the share of correct ones among (N,) samples with its interval."""
     right = int(correct.sum())
     table = np.array([right, len(correct) - right], dtype=np.int64)
     return score(right / len(correct), resample_table(table, resamples=resamples, seed=seed)[:, 0] / len(correct))
@@ -105,11 +95,7 @@ def paired_gain(first: NDArray[np.bool_], second: NDArray[np.bool_], *, resample
     Resampling samples keeps the two answers to one sample together. Samples that both get right or both get wrong
     cancel, so that the interval is narrower than that of two independent accuracies.
 
-    Args:
-        first: (N,) whether the first classifier is right on each sample.
-        second: (N,) the same for the second, samples in the same order.
-        resamples: Resamples behind the interval.
-        seed: Decides the resamples.
+    `first` and `second` are (N,): whether each is right on each sample, in the same order.
 
     Raises:
         ValueError: When the two did not answer the same number of samples, or none.
@@ -125,29 +111,17 @@ def paired_gain(first: NDArray[np.bool_], second: NDArray[np.bool_], *, resample
 
 
 def confusion_matrix(labels: I64, predicted: I64, *, classes: int) -> I64:
-    """Return (C, C) counts: rows are true classes, columns predicted ones.
-
-    Args:
-        labels: (N,) true classes, 0 to C - 1.
-        predicted: (N,) predicted classes, 0 to C - 1.
-        classes: C.
-    """
+    """Return (C, C) counts of (N,) true classes (rows) and predicted ones (columns), both 0 to C - 1."""
     return np.bincount(labels * classes + predicted, minlength=classes * classes).reshape(classes, classes)
 
 
 def classification_scores(
     confusion: I64, *, classes: list[str], resamples: int, seed: int
 ) -> tuple[dict[str, Score], dict[str, dict[str, Score]]]:
-    """Return accuracy and macro averages, and precision, recall and F1 of each class.
+    """Return accuracy and macro averages, and precision, recall and F1 of each class, from a confusion matrix.
 
     A class that occurs neither as a true nor as a predicted one has no scores and no part in the averages. What has
     nothing to divide by (the precision of a class never predicted) counts as 0.
-
-    Args:
-        confusion: (C, C) counts, rows true, columns predicted; at least one sample.
-        classes: Names of the C classes.
-        resamples: Resamples behind each interval.
-        seed: Decides the resamples.
 
     Returns:
         `accuracy`, `macro_precision`, `macro_recall`, `macro_f1`; and by class name `precision`, `recall`, `f1`.

@@ -36,14 +36,8 @@ def extract(
 ) -> NDArray[np.float32]:
     """Return features of images, by the encoder as it is used: evaluation mode, no gradients, no views.
 
-    Args:
-        encoder: Maps (B, C, H, W) normalized float to (B, F); on `device` already. Its modes are restored.
-        images: (N, H, W, C) uint8, N at least 1.
-        normalization: What the encoder was trained with.
-        batch_size: Images per forward pass.
-        device: Where the encoder is.
-        precision: Arithmetic of the forward pass.
-        channels_last: Memory layout of the images.
+    `images` are (N, H, W, C) uint8, N at least 1. The encoder maps (B, C, H, W) normalized float to (B, F), is on
+    `device` already, and keeps its modes.
 
     Returns:
         (N, F) float32, not normalized.

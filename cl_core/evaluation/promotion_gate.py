@@ -38,11 +38,7 @@ class GateVerdict(Ref):
 def judge(version: int, promotion: PromotionSpec, evaluation: EvaluationReport, gains: Gains) -> GateVerdict:
     """Decide whether the challenger passes, with the first reason against it or the number in its favor.
 
-    Args:
-        version: Of the challenger, for the sentence.
-        promotion: The deciding score, the tolerance, and whether passing is enough.
-        evaluation: Of the challenger.
-        gains: Paired differences of the deciding score; their 95 % intervals decide.
+    The 95 % intervals of the gains decide.
     """
     objection = (
         _collapsed(evaluation)

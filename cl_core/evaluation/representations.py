@@ -60,23 +60,21 @@ def registered(load: Callable[[], nn.Module], training_digest: str, on: Prepared
         on: The snapshot that it is evaluated on.
     """
     model = cache(load)
+    mean, std = (torch.tensor(values).reshape(1, -1, 1, 1) for values in (on.mean, on.std))
+
+    def forward(pixels: torch.Tensor) -> torch.Tensor:
+        return torch.cat([model()(block) for block in torch.split(pixels, _BLOCK)])
 
     def embed(images: NDArray[np.uint8]) -> NDArray[np.float32]:
         with torch.inference_mode():
-            blocks = [model()(torch.from_numpy(images[i : i + _BLOCK])) for i in range(0, len(images), _BLOCK)]
-        return torch.cat(blocks).numpy()
+            return forward(torch.from_numpy(images)).numpy()
 
-    def embed_views(split: ImageSplit) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def forward_views(views: torch.Tensor) -> torch.Tensor:
         # The model's input is pixels, so the views go back to pixels.
-        mean, std = (torch.tensor(v).reshape(1, -1, 1, 1) for v in (on.mean, on.std))
-        first, second = (
-            ((view * std + mean) * 255).round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()
-            for view in _make_views(split, on)
-        )
-        return embed(first), embed(second)
+        return forward(((views * std + mean) * 255).round().clamp(0, 255).byte().permute(0, 2, 3, 1))
 
     digest = digest_of(["registered", training_digest, _images(on), _code()])
-    return Representation("champion", digest, embed, embed_views, training_digest)
+    return Representation("champion", digest, embed, _viewed(on, forward_views), training_digest)
 
 
 def trained_encoder(job: TrainingJob, checkpoint: Path) -> Encoder:

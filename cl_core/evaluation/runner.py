@@ -38,21 +38,13 @@ _VIEWED_SAMPLES = 2_000
 
 @dataclass(frozen=True)
 class Representation:
-    """A way to turn images into features.
+    """A way to turn images into features."""
 
-    Args:
-        name: For messages: `trained`, `untrained`, `raw_pixels`, `champion`.
-        digest: Of everything that decides the features, the snapshot and image size included.
-        embed: Images to features.
-        embed_views: Two views of each sample to features.
-        training: Digest of the training that made the encoder; empty for a baseline.
-    """
-
-    name: str
-    digest: str
-    embed: Embed
-    embed_views: EmbedViews
-    training: str
+    name: str  # For messages: `trained`, `untrained`, `raw_pixels`, `champion`.
+    digest: str  # Of everything that decides the features, the snapshot and image size included.
+    embed: Embed  # Images to features.
+    embed_views: EmbedViews  # Two views of each sample to features.
+    training: str  # Digest of the training that made the encoder; empty for a baseline.
 
     def made_from(self, snapshot: SnapshotRef) -> dict[str, str]:
         """Return what a manifest records, because retention goes by what an artifact was made from."""
@@ -61,21 +53,13 @@ class Representation:
 
 @dataclass(frozen=True)
 class Assessment:
-    """Scores of a representation, and the predictions behind them.
+    """Scores of a representation, and the predictions behind them."""
 
-    Args:
-        ref: Where it is kept.
-        cached: Whether it was kept already, so that nothing was computed.
-        report: Scores with intervals.
-        predictions: By protocol, (N,) predicted class of each test sample.
-        labels: (N,) true classes of the test samples; None without labels.
-    """
-
-    ref: AssessmentRef
-    cached: bool
-    report: RepresentationReport
-    predictions: Mapping[str, NDArray[np.int64]]
-    labels: NDArray[np.int64] | None
+    ref: AssessmentRef  # Where it is kept.
+    cached: bool  # Whether it was kept already, so that nothing was computed.
+    report: RepresentationReport  # Scores with intervals.
+    predictions: Mapping[str, NDArray[np.int64]]  # By protocol, (N,) predicted class of each test sample.
+    labels: NDArray[np.int64] | None  # (N,) true classes of the test samples; None without labels.
 
 
 def protocols(spec: EvaluationSpec) -> dict[str, Evaluation]:
@@ -104,16 +88,7 @@ def assess(
     embeddings: Path,
     evaluations: Path,
 ) -> Assessment:
-    """Evaluate a representation with every protocol that its data allows, unless its assessment is up to date.
-
-    Args:
-        representation: What to evaluate.
-        spec: The protocols and their options.
-        snapshot: Names the classes.
-        cache: The snapshot's images at the size that the representation takes.
-        embeddings: Folder of kept features.
-        evaluations: Folder of kept assessments.
-    """
+    """Evaluate a representation with every protocol that its data allows, unless its assessment is up to date."""
     chosen = protocols(spec)
     code = code_digest(*(type(protocol).__module__ for protocol in chosen.values()), alone=[__name__])
     digest = digest_of([representation.digest, spec, {name: p.model_dump() for name, p in chosen.items()}, code])
@@ -153,13 +128,9 @@ def features_of_test(
 
 
 def gain(first: Assessment, second: Assessment, score: str, spec: EvaluationSpec) -> Score | None:
-    """Return the first's accuracy minus the second's on the same test samples; None when the score was not measured.
+    """Return the accuracy of `first` minus that of `second` on the same test samples; None when it was not measured.
 
-    Args:
-        first: For example of the challenger.
-        second: For example of the champion.
-        score: Such as `linear_probe.accuracy`.
-        spec: Resamples and seed of the interval.
+    The score names the protocol, such as `linear_probe.accuracy`.
 
     Raises:
         SpecError: When the score is not the accuracy of a protocol that predicts classes.

@@ -35,12 +35,11 @@ class Rejected(Exception):  # noqa: N818 - a verdict on one input, caught by who
         self.detail = detail
 
 
-def decode(payload: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
+def decode(payload: bytes) -> NDArray[np.uint8]:
     """Return the pixels of one encoded image, upright.
 
     Args:
         payload: JPEG, PNG, WebP or GIF file; of several frames the first is taken.
-        max_pixels: Width times height above which the image is rejected undecoded.
 
     Returns:
         (H, W, C) uint8 in 0..255, read-only; C is 1 for grayscale formats, else 3 (RGB). `decode_image` says how
@@ -49,11 +48,11 @@ def decode(payload: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]
     Raises:
         Rejected: When the bytes are not such an image, end early, or hold too many pixels.
     """
-    pixels = np.asarray(decode_image(payload, max_pixels=max_pixels)[0])
+    pixels = np.asarray(decode_image(payload)[0])
     return pixels.reshape(*pixels.shape[:2], -1)
 
 
-def decode_image(payload: bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[Image.Image, str]:
+def decode_image(payload: bytes) -> tuple[Image.Image, str]:
     """Return one encoded image as an upright Pillow image of mode L or RGB, and the name of its format.
 
     - EXIF orientation is applied.
@@ -76,9 +75,9 @@ def decode_image(payload: bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[Image
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:
             image = Image.open(io.BytesIO(payload), formats=FORMATS)
-            if image.width * image.height > max_pixels:
+            if image.width * image.height > MAX_PIXELS:
                 raise Rejected(
-                    "too_large", f"{image.width} x {image.height} pixels; the limit is {max_pixels:,} in total"
+                    "too_large", f"{image.width} x {image.height} pixels; the limit is {MAX_PIXELS:,} in total"
                 )
             image.load()
             # Orientation can only come from metadata; asking for it costs as much as decoding a small image.

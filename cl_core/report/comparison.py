@@ -11,8 +11,7 @@ _SCORES = {"linear_probe.accuracy": "linear probe", "knn_20.accuracy": "20 neigh
 def comparison_markdown(results: Mapping[str, RetrainResult]) -> str:
     """Return one line per recipe, the best linear probe first, then the baselines.
 
-    Args:
-        results: Result of each recipe, by its name; all on the same test split.
+    All results are on the same test split.
     """
     head = ["recipe", *_SCORES.values(), "uniformity", "effective rank", "training, min", "peak memory, GiB"]
     rows = []

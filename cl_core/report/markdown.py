@@ -16,13 +16,7 @@ _LISTED_SIZES = 5
 
 
 def render_markdown(template: str, *, package: str = "cl_core.report", **values: Any) -> str:
-    """Fill in a template. It shows every value as it is: as text, not as markup.
-
-    Args:
-        template: Name of a file of the package.
-        package: Holds the template.
-        values: By the names that the template uses.
-    """
+    """Fill in a template. It shows every value as it is: as text, not as markup."""
     environment = Environment(
         loader=PackageLoader(package, ""),
         autoescape=True,  # Marks what is escaped already; `finalize` escapes the rest, for Markdown instead of HTML.
@@ -38,14 +32,7 @@ def render_markdown(template: str, *, package: str = "cl_core.report", **values:
 
 
 def profile_markdown(profile: SnapshotProfile, validation: ValidationReport, *, note: str, changed: str) -> str:
-    """Describe the data that a run trains on.
-
-    Args:
-        profile: Of the snapshot.
-        validation: The numbers on which it was accepted.
-        note: What the ingestion did, or why it had nothing to do.
-        changed: Since the previous snapshot, in one sentence.
-    """
+    """Describe the data that a run trains on, what its ingestion did, and what changed since the previous snapshot."""
     splits = sorted(profile.rows, reverse=True)
     classes = [
         {"class": name, **{split: f"{profile.per_class[split].get(name, 0):,}" for split in splits}}

@@ -17,15 +17,7 @@ _SMOOTH_FROM = 64  # pixels; smaller pictures are shown with their pixels
 def search_page(
     image: Path, embeddings: Path, metadata: EmbeddingsMetadata, hits: Sequence[Hit], pictures: Mapping[str, bytes]
 ) -> str:
-    """Return the page as HTML.
-
-    Args:
-        image: The query.
-        embeddings: The file that was searched.
-        metadata: Of that file.
-        hits: Its nearest rows, nearest first.
-        pictures: Encoded images by id; those that are missing are shown by name only.
-    """
+    """Return the page as HTML; a hit whose encoded image is not in `pictures`, by id, is shown by name only."""
     payload = image.read_bytes()
     template = html_environment().get_template("search.html")
     return template.render(

@@ -62,19 +62,14 @@ def humanized(name: str) -> str:
     return name.replace("_", " ")
 
 
-def thousands(value: int) -> str:
-    """Write an integer with separators: 12,345."""
-    return f"{value:,}"
-
-
 def counts(numbers: Mapping[str, int]) -> str:
     """Write counts by name: 60,000 train, 10,000 test."""
     return ", ".join(f"{count:,} {name}" for name, count in numbers.items())
 
 
-def shortened(name: str, length: int = 22) -> str:
+def shortened(name: str) -> str:
     """Cut a name so that it fits beside a figure."""
-    return name if len(name) <= length else name[: length - 1] + "…"
+    return name if len(name) <= 22 else name[:21] + "…"
 
 
 def sparkline(values: Sequence[float], width: int = 40) -> str:
@@ -95,7 +90,7 @@ WORDING_FILTERS = {
     "gain": format_gain,
     "duration": format_duration,
     "humanized": humanized,
-    "thousands": thousands,
+    "thousands": "{:,}".format,
     "counts": counts,
     "sparkline": sparkline,
 }

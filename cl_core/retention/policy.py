@@ -85,15 +85,7 @@ def plan_retention(
     now: datetime,
     running: OldestRun | None,
 ) -> RetentionPlan:
-    """Decide about every item.
-
-    Args:
-        items: The inventory.
-        versions: All registered versions of all models.
-        spec: How much is kept.
-        now: With a time zone, as all times.
-        running: The oldest flow run that is still running; None without one.
-    """
+    """Decide about every item; `running` is the oldest flow run that is still running. Times have a time zone."""
     judge = _Judge(items, versions, spec, now, running)
     verdicts = []
     for item in items:
