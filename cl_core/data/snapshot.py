@@ -89,15 +89,8 @@ def open_snapshot(path: Path) -> SnapshotRef:
     """
     verify(path)
     profile = snapshot_profile(path)
-    return SnapshotRef(
-        name=profile.name,
-        digest=profile.digest,
-        path=path.absolute(),
-        rows=profile.rows,
-        classes=profile.classes,
-        channels=profile.channels,
-        quarantined=sum(profile.quarantined.values()),
-    )
+    shared = profile.model_dump(include={"name", "digest", "rows", "classes", "channels"})
+    return SnapshotRef(path=path.absolute(), quarantined=sum(profile.quarantined.values()), **shared)
 
 
 def snapshot_profile(path: Path) -> SnapshotProfile:

@@ -7,12 +7,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from cl_core.data.snapshot import SnapshotProfile
-from cl_core.data.validation import ValidationReport
 from cl_core.report.wording import WORDING_FILTERS
-
-_LISTED_CLASSES = 50
-_LISTED_SIZES = 5
 
 
 def render_markdown(template: str, *, package: str = "cl_core.report", **values: Any) -> str:
@@ -29,28 +24,6 @@ def render_markdown(template: str, *, package: str = "cl_core.report", **values:
     environment.filters |= {**WORDING_FILTERS, "linked": linked, "code": code}
     environment.globals["table"] = table
     return environment.get_template(template).render(values)
-
-
-def profile_markdown(profile: SnapshotProfile, validation: ValidationReport, *, note: str, changed: str) -> str:
-    """Describe the data that a run trains on, what its ingestion did, and what changed since the previous snapshot."""
-    splits = sorted(profile.rows, reverse=True)
-    classes = [
-        {"class": name, **{split: f"{profile.per_class[split].get(name, 0):,}" for split in splits}}
-        for name in profile.classes[:_LISTED_CLASSES]
-    ]
-    return render_markdown(
-        "data.md.j2",
-        profile=profile,
-        validation=validation,
-        near=validation.near_duplicates,
-        note=note,
-        changed=changed,
-        rows={split: profile.rows[split] for split in splits},
-        unlabeled={split: profile.unlabelled[split] for split in splits},
-        sizes=profile.sizes[:_LISTED_SIZES],
-        more_sizes=profile.distinct_sizes - _LISTED_SIZES,
-        classes=classes,
-    )
 
 
 def table(rows: Sequence[Mapping[str, str]]) -> Markup:

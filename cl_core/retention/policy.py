@@ -143,15 +143,10 @@ class _Judge:
             return False, f"used since flow run {self.running.name!r} began, which may still be running"
         if item.kind == "orphan":
             return self._aged(item, "left incomplete by a process of another machine", at_least=_ELSEWHERE_DAYS)
-        if item.kind == "training":
-            return self._training(item)
-        if item.kind == "snapshot":
-            return self._snapshot(item)
-        if item.kind == "report":
-            return self._report(item)
         if item.kind == "initial weights":
             return self._aged(item, "initial weights of trainings; MLflow keeps them with their version")
-        return self._derived(item)
+        decide = {"training": self._training, "snapshot": self._snapshot, "report": self._report}
+        return decide.get(item.kind, self._derived)(item)
 
     def _training(self, item: InventoryItem) -> tuple[bool, str]:
         unused = "no version was made from it" if item.finished else "of a failed run, without a result"

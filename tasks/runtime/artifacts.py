@@ -17,7 +17,7 @@ from prefect.artifacts import (
 from cl_core.data.snapshot import SnapshotProfile
 from cl_core.data.validation import ValidationReport
 from cl_core.refs import Decision
-from cl_core.report.markdown import profile_markdown, render_markdown
+from cl_core.report.markdown import render_markdown
 from cl_core.training.progress import Progress
 
 # Each update is a request to the server.
@@ -75,11 +75,9 @@ def publish_scores(rows: list[dict[str, str]]) -> None:
 
 def publish_profile(facts: SnapshotProfile, validation: ValidationReport, *, note: str, changed: str) -> None:
     """Publish the data that a run trains on: sizes, classes, quarantine, near-duplicates, and what changed."""
-    create_markdown_artifact(
-        profile_markdown(facts, validation, note=note, changed=changed),
-        key="data-profile",
-        description=f"Snapshot {facts.digest[:12]} of {facts.name}: {changed}",
-    )
+    page = render_markdown("data.md.j2", profile=facts, validation=validation, note=note, changed=changed)
+    description = f"Snapshot {facts.digest[:12]} of {facts.name}: {changed}"
+    create_markdown_artifact(page, key="data-profile", description=description)
 
 
 def publish_decision(decision: Decision) -> None:

@@ -5,9 +5,14 @@ from collections.abc import Callable
 from cl_core.data.snapshot import SizeCount, SnapshotProfile
 from cl_core.data.validation import NearDuplicates, ValidationReport
 from cl_core.refs import Decision, Score
-from cl_core.report.markdown import profile_markdown, render_markdown
+from cl_core.report.markdown import render_markdown
 
 Make = Callable[[list[str]], SnapshotProfile]
+
+
+def profile_markdown(profile: SnapshotProfile, validation: ValidationReport, *, note: str, changed: str) -> str:
+    return render_markdown("data.md.j2", profile=profile, validation=validation, note=note, changed=changed)
+
 
 HOSTILE = "<b> | [x](y) `z`\n# w"
 ESCAPED = r"\<b\> \| \[x\](y) \`z\` \# w"

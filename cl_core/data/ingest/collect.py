@@ -5,7 +5,7 @@ from typing import TypeVar
 
 import pyarrow as pa
 
-from cl_core.data.ingest.external_sort import ExternalSort
+from cl_core.data.ingest.external_sort import ExternalSort, Row
 from cl_core.data.ingest.incremental_index import Counts, IndexEntry
 from cl_core.data.ingest.inspection import MOMENTS, Input, Unchanged, inspect_payloads
 from cl_core.data.ingest.row_group_writer import RowGroupWriter
@@ -15,6 +15,7 @@ from cl_core.data.worker_pool import bounded_batches, map_batches
 from cl_core.errors import DataError
 from cl_core.failpoints import failpoint
 from cl_core.modalities.image import Rejected
+from cl_core.specs import SourceSpec
 from cl_core.tables import required
 
 # The first four columns decide the order, so that it never depends on the order of arrival.
@@ -77,6 +78,17 @@ def collect_inputs(
         counts.read += len(batch) - unchanged
         failpoint("ingest.inputs-checked")
         on_progress(counts.unchanged + counts.read)
+
+
+def nothing_usable(spec: SourceSpec, inputs: int, rejected: Row | None, reasons: str = "") -> DataError:
+    """Return the error of a source without a usable image; a row of `QUARANTINE_TABLE` is the example."""
+    if rejected is None:
+        problem = f"source {spec.source!r} delivered no images from {spec.location!r}; correct it"
+    else:
+        origin, _, detail = rejected
+        problem = f"none of the {inputs:,} inputs from {spec.location!r} is a usable image{reasons}; "
+        problem += f"for example {origin}: {detail}"
+    return DataError(f"data.location: {problem}")
 
 
 def split_by_hash(sample: bytes, test_share: float) -> str:

@@ -10,14 +10,14 @@ from pydantic import Field
 
 from cl_core.artifact_dir import MANIFEST, is_intact, manifest_of, publish, staging, write_text
 from cl_core.code_digest import code_digest
-from cl_core.data.ingest.collect import INPUTS, collect_inputs
+from cl_core.data.ingest.collect import INPUTS, collect_inputs, nothing_usable
 from cl_core.data.ingest.external_sort import RUN_BYTES, ExternalSort
 from cl_core.data.ingest.incremental_index import CONFLICTING, LISTING, Counts, IncrementalIndex, index_writer
 from cl_core.data.ingest.snapshot_builder import build_snapshot
 from cl_core.data.path_roots import confined
 from cl_core.data.snapshot import QUARANTINE_TABLE, SnapshotProfile, open_snapshot
 from cl_core.data.sources import Source
-from cl_core.errors import DataError, IntegrityError
+from cl_core.errors import IntegrityError
 from cl_core.failpoints import failpoint
 from cl_core.hashing import digest_of, file_sha256
 from cl_core.refs import Ref, SnapshotRef
@@ -102,7 +102,8 @@ def ingest_source(
             conflicting=staged_index / CONFLICTING,
         )
         if not sum(profile.rows.values()):
-            raise DataError(_nothing_usable(spec, profile, rejected))
+            reasons = f" ({', '.join(f'{count:,} {reason}' for reason, count in profile.quarantined.items())})"
+            raise nothing_usable(spec, profile.inputs, next(rejected.rows(), None), reasons)
         final = root / profile.digest
         existed = is_intact(final)
         _publish(staged, final, profile)
@@ -155,17 +156,6 @@ def _same(staged: Path, final: Path, metadata: dict[str, object]) -> bool:
     tables = [staged / "sources.parquet", staged / "quarantine.parquet"]
     return manifest == metadata and all(
         files.get(table.name, {}).get("sha256") == file_sha256(table) for table in tables
-    )
-
-
-def _nothing_usable(spec: DataSpec, profile: SnapshotProfile, rejected: ExternalSort) -> str:
-    if not profile.inputs:
-        return f"data.location: source {spec.source!r} delivered no images from {spec.location!r}; correct it"
-    reasons = ", ".join(f"{count:,} {reason}" for reason, count in profile.quarantined.items())
-    origin, _, detail = next(rejected.rows())
-    return (
-        f"data.location: none of the {profile.inputs:,} inputs from {spec.location!r} is a usable image ({reasons}); "
-        f"for example {origin}: {detail}"
     )
 
 

@@ -6,6 +6,7 @@ import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from fnmatch import fnmatch
+from itertools import chain
 from pathlib import Path
 from typing import Any, Self
 
@@ -106,20 +107,15 @@ class ParquetFiles(Source):
     def _rows(self, path: Path, file: pq.ParquetFile) -> Iterator[RawSample | Unreadable]:
         columns = [name for name in (self.image_column, self.label_column, self.split_column) if name]
         names = _class_names(file.schema_arrow, self.label_column)
-        row = 0
-        for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=columns):
-            images = batch.column(self.image_column).to_pylist()
-            none = [None] * len(images)
-            labels = batch.column(self.label_column).to_pylist() if self.label_column else none
-            splits = batch.column(self.split_column).to_pylist() if self.split_column else none
-            for image, label, split in zip(images, labels, splits, strict=True):
-                origin = f"{path.name}#{row}"
-                payload = _payload(image)
-                if payload is None:
-                    yield Unreadable(origin, f"column {self.image_column!r} has no bytes in this row")
-                else:
-                    yield RawSample(payload, _label(label, names), self._split(split, path, origin), origin)
-                row += 1
+        batches = file.iter_batches(batch_size=_BATCH_ROWS, columns=columns)
+        for number, row in enumerate(chain.from_iterable(batch.to_pylist() for batch in batches)):
+            origin = f"{path.name}#{number}"
+            payload = _payload(row[self.image_column])
+            if payload is None:
+                yield Unreadable(origin, f"column {self.image_column!r} has no bytes in this row")
+            else:
+                label, split = row.get(self.label_column), row.get(self.split_column)
+                yield RawSample(payload, _label(label, names), self._split(split, path, origin), origin)
 
     def _split(self, value: Any, path: Path, origin: str) -> str:
         if self.test_files:
