@@ -43,9 +43,7 @@ def code_digest(*modules: str, alone: Iterable[str] = ()) -> str:
     Imports are followed inside `cl_core` and inside the package of the module itself, which may be another
     distribution's. Neither the place nor the name of a file counts, so that a moved file changes no digest.
 
-    Args:
-        modules: Dotted names, such as `cl_core.losses.info_nce`.
-        alone: Dotted names of modules whose imports are not followed.
+    Modules are dotted names. Of those in `alone`, imports are not followed.
     """
     digests = {_read(module).digest for module in alone}
     pending, seen = list(modules), set[str]()
@@ -104,16 +102,11 @@ def _is_infrastructure(module: str) -> bool:
 
 
 class _Reader:
-    """Serializes the syntax tree of one module, and collects what it imports.
-
-    Args:
-        own: Top-level packages whose modules are followed, and whose paths do not count.
-        package: The package that relative imports start from.
-    """
+    """Serializes the syntax tree of one module, and collects what it imports."""
 
     def __init__(self, own: frozenset[str], package: str) -> None:
-        self.own = own
-        self.package = package
+        self.own = own  # Top-level packages whose modules are followed, and whose paths do not count.
+        self.package = package  # Where relative imports start.
         self.imports: set[str] = set()
 
     def statements(self, body: list[ast.stmt]) -> list[Any]:

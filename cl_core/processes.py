@@ -32,8 +32,7 @@ def token(pid: int = 0) -> str:
 def is_gone(maker: str) -> bool:
     """Return whether the process of a token has exited. Processes of other hosts cannot be seen and count as alive.
 
-    Args:
-        maker: A token; whatever follows its third part is ignored.
+    Whatever follows a token's third part is ignored.
     """
     host = f"{socket.gethostname()}-"
     if not maker.startswith(host):

@@ -59,12 +59,7 @@ def build_cache(
     Each image's largest centered square is resampled to `size` (antialiased bicubic); an image of that size keeps its
     pixels. Grayscale images of a color dataset get three equal channels.
 
-    Args:
-        snapshot: Verified when it was opened.
-        size: Side of the images. Pixels.
-        caches: Folder of all caches; created when missing.
-        workers: Processes that decode.
-        on_progress: Called with the number of images resized so far.
+    `on_progress` is called with the number of images resized so far.
 
     Raises:
         IntegrityError: When the snapshot has lost rows since it was opened.

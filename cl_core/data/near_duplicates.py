@@ -53,13 +53,7 @@ def perceptual_hashes(images: U8) -> tuple[U64, NDArray[np.bool_]]:
 
 
 def near_duplicates(first: U64, second: U64, *, examples: int) -> Matches:
-    """Find pairs of equal or nearly equal hashes between two splits.
-
-    Args:
-        first: (N,) uint64 hashes.
-        second: (M,) uint64 hashes.
-        examples: Maximum number of pairs to show.
-    """
+    """Find pairs of equal or nearly equal hashes between two splits: (N,) and (M,) uint64."""
     # Many images may share one hash: compared once, counted with their number.
     left, left_row, left_count = np.unique(first, return_index=True, return_counts=True)
     right, right_row, right_count = np.unique(second, return_index=True, return_counts=True)

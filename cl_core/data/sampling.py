@@ -18,19 +18,11 @@ from cl_core.rng import permutation
 
 I64 = NDArray[np.int64]
 
+_BLOCK = 1024  # Rows moved at a time.
+
 
 def shuffled_batches(*, seed: int, epoch: int, rows: I64, batch_size: int) -> I64:
-    """Return batches that visit each sample once; samples that do not fill a batch wait for another epoch.
-
-    Args:
-        seed: Of the run.
-        epoch: Of the pass over the data.
-        rows: (R,) positions in the split that are trained on.
-        batch_size: N.
-
-    Returns:
-        (R // N, N) positions.
-    """
+    """Return (R // N, N) batches of (R,) rows, each once; those that do not fill a batch wait for another epoch."""
     batches = len(rows) // batch_size
     order = rows[permutation(seed=seed, epoch=epoch, size=len(rows))]
     return order[: batches * batch_size].reshape(batches, batch_size)
@@ -92,12 +84,6 @@ def share_of(batch: I64, *, sub_batches: int, worker: int, workers: int) -> list
     A batch is cut into sub-batches first, and each of them is divided among the workers, so that what all workers
     together embed at once does not depend on their number.
 
-    Args:
-        batch: (N,) positions.
-        sub_batches: How many; 1 is the batch itself.
-        worker: From 0.
-        workers: How many share the batch.
-
     Returns:
         As many arrays of positions as there are sub-batches; their lengths differ by one at most.
     """
@@ -119,23 +105,13 @@ def _groups_in_batches(groups: list[int], lots: list[int], *, classes_per_batch:
     return np.array(batches, dtype=np.int64).reshape(-1, classes_per_batch, 2)
 
 
-# Rows moved at a time.
-_BLOCK = 1024
-
-
 def held_out_counts(class_sizes: Sequence[int] | I64, share: float) -> I64:
-    """Return how many labeled samples of each class are held out.
-
-    Args:
-        class_sizes: Labeled training samples of each of C classes, in the order of the classes' numbers.
-        share: 0 to 1.
+    """Return how many of the labeled samples of each of C classes are held out.
 
     Returns:
         (C,) the share of each class, rounded down or up such that together they are that of all, rounded down.
     """
-    upto = np.floor(share * np.cumsum(class_sizes)).astype(np.int64)
-    counts: I64 = np.diff(upto, prepend=0)
-    return counts
+    return np.diff(np.floor(share * np.cumsum(class_sizes)).astype(np.int64), prepend=0)
 
 
 def hold_out(split: ImageSplit, share: float) -> tuple[ImageSplit, ImageSplit | None]:

@@ -36,14 +36,7 @@ class PreparedBatch(NamedTuple):
 def prepared_batches(
     inputs: Iterable[Input], shape: tuple[int, int, int], *, workers: int, is_done: Callable[[int], bool]
 ) -> Iterator[PreparedBatch]:
-    """Yield the inputs in batches, in their order, at the shape that the model takes.
-
-    Args:
-        inputs: Of a source, taken one at a time.
-        shape: (H, W, C) of the images.
-        workers: Processes that decode.
-        is_done: Tells whether the part of this number is done; its inputs are skipped undecoded.
-    """
+    """Yield the inputs in batches, in their order, at the (H, W, C) that the model takes; skip parts that are done."""
     rows = max(1, min(_BATCH_ROWS, _BATCH_PIXELS // math.prod(shape)))
     batches = (
         (part, batch) for part, members in _parts(inputs, is_done) for batch in input_batches(members, rows=rows)

@@ -29,12 +29,7 @@ _BLOCK_COUNTS = 1 << 17
 
 
 def score(value: float, resampled: F64) -> Score:
-    """Return a value with the interval that holds the middle 95 % of its resamples.
-
-    Args:
-        value: The statistic of the samples themselves.
-        resampled: (R,) the statistic of each resample.
-    """
+    """Return a value with the interval that holds the middle 95 % of the (R,) values of its resamples."""
     low, high = np.quantile(resampled, [_LOW, _HIGH])
     return Score(value=float(value), low=float(low), high=float(high))
 
@@ -60,12 +55,7 @@ def resample_counts(samples: int, *, resamples: int, seed: int) -> Iterator[F32]
 
 
 def resample_table(table: I64, *, resamples: int, seed: int) -> I64:
-    """Draw resamples of a table of counts.
-
-    Args:
-        table: Counts, of any shape, such as a (C, C) confusion matrix; at least one sample.
-        resamples: R.
-        seed: Decides the draws.
+    """Draw resamples of a table of counts of any shape, such as a (C, C) confusion matrix.
 
     Returns:
         (R, *shape) int64, each table with as many samples as the first.

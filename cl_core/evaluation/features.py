@@ -74,10 +74,7 @@ def cached_features(
 ) -> dict[str, SplitFeatures]:
     """Return the features at `path`; compute and store them first unless an intact directory exists.
 
-    Args:
-        path: A directory whose name is a digest of the encoder's weights, the data and how they are fed.
-        compute: Returns the features of each split.
-        metadata: What they are made from, stored in the manifest.
+    The name of the directory is a digest of the encoder's weights, the data and how they are fed.
 
     Returns:
         By split; bit-identical whether computed now or earlier.

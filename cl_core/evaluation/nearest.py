@@ -20,13 +20,7 @@ class Neighbors(NamedTuple):
 
 
 def nearest(queries: Tensor, bank: Tensor, *, k: int) -> Neighbors:
-    """Return the k rows of the bank with the greatest cosine to each query; the earlier row wins ties.
-
-    Args:
-        queries: (Q, D), normalized here.
-        bank: (M, D), normalized here.
-        k: 1 to M.
-    """
+    """Return the k rows of an (M, D) bank of greatest cosine to each of (Q, D) queries; the earlier row wins ties."""
     columns = -(-len(bank) // _FOLDS) * _FOLDS
     unit = F.pad(F.normalize(bank.float(), dim=1), (0, 0, 0, columns - len(bank)))
     blocks = []

@@ -54,10 +54,7 @@ def raw_pixels(on: PreparedData) -> Representation:
 def registered(load: Callable[[], nn.Module], training_digest: str, on: PreparedData) -> Representation:
     """Represent images by a registered model, as users call it: raw images in, unit embeddings out.
 
-    Args:
-        load: Fetches the model, which maps (N, H, W, C) uint8 to (N, F) float32; called once, and only if needed.
-        training_digest: Digest of the training that made it.
-        on: The snapshot that it is evaluated on.
+    `load` fetches the model, which maps (N, H, W, C) uint8 to (N, F) float32; it is called once, and only if needed.
     """
     model = cache(load)
     mean, std = (torch.tensor(values).reshape(1, -1, 1, 1) for values in (on.mean, on.std))

@@ -115,13 +115,10 @@ def to_shape(image: Image.Image, shape: tuple[int, int, int]) -> NDArray[np.uint
 
 
 def encode_png(pixels: NDArray[np.uint8]) -> bytes:
-    """Return the PNG of an image, stored without compression.
+    """Return the PNG of (H, W, C) uint8 pixels, C 1 (grayscale) or 3 (RGB), stored without compression.
 
     Compressed bytes would differ between builds of zlib, and with them the ids of the samples and the digest of the
     snapshot. Stored bytes follow from the pixels alone, and are faster to write and to read.
-
-    Args:
-        pixels: (H, W, C) uint8; C is 1 (grayscale) or 3 (RGB).
     """
     height, width, channels = pixels.shape
     header = struct.pack(">IIBBBBB", width, height, 8, _PNG_COLOR_TYPES[channels], 0, 0, 0)

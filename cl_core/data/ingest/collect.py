@@ -48,15 +48,8 @@ def collect_inputs(
 ) -> None:
     """Inspect all inputs, add them to the sorts, and write the listed inputs to the index.
 
-    Args:
-        inputs: Any number, taken one at a time.
-        test_share: Fraction that the content's hash sends to the test split where an input names none.
-        valid: Sorts `INPUTS` that can be decoded.
-        rejected: Sorts `QUARANTINE_TABLE`, the others.
-        index: Takes an entry for each listed input, in the order of the inputs.
-        counts: Of inputs that were read and that are unchanged; raised here.
-        workers: Processes that decode.
-        on_progress: Called with the number of inputs inspected so far.
+    `valid` sorts `INPUTS`, `rejected` sorts `QUARANTINE_TABLE`. Inputs are taken one at a time, and the index gets its
+    entries in their order. `counts` is raised; `on_progress` is called with the number of inputs inspected so far.
     """
     for batch, results in map_batches(inspect_payloads, input_batches(inputs), workers):
         valid_rows, rejected_rows = [], []

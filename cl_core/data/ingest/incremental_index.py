@@ -97,13 +97,9 @@ class Counts:
 
 
 class IncrementalIndex:
-    """The index of one source and location.
+    """The index of one source and location in a folder, `place`, that need not exist.
 
-    Args:
-        place: Folder that holds it; need not exist.
-        datasets: Folder of the dataset's snapshots.
-        code: Digest of the code that inspects an input.
-        trusted: Whether entries may replace reading; otherwise they only show which inputs were removed.
+    Unless it is trusted, and made by the same code, its entries only show which inputs were removed.
     """
 
     def __init__(self, place: Path, datasets: Path, *, code: str, trusted: bool) -> None:
@@ -124,14 +120,7 @@ class IncrementalIndex:
             break
 
     def inputs(self, source: Source, location: str, listing: ExternalSort, counts: Counts) -> Iterator[Input]:
-        """Yield every input of a source: unchanged ones from the index, the others read.
-
-        Args:
-            source: Lists its inputs, or does not.
-            location: Of the source.
-            listing: Sorts `LISTING` by name.
-            counts: Gets the number of removed inputs; the consumer counts the others.
-        """
+        """Yield every input of a source: unchanged ones from the index, the others read; count the removed ones."""
         listed = source.listed(location)
         if listed is None:
             yield from source.samples(location)
@@ -173,11 +162,9 @@ class IncrementalIndex:
             yield (*row[:4], current[1], *row[5:])
 
     def replace(self, staged: Path, *, snapshot: str) -> None:
-        """Replace this index by a staged one; after a kill on the way, at least one of them exists.
+        """Replace this index by what `index_writer` staged; after a kill on the way, at least one of them exists.
 
-        Args:
-            staged: Holds what `index_writer` wrote, and `conflicting/`.
-            snapshot: Digest of the snapshot that holds the other payloads, published by now.
+        The snapshot, which holds the payloads, is published by now.
         """
         if pq.read_metadata(staged / _TABLE).num_rows == 0:
             return  # The source lists nothing.
