@@ -18,17 +18,7 @@ from cl_core.hashing import canonical_json, digest_of
 
 # What modules share without it deciding any result: how errors are named, components found, values passed on,
 # artifacts written and specs stored. A completed spec is in the digest by itself.
-_INFRASTRUCTURE = (
-    "cl_core.artifact_dir",
-    "cl_core.code_digest",
-    "cl_core.errors",
-    "cl_core.failpoints",
-    "cl_core.hashing",
-    "cl_core.processes",
-    "cl_core.refs",
-    "cl_core.registry",
-    "cl_core.specs",
-)
+_SHARED = {"artifact_dir", "code_digest", "errors", "failpoints", "hashing", "processes", "refs", "registry", "specs"}
 
 # Fields of nodes that follow from the rest or that only type checkers read.
 _REDUNDANT_FIELDS = frozenset({"ctx", "kind", "type_comment", "type_ignores"})
@@ -98,7 +88,8 @@ def _file_of(module: str) -> Path | None:
 
 
 def _is_infrastructure(module: str) -> bool:
-    return any(module == name or module.startswith(f"{name}.") for name in _INFRASTRUCTURE)
+    top, *rest = module.split(".")
+    return top == "cl_core" and not _SHARED.isdisjoint(rest[:1])
 
 
 class _Reader:

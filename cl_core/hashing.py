@@ -1,6 +1,7 @@
 """Digests: a thing is named after what goes into it, never after a time or a host."""
 
 import hashlib
+import importlib.util
 import json
 from functools import cache
 from pathlib import Path
@@ -47,8 +48,6 @@ def source_digest(*packages: str) -> str:
 
     Source names are relative to each package, so that two installations of the same code agree.
     """
-    import importlib.util
-
     sources: list[tuple[str, str]] = []
     for package in packages:
         spec = importlib.util.find_spec(package)

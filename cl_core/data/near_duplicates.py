@@ -37,10 +37,7 @@ class Matches(NamedTuple):
 
 
 def perceptual_hashes(images: U8) -> tuple[U64, NDArray[np.bool_]]:
-    """Return the perceptual hash of each image, and whether it is meaningful.
-
-    Args:
-        images: (N, H, W, C) uint8; H and W are at least 8.
+    """Return the perceptual hash of (N, H, W, C) uint8 images, H and W at least 8, and whether it is meaningful.
 
     Returns:
         (N,) uint64, and (N,) bool: False for images of one color, whose hash would be noise.

@@ -37,13 +37,7 @@ def class_balanced_batches(
     the most groups left (ties at random), so that unequal classes are used up as evenly as possible; the epoch ends
     when fewer than P classes have any. Batches then come in random order: the large classes would be first.
 
-    Args:
-        seed: Of the run.
-        epoch: Of the pass over the data.
-        rows: (R,) positions in the split that are trained on.
-        labels: Of the whole split; -1 is never visited.
-        batch_size: N = P * K.
-        samples_per_class: K.
+    `rows` are (R,) positions in the split; a label of -1 is never visited. N is P * K.
 
     Returns:
         (batches, N) positions, the same number of batches in every epoch: see `class_balanced_count`.
@@ -111,15 +105,15 @@ def held_out_counts(class_sizes: Sequence[int] | I64, share: float) -> I64:
     Returns:
         (C,) the share of each class, rounded down or up such that together they are that of all, rounded down.
     """
-    return np.diff(np.floor(share * np.cumsum(class_sizes)).astype(np.int64), prepend=0)
+    upto = np.floor(share * np.cumsum(class_sizes)).astype(np.int64)
+    counts: I64 = np.diff(upto, prepend=0)
+    return counts
 
 
 def hold_out(split: ImageSplit, share: float) -> tuple[ImageSplit, ImageSplit | None]:
     """Split off the held-out part: the samples of each class with the smallest content hashes.
 
-    Args:
-        split: Sorted by id. Consumed: its arrays are compacted in place, so that images are in memory once.
-        share: Of the labeled samples.
+    `split` is consumed: its arrays are compacted in place, so that images are in memory once.
 
     Returns:
         The training part and the held-out part, both sorted by id; None where nothing is held out.

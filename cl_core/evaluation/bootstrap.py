@@ -35,12 +35,9 @@ def score(value: float, resampled: F64) -> Score:
 
 
 def resample_counts(samples: int, *, resamples: int, seed: int) -> Iterator[F32]:
-    """Draw how often each sample occurs in each resample.
+    """Draw how often each of N samples occurs in each resample.
 
-    Args:
-        samples: N, at least 1.
-        resamples: R.
-        seed: The same seed gives the same draws: statistics of the same samples move together.
+    The same seed gives the same draws: statistics of the same samples move together.
 
     Yields:
         Blocks (B, N) float32, R rows in all; each row sums to N.
@@ -118,7 +115,13 @@ def classification_scores(
     """
     occurs = np.flatnonzero(confusion.sum(0) + confusion.sum(1))
     tables = np.concatenate([confusion[None], resample_table(confusion, resamples=resamples, seed=seed)])
-    by_class = {name: values[:, occurs] for name, values in _by_class(tables).items()}
+    right = np.diagonal(tables, axis1=1, axis2=2)[:, occurs]
+    predicted, true = tables.sum(1)[:, occurs], tables.sum(2)[:, occurs]
+    by_class = {
+        "precision": right / np.maximum(predicted, 1),
+        "recall": right / np.maximum(true, 1),
+        "f1": 2 * right / np.maximum(predicted + true, 1),
+    }
     overall = {"accuracy": np.trace(tables, axis1=1, axis2=2) / confusion.sum()}
     overall |= {f"macro_{name}": values.mean(1) for name, values in by_class.items()}
     scores = {name: score(values[0], values[1:]) for name, values in overall.items()}
@@ -127,22 +130,6 @@ def classification_scores(
         for column, group in enumerate(occurs)
     }
     return scores, per_class
-
-
-def _by_class(tables: I64) -> dict[str, F64]:
-    """Return precision, recall and F1, each (R, C), of confusion matrices (R, C, C)."""
-    right = np.diagonal(tables, axis1=1, axis2=2)
-    predicted, true = tables.sum(1), tables.sum(2)
-    return {
-        "precision": _ratio(right, predicted),
-        "recall": _ratio(right, true),
-        "f1": _ratio(2 * right, predicted + true),
-    }
-
-
-def _ratio(part: I64, whole: I64) -> F64:
-    """Divide part by whole, with 0 where the whole is 0."""
-    return part / np.maximum(whole, 1)
 
 
 def _generator(seed: int) -> np.random.Generator:

@@ -109,8 +109,13 @@ def to_shape(image: Image.Image, shape: tuple[int, int, int]) -> NDArray[np.uint
         `shape` uint8. With C = 3 a grayscale image gets three equal channels; with C = 1 a color image becomes its
         luma (ITU-R BT.601).
     """
-    square = _square(image, shape[0])
-    pixels = np.asarray(square.convert("L") if shape[2] == 1 else square)
+    size = shape[:2]
+    if image.size != size:
+        # Equal to resizing the shorter side and cropping, without the rest.
+        side = min(image.size)
+        left, top = (image.width - side) / 2, (image.height - side) / 2
+        image = image.resize(size, Image.Resampling.BICUBIC, box=(left, top, left + side, top + side))
+    pixels = np.asarray(image.convert("L") if shape[2] == 1 else image)
     return np.broadcast_to(pixels if pixels.ndim == 3 else pixels[:, :, None], shape)
 
 
@@ -139,15 +144,6 @@ def _eight_bit(image: Image.Image) -> Image.Image:
     layer = image.convert("RGBA")
     page = Image.new("RGBA", layer.size, "white")
     return Image.alpha_composite(page, layer).convert(mode)
-
-
-def _square(image: Image.Image, size: int) -> Image.Image:
-    """Resize the largest centered square: equal to resizing the shorter side and cropping, without the rest."""
-    if image.size == (size, size):
-        return image
-    side = min(image.size)
-    left, top = (image.width - side) / 2, (image.height - side) / 2
-    return image.resize((size, size), Image.Resampling.BICUBIC, box=(left, top, left + side, top + side))
 
 
 def _chunk(kind: bytes, body: bytes) -> bytes:

@@ -53,7 +53,7 @@ def render_report(inputs: ReportInputs) -> str:
         headline=[name for name in trained.scores if wording.is_share(name)][:3] or list(trained.scores)[:3],
         fetch=fetch_lines(inputs.fetch_uri),
         score_figure=scores and to_svg(scores, "Scores with their 95 % intervals"),
-        meanings=wording.meanings(trained.scores),
+        meanings={k: text for k, text in wording.MEANING.items() if any(name.endswith(k) for name in trained.scores)},
         confusion=confusion,
         label_free=LABEL_FREE if inputs.labels is None else "",
         curves=_curves(inputs),

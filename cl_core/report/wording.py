@@ -24,11 +24,6 @@ def is_share(score: str) -> bool:
     return score.rsplit(".", 1)[-1].endswith(SHARES)
 
 
-def meanings(scores: Mapping[str, Score]) -> dict[str, str]:
-    """Return what the kinds of score in `scores` mean, in words."""
-    return {kind: text for kind, text in MEANING.items() if any(name.endswith(kind) for name in scores)}
-
-
 def format_number(value: float) -> str:
     """Write three decimals of a small number, none of a large one: 0.871, 43.2, 1,024."""
     if abs(value) < 10:

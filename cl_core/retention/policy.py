@@ -6,6 +6,7 @@ reports are deleted with their inputs. Items that no version refers to are kept 
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from pydantic import Field
@@ -86,7 +87,7 @@ def plan_retention(
     running: OldestRun | None,
 ) -> RetentionPlan:
     """Decide about every item; `running` is the oldest flow run that is still running. Times have a time zone."""
-    judge = _Judge(items, versions, spec, now, running)
+    judge = _Judge(items, versions, spec, now=now, running=running)
     verdicts = []
     for item in items:
         delete, reason = judge(item)
@@ -109,29 +110,27 @@ def kept_versions(versions: Sequence[VersionInputs], keep_versions: int) -> dict
     return reasons
 
 
+@dataclass
 class _Judge:
     """Decides about single items; derived items follow their inputs."""
 
-    def __init__(
-        self,
-        items: Sequence[InventoryItem],
-        versions: Sequence[VersionInputs],
-        spec: RetentionSpec,
-        now: datetime,
-        running: OldestRun | None,
-    ) -> None:
-        self.spec, self.now, self.running = spec, now, running
-        self.versions = {(version.name, version.version): version for version in versions}
-        self.kept = kept_versions(versions, spec.keep_versions)
+    items: Sequence[InventoryItem]
+    all_versions: Sequence[VersionInputs]
+    spec: RetentionSpec
+    now: datetime
+    running: OldestRun | None
+
+    def __post_init__(self) -> None:
+        self.versions = {(version.name, version.version): version for version in self.all_versions}
+        self.kept = kept_versions(self.all_versions, self.spec.keep_versions)
         self.users: dict[tuple[str, str], list[VersionInputs]] = defaultdict(list)  # By kind and digest.
-        for version in versions:
+        for version in self.all_versions:
             self.users["training", version.training].append(version)
             self.users["snapshot", version.snapshot].append(version)
-        self.trainings = {item.training: item for item in items if item.kind == "training"}
-        kept = [item for item in self.trainings.values() if not self(item)[0]]
+        kept = [item for item in self.items if item.kind == "training" and not self(item)[0]]
         self.kept_trainings = {item.training for item in kept}
         self.trained_on = {item.snapshot: item.training for item in kept}
-        self.kept_snapshots = {item.snapshot for item in items if item.kind == "snapshot" and not self(item)[0]}
+        self.kept_snapshots = {item.snapshot for item in self.items if item.kind == "snapshot" and not self(item)[0]}
 
     def __call__(self, item: InventoryItem) -> tuple[bool, str]:
         """Return whether to delete an item, and why."""

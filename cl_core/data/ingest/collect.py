@@ -15,7 +15,7 @@ from cl_core.data.worker_pool import bounded_batches, map_batches
 from cl_core.errors import DataError
 from cl_core.failpoints import failpoint
 from cl_core.modalities.image import Rejected
-from cl_core.specs import SourceSpec
+from cl_core.specs import DataSpec, SourceSpec
 from cl_core.tables import required
 
 # The first four columns decide the order, so that it never depends on the order of arrival.
@@ -73,7 +73,7 @@ def collect_inputs(
         on_progress(counts.unchanged + counts.read)
 
 
-def nothing_usable(spec: SourceSpec, inputs: int, rejected: Row | None, reasons: str = "") -> DataError:
+def nothing_usable(spec: SourceSpec | DataSpec, inputs: int, rejected: Row | None, reasons: str = "") -> DataError:
     """Return the error of a source without a usable image; a row of `QUARANTINE_TABLE` is the example."""
     if rejected is None:
         problem = f"source {spec.source!r} delivered no images from {spec.location!r}; correct it"
@@ -85,12 +85,7 @@ def nothing_usable(spec: SourceSpec, inputs: int, rejected: Row | None, reasons:
 
 
 def split_by_hash(sample: bytes, test_share: float) -> str:
-    """Return the split that a sample's id alone decides: the same for every copy, and in every later snapshot.
-
-    Args:
-        sample: (32,) bytes, the sha256 of the content.
-        test_share: Fraction of the range of ids that is `test`.
-    """
+    """Return the split that the sha256 of a content alone decides, for every copy and in every later snapshot."""
     return "test" if int.from_bytes(sample[:8], "big") < test_share * 2**64 else "train"
 
 

@@ -22,16 +22,12 @@ Row = tuple[Any, ...]
 
 
 class ExternalSort:
-    """Sort rows of one schema by their leading columns.
+    """Sort rows of one schema by their leading columns, `keys` of them, in which no value is null.
 
     Memory is bounded by about three times `run_bytes` while rows are added, and by `FAN_IN` batches of half a
     mebibyte, or of one row where a row is larger, while they are read.
 
-    Args:
-        schema: Of the rows. None of its values may be null in the first `keys` columns.
-        keys: Number of leading columns that decide the order.
-        folder: Holds the runs; the caller removes it.
-        run_bytes: Rows held in memory before they are sorted and written as a run. Bytes.
+    The caller removes the folder, which holds the runs.
     """
 
     def __init__(self, schema: pa.Schema, *, keys: int, folder: Path, run_bytes: int = RUN_BYTES) -> None:

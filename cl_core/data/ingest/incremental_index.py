@@ -147,7 +147,10 @@ class IncrementalIndex:
         Raises:
             IntegrityError: When a payload is missing; the next ingestion reads all inputs.
         """
-        stored = heapq.merge(*map(_payloads, self._payload_folders()), key=itemgetter(0))
+        folders = []
+        if self._snapshot and self._conflicting:
+            folders = [*(self._snapshot / split for split in SPLITS), self._conflicting]
+        stored = heapq.merge(*map(_payloads, folders), key=itemgetter(0))
         current: tuple[bytes, bytes] | None = (b"", b"")
         for row in rows:
             if row[4] is not None:
@@ -179,11 +182,6 @@ class IncrementalIndex:
         if self._table is not None:
             for batch in self._table.iter_batches(batch_size=_BATCH_ROWS):
                 yield from map(IndexEntry._make, rows_of(batch))
-
-    def _payload_folders(self) -> list[Path]:
-        if self._conflicting is None or self._snapshot is None:
-            return []
-        return [*(self._snapshot / split for split in SPLITS), self._conflicting]
 
 
 def index_writer(folder: Path) -> RowGroupWriter:

@@ -70,12 +70,15 @@ def ingest_source(
     if spec.location:
         confined(spec.location, field="data.location")
     root = datasets.absolute() / spec.name
-    record = root / "ingests" / f"{_key(spec, source)}.json"
+    code = digest_of([code_digest(__name__, type(source).__module__), PIL.__version__])  # Pillow decodes the inputs.
+    state = source.fingerprint(spec.location)
+    key = digest_of([spec.source, spec.location, source, spec.test_share, state, code])
+    record = root / "ingests" / f"{key}.json"
     if not force and (existing := _recorded(record, root)) is not None:
         reason = f"snapshot {existing.digest[:_SHOWN]} is up to date (source unchanged)"
         return IngestResult(snapshot=existing, new=False, reason=reason)
     place = root / "ingests" / digest_of([spec.source, spec.location, source])
-    earlier = IncrementalIndex(place, root, code=_code(source), trusted=not force)
+    earlier = IncrementalIndex(place, root, code=code, trusted=not force)
     counts = Counts()
     with staging(root) as staged, staging(root) as staged_index, staging(root) as scratch:
         failpoint("ingest.begun")
@@ -115,18 +118,6 @@ def ingest_source(
     return IngestResult(snapshot=open_snapshot(final), new=not existed, reason=_reason(profile, counts, existed))
 
 
-def _key(spec: DataSpec, source: Source) -> str:
-    """Return the digest of all that decides the result of an ingestion, the source's own state included."""
-    return digest_of(
-        [spec.source, spec.location, source, spec.test_share, source.fingerprint(spec.location), _code(source)]
-    )
-
-
-def _code(source: Source) -> str:
-    """Return the digest of the code that inspects an input; Pillow decodes it."""
-    return digest_of([code_digest(__name__, type(source).__module__), PIL.__version__])
-
-
 def _recorded(record: Path, root: Path) -> SnapshotRef | None:
     """Return the snapshot of an earlier ingestion of the same source, if it is intact."""
     try:
@@ -153,9 +144,9 @@ def _same(staged: Path, final: Path, metadata: dict[str, object]) -> bool:
     except IntegrityError:
         return False
     files = manifest.pop("files")
-    tables = [staged / "sources.parquet", staged / "quarantine.parquet"]
+    tables = ("sources.parquet", "quarantine.parquet")
     return manifest == metadata and all(
-        files.get(table.name, {}).get("sha256") == file_sha256(table) for table in tables
+        files.get(name, {}).get("sha256") == file_sha256(staged / name) for name in tables
     )
 
 

@@ -17,11 +17,7 @@ class RowGroupWriter:
 
     Which row is in which group and file follows from the rows alone, so the same rows make the same bytes.
 
-    Args:
-        schema: Of the rows.
-        settings: Of `pyarrow.parquet.ParquetWriter`.
-        name: Returns the path of the file with this number; its folder is created.
-        group_rows: At most so many rows are in a group.
+    `name` returns the path of the file with a number; its folder is created.
     """
 
     def __init__(

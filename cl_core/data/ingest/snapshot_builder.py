@@ -45,12 +45,8 @@ def build_snapshot(
     content with two different labels is quarantined, with all its copies. A content in both splits stays in both and
     is counted as leaked.
 
-    Args:
-        folder: Empty.
-        name: Of the dataset.
-        valid: Inputs that can be decoded, `INPUTS`, sorted by their first four columns.
-        rejected: The others, `QUARANTINE_TABLE`.
-        conflicting: Folder for the contents with contradicting labels, in parts like those of a split.
+    `valid` are rows of `INPUTS`, sorted by their first four columns. `rejected` takes and sorts `QUARANTINE_TABLE`. The
+    folder `conflicting` gets contents with contradicting labels, in parts like those of a split.
 
     Returns:
         The profile, with the digest: the sha256 of the format's version and of every row's id, split and label.

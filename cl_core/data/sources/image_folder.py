@@ -77,7 +77,7 @@ class ImageFolder(Source):
 
     def read(self, location: str, listed: SourceEntry) -> RawSample | Unreadable:
         """Read one image file; a file that cannot be read, or is too large, becomes unreadable."""
-        path = _place(location) / os.fsdecode(listed.name)
+        path = Path(location).expanduser().absolute() / os.fsdecode(listed.name)
         try:
             if leads_out(path):
                 raise PermissionError(errno.EPERM, _OUTSIDE)
@@ -118,10 +118,6 @@ def _state(path: Path) -> str:
     except OSError:
         return ""
     return f"{state.st_size} {state.st_mtime_ns} {state.st_ctime_ns} {state.st_ino}"
-
-
-def _place(location: str) -> Path:
-    return Path(location).expanduser().absolute()
 
 
 def _root(location: str) -> Path:

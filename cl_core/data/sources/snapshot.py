@@ -75,10 +75,8 @@ def _folder(location: str) -> Path:
 
 def _origins(snapshot: Path, split: str) -> Iterator[tuple[bytes, str]]:
     """Yield the id of each sample of a split, sorted, and the origin of its first copy."""
-
-    def copies() -> Iterator[tuple[bytes, str]]:
-        with pq.ParquetFile(snapshot / "sources.parquet") as file:
-            for batch in file.iter_batches(columns=["id", "split", "origin"]):
-                yield from ((sample, origin) for sample, where, origin in rows_of(batch) if where == split)
-
-    return (next(group) for _, group in groupby(copies(), key=itemgetter(0)))
+    with pq.ParquetFile(snapshot / "sources.parquet") as file:
+        batches = file.iter_batches(columns=["id", "split", "origin"])
+        rows = (row for batch in batches for row in rows_of(batch) if row[1] == split)
+        for sample, copies in groupby(rows, key=itemgetter(0)):
+            yield sample, next(copies)[2]
