@@ -36,7 +36,13 @@ def write_arrays(file: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
 def read_arrays(file: Path) -> dict[str, NDArray[Any]]:
     """Return the columns of a Parquet file as arrays, as `write_arrays` takes them."""
     table = pq.read_table(file)
-    return {name: _array(table[name].combine_chunks()) for name in table.column_names}
+    columns = {name: table[name].combine_chunks() for name in table.column_names}
+    return {
+        name: column_bytes(column).copy()
+        if pa.types.is_fixed_size_binary(column.type)
+        else column.to_numpy(zero_copy_only=False)
+        for name, column in columns.items()
+    }
 
 
 def column_bytes(column: pa.FixedSizeBinaryArray) -> NDArray[np.uint8]:
@@ -50,10 +56,3 @@ def byte_column(rows: NDArray[np.uint8]) -> pa.FixedSizeBinaryArray:
     """Return (N, W) uint8 as an Arrow column of W bytes a row, without copying."""
     data = pa.py_buffer(np.ascontiguousarray(rows))
     return pa.FixedSizeBinaryArray.from_buffers(pa.binary(rows.shape[1]), len(rows), [None, data])
-
-
-def _array(column: Any) -> NDArray[Any]:
-    if pa.types.is_fixed_size_binary(column.type):
-        return column_bytes(column).copy()
-    array: NDArray[Any] = column.to_numpy(zero_copy_only=False)
-    return array

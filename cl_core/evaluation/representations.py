@@ -114,27 +114,25 @@ def _of_encoder(
 
 
 def _viewed(on: PreparedData, forward: Callable[[torch.Tensor], torch.Tensor]) -> EmbedViews:
-    """Return a function that embeds two views of each sample by a function of normalized images."""
+    """Return a function that embeds two views of each sample by a function of normalized images.
+
+    The views are the same whatever a method was trained with: alignment compares methods only on equal views.
+    """
 
     def embed_views(split: ImageSplit) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         with torch.inference_mode():
-            first, second = (forward(view).numpy() for view in _make_views(split, on))
+            views = SimCLRViews()(
+                torch.from_numpy(split.images),
+                sample_ids=split.sample_ids,
+                seed=0,
+                epoch=0,
+                size=on.data.image_size,
+                normalization=on.normalization,
+            )
+            first, second = (forward(view).numpy() for view in views)
         return first, second
 
     return embed_views
-
-
-def _make_views(split: ImageSplit, on: PreparedData) -> tuple[torch.Tensor, torch.Tensor]:
-    """Make the same views whatever a method was trained with: alignment compares methods only on equal views."""
-    first, second = SimCLRViews()(
-        torch.from_numpy(split.images),
-        sample_ids=split.sample_ids,
-        seed=0,
-        epoch=0,
-        size=on.data.image_size,
-        normalization=on.normalization,
-    )
-    return first, second
 
 
 def _fresh_encoder(job: TrainingJob) -> Encoder:
