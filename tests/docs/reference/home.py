@@ -1,15 +1,15 @@
 """The folders and files under CL_HOME, and the columns of the Parquet files."""
 
-import inspect
 import os
 from functools import cached_property
 from pathlib import Path
 from unittest import mock
 
+import numpy as np
 import pyarrow as pa
 
 from cl_core.data import snapshot
-from cl_core.embedding import embeddings_file
+from cl_core.embedding.embeddings_file import embeddings_table
 from reference.markdown import code, document, first_line, table
 from tasks.runtime.settings import Settings
 
@@ -51,7 +51,7 @@ def page() -> str:
         "## Columns of `quarantine.parquet`",
         _columns(snapshot.QUARANTINE_TABLE),
         "## Columns of a file written by `cl embed`",
-        _columns(_of_embeddings()),
+        _columns(embeddings_table([], np.empty((0, 512), np.float32)).schema),
     )
 
 
@@ -66,13 +66,6 @@ def _folders() -> list[tuple[str, str]]:
         if isinstance(value, Path) and value.is_relative_to(settings.home):
             rows.append((code(value.relative_to("/")), first_line(thing)))
     return sorted(rows)
-
-
-def _of_embeddings() -> pa.Schema:
-    functions = inspect.getmembers(embeddings_file, inspect.isfunction)
-    make = next(function for _, function in functions if function.__annotations__.get("return") is pa.Schema)
-    found: pa.Schema = make(512)
-    return found
 
 
 def _columns(columns: pa.Schema) -> str:
