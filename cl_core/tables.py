@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +13,13 @@ from numpy.typing import NDArray
 def required(**types: pa.DataType) -> list[pa.Field]:
     """Return columns that hold no null."""
     return [pa.field(name, kind, nullable=False) for name, kind in types.items()]
+
+
+def schema_of(row: type[tuple[Any, ...]]) -> pa.Schema:
+    """Return the columns of a named tuple of bytes, texts and integers; a field that may be None is nullable."""
+    kinds = {bytes: pa.binary(), str: pa.string(), int: pa.int32()}
+    hints = {name: get_args(hint) or (hint,) for name, hint in get_type_hints(row).items()}
+    return pa.schema([pa.field(name, kinds[hint[0]], nullable=len(hint) > 1) for name, hint in hints.items()])
 
 
 def table_of(rows: Sequence[Sequence[Any]], schema: pa.Schema) -> pa.Table:

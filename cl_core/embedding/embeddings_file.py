@@ -18,7 +18,7 @@ from cl_core.errors import InputError, IntegrityError
 from cl_core.hashing import file_sha256
 from cl_core.refs import Ref
 from cl_core.specs import SourceSpec
-from cl_core.tables import required, rows_of, table_of
+from cl_core.tables import rows_of, schema_of, table_of
 
 _KEY = b"counterpoint"
 _CHECKSUM = b"counterpoint.sha256"  # Number and sha256 of all bytes before the footer, which holds it.
@@ -48,13 +48,12 @@ class EmbeddedRow(NamedTuple):
     split: str | None  # `train` or `test`; None where the source does not say.
 
 
-_ROWS = pa.schema([*required(id=pa.string(), origin=pa.string()), ("label", pa.string()), ("split", pa.string())])
-
-
 def embeddings_table(rows: Sequence[EmbeddedRow], embeddings: NDArray[np.float32]) -> pa.Table:
     """Return the columns of `EmbeddedRow`, and the (N, D) embeddings, of unit length."""
     vectors = pa.FixedSizeListArray.from_arrays(pa.array(embeddings.reshape(-1)), embeddings.shape[1])
-    return table_of(rows, _ROWS).append_column(pa.field("embedding", vectors.type, nullable=False), vectors)
+    return table_of(rows, schema_of(EmbeddedRow)).append_column(
+        pa.field("embedding", vectors.type, nullable=False), vectors
+    )
 
 
 def write_embeddings_file(file: Path, tables: Iterable[pa.Table], metadata: EmbeddingsMetadata) -> None:
@@ -111,7 +110,7 @@ def rows_at(path: Path, places: Sequence[tuple[int, int]]) -> list[EmbeddedRow]:
     """Return the rows at these places: row group, and position in it."""
     with pq.ParquetFile(path) as file:
         groups = {
-            group: list(rows_of(file.read_row_group(group, columns=_ROWS.names)))
+            group: list(rows_of(file.read_row_group(group, columns=EmbeddedRow._fields)))
             for group in {group for group, _ in places}
         }
     return [EmbeddedRow(*groups[group][position]) for group, position in places]

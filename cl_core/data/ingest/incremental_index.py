@@ -13,45 +13,23 @@ from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cl_core import artifact_dir
 from cl_core.data.ingest.external_sort import ExternalSort, Row
-from cl_core.data.ingest.inspection import MOMENTS, Input, PayloadInfo, Unchanged
+from cl_core.data.ingest.inspection import Input, PayloadInfo, Unchanged
 from cl_core.data.ingest.row_group_writer import RowGroupWriter
-from cl_core.data.snapshot import ID_BYTES, SPLITS, TEXT_SETTINGS, open_snapshot
+from cl_core.data.snapshot import SPLITS, TEXT_SETTINGS, open_snapshot
 from cl_core.data.sources import Source, SourceEntry
 from cl_core.data.worker_pool import bounded_batches
 from cl_core.errors import IntegrityError
 from cl_core.hashing import digest_of, file_sha256
 from cl_core.modalities.image import Rejected
-from cl_core.tables import required, rows_of
+from cl_core.tables import rows_of, schema_of
 
 CONFLICTING = "conflicting"
 
-# Fields of `SourceEntry`.
-LISTING = pa.schema(
-    [
-        *required(name=pa.binary(), state=pa.string()),
-        pa.field("label", pa.string()),
-        *required(split=pa.string(), origin=pa.string()),
-    ]
-)
-# Fields of `IndexEntry`, sorted by name.
-_ENTRIES = pa.schema(
-    [
-        *required(name=pa.binary(), state=pa.string()),
-        ("reason", pa.string()),  # Null for an input that can be decoded; else the columns after `detail` are.
-        ("detail", pa.string()),
-        ("id", pa.binary(ID_BYTES)),
-        ("format", pa.string()),
-        ("width", pa.int32()),
-        ("height", pa.int32()),
-        ("channels", pa.int8()),
-        ("moments", pa.binary(8 * MOMENTS)),
-    ]
-)
+LISTING = schema_of(SourceEntry)
 
 _TABLE = "index.parquet"  # `notes.parquet` before 0.2.
 _BATCH_ROWS = 1024
@@ -60,11 +38,11 @@ _PAYLOADS = 64
 
 
 class IndexEntry(NamedTuple):
-    """What is known of one input: a row of the index."""
+    """What is known of one input: a row of the index, which is sorted by name."""
 
     name: bytes
     state: str
-    reason: str | None
+    reason: str | None  # None for an input that can be decoded; else the fields after `detail` are.
     detail: str | None
     id: bytes | None
     format: str | None
@@ -186,7 +164,7 @@ class IncrementalIndex:
 
 def index_writer(folder: Path) -> RowGroupWriter:
     """Return a writer of the entries of all inputs, in the order in which the source delivers them."""
-    return RowGroupWriter(_ENTRIES, TEXT_SETTINGS, name=lambda _: folder / _TABLE, group_rows=_GROUP_ROWS)
+    return RowGroupWriter(schema_of(IndexEntry), TEXT_SETTINGS, name=lambda _: folder / _TABLE, group_rows=_GROUP_ROWS)
 
 
 def _payloads(folder: Path) -> Iterator[tuple[bytes, bytes]]:
