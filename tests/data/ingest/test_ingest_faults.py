@@ -29,7 +29,7 @@ if __name__ == "__main__":
     options = {"count": count, "size": 64, "channels": 3}
     spec = DataSpec(name="made", source="synthetic", source_options=options)
     progress = lambda count: print(count, flush=True)
-    ingest(spec, datasets=folder, workers=workers, run_bytes=1 << 20, on_progress=progress)
+    ingest_source(spec, datasets=folder, workers=workers, run_bytes=1 << 20, on_progress=progress)
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 """
 
