@@ -36,7 +36,9 @@ def staging(parent: Path) -> Iterator[Path]:
     """
     with disk_full_as_error(parent):
         parent.mkdir(parents=True, exist_ok=True)
-        _remove_orphaned(parent)
+        for path in parent.glob(f"{STAGING}*"):
+            if is_orphaned(path):
+                shutil.rmtree(path, ignore_errors=True)
         staged = Path(tempfile.mkdtemp(prefix=f"{STAGING}{processes.token()}-", dir=parent))
         try:
             yield staged
@@ -49,22 +51,16 @@ def publish(staged: Path, final: Path, metadata: dict[str, Any]) -> None:
 
     An intact `final` (another process was faster) is kept; a damaged one is replaced.
 
-    Args:
-        staged: From `staging`.
-        final: Its final path.
-        metadata: Content of the manifest besides checksums.
-
     Raises:
         StorageFullError: When the disk is full.
     """
     with disk_full_as_error(final):
         failpoint("artifact_dir.staged")
-        names = sorted(path.relative_to(staged).as_posix() for path in staged.rglob("*") if path.is_file())
-        files = {
-            name: {"sha256": file_sha256(staged / name), "bytes": (staged / name).stat().st_size} for name in names
-        }
-        for name in names:
-            _fsync(staged / name)
+        files = {}
+        for file in filter(Path.is_file, staged.rglob("*")):
+            name = file.relative_to(staged).as_posix()
+            files[name] = {"sha256": file_sha256(file), "bytes": file.stat().st_size}
+            _fsync(file)
         write_text(staged / MANIFEST, json.dumps({**metadata, "files": files}, indent=1, sort_keys=True) + "\n")
         failpoint("artifact_dir.sealed")
         final.parent.mkdir(parents=True, exist_ok=True)
@@ -137,10 +133,6 @@ def write_text(path: Path, text: str) -> None:
 
     Temporary files that killed processes left of the same file are removed first.
 
-    Args:
-        path: To write; its folder exists.
-        text: Its whole content.
-
     Raises:
         StorageFullError: When the disk is full; the old file is kept.
     """
@@ -151,9 +143,6 @@ def write_text(path: Path, text: str) -> None:
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary file to write, which then replaces `path` atomically.
-
-    Args:
-        path: To be replaced.
 
     Raises:
         StorageFullError: When the disk is full; the old file is kept.
@@ -201,13 +190,6 @@ def orphaned(folder: Path) -> list[Path]:
 def is_orphaned(staged: Path) -> bool:
     """Tell whether the process of this host that made a staging directory has ended; others may be at work."""
     return processes.is_gone(staged.name.removeprefix(STAGING))
-
-
-def _remove_orphaned(parent: Path) -> None:
-    """Remove staging directories of processes of this host that have ended."""
-    for path in parent.glob(f"{STAGING}*"):
-        if is_orphaned(path):
-            shutil.rmtree(path, ignore_errors=True)
 
 
 def _fsync(path: Path) -> None:

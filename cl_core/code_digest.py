@@ -18,17 +18,7 @@ from cl_core.hashing import canonical_json, digest_of
 
 # What modules share without it deciding any result: how errors are named, components found, values passed on,
 # artifacts written and specs stored. A completed spec is in the digest by itself.
-_INFRASTRUCTURE = (
-    "cl_core.artifact_dir",
-    "cl_core.code_digest",
-    "cl_core.errors",
-    "cl_core.failpoints",
-    "cl_core.hashing",
-    "cl_core.processes",
-    "cl_core.refs",
-    "cl_core.registry",
-    "cl_core.specs",
-)
+_SHARED = {"artifact_dir", "code_digest", "errors", "failpoints", "hashing", "processes", "refs", "registry", "specs"}
 
 # Fields of nodes that follow from the rest or that only type checkers read.
 _REDUNDANT_FIELDS = frozenset({"ctx", "kind", "type_comment", "type_ignores"})
@@ -43,9 +33,7 @@ def code_digest(*modules: str, alone: Iterable[str] = ()) -> str:
     Imports are followed inside `cl_core` and inside the package of the module itself, which may be another
     distribution's. Neither the place nor the name of a file counts, so that a moved file changes no digest.
 
-    Args:
-        modules: Dotted names, such as `cl_core.losses.info_nce`.
-        alone: Dotted names of modules whose imports are not followed.
+    Modules are dotted names. Of those in `alone`, imports are not followed.
     """
     digests = {_read(module).digest for module in alone}
     pending, seen = list(modules), set[str]()
@@ -92,33 +80,24 @@ def _file_of(module: str) -> Path | None:
     """Return the source file of a module, without importing it."""
     top, *rest = module.split(".")
     spec = find_spec(top)
-    if spec is None:
-        return None
-    if not rest:
-        return Path(spec.origin) if spec.origin else None
-    for place in spec.submodule_search_locations or ():
-        path = Path(place, *rest)
-        for file in (path.with_name(f"{path.name}.py"), path / "__init__.py"):
-            if file.is_file():
-                return file
-    return None
+    if spec is None or not rest:
+        return Path(spec.origin) if spec and spec.origin else None
+    paths = [Path(place, *rest) for place in spec.submodule_search_locations or ()]
+    files = (file for path in paths for file in (path.with_suffix(".py"), path / "__init__.py"))
+    return next((file for file in files if file.is_file()), None)
 
 
 def _is_infrastructure(module: str) -> bool:
-    return any(module == name or module.startswith(f"{name}.") for name in _INFRASTRUCTURE)
+    top, *rest = module.split(".")
+    return top == "cl_core" and not _SHARED.isdisjoint(rest[:1])
 
 
 class _Reader:
-    """Serializes the syntax tree of one module, and collects what it imports.
-
-    Args:
-        own: Top-level packages whose modules are followed, and whose paths do not count.
-        package: The package that relative imports start from.
-    """
+    """Serializes the syntax tree of one module, and collects what it imports."""
 
     def __init__(self, own: frozenset[str], package: str) -> None:
-        self.own = own
-        self.package = package
+        self.own = own  # Top-level packages whose modules are followed, and whose paths do not count.
+        self.package = package  # Where relative imports start.
         self.imports: set[str] = set()
 
     def statements(self, body: list[ast.stmt]) -> list[Any]:
@@ -136,22 +115,16 @@ class _Reader:
 
     def _imported(self, statement: ast.Import | ast.ImportFrom) -> Iterator[list[str]]:
         """Yield (module, name, alias) of what is imported; the module is left out where it is one of our own."""
-        if isinstance(statement, ast.Import):
-            for alias in statement.names:
-                is_own = alias.name.partition(".")[0] in self.own
-                if is_own:
-                    self.imports.add(alias.name)
-                yield ["" if is_own else alias.name, "", alias.asname or ""]
-            return
-        module = statement.module or ""
-        if statement.level:
-            module = resolve_name("." * statement.level + module, self.package)
-        is_own = module.partition(".")[0] in self.own
+        package = statement.module or "" if isinstance(statement, ast.ImportFrom) else ""
+        if isinstance(statement, ast.ImportFrom) and statement.level:
+            package = resolve_name("." * statement.level + package, self.package)
         for alias in statement.names:
+            module, name = (alias.name, "") if isinstance(statement, ast.Import) else (package, alias.name)
+            is_own = module.partition(".")[0] in self.own
             if is_own:
-                submodule = f"{module}.{alias.name}"
-                self.imports.add(submodule if _file_of(submodule) else module)
-            yield ["" if is_own else module, alias.name, alias.asname or ""]
+                submodule = f"{module}.{name}"
+                self.imports.add(submodule if name and _file_of(submodule) else module)
+            yield ["" if is_own else module, name, alias.asname or ""]
 
     def _node(self, value: Any) -> Any:
         """Return the JSON form of a node, of a list of nodes, or of a plain value."""
@@ -173,19 +146,10 @@ class _Reader:
 
 def _is_silent(statement: ast.stmt) -> bool:
     """Whether a statement changes no result: `pass`, a docstring, a line of the log."""
-    if isinstance(statement, ast.Pass):
-        return True
-    if not isinstance(statement, ast.Expr):
-        return False
-    value = statement.value
-    if isinstance(value, ast.Constant):
-        return isinstance(value.value, str)
-    return (
-        isinstance(value, ast.Call)
-        and isinstance(value.func, ast.Attribute)
-        and isinstance(value.func.value, ast.Name)
-        and value.func.value.id == "logger"
-    )
+    match statement:
+        case ast.Pass() | ast.Expr(ast.Constant(str())) | ast.Expr(ast.Call(ast.Attribute(ast.Name("logger")))):
+            return True
+    return False
 
 
 def _without_texts(node: ast.AST, name: str, field: Any) -> Any:
@@ -212,6 +176,7 @@ def _codes(call: ast.Call) -> list[ast.expr]:
 
 def _name(function: ast.expr) -> str:
     """Return the last name of what is called; empty where it has none."""
-    if isinstance(function, ast.Name):
-        return function.id
-    return function.attr if isinstance(function, ast.Attribute) else ""
+    match function:
+        case ast.Name(name) | ast.Attribute(attr=name):
+            return name
+    return ""

@@ -6,11 +6,7 @@ _hooks: list[Callable[[str], None]] = []
 
 
 def failpoint(name: str) -> None:
-    """Mark a place between two writes, where a crash must lose nothing.
-
-    Args:
-        name: `step.what-is-true-there`, unique in the code.
-    """
+    """Mark a place, `step.what-is-true-there`, between two writes, where a crash must lose nothing."""
     for hook in _hooks:
         hook(name)
 

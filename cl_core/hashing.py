@@ -1,8 +1,8 @@
 """Digests: a thing is named after what goes into it, never after a time or a host."""
 
 import hashlib
+import importlib.util
 import json
-from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -36,11 +36,9 @@ def digest_of(value: Any) -> str:
 def file_sha256(path: Path, size: int | None = None) -> str:
     """Return the sha256 of a file's bytes, or of its first `size`, as 64 hexadecimal digits."""
     digest = hashlib.sha256()
-    remaining = path.stat().st_size if size is None else size
     with path.open("rb") as file:
-        while remaining > 0 and (chunk := file.read(min(CHUNK_BYTES, remaining))):
+        while chunk := file.read(CHUNK_BYTES if size is None else min(CHUNK_BYTES, size - file.tell())):
             digest.update(chunk)
-            remaining -= len(chunk)
     return digest.hexdigest()
 
 
@@ -48,18 +46,13 @@ def file_sha256(path: Path, size: int | None = None) -> str:
 def source_digest(*packages: str) -> str:
     """Return the digest of all source files of packages or modules; it changes when any line does.
 
-    Args:
-        packages: Dotted names, for example `cl_core` or `cl_core.data`.
-
     Source names are relative to each package, so that two installations of the same code agree.
     """
-    import importlib.util
-
     sources: list[tuple[str, str]] = []
     for package in packages:
         spec = importlib.util.find_spec(package)
         assert spec is not None and spec.origin is not None, package
         root = Path(spec.origin)
-        files: Iterable[Path] = sorted(root.parent.rglob("*.py")) if root.name == "__init__.py" else [root]
+        files = sorted(root.parent.rglob("*.py")) if root.name == "__init__.py" else [root]
         sources += [(f"{package}/{file.relative_to(root.parent).as_posix()}", file_sha256(file)) for file in files]
     return digest_of(sources)

@@ -13,7 +13,8 @@ import psutil
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")  # Linux, random(4).
 _BOOT_DIGITS = 8
-_STARTED = re.compile(r"(?P<ticks>\d+)(?:b(?P<boot>[0-9a-f]+))?")  # Without the boot: a token of version 0.1.0.
+# Of a token after the host, and whatever follows it. Without the boot: a token of version 0.1.0.
+_PROCESS = re.compile(r"-(?P<pid>\d+)-(?P<ticks>\d+)(?:b(?P<boot>[0-9a-f]+))?(?:[-.].*)?", re.DOTALL)
 _START_TIME, _STATE = 19, 0  # Fields of /proc/PID/stat after the command's name: Linux, proc(5), numbers 22 and 3.
 
 
@@ -32,17 +33,15 @@ def token(pid: int = 0) -> str:
 def is_gone(maker: str) -> bool:
     """Return whether the process of a token has exited. Processes of other hosts cannot be seen and count as alive.
 
-    Args:
-        maker: A token; whatever follows its third part is ignored.
+    Whatever follows a token's third part is ignored.
     """
-    host = f"{socket.gethostname()}-"
-    if not maker.startswith(host):
+    host = socket.gethostname()
+    if not maker.startswith(f"{host}-"):
         return False
-    pid, _, rest = maker.removeprefix(host).partition("-")
-    start = _STARTED.fullmatch(rest.partition("-")[0].partition(".")[0])
-    if not pid.isdecimal() or start is None:
+    process = _PROCESS.fullmatch(maker, len(host))
+    if process is None:
         return True
-    return started(int(pid)) != start["ticks"] or start["boot"] not in (None, _boot())
+    return started(int(process["pid"])) != process["ticks"] or process["boot"] not in (None, _boot())
 
 
 def pid_of(maker: str) -> int:

@@ -70,10 +70,9 @@ class Registry(Generic[C]):
         """
         found: dict[str, EntryPoint] = {}
         for point in entry_points(group=self.group):
-            if point.name in self._modules:
-                raise self._taken(point.name, self._modules[point.name], _described(point))
-            if point.name in found:
-                raise self._taken(point.name, _described(found[point.name]), _described(point))
+            if point.name in self._modules or point.name in found:
+                existing = self._modules.get(point.name) or _described(found[point.name])
+                raise self._taken(point.name, existing, _described(point))
             found[point.name] = point
         return found
 

@@ -7,7 +7,6 @@ run see exactly what the uninterrupted one would have.
 import numpy as np
 from numpy.typing import NDArray
 
-U32 = NDArray[np.uint32]
 U64 = NDArray[np.uint64]
 
 _ROUNDS = 10

@@ -85,7 +85,7 @@ def evaluate_model(
     from cl_core.report.summary import score_rows
     from cl_core.training.job import PreparedData
 
-    store, facts = model_store(), snapshot_profile(snapshot)
+    store, facts = model_store(), snapshot_profile(snapshot.path)
     prepared = PreparedData(snapshot=snapshot, data=data, cache=cached.path, mean=facts.mean, std=facts.std)
     *_, channels = store.image_shape(model)
     if channels != snapshot.channels:

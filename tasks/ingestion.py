@@ -67,7 +67,7 @@ def validate(snapshot: SnapshotRef, cached: CacheRef, data: DataSpec) -> Validat
         f"{report.quarantined} quarantined, {report.duplicates} copies merged, "
         f"{near.test_images} test images with a near-duplicate in training"
     )
-    facts = snapshot_profile(snapshot)
+    facts = snapshot_profile(snapshot.path)
     changed = describe_changes(previous_profile(snapshot.path), facts)
     publish_profile(facts, report, note=step_messages().get("ingest", ""), changed=changed)
     return report

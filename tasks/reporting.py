@@ -69,7 +69,7 @@ def report(
         evaluation=scores,
         champion=read_assessment(rival).report.scores if rival else {},
         curves=[progress.model_dump() for progress in job.progress.read()],
-        profile=snapshot_profile(job.snapshot),
+        profile=snapshot_profile(job.snapshot.path),
         near_duplicates=validation.near_duplicates,
         specs={name: spec.model_dump(mode="json") for name, spec in specs.items()},
         lineage=_lineage(model, job, checkpoint, scores),

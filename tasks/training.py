@@ -67,7 +67,7 @@ def plan(
     from cl_core.training.job import TrainingJob
     from cl_core.training.preflight import check_batches
 
-    facts = snapshot_profile(snapshot)
+    facts = snapshot_profile(snapshot.path)
     check_batches(training, compute, train_rows=snapshot.rows["train"], classes=facts.per_class["train"])
     digest_from = partial(training_digest, training, snapshot_digest=snapshot.digest, image_size=data.image_size)
     weights = find_initial_weights(

@@ -53,7 +53,7 @@ def job_at(
 ) -> TrainingJob:
     """The small training, with its checkpoints in `home`; changes are fields of its spec."""
     parts = assemble(TrainingSpec.model_validate({**SMALL.model_dump(), **changes}))
-    facts = snapshot_profile(snapshot)
+    facts = snapshot_profile(snapshot.path)
     return TrainingJob(
         digest=training_digest(parts, snapshot_digest=snapshot.digest, image_size=16),
         snapshot=snapshot,

@@ -1,5 +1,6 @@
 """Cache a snapshot's images as raw pixels of one size, so that training decodes nothing."""
 
+import contextlib
 import math
 import shutil
 from collections.abc import Callable, Iterator
@@ -22,7 +23,7 @@ from cl_core.errors import DataError, IntegrityError
 from cl_core.failpoints import failpoint
 from cl_core.modalities.image import decode_image, to_shape
 from cl_core.refs import SnapshotRef
-from cl_core.tables import column_bytes
+from cl_core.tables import byte_column, column_bytes, required
 
 _CODE = ("cl_core.data.cache", "cl_core.data.snapshot", "cl_core.modalities.image", "cl_core.tables")
 _SETTINGS: dict[str, Any] = {"compression": "NONE", "use_dictionary": False, "write_statistics": False}
@@ -31,19 +32,18 @@ _SPARE = 1.1  # Loading takes a row group beside the arrays.
 
 @dataclass(frozen=True)
 class ImageSplit:
-    """A split in memory.
+    """A split in memory."""
 
-    Args:
-        images: (N, H, W, C) uint8.
-        ids: (N, 32) uint8, the sha256 of each encoded image; rows are sorted by it.
-        sample_ids: (N,) uint64, the leading 64 bits of the ids, big-endian.
-        labels: (N,) int64, index into the snapshot's classes, -1 without a label; None when the dataset has none.
-    """
-
-    images: NDArray[np.uint8]
-    ids: NDArray[np.uint8]
-    sample_ids: NDArray[np.uint64]
+    images: NDArray[np.uint8]  # (N, H, W, C) uint8.
+    ids: NDArray[np.uint8]  # (N, 32) uint8, the sha256 of each encoded image; rows are sorted by it.
+    sample_ids: NDArray[np.uint64]  # (N,) uint64, the leading 64 bits of the ids, big-endian.
+    # (N,) int64, index into the snapshot's classes, -1 without a label; None when the dataset has none.
     labels: NDArray[np.int64] | None
+
+    def rows(self, chosen: NDArray[np.int64] | slice) -> "ImageSplit":
+        """Select samples by position; a slice shares memory with this split."""
+        labels = None if self.labels is None else self.labels[chosen]
+        return ImageSplit(self.images[chosen], self.ids[chosen], self.sample_ids[chosen], labels)
 
 
 def build_cache(
@@ -59,12 +59,7 @@ def build_cache(
     Each image's largest centered square is resampled to `size` (antialiased bicubic); an image of that size keeps its
     pixels. Grayscale images of a color dataset get three equal channels.
 
-    Args:
-        snapshot: Verified when it was opened.
-        size: Side of the images. Pixels.
-        caches: Folder of all caches; created when missing.
-        workers: Processes that decode.
-        on_progress: Called with the number of images resized so far.
+    `on_progress` is called with the number of images resized so far.
 
     Raises:
         IntegrityError: When the snapshot has lost rows since it was opened.
@@ -80,8 +75,9 @@ def build_cache(
         "classes": snapshot.classes,
         "code": code_digest(alone=_CODE),
     }
-    if _is_up_to_date(final, metadata):
-        return final
+    with contextlib.suppress(IntegrityError):
+        if verify(final).items() >= metadata.items():
+            return final
     count = 0
     with staging(final.parent) as staged:
         for split in SPLITS:
@@ -103,10 +99,6 @@ def build_cache(
 
 def load_split(cache: Path, split: str) -> ImageSplit:
     """Load a whole split into one array, a row group at a time; `build_cache` has compared the checksums.
-
-    Args:
-        cache: What `build_cache` returned.
-        split: `train` or `test`.
 
     Raises:
         DataError: When the pixels do not fit into the free memory.
@@ -137,44 +129,22 @@ def cached_groups(cache: Path, split: str) -> Iterator[tuple[NDArray[np.uint8], 
                 yield ids, images.reshape(-1, *shape), batch.column("label").to_numpy()
 
 
-def _is_up_to_date(final: Path, metadata: dict[str, Any]) -> bool:
-    """Check for an intact cache with this metadata."""
-    try:
-        manifest = verify(final)
-    except IntegrityError:
-        return False
-    return all(manifest.get(name) == value for name, value in metadata.items())
-
-
 def _tables(snapshot: SnapshotRef, split: str, shape: tuple[int, int, int], workers: int) -> Iterator[pa.Table]:
-    """Yield the rows of a split in tables of exactly `GROUP_ROWS`, the last one shorter: group = row >> 10."""
-    classes = {name: index for index, name in enumerate(snapshot.classes)}
-    pending: list[pa.Table] = []
+    """Yield the rows of a split, a row group of the snapshot at a time."""
+    classes: dict[str | None, int] = {name: index for index, name in enumerate(snapshot.classes)} | {None: -1}
     for rows, images in map_batches(partial(_resized, shape=shape), row_groups(snapshot, split), workers):
         columns = [
             pa.array([row.id for row in rows], pa.binary(ID_BYTES)),
-            pa.FixedSizeBinaryArray.from_buffers(pa.binary(images[0].size), len(rows), [None, pa.py_buffer(images)]),
-            pa.array([-1 if row.label is None else classes[row.label] for row in rows], pa.int32()),
+            byte_column(images.reshape(len(rows), -1)),
+            pa.array([classes[row.label] for row in rows], pa.int32()),
         ]
-        pending.append(pa.Table.from_arrays(columns, schema=_schema(shape)))
-        if sum(table.num_rows for table in pending) >= GROUP_ROWS:
-            together = pa.concat_tables(pending)
-            yield together[:GROUP_ROWS]
-            pending = [together[GROUP_ROWS:]]
-    if sum(table.num_rows for table in pending):
-        yield pa.concat_tables(pending)
+        yield pa.Table.from_arrays(columns, schema=_schema(shape))
 
 
 def _schema(shape: tuple[int, int, int]) -> pa.Schema:
     """Return the columns: raw uint8 pixels (H, W, C) of one `shape`, and the class's index or -1."""
-    return pa.schema(
-        [
-            pa.field("id", pa.binary(ID_BYTES), nullable=False),
-            pa.field("image", pa.binary(math.prod(shape)), nullable=False),
-            pa.field("label", pa.int32(), nullable=False),
-        ],
-        metadata={"shape": ",".join(map(str, shape))},
-    )
+    columns = required(id=pa.binary(ID_BYTES), image=pa.binary(math.prod(shape)), label=pa.int32())
+    return pa.schema(columns, metadata={"shape": ",".join(map(str, shape))})
 
 
 def _resized(rows: list[SnapshotRow], shape: tuple[int, int, int]) -> NDArray[np.uint8]:

@@ -28,26 +28,16 @@ _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 class Matches(NamedTuple):
-    """Pairs of one image each of two splits, at a distance of at most `MAX_DISTANCE`.
+    """Pairs of one image each of two splits, at a distance of at most `MAX_DISTANCE`."""
 
-    Args:
-        pairs: How many.
-        second_images: Images of the second split that are in a pair.
-        examples: (n, 2) int64, rows of the first and second split of some pairs, closest first.
-        complete: False when some bands held too many candidates to compare; then the counts are lower bounds.
-    """
-
-    pairs: int
-    second_images: int
-    examples: I64
-    complete: bool
+    pairs: int  # How many.
+    second_images: int  # Images of the second split that are in a pair.
+    examples: I64  # (n, 2) int64, rows of the first and second split of some pairs, closest first.
+    complete: bool  # False when some bands held too many candidates to compare; then the counts are lower bounds.
 
 
 def perceptual_hashes(images: U8) -> tuple[U64, NDArray[np.bool_]]:
-    """Return the perceptual hash of each image, and whether it is meaningful.
-
-    Args:
-        images: (N, H, W, C) uint8; H and W are at least 8.
+    """Return the perceptual hash of (N, H, W, C) uint8 images, H and W at least 8, and whether it is meaningful.
 
     Returns:
         (N,) uint64, and (N,) bool: False for images of one color, whose hash would be noise.
@@ -60,13 +50,7 @@ def perceptual_hashes(images: U8) -> tuple[U64, NDArray[np.bool_]]:
 
 
 def near_duplicates(first: U64, second: U64, *, examples: int) -> Matches:
-    """Find pairs of equal or nearly equal hashes between two splits.
-
-    Args:
-        first: (N,) uint64 hashes.
-        second: (M,) uint64 hashes.
-        examples: Maximum number of pairs to show.
-    """
+    """Find pairs of equal or nearly equal hashes between two splits: (N,) and (M,) uint64."""
     # Many images may share one hash: compared once, counted with their number.
     left, left_row, left_count = np.unique(first, return_index=True, return_counts=True)
     right, right_row, right_count = np.unique(second, return_index=True, return_counts=True)

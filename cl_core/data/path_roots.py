@@ -34,9 +34,7 @@ def allowed_roots() -> list[Path] | None:
 def confined(path: str | Path, *, field: str) -> Path:
     """Return a path that came in as a parameter, absolute; with all links followed where paths are confined.
 
-    Args:
-        path: As given; `~` is the home of the user who runs this.
-        field: Full path of the parameter, for the message.
+    `~` is the home of the user who runs this. `field` is the full path of the parameter, for the message.
 
     Raises:
         InputError: When it is outside the folders of CL_DATA_ROOTS.

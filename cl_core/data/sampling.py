@@ -18,19 +18,11 @@ from cl_core.rng import permutation
 
 I64 = NDArray[np.int64]
 
+_BLOCK = 1024  # Rows moved at a time.
+
 
 def shuffled_batches(*, seed: int, epoch: int, rows: I64, batch_size: int) -> I64:
-    """Return batches that visit each sample once; samples that do not fill a batch wait for another epoch.
-
-    Args:
-        seed: Of the run.
-        epoch: Of the pass over the data.
-        rows: (R,) positions in the split that are trained on.
-        batch_size: N.
-
-    Returns:
-        (R // N, N) positions.
-    """
+    """Return (R // N, N) batches of (R,) rows, each once; those that do not fill a batch wait for another epoch."""
     batches = len(rows) // batch_size
     order = rows[permutation(seed=seed, epoch=epoch, size=len(rows))]
     return order[: batches * batch_size].reshape(batches, batch_size)
@@ -45,13 +37,7 @@ def class_balanced_batches(
     the most groups left (ties at random), so that unequal classes are used up as evenly as possible; the epoch ends
     when fewer than P classes have any. Batches then come in random order: the large classes would be first.
 
-    Args:
-        seed: Of the run.
-        epoch: Of the pass over the data.
-        rows: (R,) positions in the split that are trained on.
-        labels: Of the whole split; -1 is never visited.
-        batch_size: N = P * K.
-        samples_per_class: K.
+    `rows` are (R,) positions in the split; a label of -1 is never visited. N is P * K.
 
     Returns:
         (batches, N) positions, the same number of batches in every epoch: see `class_balanced_count`.
@@ -92,12 +78,6 @@ def share_of(batch: I64, *, sub_batches: int, worker: int, workers: int) -> list
     A batch is cut into sub-batches first, and each of them is divided among the workers, so that what all workers
     together embed at once does not depend on their number.
 
-    Args:
-        batch: (N,) positions.
-        sub_batches: How many; 1 is the batch itself.
-        worker: From 0.
-        workers: How many share the batch.
-
     Returns:
         As many arrays of positions as there are sub-batches; their lengths differ by one at most.
     """
@@ -119,16 +99,8 @@ def _groups_in_batches(groups: list[int], lots: list[int], *, classes_per_batch:
     return np.array(batches, dtype=np.int64).reshape(-1, classes_per_batch, 2)
 
 
-# Rows moved at a time.
-_BLOCK = 1024
-
-
 def held_out_counts(class_sizes: Sequence[int] | I64, share: float) -> I64:
-    """Return how many labeled samples of each class are held out.
-
-    Args:
-        class_sizes: Labeled training samples of each of C classes, in the order of the classes' numbers.
-        share: 0 to 1.
+    """Return how many of the labeled samples of each of C classes are held out.
 
     Returns:
         (C,) the share of each class, rounded down or up such that together they are that of all, rounded down.
@@ -141,9 +113,7 @@ def held_out_counts(class_sizes: Sequence[int] | I64, share: float) -> I64:
 def hold_out(split: ImageSplit, share: float) -> tuple[ImageSplit, ImageSplit | None]:
     """Split off the held-out part: the samples of each class with the smallest content hashes.
 
-    Args:
-        split: Sorted by id. Consumed: its arrays are compacted in place, so that images are in memory once.
-        share: Of the labeled samples.
+    `split` is consumed: its arrays are compacted in place, so that images are in memory once.
 
     Returns:
         The training part and the held-out part, both sorted by id; None where nothing is held out.
@@ -151,7 +121,7 @@ def hold_out(split: ImageSplit, share: float) -> tuple[ImageSplit, ImageSplit | 
     positions = np.empty(0, np.int64) if split.labels is None else _least_of_each_class(split.labels, share)
     if not len(positions):
         return split, None
-    held_out = _rows(split, positions)
+    held_out = split.rows(positions)
     trained = np.delete(np.arange(len(split.ids)), positions)
     for start in range(0, len(trained), _BLOCK):
         # Rows only move towards the front, so that none is overwritten before it is read.
@@ -159,7 +129,7 @@ def hold_out(split: ImageSplit, share: float) -> tuple[ImageSplit, ImageSplit | 
         for array in (split.images, split.ids, split.sample_ids, split.labels):
             assert array is not None
             array[start : start + len(block)] = array[block]
-    return _rows(split, slice(len(trained))), held_out
+    return split.rows(slice(len(trained))), held_out
 
 
 def _least_of_each_class(labels: I64, share: float) -> I64:
@@ -170,8 +140,3 @@ def _least_of_each_class(labels: I64, share: float) -> I64:
     place_in_class = np.arange(len(by_class)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     positions: I64 = np.sort(by_class[place_in_class < np.repeat(held_out_counts(sizes, share), sizes)])
     return positions
-
-
-def _rows(split: ImageSplit, chosen: I64 | slice) -> ImageSplit:
-    labels = None if split.labels is None else split.labels[chosen]
-    return ImageSplit(split.images[chosen], split.ids[chosen], split.sample_ids[chosen], labels)

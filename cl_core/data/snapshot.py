@@ -14,7 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cl_core.artifact_dir import MANIFEST, manifest_of, verify
 from cl_core.errors import IntegrityError
-from cl_core.refs import SnapshotRef
+from cl_core.refs import Ref, SnapshotRef
+from cl_core.tables import required, rows_of
 
 FORMAT_VERSION = 1  # Part of every digest: raise it when the same content should count as another snapshot.
 
@@ -25,37 +26,17 @@ GROUP_ROWS = 1024
 GROUP_BYTES = 1 << 25  # One row costs its whole group, and more than 2 GB in one group breaks Arrow's offsets.
 FILE_BYTES = 1 << 28
 
-ROWS = pa.schema(
-    [
-        pa.field("id", pa.binary(ID_BYTES), nullable=False),
-        pa.field("image", pa.binary(), nullable=False),
-        pa.field("label", pa.string()),
-    ]
-)
+ROWS = pa.schema([*required(id=pa.binary(ID_BYTES), image=pa.binary()), pa.field("label", pa.string())])
 # Encoded images do not compress, have no repeats, and their least and greatest say nothing but bloat the footer.
 ROWS_SETTINGS: dict[str, Any] = {"compression": "NONE", "use_dictionary": ["label"], "write_statistics": ["id"]}
 
-SOURCES_TABLE = pa.schema(
-    [
-        pa.field("id", pa.binary(ID_BYTES), nullable=False),
-        pa.field("split", pa.string(), nullable=False),
-        pa.field("origin", pa.string(), nullable=False),
-    ]
-)
-QUARANTINE_TABLE = pa.schema(
-    [
-        pa.field("origin", pa.string(), nullable=False),
-        pa.field("reason", pa.string(), nullable=False),
-        pa.field("detail", pa.string(), nullable=False),
-    ]
-)
+SOURCES_TABLE = pa.schema(required(id=pa.binary(ID_BYTES), split=pa.string(), origin=pa.string()))
+QUARANTINE_TABLE = pa.schema(required(origin=pa.string(), reason=pa.string(), detail=pa.string()))
 TEXT_SETTINGS: dict[str, Any] = {"compression": "ZSTD", "use_dictionary": ["split", "reason"]}
 
 
-class SizeCount(BaseModel):
+class SizeCount(Ref):
     """Images of one size."""
-
-    model_config = ConfigDict(frozen=True)
 
     width: int
     height: int
@@ -86,19 +67,18 @@ class SnapshotProfile(BaseModel):
     leaked: int = Field(description="Contents that are in both the training and the test split.")
     quarantined: dict[str, int] = Field(description="Rejected inputs by reason.")
 
+    @property
+    def quarantined_share(self) -> float:
+        """Return the fraction of the inputs that was rejected."""
+        return sum(self.quarantined.values()) / max(1, self.inputs)
+
 
 class SnapshotRow(NamedTuple):
-    """One distinct sample.
+    """One distinct sample."""
 
-    Args:
-        id: (32,) bytes, the sha256 of the payload.
-        payload: Encoded image.
-        label: Name of its class; None without one.
-    """
-
-    id: bytes
-    payload: bytes
-    label: str | None
+    id: bytes  # (32,) bytes, the sha256 of the payload.
+    payload: bytes  # Encoded image.
+    label: str | None  # Name of its class; None without one.
 
 
 def open_snapshot(path: Path) -> SnapshotRef:
@@ -108,25 +88,25 @@ def open_snapshot(path: Path) -> SnapshotRef:
         IntegrityError: When a file is missing or changed, or the folder holds no snapshot.
     """
     verify(path)
-    profile = _profile(path)
-    return SnapshotRef(
-        name=profile.name,
-        digest=profile.digest,
-        path=path.absolute(),
-        rows=profile.rows,
-        classes=profile.classes,
-        channels=profile.channels,
-        quarantined=sum(profile.quarantined.values()),
-    )
+    profile = snapshot_profile(path)
+    shared = profile.model_dump(include={"name", "digest", "rows", "classes", "channels"})
+    return SnapshotRef(path=path.absolute(), quarantined=sum(profile.quarantined.values()), **shared)
 
 
-def snapshot_profile(snapshot: SnapshotRef) -> SnapshotProfile:
-    """Return what the manifest says about the content: counts, channel moments, sizes, formats, quarantine.
+def snapshot_profile(path: Path) -> SnapshotProfile:
+    """Return what the manifest in a folder says about the content: counts, channel moments, sizes, quarantine.
 
     Raises:
-        IntegrityError: When the manifest cannot be read.
+        IntegrityError: When the manifest cannot be read, or describes no snapshot.
     """
-    return _profile(snapshot.path)
+    manifest = manifest_of(path)
+    try:
+        return SnapshotProfile.model_validate(manifest)
+    except ValidationError as error:
+        raise IntegrityError(
+            f"{path / MANIFEST} does not describe a snapshot ({error.error_count()} fields are missing or wrong); "
+            "give the folder of a snapshot, datasets/NAME/DIGEST, or ingest again"
+        ) from error
 
 
 def row_groups(snapshot: SnapshotRef, split: str) -> Iterator[list[SnapshotRow]]:
@@ -137,18 +117,6 @@ def row_groups(snapshot: SnapshotRef, split: str) -> Iterator[list[SnapshotRow]]
     for part in sorted((snapshot.path / split).glob("part-*.parquet")):
         with pq.ParquetFile(part, memory_map=True) as file:
             for group in range(file.num_row_groups):
-                table = file.read_row_group(group, columns=["id", "image", "label"])
-                columns = [column.to_pylist() for column in table.columns]
-                if table.num_rows:
-                    yield [SnapshotRow(*row) for row in zip(*columns, strict=True)]
-
-
-def _profile(path: Path) -> SnapshotProfile:
-    manifest = manifest_of(path)
-    try:
-        return SnapshotProfile.model_validate(manifest)
-    except ValidationError as error:
-        raise IntegrityError(
-            f"{path / MANIFEST} does not describe a snapshot ({error.error_count()} fields are missing or wrong); "
-            "give the folder of a snapshot, datasets/NAME/DIGEST, or ingest again"
-        ) from error
+                rows = rows_of(file.read_row_group(group, columns=ROWS.names))
+                if named := [SnapshotRow(*row) for row in rows]:
+                    yield named

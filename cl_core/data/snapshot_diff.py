@@ -1,37 +1,25 @@
 """Describe what changed from one snapshot of a dataset to the next, in counts."""
 
+import contextlib
 from pathlib import Path
 
-from pydantic import ValidationError
-
-from cl_core.artifact_dir import MANIFEST, manifest_of
-from cl_core.data.snapshot import SnapshotProfile
+from cl_core.artifact_dir import MANIFEST
+from cl_core.data.snapshot import SnapshotProfile, snapshot_profile
 from cl_core.errors import IntegrityError
 
 
 def previous_profile(path: Path) -> SnapshotProfile | None:
-    """Return the profile of the newest older snapshot of the same dataset; None for the first.
-
-    Args:
-        path: A snapshot's folder, `datasets/NAME/DIGEST`.
-    """
+    """Return the profile of the newest older snapshot of the same dataset; None for the first."""
     written = (path / MANIFEST).stat().st_mtime_ns
     others = [(other.stat().st_mtime_ns, other.parent) for other in path.parent.glob(f"*/{MANIFEST}")]
     for _, other in sorted((pair for pair in others if pair[0] < written and pair[1] != path), reverse=True):
-        try:
-            return SnapshotProfile.model_validate(manifest_of(other))
-        except (IntegrityError, ValidationError):
-            continue
+        with contextlib.suppress(IntegrityError):
+            return snapshot_profile(other)
     return None
 
 
 def describe_changes(before: SnapshotProfile | None, profile: SnapshotProfile) -> str:
-    """Describe in one sentence what is more, fewer, new or removed.
-
-    Args:
-        before: Profile of the previous snapshot; None for the first.
-        profile: Of the snapshot.
-    """
+    """Describe in one sentence what is more, fewer, new or removed."""
     if before is None:
         return f"no earlier snapshot of {profile.name}"
     differences = [

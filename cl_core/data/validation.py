@@ -6,22 +6,20 @@ Single inputs are rejected when they are ingested; `cl_core/modalities/image.py`
 from pathlib import Path
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from cl_core.data.cache import cached_groups
 from cl_core.data.near_duplicates import MAX_DISTANCE, near_duplicates, perceptual_hashes
 from cl_core.data.snapshot import SnapshotProfile, snapshot_profile
 from cl_core.errors import DataError
-from cl_core.refs import SnapshotRef
+from cl_core.refs import Ref, SnapshotRef
 from cl_core.specs import DataSpec
 
 _EXAMPLES = 8
 
 
-class NearDuplicates(BaseModel):
+class NearDuplicates(Ref):
     """Pairs of a training and a test image that look alike, by perceptual hash."""
-
-    model_config = ConfigDict(frozen=True)
 
     max_distance: int = Field(MAX_DISTANCE, description="Maximum number of differing bits of 64.")
     pairs: int
@@ -32,10 +30,8 @@ class NearDuplicates(BaseModel):
     examples: list[tuple[str, str]] = Field(description="Ids of a training and a test image, closest pairs first.")
 
 
-class ValidationReport(BaseModel):
+class ValidationReport(Ref):
     """The numbers on which data was accepted."""
-
-    model_config = ConfigDict(frozen=True)
 
     train_samples: int
     test_samples: int
@@ -49,18 +45,13 @@ class ValidationReport(BaseModel):
 
 
 def validate_snapshot(snapshot: SnapshotRef, cache: Path, spec: DataSpec) -> ValidationReport:
-    """Refuse data that cannot be trained on, and report the numbers of data that can.
-
-    Args:
-        snapshot: To validate.
-        cache: Its training cache, which is searched for near-duplicates.
-        spec: Minimum number of samples and maximum quarantine.
+    """Refuse data that cannot be trained on, and report the numbers of data that can, near-duplicates in its cache too.
 
     Raises:
         DataError: When there are too few training samples, no test samples, one class only, contents in both splits,
             or too many rejected inputs; the message lists all problems.
     """
-    profile = snapshot_profile(snapshot)
+    profile = snapshot_profile(snapshot.path)
     if problems := _problems(profile, snapshot, spec):
         raise DataError(f"dataset {profile.name!r} cannot be trained on: " + "; ".join(problems))
     return ValidationReport(
@@ -70,7 +61,7 @@ def validate_snapshot(snapshot: SnapshotRef, cache: Path, spec: DataSpec) -> Val
         smallest_class=min((profile.per_class["train"].get(name, 0) for name in profile.classes), default=0),
         unlabelled=sum(profile.unlabelled.values()),
         quarantined=snapshot.quarantined,
-        quarantined_share=_quarantined_share(profile),
+        quarantined_share=profile.quarantined_share,
         duplicates=profile.duplicates,
         near_duplicates=_near_duplicates(cache, profile.rows["test"]),
     )
@@ -99,8 +90,7 @@ def _problems(profile: SnapshotProfile, snapshot: SnapshotRef, spec: DataSpec) -
             f"remove one copy of each (their ids are in both splits of {snapshot.path / 'sources.parquet'}), or give "
             "no splits, so that the content's hash decides"
         )
-    share = _quarantined_share(profile)
-    if share > spec.max_quarantined_share:
+    if (share := profile.quarantined_share) > spec.max_quarantined_share:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in profile.quarantined.items())
         problems.append(
             f"{snapshot.quarantined:,} of {profile.inputs:,} inputs ({share:.1%}) are quarantined ({reasons}), at most "
@@ -108,10 +98,6 @@ def _problems(profile: SnapshotProfile, snapshot: SnapshotRef, spec: DataSpec) -
             "or raise data.max_quarantined_share"
         )
     return problems
-
-
-def _quarantined_share(profile: SnapshotProfile) -> float:
-    return sum(profile.quarantined.values()) / max(1, profile.inputs)
 
 
 def _near_duplicates(cache: Path, test_samples: int) -> NearDuplicates:

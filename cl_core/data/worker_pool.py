@@ -1,5 +1,6 @@
-"""Map a function over a stream of batches in several processes, in order, with few batches in flight."""
+"""Cut a stream into batches, and map a function over them in several processes, in order, with few in flight."""
 
+import math
 import os
 import threading
 from collections import deque
@@ -13,8 +14,25 @@ from cl_core.errors import InfrastructureError
 
 B = TypeVar("B")
 R = TypeVar("R")
+T = TypeVar("T")
 
 _IN_FLIGHT_PER_WORKER = 2
+
+
+def bounded_batches(
+    items: Iterable[T], *, rows: float = math.inf, size: Callable[[T], int] = lambda item: 0, limit: float = math.inf
+) -> Iterator[list[T]]:
+    """Yield items in lists, each ended by the item with which it has `rows` items, or `limit` bytes of `size` each."""
+    batch: list[T] = []
+    held = 0
+    for item in items:
+        batch.append(item)
+        held += size(item)
+        if len(batch) >= rows or held >= limit:
+            yield batch
+            batch, held = [], 0
+    if batch:
+        yield batch
 
 
 def map_batches(work: Callable[[B], R], batches: Iterable[B], workers: int) -> Iterator[tuple[B, R]]:

@@ -25,32 +25,18 @@ _BATCH_PIXELS = 1 << 23  # What goes through the model at once, so that its acti
 
 
 class PreparedBatch(NamedTuple):
-    """Inputs of one part, ready to be embedded.
+    """Inputs of one part, ready to be embedded."""
 
-    Args:
-        part: Its number.
-        rows: Of the inputs that can be decoded.
-        images: (n, H, W, C) uint8, one per row.
-        rejected: Origin, reason and detail of the others.
-    """
-
-    part: int
-    rows: list[EmbeddedRow]
-    images: NDArray[np.uint8]
-    rejected: list[tuple[str, str, str]]
+    part: int  # Its number.
+    rows: list[EmbeddedRow]  # Of the inputs that can be decoded.
+    images: NDArray[np.uint8]  # (n, H, W, C) uint8, one per row.
+    rejected: list[tuple[str, str, str]]  # Origin, reason and detail of the others.
 
 
 def prepared_batches(
     inputs: Iterable[Input], shape: tuple[int, int, int], *, workers: int, is_done: Callable[[int], bool]
 ) -> Iterator[PreparedBatch]:
-    """Yield the inputs in batches, in their order, at the shape that the model takes.
-
-    Args:
-        inputs: Of a source, taken one at a time.
-        shape: (H, W, C) of the images.
-        workers: Processes that decode.
-        is_done: Tells whether the part of this number is done; its inputs are skipped undecoded.
-    """
+    """Yield the inputs in batches, in their order, at the (H, W, C) that the model takes; skip parts that are done."""
     rows = max(1, min(_BATCH_ROWS, _BATCH_PIXELS // math.prod(shape)))
     batches = (
         (part, batch) for part, members in _parts(inputs, is_done) for batch in input_batches(members, rows=rows)
@@ -71,19 +57,16 @@ def _parts(inputs: Iterable[Input], is_done: Callable[[int], bool]) -> Iterator[
 
 def _prepare(batch: tuple[int, list[Input]], shape: tuple[int, int, int]) -> PreparedBatch:
     part, inputs = batch
-    rows, images, rejected = [], [], []
+    rows, images, rejected = [], [], list[tuple[str, str, str]]()
     for item in inputs:
-        if isinstance(item, Unreadable):
-            rejected.append((item.origin, "unreadable", item.detail))
-            continue
         try:
-            image, _ = decode_image(item.payload)
+            if isinstance(item, Unreadable):
+                raise Rejected("unreadable", item.detail)
+            images.append(to_shape(decode_image(item.payload)[0], shape))
         except Rejected as rejection:
             rejected.append((item.origin, rejection.reason, rejection.detail))
-            continue
-        images.append(to_shape(image, shape))
-        rows.append(
-            EmbeddedRow(hashlib.sha256(item.payload).hexdigest(), item.origin, item.label or None, item.split or None)
-        )
+        else:
+            sample = hashlib.sha256(item.payload).hexdigest()
+            rows.append(EmbeddedRow(sample, item.origin, item.label or None, item.split or None))
     pixels = np.stack(images) if images else np.empty((0, *shape), np.uint8)
     return PreparedBatch(part, rows, pixels, rejected)

@@ -18,6 +18,7 @@ from cl_core.errors import InputError, IntegrityError
 from cl_core.hashing import file_sha256
 from cl_core.refs import Ref
 from cl_core.specs import SourceSpec
+from cl_core.tables import rows_of, schema_of, table_of
 
 _KEY = b"counterpoint"
 _CHECKSUM = b"counterpoint.sha256"  # Number and sha256 of all bytes before the footer, which holds it.
@@ -39,36 +40,24 @@ class EmbeddingsMetadata(Ref):
 
 
 class EmbeddedRow(NamedTuple):
-    """One row of the file, without its embedding.
+    """One row of the file, without its embedding."""
 
-    Args:
-        id: sha256 of the encoded image, 64 hexadecimal digits.
-        origin: Where it came from: a path, or a row of a file.
-        label: Name of its class; None without one.
-        split: `train` or `test`; None where the source does not say.
-    """
-
-    id: str
-    origin: str
-    label: str | None
-    split: str | None
-
-
-def embeddings_schema(dimensions: int) -> pa.Schema:
-    """Return the columns: those of `EmbeddedRow`, and the embedding, of unit length."""
-    texts = [pa.field(name, pa.string(), nullable=name in ("label", "split")) for name in EmbeddedRow._fields]
-    return pa.schema([*texts, pa.field("embedding", pa.list_(pa.float32(), dimensions), nullable=False)])
+    id: str  # sha256 of the encoded image, 64 hexadecimal digits.
+    origin: str  # Where it came from: a path, or a row of a file.
+    label: str | None  # Name of its class; None without one.
+    split: str | None  # `train` or `test`; None where the source does not say.
 
 
 def embeddings_table(rows: Sequence[EmbeddedRow], embeddings: NDArray[np.float32]) -> pa.Table:
-    """Return rows and their (N, D) embeddings as a table."""
-    columns = [pa.array(column, pa.string()) for column in zip(*rows, strict=True)]
+    """Return the columns of `EmbeddedRow`, and the (N, D) embeddings, of unit length."""
     vectors = pa.FixedSizeListArray.from_arrays(pa.array(embeddings.reshape(-1)), embeddings.shape[1])
-    return pa.Table.from_arrays([*columns, vectors], schema=embeddings_schema(embeddings.shape[1]))
+    return table_of(rows, schema_of(EmbeddedRow)).append_column(
+        pa.field("embedding", vectors.type, nullable=False), vectors
+    )
 
 
 def write_embeddings_file(file: Path, tables: Iterable[pa.Table], metadata: EmbeddingsMetadata) -> None:
-    """Write tables of `embeddings_schema` to a file, a row group each, with metadata and a checksum."""
+    """Write tables of `embeddings_table` to a file, a row group each, with metadata and a checksum."""
     remaining = iter(tables)
     first = next(remaining)
     columns = first.schema.with_metadata({_KEY: metadata.model_dump_json()})
@@ -120,14 +109,11 @@ def embedding_groups(path: Path) -> Iterator[NDArray[np.float32]]:
 def rows_at(path: Path, places: Sequence[tuple[int, int]]) -> list[EmbeddedRow]:
     """Return the rows at these places: row group, and position in it."""
     with pq.ParquetFile(path) as file:
-        read = {
-            group: file.read_row_group(group, columns=list(EmbeddedRow._fields))
+        groups = {
+            group: list(rows_of(file.read_row_group(group, columns=EmbeddedRow._fields)))
             for group in {group for group, _ in places}
         }
-    return [
-        EmbeddedRow(*(read[group][name][position].as_py() for name in EmbeddedRow._fields))
-        for group, position in places
-    ]
+    return [EmbeddedRow(*groups[group][position]) for group, position in places]
 
 
 def dimensions(path: Path) -> int:

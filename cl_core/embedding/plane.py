@@ -11,11 +11,9 @@ from cl_core.embedding.embeddings_file import EmbeddedRow, dimensions, embedding
 
 
 def write_places(embeddings: Path, output: Path) -> None:
-    """Write the rows of a file of embeddings, with their place on the plane as `x` and `y`.
+    """Write the rows of a file of embeddings, in their order, with their place on the plane instead of the embedding.
 
-    Args:
-        embeddings: A file of embeddings; a row group of it is in memory at a time.
-        output: Parquet, in the same order, without the embeddings.
+    The columns `x` and `y` are float32. One row group of the file is in memory at a time.
     """
     mean, directions = _principal_plane(embeddings)
     with pq.ParquetFile(embeddings) as file:

@@ -16,24 +16,16 @@ from cl_core.registry import SOURCES
 
 
 class Hit(NamedTuple):
-    """A row of the result.
+    """A row of the result."""
 
-    Args:
-        row: Of the file.
-        cosine: Similarity of its embedding with the query's, -1 to 1.
-    """
-
-    row: EmbeddedRow
-    cosine: float
+    row: EmbeddedRow  # Of the file.
+    cosine: float  # Similarity of its embedding with the query's, -1 to 1.
 
 
 def nearest_rows(query: NDArray[np.float32], embeddings: Path, *, count: int) -> list[Hit]:
-    """Return the rows of greatest cosine, most similar first; of equal ones, the earlier row first.
+    """Return `count` rows of greatest cosine to a (D,) query, most similar first; of equal ones, the earlier row first.
 
-    Args:
-        query: (D,) float32.
-        embeddings: The file; a row group of it is in memory at a time.
-        count: Maximum number of rows.
+    One row group of the file is in memory at a time.
     """
     best: list[tuple[float, int, int]] = []
     for group, vectors in enumerate(embedding_groups(embeddings)):

@@ -15,6 +15,7 @@ from pydantic import Field
 
 from cl_core.artifact_dir import is_intact, manifest_of, publish, replacing, staging
 from cl_core.code_digest import code_digest
+from cl_core.data.ingest.collect import nothing_usable
 from cl_core.data.snapshot import QUARANTINE_TABLE, TEXT_SETTINGS
 from cl_core.data.sources import Source
 from cl_core.embedding.batches import prepared_batches
@@ -31,28 +32,20 @@ from cl_core.hashing import digest_of
 from cl_core.refs import Ref
 from cl_core.registry import SOURCES
 from cl_core.specs import SourceSpec
+from cl_core.tables import rows_of, table_of
 
 _ROWS, _QUARANTINE = "rows.parquet", "quarantine.parquet"
-_SHOWN = 12  # Digits of a digest in a sentence.
 
 
 @dataclass(frozen=True)
 class FinishedModel:
-    """A registered model, ready to use.
+    """A registered model, ready to use."""
 
-    Args:
-        name: Of the registered model.
-        version: Its number.
-        training_digest: Of the training that made it.
-        shape: (H, W, C) of the images that it takes.
-        embed: (N, H, W, C) uint8 images to (N, D) float32 unit rows.
-    """
-
-    name: str
-    version: int
-    training_digest: str
-    shape: tuple[int, int, int]
-    embed: Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+    name: str  # Of the registered model.
+    version: int  # Its number.
+    training_digest: str  # Of the training that made it.
+    shape: tuple[int, int, int]  # (H, W, C) of the images that it takes.
+    embed: Callable[[NDArray[np.uint8]], NDArray[np.float32]]  # (N, H, W, C) uint8 images to (N, D) float32 unit rows.
 
     @property
     def uri(self) -> str:
@@ -83,12 +76,7 @@ def write_embeddings(
     inputs are kept in a folder beside it, `NAME.parquet.parts`, until the file is complete. Memory does not grow with
     the number of images.
 
-    Args:
-        model: What embeds them.
-        data: Which images.
-        output: The file; it replaces one of other embeddings.
-        workers: Processes that decode.
-        on_progress: Called with the number of inputs done, and the total.
+    A file of other embeddings is replaced. `on_progress` is called with the number of inputs done, and the total.
 
     Raises:
         SpecError: When the source or one of its options is unknown or out of range.
@@ -98,7 +86,8 @@ def write_embeddings(
         InfrastructureError: When a worker process is killed.
     """
     source: Source = SOURCES.build(data.source, data.source_options, field="data.source")
-    digest = _digest(model, source, data)
+    code, state = code_digest(__name__, type(source).__module__), source.fingerprint(data.location)
+    digest = digest_of([model.uri, model.training_digest, model.shape, data, source, state, code])
     existing = _existing(output, digest)
     if isinstance(existing, EmbeddingsMetadata):
         reason = f"{output} is up to date (images, {model.uri} and code unchanged)"
@@ -121,13 +110,6 @@ def write_embeddings(
     if metadata.quarantined:
         reason += f"; {metadata.quarantined:,} inputs that could not be decoded are listed in {_quarantine_of(output)}"
     return EmbedResult(metadata=metadata, dimensions=dimensions(output), new=True, reason=reason + existing)
-
-
-def _digest(model: FinishedModel, source: Source, data: SourceSpec) -> str:
-    """Return the digest of all that decides the file's content, the source's own state included."""
-    code = code_digest(__name__, type(source).__module__)
-    state = source.fingerprint(data.location)
-    return digest_of([model.uri, model.training_digest, model.shape, data, source, state, code])
 
 
 def _existing(output: Path, digest: str) -> EmbeddingsMetadata | str:
@@ -186,8 +168,7 @@ def _write_parts(
             if rows:
                 pq.write_table(embeddings_table(rows, np.concatenate(embeddings)), staged / _ROWS)
             if rejected:
-                columns = [pa.array(column, pa.string()) for column in zip(*rejected, strict=True)]
-                pq.write_table(pa.Table.from_arrays(columns, schema=QUARANTINE_TABLE), staged / _QUARANTINE)
+                pq.write_table(table_of(rejected, QUARANTINE_TABLE), staged / _QUARANTINE)
             publish(staged, _part(parts, part), {"rows": len(rows), "quarantined": len(rejected)})
     return resumed
 
@@ -213,7 +194,8 @@ def _join(model: FinishedModel, data: SourceSpec, digest: str, parts: Path, outp
     )
     rejected = [folder / _QUARANTINE for folder in folders if (folder / _QUARANTINE).exists()]
     if not metadata.rows:
-        raise DataError(_nothing_usable(data, metadata, rejected))
+        example = next(rows_of(pq.read_table(rejected[0]))) if rejected else None
+        raise nothing_usable(data, metadata.quarantined, example)
     # The quarantine first: a complete file of embeddings always has its own beside it.
     _quarantine_of(output).unlink(missing_ok=True)
     if rejected:
@@ -227,13 +209,3 @@ def _join(model: FinishedModel, data: SourceSpec, digest: str, parts: Path, outp
 
 def _quarantine_of(output: Path) -> Path:
     return output.with_name(f"{output.stem}.quarantine.parquet")
-
-
-def _nothing_usable(data: SourceSpec, metadata: EmbeddingsMetadata, rejected: list[Path]) -> str:
-    if not rejected:
-        return f"data.location: source {data.source!r} delivered no images from {data.location!r}; correct it"
-    first = pq.read_table(rejected[0]).slice(0, 1).to_pylist()[0]
-    return (
-        f"data.location: none of the {metadata.quarantined:,} inputs from {data.location!r} is a usable image; "
-        f"for example {first['origin']}: {first['detail']}"
-    )

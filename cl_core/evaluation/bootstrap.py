@@ -7,6 +7,8 @@ of times cheaper.
 
 Every interval is the percentile interval of Efron 1979, "Bootstrap methods: another look at the jackknife". It cannot
 see what never happened: all samples right gives [1, 1].
+
+Everywhere, `resamples` is the number R of resamples behind an interval, and `seed` decides them; N is at least 1.
 """
 
 from collections.abc import Iterator
@@ -27,23 +29,15 @@ _BLOCK_COUNTS = 1 << 17
 
 
 def score(value: float, resampled: F64) -> Score:
-    """Return a value with the interval that holds the middle 95 % of its resamples.
-
-    Args:
-        value: The statistic of the samples themselves.
-        resampled: (R,) the statistic of each resample.
-    """
+    """Return a value with the interval that holds the middle 95 % of the (R,) values of its resamples."""
     low, high = np.quantile(resampled, [_LOW, _HIGH])
     return Score(value=float(value), low=float(low), high=float(high))
 
 
 def resample_counts(samples: int, *, resamples: int, seed: int) -> Iterator[F32]:
-    """Draw how often each sample occurs in each resample.
+    """Draw how often each of N samples occurs in each resample.
 
-    Args:
-        samples: N, at least 1.
-        resamples: R.
-        seed: The same seed gives the same draws: statistics of the same samples move together.
+    The same seed gives the same draws: statistics of the same samples move together.
 
     Yields:
         Blocks (B, N) float32, R rows in all; each row sums to N.
@@ -58,12 +52,7 @@ def resample_counts(samples: int, *, resamples: int, seed: int) -> Iterator[F32]
 
 
 def resample_table(table: I64, *, resamples: int, seed: int) -> I64:
-    """Draw resamples of a table of counts.
-
-    Args:
-        table: Counts, of any shape, such as a (C, C) confusion matrix; at least one sample.
-        resamples: R.
-        seed: Decides the draws.
+    """Draw resamples of a table of counts of any shape, such as a (C, C) confusion matrix.
 
     Returns:
         (R, *shape) int64, each table with as many samples as the first.
@@ -74,26 +63,14 @@ def resample_table(table: I64, *, resamples: int, seed: int) -> I64:
 
 
 def mean_score(values: NDArray[np.floating], *, resamples: int, seed: int) -> Score:
-    """Return the mean of per-sample values with its interval.
-
-    Args:
-        values: (N,), N at least 1.
-        resamples: Resamples behind the interval.
-        seed: Decides the resamples.
-    """
+    """Return the mean of (N,) per-sample values with its interval."""
     exact = values.astype(np.float64)
     sums = [counts @ exact for counts in resample_counts(len(exact), resamples=resamples, seed=seed)]
     return score(float(exact.mean()), np.concatenate(sums) / len(exact))
 
 
 def accuracy_score(correct: NDArray[np.bool_], *, resamples: int, seed: int) -> Score:
-    """Return the share of correct samples with its interval.
-
-    Args:
-        correct: (N,) whether each sample was classified rightly; N at least 1.
-        resamples: Resamples behind the interval.
-        seed: Decides the resamples.
-    """
+    """Return the share of correct ones among (N,) samples with its interval."""
     right = int(correct.sum())
     table = np.array([right, len(correct) - right], dtype=np.int64)
     return score(right / len(correct), resample_table(table, resamples=resamples, seed=seed)[:, 0] / len(correct))
@@ -105,11 +82,7 @@ def paired_gain(first: NDArray[np.bool_], second: NDArray[np.bool_], *, resample
     Resampling samples keeps the two answers to one sample together. Samples that both get right or both get wrong
     cancel, so that the interval is narrower than that of two independent accuracies.
 
-    Args:
-        first: (N,) whether the first classifier is right on each sample.
-        second: (N,) the same for the second, samples in the same order.
-        resamples: Resamples behind the interval.
-        seed: Decides the resamples.
+    `first` and `second` are (N,): whether each is right on each sample, in the same order.
 
     Raises:
         ValueError: When the two did not answer the same number of samples, or none.
@@ -125,36 +98,30 @@ def paired_gain(first: NDArray[np.bool_], second: NDArray[np.bool_], *, resample
 
 
 def confusion_matrix(labels: I64, predicted: I64, *, classes: int) -> I64:
-    """Return (C, C) counts: rows are true classes, columns predicted ones.
-
-    Args:
-        labels: (N,) true classes, 0 to C - 1.
-        predicted: (N,) predicted classes, 0 to C - 1.
-        classes: C.
-    """
+    """Return (C, C) counts of (N,) true classes (rows) and predicted ones (columns), both 0 to C - 1."""
     return np.bincount(labels * classes + predicted, minlength=classes * classes).reshape(classes, classes)
 
 
 def classification_scores(
     confusion: I64, *, classes: list[str], resamples: int, seed: int
 ) -> tuple[dict[str, Score], dict[str, dict[str, Score]]]:
-    """Return accuracy and macro averages, and precision, recall and F1 of each class.
+    """Return accuracy and macro averages, and precision, recall and F1 of each class, from a confusion matrix.
 
     A class that occurs neither as a true nor as a predicted one has no scores and no part in the averages. What has
     nothing to divide by (the precision of a class never predicted) counts as 0.
-
-    Args:
-        confusion: (C, C) counts, rows true, columns predicted; at least one sample.
-        classes: Names of the C classes.
-        resamples: Resamples behind each interval.
-        seed: Decides the resamples.
 
     Returns:
         `accuracy`, `macro_precision`, `macro_recall`, `macro_f1`; and by class name `precision`, `recall`, `f1`.
     """
     occurs = np.flatnonzero(confusion.sum(0) + confusion.sum(1))
     tables = np.concatenate([confusion[None], resample_table(confusion, resamples=resamples, seed=seed)])
-    by_class = {name: values[:, occurs] for name, values in _by_class(tables).items()}
+    right = np.diagonal(tables, axis1=1, axis2=2)[:, occurs]
+    predicted, true = tables.sum(1)[:, occurs], tables.sum(2)[:, occurs]
+    by_class = {
+        "precision": right / np.maximum(predicted, 1),
+        "recall": right / np.maximum(true, 1),
+        "f1": 2 * right / np.maximum(predicted + true, 1),
+    }
     overall = {"accuracy": np.trace(tables, axis1=1, axis2=2) / confusion.sum()}
     overall |= {f"macro_{name}": values.mean(1) for name, values in by_class.items()}
     scores = {name: score(values[0], values[1:]) for name, values in overall.items()}
@@ -163,22 +130,6 @@ def classification_scores(
         for column, group in enumerate(occurs)
     }
     return scores, per_class
-
-
-def _by_class(tables: I64) -> dict[str, F64]:
-    """Return precision, recall and F1, each (R, C), of confusion matrices (R, C, C)."""
-    right = np.diagonal(tables, axis1=1, axis2=2)
-    predicted, true = tables.sum(1), tables.sum(2)
-    return {
-        "precision": _ratio(right, predicted),
-        "recall": _ratio(right, true),
-        "f1": _ratio(2 * right, predicted + true),
-    }
-
-
-def _ratio(part: I64, whole: I64) -> F64:
-    """Divide part by whole, with 0 where the whole is 0."""
-    return part / np.maximum(whole, 1)
 
 
 def _generator(seed: int) -> np.random.Generator:

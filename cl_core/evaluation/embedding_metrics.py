@@ -26,11 +26,7 @@ def squared_distances(first: Tensor, second: Tensor) -> Tensor:
 
 
 def alignment(first: Tensor, second: Tensor) -> Tensor:
-    """Return the mean squared distance of the two views of a sample on the unit sphere.
-
-    Args:
-        first: (N, D) embeddings of one view, normalized here.
-        second: (N, D) those of the other view, row i of the same sample.
+    """Return the mean squared distance of two (N, D) views of the same samples on the unit sphere.
 
     Returns:
         () float32. 0 is ideal, and 0 at collapse too: read it beside the uniformity. 2 when views are unrelated.

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,8 +12,10 @@ from torch import Tensor, nn
 from cl_core.artifact_dir import is_intact, publish, staging
 from cl_core.errors import TrainingError
 from cl_core.failpoints import failpoint
+from cl_core.specs import Precision
 from cl_core.tables import read_arrays, write_arrays
 from cl_core.views import Normalization
+from cl_core.views.operations.normalize import normalize
 
 
 class SplitFeatures(NamedTuple):
@@ -30,19 +32,13 @@ def extract(
     normalization: Normalization,
     batch_size: int,
     device: torch.device | str,
-    precision: Literal["bf16", "fp32"],
+    precision: Precision,
     channels_last: bool,
 ) -> NDArray[np.float32]:
     """Return features of images, by the encoder as it is used: evaluation mode, no gradients, no views.
 
-    Args:
-        encoder: Maps (B, C, H, W) normalized float to (B, F); on `device` already. Its modes are restored.
-        images: (N, H, W, C) uint8, N at least 1.
-        normalization: What the encoder was trained with.
-        batch_size: Images per forward pass.
-        device: Where the encoder is.
-        precision: Arithmetic of the forward pass.
-        channels_last: Memory layout of the images.
+    `images` are (N, H, W, C) uint8, N at least 1. The encoder maps (B, C, H, W) normalized float to (B, F), is on
+    `device` already, and keeps its modes.
 
     Returns:
         (N, F) float32, not normalized.
@@ -79,10 +75,7 @@ def cached_features(
 ) -> dict[str, SplitFeatures]:
     """Return the features at `path`; compute and store them first unless an intact directory exists.
 
-    Args:
-        path: A directory whose name is a digest of the encoder's weights, the data and how they are fed.
-        compute: Returns the features of each split.
-        metadata: What they are made from, stored in the manifest.
+    The name of the directory is a digest of the encoder's weights, the data and how they are fed.
 
     Returns:
         By split; bit-identical whether computed now or earlier.
@@ -106,9 +99,6 @@ def _normalized(
     images: NDArray[np.uint8], normalization: Normalization, device: torch.device | str, channels_last: bool
 ) -> Tensor:
     """Convert (B, H, W, C) uint8 to (B, C, H, W) float32, as the encoder expects it."""
-    mean, std = (
-        torch.tensor(values, device=device).view(-1, 1, 1) for values in (normalization.mean, normalization.std)
-    )
-    pixels = torch.tensor(images, device=device).permute(0, 3, 1, 2)
+    pixels = torch.tensor(images, device=device).permute(0, 3, 1, 2) / 255
     layout = torch.channels_last if channels_last else torch.contiguous_format
-    return (pixels.to(torch.float32, memory_format=layout) / 255 - mean) / std
+    return normalize(pixels, mean=normalization.mean, std=normalization.std).contiguous(memory_format=layout)

@@ -20,13 +20,7 @@ class Neighbors(NamedTuple):
 
 
 def nearest(queries: Tensor, bank: Tensor, *, k: int) -> Neighbors:
-    """Return the k rows of the bank with the greatest cosine to each query; the earlier row wins ties.
-
-    Args:
-        queries: (Q, D), normalized here.
-        bank: (M, D), normalized here.
-        k: 1 to M.
-    """
+    """Return the k rows of an (M, D) bank of greatest cosine to each of (Q, D) queries; the earlier row wins ties."""
     columns = -(-len(bank) // _FOLDS) * _FOLDS
     unit = F.pad(F.normalize(bank.float(), dim=1), (0, 0, 0, columns - len(bank)))
     blocks = []
@@ -40,12 +34,7 @@ def nearest(queries: Tensor, bank: Tensor, *, k: int) -> Neighbors:
 def vote(neighbors: Neighbors, classes_of_bank: Tensor, *, k: int, classes: int, temperature: float) -> Tensor:
     """Return the class with the greatest vote among each query's k nearest, weighted by exp(cosine / temperature).
 
-    Args:
-        neighbors: At least k of each query.
-        classes_of_bank: (M,) int64, of each row of the bank.
-        k: How many vote.
-        classes: How many classes there are.
-        temperature: Divides the cosine; above 0.
+    `classes_of_bank` is (M,) int64, of each row of the bank.
 
     Returns:
         (Q,) int64, the lesser class where votes are equal.

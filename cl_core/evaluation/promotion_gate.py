@@ -5,6 +5,7 @@ training and than the raw input, and must not map everything to one point.
 """
 
 import math
+from collections.abc import Iterator
 
 from pydantic import Field
 
@@ -38,71 +39,46 @@ class GateVerdict(Ref):
 def judge(version: int, promotion: PromotionSpec, evaluation: EvaluationReport, gains: Gains) -> GateVerdict:
     """Decide whether the challenger passes, with the first reason against it or the number in its favor.
 
-    Args:
-        version: Of the challenger, for the sentence.
-        promotion: The deciding score, the tolerance, and whether passing is enough.
-        evaluation: Of the challenger.
-        gains: Paired differences of the deciding score; their 95 % intervals decide.
+    The 95 % intervals of the gains decide.
     """
-    objection = (
-        _collapsed(evaluation)
-        or _not_measured(promotion, evaluation)
-        or _learned_nothing(promotion, gains)
-        or _no_gain(promotion, gains)
-    )
-    if objection:
+    if objection := next(_objections(promotion, evaluation, gains), ""):
         return GateVerdict(promote=False, reason=f"version {version} is not promoted: {objection}")
     merit = _merit(promotion, evaluation, gains)
-    if not promotion.automatic:
-        return GateVerdict(
-            promote=False, reason=f"version {version} would be promoted: {merit}; automatic promotion is off"
-        )
-    return GateVerdict(promote=True, reason=f"version {version} is promoted: {merit}")
+    if promotion.automatic:
+        return GateVerdict(promote=True, reason=f"version {version} is promoted: {merit}")
+    reason = f"version {version} would be promoted: {merit}; automatic promotion is off"
+    return GateVerdict(promote=False, reason=reason)
 
 
-def _collapsed(evaluation: EvaluationReport) -> str:
+def _objections(promotion: PromotionSpec, evaluation: EvaluationReport, gains: Gains) -> Iterator[str]:
+    """Yield what speaks against the challenger: collapse, no score, nothing learned, no gain."""
     scores = evaluation.trained.scores
     least = {"geometry.effective_rank": LEAST_EFFECTIVE_RANK, "geometry.feature_std": LEAST_FEATURE_STD}
     for name, bound in least.items():
         # Not a number is a collapse too: hence "not at least", where "less than" would let it pass.
         if name in scores and not scores[name].value >= bound:
-            return f"its embeddings have collapsed ({name} {scores[name].value:.3g}, at least {bound:g} wanted)"
-    return ""
-
-
-def _not_measured(promotion: PromotionSpec, evaluation: EvaluationReport) -> str:
-    scores = evaluation.trained.scores
-    if promotion.score in scores:
-        return "" if math.isfinite(scores[promotion.score].value) else f"its {promotion.score} is not a finite number"
-    return (
-        f"the deciding score {promotion.score} was not measured (there are: {', '.join(sorted(scores)) or 'none'}); "
-        "without it, as with data that have no labels, only a person promotes"
-    )
-
-
-def _learned_nothing(promotion: PromotionSpec, gains: Gains) -> str:
-    for baseline, gain in {
-        "the untrained encoder": gains.over_untrained,
-        "raw pixels": gains.over_raw_pixels,
-    }.items():
+            yield f"its embeddings have collapsed ({name} {scores[name].value:.3g}, at least {bound:g} wanted)"
+    if promotion.score not in scores:
+        present = ", ".join(sorted(scores)) or "none"
+        yield (
+            f"the deciding score {promotion.score} was not measured (there are: {present}); "
+            "without it, as with data that have no labels, only a person promotes"
+        )
+    elif not math.isfinite(scores[promotion.score].value):
+        yield f"its {promotion.score} is not a finite number"
+    baselines = {"the untrained encoder": gains.over_untrained, "raw pixels": gains.over_raw_pixels}
+    for baseline, gain in baselines.items():
         if gain is None:
-            return f"it was not compared with {baseline} on {promotion.score}"
-        if not gain.low > 0:
-            return f"{promotion.score} is not proven better than that of {baseline}: difference {_signed(gain)}"
-    return ""
-
-
-def _no_gain(promotion: PromotionSpec, gains: Gains) -> str:
-    if not gains.champion:
-        return ""
-    if gains.over_champion is None:
-        return f"it was not compared with the champion, version {gains.champion}, on {promotion.score}"
-    if not gains.over_champion.low > -promotion.tolerance:
-        return (
+            yield f"it was not compared with {baseline} on {promotion.score}"
+        elif not gain.low > 0:
+            yield f"{promotion.score} is not proven better than that of {baseline}: difference {_signed(gain)}"
+    if gains.champion and gains.over_champion is None:
+        yield f"it was not compared with the champion, version {gains.champion}, on {promotion.score}"
+    elif gains.champion and gains.over_champion and not gains.over_champion.low > -promotion.tolerance:
+        yield (
             f"its gain in {promotion.score} over the champion, version {gains.champion}, is "
             f"{_signed(gains.over_champion)}, but the interval must lie above {-promotion.tolerance:g}"
         )
-    return ""
 
 
 def _merit(promotion: PromotionSpec, evaluation: EvaluationReport, gains: Gains) -> str:

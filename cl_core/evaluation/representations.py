@@ -54,29 +54,24 @@ def raw_pixels(on: PreparedData) -> Representation:
 def registered(load: Callable[[], nn.Module], training_digest: str, on: PreparedData) -> Representation:
     """Represent images by a registered model, as users call it: raw images in, unit embeddings out.
 
-    Args:
-        load: Fetches the model, which maps (N, H, W, C) uint8 to (N, F) float32; called once, and only if needed.
-        training_digest: Digest of the training that made it.
-        on: The snapshot that it is evaluated on.
+    `load` fetches the model, which maps (N, H, W, C) uint8 to (N, F) float32; it is called once, and only if needed.
     """
     model = cache(load)
+    mean, std = (torch.tensor(values).reshape(1, -1, 1, 1) for values in (on.mean, on.std))
+
+    def forward(pixels: torch.Tensor) -> torch.Tensor:
+        return torch.cat([model()(block) for block in torch.split(pixels, _BLOCK)])
 
     def embed(images: NDArray[np.uint8]) -> NDArray[np.float32]:
         with torch.inference_mode():
-            blocks = [model()(torch.from_numpy(images[i : i + _BLOCK])) for i in range(0, len(images), _BLOCK)]
-        return torch.cat(blocks).numpy()
+            return forward(torch.from_numpy(images)).numpy()
 
-    def embed_views(split: ImageSplit) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def forward_views(views: torch.Tensor) -> torch.Tensor:
         # The model's input is pixels, so the views go back to pixels.
-        mean, std = (torch.tensor(v).reshape(1, -1, 1, 1) for v in (on.mean, on.std))
-        first, second = (
-            ((view * std + mean) * 255).round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()
-            for view in _make_views(split, on)
-        )
-        return embed(first), embed(second)
+        return forward(((views * std + mean) * 255).round().clamp(0, 255).byte().permute(0, 2, 3, 1))
 
     digest = digest_of(["registered", training_digest, _images(on), _code()])
-    return Representation("champion", digest, embed, embed_views, training_digest)
+    return Representation("champion", digest, embed, _viewed(on, forward_views), training_digest)
 
 
 def trained_encoder(job: TrainingJob, checkpoint: Path) -> Encoder:
@@ -119,27 +114,25 @@ def _of_encoder(
 
 
 def _viewed(on: PreparedData, forward: Callable[[torch.Tensor], torch.Tensor]) -> EmbedViews:
-    """Return a function that embeds two views of each sample by a function of normalized images."""
+    """Return a function that embeds two views of each sample by a function of normalized images.
+
+    The views are the same whatever a method was trained with: alignment compares methods only on equal views.
+    """
 
     def embed_views(split: ImageSplit) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         with torch.inference_mode():
-            first, second = (forward(view).numpy() for view in _make_views(split, on))
+            views = SimCLRViews()(
+                torch.from_numpy(split.images),
+                sample_ids=split.sample_ids,
+                seed=0,
+                epoch=0,
+                size=on.data.image_size,
+                normalization=on.normalization,
+            )
+            first, second = (forward(view).numpy() for view in views)
         return first, second
 
     return embed_views
-
-
-def _make_views(split: ImageSplit, on: PreparedData) -> tuple[torch.Tensor, torch.Tensor]:
-    """Make the same views whatever a method was trained with: alignment compares methods only on equal views."""
-    first, second = SimCLRViews()(
-        torch.from_numpy(split.images),
-        sample_ids=split.sample_ids,
-        seed=0,
-        epoch=0,
-        size=on.data.image_size,
-        normalization=on.normalization,
-    )
-    return first, second
 
 
 def _fresh_encoder(job: TrainingJob) -> Encoder:
@@ -160,7 +153,6 @@ def _code(encoder: EncoderOptions | None = None) -> str:
         "cl_core.data.cache",
         "cl_core.data.snapshot",
         "cl_core.evaluation.features",
-        "cl_core.modalities.image",
         "cl_core.modalities.image",
     )
     return code_digest(SimCLRViews.__module__, *embeds, alone=alone)

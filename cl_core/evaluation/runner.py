@@ -4,10 +4,10 @@ The trained encoder, the same encoder untrained, raw pixels and a champion are a
 what makes them, and a function from images to features.
 """
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache as cached
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -38,40 +38,28 @@ _VIEWED_SAMPLES = 2_000
 
 @dataclass(frozen=True)
 class Representation:
-    """A way to turn images into features.
+    """A way to turn images into features."""
 
-    Args:
-        name: For messages: `trained`, `untrained`, `raw_pixels`, `champion`.
-        digest: Of everything that decides the features, the snapshot and image size included.
-        embed: Images to features.
-        embed_views: Two views of each sample to features.
-        training: Digest of the training that made the encoder; empty for a baseline.
-    """
+    name: str  # For messages: `trained`, `untrained`, `raw_pixels`, `champion`.
+    digest: str  # Of everything that decides the features, the snapshot and image size included.
+    embed: Embed  # Images to features.
+    embed_views: EmbedViews  # Two views of each sample to features.
+    training: str  # Digest of the training that made the encoder; empty for a baseline.
 
-    name: str
-    digest: str
-    embed: Embed
-    embed_views: EmbedViews
-    training: str
+    def made_from(self, snapshot: SnapshotRef) -> dict[str, str]:
+        """Return what a manifest records, because retention goes by what an artifact was made from."""
+        return {"representation": self.name, "training": self.training, "snapshot": snapshot.digest}
 
 
 @dataclass(frozen=True)
 class Assessment:
-    """Scores of a representation, and the predictions behind them.
+    """Scores of a representation, and the predictions behind them."""
 
-    Args:
-        ref: Where it is kept.
-        cached: Whether it was kept already, so that nothing was computed.
-        report: Scores with intervals.
-        predictions: By protocol, (N,) predicted class of each test sample.
-        labels: (N,) true classes of the test samples; None without labels.
-    """
-
-    ref: AssessmentRef
-    cached: bool
-    report: RepresentationReport
-    predictions: Mapping[str, NDArray[np.int64]]
-    labels: NDArray[np.int64] | None
+    ref: AssessmentRef  # Where it is kept.
+    cached: bool  # Whether it was kept already, so that nothing was computed.
+    report: RepresentationReport  # Scores with intervals.
+    predictions: Mapping[str, NDArray[np.int64]]  # By protocol, (N,) predicted class of each test sample.
+    labels: NDArray[np.int64] | None  # (N,) true classes of the test samples; None without labels.
 
 
 def protocols(spec: EvaluationSpec) -> dict[str, Evaluation]:
@@ -100,35 +88,31 @@ def assess(
     embeddings: Path,
     evaluations: Path,
 ) -> Assessment:
-    """Evaluate a representation with every protocol that its data allows, unless its assessment is up to date.
-
-    Args:
-        representation: What to evaluate.
-        spec: The protocols and their options.
-        snapshot: Names the classes.
-        cache: The snapshot's images at the size that the representation takes.
-        embeddings: Folder of kept features.
-        evaluations: Folder of kept assessments.
-    """
+    """Evaluate a representation with every protocol that its data allows, unless its assessment is up to date."""
     chosen = protocols(spec)
     code = code_digest(*(type(protocol).__module__ for protocol in chosen.values()), alone=[__name__])
     digest = digest_of([representation.digest, spec, {name: p.model_dump() for name, p in chosen.items()}, code])
     ref = AssessmentRef(name=representation.name, digest=digest, path=evaluations / digest)
     is_cached = artifact_dir.is_intact(ref.path)
     if not is_cached:
-        train, test = _features(representation, snapshot, cache, embeddings)
-        outcomes = {
-            name: protocol(train, test, classes=snapshot.classes, resamples=spec.resamples, seed=spec.seed)
-            for name, protocol in chosen.items()
+        splits = cached(partial(load_split, cache))
+        kept = _kept_features(representation, snapshot, splits, embeddings)
+        train, test = (
+            Features(kept[name].embeddings, splits(name).labels, splits(name).ids) for name in ("train", "test")
+        )
+        test = replace(test, views=(kept["view-0"].embeddings, kept["view-1"].embeddings))
+        outcomes = [
+            protocol(train, test, classes=snapshot.classes, resamples=spec.resamples, seed=spec.seed)
+            for protocol in chosen.values()
             if test.labels is not None or not protocol.needs_labels
-        }
-        _keep(ref.path, outcomes, test, _facts(representation, snapshot))
+        ]
+        _keep(ref.path, outcomes, test, representation.made_from(snapshot))
     return replace(read_assessment(ref), cached=is_cached)
 
 
 def read_assessment(ref: AssessmentRef) -> Assessment:
     """Read an assessment that a step of this run has computed or verified."""
-    report = RepresentationReport.model_validate(json.loads((ref.path / "report.json").read_text()))
+    report = RepresentationReport.model_validate_json((ref.path / "report.json").read_text())
     columns = read_arrays(ref.path / "predictions.parquet")
     del columns["id"]
     labels = columns.pop("label", None)
@@ -139,18 +123,14 @@ def features_of_test(
     representation: Representation, *, snapshot: SnapshotRef, cache: Path, embeddings: Path
 ) -> NDArray[np.float32]:
     """Return the features of the test split, (N, F) float32; computed only where they are not kept."""
-    splits = cached(lambda name: load_split(cache, name))
+    splits = cached(partial(load_split, cache))
     return _kept_features(representation, snapshot, splits, embeddings)["test"].embeddings
 
 
 def gain(first: Assessment, second: Assessment, score: str, spec: EvaluationSpec) -> Score | None:
-    """Return the first's accuracy minus the second's on the same test samples; None when the score was not measured.
+    """Return the accuracy of `first` minus that of `second` on the same test samples; None when it was not measured.
 
-    Args:
-        first: For example of the challenger.
-        second: For example of the champion.
-        score: Such as `linear_probe.accuracy`.
-        spec: Resamples and seed of the interval.
+    The score names the protocol, such as `linear_probe.accuracy`.
 
     Raises:
         SpecError: When the score is not the accuracy of a protocol that predicts classes.
@@ -165,15 +145,6 @@ def gain(first: Assessment, second: Assessment, score: str, spec: EvaluationSpec
     return paired_gain(correct, reference, resamples=spec.resamples, seed=spec.seed)
 
 
-def _features(
-    representation: Representation, snapshot: SnapshotRef, cache: Path, embeddings: Path
-) -> tuple[Features, Features]:
-    splits = cached(lambda name: load_split(cache, name))
-    kept = _kept_features(representation, snapshot, splits, embeddings)
-    train, test = (Features(kept[name].embeddings, splits(name).labels, splits(name).ids) for name in ("train", "test"))
-    return train, replace(test, views=(kept["view-0"].embeddings, kept["view-1"].embeddings))
-
-
 def _kept_features(
     representation: Representation, snapshot: SnapshotRef, splits: Callable[[str], ImageSplit], embeddings: Path
 ) -> dict[str, SplitFeatures]:
@@ -184,44 +155,26 @@ def _kept_features(
             name: SplitFeatures(splits(name).ids, representation.embed(splits(name).images))
             for name in ("train", "test")
         }
-        viewed = _first(splits("test"), _VIEWED_SAMPLES)
+        # A split is in the order of content hashes: its first samples are a fixed random part.
+        viewed = splits("test").rows(slice(_VIEWED_SAMPLES))
         first, second = representation.embed_views(viewed)
         return features | {"view-0": SplitFeatures(viewed.ids, first), "view-1": SplitFeatures(viewed.ids, second)}
 
-    return cached_features(embeddings / representation.digest, compute, _facts(representation, snapshot))
+    return cached_features(embeddings / representation.digest, compute, representation.made_from(snapshot))
 
 
-def _facts(representation: Representation, snapshot: SnapshotRef) -> dict[str, str]:
-    """Return what a manifest records, because retention goes by what an artifact was made from."""
-    return {
-        "representation": representation.name,
-        "training": representation.training,
-        "snapshot": snapshot.digest,
-    }
-
-
-def _first(split: ImageSplit, count: int) -> ImageSplit:
-    """Return the first samples of a split, which is in the order of content hashes: a fixed random part."""
-    return ImageSplit(
-        images=split.images[:count],
-        ids=split.ids[:count],
-        sample_ids=split.sample_ids[:count],
-        labels=None if split.labels is None else split.labels[:count],
-    )
-
-
-def _keep(folder: Path, outcomes: Mapping[str, Outcome], test: Features, facts: Mapping[str, str]) -> None:
+def _keep(folder: Path, outcomes: Sequence[Outcome], test: Features, made_from: dict[str, str]) -> None:
     """Publish the scores as JSON and the predictions as Parquet, in one artifact directory."""
     report = RepresentationReport(
-        scores={name: score for outcome in outcomes.values() for name, score in outcome.scores.items()},
-        per_class=next((outcome.per_class for outcome in outcomes.values() if outcome.per_class), {}),
-        confusion=next((outcome.confusion for outcome in outcomes.values() if outcome.confusion), []),
-        choices={name: value for outcome in outcomes.values() for name, value in outcome.choices.items()},
+        scores={name: score for outcome in outcomes for name, score in outcome.scores.items()},
+        per_class=next((outcome.per_class for outcome in outcomes if outcome.per_class), {}),
+        confusion=next((outcome.confusion for outcome in outcomes if outcome.confusion), []),
+        choices={name: value for outcome in outcomes for name, value in outcome.choices.items()},
     )
-    columns = {name: array for outcome in outcomes.values() for name, array in outcome.predictions.items()}
+    columns = {name: array for outcome in outcomes for name, array in outcome.predictions.items()}
     if test.labels is not None:
         columns["label"] = test.labels
     with artifact_dir.staging(folder.parent) as staged:
         (staged / "report.json").write_text(report.model_dump_json(indent=1))
         write_arrays(staged / "predictions.parquet", {"id": test.ids, **columns})
-        artifact_dir.publish(staged, folder, dict(facts))
+        artifact_dir.publish(staged, folder, made_from)

@@ -35,12 +35,11 @@ class Rejected(Exception):  # noqa: N818 - a verdict on one input, caught by who
         self.detail = detail
 
 
-def decode(payload: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
+def decode(payload: bytes) -> NDArray[np.uint8]:
     """Return the pixels of one encoded image, upright.
 
     Args:
         payload: JPEG, PNG, WebP or GIF file; of several frames the first is taken.
-        max_pixels: Width times height above which the image is rejected undecoded.
 
     Returns:
         (H, W, C) uint8 in 0..255, read-only; C is 1 for grayscale formats, else 3 (RGB). `decode_image` says how
@@ -49,11 +48,11 @@ def decode(payload: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]
     Raises:
         Rejected: When the bytes are not such an image, end early, or hold too many pixels.
     """
-    pixels = np.asarray(decode_image(payload, max_pixels=max_pixels)[0])
+    pixels = np.asarray(decode_image(payload)[0])
     return pixels.reshape(*pixels.shape[:2], -1)
 
 
-def decode_image(payload: bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[Image.Image, str]:
+def decode_image(payload: bytes) -> tuple[Image.Image, str]:
     """Return one encoded image as an upright Pillow image of mode L or RGB, and the name of its format.
 
     - EXIF orientation is applied.
@@ -76,9 +75,9 @@ def decode_image(payload: bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[Image
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:
             image = Image.open(io.BytesIO(payload), formats=FORMATS)
-            if image.width * image.height > max_pixels:
+            if image.width * image.height > MAX_PIXELS:
                 raise Rejected(
-                    "too_large", f"{image.width} x {image.height} pixels; the limit is {max_pixels:,} in total"
+                    "too_large", f"{image.width} x {image.height} pixels; the limit is {MAX_PIXELS:,} in total"
                 )
             image.load()
             # Orientation can only come from metadata; asking for it costs as much as decoding a small image.
@@ -110,19 +109,21 @@ def to_shape(image: Image.Image, shape: tuple[int, int, int]) -> NDArray[np.uint
         `shape` uint8. With C = 3 a grayscale image gets three equal channels; with C = 1 a color image becomes its
         luma (ITU-R BT.601).
     """
-    square = _square(image, shape[0])
-    pixels = np.asarray(square.convert("L") if shape[2] == 1 else square)
+    size = shape[:2]
+    if image.size != size:
+        # Equal to resizing the shorter side and cropping, without the rest.
+        side = min(image.size)
+        left, top = (image.width - side) / 2, (image.height - side) / 2
+        image = image.resize(size, Image.Resampling.BICUBIC, box=(left, top, left + side, top + side))
+    pixels = np.asarray(image.convert("L") if shape[2] == 1 else image)
     return np.broadcast_to(pixels if pixels.ndim == 3 else pixels[:, :, None], shape)
 
 
 def encode_png(pixels: NDArray[np.uint8]) -> bytes:
-    """Return the PNG of an image, stored without compression.
+    """Return the PNG of (H, W, C) uint8 pixels, C 1 (grayscale) or 3 (RGB), stored without compression.
 
     Compressed bytes would differ between builds of zlib, and with them the ids of the samples and the digest of the
     snapshot. Stored bytes follow from the pixels alone, and are faster to write and to read.
-
-    Args:
-        pixels: (H, W, C) uint8; C is 1 (grayscale) or 3 (RGB).
     """
     height, width, channels = pixels.shape
     header = struct.pack(">IIBBBBB", width, height, 8, _PNG_COLOR_TYPES[channels], 0, 0, 0)
@@ -143,15 +144,6 @@ def _eight_bit(image: Image.Image) -> Image.Image:
     layer = image.convert("RGBA")
     page = Image.new("RGBA", layer.size, "white")
     return Image.alpha_composite(page, layer).convert(mode)
-
-
-def _square(image: Image.Image, size: int) -> Image.Image:
-    """Resize the largest centered square: equal to resizing the shorter side and cropping, without the rest."""
-    if image.size == (size, size):
-        return image
-    side = min(image.size)
-    left, top = (image.width - side) / 2, (image.height - side) / 2
-    return image.resize((size, size), Image.Resampling.BICUBIC, box=(left, top, left + side, top + side))
 
 
 def _chunk(kind: bytes, body: bytes) -> bytes:

@@ -11,8 +11,7 @@ _SCORES = {"linear_probe.accuracy": "linear probe", "knn_20.accuracy": "20 neigh
 def comparison_markdown(results: Mapping[str, RetrainResult]) -> str:
     """Return one line per recipe, the best linear probe first, then the baselines.
 
-    Args:
-        results: Result of each recipe, by its name; all on the same test split.
+    All results are on the same test split.
     """
     head = ["recipe", *_SCORES.values(), "uniformity", "effective rank", "training, min", "peak memory, GiB"]
     rows = []
@@ -20,12 +19,10 @@ def comparison_markdown(results: Mapping[str, RetrainResult]) -> str:
         trained = result.checkpoint
         minutes, peak = f"{trained.seconds / 60:.1f}", f"{trained.peak_bytes / 2**30:.1f}"
         rows.append([f"`{recipe}`", *_cells(result.evaluation.trained), minutes, peak])
-    reports: dict[tuple[str, str], RepresentationReport] = {}
-    for result in results.values():
-        for name in _BASELINES:
-            report = result.evaluation.representations[name]
-            reports.setdefault((name, str(_cells(report))), report)
-    rows += [[_BASELINES[name], *_cells(report), "", ""] for (name, _), report in sorted(reports.items())]
+    baselines = {
+        (name, *_cells(result.evaluation.representations[name])) for result in results.values() for name in _BASELINES
+    }
+    rows += [[_BASELINES[name], *cells, "", ""] for name, *cells in sorted(baselines)]
     lines = [head, ["---"] * len(head), *rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 

@@ -1,7 +1,7 @@
 """Report the cost of a run, in a line and in rows: the same on the terminal, in the Prefect UI and in the report."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -61,30 +61,26 @@ def lost(steps: Sequence[StepCost]) -> str:
 
 def cost_rows(steps: Sequence[StepCost]) -> list[dict[str, str]]:
     """Return one row per step, and the sums."""
-    rows = [
-        {
-            "step": step.step,
-            "outcome": step.outcome,
-            "attempts": str(step.attempts),
-            **_numbers([step]),
-            "why": step.why,
-        }
-        for step in steps
-    ]
-    total = {"step": "total", "outcome": "", "attempts": str(sum(step.attempts for step in steps)), **_numbers(steps)}
-    return [*rows, {**total, "why": lost(steps)}]
+    rows = [_row(step.step, step.outcome, [step], step.why) for step in steps]
+    return [*rows, _row("total", "", steps, lost(steps))]
 
 
-def _numbers(steps: Sequence[StepCost]) -> dict[str, str]:
-    columns = {
-        "seconds": "seconds",
-        "CPU-seconds": "cpu_seconds",
-        "GPU-seconds": "gpu_seconds",
-        "seconds lost": "lost_seconds",
-        "seconds waited": "waited_seconds",
+def _row(name: str, outcome: str, steps: Sequence[StepCost], why: str) -> dict[str, str]:
+    def total(field: str) -> Any:
+        return sum(getattr(step, field) for step in steps)
+
+    return {
+        "step": name,
+        "outcome": outcome,
+        "attempts": str(total("attempts")),
+        "seconds": f"{total('seconds'):.1f}",
+        "CPU-seconds": f"{total('cpu_seconds'):.1f}",
+        "GPU-seconds": f"{total('gpu_seconds'):.1f}",
+        "seconds lost": f"{total('lost_seconds'):.1f}",
+        "seconds waited": f"{total('waited_seconds'):.1f}",
+        "training steps repeated": f"{total('repeated_steps'):,}",
+        "why": why,
     }
-    sums = {title: f"{sum(getattr(step, name) for step in steps):.1f}" for title, name in columns.items()}
-    return {**sums, "training steps repeated": f"{sum(step.repeated_steps for step in steps):,}"}
 
 
 def _used(cpu_seconds: float, gpu_seconds: float) -> str:

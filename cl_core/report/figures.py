@@ -1,6 +1,7 @@
 """Draw the figures of the report, one function each."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -128,9 +129,8 @@ def confusion_figure(confusion: Sequence[Sequence[int]], classes: Sequence[str])
 
 def class_counts(classes: Mapping[str, Mapping[str, int]]) -> Figure:
     """Draw samples per class, one bar of all splits each. Of many classes, the largest and the smallest."""
-    names = sorted({name for counts in classes.values() for name in counts})
-    totals = {name: sum(counts.get(name, 0) for counts in classes.values()) for name in names}
-    names.sort(key=lambda name: -totals[name])
+    totals = sum(map(Counter, classes.values()), Counter[str]())
+    names = sorted(totals, key=lambda name: (-totals[name], name))
     if len(names) > SHOWN_CLASSES:
         names = names[: SHOWN_CLASSES // 2] + names[-SHOWN_CLASSES // 2 :]
     figure = new_figure(450, 60 + 22 * len(names))

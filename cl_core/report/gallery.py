@@ -4,7 +4,7 @@ import base64
 import io
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,27 +20,20 @@ EXAMINED_MISTAKES = 500
 LARGEST_SIDE = 64  # pixels; keeps a page with photographs under 3 MB
 
 
-@dataclass(frozen=True)
-class Picture:
+class Picture(NamedTuple):
     """An image of the page and its caption."""
 
-    uri: str
-    """PNG as a data URI."""
-    name: str
-    """Its class; empty without a label."""
-    similarity: float = 1.0
-    """Cosine similarity with the query."""
-    same_class: bool | None = None
-    """Whether it is of the query's class; none where either has no label."""
+    uri: str  # PNG as a data URI.
+    name: str  # Its class; empty without a label.
+    similarity: float  # Cosine similarity with the query.
+    same_class: bool | None  # Whether it is of the query's class; None where either has no label.
 
 
-@dataclass(frozen=True)
-class GalleryRow:
+class GalleryRow(NamedTuple):
     """A query and its nearest neighbors, nearest first."""
 
     query: Picture
-    predicted: str
-    """The wrong class that was predicted for the query; empty unless the row shows a mistake."""
+    predicted: str  # The wrong class that was predicted for the query; empty unless the row shows a mistake.
     neighbors: list[Picture]
 
 
@@ -58,17 +51,17 @@ def gallery(
     unit = unit_rows(embeddings)
 
     def picture(index: int, query: int, similarity: float) -> Picture:
-        if labels is None or labels[index] < 0:
-            return Picture(png_uri(images[index], LARGEST_SIDE), "", similarity)
-        same_class = None if labels[query] < 0 else bool(labels[index] == labels[query])
-        return Picture(png_uri(images[index], LARGEST_SIDE), classes[labels[index]], similarity, same_class)
+        label, of_query = (-1, -1) if labels is None else (labels[index], labels[query])
+        same_class = bool(label == of_query) if min(label, of_query) >= 0 else None
+        name = classes[label] if label >= 0 else ""
+        return Picture(png_uri(images[index], LARGEST_SIDE), name, similarity, same_class)
 
     mistakes = [] if labels is None else confident_mistakes(unit, labels, predicted, QUERIES // 2, seed)
     wrong = {query: classes[label] for query, label in mistakes}
     queries = random_queries(len(images), labels, set(wrong), QUERIES - len(wrong), seed) + list(wrong)
     rows = []
     for query, (indices, similarities) in zip(queries, nearest_neighbors(unit, queries, NEIGHBORS), strict=True):
-        neighbors = [picture(*item) for item in zip(indices, [query] * len(indices), similarities, strict=True)]
+        neighbors = [picture(index, query, cosine) for index, cosine in zip(indices, similarities, strict=True)]
         rows.append(GalleryRow(picture(query, query, 1.0), wrong.get(query, ""), neighbors))
     return rows
 

@@ -7,23 +7,11 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from cl_core.data.snapshot import SnapshotProfile
-from cl_core.data.validation import ValidationReport
-from cl_core.refs import Decision
 from cl_core.report.wording import WORDING_FILTERS
-
-_LISTED_CLASSES = 50
-_LISTED_SIZES = 5
 
 
 def render_markdown(template: str, *, package: str = "cl_core.report", **values: Any) -> str:
-    """Fill in a template. It shows every value as it is: as text, not as markup.
-
-    Args:
-        template: Name of a file of the package.
-        package: Holds the template.
-        values: By the names that the template uses.
-    """
+    """Fill in a template. It shows every value as it is: as text, not as markup."""
     environment = Environment(
         loader=PackageLoader(package, ""),
         autoescape=True,  # Marks what is escaped already; `finalize` escapes the rest, for Markdown instead of HTML.
@@ -36,45 +24,6 @@ def render_markdown(template: str, *, package: str = "cl_core.report", **values:
     environment.filters |= {**WORDING_FILTERS, "linked": linked, "code": code}
     environment.globals["table"] = table
     return environment.get_template(template).render(values)
-
-
-def profile_markdown(profile: SnapshotProfile, validation: ValidationReport, *, note: str, changed: str) -> str:
-    """Describe the data that a run trains on.
-
-    Args:
-        profile: Of the snapshot.
-        validation: The numbers on which it was accepted.
-        note: What the ingestion did, or why it had nothing to do.
-        changed: Since the previous snapshot, in one sentence.
-    """
-    splits = sorted(profile.rows, reverse=True)
-    classes = [
-        {"class": name, **{split: f"{profile.per_class[split].get(name, 0):,}" for split in splits}}
-        for name in profile.classes[:_LISTED_CLASSES]
-    ]
-    return render_markdown(
-        "data.md.j2",
-        profile=profile,
-        validation=validation,
-        near=validation.near_duplicates,
-        note=note,
-        changed=changed,
-        rows={split: profile.rows[split] for split in splits},
-        unlabeled={split: profile.unlabelled[split] for split in splits},
-        sizes=profile.sizes[:_LISTED_SIZES],
-        more_sizes=profile.distinct_sizes - _LISTED_SIZES,
-        classes=classes,
-    )
-
-
-def decision_markdown(decision: Decision) -> str:
-    """Describe the decision about a version, and which version users fetch now."""
-    return render_markdown("decision.md.j2", decision=decision)
-
-
-def links_markdown(links: Mapping[str, str]) -> str:
-    """List places: addresses to click on, paths and commands to copy."""
-    return render_markdown("links.md.j2", links=links)
 
 
 def table(rows: Sequence[Mapping[str, str]]) -> Markup:

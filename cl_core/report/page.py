@@ -1,7 +1,7 @@
 """Render the report as one self-contained HTML file: no server, no script, no font, no network."""
 
 import json
-from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -37,23 +37,6 @@ SAMPLE_SIDE = 40  # pixels
 LABEL_FREE = "The data has no labels: there is no confusion matrix, no score per class and no map by class."
 
 
-@dataclass(frozen=True)
-class Curve:
-    """A figure of the training section."""
-
-    title: str
-    svg: Markup
-    large: bool
-
-
-@dataclass(frozen=True)
-class SampleRow:
-    """Test images of one class; without labels, of none."""
-
-    name: str
-    uris: list[str]
-
-
 def render_report(inputs: ReportInputs) -> str:
     """Return the report as HTML, under 3 MB, the same bytes for the same inputs. The map takes some seconds."""
     trained = inputs.evaluation.trained
@@ -70,7 +53,7 @@ def render_report(inputs: ReportInputs) -> str:
         headline=[name for name in trained.scores if wording.is_share(name)][:3] or list(trained.scores)[:3],
         fetch=fetch_lines(inputs.fetch_uri),
         score_figure=scores and to_svg(scores, "Scores with their 95 % intervals"),
-        meanings=wording.meanings(trained.scores),
+        meanings={k: text for k, text in wording.MEANING.items() if any(name.endswith(k) for name in trained.scores)},
         confusion=confusion,
         label_free=LABEL_FREE if inputs.labels is None else "",
         curves=_curves(inputs),
@@ -88,27 +71,28 @@ def render_report(inputs: ReportInputs) -> str:
 
 def html_environment() -> Environment:
     """Return the environment of the pages: it escapes every value, and has the filters of `wording`."""
-    html_environment = Environment(
+    environment = Environment(
         loader=PackageLoader("cl_core.report", ""),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    html_environment.filters |= wording.WORDING_FILTERS
-    html_environment.filters["as_json"] = lambda value: json.dumps(value, indent=2, ensure_ascii=False, default=str)
-    return html_environment
+    environment.filters |= wording.WORDING_FILTERS
+    environment.filters["as_json"] = lambda value: json.dumps(value, indent=2, ensure_ascii=False, default=str)
+    return environment
 
 
-def _curves(inputs: ReportInputs) -> list[Curve]:
-    """Draw the curves of every training, then those of its method alone."""
+def _curves(inputs: ReportInputs) -> list[dict[str, Any]]:
+    """Draw the curves of every training, then those of its method alone: title, svg, and whether it is large."""
     own = sorted({name for report in inputs.curves for name in report} - CURVES.keys() - _AXES)
     drawn = []
     for name, title in (CURVES | {name: wording.humanized(name).capitalize() for name in own}).items():
-        width, height = (450, 250) if name in LARGE_CURVES else (300, 160)
-        figure = training_curve(inputs.curves, name, width=width, height=height)
-        if figure is not None:
-            drawn.append(Curve(title, to_svg(figure, f"{title} over the steps of training"), name in LARGE_CURVES))
+        large = name in LARGE_CURVES
+        width, height = (450, 250) if large else (300, 160)
+        if figure := training_curve(inputs.curves, name, width=width, height=height):
+            svg = to_svg(figure, f"{title} over the steps of training")
+            drawn.append({"title": title, "svg": svg, "large": large})
     return drawn
 
 
@@ -121,7 +105,8 @@ def _map(inputs: ReportInputs) -> Markup | str:
     return to_svg(embedding_map(places, labels, inputs.classes), "Map of the test embeddings")
 
 
-def _samples(inputs: ReportInputs) -> list[SampleRow]:
+def _samples(inputs: ReportInputs) -> list[dict[str, Any]]:
+    """Return the name and some test images of each class; without labels, images without a name."""
     if inputs.labels is None:
         groups = {"": np.arange(len(inputs.images))[: SAMPLE_CLASSES * 4]}
     else:
@@ -129,6 +114,6 @@ def _samples(inputs: ReportInputs) -> list[SampleRow]:
         groups = {inputs.classes[label]: np.flatnonzero(inputs.labels == label) for label in present}
         groups = {name: members[:SAMPLES_PER_CLASS] for name, members in groups.items()}
     return [
-        SampleRow(name, [png_uri(inputs.images[index], SAMPLE_SIDE) for index in members])
+        {"name": name, "uris": [png_uri(inputs.images[index], SAMPLE_SIDE) for index in members]}
         for name, members in groups.items()
     ]

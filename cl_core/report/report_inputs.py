@@ -24,34 +24,26 @@ class ReportInputs:
     title: str
     model_name: str
     version: int
-    uri: str
-    """models:/NAME/VERSION"""
-    decision: Decision | None
-    """The last one recorded for this version; None before the first."""
+    uri: str  # models:/NAME/VERSION
+    decision: Decision | None  # The last one recorded for this version; None before the first.
     evaluation: EvaluationReport
+    # Scores, on the same test split, of the champion that the gate compared with; empty without one.
     champion: Mapping[str, Score] = field(default_factory=dict)
-    """Scores, on the same test split, of the champion that the gate compared with; empty without one."""
+    # One mapping per report of the trainer: step, epoch, seconds, loss, accuracy, alignment, ... in order of step.
     curves: Sequence[Mapping[str, float]] = ()
-    """One mapping per report of the trainer: step, epoch, seconds, loss, accuracy, alignment, ... in order of step."""
     profile: SnapshotProfile
-    near_duplicates: NearDuplicates | None = None
-    """Across the splits; None when they were not searched for."""
-    specs: Mapping[str, Any] = field(default_factory=dict)
-    """By group (data, training, ...), as JSON values."""
-    lineage: Sequence[tuple[str, str, str]] = ()
-    """(what, digest or id, detail), from the data to the model."""
-    timings: Sequence[StepCost] = ()
-    """What each step of the run that wrote the report cost, retries included."""
+    near_duplicates: NearDuplicates | None = None  # Across the splits; None when they were not searched for.
+    specs: Mapping[str, Any] = field(default_factory=dict)  # By group (data, training, ...), as JSON values.
+    lineage: Sequence[tuple[str, str, str]] = ()  # (what, digest or id, detail), from the data to the model.
+    timings: Sequence[StepCost] = ()  # What each step of the run that wrote the report cost, retries included.
+    # Addresses by name, such as the pages of the run in MLflow and Prefect.
     links: Mapping[str, str] = field(default_factory=dict)
-    """Addresses by name, such as the pages of the run in MLflow and Prefect."""
-    images: NDArray[np.uint8]
-    """(M, H, W, C) test images."""
-    embeddings: NDArray[np.float32]
-    """(M, F), of the trained encoder."""
+    images: NDArray[np.uint8]  # (M, H, W, C) test images.
+    embeddings: NDArray[np.float32]  # (M, F), of the trained encoder.
+    # (M,) index into `classes`, -1 without a label; none when no image has one.
     labels: NDArray[np.integer] | None = None
-    """(M,) index into `classes`, -1 without a label; none when no image has one."""
+    # (M,) index into `classes`, as the linear probe predicts, -1 where it did not; without it the neighbors vote.
     predicted: NDArray[np.integer] | None = None
-    """(M,) index into `classes`, as the linear probe predicts, -1 where it did not; without it the neighbors vote."""
 
     def __post_init__(self) -> None:
         lengths = {"images": len(self.images), "embeddings": len(self.embeddings)}

@@ -17,30 +17,19 @@ _SMOOTH_FROM = 64  # pixels; smaller pictures are shown with their pixels
 def search_page(
     image: Path, embeddings: Path, metadata: EmbeddingsMetadata, hits: Sequence[Hit], pictures: Mapping[str, bytes]
 ) -> str:
-    """Return the page as HTML.
-
-    Args:
-        image: The query.
-        embeddings: The file that was searched.
-        metadata: Of that file.
-        hits: Its nearest rows, nearest first.
-        pictures: Encoded images by id; those that are missing are shown by name only.
-    """
+    """Return the page as HTML; a hit whose encoded image is not in `pictures`, by id, is shown by name only."""
     payload = image.read_bytes()
-    return (
-        html_environment()
-        .get_template("search.html")
-        .render(
-            name=image.name,
-            query=_thumbnail(payload),
-            query_id=hashlib.sha256(payload).hexdigest(),
-            smooth=max(decode(payload).shape[:2]) >= _SMOOTH_FROM,
-            embeddings=embeddings,
-            metadata=metadata,
-            hits=hits,
-            thumbnails={sample: _thumbnail(picture) for sample, picture in pictures.items()},
-            sentence=missing_sentence(hits, pictures, metadata),
-        )
+    template = html_environment().get_template("search.html")
+    return template.render(
+        name=image.name,
+        query=_thumbnail(payload),
+        query_id=hashlib.sha256(payload).hexdigest(),
+        smooth=max(decode(payload).shape[:2]) >= _SMOOTH_FROM,
+        embeddings=embeddings,
+        metadata=metadata,
+        hits=hits,
+        thumbnails={sample: _thumbnail(picture) for sample, picture in pictures.items()},
+        sentence=missing_sentence(hits, pictures, metadata),
     )
 
 

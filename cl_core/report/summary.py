@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping
-from types import MappingProxyType
 
 from cl_core.refs import EvaluationReport, Score
 from cl_core.report.figures import finite_points
@@ -10,25 +9,17 @@ from cl_core.report.markdown import render_markdown
 from cl_core.report.report_inputs import ReportInputs, score_columns
 from cl_core.report.wording import format_interval, format_number, humanized, is_share
 
-_NONE: Mapping[str, Score] = MappingProxyType({})
 
-
-def score_rows(report: EvaluationReport, champion: Mapping[str, Score] = _NONE) -> list[dict[str, str]]:
+def score_rows(report: EvaluationReport, champion: Mapping[str, Score] | None = None) -> list[dict[str, str]]:
     """Return one row per score: name, then value and interval of the trained encoder, the baselines and the champion.
 
     Returns:
         Such as {"score": "knn_20.accuracy", "trained": "0.861 [0.854, 0.868]", "raw pixels": ...}; a dash where a
         score was not measured.
     """
-    columns = score_columns(report, champion)
+    columns = score_columns(report, champion or {})
     return [
-        {"score": name}
-        | {
-            humanized(column): f"{format_number(scores[name].value)} {format_interval(scores[name])}"
-            if name in scores
-            else "-"
-            for column, scores in columns.items()
-        }
+        {"score": name} | {humanized(column): _measured(scores.get(name)) for column, scores in columns.items()}
         for name in report.trained.scores
     ]
 

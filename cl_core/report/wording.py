@@ -24,11 +24,6 @@ def is_share(score: str) -> bool:
     return score.rsplit(".", 1)[-1].endswith(SHARES)
 
 
-def meanings(scores: Mapping[str, Score]) -> dict[str, str]:
-    """Return what the kinds of score in `scores` mean, in words."""
-    return {kind: text for kind, text in MEANING.items() if any(name.endswith(kind) for name in scores)}
-
-
 def format_number(value: float) -> str:
     """Write three decimals of a small number, none of a large one: 0.871, 43.2, 1,024."""
     if abs(value) < 10:
@@ -62,19 +57,14 @@ def humanized(name: str) -> str:
     return name.replace("_", " ")
 
 
-def thousands(value: int) -> str:
-    """Write an integer with separators: 12,345."""
-    return f"{value:,}"
-
-
 def counts(numbers: Mapping[str, int]) -> str:
     """Write counts by name: 60,000 train, 10,000 test."""
     return ", ".join(f"{count:,} {name}" for name, count in numbers.items())
 
 
-def shortened(name: str, length: int = 22) -> str:
+def shortened(name: str) -> str:
     """Cut a name so that it fits beside a figure."""
-    return name if len(name) <= length else name[: length - 1] + "…"
+    return name if len(name) <= 22 else name[:21] + "…"
 
 
 def sparkline(values: Sequence[float], width: int = 40) -> str:
@@ -95,7 +85,7 @@ WORDING_FILTERS = {
     "gain": format_gain,
     "duration": format_duration,
     "humanized": humanized,
-    "thousands": thousands,
+    "thousands": "{:,}".format,
     "counts": counts,
     "sparkline": sparkline,
 }

@@ -12,21 +12,13 @@ Kind = Literal["snapshot", "cache", "training", "features", "evaluation", "repor
 
 
 class VersionInputs(Ref):
-    """A registered version, and why its inputs are kept.
+    """A registered version, and why its inputs are kept."""
 
-    Args:
-        name: Of the registered model.
-        version: Its number.
-        training: Digest of the training that made it; empty for a version of other origin.
-        snapshot: Digest of the snapshot that it was trained on; empty for a version of other origin.
-        held_by: Why its inputs are kept at any age: aliases, a possible rollback.
-    """
-
-    name: str
-    version: int
-    training: str
-    snapshot: str
-    held_by: list[str]
+    name: str  # Of the registered model.
+    version: int  # Its number.
+    training: str  # Digest of the training that made it; empty for a version of other origin.
+    snapshot: str  # Digest of the snapshot that it was trained on; empty for a version of other origin.
+    held_by: list[str]  # Why its inputs are kept at any age: aliases, a possible rollback.
 
     def __str__(self) -> str:
         return f"{self.name} version {self.version}"

@@ -4,8 +4,9 @@ A version refers to its training and to its snapshot; a training refers to its s
 reports are deleted with their inputs. Items that no version refers to are kept for some days after their last use.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from pydantic import Field
@@ -85,19 +86,12 @@ def plan_retention(
     now: datetime,
     running: OldestRun | None,
 ) -> RetentionPlan:
-    """Decide about every item.
-
-    Args:
-        items: The inventory.
-        versions: All registered versions of all models.
-        spec: How much is kept.
-        now: With a time zone, as all times.
-        running: The oldest flow run that is still running; None without one.
-    """
-    judge = _Judge(items, versions, spec, now, running)
-    verdicts = [
-        RetentionVerdict(item=item, delete=delete, reason=reason) for item in items for delete, reason in [judge(item)]
-    ]
+    """Decide about every item; `running` is the oldest flow run that is still running. Times have a time zone."""
+    judge = _Judge(items, versions, spec, now=now, running=running)
+    verdicts = []
+    for item in items:
+        delete, reason = judge(item)
+        verdicts.append(RetentionVerdict(item=item, delete=delete, reason=reason))
     deleted = [verdict.item for verdict in verdicts if verdict.delete]
     return RetentionPlan(verdicts=verdicts, broken=_broken(deleted, versions))
 
@@ -116,30 +110,27 @@ def kept_versions(versions: Sequence[VersionInputs], keep_versions: int) -> dict
     return reasons
 
 
+@dataclass
 class _Judge:
     """Decides about single items; derived items follow their inputs."""
 
-    def __init__(
-        self,
-        items: Sequence[InventoryItem],
-        versions: Sequence[VersionInputs],
-        spec: RetentionSpec,
-        now: datetime,
-        running: OldestRun | None,
-    ) -> None:
-        self.spec, self.now, self.running = spec, now, running
-        self.versions = {(version.name, version.version): version for version in versions}
-        self.kept = kept_versions(versions, spec.keep_versions)
-        self.used_by_training: dict[str, list[VersionInputs]] = {}
-        self.used_by_snapshot: dict[str, list[VersionInputs]] = {}
-        for version in versions:
-            self.used_by_training.setdefault(version.training, []).append(version)
-            self.used_by_snapshot.setdefault(version.snapshot, []).append(version)
-        self.trainings = {item.training: item for item in items if item.kind == "training"}
-        kept = [item for item in self.trainings.values() if not self(item)[0]]
+    items: Sequence[InventoryItem]
+    all_versions: Sequence[VersionInputs]
+    spec: RetentionSpec
+    now: datetime
+    running: OldestRun | None
+
+    def __post_init__(self) -> None:
+        self.versions = {(version.name, version.version): version for version in self.all_versions}
+        self.kept = kept_versions(self.all_versions, self.spec.keep_versions)
+        self.users: dict[tuple[str, str], list[VersionInputs]] = defaultdict(list)  # By kind and digest.
+        for version in self.all_versions:
+            self.users["training", version.training].append(version)
+            self.users["snapshot", version.snapshot].append(version)
+        kept = [item for item in self.items if item.kind == "training" and not self(item)[0]]
         self.kept_trainings = {item.training for item in kept}
         self.trained_on = {item.snapshot: item.training for item in kept}
-        self.kept_snapshots = {item.snapshot for item in items if item.kind == "snapshot" and not self(item)[0]}
+        self.kept_snapshots = {item.snapshot for item in self.items if item.kind == "snapshot" and not self(item)[0]}
 
     def __call__(self, item: InventoryItem) -> tuple[bool, str]:
         """Return whether to delete an item, and why."""
@@ -151,26 +142,18 @@ class _Judge:
             return False, f"used since flow run {self.running.name!r} began, which may still be running"
         if item.kind == "orphan":
             return self._aged(item, "left incomplete by a process of another machine", at_least=_ELSEWHERE_DAYS)
-        if item.kind == "training":
-            return self._training(item)
-        if item.kind == "snapshot":
-            return self._snapshot(item)
-        if item.kind == "report":
-            return self._report(item)
         if item.kind == "initial weights":
             return self._aged(item, "initial weights of trainings; MLflow keeps them with their version")
-        return self._derived(item)
+        decide = {"training": self._training, "snapshot": self._snapshot, "report": self._report}
+        return decide.get(item.kind, self._derived)(item)
 
     def _training(self, item: InventoryItem) -> tuple[bool, str]:
-        if (verdict := self._by_versions(self.used_by_training.get(item.training, []), "made")) is not None:
-            return verdict
-        return self._aged(item, "no version was made from it" if item.finished else "of a failed run, without a result")
+        unused = "no version was made from it" if item.finished else "of a failed run, without a result"
+        return self._by_versions(self.users["training", item.training], "made") or self._aged(item, unused)
 
     def _snapshot(self, item: InventoryItem) -> tuple[bool, str]:
-        verdict = self._by_versions(self.used_by_snapshot.get(item.snapshot, []), "data of")
-        if verdict is not None and not verdict[0]:
-            return verdict
-        if item.snapshot in self.trained_on:
+        verdict = self._by_versions(self.users["snapshot", item.snapshot], "data of")
+        if (verdict is None or verdict[0]) and item.snapshot in self.trained_on:
             return False, f"training {self.trained_on[item.snapshot][:_SHOWN]}, which is kept, was made from it"
         return verdict or self._aged(item, "no version was made from it")
 
@@ -189,9 +172,8 @@ class _Judge:
             return True, f"made from snapshot {item.snapshot[:_SHOWN]}, which is deleted"
         if not item.training or item.training in self.kept_trainings:
             return False, f"made from snapshot {item.snapshot[:_SHOWN]}, which is kept"
-        if (verdict := self._by_versions(self.used_by_training.get(item.training, []), "of")) is not None:
-            return verdict
-        return True, f"made by training {item.training[:_SHOWN]}, which is deleted"
+        deleted = True, f"made by training {item.training[:_SHOWN]}, which is deleted"
+        return self._by_versions(self.users["training", item.training], "of") or deleted
 
     def _by_versions(self, users: Sequence[VersionInputs], how: str) -> tuple[bool, str] | None:
         """Decide by the versions that refer to it; None when none does."""

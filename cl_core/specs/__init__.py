@@ -9,7 +9,7 @@ from cl_core.specs.compute import ComputeSpec
 from cl_core.specs.data import DataSpec, SourceSpec
 from cl_core.specs.evaluation import EvaluationSpec
 from cl_core.specs.promotion import PromotionSpec
-from cl_core.specs.training import PAPER, TrainingSpec
+from cl_core.specs.training import PAPER, Precision, TrainingSpec
 
 __all__ = [
     "PAPER",
@@ -17,6 +17,7 @@ __all__ = [
     "DataSpec",
     "EvaluationSpec",
     "Options",
+    "Precision",
     "PromotionSpec",
     "SourceSpec",
     "Spec",

@@ -11,6 +11,9 @@ from cl_core.specs.renamed import current_value
 PAPER = "paper"
 """In place of a component's name: what the method's paper uses, with the paper's options."""
 
+Precision = Literal["auto", "bf16", "fp32"]
+"""A completed spec has one of the last two."""
+
 
 class TrainingSpec(Spec):
     """How the encoder is trained. These fields, and no others, decide the weights."""
@@ -81,7 +84,7 @@ class TrainingSpec(Spec):
     warmup_epochs: float = Field(
         0.5, ge=0, title="Warm-up", description="Linear rise of the learning rate before the cosine decay. Epochs."
     )
-    precision: Literal["auto", "bf16", "fp32"] = Field(
+    precision: Precision = Field(
         "auto",
         title="Precision",
         description="Arithmetic of the encoder's forward pass; losses are always float32. auto takes bf16 where the "

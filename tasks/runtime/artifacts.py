@@ -16,7 +16,7 @@ from prefect.artifacts import (
 from cl_core.data.snapshot import SnapshotProfile
 from cl_core.data.validation import ValidationReport
 from cl_core.refs import Decision
-from cl_core.report.markdown import decision_markdown, links_markdown, profile_markdown
+from cl_core.report.markdown import render_markdown
 from cl_core.training.progress import Progress
 
 # Each update is a request to the server.
@@ -67,23 +67,23 @@ def publish_scores(rows: list[dict[str, str]]) -> None:
 
 def publish_profile(facts: SnapshotProfile, validation: ValidationReport, *, note: str, changed: str) -> None:
     """Publish the data that a run trains on: sizes, classes, quarantine, near-duplicates, and what changed."""
-    create_markdown_artifact(
-        profile_markdown(facts, validation, note=note, changed=changed),
-        key="data-profile",
-        description=f"Snapshot {facts.digest[:12]} of {facts.name}: {changed}",
-    )
+    page = render_markdown("data.md.j2", profile=facts, validation=validation, note=note, changed=changed)
+    description = f"Snapshot {facts.digest[:12]} of {facts.name}: {changed}"
+    create_markdown_artifact(page, key="data-profile", description=description)
 
 
 def publish_decision(decision: Decision) -> None:
     """Publish a decision about a version, its reason, and the champion."""
-    create_markdown_artifact(decision_markdown(decision), key="decision", description=decision.reason)
+    page = render_markdown("decision.md.j2", decision=decision)
+    create_markdown_artifact(page, key="decision", description=decision.reason)
 
 
 def publish_report(markdown: str, rows: list[dict[str, str]], links: Mapping[str, str]) -> None:
     """Publish a report's summary, its scores, and its addresses, under keys that keep a history from run to run."""
     create_markdown_artifact(markdown, key="retrain-report", description="Summary of the report")
     publish_scores(rows)
-    create_markdown_artifact(links_markdown(links), key="links", description="MLflow run, model version and report")
+    page = render_markdown("links.md.j2", links=links)
+    create_markdown_artifact(page, key="links", description="MLflow run, model version and report")
 
 
 def publish_costs(flow_run_id: UUID, line: str, rows: list[dict[str, str]]) -> None:

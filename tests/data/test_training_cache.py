@@ -142,7 +142,7 @@ def test_reading_holds_two_row_groups_at_most(snapshot, tmp_path, monkeypatch):
     cache = build_cache(snapshot, size=64, caches=tmp_path)
     before = pa.total_allocated_bytes()
     held = [pa.total_allocated_bytes() - before for _ in cached_groups(cache, "train")]
-    assert len(held) == 20
+    assert len(held) == 21  # Of the 1,024 and 976 rows of the row groups of the snapshot.
     assert max(held) < 2.1 * 100 * (64 * 64 + 32 + 4)
 
 

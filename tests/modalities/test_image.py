@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cl_core.modalities import image as image_module
 from cl_core.modalities.image import Rejected, decode, encode_png
 
 COLORS = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)
@@ -155,11 +156,13 @@ def test_an_unusable_image_is_rejected_with_a_reason(payload, reason):
     assert rejected.value.detail
 
 
-def test_the_cap_on_pixels_is_inclusive():
+def test_the_cap_on_pixels_is_inclusive(monkeypatch):
     payload = encoded(Image.new("L", (4, 4)), "PNG")
-    assert decode(payload, max_pixels=16).shape == (4, 4, 1)
+    monkeypatch.setattr(image_module, "MAX_PIXELS", 16)
+    assert decode(payload).shape == (4, 4, 1)
+    monkeypatch.setattr(image_module, "MAX_PIXELS", 15)
     with pytest.raises(Rejected, match="4 x 4 pixels"):
-        decode(payload, max_pixels=15)
+        decode(payload)
 
 
 @pytest.mark.parametrize("channels", [1, 3])

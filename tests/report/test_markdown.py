@@ -5,9 +5,14 @@ from collections.abc import Callable
 from cl_core.data.snapshot import SizeCount, SnapshotProfile
 from cl_core.data.validation import NearDuplicates, ValidationReport
 from cl_core.refs import Decision, Score
-from cl_core.report.markdown import decision_markdown, links_markdown, profile_markdown
+from cl_core.report.markdown import render_markdown
 
 Make = Callable[[list[str]], SnapshotProfile]
+
+
+def profile_markdown(profile: SnapshotProfile, validation: ValidationReport, *, note: str, changed: str) -> str:
+    return render_markdown("data.md.j2", profile=profile, validation=validation, note=note, changed=changed)
+
 
 HOSTILE = "<b> | [x](y) `z`\n# w"
 ESCAPED = r"\<b\> \| \[x\](y) \`z\` \# w"
@@ -60,13 +65,13 @@ def test_of_many_classes_and_sizes_the_first_are_listed_and_lower_bounds_are_cal
 def test_the_decision_page_says_what_was_decided_and_why():
     gain = Score(value=0.013, low=0.001, high=0.02)
     decision = Decision(name="small", version=3, champion=2, promoted=False, reason="a reason", gain=gain)
-    assert decision_markdown(decision) == (
+    assert render_markdown("decision.md.j2", decision=decision) == (
         "# small version 3 is not promoted\n\n| | |\n|---|---|\n| Model | small |\n| Version | 3 |\n| Promoted | no |\n"
         "| Reason | a reason |\n| Gain over the champion | +0.013 \\[+0.001, +0.020\\] |\n"
         "| Champion now | models:/small/2 |\n"
     )
     first = decision.model_copy(update={"champion": 0, "gain": None})
-    assert decision_markdown(first).endswith(
+    assert render_markdown("decision.md.j2", decision=first).endswith(
         "| Gain over the champion | no champion to compare with |\n| Champion now | none |\n"
     )
 
@@ -77,13 +82,13 @@ def test_links_are_addresses_to_click_on_or_code_to_copy():
         "Report": "/home/a`b.html",
         HOSTILE: "javascript:x",
     }
-    assert links_markdown(links) == (
+    assert render_markdown("links.md.j2", links=links) == (
         f"- MLflow run: <http://localhost:5000/#/runs/3f1>\n- Report: `/home/a b.html`\n- {ESCAPED}: `javascript:x`\n"
     )
 
 
 def test_names_and_reasons_cannot_become_markup(make_profile: Make):
     decision = Decision(name="small", version=3, champion=3, promoted=True, reason=HOSTILE, gain=None)
-    assert f"| Reason | {ESCAPED} |\n" in decision_markdown(decision)
+    assert f"| Reason | {ESCAPED} |\n" in render_markdown("decision.md.j2", decision=decision)
     page = profile_markdown(make_profile([HOSTILE]), validation(), note=HOSTILE, changed=HOSTILE)
     assert page.count(ESCAPED) == 3 and "<b>" not in page

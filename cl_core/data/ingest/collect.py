@@ -1,21 +1,33 @@
-"""Inspect every input of a source and sort it with the valid, the unchanged or the rejected inputs."""
+"""Inspect every input of a source and sort it with the valid or the rejected inputs."""
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from cl_core.data.ingest.external_sort import ExternalSort
+import pyarrow as pa
+
+from cl_core.data.ingest.external_sort import ExternalSort, Row
 from cl_core.data.ingest.incremental_index import Counts, IndexEntry
-from cl_core.data.ingest.inspection import Input, Unchanged, inspect_payloads
+from cl_core.data.ingest.inspection import MOMENTS, Input, Unchanged, inspect_payloads
 from cl_core.data.ingest.row_group_writer import RowGroupWriter
-from cl_core.data.ingest.schemas import INPUTS, UNCHANGED_INPUTS
-from cl_core.data.snapshot import QUARANTINE_TABLE, SPLITS
-from cl_core.data.sources import RawSample, Unreadable
-from cl_core.data.worker_pool import map_batches
+from cl_core.data.snapshot import ID_BYTES, SPLITS
+from cl_core.data.sources import RawSample, SourceEntry, Unreadable
+from cl_core.data.worker_pool import bounded_batches, map_batches
 from cl_core.errors import DataError
 from cl_core.failpoints import failpoint
 from cl_core.modalities.image import Rejected
+from cl_core.specs import DataSpec, SourceSpec
+from cl_core.tables import required
+
+# The first four columns decide the order, so that it never depends on the order of arrival.
+INPUTS = pa.schema(
+    [
+        *required(id=pa.binary(ID_BYTES), split=pa.string(), origin=pa.string()),
+        *required(label=pa.string()),  # Empty without one.
+        pa.field("image", pa.binary()),  # Null for an unchanged input: an earlier snapshot holds it.
+        *required(format=pa.string(), width=pa.int32(), height=pa.int32(), channels=pa.int8()),
+        *required(moments=pa.binary(8 * MOMENTS)),
+    ]
+)
 
 AnyInput = TypeVar("AnyInput", bound=Input)
 
@@ -23,35 +35,12 @@ _BATCH_ROWS = 256
 _BATCH_BYTES = 1 << 23
 
 
-@dataclass(frozen=True)
-class SortBuffers:
-    """One external sort for each kind of input.
-
-    Args:
-        valid: `INPUTS` that can be decoded.
-        unchanged: `UNCHANGED_INPUTS`: valid, and an earlier snapshot holds their payload.
-        rejected: `QUARANTINE_TABLE`: the others.
-    """
-
-    valid: ExternalSort
-    unchanged: ExternalSort
-    rejected: ExternalSort
-
-    @classmethod
-    def under(cls, folder: Path, *, run_bytes: int) -> "SortBuffers":
-        """Create empty sorts that keep their runs below one folder."""
-        return cls(
-            valid=ExternalSort(INPUTS, keys=4, folder=folder / "valid", run_bytes=run_bytes),
-            unchanged=ExternalSort(UNCHANGED_INPUTS, keys=4, folder=folder / "unchanged", run_bytes=run_bytes),
-            rejected=ExternalSort(QUARANTINE_TABLE, keys=3, folder=folder / "rejected", run_bytes=run_bytes),
-        )
-
-
 def collect_inputs(
     inputs: Iterable[Input],
     *,
     test_share: float,
-    buffers: SortBuffers,
+    valid: ExternalSort,
+    rejected: ExternalSort,
     index: RowGroupWriter,
     counts: Counts,
     workers: int,
@@ -59,52 +48,44 @@ def collect_inputs(
 ) -> None:
     """Inspect all inputs, add them to the sorts, and write the listed inputs to the index.
 
-    Args:
-        inputs: Any number, taken one at a time.
-        test_share: Fraction that the content's hash sends to the test split where an input names none.
-        buffers: Take the inputs.
-        index: Takes an entry for each listed input, in the order of the inputs.
-        counts: Of inputs that were read and that are unchanged; raised here.
-        workers: Processes that decode.
-        on_progress: Called with the number of inputs inspected so far.
+    `valid` sorts `INPUTS`, `rejected` sorts `QUARANTINE_TABLE`. Inputs are taken one at a time, and the index gets its
+    entries in their order. `counts` is raised; `on_progress` is called with the number of inputs inspected so far.
     """
     for batch, results in map_batches(inspect_payloads, input_batches(inputs), workers):
-        valid, unchanged, rejected = [], [], []
+        valid_rows, rejected_rows = [], []
         for item, result in zip(batch, results, strict=True):
-            source = item.listed if isinstance(item, Unchanged) else item
+            source = _source(item)
             if item.listed is not None:
                 index.add(IndexEntry.of(item.listed, result))
             if isinstance(result, Rejected):
-                rejected.append((source.origin, result.reason, result.detail))
+                rejected_rows.append((source.origin, result.reason, result.detail))
                 continue
             assert not isinstance(source, Unreadable)
             split = source.split or split_by_hash(result.id, test_share)
-            row = (result.id, split, source.origin, source.label or "")
-            if isinstance(item, RawSample):
-                valid.append((*row, item.payload, *result[1:]))
-            else:
-                unchanged.append((*row, *result[1:]))
-        for sort, rows in ((buffers.valid, valid), (buffers.unchanged, unchanged), (buffers.rejected, rejected)):
-            _add(sort, rows)
-        unchanged_count = sum(isinstance(item, Unchanged) for item in batch)
-        counts.unchanged += unchanged_count
-        counts.read += len(batch) - unchanged_count
+            payload = item.payload if isinstance(item, RawSample) else None
+            valid_rows.append((result.id, split, source.origin, source.label or "", payload, *result[1:]))
+        valid.add(valid_rows)
+        rejected.add(rejected_rows)
+        unchanged = sum(isinstance(item, Unchanged) for item in batch)
+        counts.unchanged += unchanged
+        counts.read += len(batch) - unchanged
         failpoint("ingest.inputs-checked")
         on_progress(counts.unchanged + counts.read)
 
 
-def _add(sort: ExternalSort, rows: list[tuple[Any, ...]]) -> None:
-    if rows:
-        sort.add(list(zip(*rows, strict=True)))
+def nothing_usable(spec: SourceSpec | DataSpec, inputs: int, rejected: Row | None, reasons: str = "") -> DataError:
+    """Return the error of a source without a usable image; a row of `QUARANTINE_TABLE` is the example."""
+    if rejected is None:
+        problem = f"source {spec.source!r} delivered no images from {spec.location!r}; correct it"
+    else:
+        origin, _, detail = rejected
+        problem = f"none of the {inputs:,} inputs from {spec.location!r} is a usable image{reasons}; "
+        problem += f"for example {origin}: {detail}"
+    return DataError(f"data.location: {problem}")
 
 
 def split_by_hash(sample: bytes, test_share: float) -> str:
-    """Return the split that a sample's id alone decides: the same for every copy, and in every later snapshot.
-
-    Args:
-        sample: (32,) bytes, the sha256 of the content.
-        test_share: Fraction of the range of ids that is `test`.
-    """
+    """Return the split that the sha256 of a content alone decides, for every copy and in every later snapshot."""
     return "test" if int.from_bytes(sample[:8], "big") < test_share * 2**64 else "train"
 
 
@@ -114,19 +95,18 @@ def input_batches(inputs: Iterable[AnyInput], *, rows: int = _BATCH_ROWS) -> Ite
     Raises:
         DataError: When an input names an unknown split.
     """
-    batch: list[AnyInput] = []
-    size = 0
-    for item in inputs:
-        batch.append(item)
-        source = item.listed if isinstance(item, Unchanged) else item
-        if not isinstance(source, Unreadable) and source.split and source.split not in SPLITS:
-            raise DataError(
-                f"{source.origin} is in a split named {source.split!r}; a source names {' or '.join(SPLITS)}, "
-                "or leaves the split empty for the content's hash to decide"
-            )
-        size += len(item.payload) if isinstance(item, RawSample) else 0
-        if len(batch) == rows or size >= _BATCH_BYTES:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch
+    return bounded_batches(inputs, rows=rows, size=_checked_size, limit=_BATCH_BYTES)
+
+
+def _source(item: Input) -> SourceEntry | RawSample | Unreadable:
+    return item.listed if isinstance(item, Unchanged) else item
+
+
+def _checked_size(item: Input) -> int:
+    source = _source(item)
+    if not isinstance(source, Unreadable) and source.split and source.split not in SPLITS:
+        raise DataError(
+            f"{source.origin} is in a split named {source.split!r}; a source names {' or '.join(SPLITS)}, "
+            "or leaves the split empty for the content's hash to decide"
+        )
+    return len(item.payload) if isinstance(item, RawSample) else 0

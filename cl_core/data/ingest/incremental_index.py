@@ -11,7 +11,7 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pyarrow.parquet as pq
 
@@ -19,14 +19,17 @@ from cl_core import artifact_dir
 from cl_core.data.ingest.external_sort import ExternalSort, Row
 from cl_core.data.ingest.inspection import Input, PayloadInfo, Unchanged
 from cl_core.data.ingest.row_group_writer import RowGroupWriter
-from cl_core.data.ingest.schemas import INPUT_INDEX, LISTING
 from cl_core.data.snapshot import SPLITS, TEXT_SETTINGS, open_snapshot
 from cl_core.data.sources import Source, SourceEntry
+from cl_core.data.worker_pool import bounded_batches
 from cl_core.errors import IntegrityError
 from cl_core.hashing import digest_of, file_sha256
 from cl_core.modalities.image import Rejected
+from cl_core.tables import rows_of, schema_of
 
 CONFLICTING = "conflicting"
+
+LISTING = schema_of(SourceEntry)
 
 _TABLE = "index.parquet"  # `notes.parquet` before 0.2.
 _BATCH_ROWS = 1024
@@ -35,11 +38,11 @@ _PAYLOADS = 64
 
 
 class IndexEntry(NamedTuple):
-    """What is known of one input: columns of `INPUT_INDEX`."""
+    """What is known of one input: a row of the index, which is sorted by name."""
 
     name: bytes
     state: str
-    reason: str | None
+    reason: str | None  # None for an input that can be decoded; else the fields after `detail` are.
     detail: str | None
     id: bytes | None
     format: str | None
@@ -72,13 +75,9 @@ class Counts:
 
 
 class IncrementalIndex:
-    """The index of one source and location.
+    """The index of one source and location in a folder, `place`, that need not exist.
 
-    Args:
-        place: Folder that holds it; need not exist.
-        datasets: Folder of the dataset's snapshots.
-        code: Digest of the code that inspects an input.
-        trusted: Whether entries may replace reading; otherwise they only show which inputs were removed.
+    Unless it is trusted, and made by the same code, its entries only show which inputs were removed.
     """
 
     def __init__(self, place: Path, datasets: Path, *, code: str, trusted: bool) -> None:
@@ -98,62 +97,55 @@ class IncrementalIndex:
                 continue
             break
 
-    def inputs(
-        self, source: Source, location: str, listing: ExternalSort, counts: Counts
-    ) -> Generator[Input, None, None]:
-        """Yield every input of a source: unchanged ones from the index, the others read.
-
-        Args:
-            source: Lists its inputs, or does not.
-            location: Of the source.
-            listing: Sorts `LISTING` by name.
-            counts: Gets the number of removed inputs; the consumer counts the others.
-        """
+    def inputs(self, source: Source, location: str, listing: ExternalSort, counts: Counts) -> Iterator[Input]:
+        """Yield every input of a source: unchanged ones from the index, the others read; count the removed ones."""
         listed = source.listed(location)
         if listed is None:
             yield from source.samples(location)
             return
-        for batch in _listing_batches(listed):
+        for batch in bounded_batches(listed, rows=_BATCH_ROWS):
             listing.add(batch)
-        entries, removed = self._entries(), 0
+        entries, matched = self._entries(), 0
         entry = next(entries, None)
-        for item in (SourceEntry(*row) for row in listing.rows()):
+        for item in map(SourceEntry._make, listing.rows()):
             while entry and entry.name < item.name:
-                removed += 1
                 entry = next(entries, None)
-            earlier = None
-            if entry and entry.name == item.name:
-                earlier, entry = entry, next(entries, None)
+            earlier = entry if entry and entry.name == item.name else None
+            matched += earlier is not None
             if earlier and self._snapshot and earlier.state and earlier.state == item.state:
                 yield Unchanged(item, earlier.result)
             else:
                 yield source.read(location, item)
         if self._table is not None:
-            counts.removed = removed + (entry is not None) + sum(1 for _ in entries)
+            counts.removed = self._table.metadata.num_rows - matched
 
-    def with_payloads(self, unchanged: Iterator[Row]) -> Iterator[Row]:
-        """Turn rows of `UNCHANGED_INPUTS`, sorted by id, into `INPUTS` with the payloads of the earlier snapshot.
+    def with_payloads(self, rows: Iterator[Row]) -> Generator[Row]:
+        """Fill in the payloads of unchanged inputs, from the earlier snapshot, in rows of `INPUTS` sorted by id.
 
         Raises:
             IntegrityError: When a payload is missing; the next ingestion reads all inputs.
         """
-        stored = heapq.merge(*map(_payloads, self._payload_folders()), key=itemgetter(0))
+        folders = []
+        if self._snapshot and self._conflicting:
+            folders = [*(self._snapshot / split for split in SPLITS), self._conflicting]
+        stored = heapq.merge(*map(_payloads, folders), key=itemgetter(0))
         current: tuple[bytes, bytes] | None = (b"", b"")
-        for row in unchanged:
+        for row in rows:
+            if row[4] is not None:
+                yield row
+                continue
             while current and current[0] < row[0]:
                 current = next(stored, None)
             if current is None or current[0] != row[0]:
                 raise IntegrityError(
                     f"{self._snapshot} no longer holds the content {row[0].hex()}; run the same command again"
                 )
-            yield (*row[:4], current[1], *row[4:])
+            yield (*row[:4], current[1], *row[5:])
 
     def replace(self, staged: Path, *, snapshot: str) -> None:
-        """Replace this index by a staged one; after a kill on the way, at least one of them exists.
+        """Replace this index by what `index_writer` staged; after a kill on the way, at least one of them exists.
 
-        Args:
-            staged: Holds what `index_writer` wrote, and `conflicting/`.
-            snapshot: Digest of the snapshot that holds the other payloads, published by now.
+        The snapshot, which holds the payloads, is published by now.
         """
         if pq.read_metadata(staged / _TABLE).num_rows == 0:
             return  # The source lists nothing.
@@ -167,17 +159,12 @@ class IncrementalIndex:
     def _entries(self) -> Iterator[IndexEntry]:
         if self._table is not None:
             for batch in self._table.iter_batches(batch_size=_BATCH_ROWS):
-                yield from map(IndexEntry._make, zip(*(column.to_pylist() for column in batch.columns), strict=True))
-
-    def _payload_folders(self) -> list[Path]:
-        if self._conflicting is None or self._snapshot is None:
-            return []
-        return [*(self._snapshot / split for split in SPLITS), self._conflicting]
+                yield from map(IndexEntry._make, rows_of(batch))
 
 
 def index_writer(folder: Path) -> RowGroupWriter:
     """Return a writer of the entries of all inputs, in the order in which the source delivers them."""
-    return RowGroupWriter(INPUT_INDEX, TEXT_SETTINGS, name=lambda _: folder / _TABLE, group_rows=_GROUP_ROWS)
+    return RowGroupWriter(schema_of(IndexEntry), TEXT_SETTINGS, name=lambda _: folder / _TABLE, group_rows=_GROUP_ROWS)
 
 
 def _payloads(folder: Path) -> Iterator[tuple[bytes, bytes]]:
@@ -185,20 +172,4 @@ def _payloads(folder: Path) -> Iterator[tuple[bytes, bytes]]:
     for part in sorted(folder.glob("part-*.parquet")):
         with pq.ParquetFile(part, pre_buffer=False) as file:
             for batch in file.iter_batches(batch_size=_PAYLOADS, columns=["id", "image"]):
-                yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
-
-
-def _listing_batches(listed: Iterator[SourceEntry]) -> Iterator[list[list[Any]]]:
-    """Yield columns of `LISTING`, of bounded length."""
-    rows: list[SourceEntry] = []
-
-    def columns() -> list[list[Any]]:
-        return [[getattr(row, name) for row in rows] for name in LISTING.names]
-
-    for entry in listed:
-        rows.append(entry)
-        if len(rows) == _BATCH_ROWS:
-            yield columns()
-            rows = []
-    if rows:
-        yield columns()
+                yield from rows_of(batch)

@@ -10,28 +10,21 @@ import numpy as np
 from cl_core.data.sources import RawSample, SourceEntry, Unreadable
 from cl_core.modalities.image import Rejected, decode_image
 
+MOMENTS = 6
+
 _LEVELS = np.arange(256, dtype=np.int64)
 _POWERS = np.stack([_LEVELS, _LEVELS**2], axis=1)
 
 
 class PayloadInfo(NamedTuple):
-    """What is known of one image that can be decoded.
+    """What is known of one image that can be decoded."""
 
-    Args:
-        id: sha256 of the encoded bytes.
-        format: JPEG, PNG, WEBP or GIF.
-        width: Pixels, once upright.
-        height: Pixels, once upright.
-        channels: 1 or 3.
-        moments: Six int64: the sums of its R, G and B levels (0..255), then of their squares. Grayscale has three
-            equal channels.
-    """
-
-    id: bytes
-    format: str
-    width: int
-    height: int
-    channels: int
+    id: bytes  # sha256 of the encoded bytes.
+    format: str  # JPEG, PNG, WEBP or GIF.
+    width: int  # Pixels, once upright.
+    height: int  # Pixels, once upright.
+    channels: int  # 1 or 3.
+    # Six int64: the sums of its R, G and B levels (0..255), then of their squares. Grayscale has three equal channels.
     moments: bytes
 
 

@@ -10,15 +10,14 @@ from pydantic import Field
 
 from cl_core.artifact_dir import MANIFEST, is_intact, manifest_of, publish, staging, write_text
 from cl_core.code_digest import code_digest
-from cl_core.data.ingest.collect import SortBuffers, collect_inputs
-from cl_core.data.ingest.external_sort import RUN_BYTES, ExternalSort, merged
-from cl_core.data.ingest.incremental_index import CONFLICTING, Counts, IncrementalIndex, index_writer
-from cl_core.data.ingest.schemas import LISTING
+from cl_core.data.ingest.collect import INPUTS, collect_inputs, nothing_usable
+from cl_core.data.ingest.external_sort import RUN_BYTES, ExternalSort
+from cl_core.data.ingest.incremental_index import CONFLICTING, LISTING, Counts, IncrementalIndex, index_writer
 from cl_core.data.ingest.snapshot_builder import build_snapshot
 from cl_core.data.path_roots import confined
-from cl_core.data.snapshot import SnapshotProfile, open_snapshot
+from cl_core.data.snapshot import QUARANTINE_TABLE, SnapshotProfile, open_snapshot
 from cl_core.data.sources import Source
-from cl_core.errors import DataError, IntegrityError
+from cl_core.errors import IntegrityError
 from cl_core.failpoints import failpoint
 from cl_core.hashing import digest_of, file_sha256
 from cl_core.refs import Ref, SnapshotRef
@@ -71,38 +70,43 @@ def ingest_source(
     if spec.location:
         confined(spec.location, field="data.location")
     root = datasets.absolute() / spec.name
-    record = root / "ingests" / f"{_key(spec, source)}.json"
+    code = digest_of([code_digest(__name__, type(source).__module__), PIL.__version__])  # Pillow decodes the inputs.
+    state = source.fingerprint(spec.location)
+    key = digest_of([spec.source, spec.location, source, spec.test_share, state, code])
+    record = root / "ingests" / f"{key}.json"
     if not force and (existing := _recorded(record, root)) is not None:
         reason = f"snapshot {existing.digest[:_SHOWN]} is up to date (source unchanged)"
         return IngestResult(snapshot=existing, new=False, reason=reason)
     place = root / "ingests" / digest_of([spec.source, spec.location, source])
-    earlier = IncrementalIndex(place, root, code=_code(source), trusted=not force)
+    earlier = IncrementalIndex(place, root, code=code, trusted=not force)
     counts = Counts()
     with staging(root) as staged, staging(root) as staged_index, staging(root) as scratch:
         failpoint("ingest.begun")
-        buffers = SortBuffers.under(scratch, run_bytes=run_bytes)
+        valid = ExternalSort(INPUTS, keys=4, folder=scratch / "valid", run_bytes=run_bytes)
+        rejected = ExternalSort(QUARANTINE_TABLE, keys=3, folder=scratch / "rejected", run_bytes=run_bytes)
         listing = ExternalSort(LISTING, keys=1, folder=scratch / "listing", run_bytes=run_bytes)
         with index_writer(staged_index) as index:
             collect_inputs(
                 earlier.inputs(source, spec.location, listing, counts),
                 test_share=spec.test_share,
-                buffers=buffers,
+                valid=valid,
+                rejected=rejected,
                 index=index,
                 counts=counts,
                 workers=workers,
                 on_progress=on_progress,
             )
         failpoint("ingest.inputs-sorted")
-        unchanged = earlier.with_payloads(buffers.unchanged.rows())
         profile = build_snapshot(
             staged,
             name=spec.name,
-            valid=merged(buffers.valid.rows(), unchanged, keys=4),
-            rejected=buffers.rejected,
+            valid=earlier.with_payloads(valid.rows()),
+            rejected=rejected,
             conflicting=staged_index / CONFLICTING,
         )
         if not sum(profile.rows.values()):
-            raise DataError(_nothing_usable(spec, profile, buffers.rejected))
+            reasons = f" ({', '.join(f'{count:,} {reason}' for reason, count in profile.quarantined.items())})"
+            raise nothing_usable(spec, profile.inputs, next(rejected.rows(), None), reasons)
         final = root / profile.digest
         existed = is_intact(final)
         _publish(staged, final, profile)
@@ -112,25 +116,6 @@ def ingest_source(
     write_text(record, json.dumps(content) + "\n")
     failpoint("ingest.recorded")
     return IngestResult(snapshot=open_snapshot(final), new=not existed, reason=_reason(profile, counts, existed))
-
-
-def _key(spec: DataSpec, source: Source) -> str:
-    """Return the digest of all that decides the result of an ingestion, the source's own state included."""
-    return digest_of(
-        [
-            spec.source,
-            spec.location,
-            source,
-            spec.test_share,
-            source.fingerprint(spec.location),
-            _code(source),
-        ]
-    )
-
-
-def _code(source: Source) -> str:
-    """Return the digest of the code that inspects an input; Pillow decodes it."""
-    return digest_of([code_digest(__name__, type(source).__module__), PIL.__version__])
 
 
 def _recorded(record: Path, root: Path) -> SnapshotRef | None:
@@ -159,20 +144,9 @@ def _same(staged: Path, final: Path, metadata: dict[str, object]) -> bool:
     except IntegrityError:
         return False
     files = manifest.pop("files")
-    tables = [staged / "sources.parquet", staged / "quarantine.parquet"]
+    tables = ("sources.parquet", "quarantine.parquet")
     return manifest == metadata and all(
-        files.get(table.name, {}).get("sha256") == file_sha256(table) for table in tables
-    )
-
-
-def _nothing_usable(spec: DataSpec, profile: SnapshotProfile, rejected: ExternalSort) -> str:
-    if not profile.inputs:
-        return f"data.location: source {spec.source!r} delivered no images from {spec.location!r}; correct it"
-    reasons = ", ".join(f"{count:,} {reason}" for reason, count in profile.quarantined.items())
-    origin, _, detail = next(rejected.rows())
-    return (
-        f"data.location: none of the {profile.inputs:,} inputs from {spec.location!r} is a usable image ({reasons}); "
-        f"for example {origin}: {detail}"
+        files.get(name, {}).get("sha256") == file_sha256(staged / name) for name in tables
     )
 
 

@@ -1,14 +1,15 @@
 """Write Parquet in row groups of bounded size."""
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cl_core.data.snapshot import FILE_BYTES, GROUP_BYTES
+from cl_core.tables import table_of
 
 
 class RowGroupWriter:
@@ -16,11 +17,7 @@ class RowGroupWriter:
 
     Which row is in which group and file follows from the rows alone, so the same rows make the same bytes.
 
-    Args:
-        schema: Of the rows.
-        settings: Of `pyarrow.parquet.ParquetWriter`.
-        name: Returns the path of the file with this number; its folder is created.
-        group_rows: At most so many rows are in a group.
+    `name` returns the path of the file with a number; its folder is created.
     """
 
     def __init__(
@@ -32,7 +29,7 @@ class RowGroupWriter:
         self._group_rows = group_rows
         self._files = 0
         self._file: pq.ParquetWriter | None = None
-        self._sink: pa.OSFile | None = None
+        self._open = ExitStack()
         self._file_bytes = 0
         self._rows: list[tuple[Any, ...]] = []
         self._bytes = 0
@@ -49,9 +46,7 @@ class RowGroupWriter:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
             if kind is None and (self._rows or not self._files):
                 self._flush()  # A table without rows is still a file: its reader need not ask whether it exists.
@@ -62,23 +57,16 @@ class RowGroupWriter:
         if self._file is None:
             path = self._name(self._files)
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._sink = pa.OSFile(str(path), "wb")
-            self._file = pq.ParquetWriter(self._sink, self._schema, **self._settings)
+            # The footer of a full disk's file fails too; an open file would keep its space after it is deleted.
+            sink = self._open.enter_context(pa.OSFile(str(path), "wb"))
+            self._file = self._open.enter_context(pq.ParquetWriter(sink, self._schema, **self._settings))
             self._files += 1
-        columns = zip(*self._rows, strict=True) if self._rows else [()] * len(self._schema)
-        arrays = [pa.array(column, field.type) for column, field in zip(columns, self._schema, strict=True)]
-        self._file.write_table(pa.Table.from_arrays(arrays, schema=self._schema), row_group_size=self._group_rows)
+        self._file.write_table(table_of(self._rows, self._schema), row_group_size=self._group_rows)
         self._file_bytes += self._bytes
         self._rows, self._bytes = [], 0
         if self._file_bytes >= FILE_BYTES:
             self._close()
 
     def _close(self) -> None:
-        try:
-            if self._file is not None:
-                self._file.close()
-        finally:
-            # The footer of a full disk's file fails too; an open file would keep its space after it is deleted.
-            if self._sink is not None:
-                self._sink.close()
-            self._file, self._sink, self._file_bytes = None, None, 0
+        self._file, self._file_bytes = None, 0
+        self._open.close()

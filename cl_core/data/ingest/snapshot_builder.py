@@ -1,17 +1,22 @@
 """Build a snapshot: turn sorted inputs into its distinct rows, its digest and its profile."""
 
 import hashlib
-from collections.abc import Generator, Iterator
+import math
+import struct
+from collections import Counter
+from collections.abc import Generator
 from contextlib import ExitStack, closing
 from functools import lru_cache
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal
 
 import pyarrow as pa
 
 from cl_core.data.ingest.external_sort import ExternalSort, Row
+from cl_core.data.ingest.inspection import MOMENTS
 from cl_core.data.ingest.row_group_writer import RowGroupWriter
-from cl_core.data.ingest.tally import Tally
 from cl_core.data.snapshot import (
     FORMAT_VERSION,
     GROUP_ROWS,
@@ -21,24 +26,18 @@ from cl_core.data.snapshot import (
     SOURCES_TABLE,
     SPLITS,
     TEXT_SETTINGS,
+    SizeCount,
     SnapshotProfile,
 )
 from cl_core.hashing import canonical_json
 
 _TEXT_GROUP_ROWS = 1 << 16
 _NAMED_LABELS = 5
-
-
-class Content(NamedTuple):
-    """All copies of one content: the first in full, of the others only the origin, so that memory stays small."""
-
-    first: Row
-    copies: list[tuple[str, str, str]]
-    """(split, origin, label) of every copy, sorted."""
+_LISTED_SIZES = 20
 
 
 def build_snapshot(
-    folder: Path, *, name: str, valid: Iterator[Row], rejected: ExternalSort, conflicting: Path
+    folder: Path, *, name: str, valid: Generator[Row], rejected: ExternalSort, conflicting: Path
 ) -> SnapshotProfile:
     """Write the files of a snapshot into `folder`: SPLIT/part-NNNNN.parquet, sources.parquet, quarantine.parquet.
 
@@ -46,12 +45,8 @@ def build_snapshot(
     content with two different labels is quarantined, with all its copies. A content in both splits stays in both and
     is counted as leaked.
 
-    Args:
-        folder: Empty.
-        name: Of the dataset.
-        valid: Inputs that can be decoded, `INPUTS`, sorted by their first four columns.
-        rejected: The others, `QUARANTINE_TABLE`.
-        conflicting: Folder for the contents with contradicting labels, in parts like those of a split.
+    `valid` are rows of `INPUTS`, sorted by their first four columns. `rejected` takes and sorts `QUARANTINE_TABLE`. The
+    folder `conflicting` gets contents with contradicting labels, in parts like those of a split.
 
     Returns:
         The profile, with the digest: the sha256 of the format's version and of every row's id, split and label.
@@ -62,9 +57,14 @@ def build_snapshot(
         splits = {split: files.enter_context(_split_writer(folder / split)) for split in SPLITS}
         sources = files.enter_context(_table_writer(folder / "sources.parquet", SOURCES_TABLE))
         set_aside = files.enter_context(_split_writer(conflicting))
-        contents = files.enter_context(closing(_contents(valid)))
-        for first, copies in contents:
-            key, _, _, _, payload, *info = first
+        files.enter_context(closing(valid))
+        for key, rows in groupby(valid, key=itemgetter(0)):
+            # Of all copies but the first only split, origin and label are kept, so that memory stays small.
+            copies = list[Row]()
+            for row in rows:
+                if not copies:
+                    payload, info = row[4], row[5:]
+                copies.append(row[1:4])
             labels = sorted({label for _, _, label in copies if label})
             if len(labels) > 1:
                 rejected.add(_conflict(copies, labels))
@@ -87,26 +87,12 @@ def build_snapshot(
     return tally.profile(name=name, digest=digest.hexdigest())
 
 
-def _contents(rows: Iterator[Row]) -> Generator[Content]:
-    """Group neighboring rows with the same id."""
-    content: Content | None = None
-    for row in rows:
-        if content is None or content.first[0] != row[0]:
-            if content is not None:
-                yield content
-            content = Content(row, [])
-        content.copies.append((row[1], row[2], row[3]))
-    if content is not None:
-        yield content
-
-
-def _conflict(copies: list[tuple[str, str, str]], labels: list[str]) -> list[list[str]]:
-    """Return columns of `QUARANTINE_TABLE` for the copies of a content with several labels."""
+def _conflict(copies: list[Row], labels: list[str]) -> list[Row]:
+    """Return rows of `QUARANTINE_TABLE` for the copies of a content with several labels."""
     all_labels = ", ".join(map(repr, labels[:_NAMED_LABELS])) + (", …" if len(labels) > _NAMED_LABELS else "")
     return [
-        [origin for _, origin, _ in copies],
-        ["conflicting_labels"] * len(copies),
-        [f"labeled {label!r} here; copies of it are labeled {all_labels}" for _, _, label in copies],
+        (origin, "conflicting_labels", f"labeled {label!r} here; copies of it are labeled {all_labels}")
+        for _, origin, label in copies
     ]
 
 
@@ -124,3 +110,67 @@ def _split_writer(folder: Path) -> RowGroupWriter:
 
 def _table_writer(path: Path, schema: pa.Schema) -> RowGroupWriter:
     return RowGroupWriter(schema, TEXT_SETTINGS, name=lambda _: path, group_rows=_TEXT_GROUP_ROWS)
+
+
+class Tally:
+    """Sums over the rows of a snapshot, all of integers, so that the profile does not depend on their order."""
+
+    def __init__(self) -> None:
+        self.per_class: dict[str, Counter[str]] = {split: Counter() for split in SPLITS}
+        self.sizes: Counter[tuple[int, int]] = Counter()
+        self.formats: Counter[str] = Counter()
+        self.quarantined: Counter[str] = Counter()
+        self.channels: Literal[1, 3] = 1
+        self.image_bytes = self.copies = self.leaked = self.train_pixels = 0
+        self._moments = [0] * MOMENTS
+
+    def add(
+        self, split: str, label: str, payload: bytes, name: str, width: int, height: int, channels: int, moments: bytes
+    ) -> None:
+        """Count one distinct row; the last five arguments are the fields of a `PayloadInfo` after its id."""
+        self.per_class[split][label] += 1
+        self.sizes[width, height] += 1
+        self.formats[name] += 1
+        self.image_bytes += len(payload)
+        if channels == 3:
+            self.channels = 3
+        if split == "train":
+            self.train_pixels += width * height
+            # Python's integers, as 64 bits could overflow: squares of large images reach 2**42 each.
+            parts = struct.unpack(f"={MOMENTS}q", moments)
+            self._moments = [total + part for total, part in zip(self._moments, parts, strict=True)]
+
+    def profile(self, *, name: str, digest: str) -> SnapshotProfile:
+        """Return the profile of what was counted."""
+        rows = {split: counts.total() for split, counts in self.per_class.items()}
+        labeled = {split: {c: n for c, n in sorted(counts.items()) if c} for split, counts in self.per_class.items()}
+        moments = [self._channel(channel) for channel in range(self.channels)]
+        return SnapshotProfile(
+            name=name,
+            digest=digest,
+            rows=rows,
+            classes=sorted({label for counts in labeled.values() for label in counts}),
+            per_class=labeled,
+            unlabelled={split: counts[""] for split, counts in self.per_class.items()},
+            channels=self.channels,
+            mean=tuple(mean for mean, _ in moments),
+            std=tuple(std for _, std in moments),
+            sizes=[
+                SizeCount(width=width, height=height, count=count)
+                for (width, height), count in sorted(self.sizes.items(), key=lambda size: (-size[1], size[0]))
+            ][:_LISTED_SIZES],
+            distinct_sizes=len(self.sizes),
+            formats=dict(sorted(self.formats.items())),
+            image_bytes=self.image_bytes,
+            inputs=self.copies + self.quarantined.total(),
+            duplicates=self.copies - sum(rows.values()),
+            leaked=self.leaked,
+            quarantined=dict(sorted(self.quarantined.items())),
+        )
+
+    def _channel(self, channel: int) -> tuple[float, float]:
+        """Return mean and standard deviation of a channel in the training split, in 0..1; zeros when it is empty."""
+        n, total, squares = self.train_pixels, self._moments[channel], self._moments[3 + channel]
+        if n == 0:
+            return 0.0, 0.0
+        return total / n / 255, math.sqrt(n * squares - total**2) / n / 255

@@ -17,18 +17,7 @@ from cl_core.errors import DataError
 from cl_core.modalities.image import encode_png
 from cl_core.registry import SOURCES
 
-CLASSES = (
-    "T-shirt/top",
-    "Trouser",
-    "Pullover",
-    "Dress",
-    "Coat",
-    "Sandal",
-    "Shirt",
-    "Sneaker",
-    "Bag",
-    "Ankle boot",
-)
+CLASSES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 DEBIAN_PACKAGE = "dataset-fashion-mnist"
 
@@ -137,34 +126,21 @@ def _download_from_mirrors(name: str, target: Path) -> None:
     problems = []
     for mirror in MIRRORS:
         try:
-            download(
-                f"{mirror}{name}.gz",
-                target,
-                sha256=PACKED_SHA256[name],
-                max_bytes=_PACKED_BYTES,
-                timeout_s=_DOWNLOAD_S,
-            )
-            return
+            url, sha256 = f"{mirror}{name}.gz", PACKED_SHA256[name]
+            return download(url, target, sha256=sha256, max_bytes=_PACKED_BYTES, timeout_s=_DOWNLOAD_S)
         except DataError as error:
             problems.append(str(error))
     raise DataError("; ".join(problems))
 
 
-def _unpacked(path: Path) -> bytes:
-    """Read a plain or gzipped file, no further than the largest of Fashion-MNIST's."""
-    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-        data: bytes = file.read(_UNPACKED_BYTES + 1)
-    if len(data) > _UNPACKED_BYTES:
-        raise ValueError(f"it holds more than the {_UNPACKED_BYTES:,} bytes of the largest file")
-    return data
-
-
 def _read(folder: Path, name: str, header_bytes: int) -> NDArray[np.uint8]:
     """Return the values of an IDX file after its header; its bytes must be the published ones."""
-    plain, packed = folder / name, folder / f"{name}.gz"
-    path = plain if plain.is_file() else packed
+    path = folder / name if (folder / name).is_file() else folder / f"{name}.gz"
     try:
-        data = _unpacked(path)
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            data: bytes = file.read(_UNPACKED_BYTES + 1)
+        if len(data) > _UNPACKED_BYTES:
+            raise ValueError(f"it holds more than the {_UNPACKED_BYTES:,} bytes of the largest file")
     except (OSError, EOFError, ValueError, zlib.error) as error:
         raise DataError(f"{path} cannot be read ({error}); download it again") from error
     found = hashlib.sha256(data).hexdigest()

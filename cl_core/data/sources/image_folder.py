@@ -77,7 +77,7 @@ class ImageFolder(Source):
 
     def read(self, location: str, listed: SourceEntry) -> RawSample | Unreadable:
         """Read one image file; a file that cannot be read, or is too large, becomes unreadable."""
-        path = _place(location) / os.fsdecode(listed.name)
+        path = Path(location).expanduser().absolute() / os.fsdecode(listed.name)
         try:
             if leads_out(path):
                 raise PermissionError(errno.EPERM, _OUTSIDE)
@@ -118,10 +118,6 @@ def _state(path: Path) -> str:
     except OSError:
         return ""
     return f"{state.st_size} {state.st_mtime_ns} {state.st_ctime_ns} {state.st_ino}"
-
-
-def _place(location: str) -> Path:
-    return Path(location).expanduser().absolute()
 
 
 def _root(location: str) -> Path:
@@ -170,13 +166,10 @@ def _image_files(root: Path) -> Iterator[tuple[list[str], Path]]:
             continue
         for entry in _entries(folder):
             below = [*parts, entry.name]
-            if leads_out(Path(entry)):
-                # A file or a folder: either way, it is listed but not followed.
-                if entry.is_dir() or Path(entry.name).suffix.lower() in IMAGE_SUFFIXES:
-                    yield below, folder / entry.name
-            elif entry.is_dir():
+            # A link that leads out, to a file or a folder, is listed but not followed.
+            if entry.is_dir() and not leads_out(Path(entry)):
                 waiting.append((below, folder / entry.name, above | {here}))
-            elif Path(entry.name).suffix.lower() in IMAGE_SUFFIXES:
+            elif entry.is_dir() or Path(entry.name).suffix.lower() in IMAGE_SUFFIXES:
                 yield below, folder / entry.name
 
 

@@ -4,7 +4,9 @@ import json
 import os
 import stat
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from fnmatch import fnmatch
+from itertools import chain
 from pathlib import Path
 from typing import Any, Self
 
@@ -69,18 +71,17 @@ class ParquetFiles(Source):
                 f"{', '.join(path.name for path in files[:_LISTED])}"
             )
         for path in files:
-            try:
-                with pq.ParquetFile(path, memory_map=True) as file:
-                    self._check_columns(path, file.schema_arrow)
-                    yield from self._rows(path, file)
-            except (pa.ArrowException, OSError) as error:
-                raise DataError(
-                    f"data.location: {path} cannot be read as Parquet ({error}); export it again"
-                ) from error
+            with _opened(path) as file:
+                self._check_columns(path, file.schema_arrow)
+                yield from self._rows(path, file)
 
     def number_of_inputs(self, location: str) -> int:
         """Return the number of rows in the files' footers."""
-        return sum(_footer(path).num_rows for path in _files(location))
+        rows = 0
+        for path in _files(location):
+            with _opened(path) as file:
+                rows += file.metadata.num_rows
+        return rows
 
     def find(self, location: str, origins: Mapping[bytes, str]) -> dict[bytes, bytes]:
         """Read just the row groups that hold these rows."""
@@ -93,36 +94,28 @@ class ParquetFiles(Source):
 
     def _images(self, path: Path, rows: list[int]) -> Iterator[bytes]:
         """Yield the encoded images of these rows of a file, as far as it has them."""
-        with pq.ParquetFile(path, memory_map=True) as file:
+        with _opened(path) as file:
             start = 0
             for group in range(file.num_row_groups):
                 stop = start + file.metadata.row_group(group).num_rows
                 here = [row - start for row in rows if start <= row < stop]
                 if here:
                     column = file.read_row_group(group, columns=[self.image_column])[self.image_column]
-                    images = column.take(here).to_pylist()
-                    yield from filter(
-                        None, (image.get("bytes") if isinstance(image, dict) else image for image in images)
-                    )
+                    yield from filter(None, map(_payload, column.take(here).to_pylist()))
                 start = stop
 
     def _rows(self, path: Path, file: pq.ParquetFile) -> Iterator[RawSample | Unreadable]:
         columns = [name for name in (self.image_column, self.label_column, self.split_column) if name]
         names = _class_names(file.schema_arrow, self.label_column)
-        row = 0
-        for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=columns):
-            images = batch.column(self.image_column).to_pylist()
-            none = [None] * len(images)
-            labels = batch.column(self.label_column).to_pylist() if self.label_column else none
-            splits = batch.column(self.split_column).to_pylist() if self.split_column else none
-            for image, label, split in zip(images, labels, splits, strict=True):
-                origin = f"{path.name}#{row}"
-                payload = image.get("bytes") if isinstance(image, dict) else image
-                if payload is None:
-                    yield Unreadable(origin, f"column {self.image_column!r} has no bytes in this row")
-                else:
-                    yield RawSample(payload, _label(label, names), self._split(split, path, origin), origin)
-                row += 1
+        batches = file.iter_batches(batch_size=_BATCH_ROWS, columns=columns)
+        for number, row in enumerate(chain.from_iterable(batch.to_pylist() for batch in batches)):
+            origin = f"{path.name}#{number}"
+            payload = _payload(row[self.image_column])
+            if payload is None:
+                yield Unreadable(origin, f"column {self.image_column!r} has no bytes in this row")
+            else:
+                label, split = row.get(self.label_column), row.get(self.split_column)
+                yield RawSample(payload, _label(label, names), self._split(split, path, origin), origin)
 
     def _split(self, value: Any, path: Path, origin: str) -> str:
         if self.test_files:
@@ -180,11 +173,18 @@ def _files(location: str) -> list[Path]:
     return files
 
 
-def _footer(path: Path) -> pq.FileMetaData:
+@contextmanager
+def _opened(path: Path) -> Iterator[pq.ParquetFile]:
+    """Open a file, and refuse one that turns out not to be Parquet."""
     try:
-        return pq.read_metadata(path)
+        with pq.ParquetFile(path, memory_map=True) as file:
+            yield file
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"data.location: {path} cannot be read as Parquet ({error}); export it again") from error
+
+
+def _payload(image: Any) -> bytes | None:
+    return image.get("bytes") if isinstance(image, dict) else image
 
 
 def _refuse(error: OSError) -> None:

@@ -1,7 +1,7 @@
 """An existing snapshot: its unique samples, with their labels and splits."""
 
 from collections.abc import Iterator, Mapping
-from itertools import groupby
+from itertools import chain, groupby
 from operator import itemgetter
 from pathlib import Path
 from typing import Literal
@@ -18,6 +18,7 @@ from cl_core.data.sources import RawSample, Source, unchanged
 from cl_core.errors import DataError, IntegrityError
 from cl_core.hashing import file_sha256
 from cl_core.registry import SOURCES
+from cl_core.tables import rows_of
 
 
 @SOURCES.register("snapshot")
@@ -35,15 +36,14 @@ class SnapshotFolder(Source):
         snapshot = open_snapshot(_folder(location))
         for split in self._selected:
             origins = _origins(snapshot.path, split)
-            for rows in row_groups(snapshot, split):
-                for row in rows:
-                    sample, origin = next(origins, (b"", ""))
-                    if sample != row.id:
-                        raise IntegrityError(
-                            f"{snapshot.path / 'sources.parquet'} does not list the {split} samples in their order; "
-                            "ingest the source again"
-                        )
-                    yield RawSample(row.payload, row.label, split, origin)
+            for row in chain.from_iterable(row_groups(snapshot, split)):
+                sample, origin = next(origins, (b"", ""))
+                if sample != row.id:
+                    raise IntegrityError(
+                        f"{snapshot.path / 'sources.parquet'} does not list the {split} samples in their order; "
+                        "ingest the source again"
+                    )
+                yield RawSample(row.payload, row.label, split, origin)
 
     def number_of_inputs(self, location: str) -> int:
         """Return the number of rows in the manifest."""
@@ -75,12 +75,8 @@ def _folder(location: str) -> Path:
 
 def _origins(snapshot: Path, split: str) -> Iterator[tuple[bytes, str]]:
     """Yield the id of each sample of a split, sorted, and the origin of its first copy."""
-
-    def copies() -> Iterator[tuple[bytes, str]]:
-        with pq.ParquetFile(snapshot / "sources.parquet") as file:
-            for batch in file.iter_batches(columns=["id", "split", "origin"]):
-                for sample, where, origin in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-                    if where == split:
-                        yield sample, origin
-
-    return (next(group) for _, group in groupby(copies(), key=itemgetter(0)))
+    with pq.ParquetFile(snapshot / "sources.parquet") as file:
+        batches = file.iter_batches(columns=["id", "split", "origin"])
+        rows = (row for batch in batches for row in rows_of(batch) if row[1] == split)
+        for sample, copies in groupby(rows, key=itemgetter(0)):
+            yield sample, next(copies)[2]

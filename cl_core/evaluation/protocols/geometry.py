@@ -19,7 +19,6 @@ from cl_core.evaluation.embedding_metrics import (
     uniformity,
 )
 from cl_core.evaluation.protocols import Evaluation, Features, Outcome
-from cl_core.refs import Score
 from cl_core.registry import EVALUATIONS
 
 
@@ -57,13 +56,9 @@ class Geometry(Evaluation):
             "geometry.feature_std": score(feature_std(embeddings).item(), resampled(_stds(embeddings))),
         }
         if test.views is not None:
-            scores["geometry.alignment"] = _alignment(*test.views, resamples=resamples, seed=seed)
+            distances = squared_distances(*map(torch.tensor, test.views))
+            scores["geometry.alignment"] = mean_score(distances.numpy(), resamples=resamples, seed=seed)
         return Outcome(scores=scores)
-
-
-def _alignment(first: np.ndarray, second: np.ndarray, *, resamples: int, seed: int) -> Score:
-    distances = squared_distances(torch.tensor(first), torch.tensor(second))
-    return mean_score(distances.numpy(), resamples=resamples, seed=seed)
 
 
 def _uniformities(embeddings: Tensor) -> Callable[[Tensor], Tensor]:

@@ -18,13 +18,13 @@ def test_rows_come_back_in_the_order_of_python(tmp_path, monkeypatch, run_bytes,
     rows = [(draw.choice(["", "a", "ä", "Z", "\U0001f600"]), draw.randrange(50), draw.randbytes(9)) for _ in range(500)]
     sort = ExternalSort(SCHEMA, keys=3, folder=tmp_path, run_bytes=run_bytes)
     for start in range(0, 500, 20):
-        sort.add(list(zip(*rows[start : start + 20], strict=True)))
+        sort.add(rows[start : start + 20])
     assert list(sort.rows()) == sorted(rows)
 
 
 def test_rows_can_be_read_twice(tmp_path):
     sort = ExternalSort(SCHEMA, keys=1, folder=tmp_path)
-    sort.add([["b", "a"], [1, 2], [b"", b""]])
+    sort.add([("b", 1, b""), ("a", 2, b"")])
     assert list(sort.rows()) == list(sort.rows()) == [("a", 2, b""), ("b", 1, b"")]
 
 

@@ -68,7 +68,7 @@ def test_other_names_another_order_and_copies_give_the_same_digest(folder, tmp_p
             shutil.copy(path, target)
     twice = ingest_source(pets(other), datasets=tmp_path / "b").snapshot
     assert twice.digest == plain
-    assert snapshot_profile(twice).duplicates == 40
+    assert snapshot_profile(twice.path).duplicates == 40
     assert pq.read_table(twice.path / "sources.parquet").num_rows == 80
 
 
@@ -170,7 +170,7 @@ def test_the_same_content_in_both_splits_stays_in_both_and_is_counted(folder, tm
         shutil.copytree(folder / "cat", tmp_path / "split" / split / "cat")
     snapshot = ingest_source(pets(tmp_path / "split"), datasets=tmp_path / "home").snapshot
     assert snapshot.rows == {"test": 20, "train": 20}
-    assert snapshot_profile(snapshot).leaked == 20
+    assert snapshot_profile(snapshot.path).leaked == 20
 
 
 def test_bad_files_are_quarantined_with_their_reason_and_the_run_goes_on(folder, tmp_path, picture):
@@ -194,7 +194,7 @@ def test_bad_files_are_quarantined_with_their_reason_and_the_run_goes_on(folder,
         "cat/zero.jpg": "empty",
     }
     assert (sum(snapshot.rows.values()), snapshot.quarantined) == (40, 5)
-    assert snapshot_profile(snapshot).inputs == 45
+    assert snapshot_profile(snapshot.path).inputs == 45
 
 
 def test_a_source_without_one_usable_image_is_an_error_that_shows_one(tmp_path):
@@ -211,7 +211,7 @@ def test_the_profile_agrees_with_numpy(tmp_path):
     color, gray = rng.integers(0, 256, (5, 9, 3), dtype=np.uint8), rng.integers(0, 256, (7, 4), dtype=np.uint8)
     Image.fromarray(color).save(tmp_path / "in" / "train" / "a" / "color.png")
     Image.fromarray(gray).save(tmp_path / "in" / "train" / "a" / "gray.png")
-    profile = snapshot_profile(ingest_source(pets(tmp_path / "in"), datasets=tmp_path / "home").snapshot)
+    profile = snapshot_profile(ingest_source(pets(tmp_path / "in"), datasets=tmp_path / "home").snapshot.path)
     pixels = np.concatenate([color.reshape(-1, 3), np.repeat(gray.reshape(-1, 1), 3, axis=1)]) / 255
     assert profile.channels == 3
     assert profile.mean == pytest.approx(pixels.mean(axis=0))
@@ -223,7 +223,7 @@ def test_the_profile_agrees_with_numpy(tmp_path):
 
 def test_the_committed_sample_is_balanced_and_has_the_known_moments(sample, tmp_path):
     ingested = ingest_source(fashion(sample), datasets=tmp_path)
-    profile = snapshot_profile(ingested.snapshot)
+    profile = snapshot_profile(ingested.snapshot.path)
     assert ingested.snapshot.rows == {"test": 500, "train": 2000}
     assert ingested.snapshot.channels == 1
     assert set(profile.per_class["train"].values()) == {200}
@@ -268,4 +268,4 @@ def test_an_unknown_option_of_the_source_is_named_with_its_path(folder, tmp_path
 def test_nothing_in_the_manifest_depends_on_time_or_host(folder, tmp_path):
     snapshot = ingest_source(pets(folder), datasets=tmp_path / "home").snapshot
     manifest = json.loads((snapshot.path / "manifest.json").read_text())
-    assert set(manifest) == {"files", *type(snapshot_profile(snapshot)).model_fields}
+    assert set(manifest) == {"files", *type(snapshot_profile(snapshot.path)).model_fields}

@@ -1,15 +1,15 @@
 """The folders and files under CL_HOME, and the columns of the Parquet files."""
 
-import inspect
 import os
 from functools import cached_property
 from pathlib import Path
 from unittest import mock
 
+import numpy as np
 import pyarrow as pa
 
 from cl_core.data import snapshot
-from cl_core.embedding import embeddings_file
+from cl_core.embedding.embeddings_file import embeddings_table
 from reference.markdown import code, document, first_line, table
 from tasks.runtime.settings import Settings
 
@@ -38,6 +38,7 @@ CL_HOME
 
 def page() -> str:
     """Return the page of the files."""
+    embeddings = embeddings_table([], np.empty((0, _DIMENSIONS), np.float32)).schema
     return document(
         "Files under CL_HOME",
         "`CL_HOME` (default `./.counterpoint`) holds everything that Counterpoint writes. Folders named DIGEST are "
@@ -55,7 +56,7 @@ def page() -> str:
         _columns(snapshot.QUARANTINE_TABLE),
         "## Columns of a file written by `cl embed`",
         "The model decides D, the number of dimensions.",
-        _columns(_of_embeddings()).replace(f"[{_DIMENSIONS}]", "[D]"),
+        _columns(embeddings).replace(f"[{_DIMENSIONS}]", "[D]"),
     )
 
 
@@ -70,13 +71,6 @@ def _folders() -> list[tuple[str, str]]:
         if isinstance(value, Path) and value.is_relative_to(settings.home):
             rows.append((code(value.relative_to("/")), first_line(thing)))
     return sorted(rows)
-
-
-def _of_embeddings() -> pa.Schema:
-    functions = inspect.getmembers(embeddings_file, inspect.isfunction)
-    make = next(function for _, function in functions if function.__annotations__.get("return") is pa.Schema)
-    found: pa.Schema = make(_DIMENSIONS)
-    return found
 
 
 def _columns(columns: pa.Schema) -> str:
