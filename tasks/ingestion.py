@@ -65,7 +65,7 @@ def validate(snapshot: SnapshotRef, cached: CacheRef, data: DataSpec) -> Validat
     log_outcome(
         f"{report.train_samples} training and {report.test_samples} test samples, {report.classes} classes, "
         f"{report.quarantined} quarantined, {report.duplicates} copies merged, "
-        f"{near.test_images} test images with a near-duplicate in training"
+        f"near-duplicates of training images in the test split: {near.test_images}"
     )
     facts = snapshot_profile(snapshot.path)
     changed = describe_changes(previous_profile(snapshot.path), facts)

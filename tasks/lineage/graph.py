@@ -132,7 +132,7 @@ def _runs_of(record: VersionRecord, settings: Settings) -> Iterator[tuple[FlowRu
             message for attempt in related if attempt.step in ("pretrain", "register") for message in attempt.messages
         ]
         if related:
-            yield run, "; ".join(messages) or f"used it in {', '.join(attempt.step for attempt in related)}"
+            yield run, "; ".join(messages) or f"steps: {', '.join(attempt.step for attempt in related)}"
 
 
 def _artifacts_of(folder: Path, training_digest: str) -> Iterator[Path]:
