@@ -23,10 +23,31 @@ from pydantic_core import CoreSchema, core_schema
 from cl_core.errors import SpecError
 
 
-class Component(BaseModel):
-    """A part chosen by name. Its fields are its options: complete, frozen, and validated where they are given."""
+class Described(BaseModel):
+    """Frozen values that a person gives: an unknown one is an error, and each has a title and a description.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+    The docstring below a field is its description; its name is its title, unless another is given.
+    """
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        validate_default=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+        field_title_generator=lambda name, _: name.replace("_", " ").capitalize(),
+        defer_build=True,  # Schemas are built at the first use: after the descriptions have been joined, below.
+    )
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_: Any) -> None:
+        """Join the lines of each description, which forms and tables would show as lines."""
+        for field in cls.__pydantic_fields__.values():
+            field.description = field.description and " ".join(field.description.split())
+
+
+class Component(Described):
+    """A part chosen by name. Its fields are its options: complete, frozen, and validated where they are given."""
 
 
 C = TypeVar("C", bound=Component)

@@ -14,11 +14,12 @@ class MLP(EncoderOptions):
     Source: none; the textbook's, with torch's default initialization.
     """
 
-    hidden: int = Field(256, ge=1, le=65536, title="Hidden width", description="Width of the hidden layer. Units.")
-    features: int = Field(128, ge=1, le=65536, title="Features", description="Width of the output. Units.")
-    batch_norm: bool = Field(
-        False, title="Batch normalization", description="Normalize the hidden layer over the batch, before its ReLU."
-    )
+    hidden: int = Field(256, ge=1, le=65536, title="Hidden width")
+    """Width of the hidden layer. Units."""
+    features: int = Field(128, ge=1, le=65536)
+    """Width of the output. Units."""
+    batch_norm: bool = Field(False, title="Batch normalization")
+    """Normalize the hidden layer over the batch, before its ReLU."""
 
     def build(self, *, channels: int, size: int) -> Encoder:
         """Build a fresh encoder for images of `channels` and side `size` pixels; vectors are images of one pixel."""

@@ -17,11 +17,8 @@ class ResNet50(EncoderOptions):
     (arXiv:2002.05709, App. B.9).
     """
 
-    zero_init_residual: bool = Field(
-        False,
-        title="Zero-initialized residuals",
-        description="Start every residual branch at zero, so that a block is the identity at first (arXiv:1706.02677).",
-    )
+    zero_init_residual: bool = Field(False, title="Zero-initialized residuals")
+    """Start every residual branch at zero, so that a block is the identity at first (arXiv:1706.02677)."""
 
     def build(self, *, channels: int, size: int) -> Encoder:
         """Build a fresh encoder for images of `channels` and side `size` pixels."""

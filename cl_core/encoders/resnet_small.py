@@ -20,27 +20,15 @@ class ResNetSmall(EncoderOptions):
     Source: He et al. 2015, "Deep residual learning", arXiv:1512.03385, Fig. 2 (block) and Eq. 2 (projection shortcut).
     """
 
-    stem_width: int = Field(
-        32, ge=8, le=512, title="Stem width", description="Channels after the first convolution. Channels."
-    )
-    width: int = Field(
-        96,
-        ge=8,
-        le=1024,
-        title="Width",
-        description="Channels of the first stage; each later stage has twice as many. Channels.",
-    )
-    stages: int = Field(
-        2, ge=1, le=5, title="Stages", description="Residual blocks; each halves the image's side. Blocks."
-    )
-    grid: int = Field(
-        2,
-        ge=1,
-        le=7,
-        title="Grid",
-        description="The features are means over the cells of a square grid with this many cells per side; 1 is "
-        "global average pooling. Cells.",
-    )
+    stem_width: int = Field(32, ge=8, le=512)
+    """Channels after the first convolution. Channels."""
+    width: int = Field(96, ge=8, le=1024)
+    """Channels of the first stage; each later stage has twice as many. Channels."""
+    stages: int = Field(2, ge=1, le=5)
+    """Residual blocks; each halves the image's side. Blocks."""
+    grid: int = Field(2, ge=1, le=7)
+    """The features are means over the cells of a square grid with this many cells per side; 1 is global average
+    pooling. Cells."""
 
     def build(self, *, channels: int, size: int) -> Encoder:
         """Build an encoder with width * 2**(stages - 1) * grid**2 features.

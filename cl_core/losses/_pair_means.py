@@ -1,6 +1,5 @@
 """The mean of one term per pair, for losses that treat each pair independently."""
 
-from pydantic import Field
 from torch import Tensor
 
 from cl_core.losses import LossSum, PairLoss, Relation
@@ -9,12 +8,9 @@ from cl_core.losses import LossSum, PairLoss, Relation
 class PairMeanLoss(PairLoss):
     """A loss that is a mean over independent pairs."""
 
-    balanced: bool = Field(
-        False,
-        title="Balanced",
-        description="On: an anchor's positives and negatives have equal total weight, whatever their numbers. Off: "
-        "every pair has the same weight, as in the papers; nearly all pairs of a batch are negatives.",
-    )
+    balanced: bool = False
+    """On: an anchor's positives and negatives have equal total weight, whatever their numbers. Off: every pair has the
+    same weight, as in the papers; nearly all pairs of a batch are negatives."""
 
 
 def pair_mean(terms: Tensor, relation: Relation, *, balanced: bool) -> LossSum:

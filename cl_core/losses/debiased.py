@@ -17,14 +17,9 @@ class Debiased(SoftmaxLoss):
     Source: Chuang et al. 2020, "Debiased contrastive learning", arXiv:2007.00224, Eq. 7 and 8.
     """
 
-    tau_plus: float = Field(
-        0.1,
-        ge=0,
-        lt=1,
-        title="Class probability",
-        description="Probability that a sample is of the anchor's class: about 1 / number of classes. 0 is InfoNCE. "
-        "Fraction; the paper uses 0.1 on CIFAR-10.",
-    )
+    tau_plus: float = Field(0.1, ge=0, lt=1, title="Class probability")
+    """Probability that a sample is of the anchor's class: about 1 / number of classes. 0 is InfoNCE. Fraction; the
+    paper uses 0.1 on CIFAR-10."""
 
     def compute(self, anchors: Tensor, candidates: Tensor, relation: Relation, learned: Learned) -> LossSum:
         """Compute `debiased` with these options."""

@@ -20,25 +20,13 @@ class Logistic(PairMeanLoss):
     arXiv:2206.07568, its NCE objective: similarity `dot`, scale 1 and bias 0.
     """
 
-    similarity: Literal["cosine", "dot"] = Field(
-        "cosine", title="Similarity", description="Cosine, or the plain dot product, as in contrastive RL."
-    )
-    scale: float = Field(
-        10.0,
-        gt=0,
-        le=1000,
-        title="Scale",
-        description="Multiplies the similarity: 1 / temperature. Dimensionless; 1 in contrastive RL, 10 initially in "
-        "SigLIP.",
-    )
-    bias: float = Field(
-        -10.0,
-        ge=-1000,
-        le=1000,
-        title="Bias",
-        description="Added to scale * similarity, to account for the many negatives of a batch; with cosines and "
-        "balanced on, use minus half the scale. Nats; 0 in contrastive RL, -10 initially in SigLIP.",
-    )
+    similarity: Literal["cosine", "dot"] = "cosine"
+    """Cosine, or the plain dot product, as in contrastive RL."""
+    scale: float = Field(10.0, gt=0, le=1000)
+    """Multiplies the similarity: 1 / temperature. Dimensionless; 1 in contrastive RL, 10 initially in SigLIP."""
+    bias: float = Field(-10.0, ge=-1000, le=1000)
+    """Added to scale * similarity, to account for the many negatives of a batch; with cosines and balanced on, use
+    minus half the scale. Nats; 0 in contrastive RL, -10 initially in SigLIP."""
 
     def compute(self, anchors: Tensor, candidates: Tensor, relation: Relation, learned: Learned) -> LossSum:
         """Compute `logistic` with these options."""

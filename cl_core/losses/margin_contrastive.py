@@ -20,24 +20,13 @@ class MarginContrastive(PairMeanLoss):
     Source: Hadsell, Chopra & LeCun 2006, "Dimensionality reduction by learning an invariant mapping", CVPR, Eq. 4.
     """
 
-    margin: float = Field(
-        1.0,
-        gt=0,
-        le=1000,
-        title="Margin",
-        description="Negatives farther apart than this cost nothing. In units of the distance: unit rows are at most "
-        "2 apart, unrelated ones 1.41 (Euclidean) or 1 (cosine).",
-    )
-    distance: Literal["euclidean", "cosine"] = Field(
-        "euclidean",
-        title="Distance",
-        description="Euclidean, as in the paper, or 1 - cosine, as is common for sentences.",
-    )
-    normalize: bool = Field(
-        True,
-        title="Unit rows",
-        description="Normalize embeddings to unit length before Euclidean distances are taken. The paper does not.",
-    )
+    margin: float = Field(1.0, gt=0, le=1000)
+    """Negatives farther apart than this cost nothing. In units of the distance: unit rows are at most 2 apart,
+    unrelated ones 1.41 (Euclidean) or 1 (cosine)."""
+    distance: Literal["euclidean", "cosine"] = "euclidean"
+    """Euclidean, as in the paper, or 1 - cosine, as is common for sentences."""
+    normalize: bool = Field(True, title="Unit rows")
+    """Normalize embeddings to unit length before Euclidean distances are taken. The paper does not."""
 
     @model_validator(mode="after")
     def _cosine_is_of_unit_rows(self) -> Self:

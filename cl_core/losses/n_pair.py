@@ -16,14 +16,9 @@ class NPair(TiledLoss):
     Source: Sohn 2016, "Improved deep metric learning with multi-class N-pair loss objective", NIPS 2016, Eq. 6.
     """
 
-    l2_weight: float = Field(
-        0.001,
-        ge=0,
-        le=1000,
-        title="L2 weight",
-        description="Weight of the anchors' mean squared length, which keeps dot products bounded. Dimensionless; "
-        "the paper names no value, and TensorFlow's npairs_loss corresponds to 0.001.",
-    )
+    l2_weight: float = Field(0.001, ge=0, le=1000)
+    """Weight of the anchors' mean squared length, which keeps dot products bounded. Dimensionless; the paper names no
+    value, and TensorFlow's npairs_loss corresponds to 0.001."""
 
     def compute(self, anchors: Tensor, candidates: Tensor, relation: Relation, learned: Learned) -> LossSum:
         """Compute `n_pair` with these options."""

@@ -18,21 +18,10 @@ class PairwiseLogistic(PairLoss):
     Source: Zhai et al. 2023, "Sigmoid loss for language image pre-training" (SigLIP), arXiv:2303.15343, Alg. 1.
     """
 
-    start_scale: float = Field(
-        10.0,
-        gt=0,
-        le=1000,
-        title="Initial scale",
-        description="Initial value of exp(log_scale), which multiplies the cosine similarities. Dimensionless; the "
-        "paper uses 10.",
-    )
-    start_bias: float = Field(
-        -10.0,
-        ge=-1000,
-        le=1000,
-        title="Initial bias",
-        description="Initial bias, low enough that the many negatives cost little at first. Nats; the paper uses -10.",
-    )
+    start_scale: float = Field(10.0, gt=0, le=1000, title="Initial scale")
+    """Initial value of exp(log_scale), which multiplies the cosine similarities. Dimensionless; the paper uses 10."""
+    start_bias: float = Field(-10.0, ge=-1000, le=1000, title="Initial bias")
+    """Initial bias, low enough that the many negatives cost little at first. Nats; the paper uses -10."""
 
     def learned_start(self) -> dict[str, float]:
         """Return the log of the scale, which keeps the scale positive, and the bias."""

@@ -20,19 +20,11 @@ class SupCon(SoftmaxLoss):
     Source: Khosla et al. 2020, "Supervised contrastive learning", arXiv:2004.11362, Eq. 2 and 3.
     """
 
-    temperature: float = Field(
-        0.1,
-        gt=0,
-        le=100,
-        title="Temperature",
-        description="Divides the cosine similarities. Dimensionless; the paper uses 0.1.",
-    )
-    variant: Variant = Field(
-        "out",
-        title="Variant",
-        description="Whether the mean over positives is outside the logarithm (`out`), as the paper recommends, or "
-        "inside (`in`), where the closest positive can suffice.",
-    )
+    temperature: float = Field(0.1, gt=0, le=100)
+    """Divides the cosine similarities. Dimensionless; the paper uses 0.1."""
+    variant: Variant = "out"
+    """Whether the mean over positives is outside the logarithm (`out`), as the paper recommends, or inside (`in`),
+    where the closest positive can suffice."""
 
     def compute(self, anchors: Tensor, candidates: Tensor, relation: Relation, learned: Learned) -> LossSum:
         """Compute `supcon` with these options."""

@@ -20,37 +20,18 @@ class Triplet(PairLoss):
     triplet loss for person re-identification", arXiv:1703.07737, Sec. 2.
     """
 
-    margin: float = Field(
-        0.2,
-        ge=0,
-        le=1000,
-        title="Margin",
-        description="How much farther a negative must be than the positive. In units of the distance; FaceNet uses "
-        "0.2.",
-    )
-    mining: Literal["all", "hard", "semi_hard"] = Field(
-        "all",
-        title="Mining",
-        description="Which triplets count. `all`: every one. `hard`: each anchor's farthest positive and nearest "
-        "negative. `semi_hard`: for each positive the nearest negative that is farther than it (FaceNet).",
-    )
-    distance: Distance = Field(
-        "squared_euclidean",
-        title="Distance",
-        description="Squared Euclidean in FaceNet, Euclidean in batch-hard mining's paper, or 1 - cosine.",
-    )
-    normalize: bool = Field(
-        True,
-        title="Unit rows",
-        description="Normalize embeddings to unit length before Euclidean distances are taken, as FaceNet does and "
-        "batch-hard mining's paper does not.",
-    )
-    soft_margin: bool = Field(
-        False,
-        title="Soft margin",
-        description="log(1 + exp(x)) in place of max(0, x): satisfied triplets still pull a little. The paper's form "
-        "has margin 0.",
-    )
+    margin: float = Field(0.2, ge=0, le=1000)
+    """How much farther a negative must be than the positive. In units of the distance; FaceNet uses 0.2."""
+    mining: Literal["all", "hard", "semi_hard"] = "all"
+    """Which triplets count. `all`: every one. `hard`: each anchor's farthest positive and nearest negative.
+    `semi_hard`: for each positive the nearest negative that is farther than it (FaceNet)."""
+    distance: Distance = "squared_euclidean"
+    """Squared Euclidean in FaceNet, Euclidean in batch-hard mining's paper, or 1 - cosine."""
+    normalize: bool = Field(True, title="Unit rows")
+    """Normalize embeddings to unit length before Euclidean distances are taken, as FaceNet does and batch-hard mining's
+    paper does not."""
+    soft_margin: bool = False
+    """log(1 + exp(x)) in place of max(0, x): satisfied triplets still pull a little. The paper's form has margin 0."""
 
     @model_validator(mode="after")
     def _options_fit(self) -> Self:

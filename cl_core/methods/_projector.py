@@ -11,20 +11,10 @@ from cl_core.methods._heads import mlp_head
 class ProjectorOptions(MethodOptions):
     """Widths of a projector with one hidden layer."""
 
-    projector_hidden: int = Field(
-        512,
-        ge=1,
-        le=65_536,
-        title="Projector hidden width",
-        description="Width of the projector's hidden layer. Units; SimCLR uses the encoder's own width, SupCon 2048.",
-    )
-    projector_features: int = Field(
-        128,
-        ge=2,
-        le=65_536,
-        title="Projector output width",
-        description="Dimensions in which views are contrasted; SimCLR and SupCon use 128. Units.",
-    )
+    projector_hidden: int = Field(512, ge=1, le=65_536, title="Projector hidden width")
+    """Width of the projector's hidden layer. Units; SimCLR uses the encoder's own width, SupCon 2048."""
+    projector_features: int = Field(128, ge=2, le=65_536, title="Projector output width")
+    """Dimensions in which views are contrasted; SimCLR and SupCon use 128. Units."""
 
     def projector(self, encoder: Encoder) -> nn.Module:
         """Build linear, batch norm, ReLU, linear; dropped after training."""

@@ -20,22 +20,12 @@ class WholeBatchOptions(MethodOptions):
     paper_loss: ClassVar[FromPaper | None] = None
     paper_views: ClassVar[FromPaper] = FromPaper("moco_v3", {"crop_area_min": 0.08})
 
-    projector_hidden: int = Field(
-        1024,
-        ge=1,
-        le=65_536,
-        title="Projector hidden width",
-        description="Width of the projector's two hidden layers. Units; the papers use 8192 on ImageNet, solo-learn "
-        "2048 on CIFAR; smaller here, for CPUs.",
-    )
-    projector_features: int = Field(
-        1024,
-        ge=2,
-        le=65_536,
-        title="Projector output width",
-        description="D, dimensions that are decorrelated; wider is better. Units; the papers use 8192 on ImageNet, "
-        "solo-learn 2048 on CIFAR; smaller here, for CPUs.",
-    )
+    projector_hidden: int = Field(1024, ge=1, le=65_536, title="Projector hidden width")
+    """Width of the projector's two hidden layers. Units; the papers use 8192 on ImageNet, solo-learn 2048 on CIFAR;
+    smaller here, for CPUs."""
+    projector_features: int = Field(1024, ge=2, le=65_536, title="Projector output width")
+    """D, dimensions that are decorrelated; wider is better. Units; the papers use 8192 on ImageNet, solo-learn 2048 on
+    CIFAR; smaller here, for CPUs."""
 
     def projector(self, encoder: Encoder) -> nn.Module:
         """Build two hidden layers and a last one without bias, which the objective ignores; dropped after training."""

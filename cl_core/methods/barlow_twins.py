@@ -31,22 +31,11 @@ class BarlowTwinsOptions(WholeBatchOptions):
     Differences: the projector is narrower, and the loss is scaled by default; 1 is the paper's.
     """
 
-    redundancy_weight: float = Field(
-        0.0051,
-        gt=0,
-        le=1,
-        title="Redundancy weight",
-        description="The paper's lambda: weighs the correlations between dimensions against each dimension's "
-        "agreement. Dimensionless; paper: 0.0051.",
-    )
-    scale: float = Field(
-        0.1,
-        gt=0,
-        le=1,
-        title="Loss scale",
-        description="Multiplies the loss, which starts at several times D. Dimensionless; paper: 1, solo-learn: 0.1 "
-        "on CIFAR.",
-    )
+    redundancy_weight: float = Field(0.0051, gt=0, le=1)
+    """The paper's lambda: weighs the correlations between dimensions against each dimension's agreement. Dimensionless;
+    paper: 0.0051."""
+    scale: float = Field(0.1, gt=0, le=1, title="Loss scale")
+    """Multiplies the loss, which starts at several times D. Dimensionless; paper: 1, solo-learn: 0.1 on CIFAR."""
 
     def build(self, encoder: Encoder, loss: PairLoss | None) -> Method:
         """Build the paper's network: encoder, projector, and the objective below."""

@@ -31,42 +31,19 @@ class MoCoV2Options(MethodOptions):
     paper_loss: ClassVar[FromPaper | None] = FromPaper("info_nce", {"temperature": 0.2})
     paper_views: ClassVar[FromPaper] = FromPaper("moco_v2")
 
-    projector_hidden: int = Field(
-        512,
-        ge=1,
-        le=65_536,
-        title="Projector hidden width",
-        description="Width of the projector's hidden layer. Units; paper: 2048, the encoder's own width.",
-    )
-    projector_features: int = Field(
-        128,
-        ge=2,
-        le=65_536,
-        title="Projector output width",
-        description="Dimensions in which queries and keys are compared. Units; paper: 128.",
-    )
-    queue_size: int = Field(
-        4096,
-        ge=1,
-        le=1_048_576,
-        title="Queue size",
-        description="K, keys of earlier batches that serve as negatives for every query; at most a tenth of the "
-        "training split. Keys; paper: 65536 on ImageNet, the authors' notebook: 4096 on CIFAR-10.",
-    )
-    momentum: float = Field(
-        0.99,
-        ge=0,
-        lt=1,
-        title="Momentum of the key network",
-        description="Momentum: share of its own weights that the key network keeps at each step. Dimensionless; "
-        "paper: 0.999 on ImageNet, the authors' notebook: 0.99 on CIFAR-10.",
-    )
-    symmetric: bool = Field(
-        False,
-        title="Symmetric",
-        description="On: each view is both query and key, at twice the cost per step; the loss is the mean over both "
-        "directions. Off, as in the paper: the first view is the query, the second the key.",
-    )
+    projector_hidden: int = Field(512, ge=1, le=65_536, title="Projector hidden width")
+    """Width of the projector's hidden layer. Units; paper: 2048, the encoder's own width."""
+    projector_features: int = Field(128, ge=2, le=65_536, title="Projector output width")
+    """Dimensions in which queries and keys are compared. Units; paper: 128."""
+    queue_size: int = Field(4096, ge=1, le=1_048_576)
+    """K, keys of earlier batches that serve as negatives for every query; at most a tenth of the training split. Keys;
+    paper: 65536 on ImageNet, the authors' notebook: 4096 on CIFAR-10."""
+    momentum: float = Field(0.99, ge=0, lt=1, title="Momentum of the key network")
+    """Momentum: share of its own weights that the key network keeps at each step. Dimensionless; paper: 0.999 on
+    ImageNet, the authors' notebook: 0.99 on CIFAR-10."""
+    symmetric: bool = False
+    """On: each view is both query and key, at twice the cost per step; the loss is the mean over both directions. Off,
+    as in the paper: the first view is the query, the second the key."""
 
     def check_data(self, *, batch_size: int, train_rows: int) -> None:
         """Refuse a queue so long that a query's near duplicates are often among its negatives."""

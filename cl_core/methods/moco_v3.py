@@ -30,35 +30,15 @@ class MoCoV3Options(MethodOptions):
     paper_loss: ClassVar[FromPaper | None] = FromPaper("info_nce", {"temperature": 0.2})
     paper_views: ClassVar[FromPaper] = FromPaper("moco_v3")
 
-    projector_hidden: int = Field(
-        1024,
-        ge=1,
-        le=65_536,
-        title="Projector hidden width",
-        description="Width of the projector's hidden layer. Units; paper: 4096; less here, for CPUs.",
-    )
-    projector_features: int = Field(
-        256,
-        ge=2,
-        le=65_536,
-        title="Projector output width",
-        description="Dimensions in which queries and keys are compared. Units; paper: 256.",
-    )
-    predictor_hidden: int = Field(
-        1024,
-        ge=1,
-        le=65_536,
-        title="Predictor hidden width",
-        description="Width of the predictor's hidden layer. Units; paper: 4096; less here, for CPUs.",
-    )
-    momentum: float = Field(
-        0.99,
-        ge=0,
-        lt=1,
-        title="Momentum of the key network",
-        description="Momentum: share of its own weights that the key network keeps at each step, at the start; it "
-        "rises to 1 along a cosine over the training. Dimensionless; paper: 0.99, and 0.996 for 1000 epochs.",
-    )
+    projector_hidden: int = Field(1024, ge=1, le=65_536, title="Projector hidden width")
+    """Width of the projector's hidden layer. Units; paper: 4096; less here, for CPUs."""
+    projector_features: int = Field(256, ge=2, le=65_536, title="Projector output width")
+    """Dimensions in which queries and keys are compared. Units; paper: 256."""
+    predictor_hidden: int = Field(1024, ge=1, le=65_536, title="Predictor hidden width")
+    """Width of the predictor's hidden layer. Units; paper: 4096; less here, for CPUs."""
+    momentum: float = Field(0.99, ge=0, lt=1, title="Momentum of the key network")
+    """Momentum: share of its own weights that the key network keeps at each step, at the start; it rises to 1 along a
+    cosine over the training. Dimensionless; paper: 0.99, and 0.996 for 1000 epochs."""
 
     def check(self, loss: PairLoss | None, *, epochs: int) -> None:
         """Refuse a loss without a temperature: the loss is scaled by it."""

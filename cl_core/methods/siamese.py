@@ -26,26 +26,13 @@ class SiameseOptions(MethodOptions):
     paper_loss: ClassVar[FromPaper | None] = FromPaper("margin_contrastive", {"balanced": True})
     accepted_losses: ClassVar[frozenset[str]] = frozenset({"margin_contrastive", "logistic", "pairwise_logistic"})
 
-    pairs: Literal["views", "labels"] = Field(
-        "views",
-        title="Pairs",
-        description="What makes a positive pair: two views of one sample, or samples of one class.",
-    )
-    samples_per_class: int = Field(
-        0,
-        ge=0,
-        le=65_536,
-        title="Samples per class",
-        description="Samples of each class in a batch, at least 2; 0 draws batches without regard to classes, which "
-        "suffices with few classes. Only with pairs 'labels'. Samples.",
-    )
-    projector_features: int = Field(
-        128,
-        ge=2,
-        le=65_536,
-        title="Embedding width",
-        description="Dimensions in which pairs are compared; 50 in Chopra et al., 2 in Hadsell et al. Units.",
-    )
+    pairs: Literal["views", "labels"] = "views"
+    """What makes a positive pair: two views of one sample, or samples of one class."""
+    samples_per_class: int = Field(0, ge=0, le=65_536)
+    """Samples of each class in a batch, at least 2; 0 draws batches without regard to classes, which suffices with few
+    classes. Only with pairs 'labels'. Samples."""
+    projector_features: int = Field(128, ge=2, le=65_536, title="Embedding width")
+    """Dimensions in which pairs are compared; 50 in Chopra et al., 2 in Hadsell et al. Units."""
 
     @model_validator(mode="after")
     def _classes_are_those_of_labels(self) -> Self:

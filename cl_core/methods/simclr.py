@@ -19,20 +19,10 @@ class SimCLROptions(MethodOptions):
     paper_loss: ClassVar[FromPaper | None] = FromPaper("info_nce", {"temperature": 0.2})
     view_counts: ClassVar[range] = range(2, 9)
 
-    projector_hidden: int = Field(
-        512,
-        ge=1,
-        le=65_536,
-        title="Projector hidden width",
-        description="Width of the projector's hidden layer. Units; the paper uses the encoder's own width.",
-    )
-    projector_features: int = Field(
-        128,
-        ge=2,
-        le=65_536,
-        title="Projector output width",
-        description="Dimensions in which views are contrasted; the paper uses 128. Units.",
-    )
+    projector_hidden: int = Field(512, ge=1, le=65_536, title="Projector hidden width")
+    """Width of the projector's hidden layer. Units; the paper uses the encoder's own width."""
+    projector_features: int = Field(128, ge=2, le=65_536, title="Projector output width")
+    """Dimensions in which views are contrasted; the paper uses 128. Units."""
 
     def build(self, encoder: Encoder, loss: PairLoss | None) -> Method:
         """Build a projector with one hidden layer, as in the paper; it is dropped after training."""

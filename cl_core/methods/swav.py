@@ -34,57 +34,23 @@ class SwAVOptions(ProjectorOptions):
     paper_views: ClassVar[FromPaper] = FromPaper("multi_crop")
     view_counts: ClassVar[range] = range(2, 17)
 
-    prototypes: int = Field(
-        128,
-        ge=2,
-        le=1_000_000,
-        title="Prototypes",
-        description="K, at most batch_size + queue_size, since rows are assigned to prototypes in equal parts. "
-        "Prototypes; paper: 3000 for batches of 4096, or of 256 and a queue of 3840; 128 is half of a batch of 256.",
-    )
-    temperature: float = Field(
-        0.1,
-        gt=0,
-        le=100,
-        title="Temperature",
-        description="Divides the cosine similarities in the prediction. Dimensionless; paper: 0.1.",
-    )
-    epsilon: float = Field(
-        0.05,
-        gt=0,
-        le=100,
-        title="Assignment smoothness",
-        description="Divides the cosine similarities in the assignment; smaller values give harder assignments. "
-        "Dimensionless; paper: 0.05.",
-    )
-    sinkhorn_iterations: int = Field(
-        3,
-        ge=1,
-        le=100,
-        title="Sinkhorn iterations",
-        description="Iterations that balance the assignments between prototypes. Iterations; paper: 3.",
-    )
-    freeze_epochs: int = Field(
-        1,
-        ge=0,
-        title="Frozen epochs",
-        description="Epochs at the start in which prototypes are frozen. Epochs; paper: 1.",
-    )
-    queue_size: int = Field(
-        0,
-        ge=0,
-        le=1_048_576,
-        title="Queue size",
-        description="Rows of earlier batches, per assigned view, that are assigned together with the batch: for "
-        "batches smaller than the number of prototypes. 0 is off. Rows; paper: 3840 for batches of 256.",
-    )
-    queue_start_epoch: int = Field(
-        1,
-        ge=0,
-        title="Queue start",
-        description="First epoch, counted from 0, whose rows enter the queue; the queue is used once it is full. "
-        "Epochs; paper: 15.",
-    )
+    prototypes: int = Field(128, ge=2, le=1_000_000)
+    """K, at most batch_size + queue_size, since rows are assigned to prototypes in equal parts. Prototypes; paper: 3000
+    for batches of 4096, or of 256 and a queue of 3840; 128 is half of a batch of 256."""
+    temperature: float = Field(0.1, gt=0, le=100)
+    """Divides the cosine similarities in the prediction. Dimensionless; paper: 0.1."""
+    epsilon: float = Field(0.05, gt=0, le=100, title="Assignment smoothness")
+    """Divides the cosine similarities in the assignment; smaller values give harder assignments. Dimensionless; paper:
+    0.05."""
+    sinkhorn_iterations: int = Field(3, ge=1, le=100)
+    """Iterations that balance the assignments between prototypes. Iterations; paper: 3."""
+    freeze_epochs: int = Field(1, ge=0, title="Frozen epochs")
+    """Epochs at the start in which prototypes are frozen. Epochs; paper: 1."""
+    queue_size: int = Field(0, ge=0, le=1_048_576)
+    """Rows of earlier batches, per assigned view, that are assigned together with the batch: for batches smaller than
+    the number of prototypes. 0 is off. Rows; paper: 3840 for batches of 256."""
+    queue_start_epoch: int = Field(1, ge=0, title="Queue start")
+    """First epoch, counted from 0, whose rows enter the queue; the queue is used once it is full. Epochs; paper: 15."""
 
     def check(self, loss: PairLoss | None, *, epochs: int) -> None:
         """Refuse a start epoch without a queue, and anything that would begin only after the last epoch."""

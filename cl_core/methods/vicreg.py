@@ -32,27 +32,12 @@ class VICRegOptions(WholeBatchOptions):
     Differences: the projector (the paper's expander) is narrower.
     """
 
-    invariance_weight: float = Field(
-        25.0,
-        gt=0,
-        le=1000,
-        title="Invariance weight",
-        description="Weighs the mean squared difference of the views. Dimensionless; paper: 25.",
-    )
-    variance_weight: float = Field(
-        25.0,
-        gt=0,
-        le=1000,
-        title="Variance weight",
-        description="Weighs how far each dimension's standard deviation is below 1. Dimensionless; paper: 25.",
-    )
-    covariance_weight: float = Field(
-        1.0,
-        ge=0,
-        le=1000,
-        title="Covariance weight",
-        description="Weighs the squared covariances between dimensions; 0 is off. Dimensionless; paper: 1.",
-    )
+    invariance_weight: float = Field(25.0, gt=0, le=1000)
+    """Weighs the mean squared difference of the views. Dimensionless; paper: 25."""
+    variance_weight: float = Field(25.0, gt=0, le=1000)
+    """Weighs how far each dimension's standard deviation is below 1. Dimensionless; paper: 25."""
+    covariance_weight: float = Field(1.0, ge=0, le=1000)
+    """Weighs the squared covariances between dimensions; 0 is off. Dimensionless; paper: 1."""
 
     def build(self, encoder: Encoder, loss: PairLoss | None) -> Method:
         """Build the paper's network: encoder, projector, and the objective below."""

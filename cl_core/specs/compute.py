@@ -10,48 +10,23 @@ from cl_core.specs.base import Spec
 class ComputeSpec(Spec):
     """Where a run computes and how fast. Nothing here changes the result, except the precision that auto takes."""
 
-    workers: int = Field(
-        1,
-        ge=1,
-        le=4096,
-        title="Training workers",
-        description="Processes that share each batch. 1 trains in the flow's own process.",
-    )
-    threads: int = Field(
-        2,
-        ge=1,
-        le=65_536,
-        title="CPU threads",
-        description="CPU threads of all training workers together, shared evenly.",
-    )
-    gpus_per_worker: int = Field(
-        0, ge=0, le=1, title="GPUs per worker", description="1 gives each worker a GPU of its own; 0 trains on CPUs."
-    )
-    ingest_workers: int = Field(
-        1, ge=1, le=1024, title="Ingestion workers", description="Processes that check images while ingesting."
-    )
-    checkpoint_every_s: float = Field(
-        60,
-        gt=0,
-        title="Checkpoint interval",
-        description="Time between two checkpoints: at most this much training is lost when a run is killed. Seconds.",
-    )
-    stall_timeout_s: float = Field(
-        300,
-        gt=0,
-        title="Stall timeout",
-        description="Workers that take no step for this long are stopped and resume from the last checkpoint; must "
-        "exceed the longest step and the report interval. Applies with two or more workers. Seconds.",
-    )
-    report_every_s: float = Field(
-        2, ge=0, title="Report interval", description="Minimum time between two progress reports. Seconds."
-    )
-    knn_every_epochs: int = Field(
-        1,
-        ge=1,
-        title="Neighbor score interval",
-        description="Epochs between two nearest-neighbor scores on the samples held out by training.held_out_share.",
-    )
+    workers: int = Field(1, ge=1, le=4096, title="Training workers")
+    """Processes that share each batch. 1 trains in the flow's own process."""
+    threads: int = Field(2, ge=1, le=65_536, title="CPU threads")
+    """CPU threads of all training workers together, shared evenly."""
+    gpus_per_worker: int = Field(0, ge=0, le=1, title="GPUs per worker")
+    """1 gives each worker a GPU of its own; 0 trains on CPUs."""
+    ingest_workers: int = Field(1, ge=1, le=1024, title="Ingestion workers")
+    """Processes that check images while ingesting."""
+    checkpoint_every_s: float = Field(60, gt=0, title="Checkpoint interval")
+    """Time between two checkpoints: at most this much training is lost when a run is killed. Seconds."""
+    stall_timeout_s: float = Field(300, gt=0, title="Stall timeout")
+    """Workers that take no step for this long are stopped and resume from the last checkpoint; must exceed the longest
+    step and the report interval. Applies with two or more workers. Seconds."""
+    report_every_s: float = Field(2, ge=0, title="Report interval")
+    """Minimum time between two progress reports. Seconds."""
+    knn_every_epochs: int = Field(1, ge=1, title="Neighbor score interval")
+    """Epochs between two nearest-neighbor scores on the samples held out by training.held_out_share."""
 
     @model_validator(mode="after")
     def _threads_are_shared_evenly(self) -> Self:

@@ -12,46 +12,23 @@ from cl_core.specs.base import Options, Spec
 class DataSpec(Spec):
     """Which samples, and how they are split."""
 
-    name: str = Field(
-        "fashion-mnist",
-        title="Dataset name",
-        description="Name under which snapshots are kept. Letters, digits, dots, dashes and underscores.",
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
-        max_length=100,
-    )
-    source: Annotated[str, NameIn(SOURCES)] = Field(
-        "fashion_mnist", title="Source", description="Kind of source that the samples come from."
-    )
-    location: str = Field(
-        "",
-        title="Location",
-        description="Folder or file to read. May be empty for sources with a built-in location.",
-    )
-    source_options: Options = Field({}, title="Source options", description="Options of the source, as JSON.")
-    image_size: int = Field(
-        28, ge=8, le=512, title="Image size", description="Side of the square image that the encoder sees, in pixels."
-    )
-    test_share: float = Field(
-        0.1,
-        gt=0,
-        lt=1,
-        title="Test fraction",
-        description="Share of the samples held out for testing if the source has no test split; the content hash "
-        "decides which. Fraction.",
-    )
-    min_train_samples: int = Field(
-        64,
-        ge=2,
-        title="Minimum training samples",
-        description="Refuse data with fewer distinct training samples. Samples.",
-    )
-    max_quarantined_share: float = Field(
-        0.05,
-        ge=0,
-        le=1,
-        title="Max. quarantined fraction",
-        description="Stop the run if a larger share of inputs is rejected. Fraction of all inputs.",
-    )
+    name: str = Field("fashion-mnist", title="Dataset name", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)
+    """Name under which snapshots are kept. Letters, digits, dots, dashes and underscores."""
+    source: Annotated[str, NameIn(SOURCES)] = "fashion_mnist"
+    """Kind of source that the samples come from."""
+    location: str = ""
+    """Folder or file to read. May be empty for sources with a built-in location."""
+    source_options: Options = Field({})
+    """Options of the source, as JSON."""
+    image_size: int = Field(28, ge=8, le=512)
+    """Side of the square image that the encoder sees, in pixels."""
+    test_share: float = Field(0.1, gt=0, lt=1, title="Test fraction")
+    """Share of the samples held out for testing if the source has no test split; the content hash decides which.
+    Fraction."""
+    min_train_samples: int = Field(64, ge=2, title="Minimum training samples")
+    """Refuse data with fewer distinct training samples. Samples."""
+    max_quarantined_share: float = Field(0.05, ge=0, le=1, title="Max. quarantined fraction")
+    """Stop the run if a larger share of inputs is rejected. Fraction of all inputs."""
 
     @field_validator("location")
     @classmethod
@@ -67,15 +44,10 @@ class DataSpec(Spec):
 class SourceSpec(Spec):
     """Which images to read when nothing is trained on them."""
 
-    source: Annotated[str, NameIn(SOURCES)] = Field(
-        "image_folder",
-        title="Source",
-        description="Kind of source that the images come from; `snapshot` is the result of `cl ingest`.",
-    )
-    location: str = Field(
-        "",
-        title="Location",
-        description="Folder or file to read; for a snapshot its folder, datasets/NAME/DIGEST. May be empty for "
-        "sources with a built-in location.",
-    )
-    source_options: Options = Field({}, title="Source options", description="Options of the source, as JSON.")
+    source: Annotated[str, NameIn(SOURCES)] = "image_folder"
+    """Kind of source that the images come from; `snapshot` is the result of `cl ingest`."""
+    location: str = ""
+    """Folder or file to read; for a snapshot its folder, datasets/NAME/DIGEST. May be empty for sources with a built-in
+    location."""
+    source_options: Options = Field({})
+    """Options of the source, as JSON."""

@@ -18,93 +18,57 @@ Precision = Literal["auto", "bf16", "fp32"]
 class TrainingSpec(Spec):
     """How the encoder is trained. These fields, and no others, decide the weights."""
 
-    method: Annotated[str, NameIn(METHODS)] = Field(
-        "simclr", title="Method", description="Contrastive method that turns views into a loss."
-    )
-    method_options: Options = Field({}, title="Method options", description="Options of the method, as JSON.")
-    loss: Annotated[str, NameIn(LOSSES, besides=(PAPER,))] = Field(
-        PAPER,
-        title="Loss",
-        description="Loss that compares the embeddings. `paper`: the loss and options of the method's paper.",
-    )
-    loss_options: Options = Field({}, title="Loss options", description="Options of the loss, as JSON.")
-    views: Annotated[str, NameIn(VIEWS, besides=(PAPER,))] = Field(
-        PAPER,
-        title="Views",
-        description="Policy that makes the contrasted views. `paper`: the views and options of the method's paper.",
-    )
-    views_options: Options = Field({}, title="Views options", description="Options of the view policy, as JSON.")
-    encoder: Annotated[str, NameIn(ENCODERS)] = Field(
-        "resnet_small", title="Encoder", description="Network that is trained, evaluated and registered."
-    )
-    encoder_options: Options = Field({}, title="Encoder options", description="Options of the encoder, as JSON.")
-    start_from: Literal["scratch", "champion"] = Field(
-        "scratch",
-        title="Start from",
-        description="Initial weights of the encoder: fresh, or those of the model's champion when this training is "
-        "first requested; without a champion, fresh.",
-    )
-    epochs: int = Field(4, ge=1, le=100_000, title="Epochs", description="Passes over the training split.")
-    batch_size: int = Field(
-        256, ge=2, le=1_048_576, title="Batch size", description="Samples per step, over all workers together."
-    )
-    accumulate_steps: int = Field(
-        1,
-        ge=1,
-        le=1024,
-        title="Accumulated batches",
-        description="Batches whose gradients are averaged before each optimizer step. 1 is off. Adds no negatives: "
-        "each batch is contrasted only with itself.",
-    )
-    sub_batch_size: int = Field(
-        0,
-        ge=0,
-        le=1_048_576,
-        title="Sub-batch size",
-        description="Samples embedded at once, by all workers together: a batch larger than memory gets the gradient "
-        "of the whole batch through sub-batches, at the cost of one more forward pass. Batch norm sees each "
-        "sub-batch alone. Less than the batch size; 0 is off. Samples.",
-    )
-    optimizer: Literal["adamw", "sgd", "lars"] = Field(
-        "adamw", title="Optimizer", description="Rule that updates the weights."
-    )
-    learning_rate: float = Field(
-        2e-3, gt=0, le=100, title="Learning rate", description="Peak rate, as used; not rescaled by the batch size."
-    )
-    weight_decay: float = Field(
-        1e-4,
-        ge=0,
-        le=1,
-        title="Weight decay",
-        description="Applied to weight matrices; never to biases and norms. Per step.",
-    )
-    momentum: float = Field(
-        0.9, ge=0, lt=1, title="Momentum", description="Momentum of SGD and LARS; AdamW's first beta. Dimensionless."
-    )
-    warmup_epochs: float = Field(
-        0.5, ge=0, title="Warm-up", description="Linear rise of the learning rate before the cosine decay. Epochs."
-    )
-    precision: Precision = Field(
-        "auto",
-        title="Precision",
-        description="Arithmetic of the encoder's forward pass; losses are always float32. auto takes bf16 where the "
-        "CPU or GPU computes in it, and fp32 elsewhere: a CPU that emulates bf16 is tens of times slower in it.",
-    )
-    channels_last: bool = Field(
-        True, title="Channels last", description="Memory layout of images; faster for convolutions."
-    )
-    held_out_share: float = Field(
-        0.02,
-        ge=0,
-        le=0.5,
-        title="Held-out fraction",
-        description="Share of the labeled training samples that is never trained on. During training their classes "
-        "are predicted from nearest neighbors, and the accuracy shows whether features improve. The content hash "
-        "decides which; 0 is off; ignored without labels. Fraction.",
-    )
-    seed: int = Field(
-        0, ge=0, lt=2**32, title="Seed", description="Seed of the initial weights, the order of samples and the views."
-    )
+    method: Annotated[str, NameIn(METHODS)] = "simclr"
+    """Contrastive method that turns views into a loss."""
+    method_options: Options = Field({})
+    """Options of the method, as JSON."""
+    loss: Annotated[str, NameIn(LOSSES, besides=(PAPER,))] = PAPER
+    """Loss that compares the embeddings. `paper`: the loss and options of the method's paper."""
+    loss_options: Options = Field({})
+    """Options of the loss, as JSON."""
+    views: Annotated[str, NameIn(VIEWS, besides=(PAPER,))] = PAPER
+    """Policy that makes the contrasted views. `paper`: the views and options of the method's paper."""
+    views_options: Options = Field({})
+    """Options of the view policy, as JSON."""
+    encoder: Annotated[str, NameIn(ENCODERS)] = "resnet_small"
+    """Network that is trained, evaluated and registered."""
+    encoder_options: Options = Field({})
+    """Options of the encoder, as JSON."""
+    start_from: Literal["scratch", "champion"] = "scratch"
+    """Initial weights of the encoder: fresh, or those of the model's champion when this training is first requested;
+    without a champion, fresh."""
+    epochs: int = Field(4, ge=1, le=100_000)
+    """Passes over the training split."""
+    batch_size: int = Field(256, ge=2, le=1_048_576)
+    """Samples per step, over all workers together."""
+    accumulate_steps: int = Field(1, ge=1, le=1024, title="Accumulated batches")
+    """Batches whose gradients are averaged before each optimizer step. 1 is off. Adds no negatives: each batch is
+    contrasted only with itself."""
+    sub_batch_size: int = Field(0, ge=0, le=1_048_576, title="Sub-batch size")
+    """Samples embedded at once, by all workers together: a batch larger than memory gets the gradient of the whole
+    batch through sub-batches, at the cost of one more forward pass. Batch norm sees each sub-batch alone. Less than the
+    batch size; 0 is off. Samples."""
+    optimizer: Literal["adamw", "sgd", "lars"] = "adamw"
+    """Rule that updates the weights."""
+    learning_rate: float = Field(2e-3, gt=0, le=100)
+    """Peak rate, as used; not rescaled by the batch size."""
+    weight_decay: float = Field(1e-4, ge=0, le=1)
+    """Applied to weight matrices; never to biases and norms. Per step."""
+    momentum: float = Field(0.9, ge=0, lt=1)
+    """Momentum of SGD and LARS; AdamW's first beta. Dimensionless."""
+    warmup_epochs: float = Field(0.5, ge=0, title="Warm-up")
+    """Linear rise of the learning rate before the cosine decay. Epochs."""
+    precision: Precision = "auto"
+    """Arithmetic of the encoder's forward pass; losses are always float32. auto takes bf16 where the CPU or GPU
+    computes in it, and fp32 elsewhere: a CPU that emulates bf16 is tens of times slower in it."""
+    channels_last: bool = True
+    """Memory layout of images; faster for convolutions."""
+    held_out_share: float = Field(0.02, ge=0, le=0.5, title="Held-out fraction")
+    """Share of the labeled training samples that is never trained on. During training their classes are predicted from
+    nearest neighbors, and the accuracy shows whether features improve. The content hash decides which; 0 is off;
+    ignored without labels. Fraction."""
+    seed: int = Field(0, ge=0, lt=2**32)
+    """Seed of the initial weights, the order of samples and the views."""
 
     @property
     def sub_batches(self) -> int:

@@ -130,13 +130,8 @@ class ChainViews(ChainOptions):
 class AlikeViews(ChainViews):
     """Any number of views with the same distribution."""
 
-    view_count: int = Field(
-        2,
-        ge=1,
-        le=8,
-        title="Views",
-        description="Views of each sample; the papers contrast 2. A method that learns from labels can use 1. Views.",
-    )
+    view_count: int = Field(2, ge=1, le=8, title="Views")
+    """Views of each sample; the papers contrast 2. A method that learns from labels can use 1. Views."""
 
     @property
     def count(self) -> int:

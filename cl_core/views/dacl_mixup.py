@@ -35,25 +35,14 @@ class DACLMixupViews(ImageViews):
     Differences: a mask keeps a value with the probability that is the sample's share in the other two ways of mixing.
     """
 
-    mixing: Mixing = Field(
-        "linear",
-        title="Mixing",
-        description="How two samples become one: the weighted arithmetic mean (linear), the weighted geometric mean "
-        "(geometric), or each value from one of them (binary). Paper: linear.",
-    )
-    alpha: float = Field(
-        0.5,
-        ge=0.5,
-        lt=1,
-        title="Min. mixing weight",
-        description="The sample's weight in its view is uniform between this and 1. Paper: alpha, at least 0.5, so "
-        "that the sample outweighs its partner.",
-    )
-    without: tuple[Literal["mixup"], ...] = Field(
-        (),
-        title="Disabled operations",
-        description="Operations to disable, for ablations: mixup. Both views are then the sample itself.",
-    )
+    mixing: Mixing = "linear"
+    """How two samples become one: the weighted arithmetic mean (linear), the weighted geometric mean (geometric), or
+    each value from one of them (binary). Paper: linear."""
+    alpha: float = Field(0.5, ge=0.5, lt=1, title="Min. mixing weight")
+    """The sample's weight in its view is uniform between this and 1. Paper: alpha, at least 0.5, so that the sample
+    outweighs its partner."""
+    without: tuple[Literal["mixup"], ...] = Field((), title="Disabled operations")
+    """Operations to disable, for ablations: mixup. Both views are then the sample itself."""
 
     @property
     def count(self) -> int:

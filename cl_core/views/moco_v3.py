@@ -25,34 +25,14 @@ class MoCoV3Views(ChainViews):
     contrast: Contrast = 0.4
     saturation: Saturation = 0.2
     hue: Hue = 0.1
-    blur_probability: float = Field(
-        1.0,
-        ge=0,
-        le=1,
-        title="Blur probability, first view",
-        description="Probability of a Gaussian blur of the first view; 0 is off. Paper: 1.",
-    )
-    blur_probability_second: float = Field(
-        0.1,
-        ge=0,
-        le=1,
-        title="Blur probability, second view",
-        description="Probability of a Gaussian blur of the second view; 0 is off. Paper: 0.1.",
-    )
-    solarize_probability: float = Field(
-        0.0,
-        ge=0,
-        le=1,
-        title="Solarize probability, first view",
-        description="Probability of inverting bright values of the first view; 0 is off. Paper: 0.",
-    )
-    solarize_probability_second: float = Field(
-        0.2,
-        ge=0,
-        le=1,
-        title="Solarize probability, second view",
-        description="Probability of inverting bright values of the second view; 0 is off. Paper: 0.2.",
-    )
+    blur_probability: float = Field(1.0, ge=0, le=1, title="Blur probability, first view")
+    """Probability of a Gaussian blur of the first view; 0 is off. Paper: 1."""
+    blur_probability_second: float = Field(0.1, ge=0, le=1, title="Blur probability, second view")
+    """Probability of a Gaussian blur of the second view; 0 is off. Paper: 0.1."""
+    solarize_probability: float = Field(0.0, ge=0, le=1, title="Solarize probability, first view")
+    """Probability of inverting bright values of the first view; 0 is off. Paper: 0."""
+    solarize_probability_second: float = Field(0.2, ge=0, le=1, title="Solarize probability, second view")
+    """Probability of inverting bright values of the second view; 0 is off. Paper: 0.2."""
 
     @property
     def count(self) -> int:

@@ -26,31 +26,15 @@ class MultiCropViews(ChainViews):
     contrast: Contrast = 0.8
     saturation: Saturation = 0.8
     hue: Hue = 0.2
-    local_count: int = Field(
-        6, ge=1, le=32, title="Local crops", description="L, local crops besides the two global ones. Paper: 6. Crops."
-    )
-    local_share: float = Field(
-        3 / 7,
-        ge=0.25,
-        le=1,
-        title="Local crop side",
-        description="Side of a local crop's view, as a share of the full size, rounded to pixels. Paper: 96 of 224 "
-        "pixels, 3/7; that is 12 of 28 and 14 of 32.",
-    )
-    local_area_min: float = Field(
-        0.05,
-        gt=0,
-        le=1,
-        title="Min. area of a local crop",
-        description="Minimum area of a local crop, as a share of the image's. Paper: 0.05.",
-    )
-    local_area_max: float = Field(
-        0.14,
-        gt=0,
-        le=1,
-        title="Max. area of a local crop",
-        description="Maximum area of a local crop, as a share of the image's. Paper: 0.14.",
-    )
+    local_count: int = Field(6, ge=1, le=32, title="Local crops")
+    """L, local crops besides the two global ones. Paper: 6. Crops."""
+    local_share: float = Field(3 / 7, ge=0.25, le=1, title="Local crop side")
+    """Side of a local crop's view, as a share of the full size, rounded to pixels. Paper: 96 of 224 pixels, 3/7; that
+    is 12 of 28 and 14 of 32."""
+    local_area_min: float = Field(0.05, gt=0, le=1, title="Min. area of a local crop")
+    """Minimum area of a local crop, as a share of the image's. Paper: 0.05."""
+    local_area_max: float = Field(0.14, gt=0, le=1, title="Max. area of a local crop")
+    """Maximum area of a local crop, as a share of the image's. Paper: 0.14."""
 
     @property
     def count(self) -> int:
