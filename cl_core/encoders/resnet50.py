@@ -1,15 +1,13 @@
 """ResNet-50 from torchvision."""
 
-from pydantic import Field
 from torchvision.models import resnet50
 
-from cl_core.encoders import Encoder, EncoderOptions
-from cl_core.encoders._torchvision import without_classifier
+from cl_core.encoders._torchvision import TorchvisionResNet
 from cl_core.registry import ENCODERS
 
 
 @ENCODERS.register("resnet50")
-class ResNet50(EncoderOptions):
+class ResNet50(TorchvisionResNet):
     """2048 features; 4.1 GMAC at 224 pixels, 23.5 M parameters.
 
     Source: He et al. 2016, "Deep residual learning for image recognition", arXiv:1512.03385, Table 1. Differences:
@@ -17,9 +15,4 @@ class ResNet50(EncoderOptions):
     (arXiv:2002.05709, App. B.9).
     """
 
-    zero_init_residual: bool = Field(False, title="Zero-initialized residuals")
-    """Start every residual branch at zero, so that a block is the identity at first (arXiv:1706.02677)."""
-
-    def build(self, *, channels: int, size: int) -> Encoder:
-        """Build a fresh encoder for images of `channels` and side `size` pixels."""
-        return without_classifier(resnet50, channels=channels, size=size, zero_init_residual=self.zero_init_residual)
+    network = staticmethod(resnet50)

@@ -11,6 +11,8 @@ from cl_core.losses import Learned, LossSum, Relation
 from cl_core.losses._pair_means import PairMeanLoss, pair_mean
 from cl_core.registry import LOSSES
 
+Similarity = Literal["cosine", "dot"]
+
 
 @LOSSES.register("logistic")
 class Logistic(PairMeanLoss):
@@ -20,7 +22,7 @@ class Logistic(PairMeanLoss):
     arXiv:2206.07568, its NCE objective: similarity `dot`, scale 1 and bias 0.
     """
 
-    similarity: Literal["cosine", "dot"] = "cosine"
+    similarity: Similarity = "cosine"
     """Cosine, or the plain dot product, as in contrastive RL."""
     scale: float = Field(10.0, gt=0, le=1000)
     """Multiplies the similarity: 1 / temperature. Dimensionless; 1 in contrastive RL, 10 initially in SigLIP."""
@@ -29,16 +31,8 @@ class Logistic(PairMeanLoss):
     minus half the scale. Nats; 0 in contrastive RL, -10 initially in SigLIP."""
 
     def compute(self, anchors: Tensor, candidates: Tensor, relation: Relation, learned: Learned) -> LossSum:
-        """Compute `logistic` with these options."""
-        return logistic(
-            anchors,
-            candidates,
-            relation,
-            similarity=self.similarity,
-            scale=self.scale,
-            bias=self.bias,
-            balanced=self.balanced,
-        )
+        """Compute `logistic`, whose options have the names of these."""
+        return logistic(anchors, candidates, relation, **dict(self))
 
 
 def logistic(
@@ -46,7 +40,7 @@ def logistic(
     candidates: Tensor,
     relation: Relation,
     *,
-    similarity: Literal["cosine", "dot"],
+    similarity: Similarity,
     scale: float,
     bias: float,
     balanced: bool,

@@ -35,16 +35,8 @@ class MarginContrastive(PairMeanLoss):
         return self
 
     def compute(self, anchors: Tensor, candidates: Tensor, relation: Relation, learned: Learned) -> LossSum:
-        """Compute `margin_contrastive` with these options."""
-        return margin_contrastive(
-            anchors,
-            candidates,
-            relation,
-            margin=self.margin,
-            distance=self.distance,
-            normalize=self.normalize,
-            balanced=self.balanced,
-        )
+        """Compute `margin_contrastive`, whose options have the names of these."""
+        return margin_contrastive(anchors, candidates, relation, **dict(self))
 
 
 def margin_contrastive(

@@ -11,6 +11,8 @@ from cl_core.losses import Learned, LossSum, PairLoss, Relation
 from cl_core.losses._distances import Distance, distances
 from cl_core.registry import LOSSES
 
+Mining = Literal["all", "hard", "semi_hard"]
+
 
 @LOSSES.register("triplet")
 class Triplet(PairLoss):
@@ -22,7 +24,7 @@ class Triplet(PairLoss):
 
     margin: float = Field(0.2, ge=0, le=1000)
     """How much farther a negative must be than the positive. In units of the distance; FaceNet uses 0.2."""
-    mining: Literal["all", "hard", "semi_hard"] = "all"
+    mining: Mining = "all"
     """Which triplets count. `all`: every one. `hard`: each anchor's farthest positive and nearest negative.
     `semi_hard`: for each positive the nearest negative that is farther than it (FaceNet)."""
     distance: Distance = "squared_euclidean"
@@ -46,17 +48,8 @@ class Triplet(PairLoss):
         return self
 
     def compute(self, anchors: Tensor, candidates: Tensor, relation: Relation, learned: Learned) -> LossSum:
-        """Compute `triplet` with these options."""
-        return triplet(
-            anchors,
-            candidates,
-            relation,
-            margin=self.margin,
-            mining=self.mining,
-            distance=self.distance,
-            normalize=self.normalize,
-            soft_margin=self.soft_margin,
-        )
+        """Compute `triplet`, whose options have the names of these."""
+        return triplet(anchors, candidates, relation, **dict(self))
 
 
 def triplet(
@@ -65,7 +58,7 @@ def triplet(
     relation: Relation,
     *,
     margin: float,
-    mining: Literal["all", "hard", "semi_hard"],
+    mining: Mining,
     distance: Distance,
     normalize: bool,
     soft_margin: bool,

@@ -81,7 +81,6 @@ class Method(nn.Module):
 
     def trivial_losses(self, samples: int) -> dict[str, float]:
         """Return the losses of solutions that learn nothing, by name, for a batch of `samples`."""
-        del samples
         return {}
 
     def after_backward(self, moment: StepInfo) -> None:

@@ -3,7 +3,11 @@
 from collections.abc import Sequence
 from itertools import pairwise
 
+from pydantic import Field
 from torch import nn
+
+from cl_core.encoders import Encoder
+from cl_core.methods import MethodOptions
 
 
 def mlp_head(
@@ -24,3 +28,16 @@ def mlp_head(
     if last_norm:
         layers.append(nn.BatchNorm1d(widths[-1], affine=last_affine))
     return nn.Sequential(*layers)
+
+
+class ProjectorOptions(MethodOptions):
+    """Widths of the projector of SimCLR and its successors, which has one hidden layer."""
+
+    projector_hidden: int = Field(512, ge=1, le=65_536, title="Projector hidden width")
+    """Width of the projector's hidden layer. Units; SimCLR uses the encoder's own width, SupCon 2048."""
+    projector_features: int = Field(128, ge=2, le=65_536, title="Projector output width")
+    """Dimensions in which views are contrasted; SimCLR and SupCon use 128. Units."""
+
+    def projector(self, encoder: Encoder) -> nn.Module:
+        """Build linear, batch norm, ReLU, linear; dropped after training."""
+        return mlp_head([encoder.features, self.projector_hidden, self.projector_features])

@@ -70,23 +70,18 @@ class WholeBatch(Method):
 
     def trivial_losses(self, samples: int) -> dict[str, float]:
         """Return the given values, which hold for any number of samples."""
-        del samples
         return dict(self._trivial_losses)
 
 
-def check_paired(first: Tensor, second: Tensor) -> None:
-    """Refuse views whose rows are not paired.
+def paired_rows(first: Tensor, second: Tensor) -> Tensor:
+    """Return () N, the number of rows of all workers in either view, in the rows' precision.
 
     Raises:
-        ValueError: Naming the shapes that came.
+        ValueError: When the rows of the views are not paired; it names the shapes that came.
     """
     if first.ndim != 2 or first.shape != second.shape:
         raise ValueError(f"wanted two views (B, D) of one shape; got {tuple(first.shape)} and {tuple(second.shape)}")
-
-
-def rows_of_all(rows: Tensor) -> Tensor:
-    """Return () N, the number of rows of all workers together, in the rows' precision."""
-    return collectives.all_reduce_sum(rows.new_tensor(len(rows)))
+    return collectives.all_reduce_sum(first.new_tensor(len(first)))
 
 
 def centered(rows: Tensor, count: Tensor) -> Tensor:

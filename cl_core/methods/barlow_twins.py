@@ -9,14 +9,7 @@ from torch import Tensor
 from cl_core.encoders import Encoder
 from cl_core.losses import PairLoss
 from cl_core.methods import Method
-from cl_core.methods._whole_batch import (
-    WholeBatch,
-    WholeBatchOptions,
-    centered,
-    check_paired,
-    off_diagonal,
-    rows_of_all,
-)
+from cl_core.methods._whole_batch import WholeBatch, WholeBatchOptions, centered, off_diagonal, paired_rows
 from cl_core.parallel import collectives
 from cl_core.registry import METHODS
 
@@ -39,7 +32,6 @@ class BarlowTwinsOptions(WholeBatchOptions):
 
     def build(self, encoder: Encoder, loss: PairLoss | None) -> Method:
         """Build the paper's network: encoder, projector, and the objective below."""
-        del loss
         width = self.projector_features
         return WholeBatch(
             encoder,
@@ -71,8 +63,7 @@ def barlow_twins(first: Tensor, second: Tensor, *, redundancy_weight: float, sca
     Source: Zbontar et al. 2021, "Barlow Twins", arXiv:2103.03230, Eq. 1-2. Differences: 1e-5 is added to variances,
         as in its published code.
     """
-    check_paired(first, second)
-    count = rows_of_all(first)
+    count = paired_rows(first, second)
     correlation = collectives.all_sum(_standardized(first, count).T @ _standardized(second, count)) / count
     disagreement = (1 - correlation.diagonal()).square().sum()
     redundancy = off_diagonal(correlation).square().sum()

@@ -5,8 +5,8 @@ from typing import ClassVar
 from cl_core.encoders import Encoder
 from cl_core.losses import PairLoss
 from cl_core.methods import FromPaper, Method, require_loss
+from cl_core.methods._heads import ProjectorOptions
 from cl_core.methods._in_batch import InBatch
-from cl_core.methods._projector import ProjectorOptions
 from cl_core.registry import METHODS
 
 

@@ -42,17 +42,13 @@ class FaceNetOptions(MethodOptions):
         },
     )
     view_counts: ClassVar[range] = range(1, 3)
+    needs_labels: ClassVar[bool] = True
 
     samples_per_class: int = Field(32, ge=2, le=65_536)
     """K, samples of each class in a batch; a batch has batch_size / K classes. Samples; the paper uses about 40 for
     each of 45 faces, 4 to 8 are usual with many classes."""
     projector_features: int = Field(128, ge=2, le=65_536, title="Embedding width")
     """Dimensions in which distances are taken; the paper uses 128. Units."""
-
-    @property
-    def needs_labels(self) -> bool:
-        """True: triplets need classes."""
-        return True
 
     @property
     def batch_samples_per_class(self) -> int:

@@ -47,7 +47,6 @@ class MoCoV2Options(MethodOptions):
 
     def check_data(self, *, batch_size: int, train_rows: int) -> None:
         """Refuse a queue so long that a query's near duplicates are often among its negatives."""
-        del batch_size
         most = train_rows // _SAMPLES_PER_KEY
         if self.queue_size > most:
             raise option_error(
@@ -135,7 +134,6 @@ class MoCoV2(Method):
 
     def after_step(self, moment: StepInfo) -> None:
         """Update the key network; enqueue the keys of all batches and both directions of the step."""
-        del moment
         self.key_network.follow(nn.Sequential(self.encoder, self.projector), momentum=self.momentum)
         for keys, samples in self._to_enter:
             self.queue.enter(keys, samples)
@@ -143,7 +141,6 @@ class MoCoV2(Method):
 
     def trivial_losses(self, samples: int) -> dict[str, float]:
         """Return the loss of a query equally similar to its key and to every other; for any number of samples."""
-        del samples
         query, key = (_ids(torch.zeros(1, dtype=torch.int64), torch.tensor([view])) for view in (0, 1))
         others = torch.ones_like(self.queue.samples, device="cpu")
         relation = beside_a_queue(query, key, others)

@@ -5,8 +5,8 @@ from typing import ClassVar
 from cl_core.encoders import Encoder
 from cl_core.losses import PairLoss
 from cl_core.methods import FromPaper, Method, require_loss
+from cl_core.methods._heads import ProjectorOptions
 from cl_core.methods._in_batch import InBatch
-from cl_core.methods._projector import ProjectorOptions
 from cl_core.registry import METHODS
 
 
@@ -22,11 +22,7 @@ class SupConOptions(ProjectorOptions):
     # The softmax losses of several positives. Debiasing corrects for classes that are unknown; here they are known.
     accepted_losses: ClassVar[frozenset[str]] = frozenset({"supcon", "info_nce", "decoupled"})
     view_counts: ClassVar[range] = range(2, 9)
-
-    @property
-    def needs_labels(self) -> bool:
-        """True: positives are samples of one class."""
-        return True
+    needs_labels: ClassVar[bool] = True
 
     def build(self, encoder: Encoder, loss: PairLoss | None) -> Method:
         """Build the same network as SimCLR, with all rows of a class as positives."""

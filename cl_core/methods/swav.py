@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from cl_core.encoders import Encoder
 from cl_core.losses import LossSum, PairLoss, at_least_float32
 from cl_core.methods import FromPaper, Method, Samples, Step, StepInfo, option_error
-from cl_core.methods._projector import ProjectorOptions
+from cl_core.methods._heads import ProjectorOptions
 from cl_core.methods._sinkhorn import sinkhorn
 from cl_core.methods._view_queues import ViewQueues
 from cl_core.parallel import collectives
@@ -54,7 +54,6 @@ class SwAVOptions(ProjectorOptions):
 
     def check(self, loss: PairLoss | None, *, epochs: int) -> None:
         """Refuse a start epoch without a queue, and anything that would begin only after the last epoch."""
-        del loss
         if not self.queue_size and self.queue_start_epoch != type(self).model_fields["queue_start_epoch"].default:
             raise option_error(
                 "queue_start_epoch",
@@ -94,7 +93,6 @@ class SwAVOptions(ProjectorOptions):
 
     def build(self, encoder: Encoder, loss: PairLoss | None) -> Method:
         """Build a projector with one hidden layer and prototypes, as in the paper; both are dropped after training."""
-        del loss
         prototypes = nn.Linear(self.projector_features, self.prototypes, bias=False)
         return SwAV(encoder, self.projector(encoder), prototypes, self)
 
@@ -157,7 +155,6 @@ class SwAV(Method):
     @torch.no_grad()
     def after_step(self, moment: StepInfo) -> None:
         """Normalize the prototypes; enqueue the step's rows."""
-        del moment
         self._normalize_prototypes()
         if self.queues is not None:
             for rows in self._to_enter:
@@ -170,7 +167,6 @@ class SwAV(Method):
 
     def trivial_losses(self, samples: int) -> dict[str, float]:
         """Return the loss when all prototypes suit every sample equally."""
-        del samples
         return {"every sample is assigned uniformly": math.log(self.options.prototypes)}
 
 

@@ -10,14 +10,7 @@ from torch import Tensor
 from cl_core.encoders import Encoder
 from cl_core.losses import PairLoss
 from cl_core.methods import Method
-from cl_core.methods._whole_batch import (
-    WholeBatch,
-    WholeBatchOptions,
-    centered,
-    check_paired,
-    off_diagonal,
-    rows_of_all,
-)
+from cl_core.methods._whole_batch import WholeBatch, WholeBatchOptions, centered, off_diagonal, paired_rows
 from cl_core.parallel import collectives
 from cl_core.registry import METHODS
 
@@ -41,7 +34,6 @@ class VICRegOptions(WholeBatchOptions):
 
     def build(self, encoder: Encoder, loss: PairLoss | None) -> Method:
         """Build the paper's network: encoder, projector, and the objective below."""
-        del loss
         objective = partial(
             vicreg,
             invariance_weight=self.invariance_weight,
@@ -77,8 +69,7 @@ def vicreg(
     Source: Bardes et al. 2022, "VICReg", arXiv:2105.04906, Eq. 1-6. Differences: as in its published code, the mean
         of the views' variance terms is taken and not their sum, and of the squared differences over the dimensions.
     """
-    check_paired(first, second)
-    count, dimensions = rows_of_all(first), first.shape[1]
+    count, dimensions = paired_rows(first, second), first.shape[1]
     invariance = collectives.all_sum((first - second).square().sum()) / (count * dimensions)
     variance, covariance = first.new_zeros(()), first.new_zeros(())
     for rows in (centered(first, count), centered(second, count)):

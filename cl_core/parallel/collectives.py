@@ -3,10 +3,7 @@
 Without a process group every function is the identity, so that methods read the same for one worker and for many.
 """
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from datetime import timedelta
-from pathlib import Path
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -100,22 +97,6 @@ def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
     means = torch.split(flat, [gradient.numel() for gradient in gradients])
     for gradient, mean in zip(gradients, means, strict=True):
         gradient.copy_(mean.view(gradient.shape))
-
-
-@contextmanager
-def process_group(*, rendezvous: Path, rank: int, world_size: int, timeout_s: float) -> Iterator[None]:
-    """Join a gloo process group that meets at a file; for groups that Ray does not start."""
-    dist.init_process_group(
-        "gloo",
-        init_method=f"file://{rendezvous}",
-        rank=rank,
-        world_size=world_size,
-        timeout=timedelta(seconds=timeout_s),
-    )
-    try:
-        yield
-    finally:
-        dist.destroy_process_group()
 
 
 class _AllGather(torch.autograd.Function):

@@ -42,7 +42,6 @@ class ChainViews(ChainOptions):
 
     def law(self, view: int) -> ViewLaw:
         """Return the distribution of view number `view`; by default all views share one."""
-        del view
         return ViewLaw(
             area=(self.crop_area_min, self.crop_area_max),
             blur=self.blur_probability,

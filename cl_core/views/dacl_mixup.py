@@ -1,6 +1,6 @@
 """DACL's views: each sample mixed with another. The only policy that needs no knowledge of images."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -35,6 +35,8 @@ class DACLMixupViews(ImageViews):
     Differences: a mask keeps a value with the probability that is the sample's share in the other two ways of mixing.
     """
 
+    count: ClassVar[int] = 2
+
     mixing: Mixing = "linear"
     """How two samples become one: the weighted arithmetic mean (linear), the weighted geometric mean (geometric), or
     each value from one of them (binary). Paper: linear."""
@@ -43,11 +45,6 @@ class DACLMixupViews(ImageViews):
     outweighs its partner."""
     without: tuple[Literal["mixup"], ...] = Field((), title="Disabled operations")
     """Operations to disable, for ablations: mixup. Both views are then the sample itself."""
-
-    @property
-    def count(self) -> int:
-        """Two."""
-        return 2
 
     @property
     def partners(self) -> int:

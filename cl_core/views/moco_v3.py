@@ -1,6 +1,7 @@
 """MoCo v3's augmentation, which is BYOL's: two views with different distributions. Barlow Twins uses it, too."""
 
 from dataclasses import replace
+from typing import ClassVar
 
 from pydantic import Field
 
@@ -20,6 +21,8 @@ class MoCoV3Views(ChainViews):
     crops are resized bilinearly, where BYOL and Barlow Twins take cubic splines; the blur's kernel is SimCLR's.
     """
 
+    count: ClassVar[int] = 2
+
     crop_area_min: CropAreaMin = 0.2
     brightness: Brightness = 0.4
     contrast: Contrast = 0.4
@@ -33,11 +36,6 @@ class MoCoV3Views(ChainViews):
     """Probability of inverting bright values of the first view; 0 is off. Paper: 0."""
     solarize_probability_second: float = Field(0.2, ge=0, le=1, title="Solarize probability, second view")
     """Probability of inverting bright values of the second view; 0 is off. Paper: 0.2."""
-
-    @property
-    def count(self) -> int:
-        """Two."""
-        return 2
 
     def law(self, view: int) -> ViewLaw:
         """Return the distribution of the first or the second view."""

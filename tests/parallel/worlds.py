@@ -4,6 +4,7 @@ from functools import partial
 
 import components
 import forked
+import gloo
 import torch
 import torch.multiprocessing as mp
 from torch import nn
@@ -122,7 +123,7 @@ CASES |= {name: partial(components.train, name) for name in components.names()}
 def _work(rank, shares_of_world, names, rendezvous, folder):
     torch.set_num_threads(1)
     world_size = len(shares_of_world[0])
-    with collectives.process_group(rendezvous=rendezvous, rank=rank, world_size=world_size, timeout_s=60):
+    with gloo.process_group(rendezvous=rendezvous, rank=rank, world_size=world_size):
         results = {(name, shares): CASES[name](shares) for shares in shares_of_world for name in names}
     torch.save(results, folder / f"{rank}.pt")
 

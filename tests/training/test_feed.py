@@ -94,13 +94,10 @@ def in_float64() -> Iterator[None]:
 def worker(rank: int, *, job: TrainingJob, stop_at: int, log: Path) -> str:
     """Lines that make a process one of two workers, let it log what it is fed, and stop it before a step."""
     return f"""
-import atexit, json, pathlib, torch
-from cl_core.parallel import collectives
+import atexit, gloo, json, pathlib, torch
 from cl_core.training import feed, loop
 torch.set_default_dtype(torch.float64)
-world = collectives.process_group(
-    rendezvous=pathlib.Path({str(job.folder / "rendezvous")!r}), rank={rank}, world_size=2, timeout_s=60
-)
+world = gloo.process_group(rendezvous=pathlib.Path({str(job.folder / "rendezvous")!r}), rank={rank}, world_size=2)
 world.__enter__()
 # A group that outlives the interpreter aborts the process: its threads still run.
 atexit.register(world.__exit__, None, None, None)

@@ -5,6 +5,7 @@ import signal
 from pathlib import Path
 
 import forked
+import gloo
 import numpy as np
 import pytest
 import safetensors.torch
@@ -17,7 +18,6 @@ from cl_core.data.cache import ImageSplit, load_split
 from cl_core.data.sampling import hold_out
 from cl_core.encoders import Encoder
 from cl_core.evaluation.features import extract
-from cl_core.parallel import collectives
 from cl_core.specs import ComputeSpec
 from cl_core.training import online_knn
 from cl_core.training.components import assemble
@@ -184,7 +184,7 @@ CheckpointStore.save = killing
 def work(rank: int, rendezvous: Path, written: str, told: "multiprocessing.Queue[float]") -> None:
     torch.set_num_threads(1)
     job = TrainingJob.model_validate_json(written)
-    with collectives.process_group(rendezvous=rendezvous, rank=rank, world_size=2, timeout_s=60):
+    with gloo.process_group(rendezvous=rendezvous, rank=rank, world_size=2):
         told.put(knn_of(job).accuracy(encoder_of(job)))
 
 

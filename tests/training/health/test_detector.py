@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import forked
+import gloo
 import pytest
 import torch
 import torch.nn.functional as F
@@ -20,7 +21,6 @@ from cl_core.errors import CollapseError
 from cl_core.methods import Method, MethodOptions, Samples, Step
 from cl_core.methods.moco_v2 import MoCoV2, MoCoV2Options
 from cl_core.methods.simclr import SimCLROptions
-from cl_core.parallel import collectives
 from cl_core.specs import ComputeSpec
 from cl_core.training.job import TrainingJob
 from cl_core.training.loop import train
@@ -251,7 +251,7 @@ CheckpointStore.save = killing
 
 def work(rank: int, rendezvous: Path, written: str, told: "multiprocessing.Queue[tuple[int, str]]") -> None:
     job = TrainingJob.model_validate_json(written)
-    with collectives.process_group(rendezvous=rendezvous, rank=rank, world_size=2, timeout_s=60):
+    with gloo.process_group(rendezvous=rendezvous, rank=rank, world_size=2):
         try:
             train(job)
         except CollapseError as error:
