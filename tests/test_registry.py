@@ -18,7 +18,7 @@ from cl_core.errors import SpecError
 from cl_core.losses import info_nce
 from cl_core.registry import ENCODERS, EVALUATIONS, LOSSES, METHODS, SOURCES, VIEWS, Component, NameIn, Registry
 from cl_core.specs import TrainingSpec
-from cl_core.training.components import assemble, complete, training_digest
+from cl_core.training.components import assemble, training_digest
 
 REGISTRIES = {
     "source": SOURCES,
@@ -227,7 +227,7 @@ def test_another_distribution_adds_a_component_without_touching_this_one(install
     assert LOSSES.names() == sorted([*before, "theirs"])
     spec = TrainingSpec(loss="theirs", loss_options={"margin": "0.25"})
     assert "their_losses" not in sys.modules, "names are known without an import"
-    assert complete(spec).loss_options == {"margin": 0.25}
+    assert assemble(spec).spec.loss_options == {"margin": 0.25}
     with pytest.raises(SpecError) as caught:
         LOSSES.build("theirs", {"margin": 0}, field="training.loss")
     assert str(caught.value) == "training.loss_options.margin: input should be greater than 0; got 0"

@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from cl_core.losses import Relation
+from cl_core.losses import PairLoss, Relation
 from cl_core.losses._pair_tiles import Pairs, Tiling, one_tile, ordered, part_of, tiled
 
 # On CPUs exp2 takes a quarter of the time of exp: inside, logits are in bits.
@@ -21,6 +22,22 @@ _NATS_PER_BIT = math.log(2)
 
 # So many pairs take 6 MB with their masks, and computing them again takes a third of the backward.
 _KEPT_PAIRS = 2**20
+
+
+class TiledLoss(PairLoss):
+    """A loss that processes its pairs in tiles."""
+
+    tile: int = Field(512, ge=0, le=65_536)
+    """Pairs are processed in square tiles of this many rows, so that memory grows linearly with the batch; the result
+    is the same. 512 fits a CPU's cache; a GPU is faster with 4096, or with 0, which processes all pairs at once.
+    Rows."""
+
+
+class SoftmaxLoss(TiledLoss):
+    """A loss that compares each anchor's positives with its negatives in a softmax over cosines."""
+
+    temperature: float = Field(0.2, gt=0, le=100)
+    """Divides the cosine similarities. Dimensionless; 0.1 to 0.5 in SimCLR's table 5."""
 
 
 class PairSums(NamedTuple):

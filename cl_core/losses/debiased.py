@@ -5,8 +5,7 @@ from pydantic import Field
 from torch import Tensor
 
 from cl_core.losses import Learned, LossSum, Relation
-from cl_core.losses._pair_sums import PairSums, cosine_sums
-from cl_core.losses._softmax import SoftmaxLoss
+from cl_core.losses._pair_sums import PairSums, SoftmaxLoss, cosine_sums
 from cl_core.registry import LOSSES
 
 

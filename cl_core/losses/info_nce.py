@@ -3,8 +3,7 @@
 from torch import Tensor
 
 from cl_core.losses import Learned, LossSum, Relation
-from cl_core.losses._pair_sums import cosine_sums
-from cl_core.losses._softmax import SoftmaxLoss
+from cl_core.losses._pair_sums import SoftmaxLoss, cosine_sums
 from cl_core.registry import LOSSES
 
 

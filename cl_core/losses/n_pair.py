@@ -4,8 +4,7 @@ from pydantic import Field
 from torch import Tensor
 
 from cl_core.losses import Learned, LossSum, Relation
-from cl_core.losses._pair_sums import pair_sums
-from cl_core.losses._softmax import TiledLoss
+from cl_core.losses._pair_sums import TiledLoss, pair_sums
 from cl_core.registry import LOSSES
 
 

@@ -11,8 +11,8 @@ from cl_core.encoders import Encoder
 from cl_core.losses import PairLoss, Relation, RowIds, at_least_float32
 from cl_core.methods import FromPaper, Method, MethodOptions, Samples, Step, StepInfo, option_error, require_loss
 from cl_core.methods._contrast import Contrast
-from cl_core.methods._key_queue import KeyQueue
 from cl_core.methods._momentum import MomentumNetwork
+from cl_core.methods._queues import KeyQueue
 from cl_core.parallel import collectives
 from cl_core.registry import METHODS
 

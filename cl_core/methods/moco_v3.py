@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from cl_core.encoders import Encoder
 from cl_core.errors import SpecError
 from cl_core.losses import PairLoss, Relation, RowIds, at_least_float32
-from cl_core.losses._softmax import SoftmaxLoss
+from cl_core.losses._pair_sums import SoftmaxLoss
 from cl_core.methods import FromPaper, Method, MethodOptions, Samples, Step, StepInfo
 from cl_core.methods._contrast import Contrast, row_ids
 from cl_core.methods._heads import mlp_head

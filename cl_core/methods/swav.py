@@ -14,8 +14,8 @@ from cl_core.encoders import Encoder
 from cl_core.losses import LossSum, PairLoss, at_least_float32
 from cl_core.methods import FromPaper, Method, Samples, Step, StepInfo, option_error
 from cl_core.methods._heads import ProjectorOptions
+from cl_core.methods._queues import ViewQueues
 from cl_core.methods._sinkhorn import sinkhorn
-from cl_core.methods._view_queues import ViewQueues
 from cl_core.parallel import collectives
 from cl_core.registry import METHODS
 

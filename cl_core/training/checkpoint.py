@@ -25,19 +25,14 @@ logger = logging.getLogger(__name__)
 _METHOD = "method.safetensors"
 _OPTIMIZER_TENSORS = "optimizer.safetensors"
 _OPTIMIZER_VALUES = "optimizer.json"
+_KEPT = 2
 
 
 class CheckpointStore:
-    """The checkpoints of one training.
+    """The checkpoints of one training, in `folder`; the newest two are kept."""
 
-    Args:
-        folder: Where they are stored.
-        keep: How many of the newest stay.
-    """
-
-    def __init__(self, folder: Path, *, keep: int = 2) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.keep = keep
 
     def save(self, step: int, *, method: nn.Module, optimizer: Optimizer, facts: dict[str, Any]) -> Path:
         """Write the state after `step` steps; a crash at any moment leaves older checkpoints intact.
@@ -53,7 +48,7 @@ class CheckpointStore:
             _write_tensors(staged / _OPTIMIZER_TENSORS, tensors)
             (staged / _OPTIMIZER_VALUES).write_text(json.dumps(values, sort_keys=True))
             artifact_dir.publish(staged, final, {**facts, "step": step})
-        for old in self._newest_first()[self.keep :]:
+        for old in self._newest_first()[_KEPT:]:
             shutil.rmtree(old)
         failpoint("pretrain.checkpoint-kept")
         return final
@@ -81,18 +76,14 @@ class CheckpointStore:
         return sorted(self.folder.glob("step-*"), reverse=True)
 
 
-def load(path: Path, *, method: nn.Module, optimizer: Optimizer) -> int:
-    """Load a checkpoint's state into a method and its optimizer.
-
-    Returns:
-        How many steps it had taken.
-    """
+def load(path: Path, *, method: nn.Module, optimizer: Optimizer) -> dict[str, Any]:
+    """Load a checkpoint's state into a method and its optimizer; return its manifest."""
     method.load_state_dict(safetensors.torch.load_file(path / _METHOD))
     values = json.loads((path / _OPTIMIZER_VALUES).read_text())
     tensors = safetensors.torch.load_file(path / _OPTIMIZER_TENSORS)
     optimizer.load_state_dict(_unflatten(tensors, values))
     _lay_out_as_parameters(optimizer)
-    return int(artifact_dir.manifest_of(path)["step"])
+    return artifact_dir.manifest_of(path)
 
 
 def load_encoder_state(path: Path) -> dict[str, Tensor]:
@@ -123,22 +114,17 @@ def _write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
 
 
 def _flatten(state: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Split an optimizer's state into named tensors and JSON."""
-    tensors: dict[str, Tensor] = {}
-    values: dict[str, Any] = {"param_groups": state["param_groups"], "state": {}}
-    for index, entries in state["state"].items():
-        for key, value in entries.items():
-            if isinstance(value, Tensor):
-                tensors[f"{index}/{key}"] = value
-            else:
-                values["state"].setdefault(str(index), {})[key] = value
-    return tensors, values
+    """Split an optimizer's state into tensors and JSON, both by "parameter/key"."""
+    entries = {f"{index}/{key}": value for index, of_one in state["state"].items() for key, value in of_one.items()}
+    tensors = {name: value for name, value in entries.items() if isinstance(value, Tensor)}
+    values = {name: value for name, value in entries.items() if name not in tensors}
+    return tensors, {"param_groups": state["param_groups"], "state": values}
 
 
 def _unflatten(tensors: dict[str, Tensor], values: dict[str, Any]) -> dict[str, Any]:
-    state: dict[int, dict[str, Any]] = {int(index): dict(entries) for index, entries in values["state"].items()}
-    for name, tensor in tensors.items():
+    state: dict[int, dict[str, Any]] = {}
+    # Torch moves state to the parameters' device and keeps step counters on the CPU by itself.
+    for name, value in {**values["state"], **tensors}.items():
         index, key = name.split("/")
-        # Torch moves state to the parameters' device and keeps step counters on the CPU by itself.
-        state.setdefault(int(index), {})[key] = torch.as_tensor(tensor)
+        state.setdefault(int(index), {})[key] = value
     return {"state": state, "param_groups": values["param_groups"]}

@@ -146,15 +146,6 @@ def _counted(counts: range) -> str:
     return f"{counts[0]} view{'s' if most > 1 else ''}" if len(counts) == 1 else f"{counts[0]} to {most} views"
 
 
-def complete(training: TrainingSpec) -> TrainingSpec:
-    """Return the spec with every name and option written out.
-
-    Raises:
-        SpecError: As `assemble`.
-    """
-    return assemble(training).spec
-
-
 def training_digest(parts: Parts, *, snapshot_digest: str, image_size: int, start_sha256: str = "") -> str:
     """Return the digest of all that decides the weights: data, image size, completed spec, first weights, code.
 

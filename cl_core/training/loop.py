@@ -36,8 +36,7 @@ from cl_core.training.warm_start import load_initial_weights
 logger = logging.getLogger(__name__)
 
 # Reading a loss from a GPU waits for it; on a CPU it is free.
-_FINITE_CHECK_STEPS = {"cpu": 1}
-_FINITE_CHECK_STEPS_DEFAULT = 50
+_FINITE_CHECK_STEPS = {"cpu": 1, "cuda": 50}
 
 
 def train(job: TrainingJob) -> CheckpointRef:
@@ -60,10 +59,8 @@ def train(job: TrainingJob) -> CheckpointRef:
     parts = job.parts
     torch.manual_seed(spec.seed)
     encoder = parts.encoder.build(channels=job.snapshot.channels, size=job.data.image_size)
-    if job.initial_weights is not None:
-        load_initial_weights(
-            encoder, job.initial_weights.path
-        )  # Before the method is built, which may copy the encoder.
+    if job.initial_weights is not None:  # Before the method is built, which may copy the encoder.
+        load_initial_weights(encoder, job.initial_weights.path)
     method = parts.method.build(encoder, parts.loss).to(device)
     if spec.channels_last:
         method = method.to(memory_format=torch.channels_last)
@@ -112,13 +109,8 @@ def train(job: TrainingJob) -> CheckpointRef:
                 return method.embed(feed.views(chosen, epoch=step // steps_per_epoch))
 
             with torch.autocast(device, torch.bfloat16, enabled=spec.precision == "bf16"):
-                result = backward(
-                    method,
-                    embed,
-                    shares,
-                    feed.samples(np.concatenate(shares), moment=moment),
-                    scale=1 / spec.accumulate_steps,
-                )
+                samples = feed.samples(np.concatenate(shares), moment=moment)
+                result = backward(method, embed, shares, samples, scale=1 / spec.accumulate_steps)
             loss += result.loss.detach() / spec.accumulate_steps
         collectives.average_gradients(method.parameters())
         method.after_backward(moment)
@@ -129,7 +121,7 @@ def train(job: TrainingJob) -> CheckpointRef:
         # --- the whole batch's loss: finite on every worker or on none
         done = step + 1
         loss = collectives.average(loss)
-        looked_at = step % _FINITE_CHECK_STEPS.get(device, _FINITE_CHECK_STEPS_DEFAULT) == 0 or watch.is_due(done)
+        looked_at = step % _FINITE_CHECK_STEPS[device] == 0 or watch.is_due(done)
         if looked_at and not math.isfinite(loss):
             raise _not_finite(f"the loss became {loss.item()} at step {done}", rate)
 
@@ -195,9 +187,7 @@ def _restore(job: TrainingJob, method: Method, optimizer: Optimizer) -> tuple[in
     step = int(collectives.all_reduce_sum(torch.tensor(step)))
     spent, checks = 0.0, []
     if step:
-        path = job.checkpoints.at(step)
-        checkpoint.load(path, method=method, optimizer=optimizer)
-        facts = artifact_dir.manifest_of(path)
+        facts = checkpoint.load(job.checkpoints.at(step), method=method, optimizer=optimizer)
         spent, checks = float(facts["seconds"]), facts["checks"]
         logger.info("resuming from step %d", step)
     if collectives.rank() == 0:

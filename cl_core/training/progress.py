@@ -5,7 +5,6 @@ in one process, across a cluster with shared storage, and after a restart.
 """
 
 import contextlib
-import json
 import logging
 import os
 import resource
@@ -109,7 +108,7 @@ class ProgressLog:
         if not self.path.exists():
             return []
         lines = self.path.read_text().split("\n")[:-1]
-        return [Progress.model_validate(json.loads(line)) for line in lines if line.startswith("{")]
+        return [Progress.model_validate_json(line) for line in lines if line.startswith("{")]
 
     def rewind(self, step: int, *, seconds: float) -> None:
         """Remove what was logged after `step`, because the training resumes there, and record what is repeated.
@@ -139,35 +138,24 @@ class ProgressLog:
         self._repeated.unlink(missing_ok=True)
 
 
-class _Tail:
-    """Reads the lines that were added to a progress file since the last look."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._inode = self._offset = 0
-        self._score: float | None = None
-
-    def newest(self) -> Progress | None:
-        """Return the newest added line with the newest kNN accuracy, which few lines have; None without a line."""
-        lines = self._added()
-        for line in lines:
-            self._score = self._score if line.knn_accuracy is None else line.knn_accuracy
-        return lines[-1].model_copy(update={"knn_accuracy": self._score}) if lines else None
-
-    def _added(self) -> list[Progress]:
-        try:
-            file = self._path.open("rb")
-        except FileNotFoundError:
-            return []
-        with file:
+def _newest_lines(path: Path) -> Iterator[Progress | None]:
+    """Yield at each look the newest line since the last with the newest kNN accuracy; None without a new line."""
+    inode = offset = 0
+    score: float | None = None
+    while True:
+        whole = b""
+        with contextlib.suppress(OSError), path.open("rb") as file:
             state = os.fstat(file.fileno())
-            if state.st_ino != self._inode or state.st_size < self._offset:
+            if state.st_ino != inode or state.st_size < offset:
                 # The file was replaced, because the training resumed from a checkpoint.
-                self._inode, self._offset, self._score = state.st_ino, 0, None
-            file.seek(self._offset)
+                inode, offset, score = state.st_ino, 0, None
+            file.seek(offset)
             whole = file.read().rpartition(b"\n")[0]
-        self._offset += len(whole) + 1 if whole else 0
-        return [Progress.model_validate(json.loads(line)) for line in whole.split(b"\n") if line.startswith(b"{")]
+            offset += len(whole) + 1 if whole else 0
+        lines = [Progress.model_validate_json(line) for line in whole.split(b"\n") if line.startswith(b"{")]
+        for line in lines:  # Few lines have a kNN accuracy.
+            score = score if line.knn_accuracy is None else line.knn_accuracy
+        yield lines[-1].model_copy(update={"knn_accuracy": score}) if lines else None
 
 
 @contextlib.contextmanager
@@ -181,12 +169,12 @@ def following(log: ProgressLog, on_progress: Callable[[Progress], None], *, ever
         on_progress: Called on a thread of its own with the newest line, when there is a new one.
         every_s: Time between two looks. Seconds.
     """
-    stop, tail = threading.Event(), _Tail(log.path)
-    shown = tail.newest()
+    stop, looks = threading.Event(), _newest_lines(log.path)
+    shown = next(looks, None)
 
     def look() -> None:
         nonlocal shown
-        newest = tail.newest()
+        newest = next(looks, None)
         if newest is None or newest == shown:
             return
         shown = newest

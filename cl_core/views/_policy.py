@@ -28,13 +28,10 @@ DRAWS = 39
 class ViewLaw:
     """What may differ between the views of one sample."""
 
-    area: tuple[float, float]
-    """Least and greatest area of the crop, as shares of the image's."""
-    blur: float
-    """Probability; so `solarize`."""
+    area: tuple[float, float]  # Least and greatest area of the crop, as shares of the image's.
+    blur: float  # Probability, as is `solarize`.
     solarize: float
-    side: float = 1.0
-    """Of the view, as a share of the full size."""
+    side: float = 1.0  # Of the view, as a share of the full size.
 
 
 class ChainViews(ChainOptions):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from prefect.utilities.callables import parameter_schema
 
-from cl_core.training.components import complete
+from cl_core.training.components import assemble
 from flows.champion import promote, rollback
 from flows.cli.app import make_app
 from flows.cli.recipes import read_recipe
@@ -115,5 +115,5 @@ def test_a_recipe_asks_the_command_for_what_it_asks_the_flow(recipe):
     for name in values:
         ours, theirs = bound.arguments[name], asked[name]
         if name == "training":
-            ours, theirs = complete(ours), complete(theirs)
+            ours, theirs = assemble(ours).spec, assemble(theirs).spec
         assert ours == theirs

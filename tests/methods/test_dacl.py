@@ -14,12 +14,12 @@ from cl_core.losses.info_nce import InfoNCE
 from cl_core.methods import Samples
 from cl_core.methods.dacl import DACLOptions
 from cl_core.specs import TrainingSpec
-from cl_core.training.components import assemble, complete
+from cl_core.training.components import assemble
 from cl_core.training.loop import train
 
 
 def test_the_parts_are_those_of_the_paper():
-    spec = complete(TrainingSpec(method="dacl"))
+    spec = assemble(TrainingSpec(method="dacl")).spec
     assert (spec.views, spec.views_options["mixing"], spec.views_options["alpha"]) == ("dacl_mixup", "linear", 0.5)
     assert spec.loss == "info_nce"
     assert spec.method_options == {"projector_hidden": 512, "projector_features": 128}

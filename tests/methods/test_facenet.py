@@ -19,7 +19,7 @@ from cl_core.losses.triplet import Triplet
 from cl_core.methods import Samples
 from cl_core.methods.facenet import FaceNetOptions
 from cl_core.specs import TrainingSpec
-from cl_core.training.components import assemble, complete
+from cl_core.training.components import assemble
 from cl_core.training.feed import Feed
 from cl_core.training.loop import train
 
@@ -88,7 +88,7 @@ def test_the_plateau_is_the_margin_and_that_of_other_losses_follows_from_the_bat
 
 
 def test_the_parts_are_those_of_the_paper_and_the_views_are_mild():
-    spec = complete(TrainingSpec(method="facenet"))
+    spec = assemble(TrainingSpec(method="facenet")).spec
     assert spec.method_options == {"samples_per_class": 32, "projector_features": 128}
     assert spec.loss == "triplet"
     assert {"margin": 0.2, "mining": "semi_hard", "distance": "squared_euclidean", "normalize": True}.items() <= (

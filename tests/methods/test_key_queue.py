@@ -5,7 +5,7 @@ from collections import deque
 import pytest
 import torch
 
-from cl_core.methods._key_queue import KeyQueue
+from cl_core.methods._queues import KeyQueue
 
 
 def queue(size, features=2, seed=0):

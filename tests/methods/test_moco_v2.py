@@ -16,7 +16,7 @@ from cl_core.errors import SpecError
 from cl_core.losses import Relation, RowIds
 from cl_core.losses.info_nce import InfoNCE
 from cl_core.methods import Samples, StepInfo
-from cl_core.methods._key_queue import KeyQueue
+from cl_core.methods._queues import KeyQueue
 from cl_core.methods.moco_v2 import MoCoV2, MoCoV2Options, beside_a_queue
 from cl_core.registry import LOSSES, METHODS
 

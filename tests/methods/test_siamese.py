@@ -18,7 +18,7 @@ from cl_core.losses.pairwise_logistic import PairwiseLogistic
 from cl_core.methods import Samples
 from cl_core.methods.siamese import SiameseOptions
 from cl_core.specs import TrainingSpec
-from cl_core.training.components import assemble, complete
+from cl_core.training.components import assemble
 
 LABELS = [0, 2, 2, 0, 5, 5]
 SAMPLES = Samples(torch.arange(40, 46), torch.tensor(LABELS))
@@ -93,7 +93,7 @@ def test_the_plateau_of_a_collapse_is_half_the_squared_margin_of_the_negatives()
 
 
 def test_the_parts_are_those_of_the_paper():
-    spec = complete(TrainingSpec(method="siamese"))
+    spec = assemble(TrainingSpec(method="siamese")).spec
     assert spec.method_options == {"pairs": "views", "samples_per_class": 0, "projector_features": 128}
     assert (spec.loss, spec.loss_options["margin"], spec.loss_options["balanced"]) == ("margin_contrastive", 1, True)
     parts = assemble(TrainingSpec(method="siamese"))

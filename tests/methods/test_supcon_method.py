@@ -16,7 +16,7 @@ from cl_core.losses.supcon import SupCon
 from cl_core.methods import Samples
 from cl_core.methods.supcon import SupConOptions
 from cl_core.specs import TrainingSpec
-from cl_core.training.components import assemble, complete
+from cl_core.training.components import assemble
 
 TEMPERATURE = 0.3
 
@@ -92,7 +92,7 @@ def test_the_parts_are_those_of_the_paper():
     parts = assemble(TrainingSpec(method="supcon"))
     assert parts.method.needs_labels and parts.method.batch_samples_per_class == 0
     assert parts.views.count == 2
-    spec = complete(TrainingSpec(method="supcon"))
+    spec = assemble(TrainingSpec(method="supcon")).spec
     assert (spec.loss, spec.loss_options["temperature"], spec.loss_options["variant"]) == ("supcon", 0.1, "out")
     assert spec.method_options == {"projector_hidden": 512, "projector_features": 128}
     projector = parts.method.build(MLP(features=5).build(channels=1, size=8), parts.loss).projector

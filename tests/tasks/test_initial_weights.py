@@ -15,7 +15,7 @@ from cl_core.export import EmbeddingModel
 from cl_core.hashing import file_sha256
 from cl_core.refs import InitialWeightsRef
 from cl_core.specs import TrainingSpec
-from cl_core.training.components import assemble, complete
+from cl_core.training.components import assemble
 from cl_core.views import Normalization
 from tasks import initial_weights
 from tasks.adapters.mlflow.connection import connected
@@ -34,7 +34,7 @@ def registered(empty_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
         model = EmbeddingModel(encoder, Normalization((0.3,), (0.2,)), SIZE)
         store_at(home).register(
             dataclasses.replace(
-                registration(digit), build_model=lambda model=model: model, specs={"training": complete(TRAINING)}
+                registration(digit), build_model=lambda model=model: model, specs={"training": assemble(TRAINING).spec}
             )
         )
     return home

@@ -18,7 +18,7 @@ from cl_core.losses.info_nce import InfoNCE
 from cl_core.methods.simclr import SimCLROptions
 from cl_core.registry import METHODS
 from cl_core.specs import TrainingSpec
-from cl_core.training.components import DECIDES_WEIGHTS, Parts, assemble, complete, training_digest
+from cl_core.training.components import DECIDES_WEIGHTS, Parts, assemble, training_digest
 
 
 def digest(*, snapshot="a" * 64, image_size=28, **fields):
@@ -70,7 +70,7 @@ def test_a_view_policy_that_makes_another_number_of_views_is_refused(monkeypatch
 
 def test_a_complete_spec_has_every_option_written_out_and_nothing_else_changed():
     training = TrainingSpec(encoder="mlp", loss_options={"temperature": "0.3"}, epochs=7)
-    completed = complete(training)
+    completed = assemble(training).spec
     assert (completed.loss, completed.views) == ("info_nce", "simclr")
     assert completed.loss_options == {"temperature": 0.3, "tile": 512}
     assert completed.encoder_options == {"hidden": 256, "features": 128, "batch_norm": False}
@@ -85,7 +85,7 @@ def test_a_complete_spec_has_every_option_written_out_and_nothing_else_changed()
         "precision",
     }
     assert all(getattr(completed, field) == getattr(training, field) for field in kept)
-    assert complete(completed) == completed
+    assert assemble(completed).spec == completed
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_naming_what_the_paper_uses_is_one_training_with_leaving_it_out(method):
     named = {"views": published.paper_views.name}
     if published.paper_loss:
         named["loss"] = published.paper_loss.name
-    assert complete(TrainingSpec(method=method, **named)) == complete(TrainingSpec(method=method))
+    assert assemble(TrainingSpec(method=method, **named)).spec == assemble(TrainingSpec(method=method)).spec
 
 
 def test_a_number_and_the_text_of_it_are_one_training():
@@ -161,7 +161,7 @@ def test_every_other_input_is_another_training():
         {"weight_decay": 0.0},
         {"momentum": 0.8},
         {"warmup_epochs": 0.0},
-        {"precision": "fp32" if complete(TrainingSpec()).precision == "bf16" else "bf16"},
+        {"precision": "fp32" if assemble(TrainingSpec()).spec.precision == "bf16" else "bf16"},
         {"channels_last": False},
         {"encoder": "mlp"},
         {"encoder": "mlp", "encoder_options": {"hidden": 255}},

@@ -12,8 +12,9 @@ from cl_core.views.operations.color import (
     adjust_hue,
     adjust_saturation,
     color_jitter,
+    grayscale,
+    luma,
 )
-from cl_core.views.operations.grayscale import grayscale, luma
 
 ROUNDING = 1e-5
 # torchvision weighs red by 0.2989 where ITU-R BT.601 says 0.299: at most 1e-4 of luma, times |1 - factor| <= 1.

@@ -8,12 +8,10 @@ import torch
 from torch import Tensor
 
 from cl_core.views.operations.blur import gaussian_blur
-from cl_core.views.operations.color import color_jitter
+from cl_core.views.operations.color import color_jitter, grayscale, solarize
 from cl_core.views.operations.crop import resized_crop
 from cl_core.views.operations.cutout import cutout
-from cl_core.views.operations.grayscale import grayscale
 from cl_core.views.operations.rotation import quarter_turns, tilt
-from cl_core.views.operations.solarize import solarize
 from cl_core.views.operations.subset import apply_where_
 
 
@@ -21,38 +19,23 @@ from cl_core.views.operations.subset import apply_where_
 class ViewParameters:
     """The parameters of one view: one row per sample, on the host."""
 
-    boxes: Tensor
-    """(B, 4) int64: top, left, height, width in pixels."""
-    flip: Tensor
-    """(B,) bool."""
-    turns: Tensor
-    """(B,) int64: quarter turns, 0 to 3."""
-    tilt: Tensor
-    """(B,) float32 angles in degrees; 0 is none."""
-    jitter: Tensor
-    """(B,) bool: whether the colors are jittered at all."""
-    brightness: Tensor
-    """(B,) float32 factors; so `contrast` and `saturation`."""
+    boxes: Tensor  # (B, 4) int64: top, left, height, width in pixels.
+    flip: Tensor  # (B,) bool.
+    turns: Tensor  # (B,) int64: quarter turns, 0 to 3.
+    tilt: Tensor  # (B,) float32 angles in degrees; 0 is none.
+    jitter: Tensor  # (B,) bool: whether the colors are jittered at all.
+    brightness: Tensor  # (B,) float32 factors, as are `contrast` and `saturation`.
     contrast: Tensor
     saturation: Tensor
-    hue: Tensor
-    """(B,) float32 shifts in turns."""
-    order: Tensor
-    """(B, 4) int64: the order of the four adjustments above, by number."""
-    grayscale: Tensor
-    """(B,) bool."""
-    blur: Tensor
-    """(B,) bool."""
-    sigma: Tensor
-    """(B,) float32 standard deviations of the blur in pixels."""
-    solarize: Tensor
-    """(B,) bool."""
-    threshold: Tensor
-    """(B,) float32: the least value that is inverted."""
-    cutout: Tensor
-    """(B,) bool."""
-    holes: Tensor
-    """(B, 4) int64: top, left, height, width in pixels of the view."""
+    hue: Tensor  # (B,) float32 shifts in turns.
+    order: Tensor  # (B, 4) int64: the order of the four adjustments above, by number.
+    grayscale: Tensor  # (B,) bool.
+    blur: Tensor  # (B,) bool.
+    sigma: Tensor  # (B,) float32 standard deviations of the blur in pixels.
+    solarize: Tensor  # (B,) bool.
+    threshold: Tensor  # (B,) float32: the least value that is inverted.
+    cutout: Tensor  # (B,) bool.
+    holes: Tensor  # (B, 4) int64: top, left, height, width in pixels of the view.
 
 
 def make_view(images: Tensor, parameters: ViewParameters, *, size: int, fill: Sequence[float]) -> Tensor:

@@ -1,4 +1,4 @@
-"""Color jitter: brightness, contrast, saturation and hue, each sample with its own amounts in its own order.
+"""Colors: jitter of brightness, contrast, saturation and hue, grayscale and solarize, each sample for itself.
 
 All follow torchvision's functional forms on float images. With one channel there is no color: saturation and hue
 leave such images as they are.
@@ -9,10 +9,23 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from cl_core.views.operations.grayscale import luma
 from cl_core.views.operations.subset import apply_where_, per_image
 
+_RED, _GREEN, _BLUE = 0.299, 0.587, 0.114  # ITU-R BT.601; torchvision rounds red to 0.2989, so that white darkens
 ADJUSTMENTS = 4  # brightness, contrast, saturation, hue: the numbers 0 to 3 in an order
+
+
+def luma(images: Tensor) -> Tensor:
+    """Return the (B, 1, H, W) luma of (B, C, H, W) float32 images; one channel is its own luma."""
+    if images.shape[1] == 1:
+        return images
+    red, green, blue = images.unbind(1)
+    return (red * _RED).add_(green, alpha=_GREEN).add_(blue, alpha=_BLUE).unsqueeze(1)
+
+
+def grayscale(images: Tensor) -> Tensor:
+    """Set all channels of (B, C, H, W) float32 images to the luma; one channel is left unchanged."""
+    return luma(images).expand_as(images)
 
 
 def adjust_brightness(images: Tensor, factors: Tensor) -> Tensor:
@@ -112,3 +125,19 @@ def color_jitter(
         for number, adjust, amounts, drawn in adjustments:
             apply_where_(drawn & (order[:, step] == number), adjust, jittered, amounts)
     return jittered
+
+
+def solarize(images: Tensor, thresholds: Tensor) -> Tensor:
+    """Invert all values of at least the threshold.
+
+    Args:
+        images: (B, C, H, W) float32 in [0, 1].
+        thresholds: (B,), 0 to 1; at 0 the whole image is inverted.
+
+    Returns:
+        (B, C, H, W) float32 in [0, 1]: x below the threshold, 1 - x from there on.
+
+    Source: Grill et al. 2020, "Bootstrap your own latent", arXiv:2006.07733, App. B, at threshold 0.5; torchvision's
+    `solarize`. Differences: none.
+    """
+    return torch.where(images >= per_image(thresholds, images), 1 - images, images)
