@@ -107,7 +107,7 @@ class PairLoss(Component):
         Raises:
             ValueError: When shapes and ids do not fit together, or something learned is missing.
         """
-        check_shapes(anchors, candidates, relation)
+        _check_shapes(anchors, candidates, relation)
         if learned.keys() != self.learned_start().keys():
             raise ValueError(f"{type(self).__name__} learns {sorted(self.learned_start())}; got {sorted(learned)}")
         with torch.autocast(anchors.device.type, enabled=False):
@@ -123,12 +123,8 @@ def at_least_float32(rows: Tensor) -> Tensor:
     return rows if rows.dtype.itemsize >= 4 else rows.float()
 
 
-def check_shapes(anchors: Tensor, candidates: Tensor, relation: Relation) -> None:
-    """Refuse embeddings that do not fit together or to their ids.
-
-    Raises:
-        ValueError: Naming the shapes that came.
-    """
+def _check_shapes(anchors: Tensor, candidates: Tensor, relation: Relation) -> None:
+    """Refuse embeddings that do not fit together or to their ids."""
     if anchors.ndim != 2 or candidates.ndim != 2 or anchors.shape[1] != candidates.shape[1]:
         raise ValueError(
             "wanted anchors (A, D) and candidates (K, D) with one D; "

@@ -17,14 +17,24 @@ class InBatch(Method):
         projector: g; dropped after training.
         loss: Compares each row with all others.
         by_label: Rows of one class are positives of each other; otherwise views of one sample are.
+        samples_per_class: Of every class of a batch; 0 if it differs.
     """
 
-    def __init__(self, encoder: Encoder, projector: nn.Module, loss: PairLoss, *, by_label: bool = False) -> None:
+    def __init__(
+        self,
+        encoder: Encoder,
+        projector: nn.Module,
+        loss: PairLoss,
+        *,
+        by_label: bool = False,
+        samples_per_class: int = 0,
+    ) -> None:
         super().__init__()
         self.encoder = encoder
         self.projector = projector
         self.compare = Contrast(loss)
         self.by_label = by_label
+        self.samples_per_class = samples_per_class
 
     def embed(self, views: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Pass all views together through encoder and projector, and split them again."""
@@ -38,8 +48,11 @@ class InBatch(Method):
         return Step(self.compare(rows, ids, rows, ids), rows.detach(), ids.groups)
 
     def trivial_losses(self, samples: int) -> dict[str, float]:
-        """Return the loss when all embeddings are equal, for two views of each sample."""
-        if self.by_label:
+        """Return the loss when all embeddings are equal, for two views of each sample or one of K samples per class."""
+        if self.samples_per_class:
+            relation = relation_within(torch.arange(samples) // self.samples_per_class)
+        elif self.by_label:
             return {}
-        relation = relation_within(torch.arange(samples).repeat(2), views=2)
+        else:
+            relation = relation_within(torch.arange(samples).repeat(2), views=2)
         return {"every embedding is the same": self.compare.collapsed_loss(relation)}

@@ -74,10 +74,9 @@ def _follow_buffers(own: nn.Module, part: nn.Module, momentum: Tensor) -> None:
         for buffer, followed in zip(own.buffers(recurse=False), part.buffers(recurse=False), strict=True):
             buffer.copy_(followed)
         return
-    own_mean, own_variance, _ = _running(own)
     mean, variance = batch_statistics(part)
-    _follow(own_mean, mean, momentum)
-    _follow(own_variance, variance, momentum)
+    _follow(own.get_buffer("running_mean"), mean, momentum)
+    _follow(own.get_buffer("running_var"), variance, momentum)
 
 
 def batch_statistics(norm: _BatchNorm) -> tuple[Tensor, Tensor]:
@@ -86,13 +85,8 @@ def batch_statistics(norm: _BatchNorm) -> tuple[Tensor, Tensor]:
     Running statistics are an average of these and of what they began with, mean 0 and variance 1, whose share is
     (1 - momentum) ** batches. It is taken out, as Adam does: Kingma & Ba 2014, arXiv:1412.6980, Sec. 3.
     """
-    mean, variance, batches = _running(norm)
+    mean, variance = norm.get_buffer("running_mean"), norm.get_buffer("running_var")
+    batches = norm.get_buffer("num_batches_tracked")
     assert norm.momentum is not None, "a cumulative average is not used here"
     share = (1 - norm.momentum) ** batches.to(mean.dtype) * (batches > 0)
     return mean / (1 - share), ((variance - share) / (1 - share)).clamp(min=0)
-
-
-def _running(norm: _BatchNorm) -> tuple[Tensor, Tensor, Tensor]:
-    mean, variance, batches = norm.running_mean, norm.running_var, norm.num_batches_tracked
-    assert mean is not None and variance is not None and batches is not None, "track_running_stats is on"
-    return mean, variance, batches

@@ -2,12 +2,10 @@
 
 from typing import ClassVar
 
-import torch
 from pydantic import Field
-from torch import nn
 
 from cl_core.encoders import Encoder
-from cl_core.losses import PairLoss, relation_within
+from cl_core.losses import PairLoss
 from cl_core.methods import FromPaper, Method, MethodOptions, require_loss
 from cl_core.methods._heads import mlp_head
 from cl_core.methods._in_batch import InBatch
@@ -57,24 +55,6 @@ class FaceNetOptions(MethodOptions):
 
     def build(self, encoder: Encoder, loss: PairLoss | None) -> Method:
         """Build a linear embedding, as in the paper; the loss normalizes it. It is dropped after training."""
-        return FaceNet(encoder, mlp_head([encoder.features, self.projector_features]), require_loss(loss), self)
-
-
-class FaceNet(InBatch):
-    """Encoder, linear embedding, and a pair loss among samples of P classes.
-
-    Args:
-        encoder: What is trained.
-        embedding: A linear layer.
-        loss: Compares each row with all others; its positives are the rows of the same class.
-        options: Say how many samples of a class meet.
-    """
-
-    def __init__(self, encoder: Encoder, embedding: nn.Module, loss: PairLoss, options: FaceNetOptions) -> None:
-        super().__init__(encoder, embedding, loss, by_label=True)
-        self.options = options
-
-    def trivial_losses(self, samples: int) -> dict[str, float]:
-        """Return the loss when all embeddings are equal, for one view per sample; with triplets it is the margin."""
-        classes = torch.arange(samples) // self.options.samples_per_class
-        return {"every embedding is the same": self.compare.collapsed_loss(relation_within(classes))}
+        embedding = mlp_head([encoder.features, self.projector_features])
+        per_class = self.samples_per_class
+        return InBatch(encoder, embedding, require_loss(loss), by_label=True, samples_per_class=per_class)

@@ -57,7 +57,8 @@ def all_sum(value: Tensor) -> Tensor:
 
 def all_reduce_sum(value: Tensor) -> Tensor:
     """Sum a tensor over all workers, without gradient."""
-    total = value.detach().clone()
+    # A copy: the exchange is in place, and autograd may use the same tensor elsewhere.
+    total = value.detach().clone(memory_format=torch.contiguous_format)
     if world_size() > 1:
         dist.all_reduce(total)
     return total
@@ -118,10 +119,7 @@ class _AllGather(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        # A copy: autograd may use the same tensor elsewhere, and the sum is taken in place.
-        total = gradients[0].clone(memory_format=torch.contiguous_format)
-        dist.all_reduce(total)
-        return total[ctx.start : ctx.start + ctx.size]
+        return all_reduce_sum(gradients[0])[ctx.start : ctx.start + ctx.size]
 
 
 class _AllSum(torch.autograd.Function):
@@ -129,12 +127,8 @@ class _AllSum(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, value: Tensor) -> Tensor:
-        total = value.clone(memory_format=torch.contiguous_format)
-        dist.all_reduce(total)
-        return total
+        return all_reduce_sum(value)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        total = gradients[0].clone(memory_format=torch.contiguous_format)
-        dist.all_reduce(total)
-        return total
+        return all_reduce_sum(gradients[0])

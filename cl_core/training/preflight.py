@@ -5,14 +5,13 @@ from types import MappingProxyType
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from cl_core.data.sampling import class_balanced_count, held_out_counts
 from cl_core.errors import SpecError
 from cl_core.methods import MethodOptions
 from cl_core.specs import ComputeSpec, TrainingSpec
 from cl_core.training.components import Parts
-from cl_core.views import ImageViews, Normalization
+from cl_core.views import Normalization
 
 _CHANNELS = 3  # Of the image that is tried; no component depends on the number.
 
@@ -134,7 +133,17 @@ def check_image_size(parts: Parts, *, image_size: int) -> None:
         SpecError: When the encoder has too many stages for the smallest views, or views have several sizes and the
             encoder or the method takes one only.
     """
-    views = _views_of_a_black_image(parts.views, image_size)
+    image = torch.zeros(1, image_size, image_size, _CHANNELS, dtype=torch.uint8)
+    partners = parts.views.count * parts.views.partners
+    views = parts.views(
+        image,
+        sample_ids=np.zeros(1, np.uint64),
+        seed=0,
+        epoch=0,
+        size=image_size,
+        normalization=Normalization((0.5,) * _CHANNELS, (0.5,) * _CHANNELS),
+        partners=image.expand(partners, *image.shape) if partners else None,
+    )
     sides = sorted({view.shape[-1] for view in views})
     for side in sides:
         with torch.device("meta"):
@@ -149,17 +158,3 @@ def check_image_size(parts: Parts, *, image_size: int) -> None:
             f"of {' and '.join(map(str, sides))} pixels, made of images of {image_size} ({error}); choose other views, "
             "or a method and an encoder that take several sizes"
         ) from error
-
-
-def _views_of_a_black_image(views: ImageViews, size: int) -> tuple[Tensor, ...]:
-    image = torch.zeros(1, size, size, _CHANNELS, dtype=torch.uint8)
-    partners = views.count * views.partners
-    return views(
-        image,
-        sample_ids=np.zeros(1, np.uint64),
-        seed=0,
-        epoch=0,
-        size=size,
-        normalization=Normalization((0.5,) * _CHANNELS, (0.5,) * _CHANNELS),
-        partners=image.expand(partners, *image.shape) if partners else None,
-    )

@@ -16,8 +16,6 @@ from cl_core.training.components import Parts
 WEIGHTS, SPEC = "weights.safetensors", "spec.json"
 """The files of a registered version that a training starts from."""
 
-_PREFIX = "encoder."
-
 
 def load_initial_weights(encoder: Encoder, folder: Path) -> None:
     """Load initial weights and running statistics into an encoder.
@@ -26,7 +24,7 @@ def load_initial_weights(encoder: Encoder, folder: Path) -> None:
         encoder: Of the kind that `check_start` has compared.
         folder: Holds `WEIGHTS` of a registered version; the normalization in it is not the encoder's.
     """
-    encoder.load_state_dict(_encoder_state(folder))
+    encoder.load_state_dict(encoder_state(folder / WEIGHTS))
 
 
 def check_initial_weights(folder: Path, parts: Parts, *, champion: str, channels: int, image_size: int) -> None:
@@ -48,7 +46,7 @@ def check_initial_weights(folder: Path, parts: Parts, *, champion: str, channels
     if found == mine:
         with torch.device("meta"):
             shapes = _shapes(parts.encoder.build(channels=channels, size=image_size).state_dict())
-        if shapes == _shapes(_encoder_state(folder)):
+        if shapes == _shapes(encoder_state(folder / WEIGHTS)):
             return
         mine += f" for {image_size} x {image_size} images with {channels} channels"
         found += " for images of another size or number of channels"
@@ -71,9 +69,10 @@ def _described(name: str, options: dict[str, Any]) -> str:
     return f"{name!r} {json.dumps(options, sort_keys=True)}"
 
 
-def _encoder_state(folder: Path) -> dict[str, Tensor]:
-    state = safetensors.torch.load_file(folder / WEIGHTS)
-    return {name.removeprefix(_PREFIX): tensor for name, tensor in state.items() if name.startswith(_PREFIX)}
+def encoder_state(file: Path) -> dict[str, Tensor]:
+    """Return the encoder's weights and buffers from a file with more."""
+    state = safetensors.torch.load_file(file)
+    return {name.removeprefix("encoder."): t for name, t in state.items() if name.startswith("encoder.")}
 
 
 def _shapes(state: dict[str, Tensor]) -> dict[str, torch.Size]:

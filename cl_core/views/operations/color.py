@@ -12,7 +12,6 @@ from torch import Tensor
 from cl_core.views.operations.subset import apply_where_, per_image
 
 _RED, _GREEN, _BLUE = 0.299, 0.587, 0.114  # ITU-R BT.601; torchvision rounds red to 0.2989, so that white darkens
-ADJUSTMENTS = 4  # brightness, contrast, saturation, hue: the numbers 0 to 3 in an order
 
 
 def luma(images: Tensor) -> Tensor:
@@ -111,19 +110,16 @@ def color_jitter(
     Returns:
         (B, C, H, W) float32 in [0, 1]; values are clamped after each adjustment.
     """
-    adjustments: list[tuple[int, Callable[[Tensor, Tensor], Tensor], Tensor, Tensor]] = [
-        (0, adjust_brightness, brightness, brightness != 1),
-        (1, adjust_contrast, contrast, contrast != 1),
+    adjustments: list[tuple[Callable[[Tensor, Tensor], Tensor], Tensor, int]] = [
+        (adjust_brightness, brightness, 1),
+        (adjust_contrast, contrast, 1),
+        (adjust_saturation, saturation, 1),
+        (adjust_hue, hue, 0),
     ]
-    if images.shape[1] == 3:
-        adjustments += [
-            (2, adjust_saturation, saturation, saturation != 1),
-            (3, adjust_hue, hue, hue != 0),
-        ]
     jittered = images.clone()
-    for step in range(ADJUSTMENTS):
-        for number, adjust, amounts, drawn in adjustments:
-            apply_where_(drawn & (order[:, step] == number), adjust, jittered, amounts)
+    for step in order.unbind(1):
+        for number, (adjust, amounts, neutral) in enumerate(adjustments[: 2 if images.shape[1] == 1 else 4]):
+            apply_where_((amounts != neutral) & (step == number), adjust, jittered, amounts)
     return jittered
 
 
