@@ -62,7 +62,7 @@ def as_published(first, second, *, temperature, tau_plus):
 
 @pytest.mark.parametrize("keeps", EVERY_SOFTMAX_LOSS, ids=lambda check: check.__name__)
 @pytest.mark.parametrize("loss", [Debiased(tile=0), Debiased(temperature=1, tau_plus=0.02, tile=4)], ids=str)
-def test_it_keeps_what_every_loss_must(loss, keeps):
+def test_it_has_the_properties_of_every_loss(loss, keeps):
     keeps(loss, by_the_equation(loss))
 
 
@@ -127,14 +127,14 @@ def test_two_views_agree_with_the_authors_formulation(temperature, tau_plus):
         torch.testing.assert_close(mine, reference, atol=1e-10, rtol=0)
 
 
-def test_orthogonal_samples_cost_what_the_equation_says():
+def test_the_loss_of_orthogonal_samples_is_that_of_the_equation():
     # Views coincide, T = 0.5: P = e^2, R = 2, n = 2, and (2 - 0.1 * 2 e^2) / 0.9 = 0.580 is above 2 e^-2 = 0.271.
     embeddings = torch.eye(2, dtype=torch.float64).repeat(2, 1)
     loss = Debiased(temperature=0.5, tau_plus=0.1)(embeddings, embeddings, two_views(2))
     assert loss.mean.item() == pytest.approx(math.log1p((2 - 0.2 * math.exp(2)) / 0.9 * math.exp(-2)), rel=1e-12)
 
 
-def test_where_more_is_taken_out_than_there_is_the_least_possible_is_left():
+def test_a_correction_larger_than_the_sum_of_negatives_leaves_its_lower_bound():
     """Two samples on opposite sides: 2 e^(-1/T) is all that two negatives can come down to, and what they are."""
     embeddings = torch.tensor([[1, 0], [-1, 0]], dtype=torch.float64).repeat(2, 1)
     loss = Debiased(temperature=0.5, tau_plus=0.5)(embeddings, embeddings, two_views(2))

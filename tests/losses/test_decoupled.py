@@ -39,7 +39,7 @@ def by_the_equation(loss):
 
 @pytest.mark.parametrize("keeps", EVERY_SOFTMAX_LOSS, ids=lambda check: check.__name__)
 @pytest.mark.parametrize("loss", [Decoupled(temperature=0.07, tile=0), Decoupled(temperature=1, tile=4)], ids=str)
-def test_it_keeps_what_every_loss_must(loss, keeps):
+def test_it_has_the_properties_of_every_loss(loss, keeps):
     keeps(loss, by_the_equation(loss))
 
 

@@ -42,7 +42,7 @@ def by_the_equation(loss):
 
 @pytest.mark.parametrize("keeps", EVERY_SOFTMAX_LOSS, ids=lambda check: check.__name__)
 @pytest.mark.parametrize("loss", [InfoNCE(tile=0), InfoNCE(temperature=1, tile=4)], ids=str)
-def test_it_keeps_what_every_loss_must(loss, keeps):
+def test_it_has_the_properties_of_every_loss(loss, keeps):
     keeps(loss, by_the_equation(loss))
 
 
@@ -58,7 +58,7 @@ def test_identical_embeddings_cost_log_of_the_number_of_other_rows(samples):
     assert loss.count.item() == 2 * samples
 
 
-def test_opposite_samples_cost_what_two_lines_of_arithmetic_say():
+def test_the_loss_of_opposite_samples_is_the_value_computed_by_hand():
     # Views coincide, the two samples are opposite: -log(e^(1/T) / (e^(1/T) + 2 e^(-1/T))) with T = 0.5.
     embeddings = torch.tensor([[1, 0], [-1, 0]], dtype=torch.float64).repeat(2, 1)
     loss = InfoNCE(temperature=0.5)(embeddings, embeddings, two_views(2))

@@ -57,7 +57,7 @@ def test_whatever_the_options_it(loss, keeps):
 
 
 @pytest.mark.parametrize("keeps", EVERY_NORMALizED_LOSS[len(EVERY_LOSS) :], ids=lambda check: check.__name__)
-def test_of_cosines_it(keeps):
+def test_the_form_on_cosines_has_the_properties_of_every_loss(keeps):
     keeps(Logistic(), by_the_equation(Logistic()))
 
 

@@ -64,7 +64,7 @@ def test_whatever_the_options_it(loss, keeps):
 
 
 @pytest.mark.parametrize("keeps", EVERY_NORMALizED_LOSS[len(EVERY_LOSS) :], ids=lambda check: check.__name__)
-def test_of_unit_rows_it(keeps):
+def test_the_form_on_unit_rows_has_the_properties_of_every_loss(keeps):
     keeps(MarginContrastive(), by_the_equation(MarginContrastive()))
 
 

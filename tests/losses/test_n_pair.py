@@ -35,7 +35,7 @@ def by_the_equation(loss):
 
 @pytest.mark.parametrize("keeps", EVERY_TILED_LOSS, ids=lambda check: check.__name__)
 @pytest.mark.parametrize("loss", [NPair(l2_weight=0, tile=0), NPair(l2_weight=0.3, tile=4)], ids=str)
-def test_it_keeps_what_every_loss_must(loss, keeps):
+def test_it_has_the_properties_of_every_loss(loss, keeps):
     keeps(loss, by_the_equation(loss))
 
 
@@ -88,7 +88,7 @@ def test_the_weight_on_lengths_is_on_counted_anchors_alone():
     torch.testing.assert_close(gradient, expected, atol=1e-12, rtol=0)
 
 
-def test_lengths_matter():
+def test_the_loss_depends_on_the_lengths_of_rows():
     """Rows e1 and e2, each twice, of length 3: log(1 + 2 e^-9); of length 1: log(1 + 2 e^-1)."""
     for length in (1, 3):
         embeddings = length * torch.eye(2, dtype=torch.float64).repeat(2, 1)

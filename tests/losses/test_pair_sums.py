@@ -53,7 +53,7 @@ def test_every_sum_has_the_gradient_of_its_value(case, tile):
 
 
 @pytest.mark.parametrize("tile", TILES)
-def test_nothing_has_a_sum_of_zero_a_log_sum_of_minus_infinity_and_no_gradient(tile):
+def test_no_pairs_have_a_sum_of_zero_a_log_sum_of_minus_infinity_and_no_gradient(tile):
     """Also where two of them are added up, which asks for the gradient of minus infinity beside minus infinity."""
     anchors = rows(3, 4).requires_grad_()
     relation = queries_and_keys(3, 0)

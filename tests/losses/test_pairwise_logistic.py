@@ -99,7 +99,7 @@ def test_a_worker_without_rows_has_gradients_of_zero_for_scale_and_bias():
 
 
 @pytest.mark.parametrize("given", [{}, {"log_scale": 1.0}, {"log_scale": 1.0, "bias": 0.0, "temperature": 1.0}])
-def test_what_it_learns_must_be_given(given):
+def test_learned_parameters_must_be_passed(given):
     values = {name: torch.tensor(value) for name, value in given.items()}
     with pytest.raises(ValueError, match=r"PairwiseLogistic learns \['bias', 'log_scale'\]; got \["):
         PairwiseLogistic()(torch.ones(4, 2), torch.ones(4, 2), two_views(2), values)

@@ -48,7 +48,7 @@ def by_the_equation(loss):
 
 @pytest.mark.parametrize("keeps", EVERY_SOFTMAX_LOSS, ids=lambda check: check.__name__)
 @pytest.mark.parametrize("loss", [SupCon(tile=0), SupCon(variant="in", temperature=0.5, tile=4)], ids=str)
-def test_it_keeps_what_every_loss_must(loss, keeps):
+def test_it_has_the_properties_of_every_loss(loss, keeps):
     keeps(loss, by_the_equation(loss))
 
 
@@ -98,7 +98,7 @@ def test_with_one_positive_each_it_is_info_nce(variant):
     assert ours.count.equal(reference.count)
 
 
-def test_inside_the_logarithm_an_anchor_is_content_with_one_close_positive():
+def test_inside_the_logarithm_one_close_positive_suffices():
     """Row 0 coincides with row 1 and is orthogonal to its other positive: T log 2 of the gap of 1 / T is forgiven."""
     embeddings = torch.tensor([[1, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1], [0, 0, 1]], dtype=torch.float64)
     relation = relation_within(torch.tensor([0, 0, 0, 1, 1]))

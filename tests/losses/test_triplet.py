@@ -87,7 +87,7 @@ def test_whatever_the_options_it(loss, keeps):
 
 @pytest.mark.parametrize("mining", MININGS)
 @pytest.mark.parametrize("keeps", EVERY_NORMALizED_LOSS[len(EVERY_LOSS) :], ids=lambda check: check.__name__)
-def test_of_unit_rows_it(mining, keeps):
+def test_the_form_on_unit_rows_has_the_properties_of_every_loss(mining, keeps):
     keeps(Triplet(mining=mining), by_the_equation(Triplet(mining=mining)))
 
 
@@ -115,7 +115,7 @@ def test_identical_embeddings_cost_log_2_with_the_papers_soft_margin(mining):
         ("semi_hard", (0 + 0.4, 2)),  # 1 meets 2, which is beyond its margin; 3 meets 3.1.
     ],
 )
-def test_a_query_among_six_keys_costs_what_a_line_of_arithmetic_says(mining, expected):
+def test_the_loss_of_a_query_among_six_keys_is_the_value_computed_by_hand(mining, expected):
     query, keys = torch.zeros(1, 1), torch.tensor([1, 3, 0.5, 2, 3.1, 9])[:, None]
     relation = queries_and_keys(1, 6)
     relation.candidates.groups[1] = 0

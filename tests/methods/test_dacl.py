@@ -53,7 +53,7 @@ def test_it_learns_from_plain_vectors():
     assert digits.nearest(after) > max(digits.nearest(before) + 0.1, 0.6)  # By chance 1 / 511.
 
 
-def test_labels_do_not_matter():
+def test_the_loss_does_not_depend_on_labels():
     method, positions = digits.build(DACLOptions(), InfoNCE()), np.arange(8)
     views, samples = digits.mixtures(positions, 0), digits.samples(positions)
     assert method(views, samples).loss.equal(method(views, Samples(samples.ids)).loss)

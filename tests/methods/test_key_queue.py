@@ -48,7 +48,7 @@ def test_it_holds_the_last_keys_with_their_samples_whatever_the_sizes(size, batc
             assert ours.samples[ours.entered :].eq(-(2**63)).all()
 
 
-def test_nothing_entering_leaves_it_as_it_was():
+def test_entering_no_rows_changes_nothing():
     ours = queue(5)
     ours.enter(*keys_from(0, 3))
     before = {name: value.clone() for name, value in ours.state_dict().items()}

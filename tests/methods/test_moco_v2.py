@@ -268,7 +268,7 @@ def test_every_pair_loss_sees_each_query_beside_its_key_and_what_of_the_queue_is
     assert found.total.item() == pytest.approx(total, abs=1e-10)
 
 
-def test_which_candidates_are_queued_must_be_said_of_all_of_them():
+def test_queued_needs_one_value_for_each_candidate():
     ids = RowIds(*(torch.arange(4),) * 3)
     with pytest.raises(ValueError, match=r"wanted queued for each of the 4 candidates; got \(3,\)"):
         InfoNCE()(torch.ones(4, 2), torch.ones(4, 2), Relation(ids, ids, torch.ones(3, dtype=torch.bool)))
@@ -362,7 +362,7 @@ def test_in_training_the_key_network_stays_in_eval_mode_from_the_second_step_on(
         assert trains.encoder.training and not any(module.training for module in trains.key_network.modules())
 
 
-def test_a_resumed_training_goes_on_exactly():
+def test_a_resumed_training_continues_exactly():
     method, resumed = moco(), moco(seed=5)
     optimizer = optimizer_of(method)
     for step in range(3):

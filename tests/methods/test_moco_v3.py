@@ -229,7 +229,7 @@ def test_embeddings_are_the_queries_of_both_views_without_gradient():
     assert step.groups.tolist() == [5, 3, 9, 4, 0] * 2
 
 
-def test_a_resumed_training_goes_on_exactly():
+def test_a_resumed_training_continues_exactly():
     method, resumed = moco(), moco(seed=5)
     optimizer = optimizer_of(method)
     for step in range(2):

@@ -44,7 +44,7 @@ def test_weights_follow_as_in_lightly(averages):
         torch.testing.assert_close(mine, reference, atol=1e-14, rtol=0)
 
 
-def test_it_begins_as_a_copy_that_nothing_but_following_moves():
+def test_it_starts_as_a_copy_that_only_follow_changes():
     followed = network()
     copied = MomentumNetwork(followed, averages_statistics=True)
     assert not any(parameter.requires_grad for parameter in copied.parameters())
@@ -165,7 +165,7 @@ def test_what_other_layers_remember_is_taken_over():
     assert all(map(torch.equal, copied.network.buffers(), followed.buffers()))
 
 
-def test_from_its_state_dict_it_goes_on_exactly_also_when_it_was_put_in_train_mode_before():
+def test_loaded_from_its_state_dict_it_continues_exactly_also_if_it_was_in_train_mode_before():
     followed = network().train()
     first, second = (MomentumNetwork(network(seed), averages_statistics=True).train() for seed in (0, 1))
     followed(rows(6, 3))

@@ -105,7 +105,7 @@ def test_the_parts_are_those_of_the_paper():
 @pytest.mark.parametrize(
     ("pairs", "views"), [("labels", digits.itself), ("views", partial(digits.mixtures, alpha=0.7))]
 )
-def test_what_is_the_same_comes_together_and_what_is_not_stays_apart(pairs, views):
+def test_samples_of_a_pair_move_together_and_others_apart(pairs, views):
     """On unseen digits; a collapse would stay at margin^2 / 4 = 0.25, with every distance 0."""
     method = digits.build(SiameseOptions(pairs=pairs, projector_features=32), MarginContrastive(balanced=True))
     before = digits.on_held_out(method, views)

@@ -89,7 +89,7 @@ def test_a_sample_that_occurs_twice_in_a_batch_is_not_its_own_negative(method):
     assert method(views, Samples(ids)).loss.item() == pytest.approx(expected, abs=1e-12)
 
 
-def test_labels_do_not_matter(method):
+def test_the_loss_does_not_depend_on_labels(method):
     views, ids = views_of(7), torch.arange(7)
     losses = [method(views, Samples(ids, labels)).loss for labels in (None, torch.zeros(7, dtype=torch.int64))]
     assert losses[0].equal(losses[1])
@@ -114,7 +114,7 @@ def test_under_autocast_embeddings_and_loss_are_float32():
     assert step.loss.dtype == step.embeddings.dtype == torch.float32
 
 
-def test_the_projector_is_linear_batch_norm_relu_linear_of_the_widths_asked_for():
+def test_the_projector_is_linear_batch_norm_relu_linear_of_the_configured_widths():
     encoder = MLP(features=5).build(channels=1, size=8)
     projector = SimCLROptions(projector_hidden=7, projector_features=3).build(encoder, InfoNCE()).projector
     assert [type(layer) for layer in projector] == [nn.Linear, nn.BatchNorm1d, nn.ReLU, nn.Linear]

@@ -56,7 +56,7 @@ def test_rows_that_coincide_are_assigned_uniformly(dtype):
     torch.testing.assert_close(found, torch.full((30, 12), 1 / 12, dtype=dtype))
 
 
-def test_every_row_is_shared_out_whole_and_in_the_end_every_prototype_gets_as_much():
+def test_each_row_sums_to_one_and_all_prototypes_converge_to_equal_shares():
     found = sinkhorn(cosines(40, 8), epsilon=0.2, iterations=100)
     torch.testing.assert_close(found.sum(dim=1), torch.ones(40, dtype=torch.float64), atol=1e-14, rtol=0)
     torch.testing.assert_close(found.sum(dim=0), torch.full((8,), 5.0, dtype=torch.float64), atol=1e-9, rtol=0)

@@ -207,7 +207,7 @@ def test_uniform_assignment_costs_log_k_which_is_the_plateau(prototypes):
     assert method.trivial_losses(SAMPLES) == {"every sample is assigned uniformly": pytest.approx(math.log(prototypes))}
 
 
-def test_a_sure_and_right_prediction_costs_nothing():
+def test_the_loss_of_a_certain_and_correct_prediction_is_zero():
     codes, scores = [torch.eye(4)] * 2, [torch.eye(4)] * 3
     assert swapped_prediction(scores, codes, temperature=0.01).mean.item() == pytest.approx(0, abs=1e-6)
 

@@ -25,7 +25,7 @@ def digest(*, snapshot="a" * 64, image_size=28, **fields):
     return training_digest(assemble(TrainingSpec(**fields)), snapshot_digest=snapshot, image_size=image_size)
 
 
-def test_the_parts_are_those_named_with_the_options_given():
+def test_the_components_are_those_that_the_spec_names_with_its_options():
     training = TrainingSpec(
         encoder="mlp", encoder_options={"hidden": 9}, loss_options={"temperature": 0.5}, method_options={}
     )

@@ -119,7 +119,7 @@ def test_progress_shows_what_only_the_method_measures_and_spells_it_out(job_of: 
     )
 
 
-def test_figures_are_those_of_the_last_look_and_looks_are_every_tenth_step(job_of: JobOf) -> None:
+def test_figures_are_those_of_the_last_check_and_checks_are_every_tenth_step(job_of: JobOf) -> None:
     job = job_of(compute=NO_CHECKPOINTS)
     train(job)
     figures = [(line.accuracy, line.effective_rank, line.uniformity) for line in job.progress.read()]

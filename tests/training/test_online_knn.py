@@ -78,7 +78,7 @@ def test_of_a_large_split_the_least_hashes_answer(job_of: JobOf, monkeypatch: py
     assert knn.accuracy(encoder) == fewer.accuracy(encoder)
 
 
-def test_encoder_and_random_numbers_are_left_as_they_were(job_of: JobOf) -> None:
+def test_encoder_and_random_state_are_the_same_afterwards(job_of: JobOf) -> None:
     job = job_of(**HELD_OUT)
     knn, encoder = knn_of(job), encoder_of(job)
     before = {name: value.clone() for name, value in encoder.state_dict().items()}
@@ -127,7 +127,7 @@ def test_samples_are_mixed_with_none_that_are_held_out(job_of: JobOf, monkeypatc
 
 
 @pytest.mark.integration
-def test_it_is_reported_at_the_end_of_each_epoch_asked_for_and_of_the_training(job_of: JobOf) -> None:
+def test_it_is_reported_at_the_end_of_each_configured_epoch_and_of_the_training(job_of: JobOf) -> None:
     job = job_of(**HELD_OUT, epochs=5, compute=ComputeSpec(threads=1, report_every_s=0, knn_every_epochs=2))
     train(job)
     told = {line.step: line.knn_accuracy for line in job.progress.read() if line.knn_accuracy is not None}
@@ -140,7 +140,7 @@ def test_it_is_reported_at_the_end_of_each_epoch_asked_for_and_of_the_training(j
 
 
 @pytest.mark.integration
-def test_how_often_it_is_asked_changes_no_bit_of_the_weights(job_of: JobOf) -> None:
+def test_how_often_it_is_computed_changes_no_bit_of_the_weights(job_of: JobOf) -> None:
     often, never = (
         train(job_of(name, **HELD_OUT, compute=ComputeSpec(threads=1, knn_every_epochs=every)))
         for name, every in (("often", 1), ("never", 1000))

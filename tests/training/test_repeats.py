@@ -23,7 +23,7 @@ progress.ProgressLog.append, checkpoint.CheckpointStore.save = counted, only_ear
 
 
 @pytest.mark.integration
-def test_a_killed_training_says_how_many_steps_it_repeats_and_an_uninterrupted_one_says_none(job_of: JobOf) -> None:
+def test_a_killed_training_reports_the_steps_that_it_repeats_and_an_uninterrupted_one_none(job_of: JobOf) -> None:
     job = job_of("killed")
     assert train_in_a_process(job, prelude=KILL).wait() < 0
     latest = job.checkpoints.latest()

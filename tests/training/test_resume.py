@@ -125,7 +125,7 @@ def killing(*args, **kwargs):
     assert not list((job.folder / "checkpoints").glob(".staging-*")), "the half-written one is cleared away"
 
 
-def test_a_checkpoint_with_a_flipped_byte_is_passed_over(
+def test_a_checkpoint_with_a_flipped_byte_is_skipped(
     job_of: JobOf, undisturbed: CheckpointRef, caplog: pytest.LogCaptureFixture
 ) -> None:
     job = job_of("damaged")
@@ -139,7 +139,7 @@ def test_a_checkpoint_with_a_flipped_byte_is_passed_over(
     assert weights(again.path) == weights(undisturbed.path)
 
 
-def test_a_resume_without_any_sound_checkpoint_begins_anew(job_of: JobOf) -> None:
+def test_a_resume_without_an_intact_checkpoint_starts_over(job_of: JobOf) -> None:
     job = job_of(epochs=1, warmup_epochs=0)
     first = train(job)
     expected = weights(first.path)
@@ -161,7 +161,7 @@ def test_accumulated_batches_are_resumed_too(job_of: JobOf) -> None:
     assert weights(train(job).path) == weights(undisturbed.path)
 
 
-def test_checkpoints_are_written_no_more_often_than_asked(job_of: JobOf) -> None:
+def test_checkpoints_are_written_no_more_often_than_configured(job_of: JobOf) -> None:
     job = job_of(compute=ComputeSpec(threads=1, checkpoint_every_s=3600))
     final = train(job)
     assert [path.name for path in (job.folder / "checkpoints").iterdir()] == [final.path.name]

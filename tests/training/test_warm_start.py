@@ -47,7 +47,7 @@ def weights(folder: Path, prefix: str) -> dict[str, Tensor]:
         ("moco_v3", ["encoder.", "key_network.network.0."]),
     ],
 )
-def test_before_the_first_step_the_encoder_and_its_copies_have_the_weights_given(
+def test_before_the_first_step_the_encoder_and_its_copies_have_the_initial_weights(
     job_of: JobOf, tmp_path: Path, method: str, copies: list[str]
 ) -> None:
     job = started(job_of(**changes(method) | STILL), tmp_path / "start")
@@ -61,7 +61,7 @@ def test_before_the_first_step_the_encoder_and_its_copies_have_the_weights_given
             torch.testing.assert_close(found[name], tensor, msg=f"{copy}{name}")
 
 
-def test_from_scratch_it_has_others(job_of: JobOf, tmp_path: Path) -> None:
+def test_from_scratch_the_encoder_has_other_weights(job_of: JobOf, tmp_path: Path) -> None:
     job = job_of(**STILL)
     started(job, tmp_path / "start")
     given, found = weights(tmp_path / "start", "encoder."), weights(train(job).path, "encoder.")
@@ -69,7 +69,7 @@ def test_from_scratch_it_has_others(job_of: JobOf, tmp_path: Path) -> None:
 
 
 @pytest.mark.integration
-def test_killed_it_resumes_from_its_checkpoint_and_not_from_the_start(job_of: JobOf, tmp_path: Path) -> None:
+def test_a_killed_training_resumes_from_its_checkpoint_and_not_from_the_start(job_of: JobOf, tmp_path: Path) -> None:
     undisturbed = train(started(job_of("undisturbed"), tmp_path / "first"))
     job = started(job_of("killed"), tmp_path / "second")
     process = train_in_a_process(

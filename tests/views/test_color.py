@@ -98,7 +98,7 @@ def test_jitter_with_neutral_amounts_returns_the_images_bit_by_bit():
     assert torch.equal(jittered, images)
 
 
-def test_jitter_leaves_its_input_alone():
+def test_jitter_does_not_change_its_input():
     images = images_of(3)
     before, halves = images.clone(), torch.full((len(images),), 0.5)
     order = torch.arange(4).expand(len(images), 4)

@@ -23,7 +23,7 @@ def boxes_within(height: int, width: int, count: int, generator: torch.Generator
     ("height", "width", "size"),
     [(28, 28, 28), (32, 32, 32), (96, 96, 32), (20, 20, 64), (70, 45, 24), (33, 150, 17), (250, 250, 7)],
 )
-def test_each_sample_is_what_torchvision_makes_of_its_box(height, width, size, channels):
+def test_each_sample_is_torchvisions_resized_crop_of_its_box(height, width, size, channels):
     generator = torch.Generator().manual_seed(height * size + channels)
     images = torch.rand(24, channels, height, width, generator=generator)
     boxes = boxes_within(height, width, 24, generator)

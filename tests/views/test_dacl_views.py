@@ -55,7 +55,7 @@ def test_a_mask_takes_each_value_from_one_of_the_two(shape):
     assert torch.equal(mixed[kept], first[kept]) and torch.equal(mixed[~kept], second[~kept])
 
 
-def test_by_hand():
+def test_the_loss_is_the_value_computed_by_hand():
     ones, fours = torch.ones(1, 1), torch.full((1, 1), 4.0)
     half = torch.tensor([0.5])
     assert linear_mixup(ones, fours, half).item() == 2.5
@@ -75,7 +75,7 @@ def test_shares_are_uniform_between_alpha_and_one_and_each_views_own(alpha):
     assert abs(np.corrcoef(first, second)[0, 1]) < 4 / 20_000**0.5
 
 
-def test_a_mask_keeps_as_many_values_as_the_share_says_and_none_more_often_than_others():
+def test_a_mask_keeps_its_share_of_the_values_and_each_position_equally_often():
     """Given its share, how many of 1,000 values a sample keeps is binomial: all of 200 within 4.5 deviations."""
     rows, partners = torch.ones(200, 1_000, dtype=torch.float64), torch.zeros(1, 200, 1_000, dtype=torch.float64)
     ids = np.arange(200, dtype=np.uint64)
@@ -92,7 +92,7 @@ def test_a_mask_keeps_as_many_values_as_the_share_says_and_none_more_often_than_
     assert deviations.abs().max() < 4.5
 
 
-def test_who_the_partner_is_says_nothing_about_the_share():
+def test_partner_and_share_are_independent():
     rows, split = torch.ones(20_000, 1, dtype=torch.float64), torch.zeros(100, 1, dtype=torch.float64)
     ids = np.arange(20_000)
     partners = partner_positions(ids.astype(np.uint64), seed=0, epoch=0, count=2, size=100)
@@ -145,7 +145,7 @@ def test_one_partner_for_each_view():
     assert (policy.count, policy.partners) == (2, 1)
 
 
-def test_partners_are_asked_for():
+def test_a_mixing_policy_requires_partners():
     with pytest.raises(AssertionError, match="partners"):
         policy_of("dacl_mixup")(
             random_images(2, 1),

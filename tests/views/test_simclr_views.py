@@ -158,7 +158,7 @@ def test_zero_strengths_are_the_same_as_no_jitter():
         assert torch.equal(view, reference)
 
 
-def test_quarter_turns_are_drawn_as_often_as_asked_and_are_equally_likely():
+def test_quarter_turns_are_drawn_with_their_probability_and_are_equally_likely():
     turns = parameters_of(SimCLRViews(rotation_probability=0.6), np.arange(40_000)).turns
     shares = torch.bincount(turns, minlength=4) / 40_000
     torch.testing.assert_close(shares, torch.tensor([0.4, 0.2, 0.2, 0.2]), atol=4 * (0.24 / 40_000) ** 0.5, rtol=0)

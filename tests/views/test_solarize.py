@@ -15,6 +15,6 @@ def test_each_sample_is_inverted_from_its_own_threshold_on(channels):
         assert torch.equal(solarized, reference.solarize(image, threshold.item()))
 
 
-def test_by_hand():
+def test_the_loss_is_the_value_computed_by_hand():
     image = torch.tensor([0.0, 0.25, 0.5, 0.75, 1.0]).view(1, 1, 1, 5)
     assert solarize(image, torch.tensor([0.5])).flatten().tolist() == [0, 0.25, 0.5, 0.25, 0]

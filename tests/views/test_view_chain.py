@@ -49,7 +49,7 @@ def reference_view(image: torch.Tensor, p: ViewParameters, sample: int, size: in
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize(("height", "width", "size"), [(28, 28, 28), (64, 48, 32), (96, 96, 40)])
 @pytest.mark.parametrize("more", [{}, ALL_ON], ids=["usual", "all"])
-def test_every_sample_is_what_the_reference_chain_makes_of_it(height, width, size, channels, more):
+def test_every_sample_equals_the_result_of_the_reference_chain(height, width, size, channels, more):
     policy = SimCLRViews(brightness=0.8, contrast=0.8, saturation=0.8, hue=0.2, **more)
     ids = torch.arange(64).numpy().astype("uint64")
     draws = uniforms(seed=3, epoch=1, sample_ids=ids, stream=0, count=DRAWS)

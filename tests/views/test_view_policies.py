@@ -53,7 +53,7 @@ def test_every_option_has_a_title_a_description_and_bounds(name):
 
 @every_policy
 @pytest.mark.parametrize("channels", [1, 3])
-def test_views_are_float32_in_channels_last_and_at_most_of_the_asked_size(name, channels):
+def test_views_are_float32_in_channels_last_and_at_most_of_the_requested_size(name, channels):
     policy = policy_of(name)
     views = make(policy, random_images(6, channels, 30, 41), range(6), size=24)
     assert len(views) == policy.count
@@ -104,7 +104,7 @@ def test_views_epochs_seeds_and_samples_differ(name):
         ("multi_crop", 7, 0.5, 0),
     ],
 )
-def test_operations_are_drawn_as_often_as_the_papers_say(name, view, blur, solarize):
+def test_operations_are_drawn_with_the_probabilities_of_the_papers(name, view, blur, solarize):
     p = parameters_of(policy_of(name), np.arange(40_000), view=view)
     probabilities = {"flip": 0.5, "jitter": 0.8, "grayscale": 0.2, "blur": blur, "solarize": solarize, "cutout": 0}
     for flags, probability in probabilities.items():

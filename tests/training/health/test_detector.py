@@ -97,9 +97,7 @@ def views_are_taken_for_interleaved(unit: Tensor, samples: int) -> Tensor:
 
 
 @pytest.mark.integration
-def test_views_that_are_pulled_together_with_nothing_to_hold_them_apart(
-    job_of: JobOf, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_views_pulled_together_without_negatives_are_a_collapse(job_of: JobOf, monkeypatch: pytest.MonkeyPatch) -> None:
     """A Siamese network without negatives, stop-gradient or predictor."""
     sabotage(monkeypatch, SimCLROptions, contrasting(views_are_pulled_together))
     message = stopped(job_of)

@@ -16,7 +16,7 @@ SWEPT = pytest.mark.sweep
 
 @pytest.mark.integration
 @pytest.mark.parametrize("name", [pytest.param(name, marks=() if name in SAMPLED else SWEPT) for name in NAMES])
-def test_no_method_is_accused_in_two_hundred_healthy_steps(job_of: JobOf, name: str) -> None:
+def test_no_method_is_stopped_in_two_hundred_healthy_steps(job_of: JobOf, name: str) -> None:
     assert train(job_of(compute=COMPUTE, **{**changes(name), "epochs": 25})).step >= 200
 
 

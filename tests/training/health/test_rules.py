@@ -63,7 +63,7 @@ def test_a_window_of_ten_checks_has_to_be_full() -> None:
     assert "Each of the last 10 checks, since step 10, found this." in verdict
 
 
-def test_nothing_is_judged_while_the_learning_rate_rises() -> None:
+def test_there_is_no_verdict_while_the_learning_rate_rises() -> None:
     verdict = first_verdict(lambda step: 3.0, lambda step: figures(std=0.01), warmup_steps=125)
     assert verdict.startswith("stopped after step 220: ")
     assert "since step 130, found this." in verdict
@@ -76,7 +76,7 @@ def test_one_healthy_check_in_ten_is_enough() -> None:
     assert first_verdict(lambda step: 3.0, health) == ""
 
 
-def test_a_long_training_is_looked_at_a_thousand_times() -> None:
+def test_a_long_training_is_checked_a_thousand_times() -> None:
     watch = CollapseWatch(steps=100_000, warmup_steps=0, trivial_losses={})
     assert sum(map(watch.is_due, range(1, 100_001))) == 1001  # And once after the first step.
     assert first_verdict(lambda step: 3.0, lambda step: figures(std=0.01), steps=20_000).startswith(
@@ -158,7 +158,7 @@ def test_without_trivial_losses_and_with_one_of_zero_only_the_embeddings_are_jud
 
 
 @pytest.mark.parametrize("kept_at", [40, 95, 150, 199])
-def test_what_json_keeps_of_the_checks_leads_to_the_same_verdict(kept_at: int) -> None:
+def test_checks_restored_from_json_lead_to_the_same_verdict(kept_at: int) -> None:
     def seen(step: int) -> MetricsSnapshot:
         health = AT_START if step == 1 else figures(std=0.6 if step < 110 else 0.05)
         return MetricsSnapshot(step, 5.2 if step == 1 else 3.0, health, {"prototype_entropy": math.pi})
