@@ -25,29 +25,14 @@ _ELSEWHERE_DAYS = 1
 class RetentionSpec(Spec):
     """How long results are kept under CL_HOME. Registered versions themselves are never removed."""
 
-    keep_versions: int = Field(
-        5,
-        ge=1,
-        le=100_000,
-        title="Versions kept",
-        description="The inputs of so many of the newest versions of each model are kept. The inputs of versions with "
-        "an alias, and of the version that a rollback would restore, are always kept. Versions.",
-    )
-    keep_days: float = Field(
-        30,
-        ge=0,
-        le=36_500,
-        title="Days kept",
-        description="Artifacts that no version refers to, such as those of failed runs, are kept so long after their "
-        "last use. Days.",
-    )
-    longest_run_days: float = Field(
-        14,
-        gt=0,
-        le=365,
-        title="Longest run",
-        description="Artifacts that a running flow may use are kept; a run that began longer ago counts as dead. Days.",
-    )
+    keep_versions: int = Field(5, ge=1, le=100_000, title="Versions kept")
+    """The inputs of so many of the newest versions of each model are kept. The inputs of versions with an alias, and of
+    the version that a rollback would restore, are always kept. Versions."""
+    keep_days: float = Field(30, ge=0, le=36_500, title="Days kept")
+    """Artifacts that no version refers to, such as those of failed runs, are kept so long after their last use.
+    Days."""
+    longest_run_days: float = Field(14, gt=0, le=365, title="Longest run")
+    """Artifacts that a running flow may use are kept; a run that began longer ago counts as dead. Days."""
 
 
 class RetentionVerdict(Ref):

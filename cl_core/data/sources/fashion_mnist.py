@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 
 from cl_core.data.download import download
 from cl_core.data.path_roots import confined
@@ -56,11 +55,8 @@ class FashionMNIST(Source):
     Source: Xiao et al. 2017, "Fashion-MNIST", arXiv:1708.07747. License: MIT, Zalando SE.
     """
 
-    download_folder: str = Field(
-        "~/.cache/counterpoint/fashion-mnist",
-        title="Download folder",
-        description="Where files are downloaded to if no other place has them. Empty: nothing is downloaded.",
-    )
+    download_folder: str = "~/.cache/counterpoint/fashion-mnist"
+    """Where files are downloaded to if no other place has them. Empty: nothing is downloaded."""
 
     def fingerprint(self, location: str) -> str:
         """Return the four checksums, which `samples` requires: there is only one Fashion-MNIST."""

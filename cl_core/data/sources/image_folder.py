@@ -9,8 +9,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
-
 from cl_core.data.path_roots import SETTING, confined, leads_out
 from cl_core.data.snapshot import SPLITS
 from cl_core.data.sources import RawSample, Source, SourceEntry, Unreadable, unchanged
@@ -38,14 +36,10 @@ class ImageFolder(Source):
     Symbolic links are followed, but not in circles, and not out of the folders of CL_DATA_ROOTS.
     """
 
-    labels: Literal["from_folder", "none"] = Field(
-        "from_folder", title="Labels", description="Whether the first folder on the way to a file is its class."
-    )
-    splits: Literal["from_folder", "none"] = Field(
-        "from_folder",
-        title="Splits",
-        description="Whether `train` and `test` at the top are splits; otherwise they are folders like others.",
-    )
+    labels: Literal["from_folder", "none"] = "from_folder"
+    """Whether the first folder on the way to a file is its class."""
+    splits: Literal["from_folder", "none"] = "from_folder"
+    """Whether `train` and `test` at the top are splits; otherwise they are folders like others."""
 
     def fingerprint(self, location: str) -> str:
         """Return a digest of the path and state of every image file."""

@@ -27,26 +27,19 @@ _LISTED = 10
 class ParquetFiles(Source):
     """One Parquet file, or all `.parquet` files below a folder."""
 
-    image_column: str = Field(
-        "image",
-        min_length=1,
-        title="Image column",
-        description="Column of encoded images: binary, or a struct with a binary field `bytes`.",
-    )
-    label_column: str = Field(
-        "", title="Label column", description="Column of class names, text or whole numbers. Empty: unlabeled."
-    )
-    split_column: str = Field(
-        "", title="Split column", description="Column with the split. Empty: the content's hash decides."
-    )
-    test_files: str = Field(
-        "",
-        title="Test files",
-        description="Pattern of the names of the files that are the test split, such as `test*.parquet`; all others "
-        "are the training split. Empty: file names do not decide.",
-    )
-    train_value: str = Field("train", title="Training value", description="Value of the split column for training.")
-    test_value: str = Field("test", title="Test value", description="Value of the split column for testing.")
+    image_column: str = Field("image", min_length=1)
+    """Column of encoded images: binary, or a struct with a binary field `bytes`."""
+    label_column: str = ""
+    """Column of class names, text or whole numbers. Empty: unlabeled."""
+    split_column: str = ""
+    """Column with the split. Empty: the content's hash decides."""
+    test_files: str = ""
+    """Pattern of the names of the files that are the test split, such as `test*.parquet`; all others are the training
+    split. Empty: file names do not decide."""
+    train_value: str = Field("train", title="Training value")
+    """Value of the split column for training."""
+    test_value: str = "test"
+    """Value of the split column for testing."""
 
     @model_validator(mode="after")
     def _one_thing_decides_the_split(self) -> Self:

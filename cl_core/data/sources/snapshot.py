@@ -9,7 +9,6 @@ from typing import Literal
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
-from pydantic import Field
 
 from cl_core.artifact_dir import MANIFEST, manifest_of
 from cl_core.data.path_roots import confined
@@ -25,7 +24,8 @@ from cl_core.tables import rows_of
 class SnapshotFolder(Source):
     """The folder of a snapshot, `datasets/NAME/DIGEST` under CL_HOME. A sample's origin is that of its first copy."""
 
-    splits: Literal["both", "train", "test"] = Field("both", title="Splits", description="Which samples are read.")
+    splits: Literal["both", "train", "test"] = "both"
+    """Which samples are read."""
 
     def fingerprint(self, location: str) -> str:
         """Return the checksum of the manifest, which holds those of all files."""

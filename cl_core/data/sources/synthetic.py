@@ -36,15 +36,20 @@ _PLACE, _NOISE = 0, 1  # Streams of random numbers.
 class Synthetic(Source):
     """Bright shapes on a dark, noisy ground, at random places, in random sizes and colors; the shape is the class."""
 
-    count: int = Field(1000, ge=1, le=100_000_000, title="Samples", description="Number of images.")
-    classes: int = Field(4, ge=1, le=len(SHAPES), title="Classes", description="Number of shapes, equally frequent.")
-    size: int = Field(28, ge=8, le=512, title="Size", description="Side of the images. Pixels.")
-    channels: Literal[1, 3] = Field(1, title="Channels", description="1 for grayscale, 3 for color.")
-    labelled: bool = Field(True, title="Labeled", description="Whether the name of the shape is the label.")
-    noise: float = Field(
-        0.1, ge=0, le=0.5, title="Noise", description="Height of the noise. Fraction of full brightness."
-    )
-    seed: int = Field(0, ge=0, lt=2**32, title="Seed", description="Decides every image.")
+    count: int = Field(1000, ge=1, le=100_000_000, title="Samples")
+    """Number of images."""
+    classes: int = Field(4, ge=1, le=len(SHAPES))
+    """Number of shapes, equally frequent."""
+    size: int = Field(28, ge=8, le=512)
+    """Side of the images. Pixels."""
+    channels: Literal[1, 3] = 1
+    """1 for grayscale, 3 for color."""
+    labelled: bool = Field(True, title="Labeled")
+    """Whether the name of the shape is the label."""
+    noise: float = Field(0.1, ge=0, le=0.5)
+    """Height of the noise. Fraction of full brightness."""
+    seed: int = Field(0, ge=0, lt=2**32)
+    """Decides every image."""
 
     def fingerprint(self, location: str) -> str:
         """Return a constant: the options decide everything."""

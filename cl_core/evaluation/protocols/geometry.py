@@ -32,14 +32,8 @@ class Geometry(Evaluation):
 
     needs_labels: ClassVar[bool] = False
 
-    samples: int = Field(
-        4096,
-        ge=2,
-        le=16_384,
-        title="Samples",
-        description="Maximum number of test samples, those with the smallest content hashes. Memory grows with its "
-        "square.",
-    )
+    samples: int = Field(4096, ge=2, le=16_384)
+    """Maximum number of test samples, those with the smallest content hashes. Memory grows with its square."""
 
     def __call__(self, train: Features, test: Features, *, classes: list[str], resamples: int, seed: int) -> Outcome:
         """Measure the test features; training features, labels and classes are not used."""

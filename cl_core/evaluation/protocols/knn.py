@@ -25,12 +25,10 @@ class Knn(Evaluation):
 
     needs_labels: ClassVar[bool] = True
 
-    ks: tuple[Annotated[int, Field(ge=1)], ...] = Field(
-        (20, 200), min_length=1, title="Neighbors", description="Each k gives a score `knn_K.accuracy`. Samples."
-    )
-    temperature: float = Field(
-        0.1, ge=0.01, title="Temperature", description="Divides the cosine in a neighbor's vote. Dimensionless."
-    )
+    ks: tuple[Annotated[int, Field(ge=1)], ...] = Field((20, 200), min_length=1, title="Neighbors")
+    """Each k gives a score `knn_K.accuracy`. Samples."""
+    temperature: float = Field(0.1, ge=0.01)
+    """Divides the cosine in a neighbor's vote. Dimensionless."""
 
     def __call__(self, train: Features, test: Features, *, classes: list[str], resamples: int, seed: int) -> Outcome:
         """Classify the test samples; see `Evaluation`.

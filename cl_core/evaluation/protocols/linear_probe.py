@@ -35,33 +35,16 @@ class LinearProbe(Evaluation):
 
     needs_labels: ClassVar[bool] = True
 
-    l2_strengths: tuple[Annotated[float, Field(gt=0)], ...] = Field(
-        (1000, 200, 40, 8, 1.6),
-        min_length=1,
-        title="L2 strengths",
-        description="Candidates compared on the validation part. Half the strength times the squared weights is "
-        "added to the cross-entropy summed over samples, in nats: 1 / C of scikit-learn.",
-    )
-    validation_share: float = Field(
-        0.1,
-        gt=0,
-        lt=1,
-        title="Validation fraction",
-        description="Share of the labeled training samples used for validation. Fraction.",
-    )
-    selection_samples: int = Field(
-        20_000,
-        ge=1,
-        title="Samples for selection",
-        description="Maximum number of samples for choosing the L2 strength; the last fit always takes all samples.",
-    )
-    tolerance: float = Field(
-        1e-5,
-        gt=0,
-        title="Tolerance",
-        description="The last fit stops when an iteration improves the objective by less; fits for selection stop at "
-        "ten times as much. Nats per sample.",
-    )
+    l2_strengths: tuple[Annotated[float, Field(gt=0)], ...] = Field((1000, 200, 40, 8, 1.6), min_length=1)
+    """Candidates compared on the validation part. Half the strength times the squared weights is added to the
+    cross-entropy summed over samples, in nats: 1 / C of scikit-learn."""
+    validation_share: float = Field(0.1, gt=0, lt=1, title="Validation fraction")
+    """Share of the labeled training samples used for validation. Fraction."""
+    selection_samples: int = Field(20_000, ge=1, title="Samples for selection")
+    """Maximum number of samples for choosing the L2 strength; the last fit always takes all samples."""
+    tolerance: float = Field(1e-5, gt=0)
+    """The last fit stops when an iteration improves the objective by less; fits for selection stop at ten times as
+    much. Nats per sample."""
 
     def __call__(self, train: Features, test: Features, *, classes: list[str], resamples: int, seed: int) -> Outcome:
         """Fit and score the probe; see `Evaluation`. The choice is `linear_probe.l2`."""
