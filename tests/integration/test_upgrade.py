@@ -20,7 +20,7 @@ from prefect import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from tasks.adapters.mlflow.connection import connected
-from tasks.adapters.mlflow.model_version import FLOW_RUN_ID, SNAPSHOT_DIGEST, TRAINING_DIGEST
+from tasks.adapters.mlflow.model_version import SNAPSHOT_DIGEST, TRAINING_DIGEST
 
 from .conftest import CommandLine, Finished, prefect_serving
 from .retraining_programs import fetch_and_embed
@@ -169,7 +169,7 @@ def embeddings_in(file: Path) -> dict[str, np.ndarray]:
 
 def runs_of(cl: CommandLine) -> tuple[str, str]:
     """The runs that made versions 1 and 2."""
-    first, second = (tags_of(cl, version)[FLOW_RUN_ID] for version in (1, 2))
+    first, second = (tags_of(cl, version)["counterpoint.prefect_flow_run_id"] for version in (1, 2))
     return first, second
 
 
