@@ -44,9 +44,9 @@ def stands(home: Path) -> dict[str, set[str]]:
 
 
 def sizes(finished: Finished) -> tuple[str, str]:
-    """How many things go, and how large they are together."""
+    """How many artifacts go, and how large they are together."""
     said = " ".join(finished.out.split())
-    found = re.search(r" (\d+) of \d+ things (?:would be )?removed, ([\d.]+ \w+) of", f" {said}")
+    found = re.search(r" (\d+) of \d+ artifacts (?:would be )?removed, ([\d.]+ \w+) of", f" {said}")
     assert found is not None, said
     return found[1], found[2]
 
