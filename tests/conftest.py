@@ -32,7 +32,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 # Files that share what takes long to start; each runs in one process, and so do the tests of any other file.
 # (`--dist loadgroup` of pytest-xdist 3.8 does not work with pytest 9.2: it sets an attribute that is gone.)
 TOGETHER = {
-    "one cl up": ("test_at_work.py", "test_recovery.py", "test_ui.py", "test_up.py"),
+    "one cl up": ("test_at_work.py", "test_ui.py", "test_up.py"),
     "one cl up elsewhere": ("test_postgresql.py", "test_binding_elsewhere.py"),
     "retrainings": ("test_failpoints.py", "test_doctor.py", "test_two_runs.py"),
 }

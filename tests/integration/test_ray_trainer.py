@@ -40,7 +40,8 @@ _TRAINED: list[str] = []
 def uninterrupted(job_of: JobOf) -> str:
     """The weights of two workers that nothing interrupts; trained once for all tests of this file."""
     if not _TRAINED:
-        _TRAINED.append(weights(trainer.fit(job_of("uninterrupted", compute=TWO, epochs=20)).path))
+        compute = ComputeSpec(workers=2, threads=2)
+        _TRAINED.append(weights(trainer.fit(job_of("uninterrupted", compute=compute, epochs=20)).path))
     return _TRAINED[0]
 
 

@@ -1,16 +1,24 @@
 """A run whose process dies, with whatever else, is rescheduled: the same run resumes from its last checkpoint."""
 
 import re
+from collections.abc import Iterator
 
 import psutil
 import pytest
-from machine import Machine, start, start_to_train, wait
+from machine import DECLARATION, Machine, at_work, start, start_to_train, wait
 
 from tasks.runtime.run_log import RunLog, step_costs
 
 pytestmark = pytest.mark.timeout(900)
 
 RESCHEDULED = "The process died; the run is rescheduled and resumes from its last checkpoint."
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    """One of its own: its runs mostly wait, beside those of other files."""
+    with at_work(tmp_path_factory.mktemp("recovery"), DECLARATION, new=True) as machine:
+        yield machine
 
 
 def completes_at_the_second_attempt(machine: Machine, run: str) -> bool:
