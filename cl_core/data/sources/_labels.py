@@ -1,6 +1,6 @@
 """From a column of a table to classes: which Arrow types are labels, and which values are none.
 
-The table in `docs/reference/inputs.md` says the same for people.
+The table in `docs/inputs.md` says the same for people.
 """
 
 import json
