@@ -28,7 +28,7 @@ def allowed_roots() -> list[Path] | None:
             f"{SETTING} must name absolute folders, separated by {os.pathsep!r}; got {', '.join(relative)} in it"
         )
     home = Path(os.environ.get("CL_HOME", ".counterpoint")).expanduser().absolute()
-    return [path.resolve() for path in (*named, home)]
+    return [_real(path) for path in (*named, home)]
 
 
 def confined(path: str | Path, *, field: str) -> Path:
@@ -43,7 +43,7 @@ def confined(path: str | Path, *, field: str) -> Path:
     roots = allowed_roots()
     if roots is None:
         return absolute
-    resolved = absolute.resolve()
+    resolved = _real(absolute)
     if not _within(resolved, roots):
         where = "" if resolved == absolute else f" (by a link or '..', {resolved})"
         raise InputError(
@@ -59,7 +59,12 @@ def leads_out(path: Path) -> bool:
     if not os.environ.get(SETTING) or not path.is_symlink():
         return False
     roots = allowed_roots()
-    return roots is not None and not _within(path.resolve(), roots)
+    return roots is not None and not _within(_real(path), roots)
+
+
+def _real(path: Path) -> Path:
+    """Follow all links; one that leads to itself ends there, where `Path.resolve` raises an error of its own."""
+    return Path(os.path.realpath(path))
 
 
 def _within(resolved: Path, roots: list[Path]) -> bool:

@@ -4,6 +4,7 @@ The bytes are untrusted. Only four formats are tried, whatever the file is calle
 the header and capped before any are decoded. An image that ends early is rejected, not padded with gray.
 """
 
+import contextlib
 import io
 import struct
 import warnings
@@ -13,6 +14,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
+
+from cl_core.modalities._metadata import without_metadata
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
 MAX_PIXELS = 1 << 26  # 8192 x 8192: 192 MiB as RGB. Larger ones are scans to be cut up, or attacks.
@@ -74,15 +77,8 @@ def decode_image(payload: bytes) -> tuple[Image.Image, str]:
         warnings.simplefilter("ignore")
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:
-            image = Image.open(io.BytesIO(payload), formats=FORMATS)
-            if image.width * image.height > MAX_PIXELS:
-                raise Rejected(
-                    "too_large", f"{image.width} x {image.height} pixels; the limit is {MAX_PIXELS:,} in total"
-                )
-            image.load()
-            # Orientation can only come from metadata; asking for it costs as much as decoding a small image.
-            upright = ImageOps.exif_transpose(image) if image.info else image
-            return _eight_bit(upright), str(image.format)
+            image = _loaded(payload)
+            return _eight_bit(_upright(image)), str(image.format)
         except (Rejected, MemoryError):
             raise
         except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -94,6 +90,38 @@ def decode_image(payload: bytes) -> tuple[Image.Image, str]:
         except Exception as error:
             # Broken bytes surface as whatever the decoder trips over: OSError, SyntaxError, struct.error, ...
             raise Rejected("damaged", f"{type(error).__name__}: {error}") from error
+
+
+def _loaded(payload: bytes) -> Image.Image:
+    """Return the decoded image; metadata that the decoder cannot read do not count."""
+    try:
+        return _decoded(payload)
+    except (Rejected, MemoryError, Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise
+    except Exception as error:
+        for keep_exif in (True, False):
+            plain = without_metadata(payload, keep_exif=keep_exif)
+            with contextlib.suppress(Exception):
+                return _decoded(plain)
+        raise error
+
+
+def _decoded(payload: bytes) -> Image.Image:
+    image = Image.open(io.BytesIO(payload), formats=FORMATS)
+    if image.width * image.height > MAX_PIXELS:
+        raise Rejected("too_large", f"{image.width} x {image.height} pixels; the limit is {MAX_PIXELS:,} in total")
+    image.load()
+    return image
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Apply the EXIF orientation, where there is one that can be read."""
+    if not image.info:  # Orientation can only come from metadata; asking for it costs as much as decoding a small one.
+        return image
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:
+        return image
 
 
 def to_shape(image: Image.Image, shape: tuple[int, int, int]) -> NDArray[np.uint8]:

@@ -115,7 +115,9 @@ def ingest_source(
     content = {"snapshot": profile.digest, "manifest_sha256": file_sha256(final / MANIFEST)}
     write_text(record, json.dumps(content) + "\n")
     failpoint("ingest.recorded")
-    return IngestResult(snapshot=open_snapshot(final), new=not existed, reason=_reason(profile, counts, existed))
+    note = source.note(spec.location)
+    reason = _reason(profile, counts, existed) + (f"; {note}" if note else "")
+    return IngestResult(snapshot=open_snapshot(final), new=not existed, reason=reason)
 
 
 def _recorded(record: Path, root: Path) -> SnapshotRef | None:

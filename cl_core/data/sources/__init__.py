@@ -90,6 +90,11 @@ class Source(Component):
             DataError: When the location is missing, empty or unreadable.
         """
 
+    def note(self, location: str) -> str:
+        """Return what a person should know about how the location was read, as a phrase; mostly empty."""
+        del location
+        return ""
+
     def number_of_inputs(self, location: str) -> int:
         """Return how many inputs `samples` yields. It reads them all, unless a source has a faster way."""
         return sum(1 for _ in self.samples(location))

@@ -10,19 +10,11 @@ from pathlib import Path
 from typing import Literal
 
 from cl_core.data.path_roots import SETTING, confined, leads_out
-from cl_core.data.snapshot import SPLITS
 from cl_core.data.sources import RawSample, Source, SourceEntry, Unreadable, unchanged
+from cl_core.data.sources._folder_layout import Layout, folder_layout, image_files
 from cl_core.errors import DataError
 from cl_core.modalities.image import MAX_PAYLOAD_BYTES
 from cl_core.registry import SOURCES
-
-# Files with these suffixes that cannot be decoded are quarantined. Other files (README.txt, labels.csv) and hidden
-# files (.DS_Store, ._a.jpg) are ignored.
-IMAGE_SUFFIXES = {
-    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif"),
-    *(".apng", ".avif", ".bmp", ".heic", ".heif", ".jp2", ".jxl", ".pgm", ".ppm", ".tga", ".tif", ".tiff"),
-}
-
 
 _OUTSIDE = f"a link out of the folders of {SETTING}; it is not followed"
 
@@ -32,21 +24,23 @@ class ImageFolder(Source):
     """Every image file below a folder.
 
     With `labels` from folders, the first folder on the way to a file is its class; files outside any folder have no
-    label. With `splits` from folders, `train` and `test` folders at the top are the splits, with the classes below.
+    label. With `splits` from folders, `train`, `val` (or `valid`, `validation`) and `test` folders, in any case, at the
+    top or in the only folder there, are the splits, with the classes below. Without `test` the validation images are
+    the test split, beside it they are trained on. A folder `images` that holds all images of a split is no class.
     Symbolic links are followed, but not in circles, and not out of the folders of CL_DATA_ROOTS.
     """
 
     labels: Literal["from_folder", "none"] = "from_folder"
     """Whether the first folder on the way to a file is its class."""
     splits: Literal["from_folder", "none"] = "from_folder"
-    """Whether `train` and `test` at the top are splits; otherwise they are folders like others."""
+    """Whether folders such as `train`, `val` and `test` are splits; otherwise they are folders like others."""
 
     def fingerprint(self, location: str) -> str:
         """Return a digest of the path and state of every image file."""
         root = _root(location)
         seen = hashlib.sha256(os.fsencode(root))
         empty = True
-        for parts, path in _image_files(root):
+        for parts, path in image_files(root):
             empty = False
             seen.update(os.fsencode("/".join(parts)) + f"\0{_state(path)}\0".encode())
         if empty:
@@ -59,15 +53,16 @@ class ImageFolder(Source):
     def listed(self, location: str) -> Iterator[SourceEntry]:
         """List every image file by its path, which gives its split and class."""
         root = _root(location)
-        with_splits = self.splits == "from_folder" and _has_splits(root)
-        for parts, path in _image_files(root):
-            name = "/".join(parts)
-            folders = parts[:-1]
-            split = ""
-            if with_splits and folders:
-                split, *folders = folders
+        layout = folder_layout(root) if self.splits == "from_folder" else Layout()
+        for parts, path in image_files(root):
+            split, folders = layout.place(parts[:-1])
             label = _text(folders[0]) if self.labels == "from_folder" and folders else None
+            name = "/".join(parts)
             yield SourceEntry(os.fsencode(name), _state(path), label, split, _text(name))
+
+    def note(self, location: str) -> str:
+        """Return how folders were taken for splits, where their names leave it open."""
+        return folder_layout(_root(location)).note if self.splits == "from_folder" else ""
 
     def read(self, location: str, listed: SourceEntry) -> RawSample | Unreadable:
         """Read one image file; a file that cannot be read, or is too large, becomes unreadable."""
@@ -75,9 +70,11 @@ class ImageFolder(Source):
         try:
             if leads_out(path):
                 raise PermissionError(errno.EPERM, _OUTSIDE)
-            size = path.stat().st_size
-            if size > MAX_PAYLOAD_BYTES:
-                detail = f"{size:,} bytes; the limit is {MAX_PAYLOAD_BYTES:,}"
+            state = path.stat()
+            if not stat.S_ISREG(state.st_mode):  # Opening a pipe would wait for its writer.
+                return Unreadable(listed.origin, f"it is not a file but a {_kind(state.st_mode)}", listed)
+            if state.st_size > MAX_PAYLOAD_BYTES:
+                detail = f"{state.st_size:,} bytes; the limit is {MAX_PAYLOAD_BYTES:,}"
                 return Unreadable(listed.origin, detail, listed)
             return RawSample(path.read_bytes(), listed.label, listed.split, listed.origin, listed)
         except OSError as error:
@@ -89,14 +86,15 @@ class ImageFolder(Source):
 
     def number_of_inputs(self, location: str) -> int:
         """Count the image files; none is read."""
-        return sum(1 for _ in _image_files(_root(location)))
+        return sum(1 for _ in image_files(_root(location)))
 
     def find(self, location: str, origins: Mapping[bytes, str]) -> dict[bytes, bytes]:
         """Read just these files."""
         payloads: dict[bytes, bytes] = {}
         for origin in origins.values():
+            path = Path(_root(location), origin)
             with contextlib.suppress(OSError, ValueError):
-                payloads |= unchanged([Path(_root(location), origin).read_bytes()], origins)
+                payloads |= unchanged([path.read_bytes()], origins) if path.is_file() else {}
         return payloads
 
 
@@ -132,54 +130,9 @@ def _root(location: str) -> Path:
     return root
 
 
-def _has_splits(root: Path) -> bool:
-    """Tell whether the folders at the top are splits, not classes.
-
-    Raises:
-        DataError: When it is ambiguous: other folders are beside `train` and `test`.
-    """
-    folders = {entry.name for entry in _entries(root) if entry.is_dir()}
-    if folders >= set(SPLITS) and (others := sorted(folders - set(SPLITS))):
-        raise DataError(
-            f"data.location: {root} holds train/ and test/ beside {', '.join(f'{name}/' for name in others[:5])}; "
-            "only train and test are splits: move the others away or into train/, or set source_options.splits to "
-            "'none' to take all as classes"
-        )
-    return bool(folders) and folders <= set(SPLITS)
-
-
-def _image_files(root: Path) -> Iterator[tuple[list[str], Path]]:
-    """Yield every file with an image's suffix below `root`, with the parts of its path relative to it."""
-    # The folders on the way down, by device and inode: a link to one of them would lead in circles.
-    waiting: list[tuple[list[str], Path, frozenset[tuple[int, int]]]] = [([], root, frozenset())]
-    while waiting:
-        parts, folder, above = waiting.pop()
-        state = folder.stat()
-        here = (state.st_dev, state.st_ino)
-        if here in above:
-            continue
-        for entry in _entries(folder):
-            below = [*parts, entry.name]
-            # A link that leads out, to a file or a folder, is listed but not followed.
-            if entry.is_dir() and not leads_out(Path(entry)):
-                waiting.append((below, folder / entry.name, above | {here}))
-            elif entry.is_dir() or Path(entry.name).suffix.lower() in IMAGE_SUFFIXES:
-                yield below, folder / entry.name
-
-
-def _entries(folder: Path) -> list[os.DirEntry[str]]:
-    """List a folder by name, without hidden files.
-
-    Raises:
-        DataError: When it cannot be listed, since the number of missing images would be unknown.
-    """
-    try:
-        with os.scandir(folder) as entries:
-            return sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
-    except OSError as error:
-        raise DataError(
-            f"data.location: the folder {folder} cannot be listed ({error.strerror}); make it readable, or move it away"
-        ) from error
+def _kind(mode: int) -> str:
+    kinds = {stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket", stat.S_IFDIR: "folder"}
+    return kinds.get(stat.S_IFMT(mode), "device")
 
 
 def _text(name: str) -> str:

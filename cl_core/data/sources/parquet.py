@@ -1,6 +1,5 @@
 """Parquet files with images in a column, as exported by a warehouse or the Hugging Face hub."""
 
-import json
 import os
 import stat
 from collections.abc import Iterator, Mapping
@@ -16,6 +15,7 @@ from pydantic import Field, model_validator
 
 from cl_core.data.path_roots import confined
 from cl_core.data.sources import RawSample, Source, Unreadable, unchanged
+from cl_core.data.sources._labels import LabelColumn
 from cl_core.errors import DataError
 from cl_core.registry import SOURCES
 
@@ -63,10 +63,13 @@ class ParquetFiles(Source):
                 f"source_options.test_files: no file below {location} is named {self.test_files!r}; there are: "
                 f"{', '.join(path.name for path in files[:_LISTED])}"
             )
+        labels: LabelColumn | None = None
         for path in files:
             with _opened(path) as file:
                 self._check_columns(path, file.schema_arrow)
-                yield from self._rows(path, file)
+                if self.label_column:
+                    labels = LabelColumn.of(file.schema_arrow, self.label_column, path, like=labels)
+                yield from self._rows(path, file, labels)
 
     def number_of_inputs(self, location: str) -> int:
         """Return the number of rows in the files' footers."""
@@ -97,18 +100,17 @@ class ParquetFiles(Source):
                     yield from filter(None, map(_payload, column.take(here).to_pylist()))
                 start = stop
 
-    def _rows(self, path: Path, file: pq.ParquetFile) -> Iterator[RawSample | Unreadable]:
+    def _rows(self, path: Path, file: pq.ParquetFile, labels: LabelColumn | None) -> Iterator[RawSample | Unreadable]:
         columns = [name for name in (self.image_column, self.label_column, self.split_column) if name]
-        names = _class_names(file.schema_arrow, self.label_column)
         batches = file.iter_batches(batch_size=_BATCH_ROWS, columns=columns)
-        for number, row in enumerate(chain.from_iterable(batch.to_pylist() for batch in batches)):
+        for number, row in enumerate(chain.from_iterable(_values(batch, path) for batch in batches)):
             origin = f"{path.name}#{number}"
             payload = _payload(row[self.image_column])
             if payload is None:
                 yield Unreadable(origin, f"column {self.image_column!r} has no bytes in this row")
             else:
-                label, split = row.get(self.label_column), row.get(self.split_column)
-                yield RawSample(payload, _label(label, names), self._split(split, path, origin), origin)
+                label = labels.label(row[self.label_column], origin) if labels else None
+                yield RawSample(payload, label, self._split(row.get(self.split_column), path, origin), origin)
 
     def _split(self, value: Any, path: Path, origin: str) -> str:
         if self.test_files:
@@ -130,6 +132,11 @@ class ParquetFiles(Source):
             if name and name not in schema.names:
                 raise DataError(
                     f"source_options.{option}: {path} has no column {name!r}; it has: {', '.join(schema.names)}"
+                )
+            if schema.names.count(name) > 1:
+                raise DataError(
+                    f"source_options.{option}: {path} has {schema.names.count(name)} columns {name!r}; write it with "
+                    "one column of each name"
                 )
         kind = schema.field(self.image_column).type
         if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
@@ -184,16 +191,14 @@ def _refuse(error: OSError) -> None:
     raise error
 
 
-def _label(value: Any, names: list[str]) -> str | None:
-    if value is None or value == "":
-        return None
-    return names[value] if names and isinstance(value, int) and 0 <= value < len(names) else str(value)
-
-
-def _class_names(schema: pa.Schema, column: str) -> list[str]:
-    """Return the names of integer labels where the file has them as Hugging Face's `datasets` writes them."""
-    try:
-        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
-        return [str(name) for name in features[column]["names"]]
-    except (KeyError, TypeError, ValueError):
-        return []
+def _values(batch: pa.RecordBatch, path: Path) -> list[dict[str, Any]]:
+    """Return the rows of a batch by column name."""
+    columns = {}
+    for name in batch.schema.names:
+        try:
+            columns[name] = batch.column(name).to_pylist()
+        except UnicodeDecodeError as error:
+            raise DataError(
+                f"data.location: column {name!r} of {path} has text that is not UTF-8 ({error.reason}); export it again"
+            ) from error
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]

@@ -1,3 +1,5 @@
+import os
+import socket
 import subprocess
 import sys
 
@@ -55,10 +57,10 @@ def test_a_class_named_train_is_a_class_beside_others(place):
 
 
 def test_splits_beside_another_folder_are_ambiguous(place):
-    location = place("train/a.jpg", "test/b.jpg", "val/c.jpg")
-    with pytest.raises(DataError, match=r"holds train/ and test/ beside val/.*source_options.splits to 'none'"):
+    location = place("train/a.jpg", "test/b.jpg", "car/c.jpg")
+    with pytest.raises(DataError, match=r"holds test/, train/ beside car/.*source_options.splits to 'none'"):
         list(ImageFolder().samples(location))
-    assert {label for _, label, _ in delivered(ImageFolder(splits="none"), location)} == {"train", "test", "val"}
+    assert {label for _, label, _ in delivered(ImageFolder(splits="none"), location)} == {"train", "test", "car"}
 
 
 def test_without_labels_no_folder_is_a_class(place):
@@ -156,3 +158,90 @@ def test_a_folder_that_may_not_be_read_is_an_error_and_not_a_gap(tmp_path, close
     finally:
         folder.chmod(0o700)
     assert done.stdout.splitlines() == [f"data.location: {message.format(root=root)}"] * 2
+
+
+@pytest.mark.parametrize("validation", ["val", "valid", "validation", "VAL", "Validation"])
+@pytest.mark.parametrize("train", ["train", "Train", "TRAIN"])
+def test_without_a_test_folder_the_validation_split_is_the_test_split(place, train, validation):
+    location = place(f"{train}/cat/a.jpg", f"{train}/dog/b.jpg", f"{validation}/cat/c.jpg")
+    assert delivered(ImageFolder(), location) == {
+        (f"{train}/cat/a.jpg", "cat", "train"),
+        (f"{train}/dog/b.jpg", "dog", "train"),
+        (f"{validation}/cat/c.jpg", "cat", "test"),
+    }
+    assert ImageFolder().note(location) == f"{validation}/ is the test split"
+
+
+def test_beside_a_test_folder_the_validation_split_is_trained_on(place):
+    location = place("train/cat/a.jpg", "val/cat/b.jpg", "Test/cat/c.jpg")
+    assert delivered(ImageFolder(), location) == {
+        ("train/cat/a.jpg", "cat", "train"),
+        ("val/cat/b.jpg", "cat", "train"),
+        ("Test/cat/c.jpg", "cat", "test"),
+    }
+    assert ImageFolder().note(location) == "val/ is trained on, since there is a test split"
+
+
+def test_splits_may_lie_in_the_only_folder_at_the_top(place):
+    location = place("data/train/cat/a.jpg", "data/test/dog/b.jpg", "README.md")
+    assert delivered(ImageFolder(), location) == {
+        ("data/train/cat/a.jpg", "cat", "train"),
+        ("data/test/dog/b.jpg", "dog", "test"),
+    }
+    assert ImageFolder().note(location) == ""
+
+
+def test_a_folder_of_all_images_beside_annotations_is_no_class(place):
+    location = place("train/images/a.jpg", "train/labels/a.txt", "val/images/cat/b.jpg", "val/labels/b.txt")
+    assert delivered(ImageFolder(), location) == {
+        ("train/images/a.jpg", None, "train"),
+        ("val/images/cat/b.jpg", "cat", "test"),
+    }
+
+
+def test_a_class_of_that_name_beside_others_is_a_class(place):
+    location = place("train/images/a.jpg", "train/drawings/b.jpg", "test/images/c.jpg", "test/drawings/d.jpg")
+    assert {label for _, label, _ in delivered(ImageFolder(), location)} == {"images", "drawings"}
+
+
+def test_two_folders_of_one_split_are_refused(place):
+    location = place("train/a.jpg", "Train/b.jpg", "test/c.jpg")
+    with pytest.raises(DataError, match="holds Train/, test/, train/; give each split one folder"):
+        list(ImageFolder().samples(location))
+
+
+def test_what_systems_put_beside_images_is_passed_over(place):
+    location = place(
+        *("cat/a.jpg", "__MACOSX/cat/._a.jpg", "__MACOSX/cat/a.jpg", "cat/@eaDir/a.jpg/SYNO.jpg", "cat/Thumbs.db"),
+        *("lost+found/x.jpg", "$RECYCLE.BIN/y.jpg", "#recycle/z.jpg", "cat/.ipynb_checkpoints/a.jpg", ".DS_Store"),
+        "System Volume Information/w.jpg",
+    )
+    assert delivered(ImageFolder(), location) == {("cat/a.jpg", "cat", "")}
+
+
+def test_a_pipe_and_a_socket_are_unreadable_and_nothing_waits_for_them(place, tmp_path):
+    location = place("cat/a.jpg")
+    os.mkfifo(tmp_path / "cat" / "pipe.jpg")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "cat" / "socket.jpg"))
+        found = {sample.origin: sample for sample in ImageFolder().samples(location)}
+    assert isinstance(found["cat/a.jpg"], RawSample)
+    pipe, other = found["cat/pipe.jpg"], found["cat/socket.jpg"]
+    assert isinstance(pipe, Unreadable) and pipe.detail == "it is not a file but a pipe"
+    assert isinstance(other, Unreadable) and other.detail == "it is not a file but a socket"
+    assert ImageFolder().find(location, {b"0" * 32: "cat/pipe.jpg"}) == {}
+    assert ImageFolder().fingerprint(location)
+
+
+@pytest.mark.parametrize("roots", [False, True])
+def test_a_link_to_itself_is_unreadable_and_as_the_location_an_error(place, tmp_path, monkeypatch, roots):
+    if roots:
+        monkeypatch.setenv("CL_DATA_ROOTS", str(tmp_path))
+    location = place("cat/a.jpg")
+    (tmp_path / "cat" / "loop.jpg").symlink_to("loop.jpg")
+    (tmp_path / "loop").symlink_to("loop")
+    found = {sample.origin: sample for sample in ImageFolder().samples(location)}
+    assert isinstance(found["cat/loop.jpg"], Unreadable)
+    assert found.keys() == {"cat/a.jpg", "cat/loop.jpg"}
+    with pytest.raises(DataError, match=r"loop cannot be reached \(Too many levels of symbolic links\)"):
+        ImageFolder().fingerprint(str(tmp_path / "loop"))
