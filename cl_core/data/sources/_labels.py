@@ -1,4 +1,4 @@
-"""From a column of a table to classes: which Arrow types are labels, and which values are none.
+"""From a column of a table to classes: which Arrow types are labels, and which values mean unlabeled.
 
 The table in `docs/inputs.md` says the same for people.
 """

@@ -1,4 +1,4 @@
-"""Labels of tables: for every Arrow type what is a class, what is no label, and what is refused."""
+"""Labels of tables: which Arrow types and values are classes, which mean unlabeled, and which are refused."""
 
 import datetime
 import decimal
@@ -81,7 +81,7 @@ def test_an_index_without_a_name_is_refused_with_its_row(tmp_path, index):
     ("value", "expected"),
     [(0.5, "a whole number"), (float("inf"), "a whole number"), (b"\xff\xfe", "bytes that are UTF-8 text")],
 )
-def test_a_value_that_is_no_class_is_refused_with_its_row(tmp_path, value, expected):
+def test_a_value_that_cannot_be_a_class_is_refused_with_its_row(tmp_path, value, expected):
     write(tmp_path / "a.parquet", pa.array([None, value]))
     with pytest.raises(DataError, match=rf"^a\.parquet#1: column 'label' is .*; expected {expected} \("):
         labels_of(tmp_path)
@@ -100,7 +100,7 @@ def test_a_value_that_is_no_class_is_refused_with_its_row(tmp_path, value, expec
     ],
     ids=lambda labels: str(labels.type),
 )
-def test_a_type_that_is_no_class_is_refused_with_column_and_type(tmp_path, labels):
+def test_a_type_that_cannot_be_a_class_is_refused_with_column_and_type(tmp_path, labels):
     write(tmp_path / "a.parquet", labels)
     stored = pq.read_schema(tmp_path / "a.parquet").field("label").type
     with pytest.raises(DataError) as caught:
