@@ -5,7 +5,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, RenderableType
-from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:  # They bring Prefect, numpy or torch.
@@ -78,10 +77,7 @@ def show_models(result: "ModelVersions") -> None:
 
 def show_hits(result: "SearchHits") -> None:
     """Print a table of what a search found, nearest first, and the page that shows it."""
-    rows = [
-        [str(hit.rank), f"{hit.cosine:.3f}", escape(hit.label or "-"), hit.split or "-", escape(hit.origin)]
-        for hit in result.hits
-    ]
+    rows = [[str(hit.rank), f"{hit.cosine:.3f}", hit.label or "-", hit.split or "-", hit.origin] for hit in result.hits]
     wide_console().print(text_table(["", "cosine", "label", "split", "origin"], rows, right=["", "cosine"]))
     if result.missing:
         print(result.missing)
@@ -101,10 +97,7 @@ def show_problems(report: "DoctorReport") -> None:
 
 
 def _show_table_of_problems(problems: "list[Diagnosis]", *, title: str) -> None:
-    rows = [
-        [escape(one.what), escape(one.where), f"{'`cl doctor --fix` ' if one.fixable else ''}{escape(one.remedy)}"]
-        for one in problems
-    ]
+    rows = [[one.what, one.where, f"{'`cl doctor --fix` ' if one.fixable else ''}{one.remedy}"] for one in problems]
     wide_console().print(text_table(["problem", "where", "remedy"], rows, title))
 
 
@@ -182,9 +175,9 @@ def text_table(
 
 
 def wide_console() -> Console:
-    """Return standard output; wide enough for a table where it goes to a file."""
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(width=120, highlight=False)
+    """Return standard output without markup; wide enough for a table where it goes to a file."""
+    console = Console(highlight=False, markup=False)
+    return console if console.is_terminal else Console(width=120, highlight=False, markup=False)
 
 
 def plain_console() -> Console:

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 from rich import progress
 from rich.console import Console
+from rich.text import Text
 
 from tasks.runtime.settings import Settings
 
@@ -12,7 +13,9 @@ from tasks.runtime.settings import Settings
 def echo(step: str, message: str) -> None:
     """Print a line about a step. A Prefect worker's runs print nothing: their log has it already."""
     if not Settings.from_environment().worker_flow_run_id:
-        Console(stderr=True).print(f"[bold]{step:>14}[/]  {message}", highlight=False, soft_wrap=True)
+        # Nothing in a message is markup: it may hold paths, reasons and names that people chose.
+        line = Text.assemble((f"{step:>14}", "bold"), f"  {message}")
+        Console(stderr=True).print(line, highlight=False, soft_wrap=True)
 
 
 @contextmanager
@@ -28,7 +31,7 @@ def bar_over(what: str) -> Iterator[Callable[[int, int, str], None]]:
     columns = (
         progress.BarColumn(),
         progress.MofNCompleteColumn(),
-        progress.TextColumn("{task.description}"),
+        progress.TextColumn("{task.description}", markup=False),
         progress.TimeRemainingColumn(),
     )
     with _shown(what, *columns) as update:
