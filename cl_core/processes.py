@@ -13,8 +13,10 @@ import psutil
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")  # Linux, random(4).
 _BOOT_DIGITS = 8
-# Of a token after the host, and whatever follows it. Without the boot: a token of version 0.1.0.
-_PROCESS = re.compile(r"-(?P<pid>\d+)-(?P<ticks>\d+)(?:b(?P<boot>[0-9a-f]+))?(?:[-.].*)?", re.DOTALL)
+# A token, and whatever follows it. The boot ends it, so that `node` never takes a token of `node-2` for its own.
+_TOKEN = re.compile(r"(?P<host>.+?)-(?P<pid>\d+)-(?P<ticks>\d+)b(?P<boot>[0-9a-f]{8})(?:[-.].*)?", re.DOTALL)
+# One of version 0.1.0, which names no boot. With more digits behind it, the first could belong to the host's name.
+_TOKEN_0_1 = re.compile(r"(?P<host>.+?)-(?P<pid>\d+)-(?P<ticks>\d+)(?!-\d+(?:[-.]|$))(?:[-.].*)?", re.DOTALL)
 _START_TIME, _STATE = 19, 0  # Fields of /proc/PID/stat after the command's name: Linux, proc(5), numbers 22 and 3.
 
 
@@ -31,24 +33,32 @@ def token(pid: int = 0) -> str:
 
 
 def is_gone(maker: str) -> bool:
-    """Return whether the process of a token has exited. Processes of other hosts cannot be seen and count as alive.
+    """Return whether the process of a token has exited.
 
-    Whatever follows a token's third part is ignored.
+    Processes of other hosts cannot be seen and count as alive; so does whatever is not a token. What follows a token
+    is ignored.
     """
-    host = socket.gethostname()
-    if not maker.startswith(f"{host}-"):
+    named = _of_this_host(maker)
+    if named is None:
         return False
-    process = _PROCESS.fullmatch(maker, len(host))
-    if process is None:
-        return True
-    return started(int(process["pid"])) != process["ticks"] or process["boot"] not in (None, _boot())
+    return started(int(named["pid"])) != named["ticks"] or named.groupdict().get("boot") not in (None, _boot())
 
 
 def pid_of(maker: str) -> int:
-    """Return the number of a token's process; 0 when it is a process of another host."""
-    host = f"{socket.gethostname()}-"
-    pid = maker.removeprefix(host).partition("-")[0]
-    return int(pid) if maker.startswith(host) and pid.isdecimal() else 0
+    """Return the number of a token's process; 0 when it is a process of another host, or not a token."""
+    named = _of_this_host(maker)
+    return int(named["pid"]) if named else 0
+
+
+def host_of(maker: str) -> str:
+    """Return the host of a token; empty for what is not one."""
+    named = _TOKEN.fullmatch(maker) or _TOKEN_0_1.fullmatch(maker)
+    return named["host"] if named else ""
+
+
+def _of_this_host(maker: str) -> re.Match[str] | None:
+    named = _TOKEN.fullmatch(maker) or _TOKEN_0_1.fullmatch(maker)
+    return named if named and named["host"] == socket.gethostname() else None
 
 
 def kill(processes: Collection[psutil.Process], *, timeout_s: float) -> None:

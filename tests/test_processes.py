@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import psutil
+import pytest
 
 from cl_core import processes
 
@@ -29,7 +30,7 @@ def test_another_process_of_the_same_number_is_not_taken_for_it() -> None:
     host, pid = socket.gethostname(), os.getpid()
     assert not processes.is_gone(processes.token())
     assert processes.is_gone(f"{host}-{pid}-1")
-    assert processes.is_gone(f"{host}-{pid}")
+    assert not processes.is_gone(f"{host}-{pid}"), "not a token: no start"
 
 
 def test_of_a_process_of_another_host_nothing_is_known() -> None:
@@ -44,3 +45,20 @@ def test_the_same_number_and_ticks_after_a_reboot_are_another_process() -> None:
     assert processes.is_gone(f"{old}b{'0' * 8}")
     assert processes.is_gone(f"{old}b{'0' * 8}-more")
     assert not processes.is_gone(old), "a token of version 0.1.0, which does not name the boot"
+
+
+@pytest.mark.parametrize("boot", ["b01234567", ""], ids=["now", "0.1.0"])
+@pytest.mark.parametrize("behind", ["", "-2", "-2-41", ".example.com", "-a"])
+def test_a_host_whose_name_begins_with_this_ones_is_another_host(monkeypatch, boot, behind):
+    monkeypatch.setattr(socket, "gethostname", lambda: "node")
+    token = f"node{behind}-2-41{boot}"
+    assert processes.host_of(token) == f"node{behind}"
+    assert processes.is_gone(token) is (behind == "")
+    assert processes.pid_of(token) == (2 if behind == "" else 0)
+
+
+@pytest.mark.parametrize("text", ["", "node", "node-", "node-0", "node--1-5", "node-x-5", "-1-5"])
+def test_what_cannot_be_read_as_a_token_is_left_alone(monkeypatch, text):
+    monkeypatch.setattr(socket, "gethostname", lambda: "node")
+    assert not processes.is_gone(text)
+    assert processes.pid_of(text) == 0

@@ -22,6 +22,7 @@ DECIDES_WEIGHTS = (
     "cl_core.data.cache",
     "cl_core.data.sampling",
     "cl_core.data.snapshot",
+    "cl_core.modalities._metadata",
     "cl_core.modalities.image",
     "cl_core.parallel.collectives",
     "cl_core.parallel.sync_batch_norm",

@@ -26,6 +26,7 @@ class Stopped(BaseModel):
 
     supervisor: bool = Field(description="Whether a `cl up` ran, and was stopped with its services.")
     orphans: list[str] = Field(description="Services stopped that a killed `cl up` had left running.")
+    elsewhere: list[str] = Field(description="Services of another host, which cannot be stopped from here.")
 
 
 class DoctorReport(BaseModel):
@@ -65,7 +66,8 @@ def down() -> Stopped:
     if running:
         # It stops the services in order, and itself last.
         terminate_tree(_supervisor_pid(settings), timeout_s=SUPERVISOR_STOP_TIMEOUT_S)
-    return Stopped(supervisor=running, orphans=list(stop_orphaned_services(settings.services)))
+    orphans = stop_orphaned_services(settings.services)
+    return Stopped(supervisor=running, orphans=orphans.stopped, elsewhere=orphans.elsewhere)
 
 
 def doctor(*, fix: bool = False) -> DoctorReport:
@@ -109,8 +111,11 @@ def _run_stack(settings: Settings, ports: Ports, deployments: Path, host: str) -
         signal.signal(number, lambda number, _: came.append(number))
     declaration = Declaration.read(deployments)
     stack = LocalStack(settings, ports, declaration.work_pool, host)
-    for name in stop_orphaned_services(settings.services):
+    orphans = stop_orphaned_services(settings.services)
+    for name in orphans.stopped:
         console.print(f"stopped the {name} that a killed `cl up` had left running")
+    for name in orphans.elsewhere:
+        console.print(f"a killed `cl up` recorded the {name}; it cannot be stopped from here")
     supervisor = Supervisor(stack.services(), settings.services, lambda: bool(came))
     *servers, worker = supervisor.services
     for server in servers:
@@ -169,4 +174,8 @@ def _supervisor_pid(settings: Settings) -> int:
                 f"{settings.up_lock}`, end it, and try again"
             )
         time.sleep(0.1)
-    return processes.pid_of(owner.process)
+    pid = processes.pid_of(owner.process)
+    if pid <= 1:
+        where = "as the first process of this container" if pid else f"on {processes.host_of(owner.process)}"
+        raise InputError(f"`cl up` runs {where}; stop it there")
+    return pid

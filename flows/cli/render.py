@@ -75,11 +75,13 @@ def _show_path(result: Any) -> None:
 
 def _show_stopped(stopped: "Stopped") -> None:
     """Print what `cl down` stopped."""
+    if stopped.supervisor:
+        print("Stopped `cl up` and its services.")
     if stopped.orphans:
         print(f"Stopped {', '.join(stopped.orphans)}, left running by a killed `cl up`.")
-    elif stopped.supervisor:
-        print("Stopped `cl up` and its services.")
-    else:
+    for name in stopped.elsewhere:
+        print(f"Left alone: the {name}, which a killed `cl up` recorded; it cannot be stopped from here.")
+    if not (stopped.supervisor or stopped.orphans or stopped.elsewhere):
         print("Nothing to stop: no `cl up` runs for this CL_HOME.")
 
 

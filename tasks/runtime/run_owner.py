@@ -75,6 +75,8 @@ def forget_owner(flow_run_id: str) -> None:
 def terminate_owner(owner: RunOwner) -> None:
     """Kill an owner's process and all its children, stopped ones too."""
     pid = processes.pid_of(owner.process)
+    if pid <= 1:  # Of another host, or the first process of a container, which ends with it.
+        return
     with contextlib.suppress(psutil.NoSuchProcess):
         process = psutil.Process(pid)
         family = [process, *process.children(recursive=True)]

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
+from typing import NamedTuple
 
 import httpx
 import psutil
@@ -165,18 +166,36 @@ class Supervisor:
             return False
 
 
-def stop_orphaned_services(record: Path) -> list[str]:
-    """Stop the services of a supervisor that was killed, the last one first.
+class Orphans(NamedTuple):
+    """Services that a killed supervisor had left running.
 
-    Returns:
-        The names of the services that were running.
+    Args:
+        stopped: Names of those that were stopped.
+        elsewhere: Names and hosts of those that cannot be stopped from here.
+    """
+
+    stopped: list[str]
+    elsewhere: list[str]
+
+
+def stop_orphaned_services(record: Path) -> Orphans:
+    """Stop the services of a supervisor that was killed, the last one first, and remove their record.
+
+    Those of another host, such as a container that was replaced over the same CL_HOME, are only named.
     """
     services = json.loads(record.read_text()) if record.exists() else []
-    orphans = [service for service in services if not processes.is_gone(service["process"])]
-    for orphan in reversed(orphans):
-        terminate_tree(processes.pid_of(orphan["process"]))
+    stopped, elsewhere = [], []
+    for service in reversed(services):
+        pid, token = processes.pid_of(service["process"]), service["process"]
+        if processes.is_gone(token):
+            continue
+        if pid:
+            terminate_tree(pid)
+            stopped.append(service["name"])
+        else:
+            elsewhere.append(f"{service['name']} of {processes.host_of(token) or 'an unknown host'}")
     record.unlink(missing_ok=True)
-    return [orphan["name"] for orphan in orphans]
+    return Orphans(stopped[::-1], elsewhere[::-1])
 
 
 def check_free(port: int, name: str, host: str) -> None:
@@ -197,7 +216,12 @@ def check_free(port: int, name: str, host: str) -> None:
 
 
 def terminate_tree(pid: int, *, timeout_s: float = _STOP_TIMEOUT_S) -> None:
-    """Terminate the leader of a process group; after a timeout kill it, and in any case its child processes."""
+    """Terminate the leader of a process group; after a timeout kill it, and in any case its child processes.
+
+    Nothing happens to process 0 or 1, which no service is: a signal to group 0 would reach the caller's own group.
+    """
+    if pid <= 1:
+        return
     family: list[psutil.Process] = []
     with contextlib.suppress(psutil.NoSuchProcess):
         process = psutil.Process(pid)
@@ -211,6 +235,8 @@ def terminate_tree(pid: int, *, timeout_s: float = _STOP_TIMEOUT_S) -> None:
 
 def _kill_group(pid: int) -> None:
     """Kill the rest of a service's process group, whose number is that of its leader."""
+    if pid <= 1:
+        return
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, signal.SIGKILL)
 

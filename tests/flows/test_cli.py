@@ -390,4 +390,4 @@ def test_a_result_is_printed_for_people_or_as_one_json_document(cl):
     assert cl("down") == Ended(0, "Nothing to stop: no `cl up` runs for this CL_HOME.\n", "")
     document = cl("--json", "down")
     assert (document.code, document.err) == (0, "")
-    assert json.loads(document.out) == {"supervisor": False, "orphans": []}
+    assert json.loads(document.out) == {"supervisor": False, "orphans": [], "elsewhere": []}
