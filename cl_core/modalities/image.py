@@ -4,7 +4,6 @@ The bytes are untrusted. Only four formats are tried, whatever the file is calle
 the header and capped before any are decoded. An image that ends early is rejected, not padded with gray.
 """
 
-import contextlib
 import io
 import struct
 import warnings
@@ -26,6 +25,8 @@ _SIGNATURES = (b"\xff\xd8\xff", _PNG_SIGNATURE, b"RIFF", b"GIF8")
 _PNG_COLOR_TYPES = {1: 0, 3: 2}
 _STORED_BYTES = 65_535  # What one stored block of a deflate stream can hold.
 
+_TOO_LARGE = (Image.DecompressionBombError, Image.DecompressionBombWarning)
+
 Reason = Literal["empty", "too_large", "not_an_image", "damaged", "unreadable", "conflicting_labels"]
 
 
@@ -36,6 +37,10 @@ class Rejected(Exception):  # noqa: N818 - a verdict on one input, caught by who
         super().__init__(reason, detail)
         self.reason = reason
         self.detail = detail
+
+
+# What says more than that bytes are broken.
+_DECISIVE = (Rejected, MemoryError, *_TOO_LARGE)
 
 
 def decode(payload: bytes) -> NDArray[np.uint8]:
@@ -81,7 +86,7 @@ def decode_image(payload: bytes) -> tuple[Image.Image, str]:
             return _eight_bit(_upright(image)), str(image.format)
         except (Rejected, MemoryError):
             raise
-        except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        except _TOO_LARGE as error:
             raise Rejected("too_large", str(error)) from error
         except UnidentifiedImageError as error:
             if payload.startswith(_SIGNATURES):
@@ -96,13 +101,16 @@ def _loaded(payload: bytes) -> Image.Image:
     """Return the decoded image; metadata that the decoder cannot read do not count."""
     try:
         return _decoded(payload)
-    except (Rejected, MemoryError, Image.DecompressionBombError, Image.DecompressionBombWarning):
+    except _DECISIVE:
         raise
     except Exception as error:
-        for keep_exif in (True, False):
-            plain = without_metadata(payload, keep_exif=keep_exif)
-            with contextlib.suppress(Exception):
+        for plain in (without_metadata(payload, keep_exif=keep) for keep in (True, False)):
+            try:
                 return _decoded(plain)
+            except _DECISIVE:
+                raise
+            except Exception:  # noqa: S112 - as damaged without them: the first failure says how
+                continue
         raise error
 
 

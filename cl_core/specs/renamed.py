@@ -9,6 +9,10 @@ TRAINING_VALUES = {"published": "paper"}
 """Values of `training.loss` and `training.views`."""
 
 
+RUN_LOG = {"said": "message", "sentence": "message", "made": "result", "stood": "cached"}
+"""Keys and outcomes in the run logs of version 0.1.0."""
+
+
 def current_value(field: str, value: str) -> str:
     """Return the present name of a value of the training spec; warn where the value is an old one.
 

@@ -19,13 +19,13 @@ from pydantic import Field
 from cl_core import processes
 from cl_core.refs import Ref
 from cl_core.report.costs import Outcome, StepCost
+from cl_core.specs import renamed
 from tasks.runtime.settings import Settings
 
 logger = logging.getLogger(__name__)
 
 # Version 0.1.0 wrote to this folder of the work folder, under other words.
 _EARLIER = "accounts"
-_EARLIER_WORDS = {"said": "message", "sentence": "message", "made": "result", "stood": "cached"}
 
 
 class StepAttempt(Ref):
@@ -93,10 +93,10 @@ class RunLog:
             for text in path.read_text(errors="replace").split("\n") if path.exists() else ():
                 # A line that a crash cut off is not JSON.
                 with contextlib.suppress(ValueError):
-                    line = {_EARLIER_WORDS.get(name, name): value for name, value in json.loads(text).items()}
+                    line = {renamed.RUN_LOG.get(name, name): value for name, value in json.loads(text).items()}
                     lines.append(line)
                     for name in line.keys() & {"event", "outcome"}:
-                        line[name] = _EARLIER_WORDS.get(line[name], line[name])
+                        line[name] = renamed.RUN_LOG.get(line[name], line[name])
         return lines
 
     def read(self) -> RunRecord:

@@ -167,15 +167,10 @@ class Supervisor:
 
 
 class Orphans(NamedTuple):
-    """Services that a killed supervisor had left running.
+    """Services that a killed supervisor had left running."""
 
-    Args:
-        stopped: Names of those that were stopped.
-        elsewhere: Names and hosts of those that cannot be stopped from here.
-    """
-
-    stopped: list[str]
-    elsewhere: list[str]
+    stopped: list[str]  # Names.
+    elsewhere: list[str]  # Names and hosts of those that cannot be stopped from here.
 
 
 def stop_orphaned_services(record: Path) -> Orphans:
@@ -235,8 +230,6 @@ def terminate_tree(pid: int, *, timeout_s: float = _STOP_TIMEOUT_S) -> None:
 
 def _kill_group(pid: int) -> None:
     """Kill the rest of a service's process group, whose number is that of its leader."""
-    if pid <= 1:
-        return
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, signal.SIGKILL)
 

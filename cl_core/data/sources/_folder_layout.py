@@ -49,8 +49,8 @@ class Layout:
     @property
     def note(self) -> str:
         """How validation folders were taken; empty without them."""
-        taken = [f"{name}/ is the {split} split" for name, split in self.splits.items() if _meaning(name) == "val"]
-        return ", ".join(taken).replace("is the train split", "is trained on, since there is a test split")
+        taken = {"test": "is the test split", "train": "is trained on, since there is a test split"}
+        return ", ".join(f"{name}/ {taken[split]}" for name, split in self.splits.items() if _meaning(name) == "val")
 
 
 def _meaning(folder: str) -> str:
