@@ -15,7 +15,6 @@ from pathlib import Path
 import forked
 import psutil
 import pytest
-from clothes import CLOTHES
 from machine import OFTEN, Machine, at_work
 from servers import free_port, give_tables
 
@@ -28,8 +27,6 @@ AUTHENTICATION = {
     "MLFLOW_FLASK_SERVER_SECRET_KEY": "a-key-of-mlflow",
 }
 CL = Path(sys.executable).with_name("cl")
-
-RECIPE = {**CLOTHES, "compute": {"threads": 1, "checkpoint_every_s": 0.001, "report_every_s": 0}}
 
 
 @pytest.fixture(scope="session")

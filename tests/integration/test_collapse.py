@@ -1,6 +1,8 @@
 """A training that collapses: the run says how and why, nothing is registered, and asking again changes nothing."""
 
-from .conftest import RECIPE, CommandLine
+from clothes import CLOTHES
+
+from .conftest import CommandLine
 
 # FaceNet with the hardest triplets from the first step on.
 TRAINING = {
@@ -16,7 +18,7 @@ TRAINING = {
 
 def test_a_collapsed_training_is_named_never_registered_and_stays_failed_when_run_again(cl: CommandLine) -> None:
     compute = {"threads": 1, "checkpoint_every_s": 0.5, "report_every_s": 0}
-    first, again = (cl.run("retrain", recipe={**RECIPE, "training": TRAINING, "compute": compute}) for _ in range(2))
+    first, again = (cl.run("retrain", recipe={**CLOTHES, "training": TRAINING, "compute": compute}) for _ in range(2))
     for run in (first, again):
         assert run.code == 1
         assert "stopped after step " in run.error

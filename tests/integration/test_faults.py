@@ -11,12 +11,13 @@ from pathlib import Path
 import psutil
 import pyarrow.parquet as pq
 import pytest
+from clothes import CLOTHES
 from machine import PATIENCE_S
 from permissions import obeying
 from pictures import SAMPLE
 from servers import free_port
 
-from .conftest import RECIPE, CommandLine
+from .conftest import CommandLine
 from .golden import SPECS
 
 # Two hundred steps, each with a checkpoint.
@@ -151,4 +152,4 @@ def test_a_snapshot_with_a_flipped_byte_is_read_anew(cl: CommandLine, tmp_path: 
 
 def pretraining() -> dict[str, object]:
     """Some seconds of training."""
-    return {"data": RECIPE["data"], "training": {**RECIPE["training"], "epochs": 4}, "compute": RECIPE["compute"]}
+    return {"data": CLOTHES["data"], "training": {**CLOTHES["training"], "epochs": 4}, "compute": SPECS["compute"]}

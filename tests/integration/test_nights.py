@@ -13,19 +13,20 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from clothes import CLOTHES
 from pictures import SAMPLE
 
 from cl_core.refs import Decision
 from tasks.adapters.mlflow.connection import connected
 from tasks.adapters.mlflow.model_version import SNAPSHOT_DIGEST
 
-from .conftest import RECIPE, CommandLine, Finished
+from .conftest import CommandLine, Finished
 
 SCORE = "knn_200.accuracy"
 FIRST_CLASSES = ("Ankle boot", "Bag", "Sandal", "Sneaker", "Trouser")
 NIGHTLY = {
     "training": {
-        **RECIPE["training"],
+        **CLOTHES["training"],
         "method": "supcon",
         "method_options": {},
         "views_options": {"crop_area_min": 0.3},

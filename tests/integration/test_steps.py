@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from clothes import CLOTHES
 from forked import SHORT_PAUSES
 from machine import wait
 from servers import Door, serving
 
-from .conftest import RECIPE, CommandLine, Finished
+from .conftest import CommandLine, Finished
 from .golden import SPECS, give_store
 
 
@@ -100,7 +101,7 @@ def test_a_report_of_specs_without_a_version_is_refused_before_anything_is_train
 
 
 def test_validation_is_printed_as_a_table_with_near_duplicates(evaluated: CommandLine) -> None:
-    finished = evaluated.run("validate", recipe={name: RECIPE[name] for name in ("data", "compute")})
+    finished = evaluated.run("validate", recipe={name: CLOTHES[name] for name in ("data", "compute")})
     assert finished.code == 0, finished.err
     rows = dict(re.findall(r"│ (.+?) +│ (.+?) +│", finished.out))
     assert rows["training samples"] == "2,000"
