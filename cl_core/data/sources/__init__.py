@@ -10,24 +10,40 @@ from cl_core.registry import Component
 
 
 class SourceEntry(NamedTuple):
-    """One input as its source lists it, unopened."""
+    """One input as its source lists it, unopened.
 
-    name: bytes  # By which the source finds it again; unique in a listing.
-    state: str  # Changes whenever the content may have changed; empty where that is unknown, then it is always read.
-    label: str | None  # Name of its class; None without one.
-    split: str  # `train` or `test`; empty where the source does not say.
-    origin: str  # Where it is, for people: a path, or a row of a file.
+    Args:
+        name: By which the source finds it again; unique in a listing.
+        state: Changes whenever the content may have changed; empty where that is unknown, then it is always read.
+        label: Name of its class; None without one.
+        split: `train` or `test`; empty where the source does not say.
+        origin: Where it is, for people.
+    """
+
+    name: bytes
+    state: str
+    label: str | None
+    split: str
+    origin: str
 
 
 @dataclass(frozen=True)
 class RawSample:
-    """One input as the source delivers it, not inspected yet; label, split and origin are as in a `SourceEntry`."""
+    """One input as the source delivers it, not inspected yet.
 
-    payload: bytes  # Encoded image.
+    Args:
+        payload: Encoded image bytes.
+        label: Name of its class; None without one.
+        split: `train` or `test`; empty where the source does not say.
+        origin: Where it came from, for people: a path, or a row of a file.
+        listed: Its entry in the listing; None where the source lists nothing.
+    """
+
+    payload: bytes
     label: str | None
     split: str
     origin: str
-    listed: SourceEntry | None = None  # Its entry in the listing; None where the source lists nothing.
+    listed: SourceEntry | None = None
 
 
 @dataclass(frozen=True)

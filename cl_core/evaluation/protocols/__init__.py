@@ -17,12 +17,18 @@ from cl_core.registry import Component
 
 @dataclass(frozen=True)
 class Features:
-    """Features of one split."""
+    """Features of one split.
 
-    embeddings: NDArray[np.float32]  # (N, D), not normalized.
-    labels: NDArray[np.int64] | None  # (N,) indices of classes, -1 for a sample without one; None when none has one.
-    ids: NDArray[np.uint8]  # (N, 32) content hashes; they decide validation parts and break ties.
-    # Two of (M, D), row i of each an augmented view of one sample; for alignment.
+    Args:
+        embeddings: (N, D) float32, not normalized.
+        labels: (N,) int64 indices of classes, -1 for a sample without one; None when no sample has one.
+        ids: (N, 32) uint8, content hashes; they decide validation parts and break ties.
+        views: Two (M, D) float32 arrays, row i of each an augmented view of one sample; for alignment.
+    """
+
+    embeddings: NDArray[np.float32]
+    labels: NDArray[np.int64] | None
+    ids: NDArray[np.uint8]
     views: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None
 
     @property
@@ -36,7 +42,10 @@ class Features:
         return np.ascontiguousarray(self.ids[:, :8]).view(">u8").ravel().astype(np.uint64)
 
     def labeled(self, split: str) -> "Features":
-        """Return the samples that have a label, without views; `split` names the split in the message.
+        """Return the samples that have a label, without views.
+
+        Args:
+            split: Name of the split, for the message.
 
         Raises:
             DataError: When there are none.
@@ -56,13 +65,20 @@ class Features:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The result of an evaluation; `RepresentationReport` has the same scores for all evaluations."""
+    """The result of an evaluation.
+
+    Args:
+        scores: By name, with 95 % intervals.
+        per_class: precision, recall and f1 by class name, where the evaluation has them.
+        confusion: (C, C) counts, rows true, columns predicted; empty where there is none.
+        predictions: By name, (N,) int64 predicted class of each test sample, labeled or not, in the order of the
+            test split; what paired comparisons need.
+        choices: What was chosen on the validation part.
+    """
 
     scores: dict[str, Score]
     per_class: dict[str, dict[str, Score]] = field(default_factory=dict)
     confusion: list[list[int]] = field(default_factory=list)
-    # By name, (N,) predicted class of each test sample, labeled or not, in the order of the test split; what paired
-    # comparisons need.
     predictions: dict[str, NDArray[np.int64]] = field(default_factory=dict)
     choices: dict[str, float] = field(default_factory=dict)
 
