@@ -46,6 +46,10 @@ class Described(BaseModel):
             field.description = field.description and " ".join(field.description.split())
 
 
+Options = dict[str, Any]
+"""Options of a component; the component validates them."""
+
+
 class Component(Described):
     """A part chosen by name. Its fields are its options: complete, frozen, and validated where they are given."""
 

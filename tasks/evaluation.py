@@ -13,7 +13,8 @@ from tasks.runtime.settings import Settings
 from tasks.runtime.step import log_outcome, step
 
 if TYPE_CHECKING:
-    from cl_core.evaluation.runner import Assessment, Representation
+    from cl_core.evaluation.representations import Representation
+    from cl_core.evaluation.runner import Assessment
     from cl_core.training.job import PreparedData, TrainingJob
 
 
@@ -27,7 +28,7 @@ def evaluate(job: "TrainingJob", checkpoint: CheckpointRef, evaluation: Evaluati
         representations.untrained(job),
         representations.raw_pixels(job),
     )
-    assessments = {one.name: _assess(one, job, evaluation) for one in compared}
+    assessments = {one.name: _assess(one, evaluation) for one in compared}
     digest = digest_of([checkpoint.digest, evaluation, sorted(assessments)])
     if cached := all(assessment.cached for assessment in assessments.values()):
         message = (
@@ -53,7 +54,7 @@ def evaluate_champion(model: ModelRef, job: "TrainingJob", evaluation: Evaluatio
         log_outcome(f"{model.uri} is the champion" if champion else f"{model.name} has no champion yet")
         return None
     representation = representations.registered(lambda: store.load(champion), champion.training_digest, job)
-    assessment = _assess(representation, job, evaluation)
+    assessment = _assess(representation, evaluation)
     if assessment.cached:
         log_outcome(f"evaluation of {champion.uri} on this snapshot is up to date; skipped", cached=True)
     else:
@@ -96,8 +97,8 @@ def evaluate_model(
         )
     registered = representations.registered(lambda: store.load(model), model.training_digest, prepared)
     assessments = {
-        "trained": _assess(registered, prepared, evaluation),
-        "raw_pixels": _assess(representations.raw_pixels(prepared), prepared, evaluation),
+        "trained": _assess(registered, evaluation),
+        "raw_pixels": _assess(representations.raw_pixels(prepared), evaluation),
     }
     digest = digest_of([model.training_digest, snapshot.digest, data.image_size, evaluation, sorted(assessments)])
     log_outcome(
@@ -110,18 +111,11 @@ def evaluate_model(
     return report
 
 
-def _assess(representation: "Representation", prepared: "PreparedData", evaluation: EvaluationSpec) -> "Assessment":
+def _assess(representation: "Representation", evaluation: EvaluationSpec) -> "Assessment":
     from cl_core.evaluation.runner import assess
 
     settings = Settings.from_environment()
-    return assess(
-        representation,
-        evaluation,
-        snapshot=prepared.snapshot,
-        cache=prepared.cache,
-        embeddings=settings.embeddings,
-        evaluations=settings.evaluations,
-    )
+    return assess(representation, evaluation, embeddings=settings.embeddings, evaluations=settings.evaluations)
 
 
 def _report(

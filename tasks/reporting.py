@@ -106,12 +106,8 @@ def _pictured(
     predictions = read_assessment(scores.assessments["trained"]).predictions
     embeddings = np.empty((0, 1), np.float32)
     if pictures:
-        embeddings = features_of_test(
-            representations.trained(job, checkpoint.path),
-            snapshot=job.snapshot,
-            cache=job.cache,
-            embeddings=Settings.from_environment().embeddings,
-        )
+        trained = representations.trained(job, checkpoint.path)
+        embeddings = features_of_test(trained, embeddings=Settings.from_environment().embeddings)
     return {
         "images": test.images[shown],
         "embeddings": embeddings,

@@ -21,30 +21,28 @@ I64 = NDArray[np.int64]
 _BLOCK = 1024  # Rows moved at a time.
 
 
-def shuffled_batches(*, seed: int, epoch: int, rows: I64, batch_size: int) -> I64:
-    """Return (R // N, N) batches of (R,) rows, each once; those that do not fill a batch wait for another epoch."""
-    batches = len(rows) // batch_size
-    order = rows[permutation(seed=seed, epoch=epoch, size=len(rows))]
+def shuffled_batches(*, seed: int, epoch: int, rows: int, batch_size: int) -> I64:
+    """Return (R // N, N) batches of R positions, each once; those that do not fill a batch wait for another epoch."""
+    batches = rows // batch_size
+    order = permutation(seed=seed, epoch=epoch, size=rows)
     return order[: batches * batch_size].reshape(batches, batch_size)
 
 
-def class_balanced_batches(
-    *, seed: int, epoch: int, rows: I64, labels: I64, batch_size: int, samples_per_class: int
-) -> I64:
+def class_balanced_batches(*, seed: int, epoch: int, labels: I64, batch_size: int, samples_per_class: int) -> I64:
     """Return batches of P classes with K samples each; within an epoch each sample is visited at most once.
 
     Each class's samples are shuffled and cut into groups of K. A batch takes one group of each of the P classes with
     the most groups left (ties at random), so that unequal classes are used up as evenly as possible; the epoch ends
     when fewer than P classes have any. Batches then come in random order: the large classes would be first.
 
-    `rows` are (R,) positions in the split; a label of -1 is never visited. N is P * K.
+    `labels` are (R,), those of the split; a label of -1 is never visited. N is P * K.
 
     Returns:
         (batches, N) positions, the same number of batches in every epoch: see `class_balanced_count`.
 
     Source: Hermans et al. 2017, "In defense of the triplet loss", arXiv:1703.07737, Sec. 2 (P x K batches).
     """
-    order = rows[permutation(seed=seed, epoch=epoch, size=len(rows))]
+    order = permutation(seed=seed, epoch=epoch, size=len(labels))
     order = order[labels[order] >= 0]
     by_class = order[np.argsort(labels[order], kind="stable")]
     _, starts, sizes = np.unique(labels[by_class], return_index=True, return_counts=True)

@@ -4,6 +4,7 @@ An encoder is built and loaded only when something is to be embedded: an assessm
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,6 @@ from cl_core.code_digest import code_digest
 from cl_core.data.cache import ImageSplit
 from cl_core.encoders import Encoder, EncoderOptions
 from cl_core.evaluation.features import extract
-from cl_core.evaluation.runner import EmbedViews, Representation
 from cl_core.hashing import digest_of
 from cl_core.training.checkpoint import load_encoder_state
 from cl_core.training.job import PreparedData, TrainingJob
@@ -27,10 +27,43 @@ from cl_core.views.simclr import SimCLRViews
 _BLOCK = 1_000
 
 
+@dataclass(frozen=True)
+class Representation:
+    """A way to turn the images of a snapshot into features."""
+
+    name: str  # For messages: `trained`, `untrained`, `raw_pixels`, `champion`.
+    digest: str  # Of everything that decides the features, the snapshot and image size included.
+    training: str  # Digest of the training that made the encoder; empty for a baseline.
+    prepared: PreparedData  # The images.
+    embed: Callable[[NDArray[np.uint8]], NDArray[np.float32]]  # (N, H, W, C) uint8 images to (N, F) float32 features.
+    embed_normalized: Callable[[torch.Tensor], torch.Tensor]  # The same of (N, C, H, W) normalized float32.
+
+    @property
+    def made_from(self) -> dict[str, str]:
+        """Return what a manifest records, because retention goes by what an artifact was made from."""
+        return {"representation": self.name, "training": self.training, "snapshot": self.prepared.snapshot.digest}
+
+    def embed_views(self, split: ImageSplit) -> list[NDArray[np.float32]]:
+        """Return the features of two views of each sample, (N, F) float32 each.
+
+        The views are the same whatever a method was trained with: alignment compares methods only on equal views.
+        """
+        with torch.inference_mode():
+            views = SimCLRViews()(
+                torch.from_numpy(split.images),
+                sample_ids=split.sample_ids,
+                seed=0,
+                epoch=0,
+                size=self.prepared.data.image_size,
+                normalization=self.prepared.normalization,
+            )
+            return [self.embed_normalized(view).numpy() for view in views]
+
+
 def trained(job: TrainingJob, checkpoint: Path) -> Representation:
     """Represent images by the trained encoder."""
     digest = digest_of(["trained", job.digest, _code(job.parts.encoder)])
-    return _of_encoder("trained", digest, partial(trained_encoder, job, checkpoint), job, job.digest)
+    return _of_encoder("trained", digest, job.digest, job, partial(trained_encoder, job, checkpoint))
 
 
 def untrained(job: TrainingJob) -> Representation:
@@ -38,7 +71,7 @@ def untrained(job: TrainingJob) -> Representation:
     spec = job.training
     encoder = [spec.encoder, spec.encoder_options, spec.precision, spec.seed]
     digest = digest_of(["untrained", _images(job), encoder, _code(job.parts.encoder)])
-    return _of_encoder("untrained", digest, partial(_fresh_encoder, job), job, "")
+    return _of_encoder("untrained", digest, "", job, partial(_fresh_encoder, job))
 
 
 def raw_pixels(on: PreparedData) -> Representation:
@@ -48,7 +81,7 @@ def raw_pixels(on: PreparedData) -> Representation:
     def embed(images: NDArray[np.uint8]) -> NDArray[np.float32]:
         return images.reshape(len(images), -1).astype(np.float32) / np.float32(255)
 
-    return Representation("raw_pixels", digest, embed, _viewed(on, lambda views: views.flatten(1)), "")
+    return Representation("raw_pixels", digest, "", on, embed, lambda views: views.flatten(1))
 
 
 def registered(load: Callable[[], nn.Module], training_digest: str, on: PreparedData) -> Representation:
@@ -66,12 +99,12 @@ def registered(load: Callable[[], nn.Module], training_digest: str, on: Prepared
         with torch.inference_mode():
             return forward(torch.from_numpy(images)).numpy()
 
-    def forward_views(views: torch.Tensor) -> torch.Tensor:
+    def embed_normalized(views: torch.Tensor) -> torch.Tensor:
         # The model's input is pixels, so the views go back to pixels.
         return forward(((views * std + mean) * 255).round().clamp(0, 255).byte().permute(0, 2, 3, 1))
 
     digest = digest_of(["registered", training_digest, _images(on), _code()])
-    return Representation("champion", digest, embed, _viewed(on, forward_views), training_digest)
+    return Representation("champion", digest, training_digest, on, embed, embed_normalized)
 
 
 def trained_encoder(job: TrainingJob, checkpoint: Path) -> Encoder:
@@ -86,7 +119,7 @@ def trained_encoder(job: TrainingJob, checkpoint: Path) -> Encoder:
 
 
 def _of_encoder(
-    name: str, digest: str, build: Callable[[], Encoder], job: TrainingJob, training: str
+    name: str, digest: str, training: str, job: TrainingJob, build: Callable[[], Encoder]
 ) -> Representation:
     spec = job.training
     device = "cuda" if job.compute.gpus_per_worker else "cpu"
@@ -106,33 +139,11 @@ def _of_encoder(
             channels_last=spec.channels_last,
         )
 
-    def forward(views: torch.Tensor) -> torch.Tensor:
+    def embed_normalized(views: torch.Tensor) -> torch.Tensor:
         features: torch.Tensor = encoder().eval()(views.to(device)).float().cpu()
         return features
 
-    return Representation(name, digest, embed, _viewed(job, forward), training)
-
-
-def _viewed(on: PreparedData, forward: Callable[[torch.Tensor], torch.Tensor]) -> EmbedViews:
-    """Return a function that embeds two views of each sample by a function of normalized images.
-
-    The views are the same whatever a method was trained with: alignment compares methods only on equal views.
-    """
-
-    def embed_views(split: ImageSplit) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        with torch.inference_mode():
-            views = SimCLRViews()(
-                torch.from_numpy(split.images),
-                sample_ids=split.sample_ids,
-                seed=0,
-                epoch=0,
-                size=on.data.image_size,
-                normalization=on.normalization,
-            )
-            first, second = (forward(view).numpy() for view in views)
-        return first, second
-
-    return embed_views
+    return Representation(name, digest, training, job, embed, embed_normalized)
 
 
 def _fresh_encoder(job: TrainingJob) -> Encoder:

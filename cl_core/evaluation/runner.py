@@ -1,8 +1,4 @@
-"""Assess a representation: run the protocols on its features, and keep scores and predictions under a digest.
-
-The trained encoder, the same encoder untrained, raw pixels and a champion are all representations: a name, a digest of
-what makes them, and a function from images to features.
-"""
+"""Assess a representation: run the protocols on its features, and keep scores and predictions under a digest."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,35 +16,15 @@ from cl_core.errors import SpecError
 from cl_core.evaluation.bootstrap import paired_gain
 from cl_core.evaluation.features import SplitFeatures, cached_features
 from cl_core.evaluation.protocols import Evaluation, Features, Outcome
+from cl_core.evaluation.representations import Representation
 from cl_core.hashing import digest_of
-from cl_core.refs import AssessmentRef, RepresentationReport, Score, SnapshotRef
+from cl_core.refs import AssessmentRef, RepresentationReport, Score
 from cl_core.registry import EVALUATIONS
 from cl_core.specs import EvaluationSpec
 from cl_core.tables import read_arrays, write_arrays
 
-Embed = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
-"""(N, H, W, C) uint8 images to (N, F) float32 features."""
-
-EmbedViews = Callable[[ImageSplit], tuple[NDArray[np.float32], NDArray[np.float32]]]
-"""A split to the features of two views of each of its samples, (N, F) float32 each."""
-
 # Alignment is a mean over pairs of views; this many samples fix its second decimal.
 _VIEWED_SAMPLES = 2_000
-
-
-@dataclass(frozen=True)
-class Representation:
-    """A way to turn images into features."""
-
-    name: str  # For messages: `trained`, `untrained`, `raw_pixels`, `champion`.
-    digest: str  # Of everything that decides the features, the snapshot and image size included.
-    embed: Embed  # Images to features.
-    embed_views: EmbedViews  # Two views of each sample to features.
-    training: str  # Digest of the training that made the encoder; empty for a baseline.
-
-    def made_from(self, snapshot: SnapshotRef) -> dict[str, str]:
-        """Return what a manifest records, because retention goes by what an artifact was made from."""
-        return {"representation": self.name, "training": self.training, "snapshot": snapshot.digest}
 
 
 @dataclass(frozen=True)
@@ -79,15 +55,7 @@ def protocols(spec: EvaluationSpec) -> dict[str, Evaluation]:
     }
 
 
-def assess(
-    representation: Representation,
-    spec: EvaluationSpec,
-    *,
-    snapshot: SnapshotRef,
-    cache: Path,
-    embeddings: Path,
-    evaluations: Path,
-) -> Assessment:
+def assess(representation: Representation, spec: EvaluationSpec, *, embeddings: Path, evaluations: Path) -> Assessment:
     """Evaluate a representation with every protocol that its data allows, unless its assessment is up to date."""
     chosen = protocols(spec)
     code = code_digest(*(type(protocol).__module__ for protocol in chosen.values()), alone=[__name__])
@@ -95,18 +63,19 @@ def assess(
     ref = AssessmentRef(name=representation.name, digest=digest, path=evaluations / digest)
     is_cached = artifact_dir.is_intact(ref.path)
     if not is_cached:
-        splits = cached(partial(load_split, cache))
-        kept = _kept_features(representation, snapshot, splits, embeddings)
+        splits = cached(partial(load_split, representation.prepared.cache))
+        kept = _kept_features(representation, splits, embeddings)
         train, test = (
             Features(kept[name].embeddings, splits(name).labels, splits(name).ids) for name in ("train", "test")
         )
         test = replace(test, views=(kept["view-0"].embeddings, kept["view-1"].embeddings))
+        classes = representation.prepared.snapshot.classes
         outcomes = [
-            protocol(train, test, classes=snapshot.classes, resamples=spec.resamples, seed=spec.seed)
+            protocol(train, test, classes=classes, resamples=spec.resamples, seed=spec.seed)
             for protocol in chosen.values()
             if test.labels is not None or not protocol.needs_labels
         ]
-        _keep(ref.path, outcomes, test, representation.made_from(snapshot))
+        _keep(ref.path, outcomes, test, representation.made_from)
     return replace(read_assessment(ref), cached=is_cached)
 
 
@@ -119,12 +88,10 @@ def read_assessment(ref: AssessmentRef) -> Assessment:
     return Assessment(ref=ref, cached=True, report=report, predictions=columns, labels=labels)
 
 
-def features_of_test(
-    representation: Representation, *, snapshot: SnapshotRef, cache: Path, embeddings: Path
-) -> NDArray[np.float32]:
+def features_of_test(representation: Representation, *, embeddings: Path) -> NDArray[np.float32]:
     """Return the features of the test split, (N, F) float32; computed only where they are not kept."""
-    splits = cached(partial(load_split, cache))
-    return _kept_features(representation, snapshot, splits, embeddings)["test"].embeddings
+    splits = cached(partial(load_split, representation.prepared.cache))
+    return _kept_features(representation, splits, embeddings)["test"].embeddings
 
 
 def gain(first: Assessment, second: Assessment, score: str, spec: EvaluationSpec) -> Score | None:
@@ -146,7 +113,7 @@ def gain(first: Assessment, second: Assessment, score: str, spec: EvaluationSpec
 
 
 def _kept_features(
-    representation: Representation, snapshot: SnapshotRef, splits: Callable[[str], ImageSplit], embeddings: Path
+    representation: Representation, splits: Callable[[str], ImageSplit], embeddings: Path
 ) -> dict[str, SplitFeatures]:
     """Return the features of both splits and of two views of the first test samples, by name."""
 
@@ -160,7 +127,7 @@ def _kept_features(
         first, second = representation.embed_views(viewed)
         return features | {"view-0": SplitFeatures(viewed.ids, first), "view-1": SplitFeatures(viewed.ids, second)}
 
-    return cached_features(embeddings / representation.digest, compute, representation.made_from(snapshot))
+    return cached_features(embeddings / representation.digest, compute, representation.made_from)
 
 
 def _keep(folder: Path, outcomes: Sequence[Outcome], test: Features, made_from: dict[str, str]) -> None:

@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 
-from cl_core.refs import RepresentationReport, RetrainResult, Score
+from cl_core.refs import RepresentationReport, RetrainResult
+from cl_core.report.wording import format_score
 
 _BASELINES = {"untrained": "the same encoder, untrained", "raw_pixels": "raw pixels"}
 _SCORES = {"linear_probe.accuracy": "linear probe", "knn_20.accuracy": "20 neighbors"}
@@ -33,12 +34,8 @@ def _deciding(result: RetrainResult) -> float:
 
 
 def _cells(report: RepresentationReport) -> list[str]:
-    cells = [_with_interval(report.scores.get(name)) for name in _SCORES]
+    cells = [format_score(report.scores.get(name), "") for name in _SCORES]
     for name, digits in (("geometry.uniformity", 2), ("geometry.effective_rank", 0)):
         score = report.scores.get(name)
         cells.append(f"{score.value:.{digits}f}" if score else "")
     return cells
-
-
-def _with_interval(score: Score | None) -> str:
-    return f"{score.value:.3f} [{score.low:.3f}, {score.high:.3f}]" if score else ""

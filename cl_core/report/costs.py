@@ -39,9 +39,7 @@ def cost_line(steps: Sequence[StepCost]) -> str:
         for step in steps
         if step.seconds >= _SHOWN_S
     ]
-    seconds, cpu, gpu = (
-        sum(getattr(step, name) for step in steps) for name in ("seconds", "cpu_seconds", "gpu_seconds")
-    )
+    seconds, cpu, gpu = (_total(steps, name) for name in ("seconds", "cpu_seconds", "gpu_seconds"))
     return f"{', '.join(shown) or 'no step'}; total {format_duration(seconds)}, {_used(cpu, gpu)}; {lost(steps)}"
 
 
@@ -50,10 +48,10 @@ def lost(steps: Sequence[StepCost]) -> str:
     retried = [step for step in steps if step.attempts > 1 or step.lost_seconds or step.repeated_steps]
     if not retried:
         return "nothing lost to retries"
-    parts = [f"{format_duration(sum(step.lost_seconds for step in steps))} lost"]
-    if waited := sum(step.waited_seconds for step in steps):
+    parts = [f"{format_duration(_total(steps, 'lost_seconds'))} lost"]
+    if waited := _total(steps, "waited_seconds"):
         parts.append(f"{format_duration(waited)} waited between attempts")
-    if repeated := sum(step.repeated_steps for step in steps):
+    if repeated := _total(steps, "repeated_steps"):
         parts.append(f"{repeated:,} training steps repeated")
     names = ", ".join(f"{step.step} ({step.attempts} attempt{'s' * (step.attempts > 1)})" for step in retried)
     return f"{', '.join(parts)}: {names}"
@@ -66,21 +64,22 @@ def cost_rows(steps: Sequence[StepCost]) -> list[dict[str, str]]:
 
 
 def _row(name: str, outcome: str, steps: Sequence[StepCost], why: str) -> dict[str, str]:
-    def total(field: str) -> Any:
-        return sum(getattr(step, field) for step in steps)
-
     return {
         "step": name,
         "outcome": outcome,
-        "attempts": str(total("attempts")),
-        "seconds": f"{total('seconds'):.1f}",
-        "CPU-seconds": f"{total('cpu_seconds'):.1f}",
-        "GPU-seconds": f"{total('gpu_seconds'):.1f}",
-        "seconds lost": f"{total('lost_seconds'):.1f}",
-        "seconds waited": f"{total('waited_seconds'):.1f}",
-        "training steps repeated": f"{total('repeated_steps'):,}",
+        "attempts": str(_total(steps, "attempts")),
+        "seconds": f"{_total(steps, 'seconds'):.1f}",
+        "CPU-seconds": f"{_total(steps, 'cpu_seconds'):.1f}",
+        "GPU-seconds": f"{_total(steps, 'gpu_seconds'):.1f}",
+        "seconds lost": f"{_total(steps, 'lost_seconds'):.1f}",
+        "seconds waited": f"{_total(steps, 'waited_seconds'):.1f}",
+        "training steps repeated": f"{_total(steps, 'repeated_steps'):,}",
         "why": why,
     }
+
+
+def _total(steps: Sequence[StepCost], field: str) -> Any:
+    return sum(getattr(step, field) for step in steps)
 
 
 def _used(cpu_seconds: float, gpu_seconds: float) -> str:

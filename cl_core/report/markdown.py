@@ -10,18 +10,26 @@ from markupsafe import Markup
 from cl_core.report.wording import WORDING_FILTERS
 
 
-def render_markdown(template: str, *, package: str = "cl_core.report", **values: Any) -> str:
-    """Fill in a template. It shows every value as it is: as text, not as markup."""
+def template_environment(package: str) -> Environment:
+    """Return an environment of a package's templates that escapes every value as HTML, with the words of `wording`."""
     environment = Environment(
         loader=PackageLoader(package, ""),
-        autoescape=True,  # Marks what is escaped already; `finalize` escapes the rest, for Markdown instead of HTML.
-        finalize=lambda value: value if isinstance(value, Markup) else escaped(str(value)),
+        autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        keep_trailing_newline=True,
     )
-    environment.filters |= {**WORDING_FILTERS, "linked": linked, "code": code}
+    environment.filters |= WORDING_FILTERS
+    return environment
+
+
+def render_markdown(template: str, *, package: str = "cl_core.report", **values: Any) -> str:
+    """Fill in a template. It shows every value as it is: as text, not as markup."""
+    environment = template_environment(package)
+    # Autoescape marks what is escaped already; this escapes the rest, for Markdown instead of HTML.
+    environment.finalize = lambda value: value if isinstance(value, Markup) else escaped(str(value))
+    environment.keep_trailing_newline = True
+    environment.filters |= {"linked": linked, "code": code}
     environment.globals["table"] = table
     return environment.get_template(template).render(values)
 

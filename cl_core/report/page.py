@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 from markupsafe import Markup
 
 from cl_core.report import wording
@@ -13,6 +13,7 @@ from cl_core.report.drawing import to_svg
 from cl_core.report.embedding_map import embedding_map, map_sample, project, unit_rows
 from cl_core.report.figures import SHOWN_CLASSES, class_counts, confusion_figure, score_intervals, training_curve
 from cl_core.report.gallery import gallery, png_uri
+from cl_core.report.markdown import template_environment
 from cl_core.report.report_inputs import ReportInputs, score_columns
 from cl_core.report.summary import fetch_lines
 
@@ -71,14 +72,7 @@ def render_report(inputs: ReportInputs) -> str:
 
 def html_environment() -> Environment:
     """Return the environment of the pages: it escapes every value, and has the filters of `wording`."""
-    environment = Environment(
-        loader=PackageLoader("cl_core.report", ""),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= wording.WORDING_FILTERS
+    environment = template_environment("cl_core.report")
     environment.filters["as_json"] = lambda value: json.dumps(value, indent=2, ensure_ascii=False, default=str)
     return environment
 

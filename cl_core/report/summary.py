@@ -7,7 +7,7 @@ from cl_core.refs import EvaluationReport, Score
 from cl_core.report.figures import finite_points
 from cl_core.report.markdown import render_markdown
 from cl_core.report.report_inputs import ReportInputs, score_columns
-from cl_core.report.wording import format_interval, format_number, humanized, is_share
+from cl_core.report.wording import format_score, humanized, is_share
 
 
 def score_rows(report: EvaluationReport, champion: Mapping[str, Score] | None = None) -> list[dict[str, str]]:
@@ -19,7 +19,7 @@ def score_rows(report: EvaluationReport, champion: Mapping[str, Score] | None = 
     """
     columns = score_columns(report, champion or {})
     return [
-        {"score": name} | {humanized(column): _measured(scores.get(name)) for column, scores in columns.items()}
+        {"score": name} | {humanized(column): format_score(scores.get(name), "-") for column, scores in columns.items()}
         for name in report.trained.scores
     ]
 
@@ -44,7 +44,3 @@ def summary_markdown(inputs: ReportInputs) -> str:
         fetch=fetch_lines(inputs.fetch_uri),
         places={"Model": inputs.uri, "Training": inputs.evaluation.training_digest, **inputs.links},
     )
-
-
-def _measured(score: Score | None) -> str:
-    return f"{format_number(score.value)} {format_interval(score)}" if score else "-"

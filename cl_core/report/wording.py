@@ -36,6 +36,11 @@ def format_interval(score: Score) -> str:
     return f"[{format_number(score.low)}, {format_number(score.high)}]"
 
 
+def format_score(score: Score | None, missing: str) -> str:
+    """Write a value and its 95 % interval, or what stands for one that was not measured."""
+    return f"{format_number(score.value)} {format_interval(score)}" if score else missing
+
+
 def format_gain(score: Score) -> str:
     """Write a difference, always with its sign: +0.012 [+0.004, +0.020]."""
     return f"{score.value:+.3f} [{score.low:+.3f}, {score.high:+.3f}]"

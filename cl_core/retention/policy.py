@@ -12,8 +12,8 @@ from datetime import datetime, timedelta
 from pydantic import Field
 
 from cl_core.refs import Ref
+from cl_core.registry import Described
 from cl_core.retention.inventory_items import InventoryItem, OldestRun, VersionInputs
-from cl_core.specs import Spec
 
 _SHOWN = 12  # Digits of a digest in a sentence.
 # Between the server that says when a run began and the disk that says when an artifact was used.
@@ -22,7 +22,7 @@ _CLOCKS_DIFFER = timedelta(minutes=2)
 _ELSEWHERE_DAYS = 1
 
 
-class RetentionSpec(Spec):
+class RetentionSpec(Described):
     """How long results are kept under CL_HOME. Registered versions themselves are never removed."""
 
     keep_versions: int = Field(5, ge=1, le=100_000, title="Versions kept")

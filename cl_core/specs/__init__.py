@@ -4,11 +4,10 @@ Each is a group in the Prefect form and a prefix on the command line (`--trainin
 by name and its options are the mapping beside it, validated by the component itself (`cl_core.training.components`).
 """
 
-from cl_core.specs.base import Options, Spec
+from cl_core.registry import Options
 from cl_core.specs.compute import ComputeSpec
 from cl_core.specs.data import DataSpec, SourceSpec
-from cl_core.specs.evaluation import EvaluationSpec
-from cl_core.specs.promotion import PromotionSpec
+from cl_core.specs.evaluation import EvaluationSpec, PromotionSpec
 from cl_core.specs.training import PAPER, Precision, TrainingSpec
 
 __all__ = [
@@ -20,6 +19,5 @@ __all__ = [
     "Precision",
     "PromotionSpec",
     "SourceSpec",
-    "Spec",
     "TrainingSpec",
 ]

@@ -4,10 +4,10 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from cl_core.specs.base import Spec
+from cl_core.registry import Described
 
 
-class ComputeSpec(Spec):
+class ComputeSpec(Described):
     """Where a run computes and how fast. Nothing here changes the result, except the precision that auto takes."""
 
     workers: int = Field(1, ge=1, le=4096, title="Training workers")

@@ -5,11 +5,10 @@ from typing import Annotated
 
 from pydantic import Field, field_validator
 
-from cl_core.registry import SOURCES, NameIn
-from cl_core.specs.base import Options, Spec
+from cl_core.registry import SOURCES, Described, NameIn, Options
 
 
-class DataSpec(Spec):
+class DataSpec(Described):
     """Which samples, and how they are split."""
 
     name: str = Field("fashion-mnist", title="Dataset name", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)
@@ -41,7 +40,7 @@ class DataSpec(Spec):
         return location
 
 
-class SourceSpec(Spec):
+class SourceSpec(Described):
     """Which images to read when nothing is trained on them."""
 
     source: Annotated[str, NameIn(SOURCES)] = "image_folder"

@@ -1,14 +1,13 @@
-"""What is measured on an encoder."""
+"""What is measured on an encoder, and when that makes it the champion."""
 
 from typing import Annotated
 
 from pydantic import Field
 
-from cl_core.registry import EVALUATIONS, NameIn
-from cl_core.specs.base import Options, Spec
+from cl_core.registry import EVALUATIONS, Described, NameIn, Options
 
 
-class EvaluationSpec(Spec):
+class EvaluationSpec(Described):
     """What is measured on the frozen encoder."""
 
     protocols: list[Annotated[str, NameIn(EVALUATIONS)]] = Field(["linear_probe", "knn", "geometry"], min_length=1)
@@ -19,3 +18,15 @@ class EvaluationSpec(Spec):
     """Resamples of the test split behind each 95 % interval."""
     seed: int = Field(0, ge=0, lt=2**32)
     """Seed of the resamples and of the validation part."""
+
+
+class PromotionSpec(Described):
+    """When a challenger becomes the champion that users fetch."""
+
+    automatic: bool = Field(True, title="Promote automatically")
+    """Off: the gate's decision is recorded, and a person promotes with `cl promote`."""
+    score: str = Field("linear_probe.accuracy", title="Deciding score")
+    """Score that is compared with the champion's, such as `knn_20.accuracy`."""
+    tolerance: float = Field(0.0, ge=0, le=1)
+    """The challenger wins if the 95 % interval of its gain over the champion lies above minus this. 0 requires a proven
+    gain. Fraction of the test split."""

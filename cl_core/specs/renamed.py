@@ -8,18 +8,12 @@ import warnings
 TRAINING_VALUES = {"published": "paper"}
 """Values of `training.loss` and `training.views`."""
 
-
 RUN_LOG = {"said": "message", "sentence": "message", "made": "result", "stood": "cached"}
 """Keys and outcomes in the run logs of version 0.1.0."""
 
 
 def current_value(field: str, value: str) -> str:
-    """Return the present name of a value of the training spec; warn where the value is an old one.
-
-    Args:
-        field: Full path of the field, for the warning.
-        value: As it was given or stored.
-    """
+    """Return the present name of a value of the training spec; warn with the field's path where it is an old one."""
     current = TRAINING_VALUES.get(value)
     if current is None:
         return value

@@ -4,8 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from cl_core.registry import ENCODERS, LOSSES, METHODS, VIEWS, NameIn
-from cl_core.specs.base import Options, Spec
+from cl_core.registry import ENCODERS, LOSSES, METHODS, VIEWS, Described, NameIn, Options
 from cl_core.specs.renamed import current_value
 
 PAPER = "paper"
@@ -15,7 +14,7 @@ Precision = Literal["auto", "bf16", "fp32"]
 """A completed spec has one of the last two."""
 
 
-class TrainingSpec(Spec):
+class TrainingSpec(Described):
     """How the encoder is trained. These fields, and no others, decide the weights."""
 
     method: Annotated[str, NameIn(METHODS)] = "simclr"

@@ -108,13 +108,11 @@ def _fast_precision(*, on_gpu: bool) -> Literal["bf16", "fp32"]:
     Asked of the hardware and never measured, so that the same machine always makes the same spec.
     """
     if on_gpu:  # The driver of a cluster may have no GPU to ask; its workers' are taken for recent ones.
-        return (
-            "bf16"
-            if not torch.cuda.is_available() or torch.cuda.is_bf16_supported(including_emulation=False)
-            else "fp32"
-        )
-    capabilities = torch.cpu.get_capabilities()
-    return "bf16" if any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16")) else "fp32"
+        is_fast = not torch.cuda.is_available() or torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        capabilities = torch.cpu.get_capabilities()
+        is_fast = any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+    return "bf16" if is_fast else "fp32"
 
 
 def _loss(training: TrainingSpec, method: MethodOptions) -> PairLoss | None:

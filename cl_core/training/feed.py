@@ -15,19 +15,12 @@ from cl_core.views import ImageViews, partner_positions
 
 @dataclass(frozen=True)
 class Feed:
-    """The training split of one worker.
+    """The training split of one worker."""
 
-    Args:
-        split: All of it.
-        job: What is trained.
-        policy: Makes the views.
-        device: Where they are made.
-    """
-
-    split: ImageSplit
+    split: ImageSplit  # All of it.
     job: TrainingJob
-    policy: ImageViews
-    device: str
+    policy: ImageViews  # Makes the views.
+    device: str  # Where they are made.
 
     def views(self, positions: NDArray[np.int64], *, epoch: int) -> tuple[Tensor, ...]:
         """Make the views of some samples; a pure function of seed, epoch and sample."""

@@ -197,14 +197,12 @@ def _restore(job: TrainingJob, method: Method, optimizer: Optimizer) -> tuple[in
 
 def _batches(spec: TrainingSpec, method: MethodOptions, feed: Feed, *, epoch: int) -> NDArray[np.int64]:
     """Return (batches, N) positions of an epoch's samples in the training split."""
-    rows = np.arange(len(feed.split.images))
     if not method.batch_samples_per_class:
-        return shuffled_batches(seed=spec.seed, epoch=epoch, rows=rows, batch_size=spec.batch_size)
+        return shuffled_batches(seed=spec.seed, epoch=epoch, rows=len(feed.split.images), batch_size=spec.batch_size)
     assert feed.split.labels is not None, "a method that needs labels is refused data without them"
     return class_balanced_batches(
         seed=spec.seed,
         epoch=epoch,
-        rows=rows,
         labels=feed.split.labels,
         batch_size=spec.batch_size,
         samples_per_class=method.batch_samples_per_class,

@@ -24,19 +24,12 @@ _IMAGES_AT_ONCE = 256
 
 @dataclass(frozen=True)
 class OnlineKnn:
-    """Held-out samples as queries, and training samples as their neighbors.
+    """Held-out samples as queries, and training samples as their neighbors."""
 
-    Args:
-        held_out: Labeled samples that are never trained on.
-        trained: The training split without them; its labeled samples with the least content hashes answer.
-        job: What is trained.
-        device: Where the encoder is.
-    """
-
-    held_out: ImageSplit
-    trained: ImageSplit
+    held_out: ImageSplit  # Labeled samples that are never trained on.
+    trained: ImageSplit  # The training split without them; its labeled samples with the least content hashes answer.
     job: TrainingJob
-    device: str
+    device: str  # Where the encoder is.
 
     def accuracy(self, encoder: Encoder) -> float:
         """Return the accuracy of a nearest-neighbor vote on the held-out samples; a collective call.

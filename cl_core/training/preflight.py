@@ -21,11 +21,7 @@ def check_batches(
 ) -> None:
     """Refuse batches that workers cannot share or the data cannot fill, and a method that does not suit the data.
 
-    Args:
-        parts: The training to check.
-        compute: Its workers share each batch.
-        train_rows: Samples of the training split.
-        classes: Labeled training samples by class; empty without labels.
+    `train_rows` are the samples of the training split, `classes` the labeled ones by class; empty without labels.
 
     Raises:
         SpecError: Naming the nearest sizes that would do.
@@ -123,11 +119,7 @@ def _check_class_batches(training: TrainingSpec, samples_per_class: int, classes
 
 
 def check_image_size(parts: Parts, *, image_size: int) -> None:
-    """Refuse views that the encoder or the method cannot take; tried on one black image.
-
-    Args:
-        parts: The training to check.
-        image_size: Side of the images, in pixels.
+    """Refuse views that the encoder or the method cannot take; tried on one black image of `image_size` pixels a side.
 
     Raises:
         SpecError: When the encoder has too many stages for the smallest views, or views have several sizes and the

@@ -88,11 +88,7 @@ class Repeated(BaseModel):
 
 
 class ProgressLog:
-    """The file of progress lines, and one beside it of the steps that were repeated.
-
-    Args:
-        path: File of the progress lines.
-    """
+    """The file of progress lines at `path`, and one beside it of the steps that were repeated."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -100,42 +96,43 @@ class ProgressLog:
 
     def append(self, progress: Progress) -> None:
         """Append a line."""
-        with self.path.open("a") as file:
-            file.write(progress.model_dump_json() + "\n")
+        _append(self.path, progress)
 
     def read(self) -> list[Progress]:
         """Return all whole lines so far; a line cut off by a crash is left out."""
-        if not self.path.exists():
-            return []
-        lines = self.path.read_text().split("\n")[:-1]
-        return [Progress.model_validate_json(line) for line in lines if line.startswith("{")]
+        return [Progress.model_validate_json(line) for line in _whole_lines(self.path)]
 
     def rewind(self, step: int, *, seconds: float) -> None:
         """Remove what was logged after `step`, because the training resumes there, and record what is repeated.
 
-        Args:
-            step: Step of the checkpoint.
-            seconds: Time spent training up to the checkpoint.
+        `seconds` is the time spent training up to the checkpoint of that step.
         """
         lines = self.read()
         kept = [progress.model_dump_json() + "\n" for progress in lines if progress.step <= step]
         self.path.parent.mkdir(parents=True, exist_ok=True)
         if len(kept) < len(lines):
-            again = Repeated(from_step=step, reached_step=lines[-1].step, seconds=max(0, lines[-1].seconds - seconds))
-            with self._repeated.open("a") as file:
-                file.write(again.model_dump_json() + "\n")
+            repeated_s = max(0, lines[-1].seconds - seconds)
+            _append(self._repeated, Repeated(from_step=step, reached_step=lines[-1].step, seconds=repeated_s))
         artifact_dir.write_text(self.path, "".join(kept))
 
     def repeated(self) -> list[Repeated]:
         """Return the repeats so far, one for each attempt that resumed before the step that another had reached."""
-        if not self._repeated.exists():
-            return []
-        return [Repeated.model_validate_json(line) for line in self._repeated.read_text().split("\n")[:-1]]
+        return [Repeated.model_validate_json(line) for line in _whole_lines(self._repeated)]
 
     def clear(self) -> None:
         """Remove everything, so that the training starts again."""
         self.path.unlink(missing_ok=True)
         self._repeated.unlink(missing_ok=True)
+
+
+def _append(path: Path, value: BaseModel) -> None:
+    with path.open("a") as file:
+        file.write(value.model_dump_json() + "\n")
+
+
+def _whole_lines(path: Path) -> list[str]:
+    lines = path.read_text().split("\n")[:-1] if path.exists() else []
+    return [line for line in lines if line.startswith("{")]
 
 
 def _newest_lines(path: Path) -> Iterator[Progress | None]:
@@ -160,14 +157,9 @@ def _newest_lines(path: Path) -> Iterator[Progress | None]:
 
 @contextlib.contextmanager
 def following(log: ProgressLog, on_progress: Callable[[Progress], None], *, every_s: float = 1.0) -> Iterator[None]:
-    """Call back with the newest progress while the body runs, and once more at its end.
+    """Call back with the newest line of a log, if it is new, every `every_s` seconds while the body runs, and after it.
 
-    A callback that fails is logged and never stops the training that it watches.
-
-    Args:
-        log: The log that the training appends to.
-        on_progress: Called on a thread of its own with the newest line, when there is a new one.
-        every_s: Time between two looks. Seconds.
+    The calls come from a thread of their own. One that fails is logged and never stops the training that it watches.
     """
     stop, looks = threading.Event(), _newest_lines(log.path)
     shown = next(looks, None)

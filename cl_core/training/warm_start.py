@@ -18,11 +18,9 @@ WEIGHTS, SPEC = "weights.safetensors", "spec.json"
 
 
 def load_initial_weights(encoder: Encoder, folder: Path) -> None:
-    """Load initial weights and running statistics into an encoder.
+    """Load initial weights and running statistics into an encoder of the kind that `check_initial_weights` compared.
 
-    Args:
-        encoder: Of the kind that `check_start` has compared.
-        folder: Holds `WEIGHTS` of a registered version; the normalization in it is not the encoder's.
+    `folder` holds `WEIGHTS` of a registered version; the normalization in it is not the encoder's.
     """
     encoder.load_state_dict(encoder_state(folder / WEIGHTS))
 
@@ -30,12 +28,7 @@ def load_initial_weights(encoder: Encoder, folder: Path) -> None:
 def check_initial_weights(folder: Path, parts: Parts, *, champion: str, channels: int, image_size: int) -> None:
     """Refuse a champion whose encoder differs from the one to be trained.
 
-    Args:
-        folder: Holds `WEIGHTS` and `SPEC` of the champion.
-        parts: The training that is to start from it.
-        champion: Its address, for the message.
-        channels: 1 or 3, of the images.
-        image_size: Pixels.
+    `folder` holds `WEIGHTS` and `SPEC` of the champion; `champion` is its address, for the message.
 
     Raises:
         SpecError: Naming both encoders, and what to do.

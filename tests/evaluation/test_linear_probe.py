@@ -9,7 +9,7 @@ from sklearn.preprocessing import StandardScaler
 
 from cl_core.errors import DataError, SpecError
 from cl_core.evaluation.protocols._logistic_regression import Probe, fit
-from cl_core.evaluation.protocols.linear_probe import LinearProbe, Scale, validation_order
+from cl_core.evaluation.protocols.linear_probe import LinearProbe, standardized, validation_order
 from cl_core.registry import EVALUATIONS
 
 SETTINGS = {"resamples": 200, "seed": 0}
@@ -68,7 +68,7 @@ def test_nothing_near_the_classifier_is_better(blobs):
 def test_features_are_standardized_as_by_sklearn(blobs):
     train, test = blobs(200, seed=2), blobs(50, seed=3)
     scaler = StandardScaler().fit(train.embeddings)
-    ours = Scale.of(train.embeddings).standardize(test.embeddings)
+    _, ours = standardized(train.embeddings, test.embeddings)
     np.testing.assert_allclose(ours, scaler.transform(test.embeddings), atol=1e-4)
 
 

@@ -1,15 +1,18 @@
 """An assessment is computed once; whoever is handed its reference reads it, and embeds nothing."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
+import torch
 from small_training import JobOf
 
-from cl_core.data.cache import ImageSplit
 from cl_core.evaluation import representations
-from cl_core.evaluation.runner import Assessment, Representation, assess, features_of_test, gain, read_assessment
+from cl_core.evaluation.representations import Representation
+from cl_core.evaluation.runner import Assessment, assess, features_of_test, gain, read_assessment
 from cl_core.specs import EvaluationSpec
 from cl_core.training.job import TrainingJob
 
@@ -24,25 +27,18 @@ def job(job_of: JobOf) -> TrainingJob:
 
 
 @pytest.fixture
-def assessed(job: TrainingJob, tmp_path: Path) -> Assess:
+def assessed(tmp_path: Path) -> Assess:
     def make(representation: Representation) -> Assessment:
-        return assess(
-            representation,
-            KNN,
-            snapshot=job.snapshot,
-            cache=job.cache,
-            embeddings=tmp_path / "embeddings",
-            evaluations=tmp_path / "evaluations",
-        )
+        return assess(representation, KNN, embeddings=tmp_path / "embeddings", evaluations=tmp_path / "evaluations")
 
     return make
 
 
 def never_embeds(representation: Representation) -> Representation:
-    def refuse(images: np.ndarray | ImageSplit) -> np.ndarray:
+    def refuse(images: np.ndarray | torch.Tensor) -> NoReturn:
         raise AssertionError("what is kept must not be computed again")
 
-    return Representation(representation.name, representation.digest, refuse, refuse, representation.training)
+    return replace(representation, embed=refuse, embed_normalized=refuse)
 
 
 def test_it_is_cached_by_its_own_artifact_whatever_other_runs_write_beside_it(
@@ -73,7 +69,7 @@ def test_a_report_takes_the_kept_features_and_computes_lost_ones(
     assessed(pixels)
 
     def features(representation: Representation, folder: str) -> np.ndarray:
-        return features_of_test(representation, snapshot=job.snapshot, cache=job.cache, embeddings=tmp_path / folder)
+        return features_of_test(representation, embeddings=tmp_path / folder)
 
     kept = features(never_embeds(pixels), "embeddings")
     assert kept.shape == (job.snapshot.rows["test"], 16 * 16 * job.snapshot.channels)

@@ -96,8 +96,6 @@ def measured(job: TrainingJob, checkpoint: Path, evaluation: EvaluationSpec, fol
     trained = assess(
         representations.trained(job, checkpoint),
         evaluation,
-        snapshot=job.snapshot,
-        cache=job.cache,
         embeddings=folder / "embeddings",
         evaluations=folder / "evaluations",
     )

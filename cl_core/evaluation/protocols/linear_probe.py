@@ -49,15 +49,14 @@ class LinearProbe(Evaluation):
     def __call__(self, train: Features, test: Features, *, classes: list[str], resamples: int, seed: int) -> Outcome:
         """Fit and score the probe; see `Evaluation`. The choice is `linear_probe.l2`."""
         train = train.labeled("training")
-        scale = Scale.of(train.embeddings)
-        features = scale.standardize(train.embeddings)
+        features, test_features = standardized(train.embeddings, test.embeddings)
         # Classes that only the test split has get no weights: nothing could hold them back.
         known, groups = np.unique(train.groups, return_inverse=True)
         targets = torch.from_numpy(groups)
 
         choice = self._choose(features, targets, validation_order(train, seed=seed))
         probe = fit(features, targets, **choice._asdict(), tolerance=self.tolerance)
-        predicted = known[probe.predict(scale.standardize(test.embeddings))]
+        predicted = known[probe.predict(test_features)]
 
         test.labeled("test")
         scored = test.groups >= 0
@@ -95,24 +94,13 @@ class LinearProbe(Evaluation):
         return best
 
 
-class Scale(NamedTuple):
-    """Mean and standard deviation of the training features; 1 for a feature that does not vary."""
-
-    mean: NDArray[np.float32]
-    std: NDArray[np.float32]
-
-    @classmethod
-    def of(cls, embeddings: NDArray[np.float32]) -> "Scale":
-        """Return mean and standard deviation of (N, D) features, accumulated in float64."""
-        mean = embeddings.mean(0, dtype=np.float64).astype(np.float32)
-        std = np.sqrt(np.square(embeddings - mean).mean(0, dtype=np.float64)).astype(np.float32)
-        # What is left of a constant after rounding is no variation.
-        constant = std <= 4 * np.finfo(np.float32).eps * np.abs(mean)
-        return cls(mean, np.where(constant, np.float32(1), std))
-
-    def standardize(self, embeddings: NDArray[np.float32]) -> Tensor:
-        """Return (N, D) features with mean 0 and standard deviation 1 on the training split."""
-        return torch.from_numpy((embeddings - self.mean) / self.std)
+def standardized(train: NDArray[np.float32], test: NDArray[np.float32]) -> tuple[Tensor, Tensor]:
+    """Return (N, D) and (M, D) features with mean 0 and standard deviation 1, or constant 0, on the training split."""
+    mean = train.mean(0, dtype=np.float64).astype(np.float32)
+    std = np.sqrt(np.square(train - mean).mean(0, dtype=np.float64)).astype(np.float32)
+    # What is left of a constant after rounding is no variation.
+    std[std <= 4 * np.finfo(np.float32).eps * np.abs(mean)] = 1
+    return torch.from_numpy((train - mean) / std), torch.from_numpy((test - mean) / std)
 
 
 class Choice(NamedTuple):

@@ -52,13 +52,9 @@ class CollapseWatch:
         return step in (1, self.steps) or step % self.every == 0
 
     def look(self, step: int, loss: Tensor, made: Step, *, samples: int) -> None:
-        """Check the result of a step; every worker takes part, worker 0 judges.
+        """Check what this worker made of its `samples` in a step from 1; every worker takes part, worker 0 judges.
 
-        Args:
-            step: From 1.
-            loss: () of the whole batch, finite.
-            made: By this worker.
-            samples: B, this worker's.
+        `loss` is () of the whole batch, finite.
 
         Raises:
             CollapseError: On every worker.
