@@ -138,7 +138,10 @@ class Settings(BaseSettings):
 
     @property
     def artifact_root(self) -> Path | None:
-        """Folder of MLflow's artifacts; None where a server decides. MLflow's own default is the working folder."""
+        """Folder of MLflow's artifacts, unless a server decides.
+
+        None then. MLflow's own default is the working folder.
+        """
         return None if is_server(self.tracking_uri) else self.home / "mlflow-artifacts"
 
 
