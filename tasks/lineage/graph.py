@@ -9,7 +9,6 @@ from pydantic.dataclasses import dataclass
 
 from cl_core.artifact_dir import MANIFEST, manifest_of
 from cl_core.errors import IntegrityError
-from tasks.adapters.mlflow.connection import redacted_uri
 from tasks.adapters.mlflow.version_record import VersionRecord, version_links, version_record
 from tasks.runtime.run_log import FlowRun, run_records
 from tasks.runtime.settings import Settings
@@ -152,6 +151,5 @@ def _where(folders: Iterable[Path], digest: str) -> str:
 
 
 def _run_page(record: VersionRecord, settings: Settings) -> str:
-    if not settings.tracking_uri.startswith(("http://", "https://")):
-        return redacted_uri(settings.tracking_uri)
-    return version_links(settings.tracking_uri, record.model, Path("none"))["MLflow run"]
+    links = version_links(settings.tracking_uri, record.model, Path("none"))
+    return links.get("MLflow's database", links["MLflow run"])

@@ -2,17 +2,15 @@
 
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from cl_core.errors import InputError
 
-
-def _seconds(default: float, variable: str, description: str) -> Any:
-    """Return the field of a pause between two tries; operators and tests may shorten it."""
-    return Field(default, validation_alias=variable, ge=0, allow_inf_nan=False, description=f"{description} Seconds.")
+_Pause = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+"""Of a pause between two tries; operators and tests may shorten it. Seconds."""
 
 
 class _Place(property):
@@ -33,88 +31,52 @@ class Settings(BaseSettings):
     # Fields are variables by their alias. Where they can be given by name too, pydantic-settings reads variables of
     # that name as well, and `home` would be the user's HOME: the prefix keeps those apart.
     model_config = SettingsConfigDict(
-        env_ignore_empty=True, populate_by_name=True, env_prefix="CL__", frozen=True, extra="ignore"
+        env_ignore_empty=True,
+        populate_by_name=True,
+        env_prefix="CL__",
+        frozen=True,
+        extra="ignore",
+        use_attribute_docstrings=True,
     )
 
     _of_run: ClassVar[ContextVar["Settings | None"]] = ContextVar("settings", default=None)
 
-    home: Path = Field(
-        Path(".counterpoint"), validation_alias="CL_HOME", description="Folder of everything that is kept. Path."
-    )
-    mlflow_address: SecretStr = Field(
-        SecretStr(""),
-        validation_alias="MLFLOW_TRACKING_URI",
-        description="Address of MLflow; default: SQLite under CL_HOME. URI.",
-    )
-    prefect_api_url: str = Field(
-        "",
-        validation_alias="PREFECT_API_URL",
-        description="Address of the Prefect server's API; default: a temporary server over a database under CL_HOME. "
-        "URL.",
-    )
-    ray_address: str = Field(
-        "",
-        validation_alias="RAY_ADDRESS",
-        description="Address of a Ray cluster; default: a local one, started only for two or more workers. Address.",
-    )
-    notify: str = Field(
-        "",
-        validation_alias="CL_NOTIFY",
-        description="Prefect notification block that receives failed runs, refused versions and new champions, such as "
-        "slack-webhook/team; default: none. TYPE/NAME.",
-    )
-    database: SecretStr = Field(
-        SecretStr(""),
-        validation_alias="CL_DATABASE_URL",
-        description="PostgreSQL for both servers of `cl up`, as postgresql://USER:PASSWORD@HOST/NAME; default: SQLite "
-        "files under CL_HOME. URL.",
-    )
-    data_roots: str = Field(
-        "",
-        validation_alias="CL_DATA_ROOTS",
-        description="Folders, beside CL_HOME, that the paths in a run's parameters are confined to; default: all paths "
-        "are allowed. Paths, separated by colons.",
-    )
-    prefect_account: SecretStr = Field(
-        SecretStr(""),
-        validation_alias="PREFECT_SERVER_API_AUTH_STRING",
-        description="Account that the Prefect server of `cl up` asks for. USER:PASSWORD.",
-    )
-    mlflow_admin: str = Field(
-        "admin",
-        validation_alias="MLFLOW_AUTH_ADMIN_USERNAME",
-        description="Administrator of the MLflow server of `cl up`. Name.",
-    )
-    mlflow_admin_password: SecretStr = Field(
-        SecretStr(""), validation_alias="MLFLOW_AUTH_ADMIN_PASSWORD", description="The administrator's password. Text."
-    )
-    mlflow_session_key: SecretStr = Field(
-        SecretStr(""),
-        validation_alias="MLFLOW_FLASK_SERVER_SECRET_KEY",
-        description="Key that signs the sessions of MLflow's users. Text.",
-    )
-    mlflow_hosts: str = Field(
-        "",
-        validation_alias="MLFLOW_SERVER_ALLOWED_HOSTS",
-        description="Names under which the MLflow server of `cl up` answers other machines; default: this machine's. "
-        "HOST:PORT, separated by commas.",
-    )
-    worker_flow_run_id: str = Field(
-        "",
-        validation_alias="PREFECT__FLOW_RUN_ID",
-        description="Flow run that a Prefect worker started this process for; set by the worker. UUID.",
-    )
-    retry_delay_s: float = _seconds(
-        5.0,
-        "CL_RETRY_DELAY_S",
-        "Pause before a step is retried after a failure of a machine or network, doubled each time.",
-    )
-    store_pause_s: float = _seconds(
-        1.0, "CL_STORE_PAUSE_S", "Pause before an MLflow that does not answer is asked again, doubled each time."
-    )
-    look_every_s: float = _seconds(
-        20.0, "CL_LOOK_EVERY_S", "Interval at which `cl up` looks for runs whose process has exited."
-    )
+    home: Path = Field(Path(".counterpoint"), validation_alias="CL_HOME")
+    """Folder of everything that is kept. Path."""
+    mlflow_address: SecretStr = Field(SecretStr(""), validation_alias="MLFLOW_TRACKING_URI")
+    """Address of MLflow; default: SQLite under CL_HOME. URI."""
+    prefect_api_url: str = Field("", validation_alias="PREFECT_API_URL")
+    """Address of the Prefect server's API; default: a temporary server over a database under CL_HOME. URL."""
+    ray_address: str = Field("", validation_alias="RAY_ADDRESS")
+    """Address of a Ray cluster; default: a local one, started only for two or more workers. Address."""
+    notify: str = Field("", validation_alias="CL_NOTIFY")
+    """Prefect notification block that receives failed runs, refused versions and new champions, such as
+    slack-webhook/team; default: none. TYPE/NAME."""
+    database: SecretStr = Field(SecretStr(""), validation_alias="CL_DATABASE_URL")
+    """PostgreSQL for both servers of `cl up`, as postgresql://USER:PASSWORD@HOST/NAME; default: SQLite files under
+    CL_HOME. URL."""
+    data_roots: str = Field("", validation_alias="CL_DATA_ROOTS")
+    """Folders, beside CL_HOME, that the paths in a run's parameters are confined to; default: all paths are
+    allowed. Paths, separated by colons."""
+    prefect_account: SecretStr = Field(SecretStr(""), validation_alias="PREFECT_SERVER_API_AUTH_STRING")
+    """Account that the Prefect server of `cl up` asks for. USER:PASSWORD."""
+    mlflow_admin: str = Field("admin", validation_alias="MLFLOW_AUTH_ADMIN_USERNAME")
+    """Administrator of the MLflow server of `cl up`. Name."""
+    mlflow_admin_password: SecretStr = Field(SecretStr(""), validation_alias="MLFLOW_AUTH_ADMIN_PASSWORD")
+    """The administrator's password. Text."""
+    mlflow_session_key: SecretStr = Field(SecretStr(""), validation_alias="MLFLOW_FLASK_SERVER_SECRET_KEY")
+    """Key that signs the sessions of MLflow's users. Text."""
+    mlflow_hosts: str = Field("", validation_alias="MLFLOW_SERVER_ALLOWED_HOSTS")
+    """Names under which the MLflow server of `cl up` answers other machines; default: this machine's. HOST:PORT,
+    separated by commas."""
+    worker_flow_run_id: str = Field("", validation_alias="PREFECT__FLOW_RUN_ID")
+    """Flow run that a Prefect worker started this process for; set by the worker. UUID."""
+    retry_delay_s: _Pause = Field(5.0, validation_alias="CL_RETRY_DELAY_S")
+    """Pause before a step is retried after a failure of a machine or network, doubled each time. Seconds."""
+    store_pause_s: _Pause = Field(1.0, validation_alias="CL_STORE_PAUSE_S")
+    """Pause before an MLflow that does not answer is asked again, doubled each time. Seconds."""
+    look_every_s: _Pause = Field(20.0, validation_alias="CL_LOOK_EVERY_S")
+    """Interval at which `cl up` looks for runs whose process has exited. Seconds."""
 
     @classmethod
     def from_environment(cls) -> "Settings":
@@ -133,7 +95,7 @@ class Settings(BaseSettings):
     @classmethod
     def begin_run(cls) -> None:
         """Read the settings that hold until `end_run`."""
-        cls._of_run.set(None)
+        cls.end_run()
         cls._of_run.set(cls.from_environment())
 
     @classmethod
@@ -180,4 +142,9 @@ class Settings(BaseSettings):
 
         None then. MLflow's own default is the working folder.
         """
-        return None if self.tracking_uri.startswith(("http://", "https://")) else self.home / "mlflow-artifacts"
+        return None if is_server(self.tracking_uri) else self.home / "mlflow-artifacts"
+
+
+def is_server(tracking_uri: str) -> bool:
+    """Whether MLflow is a server there, and no database."""
+    return tracking_uri.startswith(("http://", "https://"))

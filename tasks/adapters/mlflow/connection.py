@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from cl_core.errors import InfrastructureError, InputError, StorageFullError, StoreUnreachableError
 from tasks.adapters.mlflow.compat import import_pytorch_flavor, process_tracking_uri
 from tasks.runtime.process_environment import set_defaults
-from tasks.runtime.settings import Settings
+from tasks.runtime.settings import Settings, is_server
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -152,7 +152,7 @@ def _wait_for_answer(tracking_uri: str) -> None:
     import httpx
     import sqlalchemy
 
-    probe = _probe_server if tracking_uri.startswith(("http://", "https://")) else _probe_database
+    probe = _probe_server if is_server(tracking_uri) else _probe_database
     for pause in (*_PAUSES, None):
         try:
             probe(tracking_uri)
@@ -181,14 +181,10 @@ def _unreachable(tracking_uri: str, cause: BaseException) -> InfrastructureError
 
 
 def _forbidden(tracking_uri: str, status: HTTPStatus) -> InputError:
-    from mlflow.environment_variables import (
-        MLFLOW_TRACKING_PASSWORD,
-        MLFLOW_TRACKING_TOKEN,
-        MLFLOW_TRACKING_USERNAME,
-    )
+    from mlflow import environment_variables as variables
 
-    credentials = (MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD, MLFLOW_TRACKING_TOKEN)
-    given = [variable.name for variable in credentials if variable.get()]  # type: ignore[no-untyped-call]
+    names = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
+    given = [name for name in names if getattr(variables, name).get()]
     return InputError(
         f"MLflow at {redacted_uri(tracking_uri)} refuses access ({status.value} {status.phrase}); set "
         "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, to an account that may read "

@@ -11,6 +11,7 @@ from tasks.adapters.mlflow.connection import connected
 from tasks.adapters.mlflow.model_store import ModelStore
 from tasks.adapters.mlflow.model_version import CHAMPION, TRAINING_DIGEST
 from tasks.runtime.inventory import Diagnosis
+from tasks.runtime.settings import is_server
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -28,8 +29,7 @@ def check_registry(store: ModelStore, *, name: str = "", grace_s: float | None =
         name: Of the only model to check; empty: all.
         grace_s: Younger runs are not checked. Seconds; by default an hour on a server, 0 on a database.
     """
-    shared = store.tracking_uri.startswith(("http://", "https://"))
-    before = time.time() - (grace_s if grace_s is not None else SHARED_GRACE_S if shared else 0)
+    before = time.time() - (grace_s if grace_s is not None else SHARED_GRACE_S if is_server(store.tracking_uri) else 0)
     with connected(store.tracking_uri) as client:
         experiments = {
             experiment.name: experiment.experiment_id for experiment in client.search_experiments(max_results=1000)

@@ -15,6 +15,7 @@ from tasks.adapters.mlflow import lookup
 from tasks.adapters.mlflow.champion_history import read_history
 from tasks.adapters.mlflow.connection import connected, redacted_uri
 from tasks.adapters.mlflow.model_version import DECISION, SNAPSHOT_DIGEST, TRAINING_DIGEST, model_ref
+from tasks.runtime.settings import is_server
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -115,7 +116,7 @@ def version_links(tracking_uri: str, model: ModelRef, report: Path) -> dict[str,
 
     Pages of a server; or, for a database, a path and the command that shows it.
     """
-    if not tracking_uri.startswith(("http://", "https://")):
+    if not is_server(tracking_uri):
         return {
             "MLflow run": model.run_id,
             "Model version": model.uri,

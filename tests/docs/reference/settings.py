@@ -38,7 +38,7 @@ def _rows() -> list[tuple[str, str, str]]:
         (
             code(field.validation_alias),
             "" if str(field.default) in ("None", "") else code(field.default),
-            field.description,
+            " ".join(field.description.split()),
         )
         for field in Settings.model_fields.values()
         if not field.validation_alias.startswith("PREFECT__")  # Prefect's worker sets those.
