@@ -3,6 +3,8 @@
 scikit-learn's `load_digits`: 1,797 digits of 8 x 8 pixels. Training and held-out ones are by different writers.
 """
 
+from functools import partial
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -48,11 +50,12 @@ def samples(positions):
 def train(method, views, *, epochs, samples_per_class=0):
     """Batches of 100, AdamW at 0.003; the last step."""
     optimizer = torch.optim.AdamW(method.parameters(), lr=3e-3)
-    order = {"seed": 0, "rows": np.arange(TRAIN), "batch_size": BATCH}
-    balance = {"labels": LABELS.numpy(), "samples_per_class": samples_per_class}
+    if samples_per_class:
+        order = partial(class_balanced_batches, labels=LABELS[:TRAIN].numpy(), samples_per_class=samples_per_class)
+    else:
+        order = partial(shuffled_batches, rows=TRAIN)
     for epoch in range(epochs):
-        chosen = class_balanced_batches if samples_per_class else shuffled_batches
-        for batch in chosen(epoch=epoch, **order, **(balance if samples_per_class else {})):
+        for batch in order(seed=0, epoch=epoch, batch_size=BATCH):
             optimizer.zero_grad()
             step = method(views(batch, epoch), samples(batch))
             step.loss.backward()
