@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from cl_core.errors import InputError
 from cl_core.failpoints import failpoint
 from cl_core.refs import ModelRef
+from tasks.adapters.mlflow.compat import installed_requirements
 from tasks.adapters.mlflow.connection import pytorch_flavor
 
 if TYPE_CHECKING:
@@ -74,26 +75,27 @@ def save_model(model: "EmbeddingModel", folder: Path, logged: "LoggedModel") -> 
         inputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, *example.shape[1:]))]),
         outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, features))]),
     )
-    pytorch_flavor().save_model(
-        export_program(model).module(),
-        str(folder),
-        mlflow_model=Model(
-            artifact_path=logged.artifact_location,
-            run_id=logged.source_run_id,
-            model_id=logged.model_id,
-            model_uuid=logged.model_id,
-        ),
-        signature=signature,
-        # Two rows: a batch of one would be frozen into the program.
-        input_example=example.numpy(),
-        serialization_format="pt2",
-        pip_requirements=[
-            f"mlflow=={mlflow.__version__}",
-            f"numpy=={np.__version__}",
-            # Without the local part that names a build (+cpu, +cu130): indexes do not have it.
-            f"torch=={torch.__version__.partition('+')[0]}",
-        ],
-    )
+    with installed_requirements():
+        pytorch_flavor().save_model(
+            export_program(model).module(),
+            str(folder),
+            mlflow_model=Model(
+                artifact_path=logged.artifact_location,
+                run_id=logged.source_run_id,
+                model_id=logged.model_id,
+                model_uuid=logged.model_id,
+            ),
+            signature=signature,
+            # Two rows: a batch of one would be frozen into the program.
+            input_example=example.numpy(),
+            serialization_format="pt2",
+            pip_requirements=[
+                f"mlflow=={mlflow.__version__}",
+                f"numpy=={np.__version__}",
+                # Without the local part that names a build (+cpu, +cu130): indexes do not have it.
+                f"torch=={torch.__version__.partition('+')[0]}",
+            ],
+        )
 
 
 def image_shape(ref: ModelRef) -> tuple[int, int, int]:

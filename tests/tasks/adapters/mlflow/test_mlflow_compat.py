@@ -1,5 +1,6 @@
 """What is used of MLflow's private parts is still there: an upgrade that breaks one fails here first."""
 
+import contextlib
 import inspect
 import os
 import subprocess
@@ -7,7 +8,7 @@ import sys
 
 import pytest
 
-from tasks.adapters.mlflow.compat import import_pytorch_flavor, process_tracking_uri
+from tasks.adapters.mlflow.compat import import_pytorch_flavor, installed_requirements, process_tracking_uri
 
 
 @pytest.mark.integration
@@ -38,3 +39,18 @@ def test_mlflow_writes_its_address_into_the_environment_and_we_do_not_leave_it_t
     with process_tracking_uri(address):
         assert os.environ["MLFLOW_TRACKING_URI"] == address, "the workaround is still needed"
     assert os.environ.get("MLFLOW_TRACKING_URI") == before
+
+
+def test_mlflow_compares_requirements_by_the_name_that_is_replaced(monkeypatch):
+    from mlflow.utils import environment
+
+    compared = []
+    monkeypatch.setattr(environment, "warn_dependency_requirement_mismatches", compared.append)
+    for wanted, context in (([["mlflow==0.0.1"]], contextlib.nullcontext()), ([], installed_requirements())):
+        compared.clear()
+        with context:
+            environment._process_pip_requirements([], ["mlflow==0.0.1"])
+        assert compared == wanted
+    with pytest.raises(ZeroDivisionError), installed_requirements():
+        raise ZeroDivisionError
+    assert environment.warn_dependency_requirement_mismatches == compared.append, "it is put back"
