@@ -57,7 +57,7 @@ def test_runs_that_are_killed_are_rescheduled_by_prefect_and_end_with_the_same_r
         assert (int(attempts) == 2, int(repeated) <= 1, verdict) == (True, True, "same result"), name
     assert f"{len(rows)} of {len(rows)} runs ended with the same result" in finished.stdout
     assert not home.exists(), "the user's own is not touched"
-    assert not list(tmp_path.glob("cl-*")), "the temporary one is gone"
+    assert not list(tmp_path.glob("cl-chaos-*")), "the temporary one is gone"
     assert not [
         process for process in psutil.process_iter() if str(tmp_path / "cl-chaos") in " ".join(environ_of(process))
     ]

@@ -43,6 +43,12 @@ def test_a_place_acts_once_whichever_process_comes_first(tmp_path: Path) -> None
     assert (second.returncode, second.stdout) == (0, 3 * "passed\n"), second.stderr
 
 
+def test_beside_the_hook_the_projects_modules_are_its_own_wherever_a_run_begins(tmp_path: Path) -> None:
+    settings = {"CL_FAILPOINTS": "plan.made=kill", "CL_HOME": str(tmp_path), "PYTHONPATH": str(SITE)}
+    done = in_a_process(f"import os; os.chdir({str(tmp_path)!r}); import tasks; print(tasks.__file__)", **settings)
+    assert done.stdout.strip() == str(ROOT / "tasks" / "__init__.py"), done.stderr
+
+
 def test_the_product_by_itself_obeys_no_failpoint(tmp_path: Path) -> None:
     settings = {"CL_FAILPOINTS": "plan.made=kill", "CL_HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
     assert in_a_process(REACH, **settings).stdout == 3 * "passed\n"

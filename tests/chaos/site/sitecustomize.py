@@ -4,8 +4,9 @@ import os
 import sys
 
 if os.environ.get("CL_FAILPOINTS"):
-    # Beside the tests' other modules; a child has the project on its path already, being installed or on PYTHONPATH.
+    # Only for this import: left there, tests/tasks would hide the project's own tasks where it is installed editable.
     sys.path.append(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))  # noqa: PTH100, PTH120
     from chaos.failpoints import install_hook
 
+    sys.path.pop()
     install_hook()
