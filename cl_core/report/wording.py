@@ -37,7 +37,7 @@ def format_interval(score: Score) -> str:
 
 
 def format_score(score: Score | None, missing: str) -> str:
-    """Write a value and its 95 % interval, or what stands for one that was not measured."""
+    """Write a value and its 95 % interval, or `missing` for a score that was not measured."""
     return f"{format_number(score.value)} {format_interval(score)}" if score else missing
 
 

@@ -13,6 +13,7 @@ from prefect.events.schemas.automations import AutomationCore, EventTrigger, Pos
 from prefect.server.schemas.states import StateType
 
 from tasks.runtime.notifications import CRASHED, FAILED, flow_run_page, notification_block
+from tasks.server.recovery import RESCHEDULED
 from tasks.server.services import HEARTBEAT_S
 
 _SILENCE = timedelta(seconds=3 * HEARTBEAT_S)
@@ -59,7 +60,7 @@ def recovery_automations() -> list[AutomationCore]:
                 ChangeFlowRunState(
                     state=StateType.SCHEDULED,
                     name="AwaitingRetry",
-                    message="The process died; the run is rescheduled and resumes from its last checkpoint.",
+                    message=RESCHEDULED,
                 )
             ],
         ),

@@ -9,14 +9,13 @@ from uuid import UUID
 from prefect.server.events.ordering import memory
 from prefect.server.events.schemas.events import Event
 
-CAUSAL_ORDERING_MODULE = __name__
-"""Value of PREFECT_SERVER_EVENTS_CAUSAL_ORDERING, which names a module with a class CausalOrdering."""
-
 _STARTED_MS = time.time() * 1000
 
 
 class CausalOrdering(memory.CausalOrdering):
     """Prefect's order of events, without the wait for events that a server handled before its restart.
+
+    PREFECT_SERVER_EVENTS_CAUSAL_ORDERING names a module with a class of this name.
 
     A trigger handles an event only after the one that it follows, such as `Crashed` after `Running`. Which events were
     handled is kept in the server's memory. After a restart it would hold back a follower for 15 minutes, and an

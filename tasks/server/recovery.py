@@ -27,6 +27,9 @@ from tasks.runtime import run_owner
 from tasks.runtime.run_owner import RunOwner
 from tasks.runtime.settings import Settings
 
+RESCHEDULED = "The process died; the run is rescheduled and resumes from its last checkpoint."
+"""Message of the state of a run that is rescheduled, by an automation or from here."""
+
 # The caller also restarts the servers: it must not wait for one that is down.
 NO_RETRIES = {PREFECT_CLIENT_MAX_RETRIES: 0, PREFECT_API_REQUEST_TIMEOUT: 5}
 # A process needs seconds to start.
@@ -127,7 +130,7 @@ def mark_ended(client: SyncPrefectClient, run: FlowRun, owner: RunOwner | None, 
 
 
 def _reschedule(client: SyncPrefectClient, run: FlowRun) -> Iterator[str]:
-    state: State[Any] = AwaitingRetry(message="Its process exited; the run resumes from its last checkpoint.")
+    state: State[Any] = AwaitingRetry(message=RESCHEDULED)
     try:
         answer = client.set_flow_run_state(run.id, state)
     except ObjectNotFound:

@@ -93,4 +93,4 @@ def test_after_a_power_cut_the_next_start_reschedules_runs(machine: Machine) -> 
     machine.wait_for_log(begun, "resumed at step")
     assert machine.wait_for(pending, "COMPLETED", "FAILED")["type"] == "COMPLETED", machine.logs(pending)
     for run in (begun, pending):
-        assert messages(machine, run).count("Its process exited; the run resumes from its last checkpoint.") == 1
+        assert messages(machine, run).count(RESCHEDULED) == 1
