@@ -62,6 +62,16 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "whole: of the sweep, what takes an hour by itself")
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Import no file without a test of the tier that `-m` begins with: those of all tiers take each process 15 s."""
+    tier = config.getoption("markexpr").partition(" ")[0]
+    if tier not in {"integration", "sweep"} or not collection_path.name.startswith("test_"):
+        return None
+    if tier == "integration" and any(folder in collection_path.parents for folder in INTEGRATION):
+        return None
+    return None if tier in collection_path.read_text() else True
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark by folder, before `-m` selects, and leave out the tiers that were not asked for."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import forked
+import gloo
 import pytest
 from built_once import built_once
 
@@ -90,6 +91,15 @@ def train_from_json(job: str, prelude: str = "") -> None:
 
     exec(prelude, {})
     train(TrainingJob.model_validate_json(job))
+
+
+def train_as_one_of(workers: int, rank: int, job: str) -> None:
+    """Train as a worker of a group that Ray did not start; such a process does nothing else."""
+    from cl_core.training.loop import train
+
+    wanted = TrainingJob.model_validate_json(job)
+    with gloo.process_group(rendezvous=wanted.folder / "rendezvous", rank=rank, world_size=workers):
+        train(wanted)
 
 
 @pytest.fixture

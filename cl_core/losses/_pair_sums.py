@@ -24,22 +24,6 @@ _NATS_PER_BIT = math.log(2)
 _KEPT_PAIRS = 2**20
 
 
-class TiledLoss(PairLoss):
-    """A loss that processes its pairs in tiles."""
-
-    tile: int = Field(512, ge=0, le=65_536)
-    """Pairs are processed in square tiles of this many rows, so that memory grows linearly with the batch; the result
-    is the same. 512 fits a CPU's cache; a GPU is faster with 4096, or with 0, which processes all pairs at once.
-    Rows."""
-
-
-class SoftmaxLoss(TiledLoss):
-    """A loss that compares each anchor's positives with its negatives in a softmax over cosines."""
-
-    temperature: float = Field(0.2, gt=0, le=100)
-    """Divides the cosine similarities. Dimensionless; 0.1 to 0.5 in SimCLR's table 5."""
-
-
 class PairSums(NamedTuple):
     """Sums over each anchor's candidates except itself; logits are scale * dot product. (A,) each."""
 
@@ -55,11 +39,26 @@ class PairSums(NamedTuple):
         return torch.logaddexp(self.positive_lse, self.negative_lse)
 
 
-def cosine_sums(anchors: Tensor, candidates: Tensor, relation: Relation, *, temperature: float, tile: int) -> PairSums:
-    """Compute `pair_sums` with cosine / temperature as logits; rows are normalized here."""
-    unit = F.normalize(anchors, dim=1)
-    among = unit if candidates is anchors else F.normalize(candidates, dim=1)
-    return pair_sums(unit, among, relation, scale=1 / temperature, tile=tile)
+class TiledLoss(PairLoss):
+    """A loss that processes its pairs in tiles."""
+
+    tile: int = Field(512, ge=0, le=65_536)
+    """Pairs are processed in square tiles of this many rows, so that memory grows linearly with the batch; the result
+    is the same. 512 fits a CPU's cache; a GPU is faster with 4096, or with 0, which processes all pairs at once.
+    Rows."""
+
+
+class SoftmaxLoss(TiledLoss):
+    """A loss that compares each anchor's positives with its negatives in a softmax over cosines."""
+
+    temperature: float = Field(0.2, gt=0, le=100)
+    """Divides the cosine similarities. Dimensionless; 0.1 to 0.5 in SimCLR's table 5."""
+
+    def sums(self, anchors: Tensor, candidates: Tensor, relation: Relation) -> PairSums:
+        """Compute `pair_sums` with cosine / temperature as logits; rows are normalized here."""
+        unit = F.normalize(anchors, dim=1)
+        among = unit if candidates is anchors else F.normalize(candidates, dim=1)
+        return pair_sums(unit, among, relation, scale=1 / self.temperature, tile=self.tile)
 
 
 def pair_sums(anchors: Tensor, candidates: Tensor, relation: Relation, *, scale: float, tile: int) -> PairSums:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from cl_core.losses import Learned, LossSum, Relation
 from cl_core.losses._distances import distances
-from cl_core.losses._pair_means import PairMeanLoss, pair_mean
+from cl_core.losses._pair_means import PairMeanLoss
 from cl_core.registry import LOSSES
 
 
@@ -17,7 +17,11 @@ from cl_core.registry import LOSSES
 class MarginContrastive(PairMeanLoss):
     """Half the squared distance of similar pairs, half the squared shortfall from the margin of other pairs.
 
+    d^2 / 2 of positive pairs and max(0, margin - d)^2 / 2 of negative pairs.
+
     Source: Hadsell, Chopra & LeCun 2006, "Dimensionality reduction by learning an invariant mapping", CVPR, Eq. 4.
+    Differences: there Y = 0 is similar; pairs are those of the batch, which is why they can be balanced; coinciding
+    negatives, which have no direction to part in, have gradient 0.
     """
 
     margin: float = Field(1.0, gt=0, le=1000)
@@ -35,38 +39,10 @@ class MarginContrastive(PairMeanLoss):
         return self
 
     def compute(self, anchors: Tensor, candidates: Tensor, relation: Relation, learned: Learned) -> LossSum:
-        """Compute `margin_contrastive`, whose options have the names of these."""
-        return margin_contrastive(anchors, candidates, relation, **dict(self))
+        """Sum over pairs, or anchors when balanced.
 
-
-def margin_contrastive(
-    anchors: Tensor,
-    candidates: Tensor,
-    relation: Relation,
-    *,
-    margin: float,
-    distance: Literal["euclidean", "cosine"],
-    normalize: bool,
-    balanced: bool,
-) -> LossSum:
-    """Average d^2 / 2 over positive pairs and max(0, margin - d)^2 / 2 over negative pairs.
-
-    Args:
-        anchors: (A, D) float.
-        candidates: (K, D) float.
-        relation: Who is who; the anchor itself is no pair.
-        margin: In units of the distance; above 0.
-        distance: d.
-        normalize: Whether rows are made unit rows first.
-        balanced: See `pair_mean`.
-
-    Returns:
-        Sum and number of pairs, or of anchors when balanced. When all rows coincide the mean is margin^2 / 2 times the
-        share of negatives: margin^2 / 4 when balanced.
-
-    Source: Hadsell et al. 2006, CVPR, Eq. 4. Differences: there Y = 0 is similar; pairs are those of the batch, which
-        is why they can be balanced; coinciding negatives, which have no direction to part in, have gradient 0.
-    """
-    apart = distances(anchors, candidates, distance=distance, normalize=normalize)
-    terms = torch.where(relation.same_group, apart, F.relu(margin - apart)).square() / 2
-    return pair_mean(terms, relation, balanced=balanced)
+        When all rows coincide the mean is margin^2 / 2 times the share of negatives: margin^2 / 4 when balanced.
+        """
+        apart = distances(anchors, candidates, distance=self.distance, normalize=self.normalize)
+        terms = torch.where(relation.same_group, apart, F.relu(self.margin - apart)).square() / 2
+        return self.mean(terms, relation)

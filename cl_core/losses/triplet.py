@@ -11,20 +11,21 @@ from cl_core.losses import Learned, LossSum, PairLoss, Relation
 from cl_core.losses._distances import Distance, distances
 from cl_core.registry import LOSSES
 
-Mining = Literal["all", "hard", "semi_hard"]
-
 
 @LOSSES.register("triplet")
 class Triplet(PairLoss):
     """How far each triplet falls short of the margin, averaged over the triplets mined in the batch.
 
+    max(0, d(a, p) - d(a, n) + margin), satisfied triplets included. An anchor without positives or without negatives
+    has no triplet. What is mined is decided without gradient.
+
     Source: Schroff et al. 2015, "FaceNet", arXiv:1503.03832, Eq. 1 to 3; Hermans et al. 2017, "In defense of the
-    triplet loss for person re-identification", arXiv:1703.07737, Sec. 2.
+    triplet loss for person re-identification", arXiv:1703.07737, Sec. 2. Differences: a mean in place of FaceNet's sum.
     """
 
     margin: float = Field(0.2, ge=0, le=1000)
     """How much farther a negative must be than the positive. In units of the distance; FaceNet uses 0.2."""
-    mining: Mining = "all"
+    mining: Literal["all", "hard", "semi_hard"] = "all"
     """Which triplets count. `all`: every one. `hard`: each anchor's farthest positive and nearest negative.
     `semi_hard`: for each positive the nearest negative that is farther than it (FaceNet)."""
     distance: Distance = "squared_euclidean"
@@ -48,50 +49,18 @@ class Triplet(PairLoss):
         return self
 
     def compute(self, anchors: Tensor, candidates: Tensor, relation: Relation, learned: Learned) -> LossSum:
-        """Compute `triplet`, whose options have the names of these."""
-        return triplet(anchors, candidates, relation, **dict(self))
-
-
-def triplet(
-    anchors: Tensor,
-    candidates: Tensor,
-    relation: Relation,
-    *,
-    margin: float,
-    mining: Mining,
-    distance: Distance,
-    normalize: bool,
-    soft_margin: bool,
-) -> LossSum:
-    """Average max(0, d(a, p) - d(a, n) + margin) over mined triplets, satisfied ones included.
-
-    Args:
-        anchors: (A, D) float.
-        candidates: (K, D) float.
-        relation: Who is who; an anchor without positives or without negatives has no triplet.
-        margin: In units of the distance.
-        mining: See `Triplet`; what each finds is decided without gradient.
-        distance: d.
-        normalize: Whether rows are made unit rows first.
-        soft_margin: log(1 + exp(x)) in place of max(0, x); not over all triplets.
-
-    Returns:
-        Sum and number of triplets. When all rows coincide the mean is the margin, with a soft margin of 0 log(2).
-
-    Source: Schroff et al. 2015, arXiv:1503.03832, Eq. 1 to 3; Hermans et al. 2017, arXiv:1703.07737, Sec. 2.
-        Differences: a mean in place of FaceNet's sum.
-    """
-    apart = distances(anchors, candidates, distance=distance, normalize=normalize)
-    excluded, same_group = relation.excluded_mask, relation.same_group
-    positive, negative = same_group & ~excluded, ~(same_group | excluded)
-    if mining == "all":
-        assert not soft_margin, "refused with the options"
-        return _over_all(apart, positive, negative, margin)
-    mine = _hardest if mining == "hard" else _semi_hard
-    pulled, pushed, mined = mine(apart, positive, negative)
-    excess = (pulled - pushed + margin).masked_fill(~mined, -torch.inf)
-    terms = F.softplus(excess) if soft_margin else F.relu(excess)
-    return LossSum(terms.sum(), mined.sum(dtype=terms.dtype))
+        """Sum over triplets. When all rows coincide the mean is the margin, with a soft margin of 0 log(2)."""
+        apart = distances(anchors, candidates, distance=self.distance, normalize=self.normalize)
+        excluded, same_group = relation.excluded_mask, relation.same_group
+        positive, negative = same_group & ~excluded, ~(same_group | excluded)
+        if self.mining == "all":
+            assert not self.soft_margin, "refused with the options"
+            return _over_all(apart, positive, negative, self.margin)
+        mine = _hardest if self.mining == "hard" else _semi_hard
+        pulled, pushed, mined = mine(apart, positive, negative)
+        excess = (pulled - pushed + self.margin).masked_fill(~mined, -torch.inf)
+        terms = F.softplus(excess) if self.soft_margin else F.relu(excess)
+        return LossSum(terms.sum(), mined.sum(dtype=terms.dtype))
 
 
 def _hardest(apart: Tensor, positive: Tensor, negative: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,13 +1,15 @@
-"""Projectors and predictors: the multilayer perceptrons between an encoder and a loss."""
+"""Projectors and predictors: the multilayer perceptrons between an encoder and a loss; methods with one network."""
 
 from collections.abc import Sequence
 from itertools import pairwise
 
+import torch
 from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
 
 from cl_core.encoders import Encoder
-from cl_core.methods import MethodOptions
+from cl_core.losses import at_least_float32
+from cl_core.methods import Method, MethodOptions
 
 
 def mlp_head(
@@ -41,3 +43,17 @@ class ProjectorOptions(MethodOptions):
     def projector(self, encoder: Encoder) -> nn.Module:
         """Build linear, batch norm, ReLU, linear; dropped after training."""
         return mlp_head([encoder.features, self.projector_hidden, self.projector_features])
+
+
+class Projected(Method):
+    """A method whose one network embeds every view: encoder f and projector g, which is dropped after training."""
+
+    def __init__(self, encoder: Encoder, projector: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.projector = projector
+
+    def embed(self, views: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Pass all views together through encoder and projector, and split them again."""
+        rows = at_least_float32(self.projector(self.encoder(torch.cat(views))))
+        return rows.chunk(len(views))

@@ -4,12 +4,13 @@ import torch
 from torch import Tensor, nn
 
 from cl_core.encoders import Encoder
-from cl_core.losses import PairLoss, at_least_float32, relation_within
-from cl_core.methods import Method, Samples, Step
+from cl_core.losses import PairLoss, relation_within
+from cl_core.methods import Samples, Step
 from cl_core.methods._contrast import Contrast, row_ids
+from cl_core.methods._heads import Projected
 
 
-class InBatch(Method):
+class InBatch(Projected):
     """Encoder f, projector g, and a pair loss over g(f(view)) of the whole batch.
 
     Args:
@@ -29,17 +30,10 @@ class InBatch(Method):
         by_label: bool = False,
         samples_per_class: int = 0,
     ) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.projector = projector
+        super().__init__(encoder, projector)
         self.compare = Contrast(loss)
         self.by_label = by_label
         self.samples_per_class = samples_per_class
-
-    def embed(self, views: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """Pass all views together through encoder and projector, and split them again."""
-        rows = at_least_float32(self.projector(self.encoder(torch.cat(views))))
-        return rows.chunk(len(views))
 
     def contrast(self, embedded: tuple[Tensor, ...], samples: Samples) -> Step:
         """Compare this worker's rows with all workers' rows."""

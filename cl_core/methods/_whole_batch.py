@@ -1,6 +1,6 @@
 """Methods whose objective is a statistic of the whole batch, such as a correlation, rather than a sum over pairs."""
 
-from collections.abc import Callable, Mapping
+from abc import abstractmethod
 from typing import ClassVar
 
 import torch
@@ -8,14 +8,14 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from cl_core.encoders import Encoder
-from cl_core.losses import at_least_float32
+from cl_core.losses import PairLoss
 from cl_core.methods import FromPaper, Method, MethodOptions, Samples, Step
-from cl_core.methods._heads import mlp_head
+from cl_core.methods._heads import Projected, mlp_head
 from cl_core.parallel import collectives
 
 
 class WholeBatchOptions(MethodOptions):
-    """Views and projector of Barlow Twins and VICReg, whose papers agree on them."""
+    """Views, projector and objective of Barlow Twins and VICReg, whose papers agree on the first two."""
 
     paper_loss: ClassVar[FromPaper | None] = None
     paper_views: ClassVar[FromPaper] = FromPaper("moco_v3", {"crop_area_min": 0.08})
@@ -27,50 +27,55 @@ class WholeBatchOptions(MethodOptions):
     """D, dimensions that are decorrelated; wider is better. Units; the papers use 8192 on ImageNet, solo-learn 2048 on
     CIFAR; smaller here, for CPUs."""
 
-    def projector(self, encoder: Encoder) -> nn.Module:
-        """Build two hidden layers and a last one without bias, which the objective ignores; dropped after training."""
+    def build(self, encoder: Encoder, loss: PairLoss | None) -> Method:
+        """Build a projector of two hidden layers, and a last one without bias, which the objective ignores."""
         hidden = self.projector_hidden
-        return mlp_head([encoder.features, hidden, hidden, self.projector_features], last_bias=False)
+        widths = [encoder.features, hidden, hidden, self.projector_features]
+        return WholeBatch(encoder, mlp_head(widths, last_bias=False), self)
+
+    @abstractmethod
+    def objective(self, first: Tensor, second: Tensor) -> Tensor:
+        """Compute the loss of the whole batch.
+
+        Args:
+            first: (B, D) float, this worker's rows of the first view; B may differ between workers, and be 0.
+            second: (B, D) float, of the second view; row i is of the same sample.
+
+        Returns:
+            () the loss over all workers' rows, the same on every worker.
+
+        Raises:
+            ValueError: When the views differ in shape.
+        """
+
+    @abstractmethod
+    def trivial_losses(self) -> dict[str, float]:
+        """Return the losses of solutions that learn nothing, by name, for any number of samples."""
 
 
-class WholeBatch(Method):
+class WholeBatch(Projected):
     """Encoder f, projector g, and an objective of g(f(first view)) and g(f(second view)) over all workers' rows.
 
     Args:
         encoder: f.
         projector: g; dropped after training.
-        objective: This worker's (B, D) float32 rows of either view to the () loss, the same on every worker.
-        trivial_losses: Losses of solutions that learn nothing, by name.
+        options: With the objective.
     """
 
-    def __init__(
-        self,
-        encoder: Encoder,
-        projector: nn.Module,
-        objective: Callable[[Tensor, Tensor], Tensor],
-        trivial_losses: Mapping[str, float],
-    ) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.projector = projector
-        self.objective = objective
-        self._trivial_losses = trivial_losses
-
-    def embed(self, views: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """Pass both views together through encoder and projector, and split them again."""
-        rows = at_least_float32(self.projector(self.encoder(torch.cat(views))))
-        return rows.chunk(len(views))
+    def __init__(self, encoder: Encoder, projector: nn.Module, options: WholeBatchOptions) -> None:
+        super().__init__(encoder, projector)
+        self.options = options
 
     def contrast(self, embedded: tuple[Tensor, ...], samples: Samples) -> Step:
         """Compute the objective; row i of either view is of sample i."""
         first, second = embedded
         with torch.autocast(first.device.type, enabled=False):
-            loss = self.objective(first, second)
+            loss = self.options.objective(first, second)
         return Step(loss, torch.cat(embedded).detach(), samples.ids.repeat(2))
 
     def trivial_losses(self, samples: int) -> dict[str, float]:
-        """Return the given values, which hold for any number of samples."""
-        return dict(self._trivial_losses)
+        """Return those of the objective."""
+        return self.options.trivial_losses()
 
 
 def paired_rows(first: Tensor, second: Tensor) -> Tensor:

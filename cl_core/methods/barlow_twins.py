@@ -1,15 +1,10 @@
 """Barlow Twins: each dimension agrees between two views and is uncorrelated with every other dimension."""
 
-from functools import partial
-
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from cl_core.encoders import Encoder
-from cl_core.losses import PairLoss
-from cl_core.methods import Method
-from cl_core.methods._whole_batch import WholeBatch, WholeBatchOptions, centered, off_diagonal, paired_rows
+from cl_core.methods._whole_batch import WholeBatchOptions, centered, off_diagonal, paired_rows
 from cl_core.parallel import collectives
 from cl_core.registry import METHODS
 
@@ -19,7 +14,7 @@ _EPSILON = 1e-5
 
 @METHODS.register("barlow_twins")
 class BarlowTwinsOptions(WholeBatchOptions):
-    """Options of Barlow Twins. Source: Zbontar et al. 2021, arXiv:2103.03230, Sec. 2 and its published code.
+    """Barlow Twins. Source: Zbontar et al. 2021, "Barlow Twins", arXiv:2103.03230, Sec. 2 and its published code.
 
     Differences: the projector is narrower, and the loss is scaled by default; 1 is the paper's.
     """
@@ -30,44 +25,24 @@ class BarlowTwinsOptions(WholeBatchOptions):
     scale: float = Field(0.1, gt=0, le=1, title="Loss scale")
     """Multiplies the loss, which starts at several times D. Dimensionless; paper: 1, solo-learn: 0.1 on CIFAR."""
 
-    def build(self, encoder: Encoder, loss: PairLoss | None) -> Method:
-        """Build the paper's network: encoder, projector, and the objective below."""
+    def trivial_losses(self) -> dict[str, float]:
+        """Return the loss when all rows coincide, and when all dimensions do."""
         width = self.projector_features
-        return WholeBatch(
-            encoder,
-            self.projector(encoder),
-            partial(barlow_twins, redundancy_weight=self.redundancy_weight, scale=self.scale),
-            {
-                "every embedding is the same": self.scale * width,
-                "all dimensions are equal": self.scale * self.redundancy_weight * width * (width - 1),
-            },
-        )
+        return {
+            "every embedding is the same": self.scale * width,
+            "all dimensions are equal": self.scale * self.redundancy_weight * width * (width - 1),
+        }
 
+    def objective(self, first: Tensor, second: Tensor) -> Tensor:
+        """Measure how far the cross-correlation of the views' dimensions is from the identity.
 
-def barlow_twins(first: Tensor, second: Tensor, *, redundancy_weight: float, scale: float) -> Tensor:
-    """Measure how far the cross-correlation of the views' dimensions is from the identity, over all workers' rows.
-
-    Args:
-        first: (B, D) float, this worker's rows of the first view; B may differ between workers, and be 0.
-        second: (B, D) float, of the second view; row i is of the same sample.
-        redundancy_weight: The paper's lambda.
-        scale: Multiplies the loss; paper: 1.
-
-    Returns:
-        () the loss of the whole batch, the same on every worker: scale * D when all rows coincide,
-        scale * lambda * D * (D - 1) when all dimensions do.
-
-    Raises:
-        ValueError: When the views differ in shape.
-
-    Source: Zbontar et al. 2021, "Barlow Twins", arXiv:2103.03230, Eq. 1-2. Differences: 1e-5 is added to variances,
-        as in its published code.
-    """
-    count = paired_rows(first, second)
-    correlation = collectives.all_sum(_standardized(first, count).T @ _standardized(second, count)) / count
-    disagreement = (1 - correlation.diagonal()).square().sum()
-    redundancy = off_diagonal(correlation).square().sum()
-    return scale * (disagreement + redundancy_weight * redundancy)
+        Eq. 1-2, where 1e-5 is added to variances, as in the published code.
+        """
+        count = paired_rows(first, second)
+        correlation = collectives.all_sum(_standardized(first, count).T @ _standardized(second, count)) / count
+        disagreement = (1 - correlation.diagonal()).square().sum()
+        redundancy = off_diagonal(correlation).square().sum()
+        return self.scale * (disagreement + self.redundancy_weight * redundancy)
 
 
 def _standardized(rows: Tensor, count: Tensor) -> Tensor:

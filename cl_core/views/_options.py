@@ -4,76 +4,38 @@ Options whose value the papers agree on have their default here; the others get 
 the annotations at the top.
 """
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
 from cl_core.views import ImageViews
 
+# fmt: off
 Operation = Literal[
-    "crop",
-    "flip",
-    "rotation",
-    "tilt",
-    "jitter",
-    "brightness",
-    "contrast",
-    "saturation",
-    "hue",
-    "grayscale",
-    "blur",
-    "solarize",
-    "cutout",
+    "crop", "flip", "rotation", "tilt", "jitter", "brightness", "contrast", "saturation", "hue", "grayscale", "blur",
+    "solarize", "cutout",
 ]
+# fmt: on
 
-CropAreaMin = Annotated[
-    float,
-    Field(
-        gt=0,
-        le=1,
-        title="Min. crop area",
-        description="Minimum area of a crop, as a share of the image's. 1 takes the whole image. SimCLR and BYOL: "
-        "0.08; MoCo: 0.2; SwAV, global crops: 0.14.",
-    ),
-]
-Brightness = Annotated[
-    float,
-    Field(
-        ge=0,
-        le=10,
-        title="Brightness strength",
-        description="Brightness is scaled by a factor within 1 +- this; 0 is off. SimCLR: 0.8 s; MoCo: 0.4; SwAV: 0.8.",
-    ),
-]
-Contrast = Annotated[
-    float,
-    Field(
-        ge=0,
-        le=10,
-        title="Contrast strength",
-        description="Contrast is scaled by a factor within 1 +- this; 0 is off. SimCLR: 0.8 s; MoCo: 0.4; SwAV: 0.8.",
-    ),
-]
+_CROP_AREA_MIN = (
+    "Minimum area of a crop, as a share of the image's. 1 takes the whole image. SimCLR and BYOL: 0.08; MoCo: 0.2; "
+    "SwAV, global crops: 0.14."
+)
+_SCALED = "scaled by a factor within 1 +- this; 0 is off."
+_SHIFTED = "shifted by up to this, in turns, either way; 0 is off."
+
+
+def _strength(name: str, does: str, *, most: float = 10) -> Any:
+    return Field(ge=0, le=most, title=f"{name} strength", description=f"{name} is {does}")
+
+
+CropAreaMin = Annotated[float, Field(gt=0, le=1, title="Min. crop area", description=_CROP_AREA_MIN)]
+Brightness = Annotated[float, _strength("Brightness", f"{_SCALED} SimCLR: 0.8 s; MoCo: 0.4; SwAV: 0.8.")]
+Contrast = Annotated[float, _strength("Contrast", f"{_SCALED} SimCLR: 0.8 s; MoCo: 0.4; SwAV: 0.8.")]
 Saturation = Annotated[
-    float,
-    Field(
-        ge=0,
-        le=10,
-        title="Saturation strength",
-        description="Saturation is scaled by a factor within 1 +- this; 0 is off. SimCLR: 0.8 s; MoCo v2: 0.4; "
-        "MoCo v3 and BYOL: 0.2; SwAV: 0.8.",
-    ),
+    float, _strength("Saturation", f"{_SCALED} SimCLR: 0.8 s; MoCo v2: 0.4; MoCo v3 and BYOL: 0.2; SwAV: 0.8.")
 ]
-Hue = Annotated[
-    float,
-    Field(
-        ge=0,
-        le=0.5,
-        title="Hue strength",
-        description="Hue is shifted by up to this, in turns, either way; 0 is off. SimCLR: 0.2 s; MoCo: 0.1; "
-        "SwAV: 0.2.",
-    ),
-]
+Hue = Annotated[float, _strength("Hue", f"{_SHIFTED} SimCLR: 0.2 s; MoCo: 0.1; SwAV: 0.2.", most=0.5)]
 
 
 def _in_order(names: tuple[str, ...]) -> tuple[str, ...]:

@@ -17,8 +17,6 @@ from cl_core.views.operations.crop import resized_crop
 from cl_core.views.operations.mixup import binary_mixup, geometric_mixup, linear_mixup
 from cl_core.views.operations.normalize import normalize
 
-Mixing = Literal["linear", "geometric", "binary"]
-
 # Column 0 of a sample's uniform numbers is its share; those of a mask follow, one per value.
 _SHARE = 0
 _MASK = 1
@@ -37,7 +35,7 @@ class DACLMixupViews(ImageViews):
 
     count: ClassVar[int] = 2
 
-    mixing: Mixing = "linear"
+    mixing: Literal["linear", "geometric", "binary"] = "linear"
     """How two samples become one: the weighted arithmetic mean (linear), the weighted geometric mean (geometric), or
     each value from one of them (binary). Paper: linear."""
     alpha: float = Field(0.5, ge=0.5, lt=1, title="Min. mixing weight")
@@ -66,59 +64,39 @@ class DACLMixupViews(ImageViews):
         assert (partners is None) == (self.partners == 0), "partners belong to a policy that mixes, and only there"
         views = (_pixels(images),) * self.count
         if partners is not None:
-            views = vector_views(
-                views[0],
-                _pixels(partners),
-                sample_ids=sample_ids,
-                seed=seed,
-                epoch=epoch,
-                alpha=self.alpha,
-                mixing=self.mixing,
-            )
+            views = self.mixed(views[0], _pixels(partners), sample_ids=sample_ids, seed=seed, epoch=epoch)
         return tuple(normalize(_resized(view, size), mean=normalization.mean, std=normalization.std) for view in views)
 
+    def mixed(
+        self, rows: Tensor, partners: Tensor, *, sample_ids: NDArray[np.uint64], seed: int, epoch: int
+    ) -> tuple[Tensor, ...]:
+        """Mix vectors, or samples of any other shape, each with another; Algorithm 1.
 
-def vector_views(
-    rows: Tensor,
-    partners: Tensor,
-    *,
-    sample_ids: NDArray[np.uint64],
-    seed: int,
-    epoch: int,
-    alpha: float,
-    mixing: Mixing,
-) -> tuple[Tensor, ...]:
-    """Make views of vectors, or of samples of any other shape, by mixing each with another.
+        Args:
+            rows: (B, F) float, or (B, ...). Columns of unlike units are standardized before; geometric mixing needs
+                values that are not negative, which whoever writes the data checks.
+            partners: (V, B, F) float, or (V, B, ...): the training rows at `partner_positions`, one per view and row.
+            sample_ids: (B,) leading 64 bits of each content hash; with seed and epoch they decide every draw.
+            seed: Of the run.
+            epoch: Of the pass over the data.
 
-    Args:
-        rows: (B, F) float, or (B, ...). Columns of unlike units are standardized before; geometric mixing needs values
-            that are not negative, which whoever writes the data checks.
-        partners: (V, B, F) float, or (V, B, ...): the training rows at `partner_positions`, one per view and row.
-        sample_ids: (B,) leading 64 bits of each content hash; with seed and epoch they decide every draw.
-        seed: Of the run.
-        epoch: Of the pass over the data.
-        alpha: Least share of the row in its view, 0.5 to 1; the share is uniform between this and 1.
-        mixing: Arithmetic mean, geometric mean, or each value from one of the two.
+        Returns:
+            V tensors like `rows`.
 
-    Returns:
-        V tensors like `rows`.
-
-    Raises:
-        SpecError: When a row has more values than a mask has draws for.
-
-    Source: Verma et al. 2021, arXiv:2011.04419, Algorithm 1.
-    """
-    views = []
-    for view, others in enumerate(partners):
-        draws = uniforms(seed=seed, epoch=epoch, sample_ids=sample_ids, stream=view, count=_MASK)
-        shares = distributions.between(draws[:, _SHARE], alpha, 1.0)
-        if mixing == "binary":
-            kept = _masks(shares, rows.shape[1:], sample_ids=sample_ids, seed=seed, epoch=epoch, view=view)
-            views.append(binary_mixup(rows, others, torch.from_numpy(kept)))
-        else:
-            mix = linear_mixup if mixing == "linear" else geometric_mixup
-            views.append(mix(rows, others, torch.from_numpy(shares)))
-    return tuple(views)
+        Raises:
+            SpecError: When a row has more values than a mask has draws for.
+        """
+        views = []
+        for view, others in enumerate(partners):
+            draws = uniforms(seed=seed, epoch=epoch, sample_ids=sample_ids, stream=view, count=_MASK)
+            shares = distributions.between(draws[:, _SHARE], self.alpha, 1.0)
+            if self.mixing == "binary":
+                kept = _masks(shares, rows.shape[1:], sample_ids=sample_ids, seed=seed, epoch=epoch, view=view)
+                views.append(binary_mixup(rows, others, torch.from_numpy(kept)))
+            else:
+                mix = linear_mixup if self.mixing == "linear" else geometric_mixup
+                views.append(mix(rows, others, torch.from_numpy(shares)))
+        return tuple(views)
 
 
 def _masks(

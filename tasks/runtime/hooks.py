@@ -36,7 +36,12 @@ def _ended(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
     publish_costs(flow_run.id, cost_line(steps), cost_rows(steps))
 
 
-_LAST = (run_owner.release, lambda *_: Settings.end_run())
+def _over(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
+    del flow, flow_run, state
+    Settings.end_run()
+
+
+_LAST = (run_owner.release, _over)
 
 FLOW: dict[str, Any] = {
     "persist_result": True,

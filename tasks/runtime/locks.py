@@ -9,6 +9,7 @@ import urllib.parse
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Self
 
 from filelock import FileLock, Timeout
 from pydantic import ValidationError
@@ -32,6 +33,14 @@ class OwnerRecord(Ref):
     def is_stale(self) -> bool:
         """Whether its process has exited; a process of another host counts as alive."""
         return processes.is_gone(self.process)
+
+    @classmethod
+    def read(cls, path: Path) -> Self | None:
+        """Return what a file records; None when there is no file, or it cannot be read."""
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except (FileNotFoundError, ValidationError):
+            return None
 
 
 class LockOwner(OwnerRecord):
@@ -132,10 +141,7 @@ def is_locked(lock: Path) -> bool:
 
 def lock_owner(lock: Path) -> LockOwner | None:
     """Return the owner that is recorded beside a lock; None without a record, or with one of version 0.1.0."""
-    try:
-        return LockOwner.model_validate_json(lock.with_suffix(OWNER).read_bytes())
-    except (FileNotFoundError, ValidationError):
-        return None
+    return LockOwner.read(lock.with_suffix(OWNER))
 
 
 def _is_locked_in_kernel(lock: Path) -> bool:

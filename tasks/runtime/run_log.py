@@ -64,15 +64,10 @@ class RunRecord(NamedTuple):
     attempts: list[StepAttempt]
 
 
-class RunLog:
-    """The log file of one flow run.
+class RunLog(NamedTuple):
+    """The log file of one flow run: `runs/FLOW-RUN-ID.jsonl`."""
 
-    Args:
-        path: `runs/FLOW-RUN-ID.jsonl`.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    path: Path
 
     def append(self, event: str, **values: Any) -> None:
         """Append a line. A log that cannot be written must not fail a run, so the error is only logged."""

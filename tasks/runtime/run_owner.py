@@ -11,7 +11,6 @@ from typing import Any
 
 import psutil
 from prefect.client.schemas.objects import FlowRun
-from pydantic import ValidationError
 
 from cl_core import artifact_dir, processes
 from tasks.runtime.locks import OwnerRecord
@@ -50,21 +49,13 @@ def release(flow: Any, flow_run: FlowRun, state: Any) -> None:
 
 def run_owners() -> list[RunOwner]:
     """Return all run owners under CL_HOME, exited processes included."""
-    owners = map(read_owner, sorted(Settings.from_environment().runs.glob("*.json")))
+    owners = map(RunOwner.read, sorted(Settings.from_environment().runs.glob("*.json")))
     return [owner for owner in owners if owner is not None]
 
 
 def owner_of(flow_run_id: str) -> RunOwner | None:
     """Return the owner of a flow run; None when no process has begun it, or it has ended regularly."""
-    return read_owner(_place(flow_run_id))
-
-
-def read_owner(path: Path) -> RunOwner | None:
-    """Return the owner that a file records; None when there is no file, or it cannot be read."""
-    try:
-        return RunOwner.model_validate_json(path.read_bytes())
-    except (FileNotFoundError, ValidationError):
-        return None
+    return RunOwner.read(_place(flow_run_id))
 
 
 def forget_owner(flow_run_id: str) -> None:

@@ -19,7 +19,7 @@ from prefect.exceptions import ObjectNotFound
 
 from chaos.cases import RECIPE, WORK_POOL
 from cl_core.errors import InfrastructureError
-from tasks.runtime.run_owner import RunOwner, read_owner, terminate_owner
+from tasks.runtime.run_owner import RunOwner, terminate_owner
 
 _START_TIMEOUT_S = 300
 _END_TIMEOUT_S = 120
@@ -65,7 +65,7 @@ class Stack:
 
     def owner(self, name: str, run_id: UUID) -> RunOwner | None:
         """Return the process that works on a run; None before there is one."""
-        return read_owner(self.home(name) / "work" / "runs" / f"{run_id}.json")
+        return RunOwner.read(self.home(name) / "work" / "runs" / f"{run_id}.json")
 
     def kill(self, name: str, run_id: UUID) -> None:
         """SIGKILL the process that works on a run."""

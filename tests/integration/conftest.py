@@ -15,7 +15,7 @@ from pathlib import Path
 import forked
 import psutil
 import pytest
-from machine import OFTEN, Machine, at_work
+from machine import OFTEN, PATIENCE_S, SMALL, Machine, at_work, how_far, wait
 from servers import free_port, give_tables
 
 from .golden import copy_home, give_store, golden_home, session_folder
@@ -196,10 +196,18 @@ def machine(scheduled_machine: Machine) -> Machine:
 
 @pytest.fixture(scope="session")
 def two_runs(machine: Machine) -> tuple[str, str]:
-    """Two runs of one training at once, both over; there is version 1 of shapes then."""
-    first = machine.run("retrain/small", {"force": True})
-    second = machine.run("retrain/small")
-    machine.wait_for(second)
+    """Two runs of one training at once, both over; there is version 1 of shapes then.
+
+    While one of them trains, the Prefect server is killed, and started again by `cl up`.
+    """
+    long = {**SMALL, "training": {**SMALL["training"], "epochs": 200}}
+    first, second = machine.run("retrain/small", {**long, "force": True}), machine.run("retrain/small", long)
+    wait(lambda: bool(how_far(machine, first) or how_far(machine, second)), PATIENCE_S, every=0.5)
+    server = machine.service("Prefect server")
+    server.kill()
+    wait(lambda: machine.pid("Prefect server") not in (0, server.pid), 60)
+    for run in (first, second):
+        machine.wait_for(run)
     return first, second
 
 

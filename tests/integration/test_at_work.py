@@ -4,8 +4,10 @@ import json
 import re
 import subprocess
 import time
+from dataclasses import dataclass
 
 import psutil
+import pytest
 from machine import CL, LONG, PATIENCE_S, SMALL, Machine, how_far, wait
 
 
@@ -51,36 +53,54 @@ def test_runs_of_one_model_are_serialized_whatever_deployment_they_are_of(
     machine.wait_for_log(late["id"], "is up to date (data, spec and code unchanged); skipped")
 
 
-def test_a_command_waits_for_a_run_of_the_same_model_and_says_for_whom(machine: Machine) -> None:
-    run = machine.run("retrain/small", LONG)
-    wait(lambda: bool(how_far(machine, run)), PATIENCE_S, every=0.5)
-    recipe = machine.home.parent / "long.json"
-    recipe.write_text(json.dumps({**SMALL, "model_name": "long"}))
-    command = [str(CL), "retrain", "--recipe", str(recipe)]
-    environment = {**machine.environment, "PREFECT_API_URL": machine.api, "MLFLOW_TRACKING_URI": machine.mlflow}
-    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as waiting:
-        name = machine.ask(f"flow_runs/{run}")["name"]
-        assert f"waiting for flow run {name!r}, which retrains long" in waiting.stderr.readline()
-        machine.ask(f"flow_runs/{run}/set_state", {"state": {"type": "CANCELLING"}})
-        _, said = waiting.communicate(timeout=PATIENCE_S)
-    assert waiting.returncode == 0, said
-    assert "registered as models:/long/1" in said
+@dataclass(frozen=True)
+class Cancelled:
+    """A run that was cancelled while it trained and a command waited for it."""
+
+    run: str
+    name: str
+    seconds: float
+    process: psutil.Process
+    command: int
+    waited: str
+    said: str
 
 
-def test_cancel_ends_the_training_and_keeps_its_checkpoint(machine: Machine) -> None:
+@pytest.fixture(scope="module")
+def cancelled(machine: Machine) -> Cancelled:
     run = machine.run("retrain/small", LONG)
     checkpoints = machine.home / "trainings"
     wait(lambda: any(checkpoints.glob("*/checkpoints/step-*/manifest.json")) and how_far(machine, run), PATIENCE_S)
-    process = machine.process_of(run)
-    cancelled = time.monotonic()
-    machine.ask(f"flow_runs/{run}/set_state", {"state": {"type": "CANCELLING"}})
-    state = machine.wait_for(run)
-    assert state["type"] == "CANCELLED", state
-    assert time.monotonic() - cancelled < 30
+    recipe = machine.home.parent / "long.json"
+    recipe.write_text(json.dumps({**SMALL, "model_name": "long"}))
+    environment = {**machine.environment, "PREFECT_API_URL": machine.api, "MLFLOW_TRACKING_URI": machine.mlflow}
+    program = [str(CL), "retrain", "--recipe", str(recipe)]
+    with subprocess.Popen(program, env=environment, stderr=subprocess.PIPE, text=True) as command:
+        waited = command.stderr.readline()
+        name, process = machine.ask(f"flow_runs/{run}")["name"], machine.process_of(run)
+        began = time.monotonic()
+        machine.ask(f"flow_runs/{run}/set_state", {"state": {"type": "CANCELLING"}})
+        machine.wait_for(run)
+        seconds = time.monotonic() - began
+        _, said = command.communicate(timeout=PATIENCE_S)
+    return Cancelled(run, name, seconds, process, command.returncode, waited, said)
+
+
+def test_a_command_waits_for_a_run_of_the_same_model_and_says_for_whom(cancelled: Cancelled) -> None:
+    assert f"waiting for flow run {cancelled.name!r}, which retrains long" in cancelled.waited
+    assert cancelled.command == 0, cancelled.said
+    assert "registered as models:/long/1" in cancelled.said
+
+
+def test_cancel_ends_the_training_and_keeps_its_checkpoint(machine: Machine, cancelled: Cancelled) -> None:
+    assert machine.state(cancelled.run)["type"] == "CANCELLED", machine.logs(cancelled.run)
+    assert cancelled.seconds < 30
+    process = cancelled.process
     wait(lambda: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE, 10)
     wait(lambda: not any("ray::" in str(one.cmdline()) for one in machine.processes()), 10)
-    assert not list(checkpoints.glob("*/checkpoints/.staging-*"))
+    assert not list((machine.home / "trainings").glob("*/checkpoints/.staging-*"))
     again = machine.run("retrain/small", LONG)
-    wait(lambda: "resumed" in machine.logs(again) or how_far(machine, again) > 0, PATIENCE_S)
+    machine.wait_for_log(again, "resumed at step", PATIENCE_S)
     machine.ask(f"flow_runs/{again}/set_state", {"state": {"type": "CANCELLING"}})
     machine.wait_for(again, "CANCELLED", timeout=30)
+    assert "An error was encountered" not in machine.logs(cancelled.run)

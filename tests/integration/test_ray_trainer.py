@@ -11,11 +11,13 @@ import threading
 import time
 from pathlib import Path
 
+import forked
 import psutil
 import pytest
-from small_training import JobOf
+from small_training import JobOf, job_at, train_as_one_of
 
 from cl_core.errors import CollapseError, NotFiniteLossError, SpecError, TrainingError
+from cl_core.refs import SnapshotRef
 from cl_core.specs import ComputeSpec
 from cl_core.training import loop
 from tasks.adapters.ray import cluster_folder, trainer
@@ -34,15 +36,17 @@ def weights(checkpoint: Path) -> str:
     return hashlib.sha256((checkpoint / "method.safetensors").read_bytes()).hexdigest()
 
 
-_TRAINED: list[str] = []
-
-
-def uninterrupted(job_of: JobOf) -> str:
-    """The weights of two workers that nothing interrupts; trained once for all tests of this file."""
-    if not _TRAINED:
-        compute = ComputeSpec(workers=2, threads=2)
-        _TRAINED.append(weights(trainer.fit(job_of("uninterrupted", compute=compute, epochs=20)).path))
-    return _TRAINED[0]
+@pytest.fixture(scope="module")
+def uninterrupted(snapshot: SnapshotRef, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The weights of two workers that nothing interrupts, and that Ray does not start."""
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    job = job_at(snapshot, cache, folder, compute=ComputeSpec(workers=2, threads=2), epochs=20)
+    workers = [forked.start(train_as_one_of, 2, rank, job.model_dump_json()) for rank in range(2)]
+    for worker in workers:
+        worker.join()
+    latest = job.checkpoints.latest()
+    assert latest is not None
+    return weights(latest)
 
 
 def ray_processes() -> list[psutil.Process]:
@@ -71,9 +75,8 @@ def test_more_workers_than_cpus_is_an_error_in_seconds(job_of: JobOf) -> None:
     assert time.monotonic() - began < 20
 
 
-def test_two_workers_survive_the_death_of_one_and_leave_nothing_behind(job_of: JobOf) -> None:
+def test_two_workers_survive_the_death_of_one_and_leave_nothing_behind(job_of: JobOf, uninterrupted: str) -> None:
     before, handler = temporary_folders(), signal.getsignal(signal.SIGINT)
-    expected = uninterrupted(job_of)
     job = job_of(compute=TWO, epochs=20)
     killed: list[int] = []
     listening: list[tuple[bool, str]] = []
@@ -103,7 +106,7 @@ def test_two_workers_survive_the_death_of_one_and_leave_nothing_behind(job_of: J
     assert [name[:14] for only_from_here, name in listening if not only_from_here] in ([], ["ray::RayTrainW"])
     assert checkpoint.step == 20 * (job.snapshot.rows["train"] // 32)
     assert checkpoint.resumed_from_step >= 20
-    assert weights(checkpoint.path) == expected
+    assert weights(checkpoint.path) == uninterrupted
     assert [p.step for p in job.progress.read()] == list(range(1, checkpoint.step + 1))
     assert not ray_processes()
     # Those of the dead may have been cleared away.
@@ -112,8 +115,9 @@ def test_two_workers_survive_the_death_of_one_and_leave_nothing_behind(job_of: J
 
 
 @pytest.mark.sweep
-def test_a_stopped_worker_is_noticed_and_the_training_ends_with_the_same_bits(job_of: JobOf) -> None:
-    expected = uninterrupted(job_of)
+def test_a_stopped_worker_is_noticed_and_the_training_ends_with_the_same_bits(
+    job_of: JobOf, uninterrupted: str
+) -> None:
     stalling = TWO.model_copy(update={"stall_timeout_s": 5})
     job = job_of("stopped", compute=stalling, epochs=20)
     stopped: list[psutil.Process] = []
@@ -135,7 +139,7 @@ def test_a_stopped_worker_is_noticed_and_the_training_ends_with_the_same_bits(jo
     assert stopped, "a worker was stopped while it trained"
     assert not stopped[0].is_running()
     assert checkpoint.resumed_from_step >= 20
-    assert weights(checkpoint.path) == expected
+    assert weights(checkpoint.path) == uninterrupted
     assert not ray_processes()
 
 

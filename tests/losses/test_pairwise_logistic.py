@@ -20,7 +20,7 @@ from pair_losses import (
 
 from cl_core.errors import SpecError
 from cl_core.losses import relation_within
-from cl_core.losses.pairwise_logistic import PairwiseLogistic, pairwise_logistic
+from cl_core.losses.pairwise_logistic import PairwiseLogistic
 from cl_core.registry import LOSSES
 
 
@@ -72,7 +72,7 @@ def test_two_modalities_agree_with_openclip(pairs, scale, bias):
     log_scale = torch.tensor(math.log(scale), dtype=torch.float64, requires_grad=True)
     learned_bias = torch.tensor(bias, dtype=torch.float64, requires_grad=True)
     relation = queries_and_keys(pairs, pairs)
-    ours = pairwise_logistic(images, texts, relation, log_scale=log_scale, bias=learned_bias).mean
+    ours = PairwiseLogistic()(images, texts, relation, {"log_scale": log_scale, "bias": learned_bias}).mean
     unit = (F.normalize(images, dim=1), F.normalize(texts, dim=1))
     theirs = SigLipLoss()(*unit, log_scale.exp(), learned_bias)
     assert ours.item() == pytest.approx(theirs.item(), abs=1e-10)

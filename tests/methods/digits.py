@@ -14,7 +14,7 @@ from cl_core.data.sampling import class_balanced_batches, shuffled_batches
 from cl_core.encoders.mlp import MLP
 from cl_core.methods import Samples
 from cl_core.views import partner_positions
-from cl_core.views.dacl_mixup import vector_views
+from cl_core.views.dacl_mixup import DACLMixupViews
 
 TRAIN, HELD_OUT, BATCH = 1500, 256, 100
 
@@ -40,7 +40,7 @@ def mixtures(positions, epoch, *, alpha=0.5):
     """DACL's two views."""
     ids = IDS[positions]
     partners = ROWS[partner_positions(ids, seed=0, epoch=epoch, count=2, size=TRAIN)]
-    return vector_views(ROWS[positions], partners, sample_ids=ids, seed=0, epoch=epoch, alpha=alpha, mixing="linear")
+    return DACLMixupViews(alpha=alpha).mixed(ROWS[positions], partners, sample_ids=ids, seed=0, epoch=epoch)
 
 
 def samples(positions):

@@ -11,12 +11,16 @@ from cl_core.encoders import Encoder
 from cl_core.encoders.mlp import MLP
 from cl_core.errors import SpecError
 from cl_core.methods import Samples
-from cl_core.methods.barlow_twins import BarlowTwinsOptions, barlow_twins
+from cl_core.methods.barlow_twins import BarlowTwinsOptions
 from cl_core.registry import METHODS
 from cl_core.specs import TrainingSpec
 from cl_core.training.components import assemble
 
 PAPER = {"redundancy_weight": 0.0051, "scale": 1.0}
+
+
+def barlow_twins(first, second, **options):
+    return BarlowTwinsOptions(**options).objective(first, second)
 
 
 def rows(*shape, seed=0):

@@ -12,12 +12,16 @@ from cl_core.encoders import Encoder
 from cl_core.encoders.mlp import MLP
 from cl_core.errors import SpecError
 from cl_core.methods import Samples
-from cl_core.methods.vicreg import VICRegOptions, vicreg
+from cl_core.methods.vicreg import VICRegOptions
 from cl_core.registry import METHODS
 from cl_core.specs import TrainingSpec
 from cl_core.training.components import assemble
 
 PAPER = {"invariance_weight": 25.0, "variance_weight": 25.0, "covariance_weight": 1.0}
+
+
+def vicreg(first, second, **options):
+    return VICRegOptions(**options).objective(first, second)
 
 
 def rows(*shape, seed=0):

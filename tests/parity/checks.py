@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from cl_core.losses import PairLoss, Relation, RowIds, relation_within
 from cl_core.methods._sinkhorn import sinkhorn
-from cl_core.methods.barlow_twins import barlow_twins
-from cl_core.methods.vicreg import vicreg
+from cl_core.methods.barlow_twins import BarlowTwinsOptions
+from cl_core.methods.vicreg import VICRegOptions
 from cl_core.parallel.sync_batch_norm import SyncBatchNorm
 from cl_core.registry import LOSSES
 from parity import libraries
@@ -159,11 +159,9 @@ def _other_losses() -> Iterator[Check]:
 
 
 def _objectives() -> Iterator[Check]:
-    twins: Quantity = lambda first, second: barlow_twins(first, second, redundancy_weight=5e-3, scale=1.0)  # noqa: E731
+    twins = BarlowTwinsOptions(redundancy_weight=5e-3, scale=1).objective
     yield Check("barlow_twins", "BarlowTwinsLoss", "lightly", twins, libraries.lightly("BarlowTwinsLoss", 5e-3))
-    regularised: Quantity = lambda first, second: vicreg(  # noqa: E731
-        first, second, invariance_weight=25, variance_weight=25, covariance_weight=1
-    )
+    regularised = VICRegOptions(invariance_weight=25, variance_weight=25, covariance_weight=1).objective
     yield Check("vicreg", "VICRegLoss", "lightly", regularised, libraries.lightly("VICRegLoss"))
     yield Check(
         "swav", "Sinkhorn assignment", "lightly", libraries.entropy_of(_our_assignment), libraries.lightly_assignment

@@ -249,7 +249,7 @@ def test_moving_a_file_changes_no_training(code):
     [
         ("losses/info_nce.py", "sums.positives * sums.lse", "sums.positives * sums.negative_lse"),
         ("losses/info_nce.py", "spread - sums.positive_sum", "sums.positive_sum - spread"),
-        ("losses/_pair_sums.py", "scale=1 / temperature", "scale=temperature"),
+        ("losses/_pair_sums.py", "scale=1 / self.temperature", "scale=self.temperature"),
         ("methods/_in_batch.py", "self.compare(rows, ids, rows, ids)", "self.compare(rows, ids, rows[:1], ids)"),
         ("views/operations/distributions.py", "low + draws * (high - low)", "high + draws * (low - high)"),
         ("encoders/resnet_small.py", "Conv2d(before, after, 3, stride=2", "Conv2d(before, after, 3, stride=1"),
@@ -269,7 +269,7 @@ def test_a_change_of_the_maths_is_another_training(code, file, old, new):
 def test_a_change_of_another_component_is_no_other_training(code):
     before = digest()
     for file, old, new in [
-        ("losses/triplet.py", "pulled - pushed + margin", "pushed - pulled + margin"),
+        ("losses/triplet.py", "pulled - pushed + self.margin", "pushed - pulled + self.margin"),
         ("methods/swav.py", "_ASSIGNED_VIEWS = 2", "_ASSIGNED_VIEWS = 3"),
         ("training/online_knn.py", "import numpy as np", "import numpy as np\nimport math"),
         ("report/page.py", "import json", "import json\nimport math"),

@@ -10,7 +10,7 @@ from view_batches import make, policy_of, random_images
 
 from cl_core.errors import SpecError
 from cl_core.views import Normalization, partner_positions
-from cl_core.views.dacl_mixup import vector_views
+from cl_core.views.dacl_mixup import DACLMixupViews
 from cl_core.views.operations.mixup import binary_mixup, geometric_mixup, linear_mixup
 
 MIXINGS = ["linear", "geometric", "binary"]
@@ -26,15 +26,11 @@ def pair(shape, count=7):
 def views_of(rows, split, ids, *, mixing="linear", alpha=0.5, epoch=0, count=2):
     ids = np.asarray(ids, dtype=np.uint64)
     positions = partner_positions(ids, seed=0, epoch=epoch, count=count, size=len(split))
-    return vector_views(
-        rows,
-        split[torch.from_numpy(positions)],
-        sample_ids=ids,
-        seed=0,
-        epoch=epoch,
-        alpha=alpha,
-        mixing=mixing,
-    )
+    return mixed(rows, split[torch.from_numpy(positions)], ids, mixing=mixing, alpha=alpha, epoch=epoch)
+
+
+def mixed(rows, partners, ids, *, mixing="linear", alpha=0.5, epoch=0):
+    return DACLMixupViews(mixing=mixing, alpha=alpha).mixed(rows, partners, sample_ids=ids, seed=0, epoch=epoch)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -68,7 +64,7 @@ def test_shares_are_uniform_between_alpha_and_one_and_each_views_own(alpha):
     """Ones mixed with zeros show the share itself."""
     rows, partners = torch.ones(20_000, 1, dtype=torch.float64), torch.zeros(2, 20_000, 1, dtype=torch.float64)
     ids = np.arange(20_000, dtype=np.uint64)
-    views = vector_views(rows, partners, sample_ids=ids, seed=0, epoch=0, alpha=alpha, mixing="linear")
+    views = mixed(rows, partners, ids, alpha=alpha)
     first, second = (view[:, 0].numpy() for view in views)
     for shares in (first, second):
         assert stats.kstest(shares, stats.uniform(alpha, 1 - alpha).cdf).pvalue > 1e-3
@@ -79,11 +75,8 @@ def test_a_mask_keeps_its_share_of_the_values_and_each_position_equally_often():
     """Given its share, how many of 1,000 values a sample keeps is binomial: all of 200 within 4.5 deviations."""
     rows, partners = torch.ones(200, 1_000, dtype=torch.float64), torch.zeros(1, 200, 1_000, dtype=torch.float64)
     ids = np.arange(200, dtype=np.uint64)
-    (mixed,), (masks,) = (
-        vector_views(rows, partners, sample_ids=ids, seed=0, epoch=0, alpha=0.5, mixing=mixing)
-        for mixing in ("linear", "binary")
-    )
-    shares = mixed[:, 0]
+    (of_shares,), (masks,) = (mixed(rows, partners, ids, mixing=mixing) for mixing in ("linear", "binary"))
+    shares = of_shares[:, 0]
     deviations = (masks.mean(dim=1) - shares) / (shares * (1 - shares) / 1_000).sqrt()
     assert deviations.abs().max() < 4.5
     assert deviations.std().item() == pytest.approx(1, abs=0.2)
