@@ -100,7 +100,7 @@ def test_cancel_ends_the_training_and_keeps_its_checkpoint(machine: Machine, can
     wait(lambda: not any("ray::" in str(one.cmdline()) for one in machine.processes()), 10)
     assert not list((machine.home / "trainings").glob("*/checkpoints/.staging-*"))
     again = machine.run("retrain/small", LONG)
-    machine.wait_for_log(again, "resumed at step", PATIENCE_S)
+    wait(lambda: how_far(machine, again) > 0, PATIENCE_S, lambda: machine.logs(again))
     machine.ask(f"flow_runs/{again}/set_state", {"state": {"type": "CANCELLING"}})
     machine.wait_for(again, "CANCELLED", timeout=30)
     assert "An error was encountered" not in machine.logs(cancelled.run)
