@@ -67,6 +67,16 @@ def counts(numbers: Mapping[str, int]) -> str:
     return ", ".join(f"{count:,} {name}" for name, count in numbers.items())
 
 
+def few_samples(classes: Mapping[str, int]) -> str:
+    """Warn of intervals over classes with fewer than 5 test samples, of which the first are named."""
+    named = ", ".join(f"{name} {count}" for name, count in list(classes.items())[:5])
+    more = ", ..." if len(classes) > 5 else ""
+    return (
+        f"{len(classes)} of the classes have fewer than 5 test samples ({named}{more}): intervals of macro scores are "
+        "unreliable, and those of these classes wide."
+    )
+
+
 def shortened(name: str) -> str:
     """Cut a name so that it fits beside a figure."""
     return name if len(name) <= 22 else name[:21] + "…"
@@ -92,6 +102,7 @@ WORDING_FILTERS = {
     "humanized": humanized,
     "thousands": "{:,}".format,
     "counts": counts,
+    "few_samples": few_samples,
     "sparkline": sparkline,
 }
 """By the names that templates use."""
