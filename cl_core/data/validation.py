@@ -3,6 +3,9 @@
 Single inputs are rejected when they are ingested; `cl_core/modalities/image.py` has the reasons.
 """
 
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +45,7 @@ class ValidationReport(Ref):
     quarantined_share: float = Field(description="Fraction of all inputs.")
     duplicates: int = Field(description="Copies merged within a split.")
     near_duplicates: NearDuplicates
+    look_alikes: list[list[str]] = Field([], description="Classes whose names differ in case, blanks or Unicode alone.")
 
 
 def validate_snapshot(snapshot: SnapshotRef, cache: Path, spec: DataSpec) -> ValidationReport:
@@ -64,7 +68,16 @@ def validate_snapshot(snapshot: SnapshotRef, cache: Path, spec: DataSpec) -> Val
         quarantined_share=profile.quarantined_share,
         duplicates=profile.duplicates,
         near_duplicates=_near_duplicates(cache, profile.rows["test"]),
+        look_alikes=look_alikes(profile.classes),
     )
+
+
+def look_alikes(classes: Iterable[str]) -> list[list[str]]:
+    """Return groups of names that differ only in case, blanks or Unicode form: most likely, one class each."""
+    alike = defaultdict(list)
+    for name in classes:
+        alike["".join(unicodedata.normalize("NFKC", name).casefold().split())].append(name)
+    return [names for names in alike.values() if len(names) > 1]
 
 
 def _problems(profile: SnapshotProfile, snapshot: SnapshotRef, spec: DataSpec) -> list[str]:

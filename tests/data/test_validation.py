@@ -7,7 +7,7 @@ from PIL import Image, ImageEnhance
 
 from cl_core.data.cache import build_cache
 from cl_core.data.ingest.pipeline import ingest_source
-from cl_core.data.validation import ValidationReport, validate_snapshot
+from cl_core.data.validation import ValidationReport, look_alikes, validate_snapshot
 from cl_core.errors import DataError
 from cl_core.specs import DataSpec
 
@@ -76,6 +76,26 @@ def test_all_that_is_wrong_is_said_at_once(folder, tmp_path, validated):
     shutil.copytree(folder / "cat", tmp_path / "in" / "train" / "cat")
     with pytest.raises(DataError, match=r"training samples.*; no test samples.*; all labeled samples are of one class"):
         validated(tmp_path / "in", min_train_samples=64)
+
+
+def test_classes_that_look_alike_are_named_and_not_refused(folder, validated):
+    (folder / "dog").rename(folder / "Ca t")
+    assert validated(folder, test_share=0.3).look_alikes == [["Ca t", "cat"]]
+
+
+@pytest.mark.parametrize(
+    ("names", "alike"),
+    [
+        # Composed and decomposed, sharp s and its capitals, a no-break space and none, full-width digits.
+        (["caf\u00e9", "cafe\u0301", "cafe"], [["caf\u00e9", "cafe\u0301"]]),
+        (["Straße", "STRASSE", "Strase"], [["Straße", "STRASSE"]]),
+        (["a\u00a0b", "ab", "a b", "a-b"], [["a\u00a0b", "ab", "a b"]]),
+        (["\uff11", "1", "0", "10"], [["\uff11", "1"]]),
+        ([], []),
+    ],
+)
+def test_names_look_alike_by_case_blanks_and_unicode_form(names, alike):
+    assert look_alikes(names) == alike
 
 
 def test_near_duplicates_across_splits_are_reported_and_not_refused(tmp_path, validated, folder):
