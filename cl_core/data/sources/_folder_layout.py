@@ -12,7 +12,22 @@ from cl_core.errors import DataError
 # files (.DS_Store, ._a.jpg) are ignored.
 IMAGE_SUFFIXES = {
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif"),
-    *(".apng", ".avif", ".bmp", ".heic", ".heif", ".jp2", ".jxl", ".pgm", ".ppm", ".tga", ".tif", ".tiff"),
+    *(
+        ".apng",
+        ".avif",
+        ".bmp",
+        ".heic",
+        ".heif",
+        ".jp2",
+        ".jxl",
+        ".pbm",
+        ".pgm",
+        ".pnm",
+        ".ppm",
+        ".tga",
+        ".tif",
+        ".tiff",
+    ),
 }
 # Folders that macOS, NAS boxes, Linux and Windows make: previews, resource forks, deleted and recovered files.
 NOT_OF_PEOPLE = {
