@@ -326,6 +326,11 @@ def test_a_wrong_recipe_is_refused_in_one_sentence_that_names_the_file_or_the_fi
     assert re.fullmatch(sentence.replace("{recipe}", re.escape(str(recipe))), said), said
 
 
+def test_a_byte_order_mark_of_a_recipe_is_passed_over(tmp_path, refusal):
+    (tmp_path / "recipe.json").write_text('{"training": {"epochs": 0}}', encoding="utf-8-sig")
+    assert "training.epochs" in refusal("retrain", "--recipe", "recipe.json")
+
+
 def test_the_command_line_wins_over_the_recipe(tmp_path, refusal):
     (tmp_path / "mine.json").write_text('{"training": {"epochs": 0, "warmup_epochs": 7}}')
     said = refusal("retrain", "--recipe", "mine.json", "--training.epochs", "6")
