@@ -193,7 +193,7 @@ def _unforeseen(error: Exception) -> str:
     with tempfile.NamedTemporaryFile("w", encoding="utf-8", prefix="cl-error-", suffix=".log", delete=False) as log:
         log.write(f"cl {shlex.join(sys.argv[1:])}\n\n")
         traceback.print_exception(error, file=log)
-    said = str(error).strip().split("\n")[0] or "no message"
+    said = str(error).strip().split("\n")[0].rstrip(".") or "no message"
     return f"unforeseen {type(error).__name__}: {said}. The traceback is in {log.name}; CL_DEBUG=1 shows it"
 
 
