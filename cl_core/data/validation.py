@@ -52,8 +52,8 @@ def validate_snapshot(snapshot: SnapshotRef, cache: Path, spec: DataSpec) -> Val
     """Refuse data that cannot be trained on, and report the numbers of data that can, near-duplicates in its cache too.
 
     Raises:
-        DataError: When there are too few training samples, no test samples, one class only, contents in both splits,
-            or too many rejected inputs; the message lists all problems.
+        DataError: When there are too few training samples, no test samples, one class only, or too many rejected
+            inputs; the message lists all problems.
     """
     profile = snapshot_profile(snapshot.path)
     if problems := _problems(profile, snapshot, spec):
@@ -96,12 +96,6 @@ def _problems(profile: SnapshotProfile, snapshot: SnapshotRef, spec: DataSpec) -
     if len(profile.classes) == 1:
         problems.append(
             f"all labeled samples are of one class, {profile.classes[0]!r}; add another class, or ingest without labels"
-        )
-    if profile.leaked:
-        problems.append(
-            f"{profile.leaked:,} images are in both the training and the test split; "
-            f"remove one copy of each (their ids are in both splits of {snapshot.path / 'sources.parquet'}), or give "
-            "no splits, so that the content's hash decides"
         )
     if (share := profile.quarantined_share) > spec.max_quarantined_share:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in profile.quarantined.items())

@@ -38,7 +38,16 @@ _STORED_BYTES = 65_535  # What one stored block of a deflate stream can hold.
 
 _TOO_LARGE = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
-Reason = Literal["empty", "too_large", "not_an_image", "damaged", "unknown_range", "unreadable", "conflicting_labels"]
+Reason = Literal[
+    "empty",
+    "too_large",
+    "not_an_image",
+    "damaged",
+    "unknown_range",
+    "unreadable",
+    "conflicting_labels",
+    "in_test_split",
+]
 
 
 class Rejected(Exception):  # noqa: N818 - a verdict on one input, caught by whoever asked, not an error of the run

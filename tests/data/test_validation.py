@@ -56,12 +56,14 @@ def test_one_class_is_refused_and_no_class_is_not(folder, validated):
     assert validated(folder, test_share=0.3, source_options={"labels": "none"}).classes == 0
 
 
-def test_the_same_content_in_train_and_test_is_refused(folder, tmp_path, validated):
+def test_as_many_copies_in_both_splits_as_that_are_refused_by_their_share(folder, tmp_path, validated):
     shutil.copytree(folder, tmp_path / "in" / "train")
-    (tmp_path / "in" / "test").mkdir()
     shutil.copytree(folder / "cat", tmp_path / "in" / "test" / "cat")
-    with pytest.raises(DataError, match=r"20 images are in both the training and the test split"):
+    with pytest.raises(
+        DataError, match=r"20 of 60 inputs \(33\.3%\) are quarantined \(20 in_test_split\), at most 5\.0%"
+    ):
         validated(tmp_path / "in")
+    assert validated(tmp_path / "in", max_quarantined_share=0.4).quarantined == 20
 
 
 def test_too_large_a_quarantined_share_is_refused_with_its_reasons(folder, validated):
