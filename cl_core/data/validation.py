@@ -5,15 +5,18 @@ Single inputs are rejected when they are ingested; `cl_core/modalities/image.py`
 
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from pydantic import Field
 
 from cl_core.data.cache import cached_groups
 from cl_core.data.near_duplicates import MAX_DISTANCE, near_duplicates, perceptual_hashes
-from cl_core.data.snapshot import SnapshotProfile, snapshot_profile
+from cl_core.data.snapshot import SOURCES_TABLE, SnapshotProfile, snapshot_profile
 from cl_core.errors import DataError
 from cl_core.refs import Ref, SnapshotRef
 from cl_core.specs import DataSpec
@@ -31,6 +34,7 @@ class NearDuplicates(Ref):
     plain_images: int = Field(description="Images of one color, in both splits; they are left out.")
     complete: bool = Field(description="False when too many images are alike to count all: lower bounds.")
     examples: list[tuple[str, str]] = Field(description="Ids of a training and a test image, closest pairs first.")
+    origins: list[tuple[str, str]] = Field([], description="Where these images are, by one copy each.")
 
 
 class ValidationReport(Ref):
@@ -67,7 +71,7 @@ def validate_snapshot(snapshot: SnapshotRef, cache: Path, spec: DataSpec) -> Val
         quarantined=snapshot.quarantined,
         quarantined_share=profile.quarantined_share,
         duplicates=profile.duplicates,
-        near_duplicates=_near_duplicates(cache, profile.rows["test"]),
+        near_duplicates=_near_duplicates(snapshot.path, cache, profile.rows["test"]),
         look_alikes=look_alikes(profile.classes),
     )
 
@@ -107,10 +111,12 @@ def _problems(profile: SnapshotProfile, snapshot: SnapshotRef, spec: DataSpec) -
     return problems
 
 
-def _near_duplicates(cache: Path, test_samples: int) -> NearDuplicates:
+def _near_duplicates(snapshot: Path, cache: Path, test_samples: int) -> NearDuplicates:
     train_ids, train_hashes, train_plain = _hashed(cache, "train")
     test_ids, test_hashes, test_plain = _hashed(cache, "test")
     matches = near_duplicates(train_hashes, test_hashes, examples=_EXAMPLES)
+    examples = [(train_ids[a].tobytes(), test_ids[b].tobytes()) for a, b in matches.examples]
+    origins = _origins(snapshot, {sample for pair in examples for sample in pair})
     return NearDuplicates(
         max_distance=MAX_DISTANCE,
         pairs=matches.pairs,
@@ -118,8 +124,16 @@ def _near_duplicates(cache: Path, test_samples: int) -> NearDuplicates:
         test_share=matches.second_images / test_samples,
         plain_images=train_plain + test_plain,
         complete=matches.complete,
-        examples=[(train_ids[a].tobytes().hex(), test_ids[b].tobytes().hex()) for a, b in matches.examples],
+        examples=[(train.hex(), test.hex()) for train, test in examples],
+        origins=[(origins[train], origins[test]) for train, test in examples],
     )
+
+
+def _origins(snapshot: Path, ids: Set[bytes]) -> dict[bytes, str]:
+    """Return where the samples with these ids came from, of several copies the last."""
+    wanted = pc.field("id").isin(pa.array(sorted(ids), SOURCES_TABLE.field("id").type))
+    table = pq.read_table(snapshot / "sources.parquet", columns=["id", "origin"], filters=wanted)
+    return dict(zip(table["id"].to_pylist(), table["origin"].to_pylist(), strict=True))
 
 
 def _hashed(cache: Path, split: str) -> tuple[np.ndarray, np.ndarray, int]:

@@ -112,3 +112,4 @@ def test_near_duplicates_across_splits_are_reported_and_not_refused(tmp_path, va
     assert found.test_share == 0.75
     assert all(len(train) == len(test) == 64 for train, test in found.examples)
     assert len(found.examples) == 3
+    assert set(found.origins) == {(f"train/cat/{number}.png", f"test/cat/{number}.png") for number in (1, 3, 5)}

@@ -202,3 +202,15 @@ def test_classes_of_few_test_samples_are_named_as_those_whose_intervals_are_unre
     rare = small(make_inputs, evaluation=evaluation)
     assert warning in Page(render_report(rare)).text
     assert warning in summary_markdown(rare)
+
+
+def test_many_near_duplicates_across_splits_are_a_warning_beside_the_scores(make_inputs: Make) -> None:
+    few = make_inputs().near_duplicates
+    assert few is not None and few.test_share < 0.05
+    many = few.model_copy(update={"test_share": 0.25, "origins": [("train/<a>.png", "test/b.png")]})
+    warning = "25.0% of the test images resemble a training image, for example train/<a>.png and test/b.png"
+    assert "scores may be too high" not in Page(render_report(small(make_inputs))).text
+    inputs = small(make_inputs, near_duplicates=many)
+    scores = Page(render_report(inputs)).text.partition("Scores")[2].partition("Confusion")[0]
+    assert f"{warning}: scores may be too high." in scores
+    assert "25.0% of the test images resemble a training image" in summary_markdown(inputs)
