@@ -85,7 +85,7 @@ def manifest_of(path: Path) -> dict[str, Any]:
         IntegrityError: When there is no readable manifest.
     """
     try:
-        manifest = json.loads((path / MANIFEST).read_text())
+        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise IntegrityError(f"{path} has no readable {MANIFEST} ({error}); delete the folder and run again") from error
     if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
@@ -137,7 +137,7 @@ def write_text(path: Path, text: str) -> None:
         StorageFullError: When the disk is full; the old file is kept.
     """
     with replacing(path) as temporary:
-        temporary.write_text(text)
+        temporary.write_text(text, encoding="utf-8")
 
 
 @contextlib.contextmanager

@@ -85,7 +85,7 @@ def _runs(process: psutil.Process) -> bool:
 def started(pid: int = 0) -> str:
     """Return the clock ticks from the boot to the process's start; empty without the process, or for a zombie."""
     try:
-        fields = Path(f"/proc/{pid or os.getpid()}/stat").read_text().rpartition(") ")[2].split()
+        fields = Path(f"/proc/{pid or os.getpid()}/stat").read_text(encoding="utf-8").rpartition(") ")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return ""
     return "" if fields[_STATE] in "ZX" else fields[_START_TIME]
@@ -94,4 +94,4 @@ def started(pid: int = 0) -> str:
 @cache
 def _boot() -> str:
     """Return the first digits of the id that the kernel chose at this boot."""
-    return _BOOT_ID.read_text().replace("-", "")[:_BOOT_DIGITS]
+    return _BOOT_ID.read_text(encoding="utf-8").replace("-", "")[:_BOOT_DIGITS]

@@ -62,7 +62,7 @@ class CheckpointRef(StepResult):
 
 
 class Score(Ref):
-    """A number with its 95 % bootstrap interval."""
+    """A number with its 95 % interval, which holds it."""
 
     value: float
     low: float

@@ -67,6 +67,11 @@ def validate(snapshot: SnapshotRef, cached: CacheRef, data: DataSpec) -> Validat
         f"{report.quarantined} quarantined, {report.duplicates} copies merged, "
         f"near-duplicates of training images in the test split: {near.test_images}"
     )
+    for names in report.look_alikes:
+        log_outcome(
+            f"warning: classes {', '.join(map(repr, names))} look alike; if they are one, "
+            "give them one name in the source"
+        )
     facts = snapshot_profile(snapshot.path)
     changed = describe_changes(previous_profile(snapshot.path), facts)
     publish_profile(facts, report, note=step_messages().get("ingest", ""), changed=changed)

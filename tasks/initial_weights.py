@@ -69,7 +69,7 @@ def find_initial_weights(
     answer = folder / f"{request}.json"
     with FileLock(folder / "lock"):
         if answer.exists():
-            initial = _InitialWeights.model_validate_json(answer.read_text())
+            initial = _InitialWeights.model_validate_json(answer.read_text(encoding="utf-8"))
             when = ", as when this training was first requested"
         else:
             initial = _look_up(folder, parts, model_name, channels=channels, image_size=image_size)

@@ -137,7 +137,7 @@ def _finished(result: Path) -> CheckpointRef | None:
     """Return the result of a finished training if its final checkpoint is undamaged."""
     if not result.exists():
         return None
-    checkpoint = CheckpointRef.model_validate_json(result.read_text())
+    checkpoint = CheckpointRef.model_validate_json(result.read_text(encoding="utf-8"))
     try:
         artifact_dir.verify(checkpoint.path)
     except IntegrityError as error:

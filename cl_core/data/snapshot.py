@@ -64,7 +64,7 @@ class SnapshotProfile(BaseModel):
     image_bytes: int = Field(description="Encoded size of all rows.")
     inputs: int = Field(description="What the source delivered, duplicates and rejected inputs included.")
     duplicates: int = Field(description="Copies merged into another row of the same split.")
-    leaked: int = Field(description="Contents that are in both the training and the test split.")
+    leaked: int = Field(description="Contents of the test split whose copies in the training split are quarantined.")
     quarantined: dict[str, int] = Field(description="Rejected inputs by reason.")
 
     @property

@@ -3,14 +3,20 @@
 Single inputs are rejected when they are ingested; `cl_core/modalities/image.py` has the reasons.
 """
 
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable, Set
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from pydantic import Field
 
 from cl_core.data.cache import cached_groups
 from cl_core.data.near_duplicates import MAX_DISTANCE, near_duplicates, perceptual_hashes
-from cl_core.data.snapshot import SnapshotProfile, snapshot_profile
+from cl_core.data.snapshot import SOURCES_TABLE, SnapshotProfile, snapshot_profile
 from cl_core.errors import DataError
 from cl_core.refs import Ref, SnapshotRef
 from cl_core.specs import DataSpec
@@ -28,6 +34,7 @@ class NearDuplicates(Ref):
     plain_images: int = Field(description="Images of one color, in both splits; they are left out.")
     complete: bool = Field(description="False when too many images are alike to count all: lower bounds.")
     examples: list[tuple[str, str]] = Field(description="Ids of a training and a test image, closest pairs first.")
+    origins: list[tuple[str, str]] = Field([], description="Where these images are, by one copy each.")
 
 
 class ValidationReport(Ref):
@@ -42,14 +49,15 @@ class ValidationReport(Ref):
     quarantined_share: float = Field(description="Fraction of all inputs.")
     duplicates: int = Field(description="Copies merged within a split.")
     near_duplicates: NearDuplicates
+    look_alikes: list[list[str]] = Field([], description="Classes whose names differ in case, blanks or Unicode alone.")
 
 
 def validate_snapshot(snapshot: SnapshotRef, cache: Path, spec: DataSpec) -> ValidationReport:
     """Refuse data that cannot be trained on, and report the numbers of data that can, near-duplicates in its cache too.
 
     Raises:
-        DataError: When there are too few training samples, no test samples, one class only, contents in both splits,
-            or too many rejected inputs; the message lists all problems.
+        DataError: When there are too few training samples, no test samples, one class only, or too many rejected
+            inputs; the message lists all problems.
     """
     profile = snapshot_profile(snapshot.path)
     if problems := _problems(profile, snapshot, spec):
@@ -63,8 +71,17 @@ def validate_snapshot(snapshot: SnapshotRef, cache: Path, spec: DataSpec) -> Val
         quarantined=snapshot.quarantined,
         quarantined_share=profile.quarantined_share,
         duplicates=profile.duplicates,
-        near_duplicates=_near_duplicates(cache, profile.rows["test"]),
+        near_duplicates=_near_duplicates(snapshot.path, cache, profile.rows["test"]),
+        look_alikes=look_alikes(profile.classes),
     )
+
+
+def look_alikes(classes: Iterable[str]) -> list[list[str]]:
+    """Return groups of names that differ only in case, blanks or Unicode form: most likely, one class each."""
+    alike = defaultdict(list)
+    for name in classes:
+        alike["".join(unicodedata.normalize("NFKC", name).casefold().split())].append(name)
+    return [names for names in alike.values() if len(names) > 1]
 
 
 def _problems(profile: SnapshotProfile, snapshot: SnapshotRef, spec: DataSpec) -> list[str]:
@@ -84,12 +101,6 @@ def _problems(profile: SnapshotProfile, snapshot: SnapshotRef, spec: DataSpec) -
         problems.append(
             f"all labeled samples are of one class, {profile.classes[0]!r}; add another class, or ingest without labels"
         )
-    if profile.leaked:
-        problems.append(
-            f"{profile.leaked:,} images are in both the training and the test split; "
-            f"remove one copy of each (their ids are in both splits of {snapshot.path / 'sources.parquet'}), or give "
-            "no splits, so that the content's hash decides"
-        )
     if (share := profile.quarantined_share) > spec.max_quarantined_share:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in profile.quarantined.items())
         problems.append(
@@ -100,10 +111,12 @@ def _problems(profile: SnapshotProfile, snapshot: SnapshotRef, spec: DataSpec) -
     return problems
 
 
-def _near_duplicates(cache: Path, test_samples: int) -> NearDuplicates:
+def _near_duplicates(snapshot: Path, cache: Path, test_samples: int) -> NearDuplicates:
     train_ids, train_hashes, train_plain = _hashed(cache, "train")
     test_ids, test_hashes, test_plain = _hashed(cache, "test")
     matches = near_duplicates(train_hashes, test_hashes, examples=_EXAMPLES)
+    examples = [(train_ids[a].tobytes(), test_ids[b].tobytes()) for a, b in matches.examples]
+    origins = _origins(snapshot, {sample for pair in examples for sample in pair})
     return NearDuplicates(
         max_distance=MAX_DISTANCE,
         pairs=matches.pairs,
@@ -111,8 +124,16 @@ def _near_duplicates(cache: Path, test_samples: int) -> NearDuplicates:
         test_share=matches.second_images / test_samples,
         plain_images=train_plain + test_plain,
         complete=matches.complete,
-        examples=[(train_ids[a].tobytes().hex(), test_ids[b].tobytes().hex()) for a, b in matches.examples],
+        examples=[(train.hex(), test.hex()) for train, test in examples],
+        origins=[(origins[train], origins[test]) for train, test in examples],
     )
+
+
+def _origins(snapshot: Path, ids: Set[bytes]) -> dict[bytes, str]:
+    """Return where the samples with these ids came from, of several copies the last."""
+    wanted = pc.field("id").isin(pa.array(sorted(ids), SOURCES_TABLE.field("id").type))
+    table = pq.read_table(snapshot / "sources.parquet", columns=["id", "origin"], filters=wanted)
+    return dict(zip(table["id"].to_pylist(), table["origin"].to_pylist(), strict=True))
 
 
 def _hashed(cache: Path, split: str) -> tuple[np.ndarray, np.ndarray, int]:

@@ -11,7 +11,7 @@ from cl_core.data.sources import Source
 from cl_core.embedding.embeddings_file import EmbeddedRow, EmbeddingsMetadata, embedding_groups, rows_at
 from cl_core.errors import DataError, InputError
 from cl_core.evaluation.nearest import nearest
-from cl_core.modalities.image import Rejected, decode_image, to_shape
+from cl_core.modalities.image import FORMATS, Rejected, decode_image, to_shape
 from cl_core.registry import SOURCES
 
 
@@ -48,7 +48,7 @@ def query_pixels(image: Path, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
     except OSError as error:
         raise InputError(f"{image} cannot be read ({error.strerror}); give an image file") from error
     except Rejected as error:
-        raise InputError(f"{image} cannot be decoded ({error.detail}); give a JPEG, PNG, WebP or GIF file") from error
+        raise InputError(f"{image} cannot be decoded ({error.detail}); give a {', '.join(FORMATS)} file") from error
 
 
 def find_pictures(hits: list[Hit], metadata: EmbeddingsMetadata) -> dict[str, bytes]:

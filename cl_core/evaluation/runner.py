@@ -81,7 +81,7 @@ def assess(representation: Representation, spec: EvaluationSpec, *, embeddings: 
 
 def read_assessment(ref: AssessmentRef) -> Assessment:
     """Read an assessment that a step of this run has computed or verified."""
-    report = RepresentationReport.model_validate_json((ref.path / "report.json").read_text())
+    report = RepresentationReport.model_validate_json((ref.path / "report.json").read_text(encoding="utf-8"))
     columns = read_arrays(ref.path / "predictions.parquet")
     del columns["id"]
     labels = columns.pop("label", None)
@@ -142,6 +142,6 @@ def _keep(folder: Path, outcomes: Sequence[Outcome], test: Features, made_from: 
     if test.labels is not None:
         columns["label"] = test.labels
     with artifact_dir.staging(folder.parent) as staged:
-        (staged / "report.json").write_text(report.model_dump_json(indent=1))
+        (staged / "report.json").write_text(report.model_dump_json(indent=1), encoding="utf-8")
         write_arrays(staged / "predictions.parquet", {"id": test.ids, **columns})
         artifact_dir.publish(staged, folder, made_from)

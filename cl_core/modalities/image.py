@@ -1,10 +1,11 @@
 """Images: hostile bytes to upright 8-bit pixels, to one size and shape, and back to PNG.
 
-The bytes are untrusted. Only four formats are tried, whatever the file is called. The number of pixels is read from
-the header and capped before any are decoded. An image that ends early is rejected, not padded with gray.
+The bytes are untrusted. Only the formats below are tried, whatever the file is called. The number of pixels is read
+from the header and capped before any are decoded. An image that ends early is rejected, not padded with gray.
 """
 
 import io
+import re
 import struct
 import warnings
 import zlib
@@ -12,22 +13,41 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError, features
 
 from cl_core.modalities._metadata import without_metadata
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
+# AVIF, where Pillow was built with it. PPM is all of PNM: PBM, PGM and PPM.
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", *(("AVIF",) if features.check("avif") else ()))
 MAX_PIXELS = 1 << 26  # 8192 x 8192: 192 MiB as RGB. Larger ones are scans to be cut up, or attacks.
 MAX_PAYLOAD_BYTES = 1 << 26  # A row group holds at least one image, and Parquet offsets want groups of this at most.
+MAX_TEXT_BYTES = 1 << 20  # Of PNM files that are text, which Pillow reads at less than 1 MB/s.
 
+_TEXT_PNM = re.compile(rb"P[123]\s")
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_SIGNATURES = (b"\xff\xd8\xff", _PNG_SIGNATURE, b"RIFF", b"GIF8")
+# What files of these formats begin with; the box of an AVIF file has its length first.
+_SIGNATURES = re.compile(
+    rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|RIFF|GIF8|BM|II\*\0|MM\0\*|P[1-6]\s|.{4}ftypavi[fs]", re.DOTALL
+)
+# Without those of two letters, which texts begin with, too.
+_UNMISTAKABLE = re.compile(
+    rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|RIFF....WEBP|GIF8[79]a|II\*\0|MM\0\*|.{4}ftypavi[fs]", re.DOTALL
+)
 _PNG_COLOR_TYPES = {1: 0, 3: 2}
 _STORED_BYTES = 65_535  # What one stored block of a deflate stream can hold.
 
 _TOO_LARGE = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
-Reason = Literal["empty", "too_large", "not_an_image", "damaged", "unreadable", "conflicting_labels"]
+Reason = Literal[
+    "empty",
+    "too_large",
+    "not_an_image",
+    "damaged",
+    "unknown_range",
+    "unreadable",
+    "conflicting_labels",
+    "in_test_split",
+]
 
 
 class Rejected(Exception):  # noqa: N818 - a verdict on one input, caught by whoever asked, not an error of the run
@@ -43,11 +63,16 @@ class Rejected(Exception):  # noqa: N818 - a verdict on one input, caught by who
 _DECISIVE = (Rejected, MemoryError, *_TOO_LARGE)
 
 
+def starts_like_image(head: bytes) -> bool:
+    """Tell by its first 16 bytes whether a file is an image, whatever it is called."""
+    return _UNMISTAKABLE.match(head) is not None
+
+
 def decode(payload: bytes) -> NDArray[np.uint8]:
     """Return the pixels of one encoded image, upright.
 
     Args:
-        payload: JPEG, PNG, WebP or GIF file; of several frames the first is taken.
+        payload: File of one of `FORMATS`; of several frames or pages the first is taken.
 
     Returns:
         (H, W, C) uint8 in 0..255, read-only; C is 1 for grayscale formats, else 3 (RGB). `decode_image` says how
@@ -68,15 +93,16 @@ def decode_image(payload: bytes) -> tuple[Image.Image, str]:
     - Grayscale stays grayscale (L); palettes become RGB, whatever their colors.
     - CMYK becomes RGB without a color profile.
     - 16-bit grayscale is rounded to 8 bits over the full range (65535 becomes 255). Of 16-bit color Pillow keeps the
-      upper byte, at most one level off.
+      upper byte, at most one level off. Floats, signed and 32-bit integers are rejected: their range is not known.
 
     Raises:
         Rejected: As `decode`.
     """
     if not payload:
         raise Rejected("empty", "the file has no bytes")
-    if len(payload) > MAX_PAYLOAD_BYTES:
-        raise Rejected("too_large", f"{len(payload):,} bytes; the limit is {MAX_PAYLOAD_BYTES:,}")
+    limit = MAX_TEXT_BYTES if _TEXT_PNM.match(payload) else MAX_PAYLOAD_BYTES
+    if len(payload) > limit:
+        raise Rejected("too_large", f"{len(payload):,} bytes; the limit is {limit:,}")
     with warnings.catch_warnings():
         # Pillow remarks on odd but readable files; only its remark on size decides anything here.
         warnings.simplefilter("ignore")
@@ -89,7 +115,7 @@ def decode_image(payload: bytes) -> tuple[Image.Image, str]:
         except _TOO_LARGE as error:
             raise Rejected("too_large", str(error)) from error
         except UnidentifiedImageError as error:
-            if payload.startswith(_SIGNATURES):
+            if _SIGNATURES.match(payload):
                 raise Rejected("damaged", "starts like an image, but its header is broken") from error
             raise Rejected("not_an_image", f"starts with {payload[:8]!r}: not {', '.join(FORMATS)}") from error
         except Exception as error:
@@ -119,6 +145,11 @@ def _decoded(payload: bytes) -> Image.Image:
     if image.width * image.height > MAX_PIXELS:
         raise Rejected("too_large", f"{image.width} x {image.height} pixels; the limit is {MAX_PIXELS:,} in total")
     image.load()
+    if image.mode == "F" or (image.mode == "I" and image.format == "TIFF"):
+        kind = "floats" if image.mode == "F" else "signed or 32-bit integers"
+        raise Rejected(
+            "unknown_range", f"its values are {kind}, whose black and white are not known; store 8 or 16 bits"
+        )
     return image
 
 
@@ -169,11 +200,14 @@ def encode_png(pixels: NDArray[np.uint8]) -> bytes:
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:
-    """Convert any mode in which Pillow opens the four formats to L or RGB."""
+    """Convert any mode in which Pillow opens the formats to L or RGB."""
     if image.mode in ("L", "RGB") and not image.has_transparency_data:
         return image
-    if image.mode.startswith("I"):
-        return Image.fromarray(((np.asarray(image).astype(np.uint32) + 128) // 257).astype(np.uint8))
+    if image.mode.startswith("I"):  # 16 bits; in mode I PNM files, which Pillow scales to them.
+        values = np.asarray(image).astype(np.uint32)
+        pixels = ((values + 128) // 257).astype(np.uint8)
+        pixels[values == image.info.get("transparency", -1)] = 255
+        return Image.fromarray(pixels)
     mode = "L" if image.mode in ("1", "L", "LA", "La") else "RGB"
     if not image.has_transparency_data:
         return image.convert(mode)

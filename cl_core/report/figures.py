@@ -86,7 +86,6 @@ def score_intervals(columns: Mapping[str, Mapping[str, Score]]) -> Figure | None
         rows = [(index * lines + place + 1.4, scores[name]) for index, name in enumerate(names) if name in scores]
         heights = [height for height, _ in rows]
         color = _COLUMN_COLORS.get(column, drawing.MUTED)
-        # Not error bars: a percentile interval need not hold the value itself.
         axes.hlines(heights, [score.low for _, score in rows], [score.high for _, score in rows], color, linewidth=2)
         axes.plot([score.value for _, score in rows], heights, "o", color=color, markersize=7, label=column)
     axes.set(yticks=[], ylim=(lines * len(names), 0))

@@ -12,6 +12,9 @@ from cl_core.data.validation import NearDuplicates
 from cl_core.refs import Decision, EvaluationReport, Score
 from cl_core.report.costs import StepCost
 
+# Below it, intervals hold the truth too seldom: docs/explanation/intervals.md has the measured shares.
+_FEW_SAMPLES = 5
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ReportInputs:
@@ -73,6 +76,12 @@ class ReportInputs:
     def fetch_uri(self) -> str:
         """Return the URI to fetch: the alias when this version holds it, else this version."""
         return f"models:/{self.model_name}@champion" if self.is_champion else self.uri
+
+    @property
+    def rare_classes(self) -> dict[str, int]:
+        """Return the classes with fewer than 5 scored test samples, and how many they have."""
+        samples = {name: sum(row) for name, row in zip(self.classes, self.evaluation.trained.confusion, strict=False)}
+        return {name: count for name, count in samples.items() if 0 < count < _FEW_SAMPLES}
 
 
 def score_columns(report: EvaluationReport, champion: Mapping[str, Score]) -> dict[str, Mapping[str, Score]]:

@@ -1,8 +1,12 @@
 """Format numbers and names, the same in the page, in Markdown and in the terminal."""
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from cl_core.refs import Score
+
+if TYPE_CHECKING:
+    from cl_core.data.validation import NearDuplicates
 
 SHARES = ("accuracy", "precision", "recall", "f1")
 
@@ -16,6 +20,7 @@ MEANING = {
     "effective_rank": "Number of directions that the embeddings use. Near 1 they have collapsed.",
 }
 
+_MANY_NEAR_DUPLICATES = 0.05  # Of the test images.
 _BARS = "▁▂▃▄▅▆▇█"
 
 
@@ -67,6 +72,25 @@ def counts(numbers: Mapping[str, int]) -> str:
     return ", ".join(f"{count:,} {name}" for name, count in numbers.items())
 
 
+def few_samples(classes: Mapping[str, int]) -> str:
+    """Warn of intervals over classes with fewer than 5 test samples, of which the first are named."""
+    named = ", ".join(f"{name} {count}" for name, count in list(classes.items())[:5])
+    more = ", ..." if len(classes) > 5 else ""
+    return (
+        f"{len(classes)} of the classes have fewer than 5 test samples ({named}{more}): intervals of macro scores are "
+        "unreliable, and those of these classes wide."
+    )
+
+
+def near_duplicate_warning(near: "NearDuplicates | None") -> str:
+    """Warn beside the scores if many test images resemble a training image; empty otherwise."""
+    if near is None or near.test_share <= _MANY_NEAR_DUPLICATES:
+        return ""
+    named = "; ".join(f"{train} and {test}" for train, test in near.origins[:3])
+    example = f", for example {named}" if named else ""
+    return f"{near.test_share:.1%} of the test images resemble a training image{example}: scores may be too high."
+
+
 def shortened(name: str) -> str:
     """Cut a name so that it fits beside a figure."""
     return name if len(name) <= 22 else name[:21] + "…"
@@ -92,6 +116,8 @@ WORDING_FILTERS = {
     "humanized": humanized,
     "thousands": "{:,}".format,
     "counts": counts,
+    "few_samples": few_samples,
+    "near_duplicate_warning": near_duplicate_warning,
     "sparkline": sparkline,
 }
 """By the names that templates use."""

@@ -47,7 +47,7 @@ class CheckpointStore:
             failpoint("pretrain.checkpoint-half-written")
             tensors, values = _flatten(optimizer.state_dict())
             _write_tensors(staged / _OPTIMIZER_TENSORS, tensors)
-            (staged / _OPTIMIZER_VALUES).write_text(json.dumps(values, sort_keys=True))
+            (staged / _OPTIMIZER_VALUES).write_text(json.dumps(values, sort_keys=True), encoding="utf-8")
             artifact_dir.publish(staged, final, {**facts, "step": step})
         for old in self._newest_first()[_KEPT:]:
             shutil.rmtree(old)
@@ -80,7 +80,7 @@ class CheckpointStore:
 def load(path: Path, *, method: nn.Module, optimizer: Optimizer) -> dict[str, Any]:
     """Load a checkpoint's state into a method and its optimizer; return its manifest."""
     method.load_state_dict(safetensors.torch.load_file(path / _METHOD))
-    values = json.loads((path / _OPTIMIZER_VALUES).read_text())
+    values = json.loads((path / _OPTIMIZER_VALUES).read_text(encoding="utf-8"))
     tensors = safetensors.torch.load_file(path / _OPTIMIZER_TENSORS)
     optimizer.load_state_dict(_unflatten(tensors, values))
     _lay_out_as_parameters(optimizer)

@@ -126,12 +126,12 @@ class ProgressLog:
 
 
 def _append(path: Path, value: BaseModel) -> None:
-    with path.open("a") as file:
+    with path.open("a", encoding="utf-8") as file:
         file.write(value.model_dump_json() + "\n")
 
 
 def _whole_lines(path: Path) -> list[str]:
-    lines = path.read_text().split("\n")[:-1] if path.exists() else []
+    lines = path.read_text(encoding="utf-8").split("\n")[:-1] if path.exists() else []
     return [line for line in lines if line.startswith("{")]
 
 
@@ -192,13 +192,13 @@ def following(log: ProgressLog, on_progress: Callable[[Progress], None], *, ever
 def forget_peak() -> None:
     """Reset the peak; where the system does not allow it, it stays the peak of the whole process."""
     with contextlib.suppress(OSError):
-        _CLEAR.write_text(_RESET_PEAK)
+        _CLEAR.write_text(_RESET_PEAK, encoding="utf-8")
 
 
 def peak_bytes() -> int:
     """Return the peak of resident memory since `forget_peak`, in bytes."""
     with contextlib.suppress(OSError):
-        for line in _STATUS.read_text().splitlines():
+        for line in _STATUS.read_text(encoding="utf-8").splitlines():
             if line.startswith("VmHWM:"):
                 return 1024 * int(line.split()[1])
     return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

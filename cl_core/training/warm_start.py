@@ -33,7 +33,7 @@ def check_initial_weights(folder: Path, parts: Parts, *, champion: str, channels
     Raises:
         SpecError: Naming both encoders, and what to do.
     """
-    theirs = json.loads((folder / SPEC).read_text())["training"]
+    theirs = json.loads((folder / SPEC).read_text(encoding="utf-8"))["training"]
     mine = _described(parts.spec.encoder, parts.spec.encoder_options)
     found = _described(theirs["encoder"], _completed(theirs["encoder"], theirs["encoder_options"]))
     if found == mine:

@@ -5,9 +5,11 @@ defaults and option help are written there and nowhere else.
 """
 
 import json as json_format
+import shlex
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -59,6 +61,8 @@ def main() -> None:
         _fail(str(error), WRONG_INPUT)
     except CounterpointError as error:
         _fail(str(error), FAILED)
+    except Exception as error:
+        _fail(_unforeseen(error), FAILED)
     except KeyboardInterrupt:
         _fail("interrupted; completed steps are kept, run the same command to resume", INTERRUPTED)
     sys.exit(code)
@@ -173,6 +177,24 @@ def _explained(error: cyclopts.CycloptsError) -> str:
     if isinstance(cause, json_format.JSONDecodeError):
         return f'{name}: wanted JSON, such as {{"a": 1}}; got {cause.doc!r}: {cause}'
     return str(error)
+
+
+def _unforeseen(error: Exception) -> str:
+    """Keep the traceback in a file, and return a sentence that names it; with CL_DEBUG=1, let the error rise."""
+    import tempfile
+    import traceback
+
+    from tasks.runtime.settings import Settings
+
+    with suppress(InputError):
+        if Settings.from_environment().debug:
+            raise error
+
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8", prefix="cl-error-", suffix=".log", delete=False) as log:
+        log.write(f"cl {shlex.join(sys.argv[1:])}\n\n")
+        traceback.print_exception(error, file=log)
+    said = str(error).strip().split("\n")[0].rstrip(".") or "no message"
+    return f"unforeseen {type(error).__name__}: {said}. The traceback is in {log.name}; CL_DEBUG=1 shows it"
 
 
 def _fail(message: str, code: int) -> NoReturn:

@@ -2,14 +2,17 @@
 
 import signal
 import warnings
+from pathlib import Path
 
 from cl_core.errors import InputError
-from tasks.runtime.process_environment import embed_prefect, set_defaults
+from tasks.runtime.process_environment import embed_prefect, keep_loopback_direct, refuse_prefect_files, set_defaults
 from tasks.runtime.settings import Settings
 
 
 def set_environment() -> None:
     """Set the environment of flows. Call it before Prefect or torch is imported: both read theirs then."""
+    keep_loopback_direct()
+    refuse_prefect_files(Path())
     embed_prefect(Settings.from_environment())
     # Idle threads that spin take a small machine's cores from the work; torch reads it when it is imported.
     set_defaults({"OMP_WAIT_POLICY": "PASSIVE"})

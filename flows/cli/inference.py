@@ -38,7 +38,7 @@ def search(
     """Find the images nearest to an image.
 
     Args:
-        image: An image file: JPEG, PNG, WebP or GIF.
+        image: An image file, such as JPEG or PNG.
         embeddings: Parquet file that `cl embed` wrote. The image is embedded by the version that made it.
         count: Images to find.
         output: HTML file to write, which shows the images.

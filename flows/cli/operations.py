@@ -14,7 +14,7 @@ from cl_core import processes
 from cl_core.errors import InfrastructureError, InputError
 from tasks.runtime.inventory import Diagnosis
 from tasks.runtime.locks import acquire_lock, is_locked, lock_owner, recorded_owner
-from tasks.runtime.process_environment import set_variables
+from tasks.runtime.process_environment import keep_loopback_direct, set_variables
 from tasks.runtime.settings import Settings
 from tasks.server.services import LOOPBACK, Ports
 
@@ -110,6 +110,7 @@ def _run_stack(settings: Settings, ports: Ports, deployments: Path, host: str) -
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, _: came.append(number))
     declaration = Declaration.read(deployments)
+    keep_loopback_direct()
     stack = LocalStack(settings, ports, declaration.work_pool, host)
     orphans = stop_orphaned_services(settings.services)
     for name in orphans.stopped:

@@ -44,7 +44,7 @@ def recipe_values(path: Path, *, field: str) -> dict[str, Any]:
     if not path.is_file():
         raise InputError(f"{field}: there is no file {path}; the project's recipes are in infra/recipes")
     try:
-        values = json.loads(path.read_text())
+        values = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         raise InputError(f"{field}: {path} is not readable as JSON: {error}") from error
     if not isinstance(values, dict):

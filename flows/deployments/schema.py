@@ -34,6 +34,18 @@ class Schedule(_Declared):
             raise ValueError("give either cron or interval_s")
         return self
 
+    @model_validator(mode="after")
+    def _times_exist(self) -> Self:
+        """Let Prefect check cron and time zone, before `cl up` starts a server."""
+        from prefect.client.schemas.schedules import construct_schedule
+
+        interval = self.interval_s or None
+        try:
+            construct_schedule(cron=self.cron or None, interval=interval, timezone=self.timezone)
+        except ValidationError as error:
+            raise ValueError(error.errors()[0]["msg"].removeprefix("Value error, ")) from error
+        return self
+
     def for_prefect(self) -> "PrefectSchedule":
         """Return the schedule as Prefect takes it."""
         from prefect.schedules import Cron, Interval
@@ -92,8 +104,8 @@ class Declaration(_Declared):
         if not path.is_file():
             raise InputError(f"--deployments: there is no file {path}; the project's own is {DEFAULT}")
         try:
-            return cls.model_validate(YAML(typ="safe").load(path.read_text()) or {})
-        except YAMLError as error:
+            return cls.model_validate(YAML(typ="safe").load(path.read_text(encoding="utf-8-sig")) or {})
+        except (OSError, UnicodeDecodeError, YAMLError) as error:
             raise InputError(f"--deployments: {path} is not readable as YAML: {error}") from error
         except ValidationError as error:
             raise InputError(registry.explain_validation_error(error, f"--deployments: {path}", [])) from error

@@ -1,10 +1,12 @@
 """The options that all flows share: results as JSON, and what happens when a run begins and when it ends."""
 
+import logging
 from typing import Any
 
 from prefect import Flow
 from prefect.client.schemas.objects import FlowRun, State
 
+from cl_core.errors import CounterpointError
 from cl_core.report.costs import cost_line, cost_rows
 from tasks.runtime import run_owner
 from tasks.runtime.artifacts import publish_costs
@@ -16,9 +18,24 @@ from tasks.runtime.settings import Settings
 _SHOWN_COST_S = 10
 
 
+class _WithoutTraceback(logging.Filter):
+    """Leaves of a foreseen error its sentence: where in the code it was raised helps nobody who reads the run's log."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, CounterpointError):
+            record.msg, record.args, record.exc_info, record.exc_text = str(error), (), None, None
+        return True
+
+
+_WITHOUT_TRACEBACK = _WithoutTraceback()
+
+
 def _began(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
     del state
     Settings.begin_run()
+    for name in ("prefect.flow_runs", "prefect.task_runs"):
+        logging.getLogger(name).addFilter(_WITHOUT_TRACEBACK)
     run_log(str(flow_run.id)).append(
         "run began", name=flow_run.name, flow=flow.name, parameters=flow_run.parameters or {}
     )

@@ -123,7 +123,7 @@ def _trainings(folder: Path) -> Iterator[InventoryItem]:
         result, made_from = path / RESULT, str(_json(path / MADE_FROM).get("snapshot", ""))
         if result.exists():
             with contextlib.suppress(ValueError, OSError):
-                made_from = CheckpointRef.model_validate_json(result.read_text()).snapshot_digest
+                made_from = CheckpointRef.model_validate_json(result.read_text(encoding="utf-8")).snapshot_digest
         with try_lock(path / LOCK) as free:
             yield _item(
                 "training", path, training=path.name, snapshot=made_from, finished=result.exists(), busy=not free
@@ -195,7 +195,7 @@ def _children(folder: Path) -> list[Path]:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        known = json.loads(path.read_text())
+        known = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return known if isinstance(known, dict) else {}

@@ -147,7 +147,7 @@ def lock_owner(lock: Path) -> LockOwner | None:
 def _is_locked_in_kernel(lock: Path) -> bool:
     """Return whether the kernel lists a lock on the file: for locks without a record of their owner."""
     try:
-        file, listed = lock.stat(), _KERNEL_LOCKS.read_text()
+        file, listed = lock.stat(), _KERNEL_LOCKS.read_text(encoding="utf-8")
     except OSError:
         return False
     place = f"{os.major(file.st_dev):02x}:{os.minor(file.st_dev):02x}:{file.st_ino}"

@@ -5,10 +5,25 @@ are written here, before; what a person has set is kept.
 """
 
 import os
+import tomllib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
 
+from cl_core.errors import InputError
 from tasks.runtime.settings import Settings
+
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+# What says where runs go, and how files name it.
+_DECIDED_IN_FILES = {
+    "PREFECT_API_URL": ("PREFECT_API_URL", "api.url"),
+    "PREFECT_SERVER_DATABASE_CONNECTION_URL": (
+        "PREFECT_SERVER_DATABASE_CONNECTION_URL",
+        "PREFECT_API_DATABASE_CONNECTION_URL",
+        "database",
+    ),
+}
 
 
 def set_defaults(variables: Mapping[str, str]) -> None:
@@ -36,6 +51,51 @@ def restored(name: str) -> Iterator[None]:
     finally:
         os.environ.pop(name, None)
         set_defaults({} if before is None else {name: before})
+
+
+def keep_loopback_direct() -> None:
+    """Let no request to this machine's own servers go through a proxy, which cannot reach them."""
+    for name in ("no_proxy", "NO_PROXY"):
+        before = [host for host in os.environ.get(name, "").split(",") if host]
+        if "*" not in before:
+            os.environ[name] = ",".join([*before, *(host for host in _LOOPBACK if host not in before)])
+
+
+def refuse_prefect_files(folder: Path) -> None:
+    """Refuse a folder whose files would make Prefect ask another project's server or database.
+
+    Raises:
+        InputError: When its `.env`, `prefect.toml` or `pyproject.toml` names one, and the environment does not.
+    """
+    for file, values in _prefect_files(folder):
+        for name, keys in _DECIDED_IN_FILES.items():
+            if name not in os.environ and any(values.get(key) for key in keys):
+                raise InputError(
+                    f"Prefect reads {file}, which sets {name}: runs would go to another project's server; set {name} "
+                    "itself if that is wanted, or run the command from another folder"
+                )
+
+
+def _prefect_files(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Yield the files from which Prefect takes settings, and their values; of TOML the tables `api` and `server`."""
+    import dotenv
+
+    if (env := folder / ".env").is_file():
+        yield env, dict(dotenv.dotenv_values(env))
+    for name, above in (("prefect.toml", ()), ("pyproject.toml", ("tool", "prefect"))):
+        path = folder / name
+        with suppress(OSError, ValueError):
+            table = tomllib.loads(path.read_text(encoding="utf-8"))
+            for key in above:
+                table = table.get(key, {})
+            server = table.get("server", {})
+            yield (
+                path,
+                {
+                    "api.url": table.get("api", {}).get("url"),
+                    "database": server.get("database", {}).get("connection_url"),
+                },
+            )
 
 
 def embed_prefect(settings: Settings) -> None:

@@ -85,7 +85,7 @@ class RunLog(NamedTuple):
         """Return all whole lines, oldest first, in the words of this version."""
         lines = []
         for path in (self.path.parent.with_name(_EARLIER) / self.path.name, self.path):
-            for text in path.read_text(errors="replace").split("\n") if path.exists() else ():
+            for text in path.read_text(encoding="utf-8", errors="replace").split("\n") if path.exists() else ():
                 # A line that a crash cut off is not JSON.
                 with contextlib.suppress(ValueError):
                     line = {renamed.RUN_LOG.get(name, name): value for name, value in json.loads(text).items()}

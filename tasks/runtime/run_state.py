@@ -41,7 +41,7 @@ class RunState:
 
     def _read(self) -> dict[str, Any]:
         if self._path.exists():
-            state: dict[str, Any] = json.loads(self._path.read_text())
+            state: dict[str, Any] = json.loads(self._path.read_text(encoding="utf-8"))
             return state
         # Version 0.1.0 kept both in the run log.
         lines = run_log(self._flow_run_id).lines()

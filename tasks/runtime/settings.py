@@ -77,6 +77,8 @@ class Settings(BaseSettings):
     """Pause before an MLflow that does not answer is asked again, doubled each time. Seconds."""
     look_every_s: _Pause = Field(20.0, validation_alias="CL_LOOK_EVERY_S")
     """Interval at which `cl up` looks for runs whose process has exited. Seconds."""
+    debug: bool = Field(False, validation_alias="CL_DEBUG")
+    """Show the traceback of an error that is not foreseen, instead of keeping it in a file. 0 or 1."""
 
     @classmethod
     def from_environment(cls) -> "Settings":

@@ -141,7 +141,7 @@ def _holder_files(settings: Settings) -> Iterator[Diagnosis]:
         record = lock.with_suffix(OWNER)
         if record.exists() and not is_locked(lock):
             owner = lock_owner(lock)
-            name = owner.name if owner else record.read_text()
+            name = owner.name if owner else record.read_text(encoding="utf-8")
             yield Diagnosis(
                 f"{name} is recorded as the holder of a lock that no process holds",
                 str(record),

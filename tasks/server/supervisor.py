@@ -178,7 +178,7 @@ def stop_orphaned_services(record: Path) -> Orphans:
 
     Those of another host, such as a container that was replaced over the same CL_HOME, are only named.
     """
-    services = json.loads(record.read_text()) if record.exists() else []
+    services = json.loads(record.read_text(encoding="utf-8")) if record.exists() else []
     stopped, elsewhere = [], []
     for service in reversed(services):
         pid, token = processes.pid_of(service["process"]), service["process"]
@@ -244,5 +244,5 @@ def _owner(port: int) -> str:
 
 
 def _end_of(log: Path) -> str:
-    lines = log.read_text(errors="replace").strip().splitlines()[-5:] if log.exists() else []
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-5:] if log.exists() else []
     return f"the end of its log ({log}): " + (" | ".join(lines) or "nothing")

@@ -7,7 +7,7 @@ from PIL import Image, ImageEnhance
 
 from cl_core.data.cache import build_cache
 from cl_core.data.ingest.pipeline import ingest_source
-from cl_core.data.validation import ValidationReport, validate_snapshot
+from cl_core.data.validation import ValidationReport, look_alikes, validate_snapshot
 from cl_core.errors import DataError
 from cl_core.specs import DataSpec
 
@@ -56,12 +56,14 @@ def test_one_class_is_refused_and_no_class_is_not(folder, validated):
     assert validated(folder, test_share=0.3, source_options={"labels": "none"}).classes == 0
 
 
-def test_the_same_content_in_train_and_test_is_refused(folder, tmp_path, validated):
+def test_as_many_copies_in_both_splits_as_that_are_refused_by_their_share(folder, tmp_path, validated):
     shutil.copytree(folder, tmp_path / "in" / "train")
-    (tmp_path / "in" / "test").mkdir()
     shutil.copytree(folder / "cat", tmp_path / "in" / "test" / "cat")
-    with pytest.raises(DataError, match=r"20 images are in both the training and the test split"):
+    with pytest.raises(
+        DataError, match=r"20 of 60 inputs \(33\.3%\) are quarantined \(20 in_test_split\), at most 5\.0%"
+    ):
         validated(tmp_path / "in")
+    assert validated(tmp_path / "in", max_quarantined_share=0.4).quarantined == 20
 
 
 def test_too_large_a_quarantined_share_is_refused_with_its_reasons(folder, validated):
@@ -78,6 +80,26 @@ def test_all_that_is_wrong_is_said_at_once(folder, tmp_path, validated):
         validated(tmp_path / "in", min_train_samples=64)
 
 
+def test_classes_that_look_alike_are_named_and_not_refused(folder, validated):
+    (folder / "dog").rename(folder / "Ca t")
+    assert validated(folder, test_share=0.3).look_alikes == [["Ca t", "cat"]]
+
+
+@pytest.mark.parametrize(
+    ("names", "alike"),
+    [
+        # Composed and decomposed, sharp s and its capitals, a no-break space and none, full-width digits.
+        (["caf\u00e9", "cafe\u0301", "cafe"], [["caf\u00e9", "cafe\u0301"]]),
+        (["Straße", "STRASSE", "Strase"], [["Straße", "STRASSE"]]),
+        (["a\u00a0b", "ab", "a b", "a-b"], [["a\u00a0b", "ab", "a b"]]),
+        (["\uff11", "1", "0", "10"], [["\uff11", "1"]]),
+        ([], []),
+    ],
+)
+def test_names_look_alike_by_case_blanks_and_unicode_form(names, alike):
+    assert look_alikes(names) == alike
+
+
 def test_near_duplicates_across_splits_are_reported_and_not_refused(tmp_path, validated, folder):
     shutil.copytree(folder, tmp_path / "in" / "train")
     (tmp_path / "in" / "test" / "cat").mkdir(parents=True)
@@ -90,3 +112,4 @@ def test_near_duplicates_across_splits_are_reported_and_not_refused(tmp_path, va
     assert found.test_share == 0.75
     assert all(len(train) == len(test) == 64 for train, test in found.examples)
     assert len(found.examples) == 3
+    assert set(found.origins) == {(f"train/cat/{number}.png", f"test/cat/{number}.png") for number in (1, 3, 5)}

@@ -65,8 +65,8 @@ def program(*arguments, folder, **settings):
 def cl(tmp_path, monkeypatch, capsys):
     """The function that the program calls, in this process: in an empty folder, with nothing of ours around it."""
 
-    def calling(*arguments):
-        environment = {"PATH": "/usr/bin:/bin", "COLUMNS": "200", "HOME": str(tmp_path)}
+    def calling(*arguments, **settings):
+        environment = {"PATH": "/usr/bin:/bin", "COLUMNS": "200", "HOME": str(tmp_path), **settings}
         with monkeypatch.context() as patch, mock.patch.dict(os.environ, environment, clear=True):
             patch.chdir(tmp_path)
             patch.setattr("sys.argv", ["cl", *arguments])
@@ -326,6 +326,11 @@ def test_a_wrong_recipe_is_refused_in_one_sentence_that_names_the_file_or_the_fi
     assert re.fullmatch(sentence.replace("{recipe}", re.escape(str(recipe))), said), said
 
 
+def test_a_byte_order_mark_of_a_recipe_is_passed_over(tmp_path, refusal):
+    (tmp_path / "recipe.json").write_text('{"training": {"epochs": 0}}', encoding="utf-8-sig")
+    assert "training.epochs" in refusal("retrain", "--recipe", "recipe.json")
+
+
 def test_the_command_line_wins_over_the_recipe(tmp_path, refusal):
     (tmp_path / "mine.json").write_text('{"training": {"epochs": 0, "warmup_epochs": 7}}')
     said = refusal("retrain", "--recipe", "mine.json", "--training.epochs", "6")
@@ -391,3 +396,19 @@ def test_a_result_is_printed_for_people_or_as_one_json_document(cl):
     document = cl("--json", "down")
     assert (document.code, document.err) == (0, "")
     assert json.loads(document.out) == {"supervisor": False, "orphans": [], "elsewhere": []}
+
+
+def test_what_nobody_has_foreseen_is_one_sentence_and_a_file_with_the_traceback(tmp_path, cl, monkeypatch):
+    def defect(*_):
+        raise ZeroDivisionError("division by zero\nin the second line")
+
+    monkeypatch.setattr("flows.cli.recipes.read_recipe", defect)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    ended = cl("retrain", "--recipe", "a b.json")
+    sentence = r"error: unforeseen ZeroDivisionError: division by zero\. The traceback is in (\S+); CL_DEBUG=1 shows it"
+    said = re.fullmatch(sentence, ended.err.strip())
+    assert ended.code == 1 and said is not None, ended.err
+    log = Path(said[1]).read_text()
+    assert log.startswith("cl retrain --recipe 'a b.json'\n") and "in defect" in log and "in the second line" in log
+    with pytest.raises(ZeroDivisionError):
+        cl("retrain", "--recipe", "a b.json", CL_DEBUG="1")

@@ -84,6 +84,18 @@ def test_retrainings_of_one_model_share_a_queue_and_others_have_none(tmp_path: P
         ("{name: a, flow: flows.retrain.retrain, parameters: {colour: red}}", "colour"),
         ("{name: a, flow: flows.retrain.retrain, schedules: [{slug: s}]}", "either cron or interval_s"),
         ("{name: a, flow: flows.retrain.retrain, cron: '* * * * *'}", "cron"),
+        (
+            "{name: a, flow: flows.retrain.retrain, schedules: [{slug: s, cron: '0 25 * * *'}]}",
+            'deployments.0.schedules.0: Invalid cron string: "0 25 * * *"',
+        ),
+        (
+            "{name: a, flow: flows.retrain.retrain, schedules: [{slug: s, cron: '0 3 * * *', timezone: Mars/Base}]}",
+            'Invalid timezone: "Mars/Base"',
+        ),
+        (
+            "{name: a, flow: flows.retrain.retrain, schedules: [{slug: s, interval_s: 60, timezone: Mars/Base}]}",
+            'Invalid timezone: "Mars/Base"',
+        ),
         ("{flow: flows.retrain.retrain}", "give either name, or recipes, a pattern"),
         ("{name: a, flow: ", "is not readable as YAML"),
     ],
@@ -91,6 +103,16 @@ def test_retrainings_of_one_model_share_a_queue_and_others_have_none(tmp_path: P
 def test_what_cannot_be_is_refused_and_named(tmp_path: Path, declared: str, sentence: str) -> None:
     with pytest.raises(InputError, match=re.escape(sentence)):
         planned(written(tmp_path, declared))
+
+
+def test_a_declaration_of_another_encoding_is_refused_and_a_byte_order_mark_is_not(tmp_path: Path) -> None:
+    path = written(tmp_path, "{name: a, flow: flows.retrain.retrain, description: für nachts}")
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text, encoding="latin-1")
+    with pytest.raises(InputError, match="is not readable as YAML: 'utf-8' codec"):
+        Declaration.read(path)
+    path.write_text(text, encoding="utf-8-sig")
+    assert Declaration.read(path).deployments[0].description == "für nachts"
 
 
 def test_a_declaration_that_is_not_there_is_named() -> None:

@@ -153,3 +153,10 @@ def test_a_snapshot_with_a_flipped_byte_is_read_anew(cl: CommandLine, tmp_path: 
 def pretraining() -> dict[str, object]:
     """Some seconds of training."""
     return {"data": CLOTHES["data"], "training": {**CLOTHES["training"], "epochs": 4}, "compute": SPECS["compute"]}
+
+
+def test_a_proxy_is_not_asked_for_servers_of_this_machine(cl: CommandLine) -> None:
+    nobody = f"http://127.0.0.1:{free_port()}"
+    proxies = dict.fromkeys(("http_proxy", "HTTP_PROXY", "https_proxy", "ALL_PROXY"), nobody)
+    finished = cl.run("ingest", recipe={"data": SPECS["data"]}, **proxies, MLFLOW_REGISTRY_URI=nobody)
+    assert finished.code == 0, finished.err

@@ -175,6 +175,7 @@ def retried(machine: Machine, browser: Browser, two_runs: tuple[str, str]) -> Re
 def test_a_failed_run_that_is_retried_resumes(machine: Machine, browser: Browser, retried: Retried) -> None:
     assert machine.state(retried.run)["type"] == "COMPLETED", machine.logs(retried.run)
     assert machine.ask(f"flow_runs/{retried.run}")["run_count"] == 2
+    assert "Traceback" not in machine.logs(retried.run), "of a foreseen error, the log has the sentence"
     before, after = retried.finished, finished(machine, retried.run)
     assert {"preflight", "ingest", "validate", "plan", "pretrain", "evaluate"} <= set(before)
     assert {name: after[name] for name in before} == before, "steps that had finished were not run again"

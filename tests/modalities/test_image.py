@@ -4,7 +4,7 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, features
 
 from cl_core.modalities import image as image_module
 from cl_core.modalities.image import Rejected, decode, encode_png
@@ -136,8 +136,8 @@ def noisy_jpeg() -> bytes:
     [
         (b"", "empty"),
         (b"hello, this is a text file named .png", "not_an_image"),
-        (encoded(Image.new("RGB", (4, 4)), "BMP"), "not_an_image"),
-        (encoded(Image.new("RGB", (4, 4)), "TIFF"), "not_an_image"),
+        (encoded(Image.new("RGB", (4, 4)), "TGA"), "not_an_image"),
+        (encoded(Image.new("RGB", (4, 4)), "ICO"), "not_an_image"),
         (noisy_jpeg()[:-200], "damaged"),
         (encoded(Image.fromarray(COLORS), "PNG")[:-40], "damaged"),
         (b"\x89PNG\r\n\x1a\n", "damaged"),
@@ -147,7 +147,7 @@ def noisy_jpeg() -> bytes:
         (png(60_000, 60_000, 8, 0, b"\0"), "too_large"),  # Beyond Pillow's own limit, which would raise.
         (png(10_000, 10_000, 8, 0, b"\0"), "too_large"),  # Where Pillow would only warn.
     ],
-    ids=["empty", "text", "bmp", "tiff", "short jpeg", "short png", "png magic", "jpeg head", "big", "bomb", "warned"],
+    ids=["empty", "text", "tga", "ico", "short jpeg", "short png", "png magic", "jpeg head", "big", "bomb", "warned"],
 )
 def test_an_unusable_image_is_rejected_with_a_reason(payload, reason):
     with pytest.raises(Rejected) as rejected:
@@ -172,3 +172,69 @@ def test_our_png_is_read_back_by_pillow(channels):
     Image.open(io.BytesIO(encode_png(pixels)), formats=["PNG"]).verify()
     image = Image.open(io.BytesIO(encode_png(pixels)))
     np.testing.assert_array_equal(np.asarray(image).reshape(pixels.shape), pixels)
+
+
+@pytest.mark.parametrize("kind", ["BMP", "TIFF", "PPM"])
+def test_other_lossless_formats_keep_every_pixel(kind):
+    np.testing.assert_array_equal(decode(encoded(Image.fromarray(COLORS), kind)), COLORS)
+    np.testing.assert_array_equal(decode(encoded(Image.fromarray(COLORS[..., 0]), kind)), COLORS[..., :1])
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="this Pillow was built without AVIF")
+def test_flat_avif_keeps_its_color_within_two_levels():
+    pixels = decode(encoded(Image.new("RGB", (16, 8), (200, 100, 50)), "AVIF", quality=90))
+    assert pixels.shape == (8, 16, 3)
+    assert np.abs(pixels.astype(int) - (200, 100, 50)).max() <= 2
+
+
+@pytest.mark.parametrize("compression", ["raw", "tiff_lzw", "tiff_adobe_deflate", "packbits"])
+def test_of_a_tiff_the_first_page_is_taken_whatever_its_compression(compression):
+    pages = [Image.fromarray(COLORS[::-1])]
+    payload = encoded(Image.fromarray(COLORS), "TIFF", compression=compression, save_all=True, append_images=pages)
+    np.testing.assert_array_equal(decode(payload), COLORS)
+
+
+def test_the_orientation_of_a_tiff_is_applied():
+    exif = Image.Exif()
+    exif[0x0112] = 3  # Upside down.
+    np.testing.assert_array_equal(decode(encoded(Image.fromarray(COLORS), "TIFF", exif=exif)), COLORS[::-1, ::-1])
+
+
+def test_black_and_white_and_text_bitmaps_are_grayscale():
+    assert decode(b"P1\n# a comment\n2 2\n1 0\n0 1\n").tolist() == [[[0], [255]], [[255], [0]]]
+    assert decode(b"P2\n2 1\n255\n7 200\n").tolist() == [[[7], [200]]]
+
+
+def test_sixteen_bits_are_rounded_over_their_range_in_every_format():
+    values = np.array([[0, 128, 129, 257, 65535]], np.uint16)
+    for kind in ("PNG", "TIFF", "PPM"):
+        assert decode(encoded(Image.fromarray(values), kind)).ravel().tolist() == [0, 0, 1, 1, 255], kind
+    # Twelve bits of a sensor, as the format says.
+    assert decode(b"P5\n3 1\n4095\n" + struct.pack(">3H", 0, 2048, 4095)).ravel().tolist() == [0, 128, 255]
+
+
+def test_transparent_sixteen_bit_grayscale_is_laid_on_white():
+    values = np.array([[0, 160, 65535]], np.uint16)
+    assert decode(encoded(Image.fromarray(values), "PNG", transparency=0)).ravel().tolist() == [255, 1, 255]
+
+
+@pytest.mark.parametrize("kind", ["float32", "int32", "uint32", "int16"])
+def test_values_whose_range_is_not_known_are_rejected(kind):
+    """A thermal picture in kelvin, say: which value is black is for people to say."""
+    values = np.array([[-5, 300], [70_000, 2]]).astype(kind)
+    with pytest.raises(Rejected, match="whose black and white are not known; store 8 or 16 bits") as rejected:
+        decode(tiff(values))
+    assert rejected.value.reason == "unknown_range"
+
+
+def tiff(values):
+    """A TIFF straight from the standard (TIFF 6.0, Sec. 2), for types that Pillow does not write."""
+    height, width = values.shape
+    sample_format = {"u": 1, "i": 2, "f": 3}[values.dtype.kind]
+    at = 8 + 2 + 10 * 12 + 4
+    fields = {
+        256: width, 257: height, 258: 8 * values.itemsize, 259: 1, 262: 1, 273: at, 277: 1, 278: height,
+        279: values.nbytes, 339: sample_format,
+    }  # fmt: skip
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in sorted(fields.items()))
+    return b"II*\0" + struct.pack("<IH", 8, len(fields)) + entries + bytes(4) + values.astype(values.dtype).tobytes()

@@ -8,9 +8,9 @@ import zlib
 from pathlib import Path
 
 import pytest
-from PIL import Image
+from PIL import Image, features
 
-from cl_core.modalities.image import Rejected, decode
+from cl_core.modalities.image import FORMATS, Rejected, decode
 
 # Beside what Python, numpy and Pillow themselves take.
 _ROOM_BYTES = 100 << 20
@@ -76,6 +76,40 @@ def webp(side: int, kind: bytes) -> bytes:
     return bytes(small)
 
 
+def tiff(side: int, **settings: object) -> bytes:
+    """A TIFF of 16 x 16 pixels whose fields say that it is large."""
+    small = bytearray(encoded("TIFF", **settings))
+    (entries,) = struct.unpack_from("<I", small, 4)
+    (count,) = struct.unpack_from("<H", small, entries)
+    for place in range(entries + 2, entries + 2 + 12 * count, 12):
+        tag, kind = struct.unpack_from("<HH", small, place)
+        if tag in (256, 257, 278):  # Width, length, rows in a strip.
+            struct.pack_into("<H" if kind == 3 else "<I", small, place + 8, side)
+    return bytes(small)
+
+
+def tiff_text(size: int) -> bytes:
+    """A TIFF whose description is said to be longer than the file."""
+    small = bytearray(encoded("TIFF", description="x" * 10))
+    place = small.index(struct.pack("<HH", 270, 2))
+    struct.pack_into("<I", small, place + 4, size)
+    return bytes(small)
+
+
+def bmp(side: int) -> bytes:
+    small = bytearray(encoded("BMP"))
+    struct.pack_into("<ii", small, 18, side, side)
+    return bytes(small)
+
+
+def avif(side: int) -> bytes:
+    """An AVIF whose header says that it is large."""
+    small = bytearray(encoded("AVIF"))
+    place = small.index(b"ispe") + 8
+    struct.pack_into(">II", small, place, side, side)
+    return bytes(small)
+
+
 BOMBS = {
     "png of 50,000 x 50,000, all of it there": (lambda: flat_png(50_000), {"too_large"}),
     "png header of 2 ** 31 - 1": (lambda: png(width=2**31 - 1, height=2**31 - 1), {"too_large", "damaged"}),
@@ -94,7 +128,14 @@ BOMBS = {
     "gif frame of 65,535": (lambda: gif(16, 65_535), {"too_large", "damaged"}),
     "webp of 16,384": (lambda: webp(16_384, b"VP8L"), {"too_large", "damaged"}),
     "webp animation of 16,384": (lambda: webp(16_384, b"VP8X"), {"too_large", "damaged"}),
-}
+    "bmp of 30,000": (lambda: bmp(30_000), {"too_large"}),
+    "tiff of 30,000": (lambda: tiff(30_000), {"too_large"}),
+    "packed tiff of 30,000": (lambda: tiff(30_000, compression="tiff_lzw"), {"too_large"}),
+    "packed tiff of 8,000": (lambda: tiff(8_000, compression="tiff_lzw"), {"damaged"}),
+    "tiff with a text of 4 GiB": (lambda: tiff_text(2**32 - 1), {"damaged", "usable"}),
+    "ppm header of 99,999": (lambda: b"P6\n99999 99999\n255\n" + bytes(100), {"too_large"}),
+    "text ppm of 8,000": (lambda: b"P2\n8000 8000\n255\n" + b"0 " * 1_000_000, {"too_large"}),
+} | ({"avif of 30,000": (lambda: avif(30_000), {"too_large", "damaged"})} if features.check("avif") else {})
 
 # Reads a file, decodes it, and prints the verdict and how much memory that took more than before.
 _PROGRAM = """
@@ -138,12 +179,12 @@ def test_of_an_animation_of_a_thousand_frames_one_is_decoded() -> None:
     assert decode(file.getvalue()).shape == (64, 64, 3)
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF"])
+@pytest.mark.parametrize("kind", FORMATS)
 def test_no_part_of_an_image_is_a_whole_one(kind: str) -> None:
     """Cut at every hundredth of its length, an image of noise is rejected; no cut hangs or crashes the decoder."""
     noise = Image.effect_noise((64, 64), 80)
     file = io.BytesIO()
-    noise.save(file, kind)
+    noise.save(file, kind, **({"compression": "tiff_lzw"} if kind == "TIFF" else {}))
     payload = file.getvalue()
     for share in range(1, 95):
         with pytest.raises(Rejected) as rejected:

@@ -9,6 +9,7 @@ import pytest
 from cl_core.refs import Decision
 from cl_core.report.page import render_report
 from cl_core.report.report_inputs import ReportInputs
+from cl_core.report.summary import summary_markdown
 from cl_core.report.wording import format_interval, format_number
 
 Make = Callable[..., ReportInputs]
@@ -187,3 +188,29 @@ def test_arrays_of_different_length_are_refused(make_inputs: Make):
 def test_a_label_without_a_class_is_refused(make_inputs: Make):
     with pytest.raises(ValueError, match="labels must be -1 or the index of one of 3 classes; they range from 5 to 5"):
         make_inputs(labels=np.full(240, 5))
+
+
+def test_classes_of_few_test_samples_are_named_as_those_whose_intervals_are_unreliable(make_inputs: Make) -> None:
+    inputs = make_inputs()
+    warning = (
+        "2 of the classes have fewer than 5 test samples (Bag 4, Shirt 1): intervals of macro scores are unreliable"
+    )
+    assert "unreliable" not in Page(render_report(small(make_inputs))).text
+    few = inputs.evaluation.trained.model_copy(update={"confusion": [[4, 0, 0], [0, 5, 1], [0, 0, 1]]})
+    representations = {**inputs.evaluation.representations, "trained": few}
+    evaluation = inputs.evaluation.model_copy(update={"representations": representations})
+    rare = small(make_inputs, evaluation=evaluation)
+    assert warning in Page(render_report(rare)).text
+    assert warning in summary_markdown(rare)
+
+
+def test_many_near_duplicates_across_splits_are_a_warning_beside_the_scores(make_inputs: Make) -> None:
+    few = make_inputs().near_duplicates
+    assert few is not None and few.test_share < 0.05
+    many = few.model_copy(update={"test_share": 0.25, "origins": [("train/<a>.png", "test/b.png")]})
+    warning = "25.0% of the test images resemble a training image, for example train/<a>.png and test/b.png"
+    assert "scores may be too high" not in Page(render_report(small(make_inputs))).text
+    inputs = small(make_inputs, near_duplicates=many)
+    scores = Page(render_report(inputs)).text.partition("Scores")[2].partition("Confusion")[0]
+    assert f"{warning}: scores may be too high." in scores
+    assert "25.0% of the test images resemble a training image" in summary_markdown(inputs)

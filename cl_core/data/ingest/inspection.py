@@ -20,7 +20,7 @@ class PayloadInfo(NamedTuple):
     """What is known of one image that can be decoded."""
 
     id: bytes  # sha256 of the encoded bytes.
-    format: str  # JPEG, PNG, WEBP or GIF.
+    format: str  # One of `image.FORMATS`.
     width: int  # Pixels, once upright.
     height: int  # Pixels, once upright.
     channels: int  # 1 or 3.

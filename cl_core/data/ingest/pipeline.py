@@ -123,7 +123,7 @@ def ingest_source(
 def _recorded(record: Path, root: Path) -> SnapshotRef | None:
     """Return the snapshot of an earlier ingestion of the same source, if it is intact."""
     try:
-        content = json.loads(record.read_text())
+        content = json.loads(record.read_text(encoding="utf-8"))
         path = root / content["snapshot"]
         if file_sha256(path / MANIFEST) != content["manifest_sha256"]:
             return None  # Another source has led to the same content since; its origins and quarantine are not ours.

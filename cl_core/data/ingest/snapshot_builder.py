@@ -42,8 +42,8 @@ def build_snapshot(
     """Write the files of a snapshot into `folder`: SPLIT/part-NNNNN.parquet, sources.parquet, quarantine.parquet.
 
     Copies within a split become one row. A content with a label in one copy and none in another has that label. A
-    content with two different labels is quarantined, with all its copies. A content in both splits stays in both and
-    is counted as leaked.
+    content with two different labels is quarantined, with all its copies. Of a content in both splits the copies of
+    the training split are quarantined: it is tested on, not trained on.
 
     `valid` are rows of `INPUTS`, sorted by their first four columns. `rejected` takes and sorts `QUARANTINE_TABLE`. The
     folder `conflicting` gets contents with contradicting labels, in parts like those of a split.
@@ -71,15 +71,17 @@ def build_snapshot(
                 set_aside.add((key, payload, None), size=len(payload))
                 continue
             label = labels[0] if labels else ""
-            for split, origin, _ in copies:
+            if len({split for split, _, _ in copies}) > 1:
+                rejected.add(_leak(copies))
+                tally.leaked += 1
+                copies = [copy for copy in copies if copy[0] == "test"]
+            split = copies[0][0]
+            for _, origin, _ in copies:
                 sources.add((key, split, origin))
-            present = sorted({split for split, _, _ in copies})
-            for split in present:
-                splits[split].add((key, payload, label or None), size=len(payload))
-                digest.update(key + _split_and_label(split, label))
-                tally.add(split, label, payload, *info)
+            splits[split].add((key, payload, label or None), size=len(payload))
+            digest.update(key + _split_and_label(split, label))
+            tally.add(split, label, payload, *info)
             tally.copies += len(copies)
-            tally.leaked += len(present) > 1
     with _table_writer(folder / "quarantine.parquet", QUARANTINE_TABLE) as quarantine:
         for row in rejected.rows():
             quarantine.add(row)
@@ -94,6 +96,14 @@ def _conflict(copies: list[Row], labels: list[str]) -> list[Row]:
         (origin, "conflicting_labels", f"labeled {label!r} here; copies of it are labeled {all_labels}")
         for _, origin, label in copies
     ]
+
+
+def _leak(copies: list[Row]) -> list[Row]:
+    """Return rows of `QUARANTINE_TABLE` for the training copies of a content that the test split has, too."""
+    tested = [origin for split, origin, _ in copies if split == "test"]
+    named = ", ".join(tested[:_NAMED_LABELS]) + (", …" if len(tested) > _NAMED_LABELS else "")
+    detail = f"the test split has the same image: {named}; it is tested on, and not trained on"
+    return [(origin, "in_test_split", detail) for split, origin, _ in copies if split == "train"]
 
 
 @lru_cache

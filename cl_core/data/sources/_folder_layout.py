@@ -1,23 +1,42 @@
 """Folders of images: which files are listed, and which folders are splits and which are classes."""
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from cl_core.data.path_roots import leads_out
 from cl_core.errors import DataError
+from cl_core.modalities.image import starts_like_image
 
 # Files with these suffixes that cannot be decoded are quarantined. Other files (README.txt, labels.csv) and hidden
-# files (.DS_Store, ._a.jpg) are ignored.
+# files (.DS_Store, ._a.jpg) are passed over, unless they begin like an image.
 IMAGE_SUFFIXES = {
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif"),
-    *(".apng", ".avif", ".bmp", ".heic", ".heif", ".jp2", ".jxl", ".pgm", ".ppm", ".tga", ".tif", ".tiff"),
+    *(
+        ".apng",
+        ".avif",
+        ".bmp",
+        ".heic",
+        ".heif",
+        ".jp2",
+        ".jxl",
+        ".pbm",
+        ".pgm",
+        ".pnm",
+        ".ppm",
+        ".tga",
+        ".tif",
+        ".tiff",
+    ),
 }
 # Folders that macOS, NAS boxes, Linux and Windows make: previews, resource forks, deleted and recovered files.
 NOT_OF_PEOPLE = {
     *("__MACOSX", "@eaDir", "#recycle", "lost+found", "$RECYCLE.BIN", "System Volume Information"),
 }
+# What Git leaves in place of a large file that was not downloaded: a text of about 130 bytes.
+_LFS_START, _LFS_BYTES, _LFS_POINTER = b"version https://git-lfs", 1024, "Git LFS pointers"
 # The folder beside annotations in a split, as labeling tools export it.
 _IMAGES = "images"
 
@@ -103,8 +122,16 @@ def _is_image(entry: os.DirEntry[str]) -> bool:
     return Path(entry.name).suffix.lower() in IMAGE_SUFFIXES and not _is_folder(entry)
 
 
-def image_files(root: Path) -> Iterator[tuple[list[str], Path]]:
-    """Yield every file with an image's suffix below `root`, with the parts of its path relative to it."""
+def image_files(root: Path, passed_over: Counter[str] | None = None) -> Iterator[tuple[list[str], Path]]:
+    """Yield every image file below `root`, with the parts of its path relative to it.
+
+    A file is one by its suffix, or by its first bytes where the suffix says nothing.
+
+    Args:
+        root: Folder that is listed.
+        passed_over: Counts what is passed over: by suffix, or by name where an operating system has made it.
+    """
+    passed_over = Counter() if passed_over is None else passed_over
     # The folders on the way down, by device and inode: a link to one of them would lead in circles.
     waiting: list[tuple[list[str], Path, frozenset[tuple[int, int]]]] = [([], root, frozenset())]
     while waiting:
@@ -113,13 +140,34 @@ def image_files(root: Path) -> Iterator[tuple[list[str], Path]]:
         here = (state.st_dev, state.st_ino)
         if here in above:
             continue
-        for entry in _entries(folder):
+        for entry in _entries(folder, passed_over):
             below = [*parts, entry.name]
             # A link that leads out, to a file or a folder, is listed but not followed.
             if _is_folder(entry) and not leads_out(Path(entry)):
                 waiting.append((below, folder / entry.name, above | {here}))
-            elif _is_folder(entry) or Path(entry.name).suffix.lower() in IMAGE_SUFFIXES:
+            elif _is_folder(entry) or (kind := _passed_over(entry)) is None:
                 yield below, folder / entry.name
+            else:
+                passed_over[kind] += 1
+
+
+def _passed_over(entry: os.DirEntry[str]) -> str | None:
+    """Return what a file is counted as when it is passed over; None of an image."""
+    suffix = Path(entry.name).suffix.lower()
+    if suffix in IMAGE_SUFFIXES:
+        return _LFS_POINTER if _head(entry, at_most=_LFS_BYTES).startswith(_LFS_START) else None
+    return None if starts_like_image(_head(entry)) else suffix or "no suffix"
+
+
+def _head(entry: os.DirEntry[str], *, at_most: int | None = None) -> bytes:
+    """Return the first bytes of a regular file, if it is not longer than `at_most`; nothing of all else."""
+    try:
+        if not entry.is_file() or leads_out(Path(entry)) or (at_most and entry.stat().st_size > at_most):
+            return b""
+        with Path(entry).open("rb") as file:
+            return file.read(len(_LFS_START))
+    except OSError:
+        return b""
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -130,17 +178,20 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _entries(folder: Path) -> list[os.DirEntry[str]]:
-    """List a folder by name, without hidden files and what operating systems put beside the images.
+def _entries(folder: Path, passed_over: Counter[str] | None = None) -> list[os.DirEntry[str]]:
+    """List a folder by name, without hidden files and what operating systems put beside the images, which are counted.
 
     Raises:
         DataError: When it cannot be listed, since the number of missing images would be unknown.
     """
     try:
         with os.scandir(folder) as entries:
-            shown = (entry for entry in entries if not entry.name.startswith(".") and entry.name not in NOT_OF_PEOPLE)
-            return sorted(shown, key=lambda entry: entry.name)
+            found = sorted(entries, key=lambda entry: entry.name)
     except OSError as error:
         raise DataError(
             f"data.location: the folder {folder} cannot be listed ({error.strerror}); make it readable, or move it away"
         ) from error
+    if passed_over is not None:
+        passed_over.update("hidden" for entry in found if entry.name.startswith("."))
+        passed_over.update(entry.name for entry in found if entry.name in NOT_OF_PEOPLE)
+    return [entry for entry in found if not entry.name.startswith(".") and entry.name not in NOT_OF_PEOPLE]

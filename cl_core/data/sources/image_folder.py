@@ -5,9 +5,12 @@ import errno
 import hashlib
 import os
 import stat
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal
+
+from pydantic import PrivateAttr
 
 from cl_core.data.path_roots import SETTING, confined, leads_out
 from cl_core.data.sources import RawSample, Source, SourceEntry, Unreadable, unchanged
@@ -35,6 +38,8 @@ class ImageFolder(Source):
     splits: Literal["from_folder", "none"] = "from_folder"
     """Whether folders such as `train`, `val` and `test` are splits; otherwise they are folders like others."""
 
+    _passed_over: Counter[str] = PrivateAttr(default_factory=Counter)
+
     def fingerprint(self, location: str) -> str:
         """Return a digest of the path and state of every image file."""
         root = _root(location)
@@ -54,15 +59,18 @@ class ImageFolder(Source):
         """List every image file by its path, which gives its split and class."""
         root = _root(location)
         layout = folder_layout(root) if self.splits == "from_folder" else Layout()
-        for parts, path in image_files(root):
+        self._passed_over.clear()
+        for parts, path in image_files(root, self._passed_over):
             split, folders = layout.place(parts[:-1])
             label = _text(folders[0]) if self.labels == "from_folder" and folders else None
             name = "/".join(parts)
             yield SourceEntry(os.fsencode(name), _state(path), label, split, _text(name))
 
     def note(self, location: str) -> str:
-        """Return how folders were taken for splits, where their names leave it open."""
-        return folder_layout(_root(location)).note if self.splits == "from_folder" else ""
+        """Return how folders were taken for splits, where that is open, and what the last listing has passed over."""
+        taken = folder_layout(_root(location)).note if self.splits == "from_folder" else ""
+        counts = ", ".join(f"{count:,} {kind}" for kind, count in sorted(self._passed_over.items()))
+        return "; ".join(filter(None, [taken, counts and f"passed over: {counts}"]))
 
     def read(self, location: str, listed: SourceEntry) -> RawSample | Unreadable:
         """Read one image file; a file that cannot be read, or is too large, becomes unreadable."""

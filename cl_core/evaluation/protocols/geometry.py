@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from cl_core.evaluation.bootstrap import mean_score, resample_counts, score
+from cl_core.evaluation.bootstrap import mean_score, resample_counts, unbiased_score
 from cl_core.evaluation.embedding_metrics import (
     effective_rank,
     exponential_entropy,
@@ -45,9 +45,9 @@ class Geometry(Evaluation):
             return np.concatenate([statistic(torch.from_numpy(counts)).double().numpy() for counts in blocks])
 
         scores = {
-            "geometry.uniformity": score(uniformity(embeddings).item(), resampled(_uniformities(embeddings))),
-            "geometry.effective_rank": score(effective_rank(embeddings).item(), resampled(_ranks(embeddings))),
-            "geometry.feature_std": score(feature_std(embeddings).item(), resampled(_stds(embeddings))),
+            "geometry.uniformity": unbiased_score(uniformity(embeddings).item(), resampled(_uniformities(embeddings))),
+            "geometry.effective_rank": unbiased_score(effective_rank(embeddings).item(), resampled(_ranks(embeddings))),
+            "geometry.feature_std": unbiased_score(feature_std(embeddings).item(), resampled(_stds(embeddings))),
         }
         if test.views is not None:
             distances = squared_distances(*map(torch.tensor, test.views))

@@ -53,6 +53,6 @@ class Knn(Evaluation):
         for k in self.ks:
             predicted = vote(neighbors, groups, k=k, classes=len(classes), temperature=self.temperature).numpy()
             right = (predicted == test.groups)[scored]
-            outcome.scores[f"knn_{k}.accuracy"] = accuracy_score(right, resamples=resamples, seed=seed)
+            outcome.scores[f"knn_{k}.accuracy"] = accuracy_score(right)
             outcome.predictions[f"knn_{k}"] = predicted
         return outcome

@@ -146,7 +146,7 @@ def last_decision(client: "MlflowClient", name: str, version: int, staged: Path)
     stored = client.get_model_version(name, str(version))
     if DECISION not in stored.tags or not stored.run_id:
         return None
-    decision = Path(client.download_artifacts(stored.run_id, _DECISION_FILE, str(staged))).read_text()
+    decision = Path(client.download_artifacts(stored.run_id, _DECISION_FILE, str(staged))).read_text(encoding="utf-8")
     champion = int(client.get_registered_model(name).aliases.get(CHAMPION, 0))
     return Decision.model_validate_json(decision).model_copy(update={"champion": champion})
 

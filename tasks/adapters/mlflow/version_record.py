@@ -79,7 +79,9 @@ def version_record(tracking_uri: str, work: Path, name: str, version: str) -> Ve
                 if tag.startswith(_OURS) and tag not in _NOT_LINEAGE
             },
             specs=(
-                json.loads(Path(client.download_artifacts(run_id, "spec.json", str(staged))).read_text())
+                json.loads(
+                    Path(client.download_artifacts(run_id, "spec.json", str(staged))).read_text(encoding="utf-8")
+                )
                 if "spec.json" in files
                 else {}
             ),

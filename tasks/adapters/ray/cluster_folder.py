@@ -27,7 +27,7 @@ def temporary_folder(training: Path) -> Iterator[Path]:
     for abandoned in abandoned_folders():
         remove_abandoned(abandoned)
     folder = Path(tempfile.mkdtemp(prefix=f"{_FOLDER}{os.getpid()}-{processes.started()}-", dir=_ROOT))
-    (folder / _TRAINING).write_text(str(training))
+    (folder / _TRAINING).write_text(str(training), encoding="utf-8")
     try:
         yield folder
     finally:
@@ -46,7 +46,7 @@ def abandoned_folders() -> list[Path]:
 def is_for(folder: Path, home: Path) -> bool:
     """Whether a cluster was started for a training under a home."""
     note = folder / _TRAINING
-    return note.exists() and home in Path(note.read_text()).parents
+    return note.exists() and home in Path(note.read_text(encoding="utf-8")).parents
 
 
 def processes_of(folder: Path) -> set[psutil.Process]:

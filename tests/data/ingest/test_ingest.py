@@ -165,12 +165,32 @@ def test_an_unlabeled_copy_takes_the_label_of_the_other(folder, tmp_path):
     assert digest_after(folder, tmp_path / "home") == before
 
 
-def test_the_same_content_in_both_splits_stays_in_both_and_is_counted(folder, tmp_path):
-    for split in ("train", "test"):
-        shutil.copytree(folder / "cat", tmp_path / "split" / split / "cat")
-    snapshot = ingest_source(pets(tmp_path / "split"), datasets=tmp_path / "home").snapshot
-    assert snapshot.rows == {"test": 20, "train": 20}
-    assert snapshot_profile(snapshot.path).leaked == 20
+def test_a_content_of_both_splits_is_tested_on_and_its_training_copies_are_quarantined(folder, tmp_path):
+    root = tmp_path / "split"
+    shutil.copytree(folder, root / "train")
+    (root / "test" / "cat").mkdir(parents=True)
+    for name in ("1.png", "3.png"):
+        shutil.copy(folder / "cat" / name, root / "test" / "cat" / name)
+    shutil.copy(folder / "cat" / "1.png", root / "train" / "cat" / "again.png")
+    snapshot = ingest_source(pets(root), datasets=tmp_path / "home").snapshot
+    assert snapshot.rows == {"test": 2, "train": 38}
+    assert snapshot_profile(snapshot.path).leaked == 2
+    quarantine = pq.read_table(snapshot.path / "quarantine.parquet").to_pylist()
+    assert [(row["origin"], row["reason"]) for row in quarantine] == [
+        ("train/cat/1.png", "in_test_split"),
+        ("train/cat/3.png", "in_test_split"),
+        ("train/cat/again.png", "in_test_split"),
+    ]
+    wanted = "the test split has the same image: test/cat/1.png; it is tested on, and not trained on"
+    assert quarantine[0]["detail"] == quarantine[2]["detail"] == wanted
+    # The same without the training copies: they are in no digest. And a night later nothing else is read.
+    for name in ("1.png", "3.png", "again.png"):
+        (root / "train" / "cat" / name).unlink()
+    cleaned = ingest_source(pets(root), datasets=tmp_path / "home")
+    assert cleaned.snapshot.digest == snapshot.digest
+    assert (
+        "(0 read, 39 unchanged, 3 removed)" in cleaned.reason or "(0 read, 40 unchanged, 3 removed)" in cleaned.reason
+    )
 
 
 def test_bad_files_are_quarantined_with_their_reason_and_the_run_goes_on(folder, tmp_path, picture):

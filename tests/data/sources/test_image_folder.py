@@ -1,3 +1,4 @@
+import io
 import os
 import socket
 import subprocess
@@ -5,6 +6,7 @@ import sys
 
 import pytest
 from permissions import obeying
+from PIL import Image
 
 from cl_core.data.sources import RawSample, Unreadable
 from cl_core.data.sources.image_folder import ImageFolder
@@ -245,3 +247,28 @@ def test_a_link_to_itself_is_unreadable_and_as_the_location_an_error(place, tmp_
     assert found.keys() == {"cat/a.jpg", "cat/loop.jpg"}
     with pytest.raises(DataError, match=r"loop cannot be reached \(Too many levels of symbolic links\)"):
         ImageFolder().fingerprint(str(tmp_path / "loop"))
+
+
+def test_content_decides_where_the_suffix_says_nothing(tmp_path):
+    image, jpeg = Image.new("L", (2, 2)), io.BytesIO()
+    image.save(jpeg, "JPEG")
+    (tmp_path / "cat").mkdir()
+    image.save(tmp_path / "cat" / "1.png")
+    (tmp_path / "cat" / "2.dat").write_bytes(jpeg.getvalue())
+    (tmp_path / "cat" / "3").write_bytes((tmp_path / "cat" / "1.png").read_bytes())
+    # Two letters that bitmaps begin with are those of a word.
+    (tmp_path / "cat" / "notes.txt").write_text("BMW, P5 and others")
+    assert {origin for origin, _, _ in delivered(ImageFolder(), str(tmp_path))} == {"cat/1.png", "cat/2.dat", "cat/3"}
+
+
+def test_what_is_passed_over_is_counted(place, tmp_path):
+    location = place("cat/1.png", "cat/2.png", "@eaDir/1.png", "__MACOSX/cat/._1.png", "cat/.DS_Store", ".cache/3.png")
+    for name in ("labels.csv", "cat/a.csv", "cat/README", "Thumbs.DB"):
+        (tmp_path / name).write_text("text")
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 12345\n"
+    (tmp_path / "cat" / "3.jpg").write_text(pointer)
+    source = ImageFolder()
+    for _ in range(2):
+        assert {origin for origin, _, _ in delivered(source, location)} == {"cat/1.png", "cat/2.png"}
+    counts = "2 .csv, 1 .db, 1 @eaDir, 1 Git LFS pointers, 1 __MACOSX, 2 hidden, 1 no suffix"
+    assert source.note(location) == f"passed over: {counts}"

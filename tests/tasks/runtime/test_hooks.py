@@ -1,7 +1,12 @@
 """What every flow does when it begins and ends."""
 
 import inspect
+import logging
 
+import pytest
+
+from cl_core.errors import DataError
+from tasks.runtime import hooks
 from tasks.runtime.hooks import FLOW
 
 
@@ -12,3 +17,13 @@ def test_hooks_take_what_prefect_gives_them_in_order_and_by_name():
             parameters = inspect.signature(hook)
             by_name = parameters.bind(flow="flow", flow_run="run", state="state")
             assert parameters.bind("flow", "run", "state").arguments == by_name.arguments, f"{when}: {hook}"
+
+
+@pytest.mark.parametrize(("error", "has_traceback"), [(DataError("no images in parts"), False), (OSError("?"), True)])
+def test_the_log_of_a_run_has_the_sentence_of_a_foreseen_error_and_the_traceback_of_another(error, has_traceback):
+    record = logging.LogRecord(
+        "prefect.task_runs", logging.ERROR, __file__, 1, "Encountered %r", (error,), (type(error), error, None)
+    )
+    assert hooks._WITHOUT_TRACEBACK.filter(record)
+    assert (record.exc_info is not None) == has_traceback
+    assert record.getMessage() == ("Encountered OSError('?')" if has_traceback else "no images in parts")
