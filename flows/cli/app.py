@@ -116,6 +116,8 @@ def _launch(app: App, tokens: tuple[str, ...], recipe: Path | None, *, as_json: 
 
         if name in commands.CHECKED_ADDRESS:
             environment.check_prefect_address()
+        if name in commands.TRAINS:
+            environment.check_compute(bound.arguments.get("compute"))
         environment.begin()
         if COMMANDS[name].is_flow:
             environment.start_prefect()

@@ -4,6 +4,7 @@ import signal
 import warnings
 
 from cl_core.errors import InputError
+from cl_core.specs import ComputeSpec
 from tasks.runtime.process_environment import embed_prefect, set_defaults
 from tasks.runtime.settings import Settings
 
@@ -57,3 +58,15 @@ def check_prefect_address() -> None:
             "`cl up` runs for this CL_HOME, but PREFECT_API_URL is not set, so its runs cannot be read; set it as the "
             "screen of `cl up` shows"
         )
+
+
+def check_compute(compute: ComputeSpec | None) -> None:
+    """Refuse workers and threads that are not there, before a server starts; by default there are enough.
+
+    Raises:
+        SpecError: With the number allowed.
+    """
+    from tasks.adapters.ray.resources import check_machine
+
+    if compute is not None:
+        check_machine(compute)

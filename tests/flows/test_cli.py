@@ -271,6 +271,10 @@ def test_flows_are_imported_without_what_their_steps_use(imported_with_flows):
             r"compute: threads 3 cannot be divided evenly among 2 workers; nearest: 4",
         ),
         (
+            ["retrain", "--compute.workers", "4096", "--compute.threads", "4096"],
+            r"compute\.threads: 4096 workers need 4096 CPU threads, but this machine has \d+; choose .* of at most \d+",
+        ),
+        (
             ["retrain", "--training.warmup-epochs", "9"],
             r"training: warmup_epochs 9 must be less than epochs 4: the learning rate would never reach its peak",
         ),
