@@ -29,19 +29,16 @@ def begin() -> None:
 
 
 def start_prefect() -> None:
-    """Start Prefect's temporary server if there is no other one.
-
-    A terminal sends Ctrl-C to the server too; with the signal blocked, the server lives to hear how the runs ended.
-    """
+    """Start Prefect's temporary server if there is no other one."""
+    if Settings.from_environment().prefect_api_url:
+        return
     from prefect import get_client
 
-    # A process inherits the signals that are blocked.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        with get_client(sync_client=True):
-            pass
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    from tasks.server.temporary_server import TemporaryServer
+
+    TemporaryServer()
+    with get_client(sync_client=True):
+        pass
 
 
 def check_prefect_address() -> None:
