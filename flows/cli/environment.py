@@ -5,13 +5,14 @@ import warnings
 
 from cl_core.errors import InputError
 from cl_core.specs import ComputeSpec
-from tasks.runtime.process_environment import embed_prefect, set_defaults
+from tasks.runtime.process_environment import SAFE_PATH, embed_prefect, set_defaults, set_variables
 from tasks.runtime.settings import Settings
 
 
 def set_environment() -> None:
     """Set the environment of flows. Call it before Prefect or torch is imported: both read theirs then."""
     embed_prefect(Settings.from_environment())
+    set_variables(SAFE_PATH)
     # Idle threads that spin take a small machine's cores from the work; torch reads it when it is imported.
     set_defaults({"OMP_WAIT_POLICY": "PASSIVE"})
     # Prefect creates PREFECT_HOME when it is imported; a help page or a refusal leaves no folder behind.

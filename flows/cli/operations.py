@@ -125,6 +125,7 @@ def _run_stack(settings: Settings, ports: Ports, deployments: Path, host: str) -
     set_variables(stack.client_env())
     # Prefect reads its settings when it is imported.
     from flows.deployments.apply import apply_deployments, plan_deployments
+    from tasks.server.automation_check import wait_for_automations
     from tasks.server.recovery import RunRecovery
 
     planned = plan_deployments(declaration, deployments.parent)
@@ -137,6 +138,7 @@ def _run_stack(settings: Settings, ports: Ports, deployments: Path, host: str) -
         for message in (*applied.messages, *recovery.recover_at_start()):
             console.print(message)
         supervisor.start(worker)
+        wait_for_automations(supervisor.stopped)
         console.print(f"ready after {time.monotonic() - began:.0f} s\n")
         watch(stack, supervisor, recovery, applied.names)
     except KeyboardInterrupt:

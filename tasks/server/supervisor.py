@@ -141,6 +141,8 @@ class Supervisor:
             self._processes[service.name] = subprocess.Popen(  # noqa: S603 - our own command
                 list(service.command),
                 env=dict(service.environment),
+                # Not the working folder, which uvicorn and Prefect put on the import path.
+                cwd=service.log.parent,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

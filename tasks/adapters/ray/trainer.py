@@ -23,7 +23,14 @@ from cl_core.refs import CheckpointRef
 from cl_core.specs import ComputeSpec
 from cl_core.training.job import TrainingJob
 from tasks.adapters.ray.cluster_folder import temporary_folder
-from tasks.adapters.ray.compat import CLUSTER_ENV, GCS_SERVER_NAME, LOCAL_CLUSTER_ENV, QUIET_LOGGERS, TEMP_DIR_OPTION
+from tasks.adapters.ray.compat import (
+    CLUSTER_ENV,
+    GCS_SERVER_NAME,
+    LOCAL_CLUSTER_ENV,
+    QUIET_LOGGERS,
+    TEMP_DIR_OPTION,
+    job_config,
+)
 from tasks.adapters.ray.resources import check_machine, check_resources
 from tasks.adapters.ray.stall_watch import StallWatch
 from tasks.runtime.process_environment import set_defaults
@@ -147,6 +154,7 @@ def _cluster(address: str, compute: ComputeSpec, folder: Path) -> Iterator[None]
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     before = _children()
     common: dict[str, Any] = {"log_to_driver": False, "configure_logging": False, "namespace": "counterpoint"}
+    common["job_config"] = job_config()
     try:
         if address:
             ray.init(address=address, **common)
