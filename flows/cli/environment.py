@@ -24,7 +24,7 @@ def begin() -> None:
     # A scheduler's or a shell's SIGTERM ends a command as cleanly as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     settings = Settings.from_environment()
-    settings.home.mkdir(parents=True, exist_ok=True)
+    settings.make_home()
     if not settings.prefect_api_url:
         (settings.home / "prefect").mkdir(mode=0o700, exist_ok=True)
 

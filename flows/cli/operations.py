@@ -1,5 +1,6 @@
 """The commands that keep a machine at work: start and stop its servers, and repair what killed processes left."""
 
+import shlex
 import signal
 import time
 from collections.abc import Iterator
@@ -53,6 +54,7 @@ def up(
         host: Address that the servers listen on; any but this machine's own requires authentication.
     """
     settings = Settings.from_environment()
+    settings.make_home()
     with _supervisor_lock(settings):
         _run_stack(settings, Ports(prefect_port, mlflow_port), deployments, host)
 
@@ -173,7 +175,7 @@ def _supervisor_pid(settings: Settings) -> int:
         if time.monotonic() > deadline:
             raise InfrastructureError(
                 f"a process holds {settings.up_lock} without having written its process id; find it with `fuser "
-                f"{settings.up_lock}`, end it, and try again"
+                f"{shlex.quote(str(settings.up_lock))}`, end it, and try again"
             )
         time.sleep(0.1)
     pid = processes.pid_of(owner.process)

@@ -180,7 +180,9 @@ def stop_orphaned_services(record: Path) -> Orphans:
 
     Those of another host, such as a container that was replaced over the same CL_HOME, are only named.
     """
-    services = json.loads(record.read_text()) if record.exists() else []
+    if not record.exists():
+        return Orphans([], [])
+    services = json.loads(record.read_text())
     stopped, elsewhere = [], []
     for service in reversed(services):
         pid, token = processes.pid_of(service["process"]), service["process"]

@@ -125,6 +125,18 @@ def test_a_folder_that_may_not_be_read(cl: CommandLine, tmp_path: Path) -> None:
     assert not list((cl.home / "datasets").glob("*/*/manifest.json"))
 
 
+def test_a_home_that_may_not_be_written(cl: CommandLine, tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o500)
+    for home in (closed, closed / "home"):
+        finished = CommandLine(home, cl.prefect).run("models", under=obeying())
+        assert finished.code == 2
+        assert finished.err == (
+            f"error: CL_HOME: cannot write in the folder {home} (Permission denied); make it writable, or set CL_HOME "
+            "to another one\n"
+        )
+
+
 def test_a_batch_that_the_workers_cannot_share(cl: CommandLine) -> None:
     finished = cl.run("pretrain", "--training.batch-size", "101", "--compute.workers", "2", "--compute.threads", "2",
                       recipe=pretraining())  # fmt: skip

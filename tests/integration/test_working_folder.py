@@ -2,12 +2,13 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 from pathlib import Path
 
 import pytest
-from machine import CL, DECLARATION, SMALL, Machine, at_work
+from machine import CL, DECLARATION, SMALL, at_work
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from servers import give_tables
 
@@ -41,7 +42,10 @@ def imported(folder: Path) -> str:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("own")
+    """A path that has to be quoted in a shell, and whose brackets mean something in patterns and in markup."""
+    folder = tmp_path_factory.mktemp("own") / "a folder [1] & more"
+    folder.mkdir()
+    return folder
 
 
 def test_servers_worker_and_runs_of_a_machine_import_nothing_from_it(folder: Path) -> None:
@@ -50,13 +54,11 @@ def test_servers_worker_and_runs_of_a_machine_import_nothing_from_it(folder: Pat
         run = machine.run("retrain/small", SHARED)
         assert machine.wait_for(run)["type"] == "COMPLETED", machine.logs(run)
         assert imported(folder) == ""
-        _recovers(machine)
+        automations = [one["name"] for one in machine.ask("automations/filter", {})]
     assert imported(folder) == ""
-
-
-def _recovers(machine: Machine) -> None:
-    """The automations run: their triggers have been loaded, and what checks them is gone."""
-    automations = [one["name"] for one in machine.ask("automations/filter", {})]
+    exported = next(line for line in machine.output.splitlines() if "export CL_HOME=" in line)
+    assert f"CL_HOME={machine.home}" in shlex.split(exported)
+    # What has checked them is gone.
     assert "counterpoint: reschedule a crashed run" in automations
     assert "counterpoint: check that automations run" not in automations
 
