@@ -1,6 +1,7 @@
-"""Processes: a token that names one, whether that process has exited, and how to end it."""
+"""Processes: a token that names one, whether that process has exited, how to end it, and the CPUs that it may use."""
 
 import contextlib
+import math
 import os
 import re
 import socket
@@ -13,6 +14,10 @@ import psutil
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")  # Linux, random(4).
 _BOOT_DIGITS = 8
+# Linux, cgroup-v2 and sched-bwc: quota and period of a control group, of version 2 and of version 1.
+_CGROUP = Path("/sys/fs/cgroup")
+_CPU_QUOTAS = (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"))
+_NO_QUOTA = ("max", "-1")
 # A token, and whatever follows it. The boot ends it, so that `node` never takes a token of `node-2` for its own.
 _TOKEN = re.compile(r"(?P<host>.+?)-(?P<pid>\d+)-(?P<ticks>\d+)b(?P<boot>[0-9a-f]{8})(?:[-.].*)?", re.DOTALL)
 # One of version 0.1.0, which names no boot. With more digits behind it, the first could belong to the host's name.
@@ -95,3 +100,24 @@ def started(pid: int = 0) -> str:
 def _boot() -> str:
     """Return the first digits of the id that the kernel chose at this boot."""
     return _BOOT_ID.read_text(encoding="utf-8").replace("-", "")[:_BOOT_DIGITS]
+
+
+def cpu_count() -> int:
+    """Return how many CPUs this process may use, by its affinity and by its container's quota; at least 1.
+
+    Every check and default asks here. A quota is rounded down: of 1.5 CPUs, a second thread would have half of one, and
+    the first would wait for it in each step. (`joblib` rounds up.)
+    """
+    import joblib  # It brings numpy.
+
+    allowed: float = min(joblib.cpu_count(), _cpu_quota())
+    return max(1, math.floor(allowed))
+
+
+def _cpu_quota() -> float:
+    """Return the CPUs that the quota of the container allows, perhaps a fraction; infinity without a quota."""
+    for files in _CPU_QUOTAS:
+        with contextlib.suppress(OSError, ValueError):
+            quota, period = " ".join((_CGROUP / file).read_text(encoding="utf-8") for file in files).split()
+            return math.inf if quota in _NO_QUOTA else int(quota) / int(period)
+    return math.inf

@@ -35,7 +35,9 @@ def preflight(
     from cl_core.evaluation.runner import protocols
     from cl_core.training.components import assemble
     from cl_core.training.preflight import check_image_size
+    from tasks.adapters.ray.resources import check_machine
 
+    check_machine(compute)
     check_start_from(training, model_name)
     SOURCES.build(data.source, data.source_options, field="data.source")
     parts = assemble(training, on_gpu=compute.gpus_per_worker > 0)

@@ -75,6 +75,7 @@ class Machine:
         home: Its CL_HOME.
         declaration: Of what is deployed.
         settings: More of its environment.
+        folder: That `cl up` is started in; the test's own without one.
     """
 
     home: Path
@@ -83,6 +84,7 @@ class Machine:
     prefect_port: int = field(default_factory=free_port)
     mlflow_port: int = field(default_factory=free_port)
     host: str = "127.0.0.1"
+    folder: Path | None = None
     process: "subprocess.Popen[str] | None" = None
 
     @property
@@ -128,6 +130,7 @@ class Machine:
             self.process = subprocess.Popen(
                 self.command(),
                 env=self.environment | ({"TERM": "xterm"} if on_a_terminal else {}),
+                cwd=self.folder,
                 stdout=out,
                 stderr=out,
                 text=True,
@@ -275,6 +278,7 @@ def at_work(
     *,
     host: str = "127.0.0.1",
     new: bool = False,
+    working_folder: Path | None = None,
     **settings: str,
 ) -> Iterator[Machine]:
     """A machine that is ready; nothing of it is left afterwards.
@@ -284,9 +288,10 @@ def at_work(
         declaration: Of what is deployed.
         host: That its servers listen on.
         new: Whether its servers make their tables themselves.
+        working_folder: That `cl up` is started in.
         settings: More of its environment.
     """
-    machine = Machine(folder / "home", declaration, settings, host=host)
+    machine = Machine(folder / "home", declaration, settings, host=host, folder=working_folder)
     if not new and "CL_DATABASE_URL" not in settings:
         give_tables(machine.home / "prefect")
     try:

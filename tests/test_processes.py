@@ -1,9 +1,12 @@
 """A process is identified by host, boot, number and start, so that a number used again is another process."""
 
 import os
+import re
+import shutil
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import psutil
 import pytest
@@ -62,3 +65,58 @@ def test_what_cannot_be_read_as_a_token_is_left_alone(monkeypatch, text):
     monkeypatch.setattr(socket, "gethostname", lambda: "node")
     assert not processes.is_gone(text)
     assert processes.pid_of(text) == 0
+
+
+QUOTAS = {
+    "cpu.max": {"100000 100000": 1, "150000 100000": 1, "50000 100000": 1, "max 100000": None},
+    "cpu/cpu.cfs_quota_us": {"100000": 1, "199999": 1, "-1": None},
+}
+COUNT_UNDER_QUOTAS = f"""
+import os
+from pathlib import Path
+from cl_core import processes
+root = Path("/sys/fs/cgroup")
+(root / "cpu").mkdir()
+(root / "cpu/cpu.cfs_period_us").write_text("100000")
+print(processes.cpu_count())
+for file, quotas in {QUOTAS}.items():
+    for quota in quotas:
+        (root / file).write_text(quota)
+        print(processes.cpu_count())
+    (root / file).unlink()
+os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
+print(processes.cpu_count())
+"""
+
+
+def test_the_cpus_are_those_that_affinity_and_quota_allow_rounded_down_and_at_least_one() -> None:
+    """In a mount namespace, where the files of the container's control group are the test's own."""
+    own_files = ["unshare", "--map-root-user", "--mount", "sh", "-c", 'mount -t tmpfs none /sys/fs/cgroup && exec "$@"']
+    if shutil.which("unshare") is None or subprocess.run([*own_files, "-", "true"], check=False).returncode:
+        pytest.skip("a quota of the test's own needs mount namespaces")
+    root = str(Path(__file__).parents[1])
+    counted = subprocess.run(
+        [*own_files, "-", sys.executable, "-c", COUNT_UNDER_QUOTAS],
+        env={**os.environ, "PYTHONPATH": root},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    unlimited, *under_quotas, pinned = map(int, counted.stdout.split())
+    assert unlimited == len(os.sched_getaffinity(0))
+    expected = [allowed or unlimited for quotas in QUOTAS.values() for allowed in quotas.values()]
+    assert under_quotas == expected
+    assert pinned == 1
+
+
+def test_only_one_function_asks_how_many_cpus_there_are() -> None:
+    root = Path(__file__).parents[1]
+    asking = re.compile(r"(?<!processes)\.cpu_count\(|sched_getaffinity|cpu_affinity|import cpu_count")
+    asked = [
+        path.relative_to(root).as_posix()
+        for top in ("cl_core", "tasks", "flows", "tests")
+        for path in sorted((root / top).rglob("*.py"))
+        if path != Path(__file__) and asking.search(path.read_text())
+    ]
+    # The spec's default asks that function by its name.
+    assert asked == ["cl_core/processes.py", "cl_core/specs/compute.py"]

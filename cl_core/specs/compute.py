@@ -4,7 +4,12 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
+from cl_core.processes import cpu_count
 from cl_core.registry import Described
+
+
+def _default_threads() -> int:
+    return min(2, cpu_count())
 
 
 class ComputeSpec(Described):
@@ -12,8 +17,15 @@ class ComputeSpec(Described):
 
     workers: int = Field(1, ge=1, le=4096, title="Training workers")
     """Processes that share each batch. 1 trains in the flow's own process."""
-    threads: int = Field(2, ge=1, le=65_536, title="CPU threads")
-    """CPU threads of all training workers together, shared evenly."""
+    threads: int = Field(
+        default_factory=_default_threads,
+        ge=1,
+        le=65_536,
+        title="CPU threads",
+        json_schema_extra=lambda schema: schema.update(default=_default_threads()),
+    )
+    """CPU threads of all training workers together, shared evenly; at most the CPUs that the machine, or its container,
+    allows. Where it allows only one, the default is 1."""
     gpus_per_worker: int = Field(0, ge=0, le=1, title="GPUs per worker")
     """1 gives each worker a GPU of its own; 0 trains on CPUs."""
     ingest_workers: int = Field(1, ge=1, le=1024, title="Ingestion workers")

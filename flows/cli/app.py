@@ -118,9 +118,11 @@ def _launch(app: App, tokens: tuple[str, ...], recipe: Path | None, *, as_json: 
     if asked and name not in commands.OWN_ENVIRONMENT:
         from flows.cli import environment
 
+        if name in commands.TRAINS:
+            environment.check_compute(bound.arguments.get("compute"))
+        environment.begin()
         if name in commands.CHECKED_ADDRESS:
             environment.check_prefect_address()
-        environment.begin()
         if COMMANDS[name].is_flow:
             environment.start_prefect()
     began = time.monotonic()

@@ -79,6 +79,9 @@ OWN_ENVIRONMENT = frozenset({"up", "down"})
 RECORDED_RECIPE = frozenset({"retrain", "register"})
 """Flows that record the recipe's name with the version that they register."""
 
+TRAINS = frozenset({"retrain", "pretrain", "evaluate", "register", "report"})
+"""Flows that may train, so that their workers and threads must be there."""
+
 CHECKED_ADDRESS = frozenset({"prune"})
 """Flows that act on what Prefect reports, so that they must ask the server of this CL_HOME's `cl up`."""
 

@@ -1,6 +1,7 @@
 """The screen of `cl up`: addresses, the state of the services, and the latest runs."""
 
 import contextlib
+import shlex
 import time
 from typing import TYPE_CHECKING
 
@@ -65,7 +66,7 @@ def _addresses(stack: LocalStack) -> str:
         f"Data     {stack.data_roots.replace(':', ', ')} "
         "(CL_DATA_ROOTS; runs read and write only there and in the home)\n"
         f"\nFor commands in another terminal:\n\n"
-        f"    export CL_HOME={stack.settings.home} PREFECT_API_URL={stack.prefect_api} "
+        f"    export CL_HOME={shlex.quote(str(stack.settings.home))} PREFECT_API_URL={stack.prefect_api} "
         f"MLFLOW_TRACKING_URI={stack.mlflow}\n{passwords}"
     )
 

@@ -5,7 +5,15 @@ import warnings
 from pathlib import Path
 
 from cl_core.errors import InputError
-from tasks.runtime.process_environment import embed_prefect, keep_loopback_direct, refuse_prefect_files, set_defaults
+from cl_core.specs import ComputeSpec
+from tasks.runtime.process_environment import (
+    SAFE_PATH,
+    embed_prefect,
+    keep_loopback_direct,
+    refuse_prefect_files,
+    set_defaults,
+    set_variables,
+)
 from tasks.runtime.settings import Settings
 
 
@@ -14,6 +22,7 @@ def set_environment() -> None:
     keep_loopback_direct()
     refuse_prefect_files(Path())
     embed_prefect(Settings.from_environment())
+    set_variables(SAFE_PATH)
     # Idle threads that spin take a small machine's cores from the work; torch reads it when it is imported.
     set_defaults({"OMP_WAIT_POLICY": "PASSIVE"})
     # Prefect creates PREFECT_HOME when it is imported; a help page or a refusal leaves no folder behind.
@@ -25,25 +34,22 @@ def begin() -> None:
     # A scheduler's or a shell's SIGTERM ends a command as cleanly as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     settings = Settings.from_environment()
-    settings.home.mkdir(parents=True, exist_ok=True)
+    settings.make_home()
     if not settings.prefect_api_url:
         (settings.home / "prefect").mkdir(mode=0o700, exist_ok=True)
 
 
 def start_prefect() -> None:
-    """Start Prefect's temporary server if there is no other one.
-
-    A terminal sends Ctrl-C to the server too; with the signal blocked, the server lives to hear how the runs ended.
-    """
+    """Start Prefect's temporary server if there is no other one."""
+    if Settings.from_environment().prefect_api_url:
+        return
     from prefect import get_client
 
-    # A process inherits the signals that are blocked.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        with get_client(sync_client=True):
-            pass
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    from tasks.server.temporary_server import TemporaryServer
+
+    TemporaryServer()
+    with get_client(sync_client=True):
+        pass
 
 
 def check_prefect_address() -> None:
@@ -60,3 +66,15 @@ def check_prefect_address() -> None:
             "`cl up` runs for this CL_HOME, but PREFECT_API_URL is not set, so its runs cannot be read; set it as the "
             "screen of `cl up` shows"
         )
+
+
+def check_compute(compute: ComputeSpec | None) -> None:
+    """Refuse workers and threads that are not there, before a server starts; by default there are enough.
+
+    Raises:
+        SpecError: With the number allowed.
+    """
+    from tasks.adapters.ray.resources import check_machine
+
+    if compute is not None:
+        check_machine(compute)

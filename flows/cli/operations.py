@@ -1,5 +1,6 @@
 """The commands that keep a machine at work: start and stop its servers, and repair what killed processes left."""
 
+import shlex
 import signal
 import time
 from collections.abc import Iterator
@@ -53,6 +54,7 @@ def up(
         host: Address that the servers listen on; any but this machine's own requires authentication.
     """
     settings = Settings.from_environment()
+    settings.make_home()
     with _supervisor_lock(settings):
         _run_stack(settings, Ports(prefect_port, mlflow_port), deployments, host)
 
@@ -126,6 +128,7 @@ def _run_stack(settings: Settings, ports: Ports, deployments: Path, host: str) -
     set_variables(stack.client_env())
     # Prefect reads its settings when it is imported.
     from flows.deployments.apply import apply_deployments, plan_deployments
+    from tasks.server.automation_check import wait_for_automations
     from tasks.server.recovery import RunRecovery
 
     planned = plan_deployments(declaration, deployments.parent)
@@ -138,6 +141,7 @@ def _run_stack(settings: Settings, ports: Ports, deployments: Path, host: str) -
         for message in (*applied.messages, *recovery.recover_at_start()):
             console.print(message)
         supervisor.start(worker)
+        wait_for_automations(supervisor.stopped)
         console.print(f"ready after {time.monotonic() - began:.0f} s\n")
         watch(stack, supervisor, recovery, applied.names)
     except KeyboardInterrupt:
@@ -172,7 +176,7 @@ def _supervisor_pid(settings: Settings) -> int:
         if time.monotonic() > deadline:
             raise InfrastructureError(
                 f"a process holds {settings.up_lock} without having written its process id; find it with `fuser "
-                f"{settings.up_lock}`, end it, and try again"
+                f"{shlex.quote(str(settings.up_lock))}`, end it, and try again"
             )
         time.sleep(0.1)
     pid = processes.pid_of(owner.process)

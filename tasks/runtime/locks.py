@@ -39,7 +39,7 @@ class OwnerRecord(Ref):
         """Return what a file records; None when there is no file, or it cannot be read."""
         try:
             return cls.model_validate_json(path.read_bytes())
-        except (FileNotFoundError, ValidationError):
+        except (FileNotFoundError, NotADirectoryError, ValidationError):
             return None
 
 

@@ -24,6 +24,8 @@ _DECIDED_IN_FILES = {
         "database",
     ),
 }
+SAFE_PATH = {"PYTHONSAFEPATH": "1"}
+"""Of every child process: it imports nothing from the folder that it is started in, such as a `tasks.py` there."""
 
 
 def set_defaults(variables: Mapping[str, str]) -> None:
@@ -39,7 +41,7 @@ def set_variables(variables: Mapping[str, str]) -> None:
 
 def inherited(*without: str) -> dict[str, str]:
     """Return the environment for a child process, without some variables."""
-    return {name: value for name, value in os.environ.items() if name not in without}
+    return {**{name: value for name, value in os.environ.items() if name not in without}, **SAFE_PATH}
 
 
 @contextmanager

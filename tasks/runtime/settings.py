@@ -1,5 +1,6 @@
 """Settings: where results are kept and which servers are used. They come from the environment, never from a spec."""
 
+import tempfile
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -8,6 +9,9 @@ from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from cl_core.errors import InputError
+
+# They have a meaning in the addresses of databases and artifacts, which SQLAlchemy and MLflow read differently.
+_NOT_IN_HOME = "?#%"
 
 _Pause = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 """Of a pause between two tries; operators and tests may shorten it. Seconds."""
@@ -42,7 +46,7 @@ class Settings(BaseSettings):
     _of_run: ClassVar[ContextVar["Settings | None"]] = ContextVar("settings", default=None)
 
     home: Path = Field(Path(".counterpoint"), validation_alias="CL_HOME")
-    """Folder of everything that is kept. Path."""
+    """Folder of everything that is kept; its path has no ?, # or %. Path."""
     mlflow_address: SecretStr = Field(SecretStr(""), validation_alias="MLFLOW_TRACKING_URI")
     """Address of MLflow; default: SQLite under CL_HOME. URI."""
     prefect_api_url: str = Field("", validation_alias="PREFECT_API_URL")
@@ -92,7 +96,29 @@ class Settings(BaseSettings):
         except ValidationError as error:
             first = error.errors()[0]
             raise InputError(f"{first['loc'][0]}: {first['msg']}; got {first['input']!r}") from error
-        return settings.model_copy(update={"home": settings.home.expanduser().absolute()})
+        home = settings.home.expanduser().absolute()
+        if any(character in str(home) for character in _NOT_IN_HOME):
+            raise InputError(
+                f"CL_HOME: wanted a folder without {', '.join(_NOT_IN_HOME)} in its path, which addresses of databases "
+                f"cannot have; got {home}"
+            )
+        return settings.model_copy(update={"home": home})
+
+    def make_home(self) -> None:
+        """Make the home unless it exists, and check that it can be written.
+
+        Raises:
+            InputError: When it cannot.
+        """
+        try:
+            self.home.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.home):
+                pass
+        except OSError as error:
+            raise InputError(
+                f"CL_HOME: cannot write in the folder {self.home} ({error.strerror}); make it writable, or set CL_HOME "
+                "to another one"
+            ) from error
 
     @classmethod
     def begin_run(cls) -> None:

@@ -180,7 +180,7 @@ class LocalStack:
 
 
 def _module(name: str) -> list[str]:
-    return [sys.executable, "-m", name]
+    return [sys.executable, "-P", "-m", name]
 
 
 def _prefect_database_env(database_url: str) -> Mapping[str, str]:

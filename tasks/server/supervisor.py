@@ -141,6 +141,8 @@ class Supervisor:
             self._processes[service.name] = subprocess.Popen(  # noqa: S603 - our own command
                 list(service.command),
                 env=dict(service.environment),
+                # Not the working folder, which uvicorn and Prefect put on the import path.
+                cwd=service.log.parent,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -178,7 +180,9 @@ def stop_orphaned_services(record: Path) -> Orphans:
 
     Those of another host, such as a container that was replaced over the same CL_HOME, are only named.
     """
-    services = json.loads(record.read_text(encoding="utf-8")) if record.exists() else []
+    if not record.exists():
+        return Orphans([], [])
+    services = json.loads(record.read_text(encoding="utf-8"))
     stopped, elsewhere = [], []
     for service in reversed(services):
         pid, token = processes.pid_of(service["process"]), service["process"]

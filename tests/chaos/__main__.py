@@ -18,6 +18,7 @@ from servers import free_port
 
 from chaos.cases import PLACES, cases
 from chaos.failpoints import POINTS
+from cl_core import processes
 
 if TYPE_CHECKING:
     from chaos.sweep import Row
@@ -46,7 +47,7 @@ def main() -> None:
         # Starting and ending the process takes the other half, and is the machine's work rather than the run's.
         planned = cases(places, options.kills, options.seed, seconds=reference.seconds / 2)
         rows = [reference]
-        at_once = options.at_once or 2 * (os.cpu_count() or 1)
+        at_once = options.at_once or 2 * processes.cpu_count()
         for row in sweep(at_work, planned, weights=reference.audit.weights, at_once=at_once):
             console.print(_line(row))
             rows.append(row)

@@ -84,8 +84,8 @@ def cl(tmp_path, monkeypatch, capsys):
 def refusal(cl):
     """A function that gives the sentence of a command's refusal, after checking that it refuses as it should."""
 
-    def refusing(*arguments):
-        return sentence_of(cl(*arguments))
+    def refusing(*arguments, **settings):
+        return sentence_of(cl(*arguments, **settings))
 
     return refusing
 
@@ -271,6 +271,10 @@ def test_flows_are_imported_without_what_their_steps_use(imported_with_flows):
             r"compute: threads 3 cannot be divided evenly among 2 workers; nearest: 4",
         ),
         (
+            ["retrain", "--compute.workers", "4096", "--compute.threads", "4096"],
+            r"compute\.threads: 4096 workers need 4096 CPU threads, but this machine has \d+; choose .* of at most \d+",
+        ),
+        (
             ["retrain", "--training.warmup-epochs", "9"],
             r"training: warmup_epochs 9 must be less than epochs 4: the learning rate would never reach its peak",
         ),
@@ -335,6 +339,36 @@ def test_the_command_line_wins_over_the_recipe(tmp_path, refusal):
     (tmp_path / "mine.json").write_text('{"training": {"epochs": 0, "warmup_epochs": 7}}')
     said = refusal("retrain", "--recipe", "mine.json", "--training.epochs", "6")
     assert said.startswith("training: warmup_epochs 7 must be less than epochs 6")
+
+
+EVERY_KIND = (["retrain"], ["models"], ["doctor"], ["prune", "--dry-run"], ["up"])
+
+
+@pytest.mark.parametrize("command", EVERY_KIND, ids=lambda command: command[0])
+def test_a_home_that_cannot_be_made_is_refused_before_anything_starts(tmp_path, refusal, command):
+    (tmp_path / "file").write_text("")
+    for home, reason in (("file/home", "Not a directory"), ("file", "File exists")):
+        assert refusal(*command, CL_HOME=str(tmp_path / home)) == (
+            f"CL_HOME: cannot write in the folder {tmp_path / home} ({reason}); make it writable, or set CL_HOME to "
+            "another one"
+        )
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_below_a_file_there_is_nothing_to_stop(tmp_path, cl):
+    (tmp_path / "file").write_text("")
+    ended = cl("down", CL_HOME=str(tmp_path / "file" / "home"))
+    assert (ended.code, ended.err) == (0, "")
+
+
+@pytest.mark.parametrize("command", [*EVERY_KIND, ["down"]], ids=lambda command: command[0])
+@pytest.mark.parametrize("name", ["what?", "no#1", "100%"])
+def test_a_home_whose_name_cannot_be_in_an_address_is_refused(tmp_path, refusal, command, name):
+    assert refusal(*command, CL_HOME=name) == (
+        "CL_HOME: wanted a folder without ?, #, % in its path, which addresses of databases cannot have; "
+        f"got {tmp_path / name}"
+    )
+    assert list(tmp_path.iterdir()) == []
 
 
 COMMANDS_THAT_LIST_NAMES = [("--help",), ("retrain",), ("models",)]

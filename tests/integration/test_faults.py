@@ -1,8 +1,10 @@
 """What goes wrong at night: kills, Ctrl-C, wrong input, damaged files, servers that do not answer."""
 
+import contextlib
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import time
 from collections.abc import Callable
@@ -12,10 +14,10 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 from clothes import CLOTHES
-from machine import PATIENCE_S
+from machine import PATIENCE_S, wait
 from permissions import obeying
 from pictures import SAMPLE
-from servers import free_port
+from servers import free_port, give_tables
 
 from .conftest import CommandLine
 from .golden import SPECS
@@ -51,6 +53,28 @@ def test_a_stopped_run_leaves_no_process_and_the_next_one_goes_on(cl: CommandLin
     resumed = cl.run("pretrain", recipe=SHORT)
     assert resumed.code == 0, resumed.err
     assert "resumed at step" in resumed.err
+
+
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGKILL])
+def test_a_signal_to_the_whole_group_ends_a_command_and_its_own_server_in_seconds(
+    cl: CommandLine, stop: signal.Signals
+) -> None:
+    """As `timeout`, systemd and batch schedulers send it."""
+    give_tables(cl.home / "prefect")
+    long = {**SHORT, "training": {**SHORT["training"], "epochs": 20_000}}
+    with CommandLine(cl.home).start("pretrain", recipe=long) as process:
+        wait_for(lambda: len(cl.progress()) > 30, process)
+        os.killpg(process.pid, stop)
+        # Asking a server that has ended takes Prefect three minutes and more.
+        _, err = process.communicate(timeout=60)
+    if stop == signal.SIGTERM:
+        assert process.returncode == 130, err
+        assert err.strip().splitlines()[-1].startswith("error: interrupted; completed steps are kept")
+        assert "Traceback" not in err
+        with contextlib.closing(sqlite3.connect(cl.home / "prefect" / "prefect.db")) as database:
+            assert database.execute("SELECT state_name FROM flow_run").fetchall() == [("Crashed",)]
+    # A killed command cannot end its server; Linux does.
+    wait(lambda: not left_of(process.pid), 30, lambda: str(left_of(process.pid)))
 
 
 @pytest.mark.sweep
@@ -99,6 +123,18 @@ def test_a_folder_that_may_not_be_read(cl: CommandLine, tmp_path: Path) -> None:
         "make it readable, or move it away"
     )
     assert not list((cl.home / "datasets").glob("*/*/manifest.json"))
+
+
+def test_a_home_that_may_not_be_written(cl: CommandLine, tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o500)
+    for home in (closed, closed / "home"):
+        finished = CommandLine(home, cl.prefect).run("models", under=obeying())
+        assert finished.code == 2
+        assert finished.err == (
+            f"error: CL_HOME: cannot write in the folder {home} (Permission denied); make it writable, or set CL_HOME "
+            "to another one\n"
+        )
 
 
 def test_a_batch_that_the_workers_cannot_share(cl: CommandLine) -> None:

@@ -72,7 +72,7 @@ def test_more_workers_than_cpus_is_an_error_in_seconds(job_of: JobOf) -> None:
     began = time.monotonic()
     with pytest.raises(SpecError, match=r"compute.threads: 512 workers need 512 CPU threads.*at most \d+"):
         trainer.fit(job_of(compute=ComputeSpec(workers=512, threads=512), batch_size=32))
-    with pytest.raises(SpecError, match=r"need 2 GPUs, but this machine has 0"):
+    with pytest.raises(SpecError, match=r"2 workers need a GPU each, but this machine has 0"):
         trainer.fit(job_of(compute=ComputeSpec(workers=2, threads=2, gpus_per_worker=1)))
     assert time.monotonic() - began < 20
 

@@ -3,6 +3,7 @@
 What the gate compares is measured before: `tasks/registration.py` has the paired gains.
 """
 
+import shlex
 from typing import TYPE_CHECKING
 
 from cl_core.errors import InputError
@@ -77,7 +78,7 @@ def apply_rollback(client: "MlflowClient", name: str, reason: str) -> Decision:
     if not restored:
         raise InputError(
             f"{name} has no earlier champion to roll back to (now: {champions.champion_label(history.champion)}); "
-            f"`cl promote {name} VERSION` promotes one of its versions: {lookup.comma_separated(existing)}"
+            f"`cl promote {shlex.quote(name)} VERSION` promotes one of its versions: {lookup.comma_separated(existing)}"
         )
     rolled_back = history.champion
     decision = Decision(

@@ -1,5 +1,6 @@
 """Lookups of models and versions; the error for an unknown name lists the names that exist."""
 
+import shlex
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -51,7 +52,8 @@ def version_by_number(client: "MlflowClient", name: str, version: int) -> "Model
     if alias is None:
         raise InputError(
             f"model {name!r} has no champion yet; name one of its versions: "
-            f"{comma_separated(version_numbers(client, name))}, or promote one (`cl promote {name} VERSION`)"
+            f"{comma_separated(version_numbers(client, name))}, "
+            f"or promote one (`cl promote {shlex.quote(name)} VERSION`)"
         )
     return client.get_model_version(name, alias)
 

@@ -3,6 +3,8 @@
 tests/tasks/adapters/ray/test_ray_compat.py checks each part, so that an upgrade that breaks one is noticed.
 """
 
+from typing import Any
+
 WORKER_NAME = "RayTrainWorker"
 """Part of the name of the processes that train: the class of Ray Train's actor.
 
@@ -52,3 +54,16 @@ LOCAL_CLUSTER_ENV = {
     "RAY_worker_niceness": "0",
 }
 """Environment of a cluster that is started here, for this machine alone."""
+
+
+def job_config() -> Any:
+    """Return a job whose workers import nothing from the folder that its command is started in, such as a `tasks.py`.
+
+    Ray puts that folder first on their import path, unless it takes them to have one of their own.
+    https://github.com/ray-project/ray/blob/ray-2.60.0/python/ray/_private/worker.py
+    """
+    from ray.job_config import JobConfig
+
+    job = JobConfig()
+    job._runtime_env_has_working_dir = lambda: True
+    return job

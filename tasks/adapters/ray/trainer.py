@@ -7,7 +7,6 @@ cluster that is started here and removed afterwards, or on the one that RAY_ADDR
 import contextlib
 import importlib
 import logging
-import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -18,12 +17,21 @@ from typing import Any
 
 import psutil
 
-from cl_core.errors import SpecError, TrainingError, WorkersLostError
+from cl_core import processes
+from cl_core.errors import TrainingError, WorkersLostError
 from cl_core.refs import CheckpointRef
 from cl_core.specs import ComputeSpec
 from cl_core.training.job import TrainingJob
 from tasks.adapters.ray.cluster_folder import temporary_folder
-from tasks.adapters.ray.compat import CLUSTER_ENV, GCS_SERVER_NAME, LOCAL_CLUSTER_ENV, QUIET_LOGGERS, TEMP_DIR_OPTION
+from tasks.adapters.ray.compat import (
+    CLUSTER_ENV,
+    GCS_SERVER_NAME,
+    LOCAL_CLUSTER_ENV,
+    QUIET_LOGGERS,
+    TEMP_DIR_OPTION,
+    job_config,
+)
+from tasks.adapters.ray.resources import check_machine, check_resources
 from tasks.adapters.ray.stall_watch import StallWatch
 from tasks.runtime.process_environment import set_defaults
 from tasks.runtime.settings import Settings
@@ -50,20 +58,17 @@ def fit(job: TrainingJob) -> CheckpointRef:
     """Train a job to its end with the number of workers that it requires.
 
     Raises:
-        SpecError: When the cluster has fewer CPUs or GPUs than required; within seconds.
+        SpecError: When this machine or the cluster has fewer CPUs or GPUs than required; within seconds.
         TrainingError: When the training itself raised it; not retried.
         WorkersLostError: When workers died more often than `MAX_GROUP_RESTARTS`.
     """
+    check_machine(job.compute)
     address = Settings.from_environment().ray_address
     set_defaults({**_ENV, **({} if address else _LOCAL_ENV)})
     for name, level in QUIET_LOGGERS.items():
         logging.getLogger(name).setLevel(level)
     if job.compute.workers == 1:
         return _in_process(job)
-    if not address:
-        import torch
-
-        _check_resources(job.compute, cpus=os.cpu_count() or 1, gpus=torch.cuda.device_count(), where="this machine")
     with temporary_folder(job.folder) as folder, _cluster(address, job.compute, folder):
         return _worker_group(job, folder)
 
@@ -141,21 +146,6 @@ def _error(classes: list[list[str]], message: str) -> TrainingError:
     return TrainingError(message)
 
 
-def _check_resources(compute: ComputeSpec, *, cpus: float, gpus: float, where: str) -> None:
-    """Refuse resources that the cluster does not have; Ray would wait for them forever."""
-    required_gpus = compute.workers * compute.gpus_per_worker
-    if compute.threads > cpus:
-        raise SpecError(
-            f"compute.threads: {compute.workers} workers need {compute.threads} CPU threads, "
-            f"but {where} has {cpus:g}; choose compute.threads, and compute.workers, of at most {int(cpus)}"
-        )
-    if required_gpus > gpus:
-        raise SpecError(
-            f"compute.gpus_per_worker: {compute.workers} workers need {required_gpus} GPUs, but {where} has {gpus:g}; "
-            "choose fewer workers, or 0 GPUs per worker"
-        )
-
-
 @contextlib.contextmanager
 def _cluster(address: str, compute: ComputeSpec, folder: Path) -> Iterator[None]:
     """Connect to Ray for the body; stop a cluster that was started here, and keep the signal handlers."""
@@ -164,16 +154,17 @@ def _cluster(address: str, compute: ComputeSpec, folder: Path) -> Iterator[None]
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     before = _children()
     common: dict[str, Any] = {"log_to_driver": False, "configure_logging": False, "namespace": "counterpoint"}
+    common["job_config"] = job_config()
     try:
         if address:
             ray.init(address=address, **common)
             total = ray.cluster_resources()
-            _check_resources(
+            check_resources(
                 compute, cpus=total.get("CPU", 0), gpus=total.get("GPU", 0), where=f"the Ray cluster at {address}"
             )
         else:
             local = {"include_dashboard": False, TEMP_DIR_OPTION: str(folder)}
-            ray.init(object_store_memory=OBJECT_STORE_BYTES, **local, **common)
+            ray.init(num_cpus=processes.cpu_count(), object_store_memory=OBJECT_STORE_BYTES, **local, **common)
         _restore(handlers)
         yield
     finally:
@@ -186,13 +177,13 @@ def _children() -> set[psutil.Process]:
     return set(psutil.Process().children(recursive=True))
 
 
-def _kill(processes: set[psutil.Process]) -> None:
+def _kill(members: set[psutil.Process]) -> None:
     """Kill the processes of a cluster that was started here, except the server that the shutdown talks to.
 
     A shutdown waits for a raylet that hangs, and interrupted workers outlive it by seconds, writing into its folder.
     """
     killed = []
-    for process in processes:
+    for process in members:
         with contextlib.suppress(psutil.NoSuchProcess):
             if process.name() != GCS_SERVER_NAME:
                 process.kill()

@@ -43,6 +43,8 @@ def test_ray_reads_each_environment_variable(variable: str) -> None:
         ("_private/worker.py", rf'kwargs\.pop\("{TEMP_DIR_OPTION}"'),
         ("_private/services.py", rf'"{GCS_SERVER_NAME}" \+ EXE_SUFFIX'),
         ("train/v2/_internal/execution/worker_group/worker.py", rf"^class {WORKER_NAME}:"),
+        ("job_config.py", r"^    def _runtime_env_has_working_dir"),
+        ("_private/worker.py", r"and not job_config\._runtime_env_has_working_dir\(\):\n +current_directory = "),
         ("train/v2/api/config.py", r"^    controller_failure_limit: int"),
     ],
 )
