@@ -32,6 +32,7 @@ def retrain(
         snapshot = tasks.ingestion.ingest(data, compute, force=force)
         cache = tasks.ingestion.cache(snapshot, data, compute)
         validation = tasks.ingestion.validate(snapshot, cache, data)
+        tasks.evaluation.plan_evaluation(snapshot, evaluation, promotion)
         job = tasks.training.plan(snapshot, cache, data, parts, compute, model_name)
         checkpoint = tasks.training.pretrain(job, force=force)
         scores = tasks.evaluation.evaluate(job, checkpoint, evaluation)

@@ -6,16 +6,33 @@ from cl_core.data.snapshot import snapshot_profile
 from cl_core.errors import InputError
 from cl_core.hashing import digest_of
 from cl_core.refs import AssessmentRef, CacheRef, CheckpointRef, EvaluationReport, ModelRef, SnapshotRef
-from cl_core.specs import DataSpec, EvaluationSpec
+from cl_core.specs import DataSpec, EvaluationSpec, PromotionSpec
 from tasks.adapters.mlflow.model_store import model_store
 from tasks.runtime.artifacts import publish_scores
 from tasks.runtime.settings import Settings
 from tasks.runtime.step import log_outcome, step
 
 if TYPE_CHECKING:
+    from cl_core.evaluation.protocol_choice import ProtocolChoice
     from cl_core.evaluation.representations import Representation
     from cl_core.evaluation.runner import Assessment
     from cl_core.training.job import PreparedData, TrainingJob
+
+
+@step("plan scores")
+def plan_evaluation(snapshot: SnapshotRef, evaluation: EvaluationSpec, promotion: PromotionSpec | None = None) -> None:
+    """Report which protocols the labels of a snapshot allow, before anything is trained.
+
+    Args:
+        snapshot: What is evaluated on.
+        evaluation: What was asked of the evaluation.
+        promotion: What the gate asks for; None where nothing is promoted.
+    """
+    choice = _choice(snapshot, evaluation)
+    if choice.left_out:
+        log_outcome(f"{choice.reason}: {' and '.join(choice.left_out)} will be left out")
+        if promotion is not None:
+            log_outcome(f"without {promotion.score}, only a person promotes the version")
 
 
 @step("evaluate")
@@ -35,10 +52,8 @@ def evaluate(job: "TrainingJob", checkpoint: CheckpointRef, evaluation: Evaluati
             f"evaluation {digest[:12]} is up to date (checkpoint, snapshot, protocols and code unchanged); skipped"
         )
     else:
-        message = (
-            f"evaluated {', '.join(evaluation.protocols)} on {len(assessments)} representations of "
-            f"{job.snapshot.rows['test']} test samples"
-        )
+        names = ", ".join(_choice(job.snapshot, evaluation).running)
+        message = f"evaluated {names} on {len(assessments)} representations of {job.snapshot.rows['test']} test samples"
     log_outcome(message, cached=cached)
     return _report(digest, checkpoint.digest, job, evaluation, assessments)
 
@@ -102,7 +117,7 @@ def evaluate_model(
     }
     digest = digest_of([model.training_digest, snapshot.digest, data.image_size, evaluation, sorted(assessments)])
     log_outcome(
-        f"evaluated {', '.join(evaluation.protocols)} on {model.uri} and raw pixels, on "
+        f"evaluated {', '.join(_choice(snapshot, evaluation).running)} on {model.uri} and raw pixels, on "
         f"{snapshot.rows['test']} test samples of snapshot {snapshot.digest[:12]}",
         cached=all(assessment.cached for assessment in assessments.values()),
     )
@@ -118,6 +133,12 @@ def _assess(representation: "Representation", evaluation: EvaluationSpec) -> "As
     return assess(representation, evaluation, embeddings=settings.embeddings, evaluations=settings.evaluations)
 
 
+def _choice(snapshot: SnapshotRef, evaluation: EvaluationSpec) -> "ProtocolChoice":
+    from cl_core.evaluation.protocol_choice import choose_protocols
+
+    return choose_protocols(evaluation, labeled=snapshot_profile(snapshot.path).labeled)
+
+
 def _report(
     digest: str,
     training_digest: str,
@@ -125,18 +146,13 @@ def _report(
     evaluation: EvaluationSpec,
     assessments: "dict[str, Assessment]",
 ) -> EvaluationReport:
-    from cl_core.evaluation.runner import protocols
-
+    choice = _choice(prepared.snapshot, evaluation)
     return EvaluationReport(
         digest=digest,
         training_digest=training_digest,
         snapshot_digest=prepared.snapshot.digest,
         path=Settings.from_environment().evaluations,
         representations={name: assessment.report for name, assessment in assessments.items()},
-        left_out=[
-            f"{name}: the data have no labels"
-            for name, protocol in protocols(evaluation).items()
-            if protocol.needs_labels and not prepared.snapshot.classes
-        ],
+        left_out=[f"{name}: {choice.reason}" for name in choice.left_out],
         assessments={name: assessment.ref for name, assessment in assessments.items()},
     )

@@ -32,7 +32,7 @@ def preflight(
     data: DataSpec, training: TrainingSpec, evaluation: EvaluationSpec, compute: ComputeSpec, model_name: str = ""
 ) -> "Parts":
     """Refuse wrong names and options before anything is read or trained; return the components of the training."""
-    from cl_core.evaluation.runner import protocols
+    from cl_core.evaluation.protocol_choice import protocols
     from cl_core.training.components import assemble
     from cl_core.training.preflight import check_image_size
 
