@@ -21,18 +21,24 @@ if TYPE_CHECKING:
 
 @step("plan scores")
 def plan_evaluation(snapshot: SnapshotRef, evaluation: EvaluationSpec, promotion: PromotionSpec | None = None) -> None:
-    """Report which protocols the labels of a snapshot allow, before anything is trained.
+    """Report what the labels of a snapshot allow to be measured, before anything is trained; refuse what they do not.
 
     Args:
         snapshot: What is evaluated on.
         evaluation: What was asked of the evaluation.
         promotion: What the gate asks for; None where nothing is promoted.
     """
+    from cl_core.evaluation.protocol_choice import check_deciding_score
+
     choice = _choice(snapshot, evaluation)
+    if promotion is not None:
+        check_deciding_score(promotion.score, choice, labeled=snapshot_profile(snapshot.path).labeled["train"])
     if choice.left_out:
         log_outcome(f"{choice.reason}: {' and '.join(choice.left_out)} will be left out")
-        if promotion is not None:
-            log_outcome(f"without {promotion.score}, only a person promotes the version")
+    for sentence in choice.adapted:
+        log_outcome(sentence)
+    if promotion is not None and choice.deciding_scores == []:
+        log_outcome(f"no protocol measures {promotion.score}, so only a person promotes the version")
 
 
 @step("evaluate")
