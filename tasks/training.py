@@ -55,6 +55,8 @@ def plan(
 ) -> "TrainingJob":
     """Collect everything that the training and the later steps need; refuse batches that cannot be filled.
 
+    What the spec leaves open is chosen for the data here, and reported.
+
     Args:
         snapshot: What is trained on.
         cached: Its samples at training size.
@@ -65,10 +67,14 @@ def plan(
     """
     from cl_core.training.components import training_digest
     from cl_core.training.job import TrainingJob
+    from cl_core.training.left_open import fill_in
     from cl_core.training.preflight import check_batches
 
     facts = snapshot_profile(snapshot.path)
+    training, choices = fill_in(training, train_rows=snapshot.rows["train"], classes=facts.per_class["train"])
     check_batches(training, compute, train_rows=snapshot.rows["train"], classes=facts.per_class["train"])
+    for sentence in choices:
+        log_outcome(sentence)
     digest_from = partial(training_digest, training, snapshot_digest=snapshot.digest, image_size=data.image_size)
     weights = find_initial_weights(
         training,

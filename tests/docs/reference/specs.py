@@ -57,7 +57,8 @@ def kind(schema: dict[str, Any]) -> str:
 
 def default(schema: dict[str, Any]) -> object:
     """Return a field's default."""
-    return schema.get("default", "required")
+    value = schema.get("default", "required")
+    return "null" if value is None else value
 
 
 def bounds(schema: dict[str, Any]) -> str:
@@ -66,7 +67,8 @@ def bounds(schema: dict[str, Any]) -> str:
         return ", ".join(code(value) for value in schema["enum"])
     if "enum" in schema.get("items", {}):
         return ", ".join(code(value) for value in schema["items"]["enum"])
-    return ", ".join(text.format(schema[name]) for name, text in _BOUNDS.items() if name in schema)
+    stated = {name: value for each in (schema, *schema.get("anyOf", [])) for name, value in each.items()}
+    return ", ".join(text.format(stated[name]) for name, text in _BOUNDS.items() if name in stated)
 
 
 def description(schema: dict[str, Any]) -> str:
