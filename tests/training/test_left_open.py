@@ -12,7 +12,7 @@ TEN_OF_TEN = {f"class {number}": 10 for number in range(10)}
 
 
 def facenet(**fields):
-    return assemble(TrainingSpec(method="facenet", **{"batch_size": 64, "held_out_share": 0, **fields}))
+    return assemble(TrainingSpec(method="facenet", **{"batch_size": 64, "held_out_share": 0, "epochs": 9, **fields}))
 
 
 def test_facenet_takes_as_many_samples_per_class_as_fit_and_says_so():
@@ -43,3 +43,49 @@ def test_where_no_number_fits_the_batch_size_that_does_is_named():
         "training.method_options.samples_per_class: batch_size 28 is not a multiple of 32 samples per class; "
         "no number fits; choose a training.batch_size of 27 with 9 samples of each of 3 classes"
     )
+
+
+@pytest.mark.parametrize(
+    ("rows", "fields", "epochs", "steps"),
+    [
+        (60_000, {}, 4, 936),
+        (50_000, {}, 5, 975),
+        (1_281_167, {}, 1, 5_004),
+        (300, {"batch_size": 64}, 250, 1_000),
+        (300, {"batch_size": 64, "accumulate_steps": 4}, 1_000, 1_000),
+        (100, {"batch_size": 256}, 1_000, 1_000),  # Refused by `check_batches`, which says why.
+    ],
+)
+def test_epochs_left_open_come_nearest_to_a_thousand_steps(rows, fields, epochs, steps):
+    parts = assemble(TrainingSpec(**fields))
+    filled = fill_in(parts, train_rows=rows, classes={})
+    assert (filled.parts.spec.epochs, filled.steps) == (epochs, steps)
+    assert filled.choices == [f"training.epochs: {epochs}, for {steps:,} steps"]
+    assert fill_in(filled.parts, train_rows=rows, classes={}).parts == filled.parts
+
+
+def test_given_epochs_stay():
+    filled = fill_in(assemble(TrainingSpec(epochs=3)), train_rows=60_000, classes={})
+    assert (filled.parts.spec.epochs, filled.steps, filled.choices) == (3, 702, [])
+
+
+def test_batches_of_classes_are_counted_as_they_are_drawn():
+    """Ten samples in each of ten classes are a batch of eight classes with eight samples, once an epoch."""
+    assert fill_in(facenet(epochs=5), train_rows=100, classes=TEN_OF_TEN).steps == 5
+
+
+def test_a_warm_up_longer_than_the_epochs_chosen_is_refused():
+    with pytest.raises(SpecError) as caught:
+        fill_in(assemble(TrainingSpec(warmup_epochs=10)), train_rows=60_000, classes={})
+    assert str(caught.value) == (
+        "training.warmup_epochs: 10 must be less than the epochs, of which 4 make 936 steps; choose less, or give "
+        "training.epochs"
+    )
+
+
+def test_an_option_that_needs_more_epochs_than_are_chosen_is_refused():
+    swav = assemble(TrainingSpec(method="swav", method_options={"freeze_epochs": 4}))
+    with pytest.raises(
+        SpecError, match=r"^training\.method_options\.freeze_epochs: .* in a training of 4; choose at most 3"
+    ):
+        fill_in(swav, train_rows=60_000, classes={})
