@@ -34,6 +34,7 @@ def retrain(
         validation = tasks.ingestion.validate(snapshot, cache, data)
         tasks.evaluation.plan_evaluation(snapshot, evaluation, promotion)
         job = tasks.training.plan(snapshot, cache, data, parts, compute, model_name)
+        tasks.evaluation.check_champion(model_name, job)
         checkpoint = tasks.training.pretrain(job, force=force)
         scores = tasks.evaluation.evaluate(job, checkpoint, evaluation)
         model = tasks.registration.register(model_name, job, checkpoint, scores, evaluation, recipe)

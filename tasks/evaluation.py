@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from cl_core.data.snapshot import snapshot_profile
-from cl_core.errors import InputError
+from cl_core.errors import InputError, StoreUnreachableError
 from cl_core.hashing import digest_of
 from cl_core.refs import AssessmentRef, CacheRef, CheckpointRef, EvaluationReport, ModelRef, SnapshotRef
 from cl_core.specs import DataSpec, EvaluationSpec, PromotionSpec
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from cl_core.evaluation.representations import Representation
     from cl_core.evaluation.runner import Assessment
     from cl_core.training.job import PreparedData, TrainingJob
+
+_KINDS = {1: "grayscale", 3: "color"}
 
 
 @step("plan scores")
@@ -39,6 +41,19 @@ def plan_evaluation(snapshot: SnapshotRef, evaluation: EvaluationSpec, promotion
         log_outcome(sentence)
     if promotion is not None and choice.deciding_scores == []:
         log_outcome(f"no protocol measures {promotion.score}, so only a person promotes the version")
+
+
+@step("check champion")
+def check_champion(model_name: str, job: "TrainingJob") -> None:
+    """Refuse images that the champion does not take, before anything is trained to be compared with it on them."""
+    store = model_store()
+    try:
+        champion = store.champion(model_name)
+        # An unchanged training may be the champion's own; then nothing is asked of its files.
+        if champion is not None and champion.training_digest != job.digest:
+            _check_comparable(champion, store.image_shape(champion), job)
+    except StoreUnreachableError as error:
+        log_outcome(f"whether the champion takes images of this run is not known yet: {error}")
 
 
 @step("evaluate")
@@ -111,10 +126,9 @@ def evaluate_model(
     prepared = PreparedData(snapshot=snapshot, data=data, cache=cached.path, mean=facts.mean, std=facts.std)
     *_, channels = store.image_shape(model)
     if channels != snapshot.channels:
-        kinds = {1: "grayscale", 3: "color"}
         raise InputError(
-            f"{model.uri} takes {kinds[channels]} images, and snapshot {snapshot.digest[:12]} holds "
-            f"{kinds[snapshot.channels]} ones; evaluate it on data like its training data"
+            f"{model.uri} takes {_KINDS[channels]} images, and snapshot {snapshot.digest[:12]} holds "
+            f"{_KINDS[snapshot.channels]} ones; evaluate it on data like its training data"
         )
     registered = representations.registered(lambda: store.load(model), model.training_digest, prepared)
     assessments = {
@@ -137,6 +151,21 @@ def _assess(representation: "Representation", evaluation: EvaluationSpec) -> "As
 
     settings = Settings.from_environment()
     return assess(representation, evaluation, embeddings=settings.embeddings, evaluations=settings.evaluations)
+
+
+def _check_comparable(champion: ModelRef, shape: tuple[int, int, int], job: "TrainingJob") -> None:
+    """Refuse images that differ in size or channels from those that the champion takes, (H, W, C)."""
+    size, channels = job.data.image_size, job.snapshot.channels
+    if shape == (size, size, channels):
+        return
+    height, width, theirs = shape
+    kind = _KINDS.get(theirs, f"{theirs}-channel")
+    like = "use data like its training data" if theirs != channels else f"set data.image_size to {height}"
+    raise InputError(
+        f"model_name: {champion.uri}, the champion, takes {kind} images of {height} x {width} pixels, and "
+        f"cannot be compared on this run's {_KINDS[channels]} images of {size} x {size}; {like}, choose another "
+        "model_name, or register without a comparison with `cl register` and promote with `cl promote`"
+    )
 
 
 def _choice(snapshot: SnapshotRef, evaluation: EvaluationSpec) -> "ProtocolChoice":
