@@ -24,4 +24,5 @@ def evaluate_model(
     snapshot = tasks.ingestion.ingest(data, compute, force=False)
     cache = tasks.ingestion.cache(snapshot, data, compute)
     tasks.ingestion.validate(snapshot, cache, data)
+    tasks.evaluation.plan_evaluation(snapshot, evaluation)
     return tasks.evaluation.evaluate_model(model, snapshot, cache, data, evaluation)

@@ -44,7 +44,7 @@ def pretrain(
     force: Force = False,
 ) -> CheckpointRef:
     """Train an encoder."""
-    job, _ = _planned(data, training, EvaluationSpec(), compute, force=force)
+    job, _ = _planned(data, training, None, compute, force=force)
     return tasks.training.pretrain(job, force=force)
 
 
@@ -110,13 +110,15 @@ def _validated(data: DataSpec, compute: ComputeSpec, *, force: bool) -> tuple[Sn
 def _planned(
     data: DataSpec,
     training: TrainingSpec,
-    evaluation: EvaluationSpec,
+    evaluation: EvaluationSpec | None,
     compute: ComputeSpec,
     model_name: str = "",
     *,
     force: bool,
 ) -> "tuple[TrainingJob, ValidationReport]":
     """Run the steps before the training, which every stage from `pretrain` on has in common."""
-    parts = tasks.training.preflight(data, training, evaluation, compute, model_name)
+    parts = tasks.training.preflight(data, training, evaluation or EvaluationSpec(), compute, model_name)
     snapshot, cache, validation = _validated(data, compute, force=force)
+    if evaluation is not None:
+        tasks.evaluation.plan_evaluation(snapshot, evaluation)
     return tasks.training.plan(snapshot, cache, data, parts, compute, model_name), validation

@@ -3,19 +3,57 @@
 from typing import TYPE_CHECKING
 
 from cl_core.data.snapshot import snapshot_profile
-from cl_core.errors import InputError
+from cl_core.errors import InputError, StoreUnreachableError
 from cl_core.hashing import digest_of
 from cl_core.refs import AssessmentRef, CacheRef, CheckpointRef, EvaluationReport, ModelRef, SnapshotRef
-from cl_core.specs import DataSpec, EvaluationSpec
+from cl_core.specs import DataSpec, EvaluationSpec, PromotionSpec
 from tasks.adapters.mlflow.model_store import model_store
 from tasks.runtime.artifacts import publish_scores
 from tasks.runtime.settings import Settings
 from tasks.runtime.step import log_outcome, step
 
 if TYPE_CHECKING:
+    from cl_core.evaluation.protocol_choice import ProtocolChoice
     from cl_core.evaluation.representations import Representation
     from cl_core.evaluation.runner import Assessment
     from cl_core.training.job import PreparedData, TrainingJob
+
+_KINDS = {1: "grayscale", 3: "color"}
+
+
+@step("plan scores")
+def plan_evaluation(snapshot: SnapshotRef, evaluation: EvaluationSpec, promotion: PromotionSpec | None = None) -> None:
+    """Report what the labels of a snapshot allow to be measured, before anything is trained; refuse what they do not.
+
+    Args:
+        snapshot: What is evaluated on.
+        evaluation: What was asked of the evaluation.
+        promotion: What the gate asks for; None where nothing is promoted.
+    """
+    from cl_core.evaluation.protocol_choice import check_deciding_score
+
+    choice = _choice(snapshot, evaluation)
+    if promotion is not None:
+        check_deciding_score(promotion.score, choice, labeled=snapshot_profile(snapshot.path).labeled["train"])
+    if choice.left_out:
+        log_outcome(f"{choice.reason}: {' and '.join(choice.left_out)} will be left out")
+    for sentence in choice.adapted:
+        log_outcome(sentence)
+    if promotion is not None and choice.deciding_scores == []:
+        log_outcome(f"no protocol measures {promotion.score}, so only a person promotes the version")
+
+
+@step("check champion")
+def check_champion(model_name: str, job: "TrainingJob") -> None:
+    """Refuse images that the champion does not take, before anything is trained to be compared with it on them."""
+    store = model_store()
+    try:
+        champion = store.champion(model_name)
+        # An unchanged training may be the champion's own; then nothing is asked of its files.
+        if champion is not None and champion.training_digest != job.digest:
+            _check_comparable(champion, store.image_shape(champion), job)
+    except StoreUnreachableError as error:
+        log_outcome(f"whether the champion takes images of this run is not known yet: {error}")
 
 
 @step("evaluate")
@@ -35,10 +73,8 @@ def evaluate(job: "TrainingJob", checkpoint: CheckpointRef, evaluation: Evaluati
             f"evaluation {digest[:12]} is up to date (checkpoint, snapshot, protocols and code unchanged); skipped"
         )
     else:
-        message = (
-            f"evaluated {', '.join(evaluation.protocols)} on {len(assessments)} representations of "
-            f"{job.snapshot.rows['test']} test samples"
-        )
+        names = ", ".join(_choice(job.snapshot, evaluation).running)
+        message = f"evaluated {names} on {len(assessments)} representations of {job.snapshot.rows['test']} test samples"
     log_outcome(message, cached=cached)
     return _report(digest, checkpoint.digest, job, evaluation, assessments)
 
@@ -90,10 +126,9 @@ def evaluate_model(
     prepared = PreparedData(snapshot=snapshot, data=data, cache=cached.path, mean=facts.mean, std=facts.std)
     *_, channels = store.image_shape(model)
     if channels != snapshot.channels:
-        kinds = {1: "grayscale", 3: "color"}
         raise InputError(
-            f"{model.uri} takes {kinds[channels]} images, and snapshot {snapshot.digest[:12]} holds "
-            f"{kinds[snapshot.channels]} ones; evaluate it on data like its training data"
+            f"{model.uri} takes {_KINDS[channels]} images, and snapshot {snapshot.digest[:12]} holds "
+            f"{_KINDS[snapshot.channels]} ones; evaluate it on data like its training data"
         )
     registered = representations.registered(lambda: store.load(model), model.training_digest, prepared)
     assessments = {
@@ -102,7 +137,7 @@ def evaluate_model(
     }
     digest = digest_of([model.training_digest, snapshot.digest, data.image_size, evaluation, sorted(assessments)])
     log_outcome(
-        f"evaluated {', '.join(evaluation.protocols)} on {model.uri} and raw pixels, on "
+        f"evaluated {', '.join(_choice(snapshot, evaluation).running)} on {model.uri} and raw pixels, on "
         f"{snapshot.rows['test']} test samples of snapshot {snapshot.digest[:12]}",
         cached=all(assessment.cached for assessment in assessments.values()),
     )
@@ -118,6 +153,27 @@ def _assess(representation: "Representation", evaluation: EvaluationSpec) -> "As
     return assess(representation, evaluation, embeddings=settings.embeddings, evaluations=settings.evaluations)
 
 
+def _check_comparable(champion: ModelRef, shape: tuple[int, int, int], job: "TrainingJob") -> None:
+    """Refuse images that differ in size or channels from those that the champion takes, (H, W, C)."""
+    size, channels = job.data.image_size, job.snapshot.channels
+    if shape == (size, size, channels):
+        return
+    height, width, theirs = shape
+    kind = _KINDS.get(theirs, f"{theirs}-channel")
+    like = "use data like its training data" if theirs != channels else f"set data.image_size to {height}"
+    raise InputError(
+        f"model_name: {champion.uri}, the champion, takes {kind} images of {height} x {width} pixels, and "
+        f"cannot be compared on this run's {_KINDS[channels]} images of {size} x {size}; {like}, choose another "
+        "model_name, or register without a comparison with `cl register` and promote with `cl promote`"
+    )
+
+
+def _choice(snapshot: SnapshotRef, evaluation: EvaluationSpec) -> "ProtocolChoice":
+    from cl_core.evaluation.protocol_choice import choose_protocols
+
+    return choose_protocols(evaluation, labeled=snapshot_profile(snapshot.path).labeled)
+
+
 def _report(
     digest: str,
     training_digest: str,
@@ -125,18 +181,13 @@ def _report(
     evaluation: EvaluationSpec,
     assessments: "dict[str, Assessment]",
 ) -> EvaluationReport:
-    from cl_core.evaluation.runner import protocols
-
+    choice = _choice(prepared.snapshot, evaluation)
     return EvaluationReport(
         digest=digest,
         training_digest=training_digest,
         snapshot_digest=prepared.snapshot.digest,
         path=Settings.from_environment().evaluations,
         representations={name: assessment.report for name, assessment in assessments.items()},
-        left_out=[
-            f"{name}: the data have no labels"
-            for name, protocol in protocols(evaluation).items()
-            if protocol.needs_labels and not prepared.snapshot.classes
-        ],
+        left_out=[f"{name}: {choice.reason}" for name in choice.left_out],
         assessments={name: assessment.ref for name, assessment in assessments.items()},
     )

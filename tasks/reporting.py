@@ -111,7 +111,7 @@ def _pictured(
     return {
         "images": test.images[shown],
         "embeddings": embeddings,
-        "labels": None if test.labels is None else test.labels[shown],
+        "labels": test.labels[shown] if test.labels is not None and (test.labels >= 0).any() else None,
         "predicted": predictions["linear_probe"][shown] if "linear_probe" in predictions else None,
     }
 

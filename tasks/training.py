@@ -20,7 +20,7 @@ from tasks.runtime.console import bar_over
 from tasks.runtime.inventory import LOCK, MADE_FROM, RESULT
 from tasks.runtime.locks import exclusive
 from tasks.runtime.settings import Settings
-from tasks.runtime.step import log_outcome, metered_training, step
+from tasks.runtime.step import log_outcome, log_warning, metered_training, step
 
 if TYPE_CHECKING:
     from cl_core.training.components import Parts
@@ -32,7 +32,7 @@ def preflight(
     data: DataSpec, training: TrainingSpec, evaluation: EvaluationSpec, compute: ComputeSpec, model_name: str = ""
 ) -> "Parts":
     """Refuse wrong names and options before anything is read or trained; return the components of the training."""
-    from cl_core.evaluation.runner import protocols
+    from cl_core.evaluation.protocol_choice import protocols
     from cl_core.training.components import assemble
     from cl_core.training.preflight import check_image_size
     from tasks.adapters.ray.resources import check_machine
@@ -57,6 +57,8 @@ def plan(
 ) -> "TrainingJob":
     """Collect everything that the training and the later steps need; refuse batches that cannot be filled.
 
+    What the spec leaves open is chosen for the data here, and reported.
+
     Args:
         snapshot: What is trained on.
         cached: Its samples at training size.
@@ -67,10 +69,19 @@ def plan(
     """
     from cl_core.training.components import training_digest
     from cl_core.training.job import TrainingJob
+    from cl_core.training.left_open import BUDGET_STEPS, FEW_STEPS, fill_in
     from cl_core.training.preflight import check_batches
 
     facts = snapshot_profile(snapshot.path)
+    training, choices, steps = fill_in(training, train_rows=snapshot.rows["train"], classes=facts.per_class["train"])
     check_batches(training, compute, train_rows=snapshot.rows["train"], classes=facts.per_class["train"])
+    for sentence in choices:
+        log_outcome(sentence)
+    if steps < FEW_STEPS:
+        log_warning(
+            f"the training has {steps} steps, and with fewer than {FEW_STEPS} an encoder hardly learns; raise "
+            f"training.epochs, or leave it out for about {BUDGET_STEPS:,} steps"
+        )
     digest_from = partial(training_digest, training, snapshot_digest=snapshot.digest, image_size=data.image_size)
     weights = find_initial_weights(
         training,

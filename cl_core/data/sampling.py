@@ -7,7 +7,7 @@ samples come or go.
 """
 
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from heapq import heapify, heappop, heappush
 
 import numpy as np
@@ -68,6 +68,15 @@ def class_balanced_count(class_sizes: Iterable[int], *, batch_size: int, samples
     return bisect_left(
         range(1, most + 1), True, key=lambda batches: np.minimum(groups, batches).sum() < classes_per_batch * batches
     )
+
+
+def fitting_samples_per_class(class_sizes: Collection[int], *, batch_size: int) -> list[int]:
+    """Return each K, ascending, of which a batch holds P = batch_size / K of the classes, and every class has as many.
+
+    K and P are at least 2, so that a batch has both pairs within a class and pairs across.
+    """
+    most = min(class_sizes, default=0)
+    return [k for k in range(2, most + 1) if batch_size % k == 0 and 2 <= batch_size // k <= len(class_sizes)]
 
 
 def share_of(batch: I64, *, sub_batches: int, worker: int, workers: int) -> list[I64]:

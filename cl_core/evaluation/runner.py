@@ -12,14 +12,15 @@ from numpy.typing import NDArray
 from cl_core import artifact_dir
 from cl_core.code_digest import code_digest
 from cl_core.data.cache import ImageSplit, load_split
+from cl_core.data.snapshot import snapshot_profile
 from cl_core.errors import SpecError
 from cl_core.evaluation.bootstrap import paired_gain
 from cl_core.evaluation.features import SplitFeatures, cached_features
-from cl_core.evaluation.protocols import Evaluation, Features, Outcome
+from cl_core.evaluation.protocol_choice import choose_protocols
+from cl_core.evaluation.protocols import Features, Outcome
 from cl_core.evaluation.representations import Representation
 from cl_core.hashing import digest_of
 from cl_core.refs import AssessmentRef, RepresentationReport, Score
-from cl_core.registry import EVALUATIONS
 from cl_core.specs import EvaluationSpec
 from cl_core.tables import read_arrays, write_arrays
 
@@ -38,26 +39,10 @@ class Assessment:
     labels: NDArray[np.int64] | None  # (N,) true classes of the test samples; None without labels.
 
 
-def protocols(spec: EvaluationSpec) -> dict[str, Evaluation]:
-    """Build the protocols of a spec with their options, in its order.
-
-    Raises:
-        SpecError: When a name or an option is unknown or out of range, or options are given for a protocol that is
-            not asked for.
-    """
-    for name in spec.options.keys() - set(spec.protocols):
-        raise SpecError(f"evaluation.options.{name}: {name!r} is not among evaluation.protocols; add it or drop these")
-    return {
-        name: EVALUATIONS.build(
-            name, spec.options.get(name, {}), field="evaluation.protocols", options_field=f"evaluation.options.{name}"
-        )
-        for name in spec.protocols
-    }
-
-
 def assess(representation: Representation, spec: EvaluationSpec, *, embeddings: Path, evaluations: Path) -> Assessment:
     """Evaluate a representation with every protocol that its data allows, unless its assessment is up to date."""
-    chosen = protocols(spec)
+    labeled = snapshot_profile(representation.prepared.snapshot.path).labeled
+    chosen = choose_protocols(spec, labeled=labeled).running
     code = code_digest(*(type(protocol).__module__ for protocol in chosen.values()), alone=[__name__])
     digest = digest_of([representation.digest, spec, {name: p.model_dump() for name, p in chosen.items()}, code])
     ref = AssessmentRef(name=representation.name, digest=digest, path=evaluations / digest)
@@ -73,7 +58,6 @@ def assess(representation: Representation, spec: EvaluationSpec, *, embeddings: 
         outcomes = [
             protocol(train, test, classes=classes, resamples=spec.resamples, seed=spec.seed)
             for protocol in chosen.values()
-            if test.labels is not None or not protocol.needs_labels
         ]
         _keep(ref.path, outcomes, test, representation.made_from)
     return replace(read_assessment(ref), cached=is_cached)
@@ -95,7 +79,7 @@ def features_of_test(representation: Representation, *, embeddings: Path) -> NDA
 
 
 def gain(first: Assessment, second: Assessment, score: str, spec: EvaluationSpec) -> Score | None:
-    """Return the accuracy of `first` minus that of `second` on the same test samples; None when it was not measured.
+    """Return the accuracy of `first` minus that of `second` on the same labeled test samples; None without labels.
 
     The score names the protocol, such as `linear_probe.accuracy`.
 
@@ -103,12 +87,13 @@ def gain(first: Assessment, second: Assessment, score: str, spec: EvaluationSpec
         SpecError: When the score is not the accuracy of a protocol that predicts classes.
     """
     name, _, figure = score.rpartition(".")
-    if first.labels is None:
+    if first.labels is None or not first.predictions:
         return None
     if figure != "accuracy" or name not in first.predictions:
         choices = ", ".join(f"{protocol}.accuracy" for protocol in first.predictions)
         raise SpecError(f"promotion.score: {score!r} cannot decide; choose one of: {choices}")
-    correct, reference = (one.predictions[name] == first.labels for one in (first, second))
+    scored = first.labels >= 0
+    correct, reference = ((one.predictions[name] == first.labels)[scored] for one in (first, second))
     return paired_gain(correct, reference, resamples=spec.resamples, seed=spec.seed)
 
 

@@ -1,10 +1,10 @@
 """Methods: how the views of a batch become a loss. One file each, written like the paper's algorithm."""
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Self
 
 from torch import Tensor, nn
 
@@ -124,6 +124,15 @@ class MethodOptions(Component):
     def batch_samples_per_class(self) -> int:
         """Samples per class in each batch; 0 if batches do not depend on classes."""
         return 0
+
+    def fitted_to(self, class_sizes: Collection[int], *, batch_size: int) -> Self:
+        """Return the method with the options that were left open chosen for the data; by default none is.
+
+        Args:
+            class_sizes: Samples of each class that are trained on; empty without labels.
+            batch_size: Samples per step, over all workers.
+        """
+        return self
 
     def check(self, loss: PairLoss | None, *, epochs: int) -> None:
         """Refuse options that contradict each other, the loss or the training's length.

@@ -35,7 +35,7 @@ LARGE_CURVES = ("loss", "accuracy")
 SAMPLE_CLASSES = 12
 SAMPLES_PER_CLASS = 12
 SAMPLE_SIDE = 40  # pixels
-LABEL_FREE = "The data has no labels: there is no confusion matrix, no score per class and no map by class."
+LABEL_FREE = "The test split has no labels: there is no confusion matrix, no score per class and no map by class."
 
 
 def render_report(inputs: ReportInputs) -> str:

@@ -13,6 +13,14 @@ PAPER = "paper"
 Precision = Literal["auto", "bf16", "fp32"]
 """A completed spec has one of the last two."""
 
+MOST_EPOCHS = 100_000
+
+
+def _may_stay_empty(schema: dict[str, Any]) -> None:
+    """Make a field a number that may be left out: forms show it as an empty box, and Prefect accepts null for it."""
+    schema.pop("default")
+    schema |= next(choice for choice in schema.pop("anyOf") if choice != {"type": "null"})
+
 
 class TrainingSpec(Described):
     """How the encoder is trained. These fields, and no others, decide the weights."""
@@ -36,8 +44,9 @@ class TrainingSpec(Described):
     start_from: Literal["scratch", "champion"] = "scratch"
     """Initial weights of the encoder: fresh, or those of the model's champion when this training is first requested;
     without a champion, fresh."""
-    epochs: int = Field(4, ge=1, le=100_000)
-    """Passes over the training split."""
+    epochs: int | None = Field(None, ge=1, le=MOST_EPOCHS, json_schema_extra=_may_stay_empty)
+    """Passes over the training split. null takes as many as come nearest to 1,000 steps, at least 1: 4 for 60,000
+    samples in batches of 256."""
     batch_size: int = Field(256, ge=2, le=1_048_576)
     """Samples per step, over all workers together."""
     accumulate_steps: int = Field(1, ge=1, le=1024, title="Accumulated batches")
@@ -81,7 +90,7 @@ class TrainingSpec(Described):
 
     @model_validator(mode="after")
     def _warm_up_fits(self) -> Self:
-        if self.warmup_epochs >= self.epochs:
+        if self.epochs is not None and self.warmup_epochs >= self.epochs:
             raise ValueError(
                 f"warmup_epochs {self.warmup_epochs:g} must be less than epochs {self.epochs}: "
                 "the learning rate would never reach its peak"

@@ -13,6 +13,7 @@ from cl_core.losses import PairLoss
 from cl_core.methods import FromPaper, MethodOptions
 from cl_core.registry import ENCODERS, LOSSES, METHODS, VIEWS
 from cl_core.specs import PAPER, Options, TrainingSpec
+from cl_core.specs.training import MOST_EPOCHS
 from cl_core.views import ImageViews
 
 # Modules that decide the weights beside the components and what these import. What only measures, checks, reports or
@@ -98,7 +99,8 @@ def assemble(training: TrainingSpec, *, on_gpu: bool = False) -> Parts:
             f"training.views: method {training.method!r} takes {_counted(method.view_counts)} of each sample, "
             f"but {views[0]!r} makes {parts.views.count}; choose another view policy, or other views_options"
         )
-    method.check(parts.loss, epochs=training.epochs)
+    # Epochs that are left open are checked when the data has decided them.
+    method.check(parts.loss, epochs=training.epochs or MOST_EPOCHS)
     return parts
 
 

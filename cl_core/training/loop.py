@@ -73,6 +73,7 @@ def train(job: TrainingJob) -> CheckpointRef:
     knn = OnlineKnn(held_out, trained, job, device) if held_out else None
     batches = _batches(spec, parts.method, feed, epoch=0)
     steps_per_epoch = len(batches) // spec.accumulate_steps
+    assert spec.epochs is not None, "the plan of a training completes its spec"
     total_steps = spec.epochs * steps_per_epoch
     warmup_steps = round(spec.warmup_epochs * steps_per_epoch)
 

@@ -6,7 +6,7 @@ from types import MappingProxyType
 import numpy as np
 import torch
 
-from cl_core.data.sampling import class_balanced_count, held_out_counts
+from cl_core.data.sampling import class_balanced_count, fitting_samples_per_class, held_out_counts
 from cl_core.errors import SpecError
 from cl_core.methods import MethodOptions
 from cl_core.specs import ComputeSpec, TrainingSpec
@@ -14,6 +14,18 @@ from cl_core.training.components import Parts
 from cl_core.views import Normalization
 
 _CHANNELS = 3  # Of the image that is tried; no component depends on the number.
+
+
+def without_held_out(
+    training: TrainingSpec, *, train_rows: int, classes: Mapping[str, int]
+) -> tuple[int, dict[str, int]]:
+    """Return the samples that are trained on, and the labeled ones of them by class: the split less its held-out part.
+
+    `train_rows` are the samples of the training split, `classes` the labeled ones by class; empty without labels.
+    """
+    names = sorted(classes)
+    held_out = held_out_counts([classes[name] for name in names], training.held_out_share).tolist()
+    return train_rows - sum(held_out), {name: classes[name] - n for name, n in zip(names, held_out, strict=True)}
 
 
 def check_batches(
@@ -27,10 +39,7 @@ def check_batches(
         SpecError: Naming the nearest sizes that would do.
     """
     training = parts.spec
-    names = sorted(classes)
-    held_out = held_out_counts([classes[name] for name in names], training.held_out_share).tolist()
-    classes = {name: classes[name] - count for name, count in zip(names, held_out, strict=True)}
-    train_rows -= sum(held_out)
+    train_rows, classes = without_held_out(training, train_rows=train_rows, classes=classes)
     size, workers = training.batch_size, compute.workers
     if size % workers:
         below, above = size - size % workers, size - size % workers + workers
@@ -86,36 +95,47 @@ def _check_labels(training: TrainingSpec, method: MethodOptions, classes: Mappin
 def _check_class_batches(training: TrainingSpec, samples_per_class: int, classes: Mapping[str, int]) -> None:
     """Refuse P x K batches (P classes with K samples each) that the classes cannot fill."""
     path, size = "training.method_options.samples_per_class", training.batch_size
-    if size % samples_per_class:
-        raise SpecError(
-            f"{path}: batch_size {size} is not a multiple of {samples_per_class} samples per class; "
-            f"nearest batch_size: {max(2, round(size / samples_per_class)) * samples_per_class}"
-        )
     needed = size // samples_per_class
-    if needed < 2:
-        raise SpecError(
-            f"{path}: a batch of {size} with {samples_per_class} samples per class holds one class, but needs at least "
-            f"2; choose at most {size // 2}, or a training.batch_size of at least {2 * samples_per_class}"
-        )
-    if needed > len(classes):
-        raise SpecError(
-            f"{path}: a batch of {size} with {samples_per_class} samples per class needs {needed} classes, "
-            f"but the training split has {len(classes)}; choose at least {-(-size // len(classes))}, "
-            "or a smaller training.batch_size"
-        )
     rare = {name: count for name, count in classes.items() if count < samples_per_class}
-    if rare:
-        name = min(rare, key=lambda one: rare[one])
-        raise SpecError(
-            f"{path}: every class needs {samples_per_class} samples, but {len(rare)} of {len(classes)} classes have "
-            f"fewer ({name!r} has {rare[name]}); choose at most {rare[name]}, or give these classes more samples"
+    problem = ""
+    if size % samples_per_class:
+        problem = f"batch_size {size} is not a multiple of {samples_per_class} samples per class"
+    elif needed < 2:
+        problem = f"a batch of {size} with {samples_per_class} samples per class holds one class, but needs at least 2"
+    elif needed > len(classes):
+        problem = (
+            f"a batch of {size} with {samples_per_class} samples per class needs {needed} classes, "
+            f"but the training split has {len(classes)}"
         )
+    elif rare:
+        name = min(rare, key=lambda one: rare[one])
+        problem = (
+            f"every class needs {samples_per_class} samples, but {len(rare)} of {len(classes)} classes have "
+            f"fewer ({name!r} has {rare[name]})"
+        )
+    if problem:
+        raise SpecError(f"{path}: {problem}; {_fitting_batches(size, classes)}")
     batches = class_balanced_count(classes.values(), batch_size=size, samples_per_class=samples_per_class)
     if batches < training.accumulate_steps:
         raise SpecError(
             f"training.accumulate_steps: one step needs {training.accumulate_steps} batches of {needed} classes with "
             f"{samples_per_class} samples each, but the training split fills {batches}; choose at most {batches}"
         )
+
+
+def _fitting_batches(size: int, classes: Mapping[str, int]) -> str:
+    """Return what to do: which samples per class fit the batch, or else which batch fits the classes."""
+    if fitting := fitting_samples_per_class(classes.values(), batch_size=size):
+        return f"choose {' or '.join(map(str, fitting))}"
+    smallest = min(classes.values())
+    counts = range(2, min(len(classes), size // 2) + 1)
+    most = max(((count * min(smallest, size // count), count) for count in counts), default=(0, 2))
+    if smallest < 2 or not most[0]:
+        return "give each class 2 samples or more, and a batch 2 classes or more"
+    return (
+        f"no number fits; choose a training.batch_size of {most[0]} with {most[0] // most[1]} samples of each of "
+        f"{most[1]} classes"
+    )
 
 
 def check_image_size(parts: Parts, *, image_size: int) -> None:

@@ -112,10 +112,23 @@ def step(name: str) -> Callable[[Callable[P, R]], Task[P, R]]:
 def log_outcome(message: str, *, cached: bool = False) -> None:
     """Log what a step did, or that its result was up to date, in Prefect, in the run log, and on the terminal."""
     get_run_logger().info(message)
+    attempt = _ATTEMPT.get()
+    if attempt is not None:
+        attempt.outcome = "cached" if cached else attempt.outcome
+    _tell(message)
+
+
+def log_warning(message: str) -> None:
+    """Log what a person should know before the run goes on, where `log_outcome` logs; in Prefect as a warning."""
+    get_run_logger().warning(message)
+    _tell(f"warning: {message}")
+
+
+def _tell(message: str) -> None:
+    """Write a message of the running step into the run log, and on the terminal."""
     attempt, context = _ATTEMPT.get(), TaskRunContext.get()
     if attempt is not None:
         attempt.write("message", message=message)
-        attempt.outcome = "cached" if cached else attempt.outcome
     echo(context.task.name if context else "", message)
 
 

@@ -98,7 +98,19 @@ def test_a_test_class_unknown_to_the_training_split_is_never_predicted(blobs, cl
 
 def test_more_neighbors_than_samples_are_refused(blobs, classes):
     with pytest.raises(SpecError, match=r"evaluation\.options\.knn\.ks: 200 neighbors .* has only 150 labeled samples"):
-        Knn()(blobs(150, seed=2), blobs(50, seed=3), classes=classes, **SETTINGS)
+        Knn(ks=(20, 200))(blobs(150, seed=2), blobs(50, seed=3), classes=classes, **SETTINGS)
+
+
+@pytest.mark.parametrize(("labeled", "ks"), [(200, (20, 200)), (199, (20,)), (20, (20,)), (19, (19,)), (1, (1,))])
+def test_default_neighbors_are_reduced_to_the_labeled_samples(labeled, ks):
+    assert Knn().fitted_to(labeled=labeled).ks == ks
+
+
+def test_scores_are_named_by_the_neighbors_taken(blobs, classes):
+    train, test = blobs(15, seed=2), blobs(50, seed=3)
+    fifteen = Knn(ks=(15,))(train, test, classes=classes, **SETTINGS).scores
+    assert Knn()(train, test, classes=classes, **SETTINGS).scores == fifteen
+    assert list(fifteen) == ["knn_15.accuracy"]
 
 
 def test_data_without_labels_are_refused(blobs, classes):

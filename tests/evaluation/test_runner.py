@@ -62,6 +62,18 @@ def test_a_reference_is_read_as_what_it_was_made_from(job: TrainingJob, assessed
     assert same is not None and (same.value, same.low, same.high) == (0, 0, 0)
 
 
+def test_a_gain_counts_labeled_samples_only_and_without_any_there_is_none(job: TrainingJob, assessed: Assess) -> None:
+    pixels = assessed(representations.raw_pixels(job))
+    assert pixels.labels is not None
+    right = replace(pixels, predictions={"knn_20": pixels.labels})
+    wrong = replace(pixels, predictions={"knn_20": np.full_like(pixels.labels, -2)})
+    half = np.where(np.arange(len(pixels.labels)) % 2, pixels.labels, -1)
+    difference = gain(replace(right, labels=half), replace(wrong, labels=half), "knn_20.accuracy", KNN)
+    assert difference is not None and difference.value == 1
+    nothing = replace(pixels, labels=np.full_like(half, -1), predictions={})
+    assert gain(nothing, nothing, "knn_20.accuracy", KNN) is None
+
+
 def test_a_report_takes_the_kept_features_and_computes_lost_ones(
     job: TrainingJob, assessed: Assess, tmp_path: Path
 ) -> None:

@@ -275,7 +275,7 @@ def test_flows_are_imported_without_what_their_steps_use(imported_with_flows):
             r"compute\.threads: 4096 workers need 4096 CPU threads, but this machine has \d+; choose .* of at most \d+",
         ),
         (
-            ["retrain", "--training.warmup-epochs", "9"],
+            ["retrain", "--training.epochs", "4", "--training.warmup-epochs", "9"],
             r"training: warmup_epochs 9 must be less than epochs 4: the learning rate would never reach its peak",
         ),
         (["ingest", "--data.name", "a/b"], r"data\.name: string should match pattern '.*'; got 'a/b'"),

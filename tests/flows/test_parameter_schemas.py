@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from prefect.utilities.callables import parameter_schema
+from prefect.utilities.schema_tools import validation
 
 from cl_core.training.components import assemble
 from flows.champion import promote, rollback
@@ -117,3 +118,10 @@ def test_a_recipe_asks_the_command_for_what_it_asks_the_flow(recipe):
         if name == "training":
             ours, theirs = assemble(ours).spec, assemble(theirs).spec
         assert ours == theirs
+
+
+def test_prefect_takes_epochs_left_open_and_refuses_none_at_all():
+    """As the server does when a run is created: the form sends null where its box was left empty."""
+    for epochs, refusals in ((None, []), (3, []), (0, ["0 is less than the minimum of 1"])):
+        errors = validation.validate({"training": {"epochs": epochs}}, schema_of("retrain"))
+        assert [error.message for error in errors] == refusals

@@ -1,6 +1,7 @@
 """Recipes: what a file says reaches a component with the types that JSON gave it, and the command line wins."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -78,3 +79,10 @@ def test_a_recipe_outside_the_folders_of_the_setting_is_not_read(tmp_path, monke
     (tmp_path / "secret.json").write_text('{"password": 1}')
     with pytest.raises(InputError, match=r"recipes: .*secret.json is outside the allowed folders: .*CL_DATA_ROOTS"):
         compare.fn([tmp_path / "secret.json"])
+
+
+def test_every_recipe_gives_its_epochs():
+    """A recipe that left them open would train longer or shorter as its data grow."""
+    recipes = sorted((Path(__file__).parents[2] / "infra" / "recipes").glob("*.json"))
+    assert len(recipes) == 20
+    assert [recipe.name for recipe in recipes if "epochs" not in json.loads(recipe.read_text())["training"]] == []

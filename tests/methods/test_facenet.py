@@ -89,7 +89,7 @@ def test_the_plateau_is_the_margin_and_that_of_other_losses_follows_from_the_bat
 
 def test_the_parts_are_those_of_the_paper_and_the_views_are_mild():
     spec = assemble(TrainingSpec(method="facenet")).spec
-    assert spec.method_options == {"samples_per_class": 32, "projector_features": 128}
+    assert spec.method_options == {"samples_per_class": None, "projector_features": 128}
     assert spec.loss == "triplet"
     assert {"margin": 0.2, "mining": "semi_hard", "distance": "squared_euclidean", "normalize": True}.items() <= (
         spec.loss_options.items()
@@ -159,3 +159,25 @@ def test_options_out_of_bounds_are_refused_with_their_path(wrong):
 def test_three_views_are_refused():
     with pytest.raises(SpecError, match=r"^training\.views: method 'facenet' takes 1 to 2 views of each sample, but "):
         assemble(TrainingSpec(method="facenet", views="simclr", views_options={"view_count": 3}))
+
+
+@pytest.mark.parametrize(
+    ("classes", "each", "batch_size", "chosen"),
+    [
+        (10, 5_880, 256, 32),
+        (10, 10, 64, 8),
+        (3, 10, 30, 10),
+        (2, 100, 128, 64),  # 32 would take four classes.
+        (40, 5, 64, 4),
+        (10, 10, 256, 32),  # None fits: the usual one is then refused, with what does.
+        (0, 0, 256, 32),
+    ],
+)
+def test_samples_per_class_left_open_are_the_usual_ones_or_the_nearest_that_fit(classes, each, batch_size, chosen):
+    fitted = FaceNetOptions().fitted_to([each] * classes, batch_size=batch_size)
+    assert fitted == FaceNetOptions(samples_per_class=chosen)
+
+
+def test_given_samples_per_class_stay():
+    given = FaceNetOptions(samples_per_class=16)
+    assert given.fitted_to([10] * 10, batch_size=64) is given

@@ -23,7 +23,8 @@ def sentence(spec, path="", **fields):
 
 @every_spec
 def test_a_spec_is_complete_without_being_given_anything(spec):
-    assert None not in spec().model_dump().values()
+    """Except epochs, which the plan of a training chooses by the data."""
+    assert {name for name, value in spec().model_dump().items() if value is None} <= {"epochs"}
 
 
 def test_every_field_has_a_title_and_a_description_that_is_a_sentence():

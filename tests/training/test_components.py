@@ -115,7 +115,6 @@ def test_a_digest_is_64_hexadecimal_digits_and_the_same_at_every_call():
 @pytest.mark.parametrize(
     "same",
     [
-        {"epochs": 4},
         {"learning_rate": 2e-3},
         {"loss_options": {"temperature": 0.2}},
         {"loss_options": {"temperature": "0.2"}},

@@ -169,16 +169,13 @@ K = "training.method_options.samples_per_class: "
 @pytest.mark.parametrize(
     ("batch_size", "each", "classes", "sentence"),
     [
-        (256, 24, TEN, "batch_size 256 is not a multiple of 24 samples per class; nearest batch_size: 264"),
-        (10, 24, TEN, "batch_size 10 is not a multiple of 24 samples per class; nearest batch_size: 48"),
+        (256, 24, TEN, "batch_size 256 is not a multiple of 24 samples per class; choose 32 or 64"),
+        (10, 24, TEN, "batch_size 10 is not a multiple of 24 samples per class; choose 2 or 5"),
         (
             64,
             64,
             TEN,
-            (
-                "a batch of 64 with 64 samples per class holds one class, but needs at least 2; "
-                "choose at most 32, or a training.batch_size of at least 128"
-            ),
+            ("a batch of 64 with 64 samples per class holds one class, but needs at least 2; choose 8 or 16 or 32"),
         ),
         (
             256,
@@ -186,7 +183,7 @@ K = "training.method_options.samples_per_class: "
             TEN,
             (
                 "a batch of 256 with 8 samples per class needs 32 classes, but the training split has 10; "
-                "choose at least 26, or a smaller training.batch_size"
+                "choose 32 or 64"
             ),
         ),
         (
@@ -195,7 +192,16 @@ K = "training.method_options.samples_per_class: "
             {**TEN, "rare": 9, "rarer": 3},
             (
                 "every class needs 16 samples, but 2 of 12 classes have fewer ('rarer' has 3); "
-                "choose at most 3, or give these classes more samples"
+                "no number fits; choose a training.batch_size of 36 with 3 samples of each of 12 classes"
+            ),
+        ),
+        (
+            64,
+            16,
+            {**TEN, "alone": 1},
+            (
+                "every class needs 16 samples, but 1 of 11 classes have fewer ('alone' has 1); "
+                "give each class 2 samples or more, and a batch 2 classes or more"
             ),
         ),
     ],

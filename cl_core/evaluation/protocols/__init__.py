@@ -5,7 +5,7 @@ None of them updates an encoder; each sees the training features, the test featu
 
 from abc import abstractmethod
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,6 +87,19 @@ class Evaluation(Component):
     """One evaluation protocol. Its fields are its options."""
 
     needs_labels: ClassVar[bool]
+
+    @property
+    def predictors(self) -> tuple[str, ...] | None:
+        """Names under which it predicts classes; the gate decides by the accuracy of one. None: not known before."""
+        return None
+
+    def fitted_to(self, *, labeled: int) -> Self:
+        """Return the protocol for so many labeled training samples: with defaults that fit, and as it is if all do.
+
+        Raises:
+            InputError: When an option that was given does not fit; the message has the number of samples.
+        """
+        return self
 
     @abstractmethod
     def __call__(self, train: Features, test: Features, *, classes: list[str], resamples: int, seed: int) -> Outcome:

@@ -35,6 +35,11 @@ class Geometry(Evaluation):
     samples: int = Field(4096, ge=2, le=16_384)
     """Maximum number of test samples, those with the smallest content hashes. Memory grows with its square."""
 
+    @property
+    def predictors(self) -> tuple[str, ...]:
+        """Geometry predicts no classes."""
+        return ()
+
     def __call__(self, train: Features, test: Features, *, classes: list[str], resamples: int, seed: int) -> Outcome:
         """Measure the test features; training features, labels and classes are not used."""
         chosen = np.argsort(test.sample_ids, kind="stable")[: self.samples]

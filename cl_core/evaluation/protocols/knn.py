@@ -1,6 +1,6 @@
 """Weighted nearest neighbors: how well neighborhoods of the features match the classes, without training."""
 
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Self
 
 import numpy as np
 import torch
@@ -26,31 +26,44 @@ class Knn(Evaluation):
     needs_labels: ClassVar[bool] = True
 
     ks: tuple[Annotated[int, Field(ge=1)], ...] = Field((20, 200), min_length=1, title="Neighbors")
-    """Each k gives a score `knn_K.accuracy`. Samples."""
+    """Each k gives a score `knn_K.accuracy`. The default is reduced to what the labeled training samples allow.
+    Samples."""
     temperature: float = Field(0.1, ge=0.01)
     """Divides the cosine in a neighbor's vote. Dimensionless."""
 
-    def __call__(self, train: Features, test: Features, *, classes: list[str], resamples: int, seed: int) -> Outcome:
-        """Classify the test samples; see `Evaluation`.
+    @property
+    def predictors(self) -> tuple[str, ...]:
+        """One for each k."""
+        return tuple(f"knn_{k}" for k in self.ks)
+
+    def fitted_to(self, *, labeled: int) -> Self:
+        """Leave out default ks above the number of labeled samples; if all are, take all samples as neighbors.
 
         Raises:
-            SpecError: When k exceeds the number of labeled training samples.
+            SpecError: When a k that was given exceeds the number.
         """
-        train = train.labeled("training")
-        test.labeled("test")
-        if max(self.ks) > len(train.ids):
+        if max(self.ks) <= labeled:
+            return self
+        if "ks" in self.model_fields_set:
             raise SpecError(
                 f"evaluation.options.knn.ks: {max(self.ks)} neighbors requested, but the training split has only "
-                f"{len(train.ids)} labeled samples; choose at most {len(train.ids)}"
+                f"{labeled} labeled samples; choose at most {labeled}"
             )
+        return self.model_copy(update={"ks": tuple(k for k in self.ks if k <= labeled) or (labeled,)})
+
+    def __call__(self, train: Features, test: Features, *, classes: list[str], resamples: int, seed: int) -> Outcome:
+        """Classify the test samples; see `Evaluation` and `fitted_to`."""
+        train = train.labeled("training")
+        test.labeled("test")
+        ks = self.fitted_to(labeled=len(train.ids)).ks
         order = np.lexsort(train.ids.T[::-1])
         bank, queries = (torch.tensor(rows) for rows in (train.embeddings[order], test.embeddings))
-        neighbors = nearest(queries, bank, k=max(self.ks))
+        neighbors = nearest(queries, bank, k=max(ks))
         groups = torch.from_numpy(train.groups[order])
 
         scored = test.groups >= 0
         outcome = Outcome(scores={})
-        for k in self.ks:
+        for k in ks:
             predicted = vote(neighbors, groups, k=k, classes=len(classes), temperature=self.temperature).numpy()
             right = (predicted == test.groups)[scored]
             outcome.scores[f"knn_{k}.accuracy"] = accuracy_score(right)

@@ -1,7 +1,7 @@
 """Linear probe: how well a linear classifier on frozen features separates the classes."""
 
 import math
-from typing import Annotated, ClassVar, NamedTuple
+from typing import Annotated, ClassVar, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -46,9 +46,28 @@ class LinearProbe(Evaluation):
     """The last fit stops when an iteration improves the objective by less; fits for selection stop at ten times as
     much. Nats per sample."""
 
+    @property
+    def predictors(self) -> tuple[str, ...]:
+        """The probe itself."""
+        return ("linear_probe",)
+
+    def fitted_to(self, *, labeled: int) -> Self:
+        """Refuse labeled samples of which the validation part leaves none to fit.
+
+        Raises:
+            DataError: With the number of samples.
+        """
+        if math.ceil(self.validation_share * labeled) == labeled:
+            raise DataError(
+                f"the linear probe needs training samples besides its validation part; got {labeled} labeled "
+                "training sample: give more a label, or leave linear_probe out of evaluation.protocols"
+            )
+        return self
+
     def __call__(self, train: Features, test: Features, *, classes: list[str], resamples: int, seed: int) -> Outcome:
         """Fit and score the probe; see `Evaluation`. The choice is `linear_probe.l2`."""
         train = train.labeled("training")
+        self.fitted_to(labeled=len(train.ids))
         features, test_features = standardized(train.embeddings, test.embeddings)
         # Classes that only the test split has get no weights: nothing could hold them back.
         known, groups = np.unique(train.groups, return_inverse=True)
@@ -73,11 +92,6 @@ class LinearProbe(Evaluation):
     def _choose(self, features: Tensor, targets: Tensor, order: NDArray[np.int64]) -> "Choice":
         """Return the strength that is most accurate on the validation part; the stronger wins ties."""
         held_out = math.ceil(self.validation_share * len(order))
-        if held_out == len(order):
-            raise DataError(
-                f"the linear probe needs training samples besides its validation part; got {len(order)} labeled "
-                "training sample: give more a label, or leave linear_probe out of evaluation.protocols"
-            )
         validation, fitted = (torch.from_numpy(part) for part in (order[:held_out], order[held_out:]))
         fitted = fitted[: self.selection_samples]
         examples, answers = features[fitted], targets[fitted]

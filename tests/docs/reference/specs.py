@@ -37,12 +37,21 @@ def page() -> str:
 
 def field_table(model: type[BaseModel]) -> str:
     """Return a table of a model's fields."""
-    properties = model.model_json_schema().get("properties", {})
+    whole = model.model_json_schema()
+    properties = {
+        name: schema if "default" in schema or name in whole.get("required", []) else _or_null(schema)
+        for name, schema in whole.get("properties", {}).items()
+    }
     rows = [
         (code(name), kind(schema), code(default(schema)), bounds(schema), description(schema))
         for name, schema in properties.items()
     ]
     return table(("field", "type", "default", "allowed", "meaning"), rows)
+
+
+def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return what the schema of a form leaves out: that a field without a default may be null, and is."""
+    return {**schema, "anyOf": [{"type": schema["type"]}, {"type": "null"}], "default": None}
 
 
 def kind(schema: dict[str, Any]) -> str:
@@ -57,7 +66,8 @@ def kind(schema: dict[str, Any]) -> str:
 
 def default(schema: dict[str, Any]) -> object:
     """Return a field's default."""
-    return schema.get("default", "required")
+    value = schema.get("default", "required")
+    return "null" if value is None else value
 
 
 def bounds(schema: dict[str, Any]) -> str:
@@ -66,7 +76,8 @@ def bounds(schema: dict[str, Any]) -> str:
         return ", ".join(code(value) for value in schema["enum"])
     if "enum" in schema.get("items", {}):
         return ", ".join(code(value) for value in schema["items"]["enum"])
-    return ", ".join(text.format(schema[name]) for name, text in _BOUNDS.items() if name in schema)
+    stated = {name: value for each in (schema, *schema.get("anyOf", [])) for name, value in each.items()}
+    return ", ".join(text.format(stated[name]) for name, text in _BOUNDS.items() if name in stated)
 
 
 def description(schema: dict[str, Any]) -> str:

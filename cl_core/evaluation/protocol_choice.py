@@ -1,0 +1,92 @@
+"""Which protocols run on a snapshot, with which options: what its labels allow, known before anything is trained."""
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from cl_core.errors import SpecError
+from cl_core.evaluation.protocols import Evaluation
+from cl_core.registry import EVALUATIONS
+from cl_core.specs import EvaluationSpec
+
+_SPLITS = {"train": "training", "test": "test"}
+
+
+class ProtocolChoice(NamedTuple):
+    """The protocols of a spec that the labels of a snapshot allow."""
+
+    running: dict[str, Evaluation]  # By name, in the order of the spec.
+    left_out: list[str]  # Names of the others.
+    reason: str  # Why these are left out; empty if none is.
+    adapted: list[str]  # A sentence for each default that was replaced by what fits.
+
+    @property
+    def deciding_scores(self) -> list[str] | None:
+        """Scores by which the gate can decide; None when a protocol does not say what it will measure."""
+        predictors = [protocol.predictors for protocol in self.running.values()]
+        if None in predictors:
+            return None
+        return [f"{name}.accuracy" for names in predictors for name in names or ()]
+
+
+def protocols(spec: EvaluationSpec) -> dict[str, Evaluation]:
+    """Build the protocols of a spec with their options, in its order.
+
+    Raises:
+        SpecError: When a name or an option is unknown or out of range, or options are given for a protocol that is
+            not asked for.
+    """
+    for name in spec.options.keys() - set(spec.protocols):
+        raise SpecError(f"evaluation.options.{name}: {name!r} is not among evaluation.protocols; add it or drop these")
+    return {
+        name: EVALUATIONS.build(
+            name, spec.options.get(name, {}), field="evaluation.protocols", options_field=f"evaluation.options.{name}"
+        )
+        for name in spec.protocols
+    }
+
+
+def choose_protocols(spec: EvaluationSpec, *, labeled: Mapping[str, int]) -> ProtocolChoice:
+    """Return the protocols that run: those that need labels only if both splits have some, with options that fit.
+
+    `labeled` are the labeled samples of each split.
+
+    Raises:
+        InputError: As `protocols`, or when a given option does not fit the labeled training samples.
+    """
+    chosen = protocols(spec)
+    missing = [name for split, name in _SPLITS.items() if not labeled[split]]
+    if not missing:
+        fitted = {name: protocol.fitted_to(labeled=labeled["train"]) for name, protocol in chosen.items()}
+        adapted = [one for name in chosen for one in _replaced(name, chosen[name], fitted[name], labeled["train"])]
+        return ProtocolChoice(fitted, [], "", adapted)
+    reason = f"the {missing[0]} split has no labels" if len(missing) < len(_SPLITS) else "the data have no labels"
+    running = {name: protocol for name, protocol in chosen.items() if not protocol.needs_labels}
+    left_out = [name for name in chosen if name not in running]
+    return ProtocolChoice(running, left_out, reason if left_out else "", [])
+
+
+def check_deciding_score(score: str, choice: ProtocolChoice, *, labeled: int) -> None:
+    """Refuse a deciding score that is not measured where others are; `labeled` are the labeled training samples.
+
+    Raises:
+        SpecError: With the scores to choose from.
+    """
+    if choice.deciding_scores and score not in choice.deciding_scores:
+        raise SpecError(
+            f"promotion.score: {score!r} cannot decide: with {labeled} labeled training samples it is not measured; "
+            f"choose one of: {', '.join(choice.deciding_scores)}"
+        )
+
+
+def _replaced(name: str, given: Evaluation, fitted: Evaluation, labeled: int) -> Iterator[str]:
+    """Give a sentence for each option that was replaced."""
+    for option, value in given:
+        if (now := getattr(fitted, option)) != value:
+            yield (
+                f"evaluation.options.{name}.{option}: {_listed(now)} in place of the default {_listed(value)}: "
+                f"there are {labeled} labeled training samples"
+            )
+
+
+def _listed(value: object) -> str:
+    return " and ".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -1,0 +1,71 @@
+"""What the labels of a snapshot allow to be evaluated, known before anything is trained."""
+
+import pytest
+
+from cl_core.errors import DataError, SpecError
+from cl_core.evaluation.protocol_choice import check_deciding_score, choose_protocols, protocols
+from cl_core.specs import EvaluationSpec
+
+
+@pytest.mark.parametrize(
+    ("labeled", "reason"),
+    [
+        ({"train": 300, "test": 0}, "the test split has no labels"),
+        ({"train": 0, "test": 60}, "the training split has no labels"),
+        ({"train": 0, "test": 0}, "the data have no labels"),
+    ],
+)
+def test_protocols_that_need_labels_are_left_out_where_a_split_has_none(labeled: dict[str, int], reason: str) -> None:
+    choice = choose_protocols(EvaluationSpec(), labeled=labeled)
+    assert (list(choice.running), choice.left_out, choice.reason) == (["geometry"], ["linear_probe", "knn"], reason)
+
+
+def test_with_labels_in_both_splits_all_protocols_run() -> None:
+    choice = choose_protocols(EvaluationSpec(), labeled={"train": 300, "test": 1})
+    assert (list(choice.running), choice.left_out, choice.reason) == (["linear_probe", "knn", "geometry"], [], "")
+
+
+def test_default_neighbors_are_reduced_and_reported() -> None:
+    choice = choose_protocols(EvaluationSpec(), labeled={"train": 60, "test": 10})
+    assert choice.deciding_scores == ["linear_probe.accuracy", "knn_20.accuracy"]
+    assert choice.adapted == [
+        "evaluation.options.knn.ks: 20 in place of the default 20 and 200: there are 60 labeled training samples"
+    ]
+
+
+def test_given_neighbors_that_do_not_fit_are_refused() -> None:
+    given = EvaluationSpec(options={"knn": {"ks": [20, 200]}})
+    assert choose_protocols(given, labeled={"train": 200, "test": 10}).adapted == []
+    with pytest.raises(SpecError) as caught:
+        choose_protocols(given, labeled={"train": 199, "test": 10})
+    assert str(caught.value) == (
+        "evaluation.options.knn.ks: 200 neighbors requested, but the training split has only 199 labeled samples; "
+        "choose at most 199"
+    )
+
+
+def test_a_single_label_is_refused_by_the_linear_probe() -> None:
+    with pytest.raises(DataError, match="besides its validation part; got 1 labeled training sample"):
+        choose_protocols(EvaluationSpec(), labeled={"train": 1, "test": 10})
+
+
+def test_a_deciding_score_that_is_not_measured_is_refused_with_those_that_are() -> None:
+    choice = choose_protocols(EvaluationSpec(), labeled={"train": 60, "test": 10})
+    check_deciding_score("knn_20.accuracy", choice, labeled=60)
+    with pytest.raises(SpecError) as caught:
+        check_deciding_score("knn_200.accuracy", choice, labeled=60)
+    assert str(caught.value) == (
+        "promotion.score: 'knn_200.accuracy' cannot decide: with 60 labeled training samples it is not measured; "
+        "choose one of: linear_probe.accuracy, knn_20.accuracy"
+    )
+
+
+def test_without_labels_any_deciding_score_is_accepted_since_a_person_decides() -> None:
+    choice = choose_protocols(EvaluationSpec(), labeled={"train": 60, "test": 0})
+    assert choice.deciding_scores == []
+    check_deciding_score("knn_200.accuracy", choice, labeled=60)
+
+
+def test_every_protocol_says_under_which_names_it_predicts() -> None:
+    names = [protocol.predictors for protocol in protocols(EvaluationSpec()).values()]
+    assert names == [("linear_probe",), ("knn_20", "knn_200"), ()]

@@ -1,0 +1,58 @@
+"""What the plan decides of a training before it begins, and says."""
+
+from pathlib import Path
+
+import pytest
+from labels import with_labels
+from prefect.logging import disable_run_logger
+from small_training import DATA, SMALL
+
+from cl_core.refs import CacheRef, SnapshotRef
+from cl_core.specs import ComputeSpec, TrainingSpec
+from cl_core.training.components import assemble
+from cl_core.training.job import TrainingJob
+from tasks.training import plan
+
+
+@pytest.fixture
+def planned(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    """Plans the small training with other fields: the job, and the lines on the terminal."""
+    monkeypatch.setenv("CL_HOME", str(tmp_path))
+
+    def make(snapshot: SnapshotRef, **changes: object) -> tuple[TrainingJob, list[str]]:
+        parts = assemble(TrainingSpec.model_validate({**SMALL.model_dump(), **changes}))
+        with disable_run_logger():
+            job = plan.fn(snapshot, CacheRef(digest=cache.name, path=cache), DATA, parts, ComputeSpec(threads=1))
+        return job, [line.strip() for line in capsys.readouterr().err.splitlines()]
+
+    return make
+
+
+def test_epochs_left_open_are_chosen_kept_in_the_completed_spec_and_reported(snapshot: SnapshotRef, planned) -> None:
+    steps = snapshot.rows["train"] // 32
+    job, lines = planned(snapshot, epochs=None)
+    assert job.training.epochs == round(1000 / steps)
+    assert lines == [f"training.epochs: {job.training.epochs}, for {steps * job.training.epochs:,} steps"]
+    given, _ = planned(snapshot, epochs=job.training.epochs)
+    assert given.digest == job.digest
+    assert TrainingJob.model_validate_json(job.model_dump_json()) == job
+
+
+def test_a_training_of_few_steps_is_warned_about_and_one_of_fifty_is_not(snapshot: SnapshotRef, planned) -> None:
+    steps = snapshot.rows["train"] // 32
+    few, enough = 49 // steps, -(-50 // steps)
+    (warning,) = planned(snapshot, epochs=few)[1]
+    assert warning.startswith(f"warning: the training has {few * steps} steps, and with fewer than 50 an encoder")
+    assert warning.endswith("; raise training.epochs, or leave it out for about 1,000 steps")
+    assert planned(snapshot, epochs=enough)[1] == []
+
+
+def test_facenet_is_planned_with_samples_per_class_that_the_labels_allow(
+    snapshot: SnapshotRef, planned, tmp_path: Path
+) -> None:
+    ten = with_labels(snapshot, tmp_path, train={f"class {number}": 10 for number in range(10)})
+    job, lines = planned(ten, method="facenet", method_options={}, batch_size=64, epochs=50)
+    assert job.training.method_options["samples_per_class"] == 8
+    assert lines == [
+        "training.method_options.samples_per_class: 8, for batches of 64 from 10 classes, the smallest of 10 samples"
+    ]
