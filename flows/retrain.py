@@ -18,7 +18,7 @@ from tasks.runtime.locks import exclusive_model
 def retrain(
     *,
     model_name: ModelName = "fashion-mnist",
-    data: DataSpec = DataSpec(),
+    data: DataSpec,
     training: TrainingSpec = TrainingSpec(),
     evaluation: EvaluationSpec = EvaluationSpec(),
     promotion: PromotionSpec = PromotionSpec(),

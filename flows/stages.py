@@ -20,16 +20,14 @@ if TYPE_CHECKING:  # It brings torch.
 
 
 @flow(name="ingest", **FLOW)
-def ingest(*, data: DataSpec = DataSpec(), compute: ComputeSpec = ComputeSpec(), force: Force = False) -> SnapshotRef:
+def ingest(*, data: DataSpec, compute: ComputeSpec = ComputeSpec(), force: Force = False) -> SnapshotRef:
     """Read a source into a validated snapshot."""
     snapshot, *_ = _validated(data, compute, force=force)
     return snapshot
 
 
 @flow(name="validate", **FLOW)
-def validate(
-    *, data: DataSpec = DataSpec(), compute: ComputeSpec = ComputeSpec(), force: Force = False
-) -> ValidationReport:
+def validate(*, data: DataSpec, compute: ComputeSpec = ComputeSpec(), force: Force = False) -> ValidationReport:
     """Check that a source's samples can be trained on, and report on them."""
     *_, validation = _validated(data, compute, force=force)
     return validation
@@ -38,7 +36,7 @@ def validate(
 @flow(name="pretrain", **FLOW)
 def pretrain(
     *,
-    data: DataSpec = DataSpec(),
+    data: DataSpec,
     training: TrainingSpec = TrainingSpec(),
     compute: ComputeSpec = ComputeSpec(),
     force: Force = False,
@@ -51,7 +49,7 @@ def pretrain(
 @flow(name="evaluate", **FLOW)
 def evaluate(
     *,
-    data: DataSpec = DataSpec(),
+    data: DataSpec,
     training: TrainingSpec = TrainingSpec(),
     evaluation: EvaluationSpec = EvaluationSpec(),
     compute: ComputeSpec = ComputeSpec(),
@@ -67,7 +65,7 @@ def evaluate(
 def register(
     *,
     model_name: ModelName = "fashion-mnist",
-    data: DataSpec = DataSpec(),
+    data: DataSpec,
     training: TrainingSpec = TrainingSpec(),
     evaluation: EvaluationSpec = EvaluationSpec(),
     compute: ComputeSpec = ComputeSpec(),
@@ -85,7 +83,7 @@ def register(
 def report(
     *,
     model_name: ModelName = "fashion-mnist",
-    data: DataSpec = DataSpec(),
+    data: DataSpec,
     training: TrainingSpec = TrainingSpec(),
     evaluation: EvaluationSpec = EvaluationSpec(),
     compute: ComputeSpec = ComputeSpec(),

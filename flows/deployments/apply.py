@@ -124,7 +124,14 @@ def _planned(declared: Deployment, work_pool: str, folder: Path) -> RunnerDeploy
     values = recipe_values(folder / declared.recipe, field="recipe") if declared.recipe else {}
     if declared.recipe and "recipe" in flow.parameters.properties:
         values["recipe"] = Path(declared.recipe).name
-    parameters = _form_values(flow, {**values, **declared.parameters}, where=f"deployment {declared.name!r}")
+    where = f"deployment {declared.name!r}"
+    parameters = _form_values(flow, {**values, **declared.parameters}, where=where)
+    open_fields = sorted(set(flow.parameters.required) - set(parameters))
+    if declared.schedules and open_fields:
+        raise InputError(
+            f"{where} has a schedule, but neither its recipe nor its parameters set {', '.join(open_fields)}, which "
+            "has no default; set it there, or remove the schedule"
+        )
     planned = flow.to_deployment(
         declared.name,
         entrypoint_type=EntrypointType.MODULE_PATH,
@@ -151,10 +158,7 @@ def _form_values(flow: "Flow[..., Any]", values: dict[str, Any], *, where: str) 
         InputError: When the flow does not take the values.
     """
     defaults = {name: schema["default"] for name, schema in flow.parameters.properties.items() if "default" in schema}
-    if set(flow.parameters.required) - set(values):
-        # What is left open cannot be validated as a whole; what is given is by Prefect, when the form is sent.
-        return {**defaults, **values}
-    parameters = validated_parameters(flow, {**defaults, **values}, where=where)
+    parameters = validated_parameters(flow, {**defaults, **values}, where=where, partial=True)
     return {
         name: value.model_dump(mode="json") if isinstance(value, BaseModel) else value
         for name, value in parameters.items()

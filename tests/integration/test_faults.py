@@ -78,7 +78,7 @@ def test_ctrl_c_on_a_worker_group_leaves_nothing_even_of_a_hung_raylet_and_the_n
 
 
 def test_a_folder_that_is_missing_or_empty(cl: CommandLine, tmp_path: Path) -> None:
-    arguments = ("ingest", "--data.source", "image_folder", "--data.location")
+    arguments = ("ingest", "--data.name", "made", "--data.source", "image_folder", "--data.location")
     missing = cl.run(*arguments, str(tmp_path / "nowhere"))
     assert missing.code == 2
     assert str(tmp_path / "nowhere") in missing.error
@@ -92,7 +92,8 @@ def test_a_folder_that_is_missing_or_empty(cl: CommandLine, tmp_path: Path) -> N
 def test_a_folder_that_may_not_be_read(cl: CommandLine, tmp_path: Path) -> None:
     closed = tmp_path / "closed"
     closed.mkdir(mode=0)
-    finished = cl.run("ingest", "--data.source", "image_folder", "--data.location", str(closed), under=obeying())
+    arguments = ("ingest", "--data.name", "closed", "--data.source", "image_folder", "--data.location", str(closed))
+    finished = cl.run(*arguments, under=obeying())
     assert finished.code == 2
     assert finished.error == (
         f"error: data.location: the folder {closed} cannot be listed (Permission denied); "
@@ -112,6 +113,8 @@ def test_a_batch_that_the_workers_cannot_share(cl: CommandLine) -> None:
 def test_a_parquet_without_the_named_column_lists_those_it_has(cl: CommandLine) -> None:
     finished = cl.run(
         "ingest",
+        "--data.name",
+        "fashion",
         "--data.source",
         "parquet",
         "--data.location",
@@ -134,7 +137,7 @@ def test_an_mlflow_that_does_not_answer_is_named(cl: CommandLine) -> None:
 def test_a_snapshot_with_a_flipped_byte_is_read_anew(cl: CommandLine, tmp_path: Path) -> None:
     source = tmp_path / "source.parquet"
     shutil.copy(SAMPLE, source)
-    arguments = ["ingest", "--data.source", "parquet", "--data.location", str(source)]
+    arguments = ["ingest", "--data.name", "fashion", "--data.source", "parquet", "--data.location", str(source)]
     arguments += ["--data.source-options", '{"label_column": "label", "split_column": "split"}']
     first = cl.run(*arguments)
     assert first.code == 0, first.err

@@ -47,7 +47,9 @@ def declared(folder: Path, *deployments: dict[str, Any]) -> Declaration:
 def as_0_1_made_it(client: SyncPrefectClient, folder: Path, name: str, flow: str) -> UUID:
     """A deployment without a mark, at its old module, which runs every night."""
     every_night = [{"slug": "nightly", "cron": "0 3 * * *"}]
-    (deployment,) = plan_deployments(declared(folder, {"name": name, "flow": flow, "schedules": every_night}), folder)
+    parameters = {} if flow == "flows.prune.prune" else TINY
+    one = {"name": name, "flow": flow, "parameters": parameters, "schedules": every_night}
+    (deployment,) = plan_deployments(declared(folder, one), folder)
     deployment.tags, deployment.entrypoint = [], flow
     client_id: UUID = deployment.apply()
     return client_id
