@@ -12,7 +12,7 @@ import tasks.training
 from cl_core.data.validation import ValidationReport
 from cl_core.refs import CacheRef, CheckpointRef, EvaluationReport, ModelRef, ReportRef, SnapshotRef
 from cl_core.specs import ComputeSpec, DataSpec, EvaluationSpec, TrainingSpec
-from flows.parameters import Force, ModelName, RecipeName
+from flows.parameters import AllowNewData, Force, ModelName, RecipeName
 from tasks.runtime.hooks import FLOW
 
 if TYPE_CHECKING:  # It brings torch.
@@ -70,10 +70,11 @@ def register(
     evaluation: EvaluationSpec = EvaluationSpec(),
     compute: ComputeSpec = ComputeSpec(),
     force: Force = False,
+    allow_new_data: AllowNewData = False,
     recipe: RecipeName = "",
 ) -> ModelRef:
     """Train an encoder if needed, and register it as a version. The champion stays."""
-    job, _ = _planned(data, training, evaluation, compute, model_name, force=force)
+    job, _ = _planned(data, training, evaluation, compute, model_name, force=force, allow_new_data=allow_new_data)
     checkpoint = tasks.training.pretrain(job, force=force)
     scores = tasks.evaluation.evaluate(job, checkpoint, evaluation)
     return tasks.registration.register(model_name, job, checkpoint, scores, evaluation, recipe)
@@ -113,8 +114,13 @@ def _planned(
     model_name: str = "",
     *,
     force: bool,
+    allow_new_data: bool = True,
 ) -> "tuple[TrainingJob, ValidationReport]":
-    """Run the steps before the training, which every stage from `pretrain` on has in common."""
-    parts = tasks.training.preflight(data, training, evaluation, compute, model_name)
+    """Run the steps before the training, which every stage from `pretrain` on has in common.
+
+    Only a stage that registers a version may refuse new data.
+    """
+    parts = tasks.training.preflight(data, training, evaluation, compute, model_name, allow_new_data=allow_new_data)
     snapshot, cache, validation = _validated(data, compute, force=force)
-    return tasks.training.plan(snapshot, cache, data, parts, compute, model_name), validation
+    job = tasks.training.plan(snapshot, cache, data, parts, compute, model_name, allow_new_data=allow_new_data)
+    return job, validation

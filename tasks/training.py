@@ -15,6 +15,7 @@ from cl_core.registry import SOURCES
 from cl_core.specs import ComputeSpec, DataSpec, EvaluationSpec, TrainingSpec
 from cl_core.training.progress import Progress, following
 from tasks.initial_weights import check_start_from, find_initial_weights
+from tasks.registered_data import check_registered_data
 from tasks.runtime.artifacts import training_artifact
 from tasks.runtime.console import bar_over
 from tasks.runtime.inventory import LOCK, MADE_FROM, RESULT
@@ -29,7 +30,13 @@ if TYPE_CHECKING:
 
 @step("preflight")
 def preflight(
-    data: DataSpec, training: TrainingSpec, evaluation: EvaluationSpec, compute: ComputeSpec, model_name: str = ""
+    data: DataSpec,
+    training: TrainingSpec,
+    evaluation: EvaluationSpec,
+    compute: ComputeSpec,
+    model_name: str = "",
+    *,
+    allow_new_data: bool = False,
 ) -> "Parts":
     """Refuse wrong names and options before anything is read or trained; return the components of the training."""
     from cl_core.evaluation.runner import protocols
@@ -41,6 +48,8 @@ def preflight(
     parts = assemble(training, on_gpu=compute.gpus_per_worker > 0)
     check_image_size(parts, image_size=data.image_size)
     protocols(evaluation)
+    if not allow_new_data:
+        check_registered_data(data, model_name)
     return parts
 
 
@@ -52,6 +61,8 @@ def plan(
     training: "Parts",
     compute: ComputeSpec,
     model_name: str = "",
+    *,
+    allow_new_data: bool = False,
 ) -> "TrainingJob":
     """Collect everything that the training and the later steps need; refuse batches that cannot be filled.
 
@@ -62,11 +73,14 @@ def plan(
         training: Its components, assembled by `preflight`.
         compute: Workers, threads and GPUs.
         model_name: Registered model whose champion the training may start from.
+        allow_new_data: Whether the model may have been trained on images with other channels before.
     """
     from cl_core.training.components import training_digest
     from cl_core.training.job import TrainingJob
     from cl_core.training.preflight import check_batches
 
+    if not allow_new_data:
+        check_registered_data(data, model_name, channels=snapshot.channels)
     facts = snapshot_profile(snapshot.path)
     check_batches(training, compute, train_rows=snapshot.rows["train"], classes=facts.per_class["train"])
     digest_from = partial(training_digest, training, snapshot_digest=snapshot.digest, image_size=data.image_size)
