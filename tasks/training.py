@@ -21,7 +21,7 @@ from tasks.runtime.console import bar_over
 from tasks.runtime.inventory import LOCK, MADE_FROM, RESULT
 from tasks.runtime.locks import exclusive
 from tasks.runtime.settings import Settings
-from tasks.runtime.step import log_outcome, metered_training, step
+from tasks.runtime.step import log_nothing_lost, log_outcome, metered_training, step
 
 if TYPE_CHECKING:
     from cl_core.training.components import Parts
@@ -136,7 +136,13 @@ def pretrain(job: "TrainingJob", *, force: bool) -> CheckpointRef:
 
             gpus = job.compute.workers * job.compute.gpus_per_worker
             with following(job.progress, show), metered_training(gpus, job.progress.repeated):
-                checkpoint = trainer.fit(job)
+                try:
+                    checkpoint = trainer.fit(job)
+                except KeyboardInterrupt as stop:
+                    if str(stop):  # It has written a checkpoint of the step it was at.
+                        log_nothing_lost()
+                        raise
+                    raise KeyboardInterrupt(_lost_steps(job)) from stop
         failpoint("pretrain.finished")
         artifact_dir.write_text(job.folder / RESULT, checkpoint.model_dump_json())
         failpoint("pretrain.result-written")
@@ -145,6 +151,17 @@ def pretrain(job: "TrainingJob", *, force: bool) -> CheckpointRef:
         f"training {job.digest[:12]} took {checkpoint.step} steps, {resumed}, {checkpoint.seconds:.0f} s in all"
     )
     return checkpoint
+
+
+def _lost_steps(job: "TrainingJob") -> str:
+    """Return what an interruption costs that left no checkpoint of its own."""
+    checkpoint, progress = job.checkpoints.latest(), job.progress.read()
+    saved = int(artifact_dir.manifest_of(checkpoint)["step"]) if checkpoint else 0
+    lost = max(0, progress[-1].step - saved) if progress else 0
+    return (
+        f"interrupted; the last checkpoint is that of step {saved}, and at least {lost} later steps are lost, run the "
+        "same command to resume"
+    )
 
 
 def _finished(result: Path) -> CheckpointRef | None:

@@ -59,8 +59,8 @@ def main() -> None:
         _fail(str(error), WRONG_INPUT)
     except CounterpointError as error:
         _fail(str(error), FAILED)
-    except KeyboardInterrupt:
-        _fail("interrupted; completed steps are kept, run the same command to resume", INTERRUPTED)
+    except KeyboardInterrupt as stop:
+        _fail(str(stop) or "interrupted; completed steps are kept, run the same command to resume", INTERRUPTED)
     sys.exit(code)
 
 

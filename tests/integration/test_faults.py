@@ -17,8 +17,11 @@ from permissions import obeying
 from pictures import SAMPLE
 from servers import free_port
 
+from tasks.runtime.run_log import RunLog
+
 from .conftest import CommandLine
 from .golden import SPECS
+from .test_steps import ask
 
 # Two hundred steps, each with a checkpoint.
 SHORT = {"data": SPECS["data"], "training": {**SPECS["training"], "epochs": 40}, "compute": SPECS["compute"]}
@@ -45,12 +48,37 @@ def test_a_stopped_run_leaves_no_process_and_the_next_one_goes_on(cl: CommandLin
         process.send_signal(signal.SIGCONT)
         _, err = process.communicate(timeout=30)
     assert process.returncode == (-stop if stop == signal.SIGKILL else 130)
-    if stop != signal.SIGKILL:
-        assert err.strip().splitlines()[-1].startswith("error: interrupted; completed steps are kept")
     assert not left_of(process.pid)
+    if stop == signal.SIGTERM:
+        assert err.strip().splitlines()[-1].startswith("error: interrupted; completed steps are kept")
     resumed = cl.run("pretrain", recipe=SHORT)
     assert resumed.code == 0, resumed.err
     assert "resumed at step" in resumed.err
+
+
+def test_ctrl_c_keeps_the_step_a_training_is_at_and_the_run_is_cancelled(cl: CommandLine) -> None:
+    """Its steps since the last checkpoint were lost, and Prefect showed the run as crashed."""
+    hourly = {**SHORT, "compute": {**SHORT["compute"], "checkpoint_every_s": 3600}}
+    with cl.start("pretrain", recipe=hourly, CL_FAILPOINTS="pretrain.step-taken:40=stop") as process:
+        wait_for(lambda: psutil.Process(process.pid).status() == psutil.STATUS_STOPPED, process)
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGCONT)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err.strip().splitlines()[-1] == (
+        "error: interrupted at step 40 of 200; its checkpoint is written and no step is lost, run the same command to "
+        "resume"
+    )
+    assert "arning" not in err and "Traceback" not in err
+    assert [path.name for path in cl.home.glob("trainings/*/checkpoints/*")] == ["step-00000040"]
+    (log,) = (cl.home / "work" / "runs").glob("*.jsonl")
+    run, attempts = RunLog(log).read()
+    assert (run.state, attempts[-1].step, attempts[-1].outcome) == ("Cancelled", "pretrain", "interrupted")
+    (seen,) = ask(cl, "flow_runs/filter", {"flow_runs": {"id": {"any_": [run.id]}}})
+    assert seen["state_name"] == "Cancelled"
+    resumed = cl.run("pretrain", recipe=hourly)
+    assert resumed.code == 0, resumed.err
+    assert "resumed at step 40" in resumed.err
 
 
 @pytest.mark.sweep
@@ -67,7 +95,7 @@ def test_ctrl_c_on_a_worker_group_leaves_nothing_even_of_a_hung_raylet_and_the_n
         os.killpg(process.pid, signal.SIGINT)
         _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
-    assert err.strip().splitlines()[-1].startswith("error: interrupted; completed steps are kept")
+    assert err.strip().splitlines()[-1].startswith("error: interrupted; the last checkpoint is that of step ")
     assert "Traceback" not in err
     assert not left_of(process.pid)
     assert not list(Path("/tmp").glob(f"cl-ray-{process.pid}-*"))
