@@ -125,7 +125,8 @@ def _planned(declared: Deployment, work_pool: str, folder: Path) -> RunnerDeploy
     if declared.recipe and "recipe" in flow.parameters.properties:
         values["recipe"] = Path(declared.recipe).name
     where = f"deployment {declared.name!r}"
-    parameters = _form_values(flow, {**values, **declared.parameters}, where=where)
+    given = {**values, **declared.parameters}
+    parameters = _form_values(flow, given, where=where)
     open_fields = sorted(set(flow.parameters.required) - set(parameters))
     if declared.schedules and open_fields:
         raise InputError(
@@ -140,13 +141,21 @@ def _planned(declared: Deployment, work_pool: str, folder: Path) -> RunnerDeploy
         schedules=[schedule.for_prefect() for schedule in declared.schedules],
         tags=[*declared.tags, MARK],
         work_pool_name=work_pool,
-        # The queue of a model's retraining, in which its runs wait for each other.
-        work_queue_name=f"model-{parameters['model_name']}"
-        if {"model_name", "training"} <= parameters.keys()
-        else None,
+        work_queue_name=_model_queue(parameters, is_open="model_name" not in given and not declared.schedules),
     )
     assert isinstance(planned, RunnerDeployment)
     return planned
+
+
+def _model_queue(parameters: dict[str, Any], *, is_open: bool) -> str | None:
+    """Return the queue in which a model's retrainings wait for each other; None for the work pool's default queue.
+
+    Prefect takes a run's queue from its deployment, whatever the form says. So a form that is open to any model has no
+    model's queue: its run would occupy the wrong one. It waits at the model's lock instead.
+    """
+    if is_open or not {"model_name", "training"} <= parameters.keys():
+        return None
+    return f"model-{parameters['model_name']}"
 
 
 def _form_values(flow: "Flow[..., Any]", values: dict[str, Any], *, where: str) -> dict[str, Any]:

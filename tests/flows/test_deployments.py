@@ -89,6 +89,24 @@ def test_retrainings_of_one_model_share_a_queue_and_others_have_none(tmp_path: P
     assert [one.work_queue_name for one in deployments] == ["model-parts", "model-parts", "model-wholes", None]
 
 
+def test_a_form_that_is_open_to_any_model_occupies_no_models_queue(tmp_path: Path) -> None:
+    """Prefect takes the queue from the deployment: a run for emoji kept the runs of fashion-mnist waiting."""
+    data = "parameters: {data: {name: parts, source: image_folder}}"
+    nightly = "schedules: [{slug: nightly, cron: '0 3 * * *'}]"
+    deployments = planned(
+        written(
+            tmp_path,
+            "{name: a, flow: flows.retrain.retrain}",
+            f"{{name: b, flow: flows.retrain.retrain, {data}}}",
+            f"{{name: c, flow: flows.retrain.retrain, {data}, {nightly}}}",
+        )
+    )
+    # The last one runs by itself, always for the default model.
+    assert [one.work_queue_name for one in deployments] == [None, None, "model-fashion-mnist"]
+    own = {f"{one.flow_name}/{one.name}": one.work_queue_name for one in planned(ROOT / DEFAULT)}
+    assert (own["retrain/free"], own["retrain/nightly"]) == (None, "model-fashion-mnist")
+
+
 @pytest.mark.parametrize(
     ("declared", "sentence"),
     [

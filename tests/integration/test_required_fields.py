@@ -41,3 +41,4 @@ def test_a_form_without_its_data_is_refused_with_the_field_and_makes_no_run(clie
             with pytest.raises(PrefectHTTPStatusError, match=re.escape(missing)):
                 client.create_flow_run_from_deployment(deployment.id, parameters=parameters)
     assert [run for run in client.read_flow_runs() if run.work_pool_name == POOL] == []
+    apply_deployments(POOL, [], source=file.name)  # Other tests of this server count deployments.
