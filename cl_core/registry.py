@@ -174,6 +174,8 @@ def explain_validation_error(error: ValidationError, path: str, known: list[str]
         where = ".".join([path, *map(str, problem["loc"])]).strip(".")
         if problem["type"] == "extra_forbidden":
             sentences.append(f"{where}: there is no such option; choose from: {', '.join(known) or 'none'}")
+        elif problem["type"] == "missing":
+            sentences.append(f"{where}: required, and not given")
         elif problem["type"] == "value_error":  # Our own message, which includes the value.
             sentences.append(f"{where}: {problem['ctx']['error']}")
         else:

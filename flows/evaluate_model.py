@@ -15,7 +15,7 @@ def evaluate_model(
     model_name: ModelName = "fashion-mnist",
     version: VersionOrChampion = 0,
     *,
-    data: DataSpec = DataSpec(),
+    data: DataSpec,
     evaluation: EvaluationSpec = EvaluationSpec(),
     compute: ComputeSpec = ComputeSpec(),
 ) -> EvaluationReport:

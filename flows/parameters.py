@@ -26,6 +26,13 @@ ModelName = Annotated[
     ),
 ]
 Force = Annotated[bool, *_shown("Force", "Ignore existing results of ingestion and training, and make them again.")]
+AllowNewData = Annotated[
+    bool,
+    *_shown(
+        "Allow new data",
+        "Retrain the model on data of another name, image size or number of channels than its versions record.",
+    ),
+]
 Version = Annotated[int, *_shown("Version", "Number of the version that becomes the champion.", ge=1)]
 VersionOrChampion = Annotated[int, *_shown("Version", "Number of the version; 0 is the champion.", ge=0)]
 Output = Annotated[

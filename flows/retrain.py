@@ -9,7 +9,7 @@ import tasks.reporting
 import tasks.training
 from cl_core.refs import RetrainResult
 from cl_core.specs import ComputeSpec, DataSpec, EvaluationSpec, PromotionSpec, TrainingSpec
-from flows.parameters import Force, ModelName, RecipeName
+from flows.parameters import AllowNewData, Force, ModelName, RecipeName
 from tasks.runtime.hooks import FLOW
 from tasks.runtime.locks import exclusive_model
 
@@ -18,22 +18,23 @@ from tasks.runtime.locks import exclusive_model
 def retrain(
     *,
     model_name: ModelName = "fashion-mnist",
-    data: DataSpec = DataSpec(),
+    data: DataSpec,
     training: TrainingSpec = TrainingSpec(),
     evaluation: EvaluationSpec = EvaluationSpec(),
     promotion: PromotionSpec = PromotionSpec(),
     compute: ComputeSpec = ComputeSpec(),
     force: Force = False,
+    allow_new_data: AllowNewData = False,
     recipe: RecipeName = "",
 ) -> RetrainResult:
     """Ingest, pretrain, evaluate, register and, if the gate accepts it, promote. Unchanged steps are skipped."""
     with exclusive_model(model_name):
-        parts = tasks.training.preflight(data, training, evaluation, compute, model_name)
+        parts = tasks.training.preflight(data, training, evaluation, compute, model_name, allow_new_data=allow_new_data)
         snapshot = tasks.ingestion.ingest(data, compute, force=force)
         cache = tasks.ingestion.cache(snapshot, data, compute)
         validation = tasks.ingestion.validate(snapshot, cache, data)
         tasks.evaluation.plan_evaluation(snapshot, evaluation, promotion)
-        job = tasks.training.plan(snapshot, cache, data, parts, compute, model_name)
+        job = tasks.training.plan(snapshot, cache, data, parts, compute, model_name, allow_new_data=allow_new_data)
         tasks.evaluation.check_champion(model_name, job)
         checkpoint = tasks.training.pretrain(job, force=force)
         scores = tasks.evaluation.evaluate(job, checkpoint, evaluation)

@@ -12,7 +12,7 @@ import tasks.training
 from cl_core.data.validation import ValidationReport
 from cl_core.refs import CacheRef, CheckpointRef, EvaluationReport, ModelRef, ReportRef, SnapshotRef
 from cl_core.specs import ComputeSpec, DataSpec, EvaluationSpec, TrainingSpec
-from flows.parameters import Force, ModelName, RecipeName
+from flows.parameters import AllowNewData, Force, ModelName, RecipeName
 from tasks.runtime.hooks import FLOW
 
 if TYPE_CHECKING:  # It brings torch.
@@ -20,16 +20,14 @@ if TYPE_CHECKING:  # It brings torch.
 
 
 @flow(name="ingest", **FLOW)
-def ingest(*, data: DataSpec = DataSpec(), compute: ComputeSpec = ComputeSpec(), force: Force = False) -> SnapshotRef:
+def ingest(*, data: DataSpec, compute: ComputeSpec = ComputeSpec(), force: Force = False) -> SnapshotRef:
     """Read a source into a validated snapshot."""
     snapshot, *_ = _validated(data, compute, force=force)
     return snapshot
 
 
 @flow(name="validate", **FLOW)
-def validate(
-    *, data: DataSpec = DataSpec(), compute: ComputeSpec = ComputeSpec(), force: Force = False
-) -> ValidationReport:
+def validate(*, data: DataSpec, compute: ComputeSpec = ComputeSpec(), force: Force = False) -> ValidationReport:
     """Check that a source's samples can be trained on, and report on them."""
     *_, validation = _validated(data, compute, force=force)
     return validation
@@ -38,7 +36,7 @@ def validate(
 @flow(name="pretrain", **FLOW)
 def pretrain(
     *,
-    data: DataSpec = DataSpec(),
+    data: DataSpec,
     training: TrainingSpec = TrainingSpec(),
     compute: ComputeSpec = ComputeSpec(),
     force: Force = False,
@@ -51,7 +49,7 @@ def pretrain(
 @flow(name="evaluate", **FLOW)
 def evaluate(
     *,
-    data: DataSpec = DataSpec(),
+    data: DataSpec,
     training: TrainingSpec = TrainingSpec(),
     evaluation: EvaluationSpec = EvaluationSpec(),
     compute: ComputeSpec = ComputeSpec(),
@@ -67,15 +65,16 @@ def evaluate(
 def register(
     *,
     model_name: ModelName = "fashion-mnist",
-    data: DataSpec = DataSpec(),
+    data: DataSpec,
     training: TrainingSpec = TrainingSpec(),
     evaluation: EvaluationSpec = EvaluationSpec(),
     compute: ComputeSpec = ComputeSpec(),
     force: Force = False,
+    allow_new_data: AllowNewData = False,
     recipe: RecipeName = "",
 ) -> ModelRef:
     """Train an encoder if needed, and register it as a version. The champion stays."""
-    job, _ = _planned(data, training, evaluation, compute, model_name, force=force)
+    job, _ = _planned(data, training, evaluation, compute, model_name, force=force, allow_new_data=allow_new_data)
     checkpoint = tasks.training.pretrain(job, force=force)
     scores = tasks.evaluation.evaluate(job, checkpoint, evaluation)
     return tasks.registration.register(model_name, job, checkpoint, scores, evaluation, recipe)
@@ -85,7 +84,7 @@ def register(
 def report(
     *,
     model_name: ModelName = "fashion-mnist",
-    data: DataSpec = DataSpec(),
+    data: DataSpec,
     training: TrainingSpec = TrainingSpec(),
     evaluation: EvaluationSpec = EvaluationSpec(),
     compute: ComputeSpec = ComputeSpec(),
@@ -115,10 +114,17 @@ def _planned(
     model_name: str = "",
     *,
     force: bool,
+    allow_new_data: bool = True,
 ) -> "tuple[TrainingJob, ValidationReport]":
-    """Run the steps before the training, which every stage from `pretrain` on has in common."""
-    parts = tasks.training.preflight(data, training, evaluation or EvaluationSpec(), compute, model_name)
+    """Run the steps before the training, which every stage from `pretrain` on has in common.
+
+    Only a stage that registers a version may refuse new data.
+    """
+    parts = tasks.training.preflight(
+        data, training, evaluation or EvaluationSpec(), compute, model_name, allow_new_data=allow_new_data
+    )
     snapshot, cache, validation = _validated(data, compute, force=force)
     if evaluation is not None:
         tasks.evaluation.plan_evaluation(snapshot, evaluation)
-    return tasks.training.plan(snapshot, cache, data, parts, compute, model_name), validation
+    job = tasks.training.plan(snapshot, cache, data, parts, compute, model_name, allow_new_data=allow_new_data)
+    return job, validation

@@ -43,6 +43,7 @@ def register(
             name=model_name,
             build_model=build,
             snapshot=job.snapshot,
+            image_size=job.data.image_size,
             checkpoint=checkpoint,
             evaluation=scores,
             specs={"data": job.data, "training": job.training, "evaluation": evaluation}

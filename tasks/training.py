@@ -15,12 +15,13 @@ from cl_core.registry import SOURCES
 from cl_core.specs import ComputeSpec, DataSpec, EvaluationSpec, TrainingSpec
 from cl_core.training.progress import Progress, following
 from tasks.initial_weights import check_start_from, find_initial_weights
+from tasks.registered_data import check_registered_data
 from tasks.runtime.artifacts import training_artifact
 from tasks.runtime.console import bar_over
 from tasks.runtime.inventory import LOCK, MADE_FROM, RESULT
 from tasks.runtime.locks import exclusive
 from tasks.runtime.settings import Settings
-from tasks.runtime.step import log_outcome, log_warning, metered_training, step
+from tasks.runtime.step import log_nothing_lost, log_outcome, log_warning, metered_training, step
 
 if TYPE_CHECKING:
     from cl_core.training.components import Parts
@@ -29,7 +30,13 @@ if TYPE_CHECKING:
 
 @step("preflight")
 def preflight(
-    data: DataSpec, training: TrainingSpec, evaluation: EvaluationSpec, compute: ComputeSpec, model_name: str = ""
+    data: DataSpec,
+    training: TrainingSpec,
+    evaluation: EvaluationSpec,
+    compute: ComputeSpec,
+    model_name: str = "",
+    *,
+    allow_new_data: bool = False,
 ) -> "Parts":
     """Refuse wrong names and options before anything is read or trained; return the components of the training."""
     from cl_core.evaluation.protocol_choice import protocols
@@ -43,6 +50,8 @@ def preflight(
     parts = assemble(training, on_gpu=compute.gpus_per_worker > 0)
     check_image_size(parts, image_size=data.image_size)
     protocols(evaluation)
+    if not allow_new_data:
+        check_registered_data(data, model_name)
     return parts
 
 
@@ -54,6 +63,8 @@ def plan(
     training: "Parts",
     compute: ComputeSpec,
     model_name: str = "",
+    *,
+    allow_new_data: bool = False,
 ) -> "TrainingJob":
     """Collect everything that the training and the later steps need; refuse batches that cannot be filled.
 
@@ -66,12 +77,15 @@ def plan(
         training: Its components, assembled by `preflight`.
         compute: Workers, threads and GPUs.
         model_name: Registered model whose champion the training may start from.
+        allow_new_data: Whether the model may have been trained on images with other channels before.
     """
     from cl_core.training.components import training_digest
     from cl_core.training.job import TrainingJob
     from cl_core.training.left_open import BUDGET_STEPS, FEW_STEPS, fill_in
     from cl_core.training.preflight import check_batches
 
+    if not allow_new_data:
+        check_registered_data(data, model_name, channels=snapshot.channels)
     facts = snapshot_profile(snapshot.path)
     training, choices, steps = fill_in(training, train_rows=snapshot.rows["train"], classes=facts.per_class["train"])
     check_batches(training, compute, train_rows=snapshot.rows["train"], classes=facts.per_class["train"])
@@ -135,7 +149,13 @@ def pretrain(job: "TrainingJob", *, force: bool) -> CheckpointRef:
 
             gpus = job.compute.workers * job.compute.gpus_per_worker
             with following(job.progress, show), metered_training(gpus, job.progress.repeated):
-                checkpoint = trainer.fit(job)
+                try:
+                    checkpoint = trainer.fit(job)
+                except KeyboardInterrupt as stop:
+                    if str(stop):  # It has written a checkpoint of the step it was at.
+                        log_nothing_lost()
+                        raise
+                    raise KeyboardInterrupt(_lost_steps(job)) from stop
         failpoint("pretrain.finished")
         artifact_dir.write_text(job.folder / RESULT, checkpoint.model_dump_json())
         failpoint("pretrain.result-written")
@@ -144,6 +164,17 @@ def pretrain(job: "TrainingJob", *, force: bool) -> CheckpointRef:
         f"training {job.digest[:12]} took {checkpoint.step} steps, {resumed}, {checkpoint.seconds:.0f} s in all"
     )
     return checkpoint
+
+
+def _lost_steps(job: "TrainingJob") -> str:
+    """Return what an interruption costs that left no checkpoint of its own."""
+    checkpoint, progress = job.checkpoints.latest(), job.progress.read()
+    saved = int(artifact_dir.manifest_of(checkpoint)["step"]) if checkpoint else 0
+    lost = max(0, progress[-1].step - saved) if progress else 0
+    return (
+        f"interrupted; the last checkpoint is that of step {saved}, and at least {lost} later steps are lost, run the "
+        "same command to resume"
+    )
 
 
 def _finished(result: Path) -> CheckpointRef | None:

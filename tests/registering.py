@@ -74,6 +74,7 @@ def registration(digit: int = 1, name: str = NAME) -> Registration:
             channels=1,
             quarantined=2,
         ),
+        image_size=SIZE,
         checkpoint=CheckpointRef(
             digest=f"{digit:x}" * 64,
             path=Path("/data/checkpoint"),

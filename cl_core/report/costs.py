@@ -8,7 +8,8 @@ from pydantic import Field
 from cl_core.refs import Ref
 from cl_core.report.wording import format_duration
 
-Outcome = Literal["ran", "cached", "failed", "killed", "running"]
+Outcome = Literal["ran", "cached", "failed", "killed", "interrupted", "running"]
+"""`interrupted`: a person stopped it, and all that it had done is kept."""
 
 _SHOWN_S = 0.05  # Shorter steps are left out of the line.
 

@@ -11,9 +11,9 @@ from cl_core.registry import SOURCES, Described, NameIn, Options
 class DataSpec(Described):
     """Which samples, and how they are split."""
 
-    name: str = Field("fashion-mnist", title="Dataset name", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)
+    name: str = Field(title="Dataset name", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)
     """Name under which snapshots are kept. Letters, digits, dots, dashes and underscores."""
-    source: Annotated[str, NameIn(SOURCES)] = "fashion_mnist"
+    source: Annotated[str, NameIn(SOURCES)]
     """Kind of source that the samples come from."""
     location: str = ""
     """Folder or file to read. May be empty for sources with a built-in location."""

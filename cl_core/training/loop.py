@@ -3,6 +3,7 @@
 import logging
 import math
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -39,12 +40,17 @@ logger = logging.getLogger(__name__)
 _FINITE_CHECK_STEPS = {"cpu": 1, "cuda": 50}
 
 
-def train(job: TrainingJob) -> CheckpointRef:
+def train(job: TrainingJob, *, stop_requested: Callable[[], bool] = lambda: False) -> CheckpointRef:
     """Train to the end, resuming from the last intact checkpoint.
 
     Every worker of the process group calls this with the same job. Worker 0 writes checkpoints and progress.
 
+    Args:
+        job: The training.
+        stop_requested: Asked after each step; the training then ends with a checkpoint of that step. One worker only.
+
     Raises:
+        KeyboardInterrupt: When a stop was requested; its message says what is kept.
         NotFiniteLossError: On every worker, when the loss becomes NaN or infinite.
         CollapseError: On every worker, when nothing is learned.
         StorageFullError: When a checkpoint cannot be written; the previous one is kept.
@@ -156,11 +162,16 @@ def train(job: TrainingJob) -> CheckpointRef:
             last_report, reported_step = now, done
             failpoint("pretrain.step-logged")
         # Weights that are no longer finite are not kept: the next loss, or the end, stops the training.
-        if (now - last_checkpoint >= job.compute.checkpoint_every_s or done == total_steps) and _is_finite(method):
+        stopping = stop_requested() and done < total_steps
+        save_due = now - last_checkpoint >= job.compute.checkpoint_every_s or stopping or done == total_steps
+        is_saved = save_due and _is_finite(method)
+        if is_saved:
             facts = {"training_digest": job.digest, "workers": workers, "seconds": spent + now - began}
             facts |= {"checks": watch.state()}
             job.checkpoints.save(done, method=method, optimizer=optimizer, facts=facts)
             last_checkpoint = time.monotonic()
+        if stopping:
+            raise KeyboardInterrupt(_stopped(done, total_steps) if is_saved else "")
 
     if not _is_finite(method):
         raise _not_finite("the weights are no longer finite after the last step", rate)
@@ -217,6 +228,13 @@ def _seed_torch(*parts: int) -> None:
 
 def _is_finite(method: Method) -> bool:
     return all(bool(torch.isfinite(t).all()) for t in method.state_dict().values() if t.is_floating_point())
+
+
+def _stopped(step: int, steps: int) -> str:
+    return (
+        f"interrupted at step {step} of {steps}; its checkpoint is written and no step is lost, run the same command "
+        "to resume"
+    )
 
 
 def _not_finite(what: str, rate: float) -> NotFiniteLossError:

@@ -63,8 +63,8 @@ def main() -> None:
         _fail(str(error), FAILED)
     except Exception as error:
         _fail(_unforeseen(error), FAILED)
-    except KeyboardInterrupt:
-        _fail("interrupted; completed steps are kept, run the same command to resume", INTERRUPTED)
+    except KeyboardInterrupt as stop:
+        _fail(str(stop) or "interrupted; completed steps are kept, run the same command to resume", INTERRUPTED)
     sys.exit(code)
 
 
@@ -173,9 +173,18 @@ def _component_names() -> str:
 def _explained(error: cyclopts.CycloptsError) -> str:
     cause = error.__cause__ or error.__context__
     name = error.argument.name.lstrip("-").replace("-", "_") if error.argument else ""
+    if isinstance(error, cyclopts.MissingArgumentError) and cause is None and name.startswith("data."):
+        # With nothing of the group given, cyclopts names only its first field.
+        cause = _problem_of_no_data()
     if isinstance(cause, ValidationError):
         # The error of a plain parameter is titled by its type; it goes by the parameter's name.
-        return registry.explain_validation_error(cause, _PREFIXES.get(cause.title, name), [])
+        sentence = registry.explain_validation_error(cause, _PREFIXES.get(cause.title, name), [])
+        if all(problem["type"] != "missing" for problem in cause.errors()):
+            return sentence
+        # Cyclopts looks for what is missing first; a mistyped option is why it is.
+        unknown = [token.partition("=")[0] for token in error.unused_tokens or () if token.startswith("-")]
+        mistyped = f"there is no option {unknown[0]}; " if unknown else ""
+        return f"{mistyped}{sentence}; for example: --data.name parts --data.source image_folder --data.location photos"
     if isinstance(cause, json_format.JSONDecodeError):
         return f'{name}: wanted JSON, such as {{"a": 1}}; got {cause.doc!r}: {cause}'
     return str(error)
@@ -197,6 +206,14 @@ def _unforeseen(error: Exception) -> str:
         traceback.print_exception(error, file=log)
     said = str(error).strip().split("\n")[0].rstrip(".") or "no message"
     return f"unforeseen {type(error).__name__}: {said}. The traceback is in {log.name}; CL_DEBUG=1 shows it"
+
+
+def _problem_of_no_data() -> ValidationError | None:
+    try:
+        DataSpec.model_validate({})
+    except ValidationError as error:
+        return error
+    return None
 
 
 def _fail(message: str, code: int) -> NoReturn:

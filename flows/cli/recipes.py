@@ -1,5 +1,6 @@
 """Recipes: JSON files with values of a command's options; the command line wins over them."""
 
+import inspect
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,19 +21,43 @@ def read_recipe(path: Path) -> Recipe:
     return Recipe(recipe_values(path, field="--recipe"), str(path))
 
 
-def validated_parameters(flow: "Flow[..., Any]", values: dict[str, Any], *, where: str) -> dict[str, Any]:
+def validated_parameters(
+    flow: "Flow[..., Any]", values: dict[str, Any], *, where: str, partial: bool = False
+) -> dict[str, Any]:
     """Return values as the flow takes them, with defaults for the rest.
+
+    Args:
+        flow: Whose parameters they are.
+        values: By parameter.
+        where: They come from, for the message.
+        partial: Parameters without a default may be left out; they are then missing from what is returned.
 
     Raises:
         InputError: When the flow does not take them.
     """
     from prefect.exceptions import ParameterTypeError, SignatureMismatchError
 
+    if partial:
+        flow = _without(flow, set(flow.parameters.required) - set(values))
     try:
         parameters: dict[str, Any] = flow.validate_parameters(values)
     except (ParameterTypeError, SignatureMismatchError) as error:
         raise InputError(f"{where} sets parameters that the flow {flow.name!r} does not accept: {error}") from error
     return parameters
+
+
+def _without(flow: "Flow[..., Any]", parameters: set[str]) -> "Flow[..., Any]":
+    """Return a flow that takes the same without some parameters, to validate the others."""
+    if not parameters:
+        return flow
+    from prefect import Flow
+
+    def rest(**values: Any) -> None: ...
+
+    signature = inspect.signature(flow.fn)
+    kept = [parameter for name, parameter in signature.parameters.items() if name not in parameters]
+    rest.__signature__ = signature.replace(parameters=kept)  # type: ignore[attr-defined]
+    return Flow(rest, name=flow.name)
 
 
 def recipe_values(path: Path, *, field: str) -> dict[str, Any]:

@@ -124,7 +124,15 @@ def _planned(declared: Deployment, work_pool: str, folder: Path) -> RunnerDeploy
     values = recipe_values(folder / declared.recipe, field="recipe") if declared.recipe else {}
     if declared.recipe and "recipe" in flow.parameters.properties:
         values["recipe"] = Path(declared.recipe).name
-    parameters = _form_values(flow, {**values, **declared.parameters}, where=f"deployment {declared.name!r}")
+    where = f"deployment {declared.name!r}"
+    given = {**values, **declared.parameters}
+    parameters = _form_values(flow, given, where=where)
+    open_fields = sorted(set(flow.parameters.required) - set(parameters))
+    if declared.schedules and open_fields:
+        raise InputError(
+            f"{where} has a schedule, but neither its recipe nor its parameters set {', '.join(open_fields)}, which "
+            "has no default; set it there, or remove the schedule"
+        )
     planned = flow.to_deployment(
         declared.name,
         entrypoint_type=EntrypointType.MODULE_PATH,
@@ -133,13 +141,21 @@ def _planned(declared: Deployment, work_pool: str, folder: Path) -> RunnerDeploy
         schedules=[schedule.for_prefect() for schedule in declared.schedules],
         tags=[*declared.tags, MARK],
         work_pool_name=work_pool,
-        # The queue of a model's retraining, in which its runs wait for each other.
-        work_queue_name=f"model-{parameters['model_name']}"
-        if {"model_name", "training"} <= parameters.keys()
-        else None,
+        work_queue_name=_model_queue(parameters, is_open="model_name" not in given and not declared.schedules),
     )
     assert isinstance(planned, RunnerDeployment)
     return planned
+
+
+def _model_queue(parameters: dict[str, Any], *, is_open: bool) -> str | None:
+    """Return the queue in which a model's retrainings wait for each other; None for the work pool's default queue.
+
+    Prefect takes a run's queue from its deployment, whatever the form says. So a form that is open to any model has no
+    model's queue: its run would occupy the wrong one. It waits at the model's lock instead.
+    """
+    if is_open or not {"model_name", "training"} <= parameters.keys():
+        return None
+    return f"model-{parameters['model_name']}"
 
 
 def _form_values(flow: "Flow[..., Any]", values: dict[str, Any], *, where: str) -> dict[str, Any]:
@@ -151,10 +167,7 @@ def _form_values(flow: "Flow[..., Any]", values: dict[str, Any], *, where: str) 
         InputError: When the flow does not take the values.
     """
     defaults = {name: schema["default"] for name, schema in flow.parameters.properties.items() if "default" in schema}
-    if set(flow.parameters.required) - set(values):
-        # What is left open cannot be validated as a whole; what is given is by Prefect, when the form is sent.
-        return {**defaults, **values}
-    parameters = validated_parameters(flow, {**defaults, **values}, where=where)
+    parameters = validated_parameters(flow, {**defaults, **values}, where=where, partial=True)
     return {
         name: value.model_dump(mode="json") if isinstance(value, BaseModel) else value
         for name, value in parameters.items()

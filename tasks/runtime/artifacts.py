@@ -1,17 +1,19 @@
 """The artifacts of a run in the Prefect UI."""
 
+import json
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
 from uuid import UUID
 
+from prefect import get_client
 from prefect.artifacts import (
-    TableArtifact,
     create_markdown_artifact,
     create_progress_artifact,
     create_table_artifact,
     update_progress_artifact,
 )
+from prefect.client.schemas.actions import ArtifactCreate
 
 from cl_core.data.snapshot import SnapshotProfile
 from cl_core.data.validation import ValidationReport
@@ -88,6 +90,13 @@ def publish_report(markdown: str, rows: list[dict[str, str]], links: Mapping[str
 
 def publish_costs(flow_run_id: UUID, line: str, rows: list[dict[str, str]]) -> None:
     """Publish what the steps of a flow run cost; the run has ended, so its id has to be given."""
-    TableArtifact(
-        key="time-accounting", description=f"Cost of each step: {line}", table=rows, flow_run_id=flow_run_id
-    ).create()
+    artifact = ArtifactCreate(
+        type="table",
+        key="time-accounting",
+        description=f"Cost of each step: {line}",
+        data=json.dumps(rows),
+        flow_run_id=flow_run_id,
+    )
+    # A cancelled run has no context any more, without which `TableArtifact` warns.
+    with get_client(sync_client=True) as client:
+        client.create_artifact(artifact)

@@ -45,7 +45,9 @@ def _ended(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
     """Close the run log and show the costs: as an artifact, and in a line on the terminal."""
     del flow
     log = run_log(str(flow_run.id))
-    log.append("run ended", state=state.name or "", message=state.message or "")
+    # This hook runs between Cancelling and Cancelled.
+    ending = "Cancelled" if state.is_cancelling() else state.name
+    log.append("run ended", state=ending or "", message=state.message or "")
     steps = step_costs(log.read().attempts)
     # Before the error message of a run that was soon refused, the line would only distract.
     if state.is_completed() or sum(step.seconds for step in steps) >= _SHOWN_COST_S:

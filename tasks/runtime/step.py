@@ -19,6 +19,7 @@ from cl_core import processes
 from cl_core.errors import CounterpointError
 from cl_core.hashing import digest_of
 from cl_core.training.progress import Repeated
+from tasks.runtime.compat import run_cancelled
 from tasks.runtime.console import echo
 from tasks.runtime.metering import Meter
 from tasks.runtime.run_log import StepAttempt, run_log
@@ -96,7 +97,12 @@ def step(name: str) -> Callable[[Callable[P, R]], Task[P, R]]:
             with _attempt(name, signature.bind(*args, **kwargs).arguments) as attempt:
                 if attempt is not None:
                     check_attempts()
-                result = function(*args, **kwargs)
+                try:
+                    result = function(*args, **kwargs)
+                except KeyboardInterrupt as stop:
+                    if _is_of_a_deployment():
+                        raise
+                    raise run_cancelled(str(stop)) from stop
                 if attempt is not None and isinstance(result, BaseModel):
                     values = result.model_dump(mode="json")
                     plain = {name: value for name, value in values.items() if isinstance(value, str | int | float)}
@@ -130,6 +136,13 @@ def _tell(message: str) -> None:
     if attempt is not None:
         attempt.write("message", message=message)
     echo(context.task.name if context else "", message)
+
+
+def log_nothing_lost() -> None:
+    """Log that the step is about to end because a person stopped it, and that all it has done is kept."""
+    attempt = _ATTEMPT.get()
+    if attempt is not None:
+        attempt.outcome = "interrupted"
 
 
 def attempts_so_far() -> list[StepAttempt]:
@@ -168,6 +181,11 @@ def metered_training(gpus: int, repeated: Callable[[], Sequence[Repeated]]) -> I
         )
 
 
+def _is_of_a_deployment() -> bool:
+    context = FlowRunContext.get()
+    return context is None or context.flow_run is None or context.flow_run.deployment_id is not None
+
+
 def first_seen(what: str, value: R) -> R:
     """Return a plain value as this step's first attempt saw it, before a killed attempt may have changed it."""
     attempt = _ATTEMPT.get()
@@ -187,7 +205,8 @@ def _attempt(name: str, arguments: Mapping[str, Any]) -> Iterator[_RunningAttemp
         with attempt.meter.watching(functools.partial(attempt.write, "alive")):
             yield attempt
     except BaseException as error:
-        attempt.write("ended", outcome="failed", error=str(error) or type(error).__name__, **attempt.meter.usage())
+        outcome = attempt.outcome if attempt.outcome == "interrupted" else "failed"
+        attempt.write("ended", outcome=outcome, error=str(error) or type(error).__name__, **attempt.meter.usage())
         raise
     else:
         attempt.write("ended", outcome=attempt.outcome, **attempt.meter.usage())

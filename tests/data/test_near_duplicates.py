@@ -81,7 +81,7 @@ def test_images_of_one_color_have_no_hash():
 @pytest.mark.integration
 def test_a_slightly_brighter_copy_of_a_real_image_has_nearly_the_same_hash(sample, tmp_path):
     options = {"label_column": "label", "split_column": "split"}
-    spec = DataSpec(source="parquet", location=str(sample), source_options=options)
+    spec = DataSpec(name="fashion", source="parquet", location=str(sample), source_options=options)
     snapshot = ingest_source(spec, datasets=tmp_path).snapshot
     images = load_split(build_cache(snapshot, size=28, caches=tmp_path), "test").images
     brighter = np.minimum(images.astype(int) + 3, 255).astype(np.uint8)

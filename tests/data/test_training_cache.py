@@ -20,7 +20,7 @@ from cl_core.specs import DataSpec
 @pytest.fixture
 def snapshot(sample, tmp_path):
     options = {"label_column": "label", "split_column": "split"}
-    spec = DataSpec(source="parquet", location=str(sample), source_options=options)
+    spec = DataSpec(name="fashion", source="parquet", location=str(sample), source_options=options)
     return ingest_source(spec, datasets=tmp_path / "datasets").snapshot
 
 

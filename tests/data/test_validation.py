@@ -27,7 +27,7 @@ def validated(tmp_path):
 
 def test_sound_data_passes_with_its_numbers(sample, tmp_path):
     options = {"label_column": "label", "split_column": "split"}
-    spec = DataSpec(source="parquet", location=str(sample), source_options=options)
+    spec = DataSpec(name="fashion", source="parquet", location=str(sample), source_options=options)
     snapshot = ingest_source(spec, datasets=tmp_path).snapshot
     cache = build_cache(snapshot, size=28, caches=tmp_path)
     started = time.perf_counter()

@@ -39,6 +39,7 @@ COMMANDS = {
     "report": ["data", "training", "evaluation", "compute"],
     "evaluate-model": ["data", "evaluation", "compute"],
 }
+DATA = ("--data.name", "parts", "--data.source", "image_folder")
 OTHERS = ["compare", "embed", "search", "atlas", "models", "promote", "rollback", "explain"]
 EVERY = [*COMMANDS, *OTHERS, "up", "down", "doctor", "prune"]
 
@@ -261,10 +262,10 @@ def test_flows_are_imported_without_what_their_steps_use(imported_with_flows):
             r"training\.optimizer: input should be 'adamw', 'sgd' or 'lars'; got 'adam'",
         ),
         (
-            ["retrain", "--training.lerning-rate", "1"],
+            ["retrain", *DATA, "--training.lerning-rate", "1"],
             r"Unknown option: --training\.lerning-rate\. Did you mean --training\.learning-rate\?",
         ),
-        (["retrain", "--colour"], r"Unknown option: --colour\..*"),
+        (["retrain", *DATA, "--colour"], r"Unknown option: --colour\..*"),
         (["retrian"], r'Unknown command "retrian"\. Did you mean "retrain"\?.*'),
         (
             ["retrain", "--compute.workers", "2", "--compute.threads", "3"],
@@ -278,7 +279,10 @@ def test_flows_are_imported_without_what_their_steps_use(imported_with_flows):
             ["retrain", "--training.epochs", "4", "--training.warmup-epochs", "9"],
             r"training: warmup_epochs 9 must be less than epochs 4: the learning rate would never reach its peak",
         ),
-        (["ingest", "--data.name", "a/b"], r"data\.name: string should match pattern '.*'; got 'a/b'"),
+        (
+            ["ingest", "--data.source", "image_folder", "--data.name", "a/b"],
+            r"data\.name: string should match pattern '.*'; got 'a/b'",
+        ),
         # A parameter that stands alone is named as well.
         (["retrain", "--model-name", "a b"], r"model_name: string should match pattern '.*'; got 'a b'"),
         (["promote", "fashion", "0"], r"version: input should be greater than or equal to 1; got 0"),
@@ -287,7 +291,7 @@ def test_flows_are_imported_without_what_their_steps_use(imported_with_flows):
         (["promote", "fashion"], r".*--version.*requires an argument.*"),
         # Square brackets are no markup.
         (
-            ["ingest", "--data.source", "[red]x[/]"],
+            ["ingest", "--data.name", "parts", "--data.source", "[red]x[/]"],
             r"data\.source: there is no source named '\[red\]x\[/\]'; choose .*",
         ),
         (
@@ -300,6 +304,33 @@ def test_flows_are_imported_without_what_their_steps_use(imported_with_flows):
 def test_a_wrong_argument_is_refused_in_one_sentence_that_names_it(tmp_path, refusal, arguments, sentence):
     assert re.fullmatch(sentence, refusal(*arguments))
     assert list(tmp_path.iterdir()) == []
+
+
+NO_NAME, NO_SOURCE = "data.name: required, and not given", "data.source: required, and not given"
+EXAMPLE = "for example: --data.name parts --data.source image_folder --data.location photos"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_that_begins_with_data_asks_which_and_never_takes_a_default(tmp_path, refusal, command):
+    assert refusal(command) == f"{NO_NAME}; {NO_SOURCE}; {EXAMPLE}"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--model-name", "emoji"], f"{NO_NAME}; {NO_SOURCE}"),
+        (["--data.source", "image_folder"], NO_NAME),
+        (["--data.name", "emoji"], NO_SOURCE),
+        (["--data.location", "emoji"], f"{NO_NAME}; {NO_SOURCE}"),
+        (["--recipe", "mine.json"], NO_SOURCE),
+        (["--data.nmae=emoji", "--data.source", "image_folder"], f"there is no option --data.nmae; {NO_NAME}"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_is_missing_of_the_data_is_named_with_an_example(tmp_path, refusal, arguments, sentence):
+    (tmp_path / "mine.json").write_text('{"data": {"name": "emoji"}}')
+    assert refusal("retrain", *arguments) == f"{sentence}; {EXAMPLE}"
 
 
 @pytest.mark.parametrize(
@@ -396,7 +427,7 @@ def test_an_installed_component_of_a_taken_name_is_refused_in_one_sentence_by_ev
 @pytest.mark.parametrize("command", COMMANDS)
 def test_specs_are_given_by_name_never_by_position(refusal, command):
     positions = ["clothes", "2"] if command == "evaluate-model" else []
-    assert refusal(command, *positions, "3") == "Unused Tokens: ['3']."
+    assert refusal(command, *DATA, *positions, "3") == "Unused Tokens: ['3']."
 
 
 @pytest.mark.parametrize("command", ["up", "atlas"])

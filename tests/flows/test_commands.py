@@ -12,6 +12,7 @@ from prefect import Flow
 from pydantic import BaseModel
 
 from cl_core.refs import Ref
+from cl_core.specs import DataSpec
 from flows.cli import commands, render
 from flows.cli.app import make_app
 from flows.cli.commands import COMMANDS
@@ -63,10 +64,14 @@ def test_every_result_is_a_model_so_that_it_can_be_printed_as_json():
         assert issubclass(result_type(name), BaseModel), name
 
 
-def test_a_command_without_options_asks_for_the_defaults_of_the_flow():
-    command, bound, _ = make_app().parse_args(["retrain"], exit_on_error=False, print_error=False)
+def test_a_command_with_its_data_alone_asks_for_the_defaults_of_the_flow():
+    words = ["retrain", "--data.name", "parts", "--data.source", "image_folder"]
+    command, bound, _ = make_app().parse_args(words, exit_on_error=False, print_error=False)
     assert command is target("retrain")
+    assert bound.arguments["data"] == DataSpec(name="parts", source="image_folder")
     for name, parameter in inspect.signature(command.fn).parameters.items():
+        if name == "data":
+            continue
         assert bound.arguments.get(name, parameter.default) == parameter.default
 
 

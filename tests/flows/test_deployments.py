@@ -53,6 +53,22 @@ def test_a_form_is_complete_whatever_the_recipe_leaves_out(tmp_path: Path) -> No
     assert one.parameters["force"] is False
 
 
+def test_a_form_asks_for_its_data_and_a_schedule_has_to_have_it(tmp_path: Path) -> None:
+    data = "data: {name: parts, source: image_folder}"
+    nightly = "schedules: [{slug: nightly, cron: '0 3 * * *'}]"
+    for flow in ("flows.retrain.retrain", "flows.stages.ingest", "flows.evaluate_model.evaluate_model"):
+        (open_form,) = planned(written(tmp_path, f"{{name: a, flow: {flow}}}"))
+        schema = open_form._parameter_openapi_schema
+        assert "data" in schema.required and "data" not in open_form.parameters
+        assert schema.definitions["DataSpec"]["required"] == ["name", "source"]
+        (scheduled,) = planned(written(tmp_path, f"{{name: a, flow: {flow}, parameters: {{{data}}}, {nightly}}}"))
+        assert scheduled.parameters["data"]["name"] == "parts"
+        with pytest.raises(
+            InputError, match=r"'a' has a schedule, but neither its recipe nor its parameters set data,"
+        ):
+            planned(written(tmp_path, f"{{name: a, flow: {flow}, {nightly}}}"))
+
+
 def test_parameters_win_over_the_recipe(tmp_path: Path) -> None:
     (tmp_path / "short.json").write_text('{"model_name": "parts"}')
     declared = "{name: short, flow: flows.retrain.retrain, recipe: short.json, parameters: {model_name: wholes}}"
@@ -73,6 +89,24 @@ def test_retrainings_of_one_model_share_a_queue_and_others_have_none(tmp_path: P
     assert [one.work_queue_name for one in deployments] == ["model-parts", "model-parts", "model-wholes", None]
 
 
+def test_a_form_that_is_open_to_any_model_occupies_no_models_queue(tmp_path: Path) -> None:
+    """Prefect takes the queue from the deployment: a run for emoji kept the runs of fashion-mnist waiting."""
+    data = "parameters: {data: {name: parts, source: image_folder}}"
+    nightly = "schedules: [{slug: nightly, cron: '0 3 * * *'}]"
+    deployments = planned(
+        written(
+            tmp_path,
+            "{name: a, flow: flows.retrain.retrain}",
+            f"{{name: b, flow: flows.retrain.retrain, {data}}}",
+            f"{{name: c, flow: flows.retrain.retrain, {data}, {nightly}}}",
+        )
+    )
+    # The last one runs by itself, always for the default model.
+    assert [one.work_queue_name for one in deployments] == [None, None, "model-fashion-mnist"]
+    own = {f"{one.flow_name}/{one.name}": one.work_queue_name for one in planned(ROOT / DEFAULT)}
+    assert (own["retrain/free"], own["retrain/nightly"]) == (None, "model-fashion-mnist")
+
+
 @pytest.mark.parametrize(
     ("declared", "sentence"),
     [
@@ -82,6 +116,7 @@ def test_retrainings_of_one_model_share_a_queue_and_others_have_none(tmp_path: P
         ("{recipes: none-*.json, flow: flows.retrain.retrain}", "matches 'none-*.json'"),
         ("{name: a, flow: flows.retrain.retrain, parameters: {training: {epochs: 0}}}", "epochs"),
         ("{name: a, flow: flows.retrain.retrain, parameters: {colour: red}}", "colour"),
+        ("{name: a, flow: flows.retrain.retrain, parameters: {data: {name: parts}}}", "data.source: Field required"),
         ("{name: a, flow: flows.retrain.retrain, schedules: [{slug: s}]}", "either cron or interval_s"),
         ("{name: a, flow: flows.retrain.retrain, cron: '* * * * *'}", "cron"),
         (

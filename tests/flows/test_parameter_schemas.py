@@ -88,7 +88,17 @@ def test_every_field_of_a_form_has_a_title_and_a_description():
 def test_the_form_of_retrain_has_every_group():
     schema = schema_of("retrain")
     groups = {path.partition(".")[0] for path, _ in leaves(schema["properties"], schema["definitions"])}
-    assert groups == {"model_name", "data", "training", "evaluation", "promotion", "compute", "force", "recipe"}
+    assert groups == {
+        "model_name",
+        "data",
+        "training",
+        "evaluation",
+        "promotion",
+        "compute",
+        "force",
+        "allow_new_data",
+        "recipe",
+    }
 
 
 def test_no_field_is_of_a_kind_that_a_form_shows_as_raw_json_but_options():

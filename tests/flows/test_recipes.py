@@ -22,11 +22,15 @@ OPTIONS = {
 }
 
 
+DATA = {"name": "parts", "source": "image_folder"}
+
+
 @pytest.fixture
 def asked(tmp_path):
     """What `cl evaluate` would hand to its flow, for a recipe and arguments."""
 
     def ask(recipe, *arguments):
+        recipe = {**recipe, "data": {**DATA, **recipe.get("data", {})}}
         (tmp_path / "recipe.json").write_text(json.dumps(recipe))
         app = make_app()
         app.config = (read_recipe(tmp_path / "recipe.json"),)
@@ -66,7 +70,7 @@ def test_options_given_whole_on_the_command_line_replace_those_of_the_recipe(ask
 
 def test_a_recipe_without_anything_in_a_group_leaves_its_defaults(asked):
     assert asked({"data": {"source_options": {}}, "training": {}, "evaluation": {"options": {"knn": {}}}}) == {
-        "data": DataSpec(),
+        "data": DataSpec(**DATA),
         "training": TrainingSpec(),
         "evaluation": EvaluationSpec(options={"knn": {}}),
     }

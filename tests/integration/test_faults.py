@@ -19,8 +19,11 @@ from permissions import obeying
 from pictures import SAMPLE
 from servers import free_port, give_tables
 
+from tasks.runtime.run_log import RunLog
+
 from .conftest import CommandLine
 from .golden import SPECS
+from .test_steps import ask
 
 # Two hundred steps, each with a checkpoint.
 SHORT = {"data": SPECS["data"], "training": {**SPECS["training"], "epochs": 40}, "compute": SPECS["compute"]}
@@ -47,9 +50,9 @@ def test_a_stopped_run_leaves_no_process_and_the_next_one_goes_on(cl: CommandLin
         process.send_signal(signal.SIGCONT)
         _, err = process.communicate(timeout=30)
     assert process.returncode == (-stop if stop == signal.SIGKILL else 130)
-    if stop != signal.SIGKILL:
-        assert err.strip().splitlines()[-1].startswith("error: interrupted; completed steps are kept")
     assert not left_of(process.pid)
+    if stop == signal.SIGTERM:
+        assert err.strip().splitlines()[-1].startswith("error: interrupted; completed steps are kept")
     resumed = cl.run("pretrain", recipe=SHORT)
     assert resumed.code == 0, resumed.err
     assert "resumed at step" in resumed.err
@@ -69,12 +72,37 @@ def test_a_signal_to_the_whole_group_ends_a_command_and_its_own_server_in_second
         _, err = process.communicate(timeout=60)
     if stop == signal.SIGTERM:
         assert process.returncode == 130, err
-        assert err.strip().splitlines()[-1].startswith("error: interrupted; completed steps are kept")
+        assert err.strip().splitlines()[-1].startswith("error: interrupted at step ")
         assert "Traceback" not in err
         with contextlib.closing(sqlite3.connect(cl.home / "prefect" / "prefect.db")) as database:
-            assert database.execute("SELECT state_name FROM flow_run").fetchall() == [("Crashed",)]
+            assert database.execute("SELECT state_name FROM flow_run").fetchall() == [("Cancelled",)]
     # A killed command cannot end its server; Linux does.
     wait(lambda: not left_of(process.pid), 30, lambda: str(left_of(process.pid)))
+
+
+def test_ctrl_c_keeps_the_step_a_training_is_at_and_the_run_is_cancelled(cl: CommandLine) -> None:
+    """Its steps since the last checkpoint were lost, and Prefect showed the run as crashed."""
+    hourly = {**SHORT, "compute": {**SHORT["compute"], "checkpoint_every_s": 3600}}
+    with cl.start("pretrain", recipe=hourly, CL_FAILPOINTS="pretrain.step-taken:40=stop") as process:
+        wait_for(lambda: psutil.Process(process.pid).status() == psutil.STATUS_STOPPED, process)
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGCONT)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err.strip().splitlines()[-1] == (
+        "error: interrupted at step 40 of 200; its checkpoint is written and no step is lost, run the same command to "
+        "resume"
+    )
+    assert "arning" not in err and "Traceback" not in err
+    assert [path.name for path in cl.home.glob("trainings/*/checkpoints/*")] == ["step-00000040"]
+    (log,) = (cl.home / "work" / "runs").glob("*.jsonl")
+    run, attempts = RunLog(log).read()
+    assert (run.state, attempts[-1].step, attempts[-1].outcome) == ("Cancelled", "pretrain", "interrupted")
+    (seen,) = ask(cl, "flow_runs/filter", {"flow_runs": {"id": {"any_": [run.id]}}})
+    assert seen["state_name"] == "Cancelled"
+    resumed = cl.run("pretrain", recipe=hourly)
+    assert resumed.code == 0, resumed.err
+    assert "resumed at step 40" in resumed.err
 
 
 @pytest.mark.sweep
@@ -91,7 +119,7 @@ def test_ctrl_c_on_a_worker_group_leaves_nothing_even_of_a_hung_raylet_and_the_n
         os.killpg(process.pid, signal.SIGINT)
         _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
-    assert err.strip().splitlines()[-1].startswith("error: interrupted; completed steps are kept")
+    assert err.strip().splitlines()[-1].startswith("error: interrupted; the last checkpoint is that of step ")
     assert "Traceback" not in err
     assert not left_of(process.pid)
     assert not list(Path("/tmp").glob(f"cl-ray-{process.pid}-*"))
@@ -102,7 +130,7 @@ def test_ctrl_c_on_a_worker_group_leaves_nothing_even_of_a_hung_raylet_and_the_n
 
 
 def test_a_folder_that_is_missing_or_empty(cl: CommandLine, tmp_path: Path) -> None:
-    arguments = ("ingest", "--data.source", "image_folder", "--data.location")
+    arguments = ("ingest", "--data.name", "made", "--data.source", "image_folder", "--data.location")
     missing = cl.run(*arguments, str(tmp_path / "nowhere"))
     assert missing.code == 2
     assert str(tmp_path / "nowhere") in missing.error
@@ -116,7 +144,8 @@ def test_a_folder_that_is_missing_or_empty(cl: CommandLine, tmp_path: Path) -> N
 def test_a_folder_that_may_not_be_read(cl: CommandLine, tmp_path: Path) -> None:
     closed = tmp_path / "closed"
     closed.mkdir(mode=0)
-    finished = cl.run("ingest", "--data.source", "image_folder", "--data.location", str(closed), under=obeying())
+    arguments = ("ingest", "--data.name", "closed", "--data.source", "image_folder", "--data.location", str(closed))
+    finished = cl.run(*arguments, under=obeying())
     assert finished.code == 2
     assert finished.error == (
         f"error: data.location: the folder {closed} cannot be listed (Permission denied); "
@@ -148,6 +177,8 @@ def test_a_batch_that_the_workers_cannot_share(cl: CommandLine) -> None:
 def test_a_parquet_without_the_named_column_lists_those_it_has(cl: CommandLine) -> None:
     finished = cl.run(
         "ingest",
+        "--data.name",
+        "fashion",
         "--data.source",
         "parquet",
         "--data.location",
@@ -170,7 +201,7 @@ def test_an_mlflow_that_does_not_answer_is_named(cl: CommandLine) -> None:
 def test_a_snapshot_with_a_flipped_byte_is_read_anew(cl: CommandLine, tmp_path: Path) -> None:
     source = tmp_path / "source.parquet"
     shutil.copy(SAMPLE, source)
-    arguments = ["ingest", "--data.source", "parquet", "--data.location", str(source)]
+    arguments = ["ingest", "--data.name", "fashion", "--data.source", "parquet", "--data.location", str(source)]
     arguments += ["--data.source-options", '{"label_column": "label", "split_column": "split"}']
     first = cl.run(*arguments)
     assert first.code == 0, first.err

@@ -218,7 +218,8 @@ def test_a_challenger_that_collapses_is_refused_and_the_champion_stays(
 
 def test_without_a_models_name_there_is_no_champion_to_start_from(cl: CommandLine) -> None:
     for command in ("pretrain", "evaluate"):
-        refused = cl.run(command, "--training.start-from", "champion")
+        data = ("--data.name", "parts", "--data.source", "synthetic")
+        refused = cl.run(command, *data, "--training.start-from", "champion")
         assert refused.code == 2
         assert refused.error.startswith(
             "error: training.start_from: 'champion' is looked up under a registered model's"

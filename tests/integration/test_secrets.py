@@ -134,12 +134,19 @@ def test_what_values_look_like_holds_no_secret(monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://{USER}:{URI_PASSWORD}@host:5000")
     ref = ModelRef(name="a", version=1, uri="models:/a/1", run_id="r", training_digest="t", created=True)
-    for value in (Settings.from_environment(), model_store(), DataSpec(), TrainingSpec(), ref):
+    for value in (
+        Settings.from_environment(),
+        model_store(),
+        DataSpec(name="parts", source="image_folder"),
+        TrainingSpec(),
+        ref,
+    ):
         assert leaks(f"{value!r} {value} {vars(value) if isinstance(value, Settings) else ''}".encode()) == []
 
 
 def test_a_location_with_a_password_is_refused_and_not_repeated(cl: CommandLine) -> None:
-    finished = cl.run("ingest", "--data.location", f"s3://key:{URI_PASSWORD}@bucket/images")
+    data = ("--data.name", "parts", "--data.source", "image_folder")
+    finished = cl.run("ingest", *data, "--data.location", f"s3://key:{URI_PASSWORD}@bucket/images")
     assert finished.code == 2
     assert "data.location: an address with a password is refused" in finished.error
     assert leaks((finished.out + finished.err).encode()) == []

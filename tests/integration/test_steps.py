@@ -39,7 +39,8 @@ def registered(session: Path, evaluated: CommandLine) -> Iterator[tuple[Finished
     with serving(evaluated.home.parent) as (server, _):
         arguments = ("register", "--model-name", "clothes")
         with evaluated.start(*arguments, recipe=SPECS, MLFLOW_TRACKING_URI=door.address) as run:
-            wait(lambda: "register  retrying" in run.errors, 120, lambda: run.errors)
+            # The first step asks already: which data the model was trained on.
+            wait(lambda: "preflight  retrying" in run.errors, 120, lambda: run.errors)
             door.open(server)
             out, err = run.communicate(timeout=120)
         yield Finished(run.returncode, out, err), door.address
@@ -52,7 +53,7 @@ def test_a_registration_waits_for_an_mlflow_that_is_down(
     finished, address = registered
     assert finished.code == 0, finished.err
     assert finished.out == "models:/clothes/1\n"
-    assert f"register  retrying (1 of 3): MLflow at {address} does not answer" in finished.err
+    assert f"preflight  retrying (1 of 3): MLflow at {address} does not answer" in finished.err
     assert "registered as models:/clothes/1" in finished.err
     # The very task that had failed, of the same run.
     wait_for_state("Completed", evaluated, "clothes")
@@ -60,7 +61,7 @@ def test_a_registration_waits_for_an_mlflow_that_is_down(
 
 def test_what_that_wait_cost_is_recorded_apart_from_the_work(registered: tuple[Finished, str]) -> None:
     [line] = [line for line in registered[0].err.splitlines() if line.strip().startswith("time  ")]
-    lost = re.search(r"([\d.]+) s lost, ([\d.]+) s waited between attempts: register \((\d) attempts\)$", line)
+    lost = re.search(r"([\d.]+) s lost, ([\d.]+) s waited between attempts: preflight \((\d) attempts\)$", line)
     assert lost is not None, line
     # MLflow is asked for 0.7 s before an attempt is given up, and the first pause is at least half a second.
     assert sum((1, 2, 4)) * float(SHORT_PAUSES["CL_STORE_PAUSE_S"]) == pytest.approx(0.7)
@@ -100,6 +101,24 @@ def test_a_report_of_specs_without_a_version_is_refused_before_anything_is_train
     assert set((evaluated.home / "trainings").iterdir()) == trained
 
 
+def test_a_registration_on_other_data_is_refused_before_it_is_read_unless_a_person_allows_it(
+    registered: tuple[Finished, str], evaluated: CommandLine
+) -> None:
+    """A forgotten or mistyped --data.name made another data set's encoder the champion."""
+    other = ("register", "--model-name", "clothes", "--data.name", "emoji")
+    refused = evaluated.run(*other, recipe=SPECS, MLFLOW_TRACKING_URI=registered[1])
+    assert (refused.code, refused.out) == (2, "")
+    assert refused.error == (
+        "error: data: 'clothes' was trained on other data (models:/clothes/1 on 'shapes' at 8 x 8 x 1) than this run "
+        "asks for ('emoji' at 8 x 8); correct data.name or data.image_size, choose another model_name, or set "
+        "allow_new_data (--allow-new-data) to retrain this model on the new data"
+    )
+    assert not (evaluated.home / "datasets" / "emoji").exists()
+    allowed = evaluated.run(*other, "--allow-new-data", recipe=SPECS, MLFLOW_TRACKING_URI=registered[1])
+    # The samples are the same, hence the training and its version.
+    assert (allowed.code, allowed.out) == (0, "models:/clothes/1\n"), allowed.err
+
+
 def test_validation_is_printed_as_a_table_with_near_duplicates(evaluated: CommandLine) -> None:
     finished = evaluated.run("validate", recipe={name: CLOTHES[name] for name in ("data", "compute")})
     assert finished.code == 0, finished.err
@@ -119,8 +138,8 @@ def test_an_mlflow_that_never_comes_ends_the_run_after_three_more_tries(
     finished = evaluated.run("register", "--model-name", "in-vain", recipe=SPECS, MLFLOW_TRACKING_URI=dead_address)
     assert (finished.code, finished.out) == (1, "")
     assert finished.error.startswith(f"error: MLflow at {dead_address} does not answer")
-    assert finished.err.count("register  retrying") == 3
-    wait_for_state("Failed", evaluated, "in-vain")
+    assert finished.err.count("preflight  retrying") == 3
+    wait_for_state("Failed", evaluated, "in-vain", step="preflight")
 
 
 def reported(cl: CommandLine, address: str) -> tuple[Finished, str]:
@@ -130,19 +149,19 @@ def reported(cl: CommandLine, address: str) -> tuple[Finished, str]:
     return finished, Path(finished.out.strip()).read_text()
 
 
-def wait_for_state(name: str, cl: CommandLine, model_name: str) -> None:
-    """Return when Prefect's server says that the one registration of a model is in this state."""
+def wait_for_state(name: str, cl: CommandLine, model_name: str, *, step: str = "register") -> None:
+    """Return when Prefect's server says that a step of the one registration of a model is in this state."""
     deadline = time.monotonic() + 120
-    while (seen := states(cl, model_name)) != [name]:
+    while (seen := states(cl, model_name, step)) != [name]:
         assert time.monotonic() < deadline, seen
         time.sleep(0.2)
 
 
-def states(cl: CommandLine, model_name: str) -> list[object]:
+def states(cl: CommandLine, model_name: str, step: str) -> list[object]:
     runs = ask(cl, "flow_runs/filter", {"flows": {"name": {"any_": ["register"]}}})
     wanted = [run["id"] for run in runs if run["parameters"]["model_name"] == model_name]
     tasks = ask(cl, "task_runs/filter", {"flow_runs": {"id": {"any_": wanted}}}) if wanted else []
-    return [run["state_name"] for run in tasks if run["name"].startswith("register-")]
+    return [run["state_name"] for run in tasks if run["name"].startswith(f"{step}-")]
 
 
 def ask(cl: CommandLine, path: str, body: dict[str, object]) -> "list[dict[str, object]]":

@@ -47,7 +47,9 @@ def declared(folder: Path, *deployments: dict[str, Any]) -> Declaration:
 def as_0_1_made_it(client: SyncPrefectClient, folder: Path, name: str, flow: str) -> UUID:
     """A deployment without a mark, at its old module, which runs every night."""
     every_night = [{"slug": "nightly", "cron": "0 3 * * *"}]
-    (deployment,) = plan_deployments(declared(folder, {"name": name, "flow": flow, "schedules": every_night}), folder)
+    parameters = {} if flow == "flows.prune.prune" else TINY
+    one = {"name": name, "flow": flow, "parameters": parameters, "schedules": every_night}
+    (deployment,) = plan_deployments(declared(folder, one), folder)
     deployment.tags, deployment.entrypoint = [], flow
     client_id: UUID = deployment.apply()
     return client_id
@@ -91,3 +93,22 @@ def execute(run: FlowRun, prefect_server: str, folder: Path) -> FlowRun:
     subprocess.run(command, check=True, env=environment, capture_output=True, cwd=folder, timeout=240)
     with get_client(sync_client=True) as client:
         return client.read_flow_run(run.id)
+
+
+def test_a_form_that_was_in_a_models_queue_leaves_it_when_it_is_applied_again(
+    client: SyncPrefectClient, tmp_path: Path
+) -> None:
+    """Its runs for other models kept the runs of that model waiting."""
+    declaration = declared(tmp_path, {"name": "open", "flow": "flows.retrain.retrain"})
+    (before,) = plan_deployments(declaration, tmp_path)
+    before.work_queue_name = "model-fashion-mnist"
+    apply_deployments(POOL, [before], source="prefect.yaml")
+    assert names(client)["open"].work_queue_name == "model-fashion-mnist"
+    apply_deployments(POOL, plan_deployments(declaration, tmp_path), source="prefect.yaml")
+    assert names(client)["open"].work_queue_name == "default"
+    run = client.create_flow_run_from_deployment(names(client)["open"].id, parameters={**TINY, "model_name": "emoji"})
+    assert run.work_queue_name == "default"
+    assert client.read_work_queue_by_name("default", work_pool_name=POOL).concurrency_limit is None
+    assert client.read_work_queue_by_name("model-fashion-mnist", work_pool_name=POOL).concurrency_limit == 1
+    client.delete_flow_run(run.id)
+    apply_deployments(POOL, [], source="prefect.yaml")

@@ -11,20 +11,32 @@ from cl_core.registry import explain_validation_error
 from cl_core.specs import ComputeSpec, DataSpec, EvaluationSpec, PromotionSpec, TrainingSpec
 
 SPECS = [DataSpec, TrainingSpec, EvaluationSpec, PromotionSpec, ComputeSpec]
+REQUIRED = {DataSpec: {"name": "parts", "source": "image_folder"}}
 every_spec = pytest.mark.parametrize("spec", SPECS)
 EVERY_FIELD = [(spec, name) for spec in SPECS for name in spec.model_fields]
 
 
+def complete(spec, **fields):
+    return spec(**{**REQUIRED.get(spec, {}), **fields})
+
+
 def sentence(spec, path="", **fields):
     with pytest.raises(ValidationError) as caught:
-        spec(**fields)
+        complete(spec, **fields)
     return explain_validation_error(caught.value, path, sorted(spec.model_fields))
 
 
 @every_spec
-def test_a_spec_is_complete_without_being_given_anything(spec):
-    """Except epochs, which the plan of a training chooses by the data."""
-    assert {name for name, value in spec().model_dump().items() if value is None} <= {"epochs"}
+def test_a_spec_is_complete_when_it_is_given_what_has_no_default(spec):
+    assert {name for name, field in spec.model_fields.items() if field.is_required()} == REQUIRED.get(spec, {}).keys()
+    # The plan of a training chooses epochs by the data.
+    assert {name for name, value in complete(spec).model_dump().items() if value is None} <= {"epochs"}
+
+
+def test_what_is_missing_is_named():
+    with pytest.raises(ValidationError) as caught:
+        DataSpec(source="image_folder")
+    assert explain_validation_error(caught.value, "data", []) == "data.name: required, and not given"
 
 
 def test_every_field_has_a_title_and_a_description_that_is_a_sentence():
@@ -48,7 +60,7 @@ def test_every_number_has_a_lower_bound_in_the_schema():
 
 @every_spec
 def test_a_spec_is_frozen(spec):
-    made = spec()
+    made = complete(spec)
     for name in spec.model_fields:
         with pytest.raises(ValidationError, match="frozen"):
             setattr(made, name, getattr(made, name))
@@ -56,7 +68,7 @@ def test_a_spec_is_frozen(spec):
 
 @every_spec
 def test_a_spec_survives_json(spec):
-    made = spec()
+    made = complete(spec)
     assert spec.model_validate_json(made.model_dump_json()) == made
     assert spec(**json.loads(canonical_json(made))) == made
 
@@ -95,7 +107,7 @@ def test_a_field_that_does_not_exist_is_refused_with_those_that_do(spec):
 def test_bounds_are_where_they_are_documented(spec, field, below, lowest, highest, above):
     extra = {"warmup_epochs": 0} if field == "epochs" else {}
     for value in (lowest, highest):
-        assert getattr(spec(**{field: value, **extra}), field) == value
+        assert getattr(complete(spec, **{field: value, **extra}), field) == value
     for value in (below, above):
         if value is not None:
             said = sentence(spec, **{field: value, **extra})
@@ -157,7 +169,7 @@ def test_a_dataset_name_that_cannot_name_a_folder_is_refused(name):
 
 @pytest.mark.parametrize("name", ["a", "0", "Fashion-MNIST_v1.2", "x" * 100])
 def test_a_dataset_name_of_letters_digits_dots_dashes_and_underscores_is_accepted(name):
-    assert DataSpec(name=name).name == name
+    assert complete(DataSpec, name=name).name == name
 
 
 @pytest.mark.parametrize("field", ["loss", "views"])

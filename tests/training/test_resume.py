@@ -41,6 +41,20 @@ def test_another_seed_ends_with_other_bits(job_of: JobOf, undisturbed: Checkpoin
     assert weights(train(job_of("other", compute=UNDISTURBED, seed=1)).path) != weights(undisturbed.path)
 
 
+def test_a_training_that_is_asked_to_stop_keeps_the_step_it_is_at_and_resumes_with_the_same_bits(
+    job_of: JobOf, undisturbed: CheckpointRef
+) -> None:
+    # Between two checkpoints: without one of its own, all thirteen steps would be lost.
+    job, asked = job_of("stopped", compute=UNDISTURBED), iter(range(1, 99))
+    sentence = f"interrupted at step 13 of {undisturbed.step}; its checkpoint is written and no step is lost, run the"
+    with pytest.raises(KeyboardInterrupt, match=sentence):
+        train(job, stop_requested=lambda: next(asked) == 13)
+    assert job.checkpoints.latest() == job.checkpoints.at(13)
+    resumed = train(job)
+    assert resumed.resumed_from_step == 13 and job.progress.repeated() == []
+    assert weights(resumed.path) == weights(undisturbed.path)
+
+
 KILLED_AT_13 = """
 import os, signal, sys
 from cl_core.training.checkpoint import CheckpointStore

@@ -21,7 +21,14 @@ from tasks.adapters.mlflow import champion_decisions, lookup
 from tasks.adapters.mlflow.champion_history import last_decision
 from tasks.adapters.mlflow.connection import connected, pytorch_flavor
 from tasks.adapters.mlflow.logged_model import image_shape
-from tasks.adapters.mlflow.model_version import CHAMPION, Registration, VersionRow, model_ref, version_row
+from tasks.adapters.mlflow.model_version import (
+    CHAMPION,
+    RegisteredData,
+    Registration,
+    VersionRow,
+    model_ref,
+    version_row,
+)
 from tasks.adapters.mlflow.register_version import register_version
 from tasks.adapters.mlflow.training_run import fetch_files
 from tasks.runtime.locks import is_locked
@@ -107,6 +114,17 @@ class ModelStore:
             model = lookup.find_model(client, name)
             alias = model.aliases.get(CHAMPION) if model else None
             return model_ref(client.get_model_version(name, alias)) if alias else None
+
+    def registered_data(self, name: str) -> dict[str, RegisteredData]:
+        """Return the data of the champion and of the newest version, by address, where they record it."""
+        with connected(self.tracking_uri) as client:
+            model = lookup.find_model(client, name)
+            if model is None:
+                return {}
+            numbers = {int(model.aliases.get(CHAMPION, 0)), max(lookup.version_numbers(client, name), default=0)}
+            versions = [client.get_model_version(name, str(number)) for number in sorted(numbers) if number]
+            data = {model_ref(version).uri: RegisteredData.from_tags(version.tags) for version in versions}
+            return {uri: known for uri, known in data.items() if known is not None}
 
     def find(self, name: str, version: int) -> ModelRef:
         """Return the version with this number; 0 is the champion.

@@ -24,6 +24,9 @@ SNAPSHOT_DIGEST = "counterpoint.snapshot_digest"
 EVALUATION_DIGEST = "counterpoint.evaluation_digest"
 SCORES = "counterpoint.scores"
 DECISION = "counterpoint.decision"
+# The data that it was trained on, with which a retraining is compared.
+DATA_NAME = "counterpoint.data_name"
+INPUT = "counterpoint.input"
 # What was pruned of its inputs.
 LOST = "counterpoint.lineage"
 # The lineage, beside the data's digest above; on the version, its run and the logged model.
@@ -41,6 +44,27 @@ def lineage_from_tags(tags: Mapping[str, str]) -> Lineage:
     return Lineage(**{name: tags.get(tag, "") for tag, name in _LINEAGE_TAGS.items()})
 
 
+class RegisteredData(Ref):
+    """The data that a version was trained on: its name, and what the encoder takes."""
+
+    name: str
+    image_size: int = Field(description="Side of the square image. Pixels.")
+    channels: int
+
+    @classmethod
+    def from_tags(cls, tags: Mapping[str, str]) -> "RegisteredData | None":
+        """Return the data that a version's tags record; None of a version of 0.1.0, which has no such tags."""
+        if DATA_NAME not in tags or INPUT not in tags:
+            return None
+        image_size, *_, channels = tags[INPUT].split(" x ")
+        return cls(name=tags[DATA_NAME], image_size=int(image_size), channels=int(channels))
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """Return the tags that record it."""
+        return {DATA_NAME: self.name, INPUT: f"{self.image_size} x {self.image_size} x {self.channels}"}
+
+
 WEIGHTS = "weights.safetensors"
 """A file of the run."""
 
@@ -53,6 +77,7 @@ class Registration:
         name: Of the registered model.
         build_model: Gives the trained encoder with its preprocessing; called only if something is to be uploaded.
         snapshot: What it was trained on.
+        image_size: Side of the images that the encoder takes. Pixels.
         checkpoint: The finished training; its digest is the version's identity.
         evaluation: Scores beside the baselines.
         specs: The specs, by group: `data`, `training`, `evaluation`, ...
@@ -63,6 +88,7 @@ class Registration:
     name: str
     build_model: Callable[[], "EmbeddingModel"]
     snapshot: SnapshotRef
+    image_size: int
     checkpoint: CheckpointRef
     evaluation: EvaluationReport
     specs: Mapping[str, BaseModel]
@@ -73,8 +99,10 @@ class Registration:
     def tags(self) -> dict[str, str]:
         """Return the tags of the version, written in the transaction that creates it."""
         scores = {name: score.model_dump() for name, score in self.evaluation.trained.scores.items()}
+        data = RegisteredData(name=self.snapshot.name, image_size=self.image_size, channels=self.snapshot.channels)
         return {
             **self.run_tags,
+            **data.tags,
             SCORES: json.dumps(scores),
             EVALUATION_DIGEST: self.evaluation.digest,
         }

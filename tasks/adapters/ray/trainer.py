@@ -77,10 +77,21 @@ def _in_process(job: TrainingJob) -> CheckpointRef:
     from ray.train import ScalingConfig
     from ray.train.torch import TorchTrainer
 
-    trainer = TorchTrainer(
-        _work, train_loop_config=job.model_dump(mode="json"), scaling_config=ScalingConfig(num_workers=0)
-    )
-    return _result(trainer.fit().return_value)
+    with _first_ctrl_c() as pressed:
+
+        def work(config: dict[str, Any]) -> dict[str, Any]:
+            return _work(config, stop_requested=pressed)
+
+        trainer = TorchTrainer(
+            work, train_loop_config=job.model_dump(mode="json"), scaling_config=ScalingConfig(num_workers=0)
+        )
+        checkpoint = _result(trainer.fit().return_value)
+        if pressed():
+            raise KeyboardInterrupt(
+                f"interrupted after the last step, {checkpoint.step}; its checkpoint is written and no step is lost, "
+                "run the same command to resume"
+            )
+        return checkpoint
 
 
 def _worker_group(job: TrainingJob, folder: Path) -> CheckpointRef:
@@ -113,12 +124,13 @@ def _worker_group(job: TrainingJob, folder: Path) -> CheckpointRef:
         ) from error
 
 
-def _work(config: dict[str, Any]) -> dict[str, Any]:
+def _work(config: dict[str, Any], *, stop_requested: Callable[[], bool] = lambda: False) -> dict[str, Any]:
     """Train, in each worker. An error that a retry would meet again is returned: Ray would restart the group for it."""
     from cl_core.training.loop import train
 
+    job = TrainingJob.model_validate(config)
     try:
-        return {"checkpoint": train(TrainingJob.model_validate(config)).model_dump(mode="json")}
+        return {"checkpoint": train(job, stop_requested=stop_requested).model_dump(mode="json")}
     except TrainingError as error:
         # The class travels by name, with its bases: the driver cannot import one that was defined in a function.
         classes = type(error).__mro__[: type(error).__mro__.index(TrainingError) + 1]
@@ -196,6 +208,26 @@ def _restore(handlers: dict[signal.Signals, Any]) -> None:
     if threading.current_thread() is threading.main_thread():
         for number, handler in handlers.items():
             signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _first_ctrl_c() -> Iterator[Callable[[], bool]]:
+    """Yield whether Ctrl-C was pressed in the body, which stops by itself; a second Ctrl-C interrupts it at once."""
+    pressed = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield pressed.is_set
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def note(*_: object) -> None:
+        pressed.set()
+        signal.signal(signal.SIGINT, before)
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield pressed.is_set
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _off_the_main_thread(call: Any, *, meanwhile: Callable[[], None]) -> Any:

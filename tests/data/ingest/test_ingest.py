@@ -25,9 +25,8 @@ def digest_after(folder: Path, home: Path, **settings: object) -> str:
 
 
 def fashion(sample: Path) -> DataSpec:
-    return DataSpec(
-        source="parquet", location=str(sample), source_options={"label_column": "label", "split_column": "split"}
-    )
+    options = {"label_column": "label", "split_column": "split"}
+    return DataSpec(name="fashion", source="parquet", location=str(sample), source_options=options)
 
 
 def test_a_snapshot_holds_every_file_once_under_the_sha256_of_its_bytes(folder, tmp_path):

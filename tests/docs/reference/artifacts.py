@@ -16,7 +16,7 @@ CONTENT = {
     "time-accounting": "Seconds, CPU seconds and GPU seconds of each step, and what retries cost.",
     "training-progress": "Epoch, step, loss and other figures, images per second, time left.",
 }
-_KINDS = {"create_markdown_artifact": "Markdown", "create_table_artifact": "table", "TableArtifact": "table",
+_KINDS = {"create_markdown_artifact": "Markdown", "create_table_artifact": "table", "ArtifactCreate": "table",
           "create_progress_artifact": "progress", "create_link_artifact": "link"}  # fmt: skip
 
 

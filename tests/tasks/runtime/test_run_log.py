@@ -37,6 +37,12 @@ def test_a_killed_training_that_goes_on_has_lost_only_what_it_repeats() -> None:
     assert cost(killed).lost_seconds == 3600, "nobody has gone on from it yet"
 
 
+def test_a_training_that_a_person_stopped_and_that_keeps_its_last_step_has_lost_nothing() -> None:
+    found = cost(attempt("pretrain", 0, 3600, "interrupted", repeated_steps=0))
+    assert (found.outcome, found.lost_seconds) == ("interrupted", 0)
+    assert cost_line([found]).endswith("; nothing lost to retries")
+
+
 def test_a_step_that_simply_ran_has_lost_nothing() -> None:
     found = cost(attempt("evaluate", 0, 7))
     assert (found.lost_seconds, found.waited_seconds, found.repeated_steps) == (0, 0, 0)
