@@ -1,8 +1,8 @@
 """95 % intervals: how far a score would move if the test split were drawn again.
 
-Shares of samples, such as an accuracy, have the interval of Wilson 1927, "Probable inference, the law of succession,
-and statistical inference". It is right near 0 and 1, where resampling sees too little: of 20 samples, all right, it
-says [0.84, 1]. Means over classes have it with the number of samples that gives their bootstrap variance.
+Shares of samples, such as an accuracy, have the interval of Wilson 1927, J. Am. Stat. Assoc. 22:209. It is right near 0
+and 1, where resampling sees too little: of 20 samples, all right, it says [0.84, 1]. Means over classes have it with
+the number of samples that gives their bootstrap variance.
 
 All else is resampled: Efron 1979, "Bootstrap methods: another look at the jackknife". A resample draws as many samples
 as there are, with replacement. It is fully described by how often each sample was drawn, so a statistic is written as a

@@ -19,7 +19,7 @@ _SHOWN_COST_S = 10
 
 
 class _WithoutTraceback(logging.Filter):
-    """Leaves of a foreseen error its sentence: where in the code it was raised helps nobody who reads the run's log."""
+    """Leaves of a foreseen error its sentence: whoever reads the run's log needs no place in the code."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None

@@ -272,7 +272,7 @@ def test_flows_are_imported_without_what_their_steps_use(imported_with_flows):
             r"compute: threads 3 cannot be divided evenly among 2 workers; nearest: 4",
         ),
         (
-            ["retrain", "--compute.workers", "4096", "--compute.threads", "4096"],
+            ["retrain", *DATA, "--compute.workers", "4096", "--compute.threads", "4096"],
             r"compute\.threads: 4096 workers need 4096 CPU threads, but this machine has \d+; choose .* of at most \d+",
         ),
         (
@@ -372,7 +372,7 @@ def test_the_command_line_wins_over_the_recipe(tmp_path, refusal):
     assert said.startswith("training: warmup_epochs 7 must be less than epochs 6")
 
 
-EVERY_KIND = (["retrain"], ["models"], ["doctor"], ["prune", "--dry-run"], ["up"])
+EVERY_KIND = (["retrain", *DATA], ["models"], ["doctor"], ["prune", "--dry-run"], ["up"])
 
 
 @pytest.mark.parametrize("command", EVERY_KIND, ids=lambda command: command[0])
@@ -463,7 +463,7 @@ def test_a_result_is_printed_for_people_or_as_one_json_document(cl):
     assert json.loads(document.out) == {"supervisor": False, "orphans": [], "elsewhere": []}
 
 
-def test_what_nobody_has_foreseen_is_one_sentence_and_a_file_with_the_traceback(tmp_path, cl, monkeypatch):
+def test_an_unforeseen_error_is_one_sentence_and_a_file_with_the_traceback(tmp_path, cl, monkeypatch):
     def defect(*_):
         raise ZeroDivisionError("division by zero\nin the second line")
 

@@ -133,5 +133,6 @@ def test_a_recipe_asks_the_command_for_what_it_asks_the_flow(recipe):
 def test_prefect_takes_epochs_left_open_and_refuses_none_at_all():
     """As the server does when a run is created: the form sends null where its box was left empty."""
     for epochs, refusals in ((None, []), (3, []), (0, ["0 is less than the minimum of 1"])):
-        errors = validation.validate({"training": {"epochs": epochs}}, schema_of("retrain"))
+        asked = {"data": {"name": "parts", "source": "synthetic"}, "training": {"epochs": epochs}}
+        errors = validation.validate(asked, schema_of("retrain"))
         assert [error.message for error in errors] == refusals

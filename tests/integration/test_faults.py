@@ -72,10 +72,10 @@ def test_a_signal_to_the_whole_group_ends_a_command_and_its_own_server_in_second
         _, err = process.communicate(timeout=60)
     if stop == signal.SIGTERM:
         assert process.returncode == 130, err
-        assert err.strip().splitlines()[-1].startswith("error: interrupted at step ")
+        assert err.strip().splitlines()[-1].startswith("error: interrupted; completed steps are kept")
         assert "Traceback" not in err
         with contextlib.closing(sqlite3.connect(cl.home / "prefect" / "prefect.db")) as database:
-            assert database.execute("SELECT state_name FROM flow_run").fetchall() == [("Cancelled",)]
+            assert database.execute("SELECT state_name FROM flow_run").fetchall() == [("Crashed",)]
     # A killed command cannot end its server; Linux does.
     wait(lambda: not left_of(process.pid), 30, lambda: str(left_of(process.pid)))
 

@@ -9,7 +9,9 @@ from cl_core.specs import ComputeSpec, DataSpec, EvaluationSpec, TrainingSpec
 
 
 def preflight(**compute: int) -> None:
-    tasks.training.preflight.fn(DataSpec(), TrainingSpec(), EvaluationSpec(), ComputeSpec(**compute))
+    tasks.training.preflight.fn(
+        DataSpec(name="shapes", source="synthetic"), TrainingSpec(), EvaluationSpec(), ComputeSpec(**compute)
+    )
 
 
 def test_more_threads_than_cpus_are_refused_with_the_number_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
