@@ -38,6 +38,7 @@ _TABLE = {
     },
     "Models": {
         "flows.cli.models:models": "List registered versions with their aliases and scores.",
+        "flows.cli.models:fetch": "Copy a registered version into a folder, to be loaded without a server.",
         "flows.evaluate_model:evaluate_model": "Evaluate a registered version on the snapshot of a source.",
         "flows.champion:promote": "Make a version the champion, whatever the gate decided.",
         "flows.champion:rollback": "Make the previous champion the champion again.",

@@ -65,7 +65,7 @@ def _addresses(stack: LocalStack) -> str:
         f"Logs     {stack.settings.logs}\n"
         f"Data     {stack.data_roots.replace(':', ', ')} "
         "(CL_DATA_ROOTS; runs read and write only there and in the home)\n"
-        f"\nFor commands in another terminal:\n\n"
+        "\nFor `mlflow` and `prefect` in another terminal; `cl` finds the servers of its CL_HOME:\n\n"
         f"    export CL_HOME={shlex.quote(str(stack.settings.home))} PREFECT_API_URL={stack.prefect_api} "
         f"MLFLOW_TRACKING_URI={stack.mlflow}\n{passwords}"
     )

@@ -1,7 +1,9 @@
 """What a process needs before and while it runs a command: settings, signals, a Prefect server."""
 
+import json
 import signal
 import warnings
+from contextlib import suppress
 from pathlib import Path
 
 from cl_core.errors import InputError
@@ -21,12 +23,27 @@ def set_environment() -> None:
     """Set the environment of flows. Call it before Prefect or torch is imported: both read theirs then."""
     keep_loopback_direct()
     refuse_prefect_files(Path())
+    find_running_servers()
     embed_prefect(Settings.from_environment())
     set_variables(SAFE_PATH)
     # Idle threads that spin take a small machine's cores from the work; torch reads it when it is imported.
     set_defaults({"OMP_WAIT_POLICY": "PASSIVE"})
     # Prefect creates PREFECT_HOME when it is imported; a help page or a refusal leaves no folder behind.
     warnings.filterwarnings("ignore", message="Failed to create the Prefect home directory")
+
+
+def find_running_servers() -> None:
+    """Use the servers of the `cl up` that runs for this CL_HOME; an address of the environment wins."""
+    from tasks.runtime.locks import is_locked
+
+    settings = Settings.from_environment()
+    if (settings.prefect_api_url and settings.mlflow_address) or not settings.addresses.exists():
+        return
+    if is_locked(settings.up_lock):
+        with suppress(FileNotFoundError):  # It has just ended.
+            set_defaults(json.loads(settings.addresses.read_text(encoding="utf-8")))
+        account = settings.prefect_account.get_secret_value()
+        set_defaults({"PREFECT_API_AUTH_STRING": account} if account else {})
 
 
 def begin() -> None:
@@ -56,15 +73,15 @@ def check_prefect_address() -> None:
     """Refuse a command that would ask a temporary server about the runs of a `cl up`.
 
     Raises:
-        InputError: When `cl up` runs for this CL_HOME and PREFECT_API_URL is not set.
+        InputError: When `cl up` runs for this CL_HOME and it is not known where its Prefect is.
     """
     from tasks.runtime.locks import is_locked
 
     settings = Settings.from_environment()
     if not settings.prefect_api_url and is_locked(settings.up_lock):
         raise InputError(
-            "`cl up` runs for this CL_HOME, but PREFECT_API_URL is not set, so its runs cannot be read; set it as the "
-            "screen of `cl up` shows"
+            "`cl up` is starting for this CL_HOME, and its runs cannot be read yet; run the command again when it is "
+            "ready"
         )
 
 

@@ -1,4 +1,6 @@
-"""The command that lists what is registered."""
+"""The commands that list and fetch what is registered."""
+
+from pathlib import Path
 
 from pydantic import BaseModel, Field
 
@@ -24,3 +26,25 @@ def models(model_name: ModelName | None = None) -> ModelVersions:
     return ModelVersions(
         models={name: store.versions(name) for name in ([model_name] if model_name else store.names())}
     )
+
+
+class FetchedModel(BaseModel):
+    """A copy of a registered version."""
+
+    uri: str = Field(description="models:/NAME/VERSION")
+    path: Path = Field(description="Folder that `mlflow.pyfunc.load_model` and `mlflow.pytorch.load_model` take.")
+
+
+def fetch(model: str, folder: Path) -> FetchedModel:
+    """Copy a registered version into a folder, to be loaded without a server.
+
+    Args:
+        model: NAME@ALIAS or NAME/VERSION, such as fashion-mnist@champion.
+        folder: Folder that is made for it.
+    """
+    from tasks.adapters.mlflow.model_store import model_store
+
+    store = model_store()
+    ref = store.named(model)
+    store.copy(ref, folder)
+    return FetchedModel(uri=ref.uri, path=folder.absolute())

@@ -1,5 +1,6 @@
 """The commands that keep a machine at work: start and stop its servers, and repair what killed processes left."""
 
+import json
 import shlex
 import signal
 import time
@@ -11,7 +12,7 @@ from filelock import FileLock, Timeout
 from pydantic import BaseModel, Field
 from rich.console import Console
 
-from cl_core import processes
+from cl_core import artifact_dir, processes
 from cl_core.errors import InfrastructureError, InputError
 from tasks.runtime.inventory import Diagnosis
 from tasks.runtime.locks import acquire_lock, is_locked, lock_owner, recorded_owner
@@ -135,6 +136,7 @@ def _run_stack(settings: Settings, ports: Ports, deployments: Path, host: str) -
     try:
         console.print(f"starting the {' and the '.join(server.name for server in servers)} ...")
         supervisor.start(*servers)
+        artifact_dir.write_text(settings.addresses, json.dumps(stack.addresses))
         console.print(f"applying the deployments of {deployments} ...")
         applied = apply_deployments(declaration.work_pool, planned, source=str(deployments))
         recovery = RunRecovery(declaration.work_pool)
@@ -148,6 +150,7 @@ def _run_stack(settings: Settings, ports: Ports, deployments: Path, host: str) -
         pass  # What was being started is stopped below.
     finally:
         console.print("stopping the services ...")
+        settings.addresses.unlink(missing_ok=True)
         supervisor.stop()
 
 

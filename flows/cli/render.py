@@ -95,6 +95,7 @@ RENDERERS: Mapping[str, Callable[[Any], None]] = {
     "EmbeddingsRef": _show_path,
     "Decision": lambda decision: result_tables.wide_console().print(decision.reason),
     "Comparison": result_tables.show_comparison,
+    "FetchedModel": _show_path,
     "ModelVersions": result_tables.show_models,
     "SearchHits": result_tables.show_hits,
     "Explanation": result_tables.show_explanation,

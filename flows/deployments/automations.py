@@ -13,8 +13,8 @@ from prefect.events.schemas.automations import AutomationCore, EventTrigger, Pos
 from prefect.server.schemas.states import StateType
 
 from tasks.runtime.notifications import CRASHED, FAILED, flow_run_page, notification_block
+from tasks.runtime.process_environment import HEARTBEAT_S
 from tasks.server.recovery import RESCHEDULED
-from tasks.server.services import HEARTBEAT_S
 
 _SILENCE = timedelta(seconds=3 * HEARTBEAT_S)
 # The worker reports a crash again about 2 s after the runner, which would undo a run rescheduled before that.

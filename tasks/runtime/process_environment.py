@@ -14,6 +14,8 @@ from typing import Any
 from cl_core.errors import InputError
 from tasks.runtime.settings import Settings
 
+# The automations notice a dead process by its missing heartbeats. 30 s is the least that Prefect allows.
+HEARTBEAT_S = 30
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 # What says where runs go, and how files name it.
 _DECIDED_IN_FILES = {
@@ -29,9 +31,10 @@ SAFE_PATH = {"PYTHONSAFEPATH": "1"}
 
 
 def set_defaults(variables: Mapping[str, str]) -> None:
-    """Set the variables that are not set."""
+    """Set the variables that are not set, or empty."""
     for name, value in variables.items():
-        os.environ.setdefault(name, value)
+        if not os.environ.get(name):
+            os.environ[name] = value
 
 
 def set_variables(variables: Mapping[str, str]) -> None:
@@ -110,6 +113,8 @@ def embed_prefect(settings: Settings) -> None:
             # The commands print what happens; the server keeps the run's whole log.
             "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
             "DO_NOT_TRACK": "1",
+            # The automations of a `cl up` take a run for dead whose heartbeats are missing.
+            "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_S),
         }
     )
     if not settings.prefect_api_url:

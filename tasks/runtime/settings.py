@@ -147,6 +147,9 @@ class Settings(BaseSettings):
         "work/services.json",
         "Record of what `cl up` has started, so that the next one can stop what a killed one left running.",
     )
+    addresses: ClassVar[_Place] = _Place(
+        "work/addresses.json", "Addresses of the servers of the `cl up` that runs, for commands in other terminals."
+    )
     logs: ClassVar[_Place] = _Place("logs", "Logs of the services that `cl up` runs.")
 
     @property

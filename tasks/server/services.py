@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cl_core import artifact_dir
-from tasks.runtime.process_environment import inherited
+from tasks.runtime.process_environment import HEARTBEAT_S, inherited
 from tasks.runtime.settings import Settings
 from tasks.server.access import MLFLOW_AUTHENTICATION, check_bind, is_loopback
 from tasks.server.supervisor import Service
@@ -18,8 +18,6 @@ from tasks.server.supervisor import Service
 LOOPBACK = "127.0.0.1"
 _DATABASE = "CL_DATABASE_URL"  # Only the two servers need its password.
 _EVERYWHERE = ("", "0.0.0.0", "::")  # noqa: S104 - only with authentication
-# The automations notice a dead process by its missing heartbeats. 30 s is the least that Prefect allows.
-HEARTBEAT_S = 30
 
 
 class Ports(NamedTuple):
@@ -69,6 +67,11 @@ class LocalStack:
         """Return the address of MLflow, for programs and for people."""
         return f"http://{self.address}:{self.ports.mlflow}"
 
+    @property
+    def addresses(self) -> dict[str, str]:
+        """Return the addresses of the servers, as their clients' environment has them."""
+        return {"PREFECT_API_URL": self.prefect_api, "MLFLOW_TRACKING_URI": self.mlflow}
+
     def client_env(self) -> dict[str, str]:
         """Return the environment of the servers' clients: the worker, its runs, and commands."""
         credentials = {
@@ -79,8 +82,7 @@ class LocalStack:
         return {
             "CL_HOME": str(self.settings.home),
             "PREFECT_HOME": str(self.settings.home / "prefect"),
-            "PREFECT_API_URL": self.prefect_api,
-            "MLFLOW_TRACKING_URI": self.mlflow,
+            **self.addresses,
             "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_S),
             "DO_NOT_TRACK": "1",
             **(credentials if self.requires_passwords else {}),
@@ -119,7 +121,9 @@ class LocalStack:
 
     def _mlflow_server(self) -> Service:
         artifacts = self.settings.home / "mlflow-artifacts"
-        folders = ["--artifacts-destination", str(artifacts), "--workers", "1"]
+        # Through the server, artifacts could not be read without it; a machine elsewhere reads them no other way.
+        places = [] if self.requires_passwords else ["--default-artifact-root", str(artifacts)]
+        folders = ["--artifacts-destination", str(artifacts), *places, "--workers", "1"]
         authentication = MLFLOW_AUTHENTICATION if self.requires_passwords else ()
         return Service(
             name="MLflow server",

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import time
+import urllib.request
 from dataclasses import dataclass
 
 import psutil
@@ -73,9 +74,8 @@ def cancelled(machine: Machine) -> Cancelled:
     wait(lambda: any(checkpoints.glob("*/checkpoints/step-*/manifest.json")) and how_far(machine, run), PATIENCE_S)
     recipe = machine.home.parent / "long.json"
     recipe.write_text(json.dumps({**SMALL, "model_name": "long"}))
-    environment = {**machine.environment, "PREFECT_API_URL": machine.api, "MLFLOW_TRACKING_URI": machine.mlflow}
     program = [str(CL), "retrain", "--recipe", str(recipe)]
-    with subprocess.Popen(program, env=environment, stderr=subprocess.PIPE, text=True) as command:
+    with subprocess.Popen(program, env=machine.environment, stderr=subprocess.PIPE, text=True) as command:
         waited = command.stderr.readline()
         name, process = machine.ask(f"flow_runs/{run}")["name"], machine.process_of(run)
         began = time.monotonic()
@@ -90,6 +90,17 @@ def test_a_command_waits_for_a_run_of_the_same_model_and_says_for_whom(cancelled
     assert f"waiting for flow run {cancelled.name!r}, which retrains long" in cancelled.waited
     assert cancelled.command == 0, cancelled.said
     assert "registered as models:/long/1" in cancelled.said
+
+
+def test_a_command_finds_the_servers_that_run_for_its_home(machine: Machine, cancelled: Cancelled) -> None:
+    """Nothing of its environment names them."""
+    runs = [run for run in machine.ask("flow_runs/filter", {}) if run["parameters"].get("model_name") == "long"]
+    assert "COMPLETED" in [run["state"]["type"] for run in runs if run["deployment_id"] is None]
+    address = f"{machine.mlflow}/api/2.0/mlflow/experiments/get-by-name?experiment_name=long"
+    with urllib.request.urlopen(address, timeout=30) as answer:
+        location = json.loads(answer.read())["experiment"]["artifact_location"]
+    # So that what is registered can be loaded when the server no longer runs.
+    assert location.startswith(str(machine.home / "mlflow-artifacts"))
 
 
 def test_cancel_ends_the_training_and_keeps_its_checkpoint(machine: Machine, cancelled: Cancelled) -> None:

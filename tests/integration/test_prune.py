@@ -170,4 +170,4 @@ def test_while_servers_run_for_the_home_they_must_be_the_ones_that_are_asked(tmp
     with FileLock(lock):
         finished = CommandLine(tmp_path / "home").run("prune", "--dry-run")
     assert finished.code == 2
-    assert "`cl up` runs for this CL_HOME, but PREFECT_API_URL is not set" in finished.error
+    assert "`cl up` is starting for this CL_HOME, and its runs cannot be read yet" in finished.error

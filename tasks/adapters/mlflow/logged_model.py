@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cl_core import artifact_dir
 from cl_core.errors import InputError
 from cl_core.failpoints import failpoint
 from cl_core.refs import ModelRef
@@ -117,3 +118,18 @@ def image_shape(ref: ModelRef) -> tuple[int, int, int]:
         )
     height, width, channels = shape
     return height, width, channels
+
+
+def copy_model(ref: ModelRef, folder: Path) -> None:
+    """Copy a version's files into a new folder, which exists only when it is whole.
+
+    Raises:
+        InputError: When the folder exists.
+    """
+    from mlflow.artifacts import download_artifacts
+
+    if folder.exists():
+        raise InputError(f"folder: {folder} exists already; remove it, or give another")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with artifact_dir.staging(folder.parent) as staged:
+        Path(download_artifacts(artifact_uri=ref.uri, dst_path=str(staged / "model"))).rename(folder)

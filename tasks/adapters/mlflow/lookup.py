@@ -58,6 +58,21 @@ def version_by_number(client: "MlflowClient", name: str, version: int) -> "Model
     return client.get_model_version(name, alias)
 
 
+def version_by_text(client: "MlflowClient", text: str) -> "ModelVersion":
+    """Return the version that NAME@ALIAS or NAME/VERSION names; raise an InputError if there is none."""
+    name, at, alias = text.rpartition("@")
+    if at and name:
+        aliases = require_model(client, name).aliases
+        if alias not in aliases:
+            raise InputError(f"model {name!r} has no alias {alias!r}; there are: {comma_separated(sorted(aliases))}")
+        return client.get_model_version(name, aliases[alias])
+    name, _, number = text.rpartition("/")
+    if not name or not number.isdigit():
+        raise InputError(f"model: wanted NAME@ALIAS or NAME/VERSION, such as fashion-mnist@champion; got {text!r}")
+    require_version(client, name, int(number))
+    return client.get_model_version(name, number)
+
+
 def version_of_training(client: "MlflowClient", name: str, training_digest: str) -> "ModelVersion":
     """Return the version of a training; raise an InputError that lists the versions when there is none."""
     require_model(client, name)

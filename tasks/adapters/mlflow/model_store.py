@@ -20,7 +20,7 @@ from cl_core.specs import PromotionSpec
 from tasks.adapters.mlflow import champion_decisions, lookup
 from tasks.adapters.mlflow.champion_history import last_decision
 from tasks.adapters.mlflow.connection import connected, pytorch_flavor
-from tasks.adapters.mlflow.logged_model import image_shape
+from tasks.adapters.mlflow.logged_model import copy_model, image_shape
 from tasks.adapters.mlflow.model_version import (
     CHAMPION,
     RegisteredData,
@@ -134,6 +134,20 @@ class ModelStore:
         """
         with connected(self.tracking_uri) as client:
             return model_ref(lookup.version_by_number(client, name, version))
+
+    def named(self, text: str) -> ModelRef:
+        """Return the version that NAME@ALIAS or NAME/VERSION names.
+
+        Raises:
+            InputError: When the text is neither, or there is no such model, alias or version.
+        """
+        with connected(self.tracking_uri) as client:
+            return model_ref(lookup.version_by_text(client, text))
+
+    def copy(self, ref: ModelRef, folder: Path) -> None:
+        """Copy a version's program, with all that MLflow needs to load it, into a new folder; see `copy_model`."""
+        with connected(self.tracking_uri):
+            copy_model(ref, folder)
 
     def versions(self, name: str) -> list[VersionRow]:
         """Return all versions, newest first.

@@ -2,6 +2,7 @@ import dataclasses
 import json
 import math
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -231,3 +232,37 @@ def test_a_version_is_found_by_its_number_and_0_is_the_champion(full_home, tmp_p
 def test_a_version_says_which_images_it_takes(full_home):
     store = store_at(full_home)
     assert store.image_shape(store.find(NAME, 1)) == (8, 8, 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("shoes", "wanted NAME@ALIAS or NAME/VERSION, such as fashion-mnist@champion; got 'shoes'"),
+        ("@champion", "wanted NAME@ALIAS or NAME/VERSION"),
+        ("shoes/last", "wanted NAME@ALIAS or NAME/VERSION"),
+        ("shoes@champion", "model 'shoes' has no alias 'champion'; there are: challenger"),
+        ("shoes/9", "model 'shoes' has no version 9; there are: 1, 2, 3"),
+        ("boots@champion", "there is no registered model named 'boots'; there are: shoes"),
+    ],
+)
+def test_a_name_of_no_version_is_refused_with_those_there_are(full_home, text, sentence):
+    with pytest.raises(InputError, match=re.escape(sentence)):
+        store_at(full_home).named(text)
+
+
+@pytest.mark.integration
+def test_a_copy_is_loaded_without_any_store(full_home, tmp_path):
+    store, folder = store_at(full_home), tmp_path / "copies" / "shoes"
+    for text in ("shoes@challenger", "shoes/3"):
+        assert store.named(text).version == 3
+    store.copy(store.named("shoes/3"), folder)
+    with pytest.raises(InputError, match="exists already; remove it, or give another"):
+        store.copy(store.named("shoes/3"), folder)
+    model = registration(3).build_model()
+    np.save(tmp_path / "images.npy", model.example(7).numpy())
+    program = "import mlflow, numpy as np; model = mlflow.pyfunc.load_model('copies/shoes'); "
+    program += "np.save('found.npy', model.predict(np.load('images.npy')))"
+    nowhere = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9", "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"}
+    subprocess.run([sys.executable, "-I", "-c", program], cwd=tmp_path, env={**os.environ, **nowhere}, check=True)
+    wanted = model(model.example(7)).numpy()
+    np.testing.assert_allclose(np.load(tmp_path / "found.npy"), wanted, atol=1e-6)
