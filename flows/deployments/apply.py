@@ -169,7 +169,8 @@ def _form_values(flow: "Flow[..., Any]", values: dict[str, Any], *, where: str) 
     defaults = {name: schema["default"] for name, schema in flow.parameters.properties.items() if "default" in schema}
     parameters = validated_parameters(flow, {**defaults, **values}, where=where, partial=True)
     return {
-        name: value.model_dump(mode="json") if isinstance(value, BaseModel) else value
+        # What is left open stays an empty box: as an initial value Prefect refuses null.
+        name: value.model_dump(mode="json", exclude_none=True) if isinstance(value, BaseModel) else value
         for name, value in parameters.items()
     }
 

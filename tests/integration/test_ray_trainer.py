@@ -202,7 +202,7 @@ def local_error() -> NotFiniteLossError:
 def round_trip(job_of: JobOf, error: Exception, monkeypatch: pytest.MonkeyPatch) -> BaseException:
     """What becomes of an error of a worker's training on its way, as JSON, to the driver."""
 
-    def train(_: object) -> None:
+    def train(*_: object, **__: object) -> None:
         raise error
 
     monkeypatch.setattr(loop, "train", train)

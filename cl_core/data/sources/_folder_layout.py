@@ -35,8 +35,6 @@ IMAGE_SUFFIXES = {
 NOT_OF_PEOPLE = {
     *("__MACOSX", "@eaDir", "#recycle", "lost+found", "$RECYCLE.BIN", "System Volume Information"),
 }
-# What Git leaves in place of a large file that was not downloaded: a text of about 130 bytes.
-_LFS_START, _LFS_BYTES, _LFS_POINTER = b"version https://git-lfs", 1024, "Git LFS pointers"
 # The folder beside annotations in a split, as labeling tools export it.
 _IMAGES = "images"
 
@@ -154,18 +152,16 @@ def image_files(root: Path, passed_over: Counter[str] | None = None) -> Iterator
 def _passed_over(entry: os.DirEntry[str]) -> str | None:
     """Return what a file is counted as when it is passed over; None of an image."""
     suffix = Path(entry.name).suffix.lower()
-    if suffix in IMAGE_SUFFIXES:
-        return _LFS_POINTER if _head(entry, at_most=_LFS_BYTES).startswith(_LFS_START) else None
-    return None if starts_like_image(_head(entry)) else suffix or "no suffix"
+    return None if suffix in IMAGE_SUFFIXES or starts_like_image(_head(entry)) else suffix or "no suffix"
 
 
-def _head(entry: os.DirEntry[str], *, at_most: int | None = None) -> bytes:
-    """Return the first bytes of a regular file, if it is not longer than `at_most`; nothing of all else."""
+def _head(entry: os.DirEntry[str]) -> bytes:
+    """Return the first bytes of a regular file; nothing of all else, since a pipe would wait for its writer."""
     try:
-        if not entry.is_file() or leads_out(Path(entry)) or (at_most and entry.stat().st_size > at_most):
+        if not entry.is_file() or leads_out(Path(entry)):
             return b""
         with Path(entry).open("rb") as file:
-            return file.read(len(_LFS_START))
+            return file.read(16)
     except OSError:
         return b""
 

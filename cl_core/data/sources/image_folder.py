@@ -19,6 +19,8 @@ from cl_core.errors import DataError
 from cl_core.modalities.image import MAX_PAYLOAD_BYTES
 from cl_core.registry import SOURCES
 
+# What Git leaves in place of a large file that was not downloaded.
+_LFS_POINTER = b"version https://git-lfs"
 _OUTSIDE = f"a link out of the folders of {SETTING}; it is not followed"
 
 
@@ -84,7 +86,12 @@ class ImageFolder(Source):
             if state.st_size > MAX_PAYLOAD_BYTES:
                 detail = f"{state.st_size:,} bytes; the limit is {MAX_PAYLOAD_BYTES:,}"
                 return Unreadable(listed.origin, detail, listed)
-            return RawSample(path.read_bytes(), listed.label, listed.split, listed.origin, listed)
+            payload = path.read_bytes()
+            if payload.startswith(_LFS_POINTER):
+                return Unreadable(
+                    listed.origin, "a pointer of Git LFS in place of the image; run `git lfs pull`", listed
+                )
+            return RawSample(payload, listed.label, listed.split, listed.origin, listed)
         except OSError as error:
             return Unreadable(listed.origin, str(error.strerror), listed)
 

@@ -265,10 +265,17 @@ def test_what_is_passed_over_is_counted(place, tmp_path):
     location = place("cat/1.png", "cat/2.png", "@eaDir/1.png", "__MACOSX/cat/._1.png", "cat/.DS_Store", ".cache/3.png")
     for name in ("labels.csv", "cat/a.csv", "cat/README", "Thumbs.DB"):
         (tmp_path / name).write_text("text")
-    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 12345\n"
-    (tmp_path / "cat" / "3.jpg").write_text(pointer)
     source = ImageFolder()
     for _ in range(2):
         assert {origin for origin, _, _ in delivered(source, location)} == {"cat/1.png", "cat/2.png"}
-    counts = "2 .csv, 1 .db, 1 @eaDir, 1 Git LFS pointers, 1 __MACOSX, 2 hidden, 1 no suffix"
+    counts = "2 .csv, 1 .db, 1 @eaDir, 1 __MACOSX, 2 hidden, 1 no suffix"
     assert source.note(location) == f"passed over: {counts}"
+
+
+def test_a_pointer_of_git_lfs_is_unreadable_and_says_what_to_do(place, tmp_path):
+    location = place("cat/1.png", "cat/2.jpg")
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 12345\n"
+    (tmp_path / "cat" / "2.jpg").write_text(pointer)
+    sample, unreadable = sorted(ImageFolder().samples(location), key=lambda sample: sample.origin)
+    assert isinstance(sample, RawSample) and isinstance(unreadable, Unreadable)
+    assert unreadable.detail == "a pointer of Git LFS in place of the image; run `git lfs pull`"
