@@ -130,9 +130,11 @@ def test_servers_that_do_not_answer_are_findings_of_their_own(tmp_path: Path, mo
     assert mlflow.what.startswith(f"MLflow was not checked: MLflow at {address} does not answer")
 
 
-def test_the_servers_of_a_running_machine_must_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_while_the_servers_start_nothing_is_compared_with_another_prefect(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("CL_HOME", str(tmp_path))
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
     (tmp_path / "work").mkdir()
-    with FileLock(tmp_path / "work" / "up.lock"), pytest.raises(InputError, match="as the screen of `cl up` shows"):
+    with FileLock(tmp_path / "work" / "up.lock"), pytest.raises(InputError, match="is starting for this CL_HOME"):
         doctor()
