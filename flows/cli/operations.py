@@ -104,8 +104,9 @@ def _run_stack(settings: Settings, ports: Ports, deployments: Path, host: str) -
     from flows.cli.dashboard import watch
     from flows.deployments.schema import Declaration
     from tasks.server import postgres
+    from tasks.server.access import check_free
     from tasks.server.services import LocalStack
-    from tasks.server.supervisor import Supervisor, check_free, stop_orphaned_services
+    from tasks.server.supervisor import Supervisor, stop_orphaned_services
 
     console, began = Console(highlight=False, markup=False, soft_wrap=True), time.monotonic()
     # A second Ctrl-C or SIGTERM changes nothing: while services stop, none may be left.

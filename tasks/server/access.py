@@ -1,7 +1,11 @@
-"""Listen addresses of servers: loopback without a password, every other one only with authentication."""
+"""Addresses and ports of servers: loopback without a password, every other only with one; a port that is free."""
 
+import contextlib
 import ipaddress
+import socket
 from typing import Literal
+
+import psutil
 
 from cl_core.errors import InputError
 from tasks.runtime.settings import Settings
@@ -42,3 +46,29 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return False
+
+
+def check_free(port: int, name: str, host: str) -> None:
+    """Refuse a port that another process listens on.
+
+    Raises:
+        InputError: Names that process, if this user may see it.
+    """
+    with socket.socket() as listener:
+        # As servers do: a connection that is being closed does not block the port.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with contextlib.suppress(OSError):
+            listener.bind((host, port))
+            return
+    raise InputError(
+        f"the {name} cannot listen on port {port}: {_owner(port)} uses it; stop that process, or choose another port"
+    )
+
+
+def _owner(port: int) -> str:
+    for connection in psutil.net_connections("tcp"):
+        if connection.laddr and connection.laddr.port == port and connection.status == psutil.CONN_LISTEN:
+            with contextlib.suppress(psutil.Error):
+                process = psutil.Process(connection.pid)
+                return f"process {process.pid} of {process.username()} ({' '.join(process.cmdline())[:120]})"
+    return "a process of another user"

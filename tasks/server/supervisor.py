@@ -8,7 +8,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +20,7 @@ import httpx
 import psutil
 
 from cl_core import artifact_dir, processes
-from cl_core.errors import InfrastructureError, InputError
+from cl_core.errors import InfrastructureError
 
 # The first start of an empty database takes long on a small machine.
 _START_TIMEOUT_S = 180
@@ -197,23 +196,6 @@ def stop_orphaned_services(record: Path) -> Orphans:
     return Orphans(stopped[::-1], elsewhere[::-1])
 
 
-def check_free(port: int, name: str, host: str) -> None:
-    """Refuse a port that another process listens on.
-
-    Raises:
-        InputError: Names that process, if this user may see it.
-    """
-    with socket.socket() as listener:
-        # As servers do: a connection that is being closed does not block the port.
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        with contextlib.suppress(OSError):
-            listener.bind((host, port))
-            return
-    raise InputError(
-        f"the {name} cannot listen on port {port}: {_owner(port)} uses it; stop that process, or choose another port"
-    )
-
-
 def terminate_tree(pid: int, *, timeout_s: float = _STOP_TIMEOUT_S) -> None:
     """Terminate the leader of a process group; after a timeout kill it, and in any case its child processes.
 
@@ -236,15 +218,6 @@ def _kill_group(pid: int) -> None:
     """Kill the rest of a service's process group, whose number is that of its leader."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, signal.SIGKILL)
-
-
-def _owner(port: int) -> str:
-    for connection in psutil.net_connections("tcp"):
-        if connection.laddr and connection.laddr.port == port and connection.status == psutil.CONN_LISTEN:
-            with contextlib.suppress(psutil.Error):
-                process = psutil.Process(connection.pid)
-                return f"process {process.pid} of {process.username()} ({' '.join(process.cmdline())[:120]})"
-    return "a process of another user"
 
 
 def _end_of(log: Path) -> str:

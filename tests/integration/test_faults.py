@@ -223,7 +223,7 @@ def pretraining() -> dict[str, object]:
 
 
 def test_a_proxy_is_not_asked_for_servers_of_this_machine(cl: CommandLine) -> None:
-    nobody = f"http://127.0.0.1:{free_port()}"
-    proxies = dict.fromkeys(("http_proxy", "HTTP_PROXY", "https_proxy", "ALL_PROXY"), nobody)
-    finished = cl.run("ingest", recipe={"data": SPECS["data"]}, **proxies, MLFLOW_REGISTRY_URI=nobody)
+    closed = f"http://127.0.0.1:{free_port()}"
+    proxies = dict.fromkeys(("http_proxy", "HTTP_PROXY", "https_proxy", "ALL_PROXY"), closed)
+    finished = cl.run("ingest", recipe={"data": SPECS["data"]}, **proxies, MLFLOW_REGISTRY_URI=closed)
     assert finished.code == 0, finished.err

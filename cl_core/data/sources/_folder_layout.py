@@ -13,23 +13,8 @@ from cl_core.modalities.image import starts_like_image
 # Files with these suffixes that cannot be decoded are quarantined. Other files (README.txt, labels.csv) and hidden
 # files (.DS_Store, ._a.jpg) are passed over, unless they begin like an image.
 IMAGE_SUFFIXES = {
-    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif"),
-    *(
-        ".apng",
-        ".avif",
-        ".bmp",
-        ".heic",
-        ".heif",
-        ".jp2",
-        ".jxl",
-        ".pbm",
-        ".pgm",
-        ".pnm",
-        ".ppm",
-        ".tga",
-        ".tif",
-        ".tiff",
-    ),
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".gif", ".avif", ".heic", ".heif", ".jp2", ".jxl"),
+    *(".bmp", ".tif", ".tiff", ".pbm", ".pgm", ".pnm", ".ppm", ".tga"),
 }
 # Folders that macOS, NAS boxes, Linux and Windows make: previews, resource forks, deleted and recovered files.
 NOT_OF_PEOPLE = {

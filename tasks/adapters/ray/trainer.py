@@ -31,6 +31,7 @@ from tasks.adapters.ray.compat import (
     TEMP_DIR_OPTION,
     job_config,
 )
+from tasks.adapters.ray.ctrl_c import first_ctrl_c
 from tasks.adapters.ray.resources import check_machine, check_resources
 from tasks.adapters.ray.stall_watch import StallWatch
 from tasks.runtime.process_environment import set_defaults
@@ -77,7 +78,7 @@ def _in_process(job: TrainingJob) -> CheckpointRef:
     from ray.train import ScalingConfig
     from ray.train.torch import TorchTrainer
 
-    with _first_ctrl_c() as pressed:
+    with first_ctrl_c() as pressed:
 
         def work(config: dict[str, Any]) -> dict[str, Any]:
             return _work(config, stop_requested=pressed)
@@ -208,26 +209,6 @@ def _restore(handlers: dict[signal.Signals, Any]) -> None:
     if threading.current_thread() is threading.main_thread():
         for number, handler in handlers.items():
             signal.signal(number, handler)
-
-
-@contextlib.contextmanager
-def _first_ctrl_c() -> Iterator[Callable[[], bool]]:
-    """Yield whether Ctrl-C was pressed in the body, which stops by itself; a second Ctrl-C interrupts it at once."""
-    pressed = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield pressed.is_set
-        return
-    before = signal.getsignal(signal.SIGINT)
-
-    def note(*_: object) -> None:
-        pressed.set()
-        signal.signal(signal.SIGINT, before)
-
-    signal.signal(signal.SIGINT, note)
-    try:
-        yield pressed.is_set
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _off_the_main_thread(call: Any, *, meanwhile: Callable[[], None]) -> Any:

@@ -5,11 +5,11 @@ import signal
 
 import pytest
 
-from tasks.adapters.ray.trainer import _first_ctrl_c
+from tasks.adapters.ray.ctrl_c import first_ctrl_c
 
 
 def press_twice() -> None:
-    with _first_ctrl_c() as pressed:
+    with first_ctrl_c() as pressed:
         assert not pressed()
         os.kill(os.getpid(), signal.SIGINT)
         assert pressed()
