@@ -60,7 +60,12 @@ OFTEN: dict[str, Any] = {
         {
             "name": "often",
             "flow": "flows.retrain.retrain",
-            "parameters": {**SMALL, "model_name": "scheduled"},
+            # With two workers, Ray starts them; with two for ingestion, processes are spawned.
+            "parameters": {
+                **SMALL,
+                "model_name": "scheduled",
+                "compute": {**SMALL["compute"], "workers": 2, "threads": 2, "ingest_workers": 2},
+            },
             "schedules": [{"slug": "often", "interval_s": 30}],
         },
     ],
@@ -139,6 +144,8 @@ class Machine:
             )
         wait(lambda: "ready after" in self.output or self.process.poll() is not None, 180, lambda: self.output)
         assert "ready after" in self.output, self.output
+        # Prefect says so if it has been imported before it was told which server to ask.
+        assert "temporary server" not in self.output, self.output
 
     def end(self, number: signal.Signals = signal.SIGINT) -> list[psutil.Process]:
         """Stop `cl up` as a person does; what it leaves running."""

@@ -52,7 +52,7 @@ def plan_deployments(declaration: Declaration, folder: Path) -> list[RunnerDeplo
     """Return the declared deployments, complete; recipes are relative to the folder. No server is needed.
 
     Raises:
-        InputError: When a recipe or a parameter is not what its flow takes.
+        InputError: When a recipe or a parameter is not what its flow takes, or a schedule not what Prefect takes.
     """
     return [
         _planned(one, declaration.work_pool, folder) for every in declaration.deployments for one in every.each(folder)
@@ -125,6 +125,7 @@ def _planned(declared: Deployment, work_pool: str, folder: Path) -> RunnerDeploy
     if declared.recipe and "recipe" in flow.parameters.properties:
         values["recipe"] = Path(declared.recipe).name
     where = f"deployment {declared.name!r}"
+    schedules = [schedule.for_prefect(where=where) for schedule in declared.schedules]
     given = {**values, **declared.parameters}
     parameters = _form_values(flow, given, where=where)
     open_fields = sorted(set(flow.parameters.required) - set(parameters))
@@ -138,7 +139,7 @@ def _planned(declared: Deployment, work_pool: str, folder: Path) -> RunnerDeploy
         entrypoint_type=EntrypointType.MODULE_PATH,
         description=declared.description or None,
         parameters=parameters,
-        schedules=[schedule.for_prefect() for schedule in declared.schedules],
+        schedules=schedules,
         tags=[*declared.tags, MARK],
         work_pool_name=work_pool,
         work_queue_name=_model_queue(parameters, is_open="model_name" not in given and not declared.schedules),

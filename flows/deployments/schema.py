@@ -34,22 +34,23 @@ class Schedule(_Declared):
             raise ValueError("give either cron or interval_s")
         return self
 
-    @model_validator(mode="after")
-    def _times_exist(self) -> Self:
-        """Let Prefect check cron and time zone, before `cl up` starts a server."""
+    def for_prefect(self, *, where: str) -> "PrefectSchedule":
+        """Return the schedule as Prefect takes it.
+
+        It is checked here, not when the declaration is read: `cl up` reads that before it tells Prefect which server to
+        ask, and Prefect reads its settings once, when it is imported.
+
+        Raises:
+            InputError: When Prefect refuses cron or time zone; `where` begins the message.
+        """
         from prefect.client.schemas.schedules import construct_schedule
-
-        interval = self.interval_s or None
-        try:
-            construct_schedule(cron=self.cron or None, interval=interval, timezone=self.timezone)
-        except ValidationError as error:
-            raise ValueError(error.errors()[0]["msg"].removeprefix("Value error, ")) from error
-        return self
-
-    def for_prefect(self) -> "PrefectSchedule":
-        """Return the schedule as Prefect takes it."""
         from prefect.schedules import Cron, Interval
 
+        try:
+            construct_schedule(cron=self.cron or None, interval=self.interval_s or None, timezone=self.timezone)
+        except ValidationError as error:
+            reason = error.errors()[0]["msg"].removeprefix("Value error, ")
+            raise InputError(f"{where}: schedule {self.slug!r}: {reason}; correct it") from error
         how: dict[str, Any] = {"timezone": self.timezone, "slug": self.slug, "active": self.active}
         return Cron(self.cron, **how) if self.cron else Interval(self.interval_s, **how)
 

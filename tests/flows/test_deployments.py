@@ -121,7 +121,7 @@ def test_a_form_that_is_open_to_any_model_occupies_no_models_queue(tmp_path: Pat
         ("{name: a, flow: flows.retrain.retrain, cron: '* * * * *'}", "cron"),
         (
             "{name: a, flow: flows.retrain.retrain, schedules: [{slug: s, cron: '0 25 * * *'}]}",
-            'deployments.0.schedules.0: Invalid cron string: "0 25 * * *"',
+            "deployment 'a': schedule 's': Invalid cron string: \"0 25 * * *\"; correct it",
         ),
         (
             "{name: a, flow: flows.retrain.retrain, schedules: [{slug: s, cron: '0 3 * * *', timezone: Mars/Base}]}",

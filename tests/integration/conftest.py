@@ -17,6 +17,7 @@ import psutil
 import pytest
 from machine import OFTEN, PATIENCE_S, SMALL, Machine, at_work, how_far, wait
 from servers import free_port, give_tables
+from working_folder import own_project
 
 from .golden import copy_home, give_store, golden_home, session_folder
 from .retrainings import Retrainings
@@ -71,10 +72,17 @@ def wait_until_healthy(address: str, server: "subprocess.Popen[bytes]", log: Pat
 
 @dataclass(frozen=True)
 class CommandLine:
-    """`cl` with a home of its own, and the address of a Prefect server; without one, it starts its own."""
+    """`cl` with a home of its own.
+
+    Args:
+        home: Its CL_HOME.
+        prefect: Address of a Prefect server's API; without one, each command starts its own.
+        folder: That such a command is started in; the test's own without one.
+    """
 
     home: Path
     prefect: str = ""
+    folder: Path | None = None
 
     def start(
         self, *arguments: str, recipe: dict[str, object] | None = None, under: Sequence[str] = (), **settings: str
@@ -104,6 +112,7 @@ class CommandLine:
         return subprocess.Popen(
             [*under, str(CL), *arguments],
             env=environment,
+            cwd=self.folder,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -181,8 +190,12 @@ def golden_cl(golden: Path, tmp_path_factory: pytest.TempPathFactory, prefect_se
 
 @pytest.fixture(scope="session")
 def scheduled_machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
-    """`cl up` in an empty home, with a run every half minute."""
-    with at_work(tmp_path_factory.mktemp("machine"), OFTEN, new=True) as machine:
+    """`cl up` in an empty home, with a run every half minute, started in a folder that has modules of its own.
+
+    Its path has to be quoted in a shell, and its brackets mean something in patterns and in markup.
+    """
+    folder = tmp_path_factory.mktemp("machine") / "a folder [1] & more"
+    with at_work(folder, OFTEN, new=True, working_folder=own_project(folder)) as machine:
         yield machine
 
 
@@ -228,7 +241,7 @@ def address() -> str:
 # What takes longest begins first, so that no process is left alone with it.
 LONGEST_FIRST = (
     *("test_at_work", "test_ui", "test_up", "test_recovery", "test_ray_trainer", "test_nights", "test_retrain"),
-    *("test_working_folder", "test_failpoints", "test_doctor", "test_two_runs", "test_postgresql", "test_upgrade"),
+    *("test_failpoints", "test_doctor", "test_two_runs", "test_postgresql", "test_upgrade"),
 )
 
 

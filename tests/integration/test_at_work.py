@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import subprocess
 import time
 import urllib.request
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 import psutil
 import pytest
 from machine import CL, LONG, PATIENCE_S, SMALL, Machine, how_far, wait
+from working_folder import imported
 
 
 def test_a_schedule_starts_a_run_that_ends_with_a_registered_version(scheduled_machine: Machine) -> None:
@@ -25,6 +27,24 @@ def test_a_schedule_starts_a_run_that_ends_with_a_registered_version(scheduled_m
     assert run["auto_scheduled"]
     assert machine.wait_for(run["id"])["type"] == "COMPLETED", machine.logs(run["id"])
     machine.wait_for_log(run["id"], "registered as models:/scheduled/1")
+
+
+def test_servers_worker_and_runs_import_nothing_from_the_folder_that_it_was_started_in(machine: Machine) -> None:
+    """Neither do Ray's workers and the processes that check images: the run before had two of each."""
+    assert machine.folder == machine.home.parent / "project"
+    assert imported(machine.home.parent) == ""
+
+
+def test_ready_means_that_an_automation_was_executed(machine: Machine) -> None:
+    automations = [one["name"] for one in machine.ask("automations/filter", {})]
+    assert "counterpoint: reschedule a crashed run" in automations
+    # What has checked them is gone.
+    assert "counterpoint: check that automations run" not in automations
+
+
+def test_the_lines_to_copy_into_a_shell_are_quoted(machine: Machine) -> None:
+    exported = next(line for line in machine.output.splitlines() if "export CL_HOME=" in line)
+    assert f"CL_HOME={machine.home}" in shlex.split(exported)
 
 
 def test_it_prints_the_addresses_that_matter_and_is_ready_in_time(machine: Machine) -> None:

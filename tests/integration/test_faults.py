@@ -18,6 +18,7 @@ from machine import PATIENCE_S, wait
 from permissions import obeying
 from pictures import SAMPLE
 from servers import free_port, give_tables
+from working_folder import imported, own_project
 
 from tasks.runtime.run_log import RunLog
 
@@ -60,12 +61,12 @@ def test_a_stopped_run_leaves_no_process_and_the_next_one_goes_on(cl: CommandLin
 
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGKILL])
 def test_a_signal_to_the_whole_group_ends_a_command_and_its_own_server_in_seconds(
-    cl: CommandLine, stop: signal.Signals
+    cl: CommandLine, tmp_path: Path, stop: signal.Signals
 ) -> None:
     """As `timeout`, systemd and batch schedulers send it."""
     give_tables(cl.home / "prefect")
     long = {**SHORT, "training": {**SHORT["training"], "epochs": 20_000}}
-    with CommandLine(cl.home).start("pretrain", recipe=long) as process:
+    with CommandLine(cl.home, folder=own_project(tmp_path)).start("pretrain", recipe=long) as process:
         wait_for(lambda: len(cl.progress()) > 30, process)
         os.killpg(process.pid, stop)
         # Asking a server that has ended takes Prefect three minutes and more.
@@ -78,6 +79,8 @@ def test_a_signal_to_the_whole_group_ends_a_command_and_its_own_server_in_second
             assert database.execute("SELECT state_name FROM flow_run").fetchall() == [("Crashed",)]
     # A killed command cannot end its server; Linux does.
     wait(lambda: not left_of(process.pid), 30, lambda: str(left_of(process.pid)))
+    # It was started in a folder that has modules of its own.
+    assert imported(tmp_path) == ""
 
 
 def test_ctrl_c_keeps_the_step_a_training_is_at_and_the_run_is_cancelled(cl: CommandLine) -> None:
@@ -107,11 +110,11 @@ def test_ctrl_c_keeps_the_step_a_training_is_at_and_the_run_is_cancelled(cl: Com
 
 @pytest.mark.sweep
 def test_ctrl_c_on_a_worker_group_leaves_nothing_even_of_a_hung_raylet_and_the_next_run_goes_on(
-    cl: CommandLine,
+    cl: CommandLine, tmp_path: Path
 ) -> None:
     two = ("--compute.workers", "2", "--compute.threads", "2")
     # With a Prefect server of its own, as on a laptop: a terminal sends Ctrl-C to that as well, and to all of Ray.
-    with CommandLine(cl.home).start("pretrain", *two, recipe=pretraining()) as process:
+    with CommandLine(cl.home, folder=own_project(tmp_path)).start("pretrain", *two, recipe=pretraining()) as process:
         wait_for(lambda: len(cl.progress()) > 30, process)
         assert list(Path("/tmp").glob(f"cl-ray-{process.pid}-*"))
         # As on an overloaded machine: a shutdown would wait for it, and its workers outlive it.
@@ -123,6 +126,7 @@ def test_ctrl_c_on_a_worker_group_leaves_nothing_even_of_a_hung_raylet_and_the_n
     assert "Traceback" not in err
     assert not left_of(process.pid)
     assert not list(Path("/tmp").glob(f"cl-ray-{process.pid}-*"))
+    assert imported(tmp_path) == ""
     # One worker may finish what two began.
     resumed = cl.run("pretrain", "--compute.checkpoint-every-s", "60", recipe=pretraining())
     assert resumed.code == 0, resumed.err

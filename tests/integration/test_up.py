@@ -6,8 +6,15 @@ import socket
 import subprocess
 from pathlib import Path
 
+import pytest
 from machine import DECLARATION, Machine, wait
-from servers import free_port
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from servers import free_port, give_tables
+
+from cl_core.errors import InfrastructureError
+from tasks.server.automation_check import wait_for_automations
+
+from .conftest import prefect_serving
 
 
 def test_a_restart_of_the_server_neither_loses_nor_doubles_a_run_that_waits(
@@ -76,6 +83,19 @@ def test_its_screen_stays_while_a_server_is_down_and_sigterm_leaves_no_process(m
     assert machine.end(signal.SIGTERM) == []
     assert machine.process.returncode == 0, _plain(machine.output)[-3000:]
     assert machine.processes() == []
+
+
+def test_a_server_that_answers_but_executes_no_automation_is_not_ready(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    give_tables(tmp_path)
+    monkeypatch.setenv("PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED", "false")
+    with (
+        prefect_serving(tmp_path) as address,
+        temporary_settings({PREFECT_API_URL: address}),
+        pytest.raises(InfrastructureError, match="has executed no automation within 3 s"),
+    ):
+        wait_for_automations(lambda: False, timeout_s=3)
 
 
 def _plain(printed: str) -> str:
