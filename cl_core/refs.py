@@ -87,6 +87,13 @@ class AssessmentRef(StepResult):
     version: int = Field(0, description="Version of the registered model; 0 when it is not registered.")
 
 
+class NotComparable(StepResult):
+    """A champion that cannot be evaluated on the challenger's samples."""
+
+    version: int = Field(description="Version of the champion.")
+    reason: str = Field(description="Why not, and what to do.")
+
+
 class EvaluationReport(StepResult):
     """Scores of the trained encoder beside the two baselines."""
 

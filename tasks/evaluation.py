@@ -5,9 +5,17 @@ from typing import TYPE_CHECKING
 from cl_core.data.snapshot import snapshot_profile
 from cl_core.errors import InputError, StoreUnreachableError
 from cl_core.hashing import digest_of
-from cl_core.refs import AssessmentRef, CacheRef, CheckpointRef, EvaluationReport, ModelRef, SnapshotRef
+from cl_core.refs import (
+    AssessmentRef,
+    CacheRef,
+    CheckpointRef,
+    EvaluationReport,
+    ModelRef,
+    NotComparable,
+    SnapshotRef,
+)
 from cl_core.specs import DataSpec, EvaluationSpec, PromotionSpec
-from tasks.adapters.mlflow.model_store import model_store
+from tasks.adapters.mlflow.model_store import ModelStore, model_store
 from tasks.runtime.artifacts import publish_scores
 from tasks.runtime.settings import Settings
 from tasks.runtime.step import log_outcome, step
@@ -45,15 +53,24 @@ def plan_evaluation(snapshot: SnapshotRef, evaluation: EvaluationSpec, promotion
 
 @step("check champion")
 def check_champion(model_name: str, job: "TrainingJob") -> None:
-    """Refuse images that the champion does not take, before anything is trained to be compared with it on them."""
+    """Say before the training how the champion will be compared: on these samples at another size, or not at all."""
     store = model_store()
     try:
         champion = store.champion(model_name)
         # An unchanged training may be the champion's own; then nothing is asked of its files.
-        if champion is not None and champion.training_digest != job.digest:
-            _check_comparable(champion, store.image_shape(champion), job)
+        if champion is None or champion.training_digest == job.digest:
+            return
+        shape = _input_of_champion(store, champion)
     except StoreUnreachableError as error:
-        log_outcome(f"whether the champion takes images of this run is not known yet: {error}")
+        log_outcome(f"what images the champion takes is not known yet: {error}")
+        return
+    if isinstance(shape, NotComparable):
+        log_outcome(f"warning: the version will not be promoted, whatever its scores: {shape.reason}")
+    elif shape != _shape(job):
+        log_outcome(
+            f"{champion.uri}, the champion, takes {_images(*shape)}; it will be evaluated on this run's samples "
+            f"as such, and this run's encoder on {_images(*_shape(job))}"
+        )
 
 
 @step("evaluate")
@@ -80,8 +97,14 @@ def evaluate(job: "TrainingJob", checkpoint: CheckpointRef, evaluation: Evaluati
 
 
 @step("score champion")
-def evaluate_champion(model: ModelRef, job: "TrainingJob", evaluation: EvaluationSpec) -> AssessmentRef | None:
-    """Evaluate the champion on the challenger's snapshot; None when there is none, or it is the challenger."""
+def evaluate_champion(
+    model: ModelRef, job: "TrainingJob", evaluation: EvaluationSpec
+) -> AssessmentRef | NotComparable | None:
+    """Evaluate the champion on the samples of the challenger, each as the champion takes it.
+
+    Returns:
+        Its assessment, or why there can be none; None when there is no champion, or it is the challenger.
+    """
     from cl_core.evaluation import representations
 
     store = model_store()
@@ -89,12 +112,21 @@ def evaluate_champion(model: ModelRef, job: "TrainingJob", evaluation: Evaluatio
     if champion is None or champion.version == model.version:
         log_outcome(f"{model.uri} is the champion" if champion else f"{model.name} has no champion yet")
         return None
-    representation = representations.registered(lambda: store.load(champion), champion.training_digest, job)
+    shape = _input_of_champion(store, champion)
+    if isinstance(shape, NotComparable):
+        log_outcome(shape.reason)
+        return shape
+    representation = representations.registered(
+        lambda: store.load(champion), champion.training_digest, _at_shape(job, shape)
+    )
     assessment = _assess(representation, evaluation)
     if assessment.cached:
         log_outcome(f"evaluation of {champion.uri} on this snapshot is up to date; skipped", cached=True)
     else:
-        log_outcome(f"evaluated the champion, {champion.uri}, on the same {job.snapshot.rows['test']} test samples")
+        as_it_takes = "" if shape == _shape(job) else f", as the {_images(*shape)} that it takes"
+        log_outcome(
+            f"evaluated the champion, {champion.uri}, on the same {job.snapshot.rows['test']} test samples{as_it_takes}"
+        )
     return assessment.ref.model_copy(update={"version": champion.version})
 
 
@@ -153,19 +185,49 @@ def _assess(representation: "Representation", evaluation: EvaluationSpec) -> "As
     return assess(representation, evaluation, embeddings=settings.embeddings, evaluations=settings.evaluations)
 
 
-def _check_comparable(champion: ModelRef, shape: tuple[int, int, int], job: "TrainingJob") -> None:
-    """Refuse images that differ in size or channels from those that the champion takes, (H, W, C)."""
-    size, channels = job.data.image_size, job.snapshot.channels
-    if shape == (size, size, channels):
-        return
-    height, width, theirs = shape
-    kind = _KINDS.get(theirs, f"{theirs}-channel")
-    like = "use data like its training data" if theirs != channels else f"set data.image_size to {height}"
-    raise InputError(
-        f"model_name: {champion.uri}, the champion, takes {kind} images of {height} x {width} pixels, and "
-        f"cannot be compared on this run's {_KINDS[channels]} images of {size} x {size}; {like}, choose another "
-        "model_name, or register without a comparison with `cl register` and promote with `cl promote`"
+def _shape(job: "TrainingJob") -> tuple[int, int, int]:
+    """Return (H, W, C) of the images that the encoder of a training takes."""
+    return job.data.image_size, job.data.image_size, job.snapshot.channels
+
+
+def _images(height: int, width: int, channels: int) -> str:
+    return f"{_KINDS[channels]} images of {height} x {width} pixels"
+
+
+def _input_of_champion(store: ModelStore, champion: ModelRef) -> tuple[int, int, int] | NotComparable:
+    """Return (H, W, C) of the images that the champion takes, or why images like that cannot be made."""
+    try:
+        height, width, channels = store.image_shape(champion)
+    except InputError:
+        reason = "its signature names no images, so another program registered it"
+    else:
+        if height == width and channels in _KINDS:
+            return height, width, channels
+        reason = f"it takes images of {height} x {width} pixels with {channels} channels"
+    return NotComparable(
+        version=champion.version,
+        reason=f"{champion.uri}, the champion, cannot be evaluated on these samples: {reason}; promote by hand with "
+        "`cl promote`, or choose another model_name",
     )
+
+
+def _at_shape(job: "TrainingJob", shape: tuple[int, int, int]) -> "PreparedData":
+    """Return the samples of a training as images of another shape (H, W, C), which are cached like its own."""
+    from cl_core.data.cache import build_cache
+    from cl_core.training.job import PreparedData
+
+    if shape == _shape(job):
+        return job
+    size, _, channels = shape
+    caches, workers = Settings.from_environment().caches, job.compute.ingest_workers
+    cache = build_cache(job.snapshot, size=size, channels=channels, caches=caches, workers=workers)
+    mean, std = (
+        # Of views, which are normalized and made pixels again: any values would do.
+        values if channels == job.snapshot.channels else (sum(values) / len(values),) * channels
+        for values in (job.mean, job.std)
+    )
+    data = job.data.model_copy(update={"image_size": size})
+    return PreparedData(snapshot=job.snapshot, data=data, cache=cache, mean=mean, std=std)
 
 
 def _choice(snapshot: SnapshotRef, evaluation: EvaluationSpec) -> "ProtocolChoice":

@@ -5,7 +5,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from cl_core.evaluation.promotion_gate import Gains
-from cl_core.refs import AssessmentRef, CheckpointRef, Decision, EvaluationReport, ModelRef, Score
+from cl_core.refs import AssessmentRef, CheckpointRef, Decision, EvaluationReport, ModelRef, NotComparable, Score
 from cl_core.specs import EvaluationSpec, PromotionSpec
 from tasks.adapters.mlflow.model_store import ModelStore, model_store
 from tasks.adapters.mlflow.model_version import Registration
@@ -71,7 +71,7 @@ def find_version(model_name: str, job: "TrainingJob") -> ModelRef:
 def promote(
     model: ModelRef,
     scores: EvaluationReport,
-    champion: AssessmentRef | None,
+    champion: AssessmentRef | NotComparable | None,
     evaluation: EvaluationSpec,
     promotion: PromotionSpec,
 ) -> Decision:
@@ -80,7 +80,7 @@ def promote(
     Args:
         model: The challenger.
         scores: Its evaluation beside the baselines.
-        champion: The champion's assessment on the same test split; None without one.
+        champion: The champion's assessment on the same test split, or why there is none; None without a champion.
         evaluation: Resamples and seed of the intervals.
         promotion: What the gate asks for.
     """
@@ -133,7 +133,9 @@ def _champion_before(store: ModelStore, model_name: str) -> int:
     return first_seen("champion", champion.version if champion else 0)
 
 
-def _gains(scores: EvaluationReport, champion: AssessmentRef | None, evaluation: EvaluationSpec, score: str) -> Gains:
+def _gains(
+    scores: EvaluationReport, champion: AssessmentRef | NotComparable | None, evaluation: EvaluationSpec, score: str
+) -> Gains:
     from cl_core.evaluation.runner import gain, read_assessment
 
     trained = read_assessment(scores.assessments["trained"])
@@ -144,6 +146,7 @@ def _gains(scores: EvaluationReport, champion: AssessmentRef | None, evaluation:
     return Gains(
         over_untrained=over(scores.assessments["untrained"]),
         over_raw_pixels=over(scores.assessments["raw_pixels"]),
-        over_champion=over(champion),
+        over_champion=over(champion) if isinstance(champion, AssessmentRef) else None,
         champion=champion.version if champion else 0,
+        not_comparable=champion.reason if isinstance(champion, NotComparable) else "",
     )

@@ -11,7 +11,7 @@ from cl_core.data.snapshot import snapshot_profile
 from cl_core.data.validation import ValidationReport
 from cl_core.failpoints import failpoint
 from cl_core.hashing import digest_of
-from cl_core.refs import AssessmentRef, CheckpointRef, Decision, EvaluationReport, ModelRef, ReportRef
+from cl_core.refs import AssessmentRef, CheckpointRef, Decision, EvaluationReport, ModelRef, NotComparable, ReportRef
 from cl_core.report.report_inputs import ReportInputs
 from cl_core.specs import EvaluationSpec
 from tasks.adapters.mlflow.model_store import model_store
@@ -31,7 +31,7 @@ def report(
     job: "TrainingJob",
     checkpoint: CheckpointRef,
     scores: EvaluationReport,
-    champion: AssessmentRef | None,
+    champion: AssessmentRef | NotComparable | None,
     decision: Decision | None,
     evaluation: EvaluationSpec,
     validation: ValidationReport,
@@ -43,7 +43,7 @@ def report(
         job: The training that made it.
         checkpoint: Its result.
         scores: Its evaluation beside the baselines.
-        champion: Assessment of the champion that it was compared with; None without one.
+        champion: Assessment of the champion, or why there is none; None without a champion.
         decision: The last decision about the version; None before the first.
         evaluation: What was asked of the evaluation.
         validation: The numbers of the data.
@@ -58,7 +58,8 @@ def report(
     is_cached = path.exists() and not model.created
     links = version_links(settings.tracking_uri, model, path)
     # A champion that this decision has replaced is not the champion that users compare with.
-    rival = champion if champion and (decision is None or decision.champion == champion.version) else None
+    replaced = decision is not None and champion is not None and decision.champion != champion.version
+    rival = champion if isinstance(champion, AssessmentRef) and not replaced else None
     specs = {"data": job.data, "training": job.training, "evaluation": evaluation, "compute": job.compute}
     inputs = ReportInputs(
         title=f"{model.name}, version {model.version}",

@@ -50,6 +50,7 @@ def build_cache(
     snapshot: SnapshotRef,
     *,
     size: int,
+    channels: int = 0,
     caches: Path,
     workers: int = 1,
     on_progress: Callable[[int], None] = lambda count: None,
@@ -59,14 +60,20 @@ def build_cache(
     Each image's largest centered square is resampled to `size` (antialiased bicubic); an image of that size keeps its
     pixels. Grayscale images of a color dataset get three equal channels.
 
-    `on_progress` is called with the number of images resized so far.
+    Args:
+        snapshot: The images.
+        size: Side of the square, in pixels.
+        channels: 1 or 3, as `to_shape` makes them; 0 for those of the snapshot.
+        caches: Folder of all caches.
+        workers: Processes that resize.
+        on_progress: Called with the number of images resized so far.
 
     Raises:
         IntegrityError: When the snapshot has lost rows since it was opened.
         StorageFullError: When the disk is full; no partial files remain.
         InfrastructureError: When a worker process is killed.
     """
-    shape = (size, size, snapshot.channels)
+    shape = (size, size, channels or snapshot.channels)
     final = caches.absolute() / f"{snapshot.digest}-{'x'.join(map(str, shape))}"
     metadata = {
         "snapshot": snapshot.digest,

@@ -27,6 +27,7 @@ class Gains(Ref):
         description="Gain over the champion, both embedded in this run; none without a champion."
     )
     champion: int = Field(0, description="Version that `over_champion` compares with; 0 when there is none.")
+    not_comparable: str = Field("", description="Why the champion cannot be compared with, and what to do.")
 
 
 class GateVerdict(Ref):
@@ -73,7 +74,8 @@ def _objections(promotion: PromotionSpec, evaluation: EvaluationReport, gains: G
         elif not gain.low > 0:
             yield f"{promotion.score} is not proven better than that of {baseline}: difference {_signed(gain)}"
     if gains.champion and gains.over_champion is None:
-        yield f"it was not compared with the champion, version {gains.champion}, on {promotion.score}"
+        why = f": {gains.not_comparable}" if gains.not_comparable else ""
+        yield f"it was not compared with the champion, version {gains.champion}, on {promotion.score}{why}"
     elif gains.champion and gains.over_champion and not gains.over_champion.low > -promotion.tolerance:
         yield (
             f"its gain in {promotion.score} over the champion, version {gains.champion}, is "

@@ -56,6 +56,10 @@ def test_a_version_that_was_not_compared_is_refused():
     assert "not compared with raw pixels" in judge(1, promotion(), evaluation(), gains(raw_pixels=None)).reason
     verdict = judge(4, promotion(), evaluation(), gains(champion=3))
     assert not verdict.promote and "not compared with the champion, version 3" in verdict.reason
+    why = Gains(over_untrained=PROVEN, over_raw_pixels=PROVEN, over_champion=None, champion=3, not_comparable="it is a")
+    assert judge(4, promotion(), evaluation(), why).reason.endswith(
+        "it was not compared with the champion, version 3, on linear_probe.accuracy: it is a"
+    )
 
 
 @pytest.mark.parametrize(

@@ -60,9 +60,25 @@ def test_while_nothing_is_old_nothing_goes(three: CommandLine) -> None:
 
 
 @pytest.fixture(scope="module")
-def pruned(three: CommandLine) -> tuple[dict[str, set[str]], Finished, Finished, CommandLine]:
+def larger(three: CommandLine) -> Finished:
+    """A fourth version, for larger images than those before."""
+    recipe = on_data(3)
+    larger = {**recipe, "data": {**recipe["data"], "image_size": 12}}
+    finished = three.run("retrain", "--allow-new-data", recipe=larger)
+    assert finished.code == 0, finished.err
+    return finished
+
+
+def test_a_champion_that_takes_smaller_images_is_compared_on_the_same_samples(larger: Finished) -> None:
+    said = " ".join(larger.err.split())
+    assert "models:/shapes/2, the champion, takes grayscale images of 8 x 8 pixels; it will be evaluated on" in said
+    assert "test samples, as the grayscale images of 8 x 8 pixels that it takes" in said
+    assert "registered as models:/shapes/4" in said and "version 4 is " in said
+
+
+@pytest.fixture(scope="module")
+def pruned(three: CommandLine, larger: Finished) -> tuple[dict[str, set[str]], Finished, Finished, CommandLine]:
     """A fourth version, and a retraining that was killed; then only the newest is kept, first on paper."""
-    assert three.run("retrain", recipe=on_data(3)).code == 0
     # Now 1 is for a rollback, 2 the champion, 3 nobody's, 4 the challenger.
     before = stands(three.home)
     arguments = ("prune", "--keep-versions", "1", "--keep-days", "0")

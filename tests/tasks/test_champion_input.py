@@ -1,0 +1,166 @@
+"""A champion that takes other images than this run's is evaluated on the same samples, made into what it takes."""
+
+import dataclasses
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mlflow import MlflowClient
+from mlflow.models import Model
+from mlflow.models.model import MLMODEL_FILE_NAME
+from PIL import Image
+from prefect.logging import disable_run_logger
+from registering import CHANNELS, FEATURES, NAME, SIZE, registration, store_at
+from small_training import JobOf
+from torch import nn
+
+from cl_core.data.snapshot import SPLITS, row_groups
+from cl_core.evaluation.runner import read_assessment
+from cl_core.export import EmbeddingModel
+from cl_core.modalities.image import decode
+from cl_core.refs import AssessmentRef, ModelRef, NotComparable
+from cl_core.specs import EvaluationSpec
+from cl_core.tables import read_arrays
+from cl_core.training.job import TrainingJob
+from cl_core.views import Normalization
+from tasks.evaluation import check_champion, evaluate_champion
+
+EVALUATION = EvaluationSpec(protocols=["knn"], options={"knn": {"ks": [5]}}, resamples=100)
+SIDE = 12
+
+
+def color_model() -> EmbeddingModel:
+    torch.manual_seed(7)
+    encoder = nn.Sequential(nn.Conv2d(3, 4, 5), nn.ReLU(), nn.Flatten(), nn.Linear(256, FEATURES))
+    return EmbeddingModel(encoder, Normalization((0.3, 0.4, 0.5), (0.2, 0.2, 0.2)), SIDE)
+
+
+@pytest.fixture
+def home(full_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Three versions for small grayscale images, of which the first is the champion."""
+    shutil.copy(full_home / "mlflow.db", tmp_path)
+    monkeypatch.setenv("CL_HOME", str(tmp_path))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    store_at(tmp_path).promote(NAME, 1, "to begin with")
+    return tmp_path
+
+
+@pytest.fixture
+def champion(home: Path, request: pytest.FixtureRequest) -> ModelRef | None:
+    """Version 1 or 4."""
+    if request.param == 4:
+        register_in_color(home)
+    return store_at(home).champion(NAME)
+
+
+def register_in_color(home: Path) -> None:
+    store_at(home).register(dataclasses.replace(registration(4), build_model=color_model, image_size=SIDE))
+    store_at(home).promote(NAME, 4, "in color")
+
+
+@pytest.fixture
+def foreign_champion(home: Path) -> None:
+    """A version that another program has registered: it takes no images."""
+    folder = home / "theirs"
+    folder.mkdir()
+    Model().save(folder / MLMODEL_FILE_NAME)
+    client = MlflowClient(f"sqlite:///{home}/mlflow.db")
+    client.create_model_version(NAME, source=str(folder))
+    store_at(home).promote(NAME, 4, "of another program")
+
+
+@pytest.fixture
+def job(job_of: JobOf) -> TrainingJob:
+    """On grayscale images of 16 x 16 pixels."""
+    return job_of()
+
+
+Checked = Callable[..., str]
+
+
+@pytest.fixture
+def checked(job: TrainingJob, capsys: pytest.CaptureFixture[str]) -> Checked:
+    """What is said before a training."""
+
+    def check(*, digest: str = "a" * 64, name: str = NAME, **of_data: int) -> str:
+        data = job.data.model_copy(update=of_data)
+        with disable_run_logger():
+            check_champion.fn(name, job.model_copy(update={"data": data, "digest": digest}))
+        return capsys.readouterr().err.strip()
+
+    return check
+
+
+def evaluated(job: TrainingJob) -> AssessmentRef | NotComparable | None:
+    challenger = ModelRef(
+        name=NAME, version=9, uri=f"models:/{NAME}/9", training_digest=job.digest, run_id="", created=True
+    )
+    with disable_run_logger():
+        return evaluate_champion.fn(challenger, job, EVALUATION)
+
+
+def samples(job: TrainingJob, split: str) -> list[np.ndarray]:
+    """(H, W) uint8 grayscale images, in the order of the snapshot."""
+    return [decode(row.payload)[:, :, 0] for group in row_groups(job.snapshot, split) for row in group]
+
+
+@pytest.mark.parametrize(("champion", "side", "channels"), [(1, SIZE, CHANNELS), (4, SIDE, 3)], indirect=["champion"])
+def test_it_embeds_the_same_samples_at_the_size_and_in_the_colors_that_it_takes(
+    home: Path, job: TrainingJob, champion: ModelRef, side: int, channels: int
+) -> None:
+    found = evaluated(job)
+    assert isinstance(found, AssessmentRef) and found.version == champion.version
+    model = store_at(home).load(champion)
+    [kept] = (home / "embeddings").glob("*")
+    for split in SPLITS:
+        resized = [
+            Image.fromarray(image).resize((side, side), Image.Resampling.BICUBIC) for image in samples(job, split)
+        ]
+        images = np.stack([np.repeat(np.asarray(one)[:, :, None], channels, axis=2) for one in resized])
+        with torch.inference_mode():
+            wanted = model(torch.from_numpy(images)).numpy()
+        features = read_arrays(kept / f"{split}.parquet")["features"].view("<f4")
+        np.testing.assert_allclose(features, wanted, atol=1e-6)
+    # Hence each of its predictions stands beside the challenger's of the same sample.
+    labels = read_assessment(found).labels
+    assert labels is not None and len(labels) == job.snapshot.rows["test"]
+
+
+def test_of_a_champion_that_takes_no_images_the_reason_is_returned_with_what_to_do(
+    home: Path, foreign_champion: None, job: TrainingJob, checked: Checked
+) -> None:
+    found = evaluated(job)
+    assert isinstance(found, NotComparable) and found.version == 4
+    assert found.reason == (
+        "models:/shoes/4, the champion, cannot be evaluated on these samples: its signature names no images, so "
+        "another program registered it; promote by hand with `cl promote`, or choose another model_name"
+    )
+    assert f"warning: the version will not be promoted, whatever its scores: {found.reason}" in checked()
+
+
+def test_before_the_training_it_says_what_each_of_them_is_evaluated_on(home: Path, checked: Checked) -> None:
+    assert checked() == (
+        "models:/shoes/1, the champion, takes grayscale images of 8 x 8 pixels; it will be evaluated on this run's "
+        "samples as such, and this run's encoder on grayscale images of 16 x 16 pixels"
+    )
+    assert checked(image_size=SIZE) == ""
+
+
+def test_nothing_is_said_without_a_champion_or_of_its_own_training(home: Path, checked: Checked) -> None:
+    assert checked(name="boots") == ""
+    own = store_at(home).champion(NAME)
+    assert own is not None
+    assert checked(digest=own.training_digest) == ""
+
+
+def test_an_mlflow_that_does_not_answer_delays_no_training(
+    home: Path, checked: Checked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
+    monkeypatch.setenv("CL_STORE_PAUSE_S", "0.001")
+    assert checked().startswith(
+        "what images the champion takes is not known yet: MLflow at http://127.0.0.1:1 does not answer"
+    )
