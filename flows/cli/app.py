@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from importlib.metadata import version
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -48,6 +49,7 @@ _PREFIXES = {spec.__name__: name for spec, name in (
 def main() -> None:
     """Run a command; exit with 0, 1 (failed), 2 (invalid input or missing permissions) or 130 (Ctrl-C)."""
     try:
+        _print_anywhere()
         name, tokens = _current_names(sys.argv[1:])
         # To suggest a command for one that is mistyped, cyclopts imports all.
         if name not in commands.OWN_ENVIRONMENT and any(not token.startswith("-") for token in tokens):
@@ -66,6 +68,22 @@ def main() -> None:
     except KeyboardInterrupt as stop:
         _fail(str(stop) or "interrupted; completed steps are kept, run the same command to resume", INTERRUPTED)
     sys.exit(code)
+
+
+def _print_anywhere() -> None:
+    """Let a terminal of another encoding show what it has no characters for as escapes.
+
+    Raises:
+        InputError: When names of files would be read as ASCII: those of others could neither be sent nor stored.
+    """
+    if sys.getfilesystemencoding() == "ascii":
+        raise InputError(
+            "names of files and arguments would be read as ASCII (PYTHONUTF8 is 0, with the C locale); unset "
+            "PYTHONUTF8, or set LC_ALL to C.UTF-8"
+        )
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def make_app() -> App:

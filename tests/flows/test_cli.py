@@ -1,5 +1,6 @@
 """The command line as a person meets it: quick help, and one clear sentence for what is wrong."""
 
+import io
 import json
 import os
 import re
@@ -57,7 +58,14 @@ def program(*arguments, folder, **settings):
     """Run the installed program in an empty folder, with nothing of ours in the environment."""
     environment = {"PATH": "/usr/bin:/bin", "COLUMNS": "200", "HOME": str(folder), "PYTHONPATH": ROOT, **settings}
     done = subprocess.run(
-        [CL, *arguments], capture_output=True, text=True, check=False, cwd=folder, env=environment, timeout=60
+        [CL, *arguments],
+        capture_output=True,
+        encoding="utf-8",
+        errors="backslashreplace",
+        check=False,
+        cwd=folder,
+        env=environment,
+        timeout=60,
     )
     return Ended(done.returncode, done.stdout, done.stderr)
 
@@ -461,6 +469,24 @@ def test_a_result_is_printed_for_people_or_as_one_json_document(cl):
     document = cl("--json", "down")
     assert (document.code, document.err) == (0, "")
     assert json.loads(document.out) == {"supervisor": False, "orphans": [], "elsewhere": []}
+
+
+def test_a_terminal_of_another_encoding_shows_escapes_for_what_it_cannot(cl, monkeypatch):
+    terminal = io.TextIOWrapper(io.BytesIO(), encoding="latin-1")
+    monkeypatch.setattr("sys.stdout", terminal)
+    monkeypatch.setattr("flows.cli.render.render", lambda result, seconds: print("größe кофе", flush=True))
+    assert cl("down").code == 0
+    assert terminal.buffer.getvalue() == "größe ".encode("latin-1") + rb"\u043a\u043e\u0444\u0435" + b"\n"
+
+
+@pytest.fixture(scope="module")
+def ascii_only(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ascii")
+    return program("--version", folder=folder, LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
+
+
+def test_where_names_would_be_read_as_ascii_it_says_what_to_set(ascii_only):
+    assert sentence_of(ascii_only).endswith("unset PYTHONUTF8, or set LC_ALL to C.UTF-8")
 
 
 def test_an_unforeseen_error_is_one_sentence_and_a_file_with_the_traceback(tmp_path, cl, monkeypatch):
