@@ -11,7 +11,7 @@ import pytest
 from tasks.adapters.mlflow.compat import import_pytorch_flavor, installed_requirements, process_tracking_uri
 
 
-@pytest.mark.integration
+@pytest.mark.sweep
 def test_the_torch_flavor_comes_without_lightning_which_stays_there_for_others():
     program = (
         "import sys; from tasks.adapters.mlflow.compat import import_pytorch_flavor\n"
