@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from cl_core.refs import Score
 
 if TYPE_CHECKING:
+    from cl_core.data.snapshot import GroupCounts
     from cl_core.data.validation import NearDuplicates
 
 SHARES = ("accuracy", "precision", "recall", "f1")
@@ -91,6 +92,18 @@ def near_duplicate_warning(near: "NearDuplicates | None") -> str:
     return f"{near.test_share:.1%} of the test images resemble a training image{example}: scores may be too high."
 
 
+def parted_groups_warning(groups: "GroupCounts | None") -> str:
+    """Warn beside the scores if the source has samples of one group in both splits; empty otherwise."""
+    if groups is None or not groups.parted:
+        return ""
+    named = "; ".join(f"{train} and {test}" for train, test in groups.parted_origins[:3])
+    number = f"{groups.parted:,} groups have" if groups.parted > 1 else "1 group has"
+    return (
+        f"{number} samples in both splits, because the source names these splits, for example {named}: scores may be "
+        "too high."
+    )
+
+
 def shortened(name: str) -> str:
     """Cut a name so that it fits beside a figure."""
     return name if len(name) <= 22 else name[:21] + "…"
@@ -118,6 +131,7 @@ WORDING_FILTERS = {
     "counts": counts,
     "few_samples": few_samples,
     "near_duplicate_warning": near_duplicate_warning,
+    "parted_groups_warning": parted_groups_warning,
     "sparkline": sparkline,
 }
 """By the names that templates use."""

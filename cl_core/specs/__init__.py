@@ -8,6 +8,7 @@ from cl_core.registry import Options
 from cl_core.specs.compute import ComputeSpec
 from cl_core.specs.data import DataSpec, SourceSpec
 from cl_core.specs.evaluation import EvaluationSpec, PromotionSpec
+from cl_core.specs.grouping import GroupRule
 from cl_core.specs.training import PAPER, Precision, TrainingSpec
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "ComputeSpec",
     "DataSpec",
     "EvaluationSpec",
+    "GroupRule",
     "Options",
     "Precision",
     "PromotionSpec",

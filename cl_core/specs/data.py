@@ -1,11 +1,15 @@
 """Which samples: the spec of a dataset, and of a source that is read once."""
 
 import re
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field, field_validator
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer
 
 from cl_core.registry import SOURCES, Described, NameIn, Options
+from cl_core.specs.grouping import GroupRule
+
+# Left out of the JSON while they are off, so that a spec from before they existed has the same digest.
+_OPTIONAL = ("group", "near_duplicates_together")
 
 
 class DataSpec(Described):
@@ -24,6 +28,15 @@ class DataSpec(Described):
     test_share: float = Field(0.1, gt=0, lt=1, title="Test fraction")
     """Share of the samples held out for testing if the source has no test split; the content hash decides which.
     Fraction."""
+    group: str = Field("", max_length=1000)
+    """What samples of one split have in common, such as the patient. `column:NAME` is a column of a table. `folder:1`
+    is the first folder on the way to a file, `folder:-1` the last. `pattern:REGEX` is the part of the file's name that
+    the parentheses match. Groups are held out whole, and the group's hash decides. A sample without a group is one by
+    itself. Empty: every sample is."""
+    near_duplicates_together: bool = Field(False, title="Keep near-duplicates together")
+    """Put images that look alike into one split: those whose perceptual hashes differ in at most 3 of 64 bits, and
+    chains of them. Ingestion takes longer, and new images that join two such groups may move one to the other
+    split."""
     min_train_samples: int = Field(64, ge=2, title="Minimum training samples")
     """Refuse data with fewer distinct training samples. Samples."""
     max_quarantined_share: float = Field(0.05, ge=0, le=1, title="Max. quarantined fraction")
@@ -38,6 +51,23 @@ class DataSpec(Described):
                 "the password in the environment instead"
             )
         return location
+
+    @field_validator("group")
+    @classmethod
+    def _is_a_rule(cls, group: str) -> str:
+        if group:
+            GroupRule.parse(group)
+        return group
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_off(self, serialized: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = serialized(self)
+        return {name: value for name, value in values.items() if name not in _OPTIONAL or getattr(self, name)}
+
+    @property
+    def grouped(self) -> bool:
+        """Whether something keeps samples together in one split."""
+        return bool(self.group) or self.near_duplicates_together
 
 
 class SourceSpec(Described):

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from PIL import Image
 
+from cl_core.data.near_duplicates import perceptual_hashes
 from cl_core.data.sources import RawSample, SourceEntry, Unreadable
-from cl_core.modalities.image import Rejected, decode_image
+from cl_core.modalities.image import Rejected, decode_image, to_shape
 
 MOMENTS = 6
 
@@ -26,6 +28,8 @@ class PayloadInfo(NamedTuple):
     channels: int  # 1 or 3.
     # Six int64: the sums of its R, G and B levels (0..255), then of their squares. Grayscale has three equal channels.
     moments: bytes
+    # (8,) bytes, its perceptual hash; None where it was not asked for, and of an image of one color.
+    look: bytes | None
 
 
 @dataclass(frozen=True)
@@ -39,12 +43,20 @@ class Unchanged:
 Input = RawSample | Unreadable | Unchanged
 
 
-def inspect_payloads(inputs: list[Input]) -> list[PayloadInfo | Rejected]:
+@dataclass(frozen=True)
+class Inspection:
+    """What is asked of each input beside whether it can be decoded."""
+
+    look_size: int = 0
+    """Side at which its perceptual hash is taken, in pixels; 0 takes none."""
+
+
+def inspect_payloads(inputs: list[Input], asked: Inspection) -> list[PayloadInfo | Rejected]:
     """Return what is known of each input, or why it is rejected, in the same order."""
-    return [_inspect(item) for item in inputs]
+    return [_inspect(item, asked) for item in inputs]
 
 
-def _inspect(item: Input) -> PayloadInfo | Rejected:
+def _inspect(item: Input, asked: Inspection) -> PayloadInfo | Rejected:
     if isinstance(item, Unchanged):
         return item.result
     if isinstance(item, Unreadable):
@@ -59,4 +71,12 @@ def _inspect(item: Input) -> PayloadInfo | Rejected:
     if len(counts) == 1:
         sums, squares = sums * 3, squares * 3
     moments = struct.pack("=6q", *sums, *squares)
-    return PayloadInfo(hashlib.sha256(item.payload).digest(), name, image.width, image.height, len(counts), moments)
+    look = _look(image, asked.look_size, len(counts)) if asked.look_size else None
+    sample = hashlib.sha256(item.payload).digest()
+    return PayloadInfo(sample, name, image.width, image.height, len(counts), moments, look)
+
+
+def _look(image: Image.Image, size: int, channels: int) -> bytes | None:
+    """Return the perceptual hash of the pixels that the training cache will hold, as 8 bytes; None of a plain image."""
+    hashes, meaningful = perceptual_hashes(to_shape(image, (size, size, channels))[None])
+    return hashes[:1].astype(">u8").tobytes() if meaningful[0] else None

@@ -12,20 +12,24 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import pyarrow as pa
 
 from cl_core.data.ingest.external_sort import ExternalSort, Row
 from cl_core.data.ingest.inspection import MOMENTS
 from cl_core.data.ingest.row_group_writer import RowGroupWriter
+from cl_core.data.ingest.split_groups import DrawnGroups
 from cl_core.data.snapshot import (
     FORMAT_VERSION,
     GROUP_ROWS,
+    GROUPED_ROWS,
     QUARANTINE_TABLE,
     ROWS,
     ROWS_SETTINGS,
     SOURCES_TABLE,
     SPLITS,
     TEXT_SETTINGS,
+    GroupCounts,
     SizeCount,
     SnapshotProfile,
 )
@@ -34,10 +38,17 @@ from cl_core.hashing import canonical_json
 _TEXT_GROUP_ROWS = 1 << 16
 _NAMED_LABELS = 5
 _LISTED_SIZES = 20
+_NAMED_GROUPS = 8
 
 
 def build_snapshot(
-    folder: Path, *, name: str, valid: Generator[Row], rejected: ExternalSort, conflicting: Path
+    folder: Path,
+    *,
+    name: str,
+    valid: Generator[Row],
+    rejected: ExternalSort,
+    conflicting: Path,
+    groups: DrawnGroups | None = None,
 ) -> SnapshotProfile:
     """Write the files of a snapshot into `folder`: SPLIT/part-NNNNN.parquet, sources.parquet, quarantine.parquet.
 
@@ -46,17 +57,20 @@ def build_snapshot(
     the training split are quarantined: it is tested on, not trained on.
 
     `valid` are rows of `INPUTS`, sorted by their first four columns. `rejected` takes and sorts `QUARANTINE_TABLE`. The
-    folder `conflicting` gets contents with contradicting labels, in parts like those of a split.
+    folder `conflicting` gets contents with contradicting labels, in parts like those of a split. `groups` give the
+    splits that are empty.
 
     Returns:
-        The profile, with the digest: the sha256 of the format's version and of every row's id, split and label.
+        The profile, with the digest: the sha256 of the format's version and of every row's id, split and label, and
+        its group where there are groups.
     """
-    tally = Tally()
+    tally, parting = Tally(), Parting(groups) if groups else None
+    columns = GROUPED_ROWS if groups else ROWS
     digest = hashlib.sha256(f"counterpoint snapshot {FORMAT_VERSION}\n".encode())
     with ExitStack() as files:
-        splits = {split: files.enter_context(_split_writer(folder / split)) for split in SPLITS}
+        splits = {split: files.enter_context(_split_writer(folder / split, columns)) for split in SPLITS}
         sources = files.enter_context(_table_writer(folder / "sources.parquet", SOURCES_TABLE))
-        set_aside = files.enter_context(_split_writer(conflicting))
+        set_aside = files.enter_context(_split_writer(conflicting, ROWS))
         files.enter_context(closing(valid))
         for key, rows in groupby(valid, key=itemgetter(0)):
             # Of all copies but the first only split, origin and label are kept, so that memory stays small.
@@ -65,6 +79,8 @@ def build_snapshot(
                 if not copies:
                     payload, info = row[4], row[5:]
                 copies.append(row[1:4])
+            if group := groups.of(key) if groups else None:
+                copies = sorted((split or group.split, origin, label) for split, origin, label in copies)
             labels = sorted({label for _, _, label in copies if label})
             if len(labels) > 1:
                 rejected.add(_conflict(copies, labels))
@@ -78,15 +94,19 @@ def build_snapshot(
             split = copies[0][0]
             for _, origin, _ in copies:
                 sources.add((key, split, origin))
-            splits[split].add((key, payload, label or None), size=len(payload))
-            digest.update(key + _split_and_label(split, label))
+            grouped = (group.tag,) if group else ()
+            splits[split].add((key, payload, label or None, *grouped), size=len(payload))
+            digest.update(key + _split_and_label(split, label) + b"".join(tag.to_bytes(8, "big") for tag in grouped))
+            if parting and group:
+                parting.add(group.number, split, copies[0][1])
             tally.add(split, label, payload, *info)
             tally.copies += len(copies)
     with _table_writer(folder / "quarantine.parquet", QUARANTINE_TABLE) as quarantine:
         for row in rejected.rows():
             quarantine.add(row)
             tally.quarantined[row[1]] += 1
-    return tally.profile(name=name, digest=digest.hexdigest())
+    profile = tally.profile(name=name, digest=digest.hexdigest())
+    return profile.model_copy(update={"groups": parting.counts()}) if parting else profile
 
 
 def _conflict(copies: list[Row], labels: list[str]) -> list[Row]:
@@ -112,14 +132,43 @@ def _split_and_label(split: str, label: str) -> bytes:
     return canonical_json([split, label]).encode() + b"\n"
 
 
-def _split_writer(folder: Path) -> RowGroupWriter:
+def _split_writer(folder: Path, columns: pa.Schema) -> RowGroupWriter:
     return RowGroupWriter(
-        ROWS, ROWS_SETTINGS, name=lambda number: folder / f"part-{number:05d}.parquet", group_rows=GROUP_ROWS
+        columns, ROWS_SETTINGS, name=lambda number: folder / f"part-{number:05d}.parquet", group_rows=GROUP_ROWS
     )
 
 
 def _table_writer(path: Path, schema: pa.Schema) -> RowGroupWriter:
     return RowGroupWriter(schema, TEXT_SETTINGS, name=lambda _: path, group_rows=_TEXT_GROUP_ROWS)
+
+
+class Parting:
+    """Counts the samples of each group per split."""
+
+    def __init__(self, groups: DrawnGroups) -> None:
+        self._groups = groups
+        self._sizes = {split: np.zeros(len(groups), np.int64) for split in SPLITS}
+        self._origins: dict[int, dict[str, str]] = {number: {} for number in groups.named_in_both[:_NAMED_GROUPS]}
+
+    def add(self, group: int, split: str, origin: str) -> None:
+        """Count one distinct row."""
+        self._sizes[split][group] += 1
+        if group in self._origins:
+            self._origins[group].setdefault(split, origin)
+
+    def counts(self) -> GroupCounts:
+        """Return what was counted."""
+        parted = np.all([sizes > 0 for sizes in self._sizes.values()], axis=0)
+        return GroupCounts(
+            splits={split: int(np.count_nonzero(sizes)) for split, sizes in self._sizes.items()},
+            largest=int(np.sum(list(self._sizes.values()), axis=0).max(initial=0)),
+            unnamed=self._groups.unnamed,
+            drawn=self._groups.drawn,
+            parted=int(parted.sum()),
+            parted_origins=[
+                (origins["train"], origins["test"]) for origins in self._origins.values() if len(origins) == 2
+            ],
+        )
 
 
 class Tally:
@@ -135,9 +184,19 @@ class Tally:
         self._moments = [0] * MOMENTS
 
     def add(
-        self, split: str, label: str, payload: bytes, name: str, width: int, height: int, channels: int, moments: bytes
+        self,
+        split: str,
+        label: str,
+        payload: bytes,
+        name: str,
+        width: int,
+        height: int,
+        channels: int,
+        moments: bytes,
+        look: bytes | None,
     ) -> None:
-        """Count one distinct row; the last five arguments are the fields of a `PayloadInfo` after its id."""
+        """Count one distinct row; the last six arguments are the fields of a `PayloadInfo` after its id."""
+        del look
         self.per_class[split][label] += 1
         self.sizes[width, height] += 1
         self.formats[name] += 1
