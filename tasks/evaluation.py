@@ -1,12 +1,14 @@
 """The evaluation steps: the trained encoder beside its baselines, the champion, and any registered version."""
 
+import json
 from typing import TYPE_CHECKING
 
 from cl_core.data.snapshot import snapshot_profile
 from cl_core.errors import InputError, StoreUnreachableError
 from cl_core.hashing import digest_of
 from cl_core.refs import AssessmentRef, CacheRef, CheckpointRef, EvaluationReport, ModelRef, SnapshotRef
-from cl_core.specs import DataSpec, EvaluationSpec, PromotionSpec
+from cl_core.report.wording import range_text
+from cl_core.specs import DataSpec, EvaluationSpec, PromotionSpec, ValueRange
 from tasks.adapters.mlflow.model_store import model_store
 from tasks.runtime.artifacts import publish_scores
 from tasks.runtime.settings import Settings
@@ -51,7 +53,7 @@ def check_champion(model_name: str, job: "TrainingJob") -> None:
         champion = store.champion(model_name)
         # An unchanged training may be the champion's own; then nothing is asked of its files.
         if champion is not None and champion.training_digest != job.digest:
-            _check_comparable(champion, store.image_shape(champion), job)
+            _check_comparable(champion, store.image_shape(champion), store.value_range(champion), job)
     except StoreUnreachableError as error:
         log_outcome(f"whether the champion takes images of this run is not known yet: {error}")
 
@@ -109,6 +111,11 @@ def select_model(model_name: str, version: int, data: DataSpec) -> ModelRef:
             f"data.image_size: {model.uri} takes images of {height} x {width} pixels, got {data.image_size}; "
             f"set it to {height}"
         )
+    if (value_range := store.value_range(model)) != data.value_range:
+        raise InputError(
+            f"data.value_range: {model.uri} takes {range_text(value_range)} as black to white, got "
+            f"{range_text(data.value_range)}; set it to {json.dumps(value_range)}"
+        )
     log_outcome(f"{model.uri} takes images of {height} x {width} pixels")
     return model
 
@@ -153,8 +160,17 @@ def _assess(representation: "Representation", evaluation: EvaluationSpec) -> "As
     return assess(representation, evaluation, embeddings=settings.embeddings, evaluations=settings.evaluations)
 
 
-def _check_comparable(champion: ModelRef, shape: tuple[int, int, int], job: "TrainingJob") -> None:
-    """Refuse images that differ in size or channels from those that the champion takes, (H, W, C)."""
+def _check_comparable(
+    champion: ModelRef, shape: tuple[int, int, int], value_range: ValueRange | None, job: "TrainingJob"
+) -> None:
+    """Refuse images that differ in size, channels or range of values from those that the champion takes, (H, W, C)."""
+    if value_range != job.snapshot.value_range:
+        raise InputError(
+            f"model_name: {champion.uri}, the champion, takes {range_text(value_range)} as black to white, and cannot "
+            f"be compared on this run's images of {range_text(job.snapshot.value_range)}; set data.value_range to "
+            f"{json.dumps(value_range)}, choose another model_name, or register without a comparison with "
+            "`cl register` and promote with `cl promote`"
+        )
     size, channels = job.data.image_size, job.snapshot.channels
     if shape == (size, size, channels):
         return

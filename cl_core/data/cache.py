@@ -23,6 +23,7 @@ from cl_core.errors import DataError, IntegrityError
 from cl_core.failpoints import failpoint
 from cl_core.modalities.image import decode_image, to_shape
 from cl_core.refs import SnapshotRef
+from cl_core.specs import ValueRange
 from cl_core.tables import byte_column, column_bytes, required
 
 _CODE = ("cl_core.data.cache", "cl_core.data.snapshot", "cl_core.modalities.image", "cl_core.tables")
@@ -147,8 +148,9 @@ def _tables(
     snapshot: SnapshotRef, split: str, schema: pa.Schema, shape: tuple[int, int, int], workers: int
 ) -> Iterator[pa.Table]:
     """Yield the rows of a split, a row group of the snapshot at a time."""
+    resized = partial(_resized, shape=shape, value_range=snapshot.value_range)
     classes: dict[str | None, int] = {name: index for index, name in enumerate(snapshot.classes)} | {None: -1}
-    for rows, images in map_batches(partial(_resized, shape=shape), row_groups(snapshot, split), workers):
+    for rows, images in map_batches(resized, row_groups(snapshot, split), workers):
         columns = [
             pa.array([row.id for row in rows], pa.binary(ID_BYTES)),
             byte_column(images.reshape(len(rows), -1)),
@@ -166,11 +168,11 @@ def _schema(shape: tuple[int, int, int], *, grouped: bool) -> pa.Schema:
     return pa.schema(columns, metadata={"shape": ",".join(map(str, shape))})
 
 
-def _resized(rows: list[SnapshotRow], shape: tuple[int, int, int]) -> NDArray[np.uint8]:
+def _resized(rows: list[SnapshotRow], shape: tuple[int, int, int], value_range: ValueRange | None) -> NDArray[np.uint8]:
     """Return (n, H, W, C) uint8: the images of some rows at `shape`."""
     images = np.empty((len(rows), *shape), np.uint8)
     for image, row in zip(images, rows, strict=True):
-        image[:] = to_shape(decode_image(row.payload)[0], shape)
+        image[:] = to_shape(decode_image(row.payload, value_range)[0], shape)
     return images
 
 

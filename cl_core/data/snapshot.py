@@ -22,11 +22,14 @@ from pydantic import (
 from cl_core.artifact_dir import MANIFEST, manifest_of, verify
 from cl_core.errors import IntegrityError
 from cl_core.refs import Ref, SnapshotRef
+from cl_core.specs import ValueRange
 from cl_core.tables import required, rows_of
 
 FORMAT_VERSION = 1  # Part of every digest: raise it when the same content should count as another snapshot.
 
 SPLITS = ("test", "train")
+
+NARROW_SHARE = 1 / 16  # Of a range, that values of 12 bits just use of 16.
 ID_BYTES = 32
 
 GROUP_ROWS = 1024
@@ -43,12 +46,24 @@ QUARANTINE_TABLE = pa.schema(required(origin=pa.string(), reason=pa.string(), de
 TEXT_SETTINGS: dict[str, Any] = {"compression": "ZSTD", "use_dictionary": ["split", "reason"]}
 
 
+_OPTIONAL = ("groups", "value_range", "narrow")
+
+
 class SizeCount(Ref):
     """Images of one size."""
 
     width: int
     height: int
     count: int
+
+
+class NarrowValues(Ref):
+    """Images that together use a small part of the range of values that becomes black to white."""
+
+    bits: int = Field(description="Bits of a value in their files: 8 or 16.")
+    images: int
+    low: int = Field(description="Least value in any of them.")
+    high: int = Field(description="Greatest value in any of them.")
 
 
 class GroupCounts(Ref):
@@ -100,12 +115,14 @@ class SnapshotProfile(BaseModel):
     leaked: int = Field(description="Contents of the test split whose copies in the training split are quarantined.")
     quarantined: dict[str, int] = Field(description="Rejected inputs by reason.")
     groups: GroupCounts | None = Field(None, description="None where each sample is drawn by itself.")
+    value_range: ValueRange | None = Field(None, description="Values that become black and white; None: full range.")
+    narrow: list[NarrowValues] = Field([], description="Images whose values use at most 1/16 of that range.")
 
     @model_serializer(mode="wrap")
     def _without_what_is_off(self, serialized: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave out what was not asked for, so that the manifest is as it was before it could be."""
         values: dict[str, Any] = serialized(self)
-        return {name: value for name, value in values.items() if name != "groups" or value is not None}
+        return {name: value for name, value in values.items() if name not in _OPTIONAL or value}
 
     @property
     def labeled(self) -> dict[str, int]:
@@ -135,7 +152,7 @@ def open_snapshot(path: Path) -> SnapshotRef:
     """
     verify(path)
     profile = snapshot_profile(path)
-    shared = profile.model_dump(include={"name", "digest", "rows", "classes", "channels"})
+    shared = profile.model_dump(include={"name", "digest", "rows", "classes", "channels", "value_range"})
     return SnapshotRef(path=path.absolute(), quarantined=sum(profile.quarantined.values()), **shared)
 
 

@@ -6,7 +6,7 @@ by name and its options are the mapping beside it, validated by the component it
 
 from cl_core.registry import Options
 from cl_core.specs.compute import ComputeSpec
-from cl_core.specs.data import DataSpec, SourceSpec
+from cl_core.specs.data import DataSpec, SourceSpec, ValueRange
 from cl_core.specs.evaluation import EvaluationSpec, PromotionSpec
 from cl_core.specs.grouping import GroupRule
 from cl_core.specs.training import PAPER, Precision, TrainingSpec
@@ -22,4 +22,5 @@ __all__ = [
     "PromotionSpec",
     "SourceSpec",
     "TrainingSpec",
+    "ValueRange",
 ]

@@ -9,7 +9,19 @@ from cl_core.registry import SOURCES, Described, NameIn, Options
 from cl_core.specs.grouping import GroupRule
 
 # Left out of the JSON while they are off, so that a spec from before they existed has the same digest.
-_OPTIONAL = ("group", "near_duplicates_together")
+_OPTIONAL = ("group", "near_duplicates_together", "value_range")
+
+ValueRange = tuple[float, float]
+"""Values in the image files that become black and white."""
+
+_GREATEST_VALUE = 65_535
+
+
+def _as_list_of_two(schema: dict[str, Any]) -> None:
+    """Make a field a list of two numbers that may be left out: forms show no choice between it and null."""
+    schema.pop("anyOf")
+    schema.pop("default")
+    schema |= {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2}
 
 
 class DataSpec(Described):
@@ -25,6 +37,10 @@ class DataSpec(Described):
     """Options of the source, as JSON."""
     image_size: int = Field(28, ge=8, le=512)
     """Side of the square image that the encoder sees, in pixels."""
+    value_range: ValueRange | None = Field(None, json_schema_extra=_as_list_of_two)
+    """Values in the image files that become black and white, such as [0, 4095] for 12 bits in 16-bit files. Values
+    outside become black or white, too. 0 to 65,535 of 16-bit grayscale, 0 to 255 of all else. null takes the full
+    range."""
     test_share: float = Field(0.1, gt=0, lt=1, title="Test fraction")
     """Share of the samples held out for testing if the source has no test split; the content hash decides which.
     Fraction."""
@@ -58,6 +74,16 @@ class DataSpec(Described):
         if group:
             GroupRule.parse(group)
         return group
+
+    @field_validator("value_range")
+    @classmethod
+    def _rises(cls, value_range: ValueRange | None) -> ValueRange | None:
+        if value_range is not None and not 0 <= value_range[0] < value_range[1] <= _GREATEST_VALUE:
+            raise ValueError(
+                f"expected two values from 0 to {_GREATEST_VALUE}, the first less than the second, such as [0, 4095]; "
+                f"got {list(value_range)}"
+            )
+        return value_range
 
     @model_serializer(mode="wrap")
     def _without_what_is_off(self, serialized: SerializerFunctionWrapHandler) -> dict[str, Any]:

@@ -25,10 +25,17 @@ def home(full_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
 
 @pytest.fixture
 def checked(job_of: JobOf, capsys: pytest.CaptureFixture[str]):
-    def check(*, size: int = SIZE, channels: int = CHANNELS, digest: str = "a" * 64, name: str = NAME) -> str:
+    def check(
+        *,
+        size: int = SIZE,
+        channels: int = CHANNELS,
+        digest: str = "a" * 64,
+        name: str = NAME,
+        value_range: tuple[float, float] | None = None,
+    ) -> str:
         job: TrainingJob = job_of()
         data = job.data.model_copy(update={"image_size": size})
-        snapshot = job.snapshot.model_copy(update={"channels": channels})
+        snapshot = job.snapshot.model_copy(update={"channels": channels, "value_range": value_range})
         with disable_run_logger():
             check_champion.fn(name, job.model_copy(update={"data": data, "snapshot": snapshot, "digest": digest}))
         return capsys.readouterr().err.strip()
@@ -48,6 +55,15 @@ def test_images_of_another_size_or_kind_are_refused_with_both_and_what_to_do(hom
     )
     with pytest.raises(InputError, match=r"this run's color images of 8 x 8; use data like its training data, choose"):
         checked(channels=3)
+
+
+def test_images_of_another_range_of_values_are_refused(home: Path, checked) -> None:
+    wanted = (
+        r"champion, takes the full range of values as black to white, and cannot be compared on this run's images of "
+        r"values 0 to 4,095; set data.value_range to null, choose another model_name"
+    )
+    with pytest.raises(InputError, match=wanted):
+        checked(value_range=(0, 4095))
 
 
 def test_what_the_champion_takes_is_accepted(home: Path, checked) -> None:

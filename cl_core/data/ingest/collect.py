@@ -29,6 +29,7 @@ INPUTS = pa.schema(
         *required(format=pa.string(), width=pa.int32(), height=pa.int32(), channels=pa.int8()),
         *required(moments=pa.binary(8 * MOMENTS)),
         pa.field("look", pa.binary(8)),
+        *required(bits=pa.int8(), low=pa.int32(), high=pa.int32()),
     ]
 )
 

@@ -11,6 +11,7 @@ from PIL import Image
 from cl_core.data.near_duplicates import perceptual_hashes
 from cl_core.data.sources import RawSample, SourceEntry, Unreadable
 from cl_core.modalities.image import Rejected, decode_image, to_shape
+from cl_core.specs import ValueRange
 
 MOMENTS = 6
 
@@ -30,6 +31,9 @@ class PayloadInfo(NamedTuple):
     moments: bytes
     # (8,) bytes, its perceptual hash; None where it was not asked for, and of an image of one color.
     look: bytes | None
+    bits: int  # The next three are `image.StoredValues`.
+    low: int
+    high: int
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,8 @@ Input = RawSample | Unreadable | Unchanged
 class Inspection:
     """What is asked of each input beside whether it can be decoded."""
 
+    value_range: ValueRange | None = None
+    """Values that become black and white; None takes the full range."""
     look_size: int = 0
     """Side at which its perceptual hash is taken, in pixels; 0 takes none."""
 
@@ -62,7 +68,7 @@ def _inspect(item: Input, asked: Inspection) -> PayloadInfo | Rejected:
     if isinstance(item, Unreadable):
         return Rejected("unreadable", item.detail)
     try:
-        image, name = decode_image(item.payload)
+        image, name, stored = decode_image(item.payload, asked.value_range)
     except Rejected as rejected:
         return Rejected(rejected.reason, rejected.detail)  # A fresh one: the caught one's traceback holds the image.
     # A histogram takes no memory however large the image is, and makes both sums exact.
@@ -73,7 +79,7 @@ def _inspect(item: Input, asked: Inspection) -> PayloadInfo | Rejected:
     moments = struct.pack("=6q", *sums, *squares)
     look = _look(image, asked.look_size, len(counts)) if asked.look_size else None
     sample = hashlib.sha256(item.payload).digest()
-    return PayloadInfo(sample, name, image.width, image.height, len(counts), moments, look)
+    return PayloadInfo(sample, name, image.width, image.height, len(counts), moments, look, *stored)
 
 
 def _look(image: Image.Image, size: int, channels: int) -> bytes | None:

@@ -77,7 +77,7 @@ def ingest_source(
     root = datasets.absolute() / spec.name
     code = digest_of([code_digest(__name__, type(source).__module__), PIL.__version__])  # Pillow decodes the inputs.
     state = source.fingerprint(spec.location)
-    asked = Inspection(look_size=spec.image_size if spec.near_duplicates_together else 0)
+    asked = Inspection(spec.value_range, look_size=spec.image_size if spec.near_duplicates_together else 0)
     reading = [asdict(asked)] if asked != Inspection() else []  # An index of other inspections is another one.
     grouping = [spec.group, spec.near_duplicates_together] if spec.grouped else []
     key = digest_of([spec.source, spec.location, source, spec.test_share, state, code, *reading, *grouping])
@@ -115,6 +115,7 @@ def ingest_source(
             rejected=rejected,
             conflicting=staged_index / CONFLICTING,
             groups=groups.draw() if groups else None,
+            value_range=spec.value_range,
         )
         if not sum(profile.rows.values()):
             reasons = f" ({', '.join(f'{count:,} {reason}' for reason, count in profile.quarantined.items())})"

@@ -16,13 +16,14 @@ import numpy as np
 import pyarrow as pa
 
 from cl_core.data.ingest.external_sort import ExternalSort, Row
-from cl_core.data.ingest.inspection import MOMENTS
+from cl_core.data.ingest.inspection import MOMENTS, PayloadInfo
 from cl_core.data.ingest.row_group_writer import RowGroupWriter
 from cl_core.data.ingest.split_groups import DrawnGroups
 from cl_core.data.snapshot import (
     FORMAT_VERSION,
     GROUP_ROWS,
     GROUPED_ROWS,
+    NARROW_SHARE,
     QUARANTINE_TABLE,
     ROWS,
     ROWS_SETTINGS,
@@ -30,10 +31,12 @@ from cl_core.data.snapshot import (
     SPLITS,
     TEXT_SETTINGS,
     GroupCounts,
+    NarrowValues,
     SizeCount,
     SnapshotProfile,
 )
 from cl_core.hashing import canonical_json
+from cl_core.specs import ValueRange
 
 _TEXT_GROUP_ROWS = 1 << 16
 _NAMED_LABELS = 5
@@ -49,6 +52,7 @@ def build_snapshot(
     rejected: ExternalSort,
     conflicting: Path,
     groups: DrawnGroups | None = None,
+    value_range: ValueRange | None = None,
 ) -> SnapshotProfile:
     """Write the files of a snapshot into `folder`: SPLIT/part-NNNNN.parquet, sources.parquet, quarantine.parquet.
 
@@ -62,11 +66,13 @@ def build_snapshot(
 
     Returns:
         The profile, with the digest: the sha256 of the format's version and of every row's id, split and label, and
-        its group where there are groups.
+        its group where there are groups. A value range is in it, too: it makes other pixels.
     """
     tally, parting = Tally(), Parting(groups) if groups else None
     columns = GROUPED_ROWS if groups else ROWS
     digest = hashlib.sha256(f"counterpoint snapshot {FORMAT_VERSION}\n".encode())
+    if value_range is not None:
+        digest.update(f"values {canonical_json(value_range)}\n".encode())
     with ExitStack() as files:
         splits = {split: files.enter_context(_split_writer(folder / split, columns)) for split in SPLITS}
         sources = files.enter_context(_table_writer(folder / "sources.parquet", SOURCES_TABLE))
@@ -99,13 +105,13 @@ def build_snapshot(
             digest.update(key + _split_and_label(split, label) + b"".join(tag.to_bytes(8, "big") for tag in grouped))
             if parting and group:
                 parting.add(group.number, split, copies[0][1])
-            tally.add(split, label, payload, *info)
+            tally.add(split, label, payload, PayloadInfo(key, *info))
             tally.copies += len(copies)
     with _table_writer(folder / "quarantine.parquet", QUARANTINE_TABLE) as quarantine:
         for row in rejected.rows():
             quarantine.add(row)
             tally.quarantined[row[1]] += 1
-    profile = tally.profile(name=name, digest=digest.hexdigest())
+    profile = tally.profile(name=name, digest=digest.hexdigest(), value_range=value_range)
     return profile.model_copy(update={"groups": parting.counts()}) if parting else profile
 
 
@@ -140,6 +146,12 @@ def _split_writer(folder: Path, columns: pa.Schema) -> RowGroupWriter:
 
 def _table_writer(path: Path, schema: pa.Schema) -> RowGroupWriter:
     return RowGroupWriter(schema, TEXT_SETTINGS, name=lambda _: path, group_rows=_TEXT_GROUP_ROWS)
+
+
+def _is_narrow(low: int, high: int, value_range: ValueRange) -> bool:
+    """Tell whether values cover a small part of a range. A single value says nothing of the range."""
+    first, last = value_range
+    return low < high and min(high, last) - max(low, first) <= NARROW_SHARE * (last - first)
 
 
 class Parting:
@@ -179,37 +191,28 @@ class Tally:
         self.sizes: Counter[tuple[int, int]] = Counter()
         self.formats: Counter[str] = Counter()
         self.quarantined: Counter[str] = Counter()
+        self.values: dict[int, tuple[int, int, int]] = {}  # Images, least and greatest value, by bits of a value.
         self.channels: Literal[1, 3] = 1
         self.image_bytes = self.copies = self.leaked = self.train_pixels = 0
         self._moments = [0] * MOMENTS
 
-    def add(
-        self,
-        split: str,
-        label: str,
-        payload: bytes,
-        name: str,
-        width: int,
-        height: int,
-        channels: int,
-        moments: bytes,
-        look: bytes | None,
-    ) -> None:
-        """Count one distinct row; the last six arguments are the fields of a `PayloadInfo` after its id."""
-        del look
+    def add(self, split: str, label: str, payload: bytes, info: PayloadInfo) -> None:
+        """Count one distinct row."""
         self.per_class[split][label] += 1
-        self.sizes[width, height] += 1
-        self.formats[name] += 1
+        self.sizes[info.width, info.height] += 1
+        self.formats[info.format] += 1
         self.image_bytes += len(payload)
-        if channels == 3:
+        if info.channels == 3:
             self.channels = 3
+        images, low, high = self.values.get(info.bits, (0, info.low, info.high))
+        self.values[info.bits] = (images + 1, min(low, info.low), max(high, info.high))
         if split == "train":
-            self.train_pixels += width * height
+            self.train_pixels += info.width * info.height
             # Python's integers, as 64 bits could overflow: squares of large images reach 2**42 each.
-            parts = struct.unpack(f"={MOMENTS}q", moments)
+            parts = struct.unpack(f"={MOMENTS}q", info.moments)
             self._moments = [total + part for total, part in zip(self._moments, parts, strict=True)]
 
-    def profile(self, *, name: str, digest: str) -> SnapshotProfile:
+    def profile(self, *, name: str, digest: str, value_range: ValueRange | None) -> SnapshotProfile:
         """Return the profile of what was counted."""
         rows = {split: counts.total() for split, counts in self.per_class.items()}
         labeled = {split: {c: n for c, n in sorted(counts.items()) if c} for split, counts in self.per_class.items()}
@@ -235,6 +238,12 @@ class Tally:
             duplicates=self.copies - sum(rows.values()),
             leaked=self.leaked,
             quarantined=dict(sorted(self.quarantined.items())),
+            value_range=value_range,
+            narrow=[
+                NarrowValues(bits=bits, images=images, low=low, high=high)
+                for bits, (images, low, high) in sorted(self.values.items())
+                if _is_narrow(low, high, value_range or (0, (1 << bits) - 1))
+            ],
         )
 
     def _channel(self, channel: int) -> tuple[float, float]:
