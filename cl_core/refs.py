@@ -32,6 +32,9 @@ class SnapshotRef(StepResult):
     classes: list[str] = Field(description="Names of the classes, sorted; empty without labels.")
     channels: Literal[1, 3] = Field(description="1 when every image is grayscale.")
     quarantined: int = Field(description="Rejected inputs.")
+    value_range: tuple[float, float] | None = Field(
+        None, description="Values of the files that become black and white; none for the full range."
+    )
 
 
 class CacheRef(StepResult):

@@ -75,7 +75,8 @@ def finished_model(model_name: str, version: int) -> FinishedModel:
             embeddings: NDArray[np.float32] = program()(torch.from_numpy(images)).numpy()
         return embeddings
 
-    return FinishedModel(model.name, model.version, model.training_digest, store.image_shape(model), embed_images)
+    shape, value_range = store.image_shape(model), store.value_range(model)
+    return FinishedModel(model.name, model.version, model.training_digest, shape, embed_images, value_range)
 
 
 def _in_place(data: SourceSpec) -> SourceSpec:
@@ -103,7 +104,7 @@ def search_embeddings(image: Path, embeddings: Path, *, count: int, page: Path) 
     from cl_core.report.search_page import missing_sentence, search_page
 
     facts = read_metadata(embeddings)
-    query = query_pixels(image, facts.image_shape)
+    query = query_pixels(image, facts.image_shape, facts.value_range)
     model = finished_model(facts.model_name, facts.model_version)
     if model.training_digest != facts.training_digest:
         here = redacted_uri(Settings.from_environment().tracking_uri)

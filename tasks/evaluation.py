@@ -1,6 +1,7 @@
 """The evaluation steps: the trained encoder beside its baselines, the champion, and any registered version."""
 
-from typing import TYPE_CHECKING
+import json
+from typing import TYPE_CHECKING, NamedTuple
 
 from cl_core.data.snapshot import snapshot_profile
 from cl_core.errors import InputError, StoreUnreachableError
@@ -14,7 +15,8 @@ from cl_core.refs import (
     NotComparable,
     SnapshotRef,
 )
-from cl_core.specs import DataSpec, EvaluationSpec, PromotionSpec
+from cl_core.report.wording import range_text
+from cl_core.specs import DataSpec, EvaluationSpec, PromotionSpec, ValueRange
 from tasks.adapters.mlflow.model_store import ModelStore, model_store
 from tasks.runtime.artifacts import publish_scores
 from tasks.runtime.settings import Settings
@@ -27,6 +29,18 @@ if TYPE_CHECKING:
     from cl_core.training.job import PreparedData, TrainingJob
 
 _KINDS = {1: "grayscale", 3: "color"}
+
+
+class _Input(NamedTuple):
+    """The images that an encoder takes."""
+
+    size: int
+    channels: int
+    value_range: ValueRange | None
+
+    def __str__(self) -> str:
+        values = f", with {range_text(self.value_range)} as black to white" if self.value_range else ""
+        return f"{_KINDS[self.channels]} images of {self.size} x {self.size} pixels{values}"
 
 
 @step("plan scores")
@@ -60,16 +74,16 @@ def check_champion(model_name: str, job: "TrainingJob") -> None:
         # An unchanged training may be the champion's own; then nothing is asked of its files.
         if champion is None or champion.training_digest == job.digest:
             return
-        shape = _input_of_champion(store, champion)
+        taken = _input_of_champion(store, champion)
     except StoreUnreachableError as error:
         log_outcome(f"what images the champion takes is not known yet: {error}")
         return
-    if isinstance(shape, NotComparable):
-        log_outcome(f"warning: the version will not be promoted, whatever its scores: {shape.reason}")
-    elif shape != _shape(job):
+    if isinstance(taken, NotComparable):
+        log_outcome(f"warning: the version will not be promoted, whatever its scores: {taken.reason}")
+    elif taken != (own := _input_of(job)):
         log_outcome(
-            f"{champion.uri}, the champion, takes {_images(*shape)}; it will be evaluated on this run's samples "
-            f"as such, and this run's encoder on {_images(*_shape(job))}"
+            f"{champion.uri}, the champion, takes {taken}; it will be evaluated on this run's samples as such, and "
+            f"this run's encoder on {own}"
         )
 
 
@@ -112,18 +126,17 @@ def evaluate_champion(
     if champion is None or champion.version == model.version:
         log_outcome(f"{model.uri} is the champion" if champion else f"{model.name} has no champion yet")
         return None
-    shape = _input_of_champion(store, champion)
-    if isinstance(shape, NotComparable):
-        log_outcome(shape.reason)
-        return shape
-    representation = representations.registered(
-        lambda: store.load(champion), champion.training_digest, _at_shape(job, shape)
-    )
+    taken = _input_of_champion(store, champion)
+    prepared = taken if isinstance(taken, NotComparable) else _made_into(taken, job, champion)
+    if isinstance(prepared, NotComparable):
+        log_outcome(prepared.reason)
+        return prepared
+    representation = representations.registered(lambda: store.load(champion), champion.training_digest, prepared)
     assessment = _assess(representation, evaluation)
     if assessment.cached:
         log_outcome(f"evaluation of {champion.uri} on this snapshot is up to date; skipped", cached=True)
     else:
-        as_it_takes = "" if shape == _shape(job) else f", as the {_images(*shape)} that it takes"
+        as_it_takes = "" if prepared is job else f", as the {taken} that it takes"
         log_outcome(
             f"evaluated the champion, {champion.uri}, on the same {job.snapshot.rows['test']} test samples{as_it_takes}"
         )
@@ -140,6 +153,11 @@ def select_model(model_name: str, version: int, data: DataSpec) -> ModelRef:
         raise InputError(
             f"data.image_size: {model.uri} takes images of {height} x {width} pixels, got {data.image_size}; "
             f"set it to {height}"
+        )
+    if (value_range := store.value_range(model)) != data.value_range:
+        raise InputError(
+            f"data.value_range: {model.uri} takes {range_text(value_range)} as black to white, got "
+            f"{range_text(data.value_range)}; set it to {json.dumps(value_range)}"
         )
     log_outcome(f"{model.uri} takes images of {height} x {width} pixels")
     return model
@@ -185,25 +203,22 @@ def _assess(representation: "Representation", evaluation: EvaluationSpec) -> "As
     return assess(representation, evaluation, embeddings=settings.embeddings, evaluations=settings.evaluations)
 
 
-def _shape(job: "TrainingJob") -> tuple[int, int, int]:
-    """Return (H, W, C) of the images that the encoder of a training takes."""
-    return job.data.image_size, job.data.image_size, job.snapshot.channels
+def _input_of(job: "TrainingJob") -> _Input:
+    return _Input(job.data.image_size, job.snapshot.channels, job.snapshot.value_range)
 
 
-def _images(height: int, width: int, channels: int) -> str:
-    return f"{_KINDS[channels]} images of {height} x {width} pixels"
-
-
-def _input_of_champion(store: ModelStore, champion: ModelRef) -> tuple[int, int, int] | NotComparable:
-    """Return (H, W, C) of the images that the champion takes, or why images like that cannot be made."""
+def _input_of_champion(store: ModelStore, champion: ModelRef) -> _Input | NotComparable:
+    """Return the images that the champion takes, or why images like that cannot be made."""
     try:
         height, width, channels = store.image_shape(champion)
     except InputError:
-        reason = "its signature names no images, so another program registered it"
-    else:
-        if height == width and channels in _KINDS:
-            return height, width, channels
-        reason = f"it takes images of {height} x {width} pixels with {channels} channels"
+        return _not_comparable(champion, "its signature names no images, so another program registered it")
+    if height == width and channels in _KINDS:
+        return _Input(height, channels, store.value_range(champion))
+    return _not_comparable(champion, f"it takes images of {height} x {width} pixels with {channels} channels")
+
+
+def _not_comparable(champion: ModelRef, reason: str) -> NotComparable:
     return NotComparable(
         version=champion.version,
         reason=f"{champion.uri}, the champion, cannot be evaluated on these samples: {reason}; promote by hand with "
@@ -211,22 +226,26 @@ def _input_of_champion(store: ModelStore, champion: ModelRef) -> tuple[int, int,
     )
 
 
-def _at_shape(job: "TrainingJob", shape: tuple[int, int, int]) -> "PreparedData":
-    """Return the samples of a training as images of another shape (H, W, C), which are cached like its own."""
+def _made_into(taken: _Input, job: "TrainingJob", champion: ModelRef) -> "PreparedData | NotComparable":
+    """Return the samples of a training as the images that the champion takes, which are cached like its own."""
     from cl_core.data.cache import build_cache
+    from cl_core.modalities.image import Rejected
     from cl_core.training.job import PreparedData
 
-    if shape == _shape(job):
+    if taken == _input_of(job):
         return job
-    size, _, channels = shape
+    snapshot = job.snapshot.model_copy(update={"value_range": taken.value_range})
     caches, workers = Settings.from_environment().caches, job.compute.ingest_workers
-    cache = build_cache(job.snapshot, size=size, channels=channels, caches=caches, workers=workers)
+    try:
+        cache = build_cache(snapshot, size=taken.size, channels=taken.channels, caches=caches, workers=workers)
+    except Rejected as error:  # Such as 16-bit color, which has no other range.
+        return _not_comparable(champion, f"an image cannot be made into one of {taken} ({error.detail})")
     mean, std = (
         # Of views, which are normalized and made pixels again: any values would do.
-        values if channels == job.snapshot.channels else (sum(values) / len(values),) * channels
+        values if taken.channels == job.snapshot.channels else (sum(values) / len(values),) * taken.channels
         for values in (job.mean, job.std)
     )
-    data = job.data.model_copy(update={"image_size": size})
+    data = job.data.model_copy(update={"image_size": taken.size})
     return PreparedData(snapshot=job.snapshot, data=data, cache=cache, mean=mean, std=std)
 
 

@@ -8,6 +8,7 @@ from cl_core.data.snapshot_diff import describe_changes, previous_profile
 from cl_core.data.validation import ValidationReport
 from cl_core.failpoints import failpoint
 from cl_core.refs import CacheRef, SnapshotRef
+from cl_core.report.wording import narrow_values_warning, parted_groups_warning
 from cl_core.specs import ComputeSpec, DataSpec
 from tasks.runtime.artifacts import publish_profile
 from tasks.runtime.console import counting
@@ -67,12 +68,18 @@ def validate(snapshot: SnapshotRef, cached: CacheRef, data: DataSpec) -> Validat
         f"{report.quarantined} quarantined, {report.duplicates} copies merged, "
         f"near-duplicates of training images in the test split: {near.test_images}"
     )
+    facts = snapshot_profile(snapshot.path)
+    if facts.groups:
+        log_outcome(f"kept together: {facts.groups.phrase}")
+    if warning := parted_groups_warning(facts.groups):
+        log_outcome(f"warning: {warning}")
+    if warning := narrow_values_warning(facts):
+        log_outcome(f"warning: {warning}")
     for names in report.look_alikes:
         log_outcome(
             f"warning: classes {', '.join(map(repr, names))} look alike; if they are one, "
             "give them one name in the source"
         )
-    facts = snapshot_profile(snapshot.path)
     changed = describe_changes(previous_profile(snapshot.path), facts)
     publish_profile(facts, report, note=step_messages().get("ingest", ""), changed=changed)
     return report

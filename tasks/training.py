@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cl_core import artifact_dir
+from cl_core.data.cache import labels_and_groups
 from cl_core.data.snapshot import snapshot_profile
 from cl_core.errors import IntegrityError
 from cl_core.failpoints import failpoint
@@ -82,13 +83,22 @@ def plan(
     from cl_core.training.components import training_digest
     from cl_core.training.job import TrainingJob
     from cl_core.training.left_open import BUDGET_STEPS, FEW_STEPS, fill_in
-    from cl_core.training.preflight import check_batches
+    from cl_core.training.preflight import TrainedOn, check_batches
 
     if not allow_new_data:
         check_registered_data(data, model_name, channels=snapshot.channels)
     facts = snapshot_profile(snapshot.path)
-    training, choices, steps = fill_in(training, train_rows=snapshot.rows["train"], classes=facts.per_class["train"])
-    check_batches(training, compute, train_rows=snapshot.rows["train"], classes=facts.per_class["train"])
+    grouped = labels_and_groups(cached.path, "train")
+    share = training.spec.held_out_share
+    of_groups = TrainedOn.of_groups(*grouped, snapshot.classes, share) if grouped else None
+    if of_groups and snapshot.classes and share and of_groups.rows == snapshot.rows["train"]:
+        log_warning(
+            f"no group is as small as the held-out part, {share:g} of the training split, so there is no curve of "
+            "nearest-neighbor accuracy; raise training.held_out_share, or set it to 0"
+        )
+    rows, classes = snapshot.rows["train"], facts.per_class["train"]
+    training, choices, steps = fill_in(training, train_rows=rows, classes=classes, of_groups=of_groups)
+    check_batches(training, compute, train_rows=rows, classes=classes, of_groups=of_groups)
     for sentence in choices:
         log_outcome(sentence)
     if steps < FEW_STEPS:

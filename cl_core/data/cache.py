@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 
 from cl_core.artifact_dir import manifest_of, publish, staging, verify
 from cl_core.code_digest import code_digest
-from cl_core.data.snapshot import GROUP_ROWS, ID_BYTES, SPLITS, SnapshotRow, row_groups
+from cl_core.data.snapshot import GROUP_ROWS, ID_BYTES, SPLITS, SnapshotRow, row_groups, snapshot_profile
 from cl_core.data.worker_pool import map_batches
 from cl_core.errors import DataError, IntegrityError
 from cl_core.failpoints import failpoint
 from cl_core.modalities.image import decode_image, to_shape
 from cl_core.refs import SnapshotRef
+from cl_core.specs import ValueRange
 from cl_core.tables import byte_column, column_bytes, required
 
 _CODE = ("cl_core.data.cache", "cl_core.data.snapshot", "cl_core.modalities.image", "cl_core.tables")
@@ -39,11 +40,14 @@ class ImageSplit:
     sample_ids: NDArray[np.uint64]  # (N,) uint64, the leading 64 bits of the ids, big-endian.
     # (N,) int64, index into the snapshot's classes, -1 without a label; None when the dataset has none.
     labels: NDArray[np.int64] | None
+    # (N,) uint64, the same for samples that are kept in one split; None when each sample is drawn by itself.
+    groups: NDArray[np.uint64] | None = None
 
     def rows(self, chosen: NDArray[np.int64] | slice) -> "ImageSplit":
         """Select samples by position; a slice shares memory with this split."""
         labels = None if self.labels is None else self.labels[chosen]
-        return ImageSplit(self.images[chosen], self.ids[chosen], self.sample_ids[chosen], labels)
+        groups = None if self.groups is None else self.groups[chosen]
+        return ImageSplit(self.images[chosen], self.ids[chosen], self.sample_ids[chosen], labels, groups)
 
 
 def build_cache(
@@ -74,7 +78,9 @@ def build_cache(
         InfrastructureError: When a worker process is killed.
     """
     shape = (size, size, channels or snapshot.channels)
-    final = caches.absolute() / f"{snapshot.digest}-{'x'.join(map(str, shape))}"
+    # A model on other values of the same samples has a cache of its own.
+    values = f"-{snapshot.value_range[0]:g}-{snapshot.value_range[1]:g}" if snapshot.value_range else ""
+    final = caches.absolute() / f"{snapshot.digest}-{'x'.join(map(str, shape))}{values}"
     metadata = {
         "snapshot": snapshot.digest,
         "shape": list(shape),
@@ -85,11 +91,11 @@ def build_cache(
     with contextlib.suppress(IntegrityError):
         if verify(final).items() >= metadata.items():
             return final
-    count = 0
+    columns, count = _schema(shape, grouped=snapshot_profile(snapshot.path).groups is not None), 0
     with staging(final.parent) as staged:
         for split in SPLITS:
-            with pq.ParquetWriter(staged / f"{split}.parquet", _schema(shape), **_SETTINGS) as file:
-                for table in _tables(snapshot, split, shape, workers):
+            with pq.ParquetWriter(staged / f"{split}.parquet", columns, **_SETTINGS) as file:
+                for table in _tables(snapshot, split, columns, shape, workers):
                     file.write_table(table, row_group_size=GROUP_ROWS)
                     count += table.num_rows
                     on_progress(count)
@@ -123,7 +129,18 @@ def load_split(cache: Path, split: str) -> ImageSplit:
         ids[start:stop], images[start:stop], labels[start:stop] = batch_ids, batch_images, batch_labels
         start = stop
     sample_ids = ids[:, :8].copy().view(">u8")[:, 0].astype(np.uint64)
-    return ImageSplit(images, ids, sample_ids, labels if manifest["classes"] else None)
+    grouped = labels_and_groups(cache, split)
+    groups = grouped[1] if grouped else None
+    return ImageSplit(images, ids, sample_ids, labels if manifest["classes"] else None, groups)
+
+
+def labels_and_groups(cache: Path, split: str) -> tuple[NDArray[np.int64], NDArray[np.uint64]] | None:
+    """Return the labels of a split, -1 without one, and the groups, (N,) each; None when it has no groups."""
+    with pq.ParquetFile(cache / f"{split}.parquet", memory_map=True) as file:
+        if "group" not in file.schema_arrow.names:
+            return None
+        table = file.read(columns=["label", "group"])
+    return table["label"].to_numpy().astype(np.int64), table["group"].to_numpy().copy()
 
 
 def cached_groups(cache: Path, split: str) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.int32]]]:
@@ -136,29 +153,35 @@ def cached_groups(cache: Path, split: str) -> Iterator[tuple[NDArray[np.uint8], 
                 yield ids, images.reshape(-1, *shape), batch.column("label").to_numpy()
 
 
-def _tables(snapshot: SnapshotRef, split: str, shape: tuple[int, int, int], workers: int) -> Iterator[pa.Table]:
+def _tables(
+    snapshot: SnapshotRef, split: str, schema: pa.Schema, shape: tuple[int, int, int], workers: int
+) -> Iterator[pa.Table]:
     """Yield the rows of a split, a row group of the snapshot at a time."""
+    resized = partial(_resized, shape=shape, value_range=snapshot.value_range)
     classes: dict[str | None, int] = {name: index for index, name in enumerate(snapshot.classes)} | {None: -1}
-    for rows, images in map_batches(partial(_resized, shape=shape), row_groups(snapshot, split), workers):
+    for rows, images in map_batches(resized, row_groups(snapshot, split), workers):
         columns = [
             pa.array([row.id for row in rows], pa.binary(ID_BYTES)),
             byte_column(images.reshape(len(rows), -1)),
             pa.array([classes[row.label] for row in rows], pa.int32()),
         ]
-        yield pa.Table.from_arrays(columns, schema=_schema(shape))
+        if "group" in schema.names:
+            columns.append(pa.array([row.group for row in rows], pa.uint64()))
+        yield pa.Table.from_arrays(columns, schema=schema)
 
 
-def _schema(shape: tuple[int, int, int]) -> pa.Schema:
-    """Return the columns: raw uint8 pixels (H, W, C) of one `shape`, and the class's index or -1."""
+def _schema(shape: tuple[int, int, int], *, grouped: bool) -> pa.Schema:
+    """Return the columns: raw uint8 pixels (H, W, C) of one `shape`, the class's index or -1, and the group if any."""
     columns = required(id=pa.binary(ID_BYTES), image=pa.binary(math.prod(shape)), label=pa.int32())
+    columns += required(group=pa.uint64()) if grouped else []
     return pa.schema(columns, metadata={"shape": ",".join(map(str, shape))})
 
 
-def _resized(rows: list[SnapshotRow], shape: tuple[int, int, int]) -> NDArray[np.uint8]:
+def _resized(rows: list[SnapshotRow], shape: tuple[int, int, int], value_range: ValueRange | None) -> NDArray[np.uint8]:
     """Return (n, H, W, C) uint8: the images of some rows at `shape`."""
     images = np.empty((len(rows), *shape), np.uint8)
     for image, row in zip(images, rows, strict=True):
-        image[:] = to_shape(decode_image(row.payload)[0], shape)
+        image[:] = to_shape(decode_image(row.payload, value_range)[0], shape)
     return images
 
 

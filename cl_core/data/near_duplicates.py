@@ -24,6 +24,7 @@ _FREQUENCIES = 8
 _LEAST_CONTRAST = 2.0  # Levels of 255: below this standard deviation, signs of frequencies are noise.
 _CHUNK_PAIRS = 1 << 22
 _MOST_PAIRS = 1 << 26  # Compared in two seconds; without a limit, images all much alike would cost their square.
+_MOST_GROUPED_PAIRS = 1 << 32  # Compared in some minutes: groups leave no pair out.
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
@@ -78,6 +79,47 @@ def near_duplicates(first: U64, second: U64, *, examples: int) -> Matches:
             shown = sorted(shown)[:examples]
     rows = np.array([(a, b) for _, a, b in shown], np.int64).reshape(-1, 2)
     return Matches(pairs, int(right_count[matched].sum()), rows, complete)
+
+
+def near_duplicate_groups(hashes: U64) -> I64 | None:
+    """Return the groups of equal or nearly equal hashes, and of chains of them: (N,) uint64.
+
+    Returns:
+        (N,) int64, the same number for all hashes of a group; None when too many hashes are alike to compare them all.
+    """
+    distinct, of_hash = np.unique(hashes, return_inverse=True)
+    group = np.arange(len(distinct))
+    budget = _MOST_GROUPED_PAIRS
+    for band in range(_BANDS):
+        order = np.argsort(_band(distinct, band), kind="stable")
+        key = _band(distinct[order], band)
+        start = np.searchsorted(key, key, "left")
+        earlier = np.arange(len(order)) - start  # Each is compared with those before it in its band.
+        budget -= int(earlier.sum())
+        if budget < 0:
+            return None
+        for i, j in _expanded(order, order, start, earlier):
+            close = np.bitwise_count(distinct[i] ^ distinct[j]) <= MAX_DISTANCE
+            group = merged(group, i[close], j[close])
+    found: I64 = group[of_hash]
+    return found
+
+
+def merged(group: I64, first: I64, second: I64) -> I64:
+    """Merge the groups of linked members: `first[k]` with `second[k]`.
+
+    `group` is (N,) int64, of each member the least member of its group, and so is the result.
+    """
+    group = group.copy()
+    while True:
+        one, other = group[first], group[second]
+        apart = one != other
+        if not apart.any():
+            return group
+        first, second, one, other = first[apart], second[apart], one[apart], other[apart]
+        np.minimum.at(group, np.maximum(one, other), np.minimum(one, other))
+        while not np.array_equal(group, shorter := group[group]):
+            group = shorter
 
 
 def _sharing(left: U64, right: U64, band: int, budget: int) -> tuple[Iterator[tuple[I64, I64]], bool]:

@@ -3,7 +3,7 @@
 The order is a pure function of seed and epoch, the same for any number of workers. The held-out part of the training
 split is never trained on, so that features can be scored on it while they form. It is drawn class by class and decided
 by the contents' hashes: the class counts alone decide how many of each class, and the choice hardly changes when other
-samples come or go.
+samples come or go. Groups of samples are held out whole.
 """
 
 from bisect import bisect_left
@@ -118,25 +118,52 @@ def held_out_counts(class_sizes: Sequence[int] | I64, share: float) -> I64:
 
 
 def hold_out(split: ImageSplit, share: float) -> tuple[ImageSplit, ImageSplit | None]:
-    """Split off the held-out part: the samples of each class with the smallest content hashes.
+    """Split off the held-out part: the samples of each class with the smallest content hashes, or whole groups.
 
     `split` is consumed: its arrays are compacted in place, so that images are in memory once.
 
     Returns:
-        The training part and the held-out part, both sorted by id; None where nothing is held out.
+        The training part and the held-out part, both sorted by id; None where nothing is held out. Unlabeled samples
+        of a group that is held out are in neither.
     """
-    positions = np.empty(0, np.int64) if split.labels is None else _least_of_each_class(split.labels, share)
+    if split.labels is None:
+        return split, None
+    if split.groups is None:
+        not_trained = positions = _least_of_each_class(split.labels, share)
+    else:
+        not_trained = held_out_of_groups(split.labels, split.groups, share)
+        positions = not_trained[split.labels[not_trained] >= 0]
     if not len(positions):
         return split, None
     held_out = split.rows(positions)
-    trained = np.delete(np.arange(len(split.ids)), positions)
+    trained = np.delete(np.arange(len(split.ids)), not_trained)
     for start in range(0, len(trained), _BLOCK):
         # Rows only move towards the front, so that none is overwritten before it is read.
         block = trained[start : start + _BLOCK]
-        for array in (split.images, split.ids, split.sample_ids, split.labels):
-            assert array is not None
-            array[start : start + len(block)] = array[block]
+        for array in (split.images, split.ids, split.sample_ids, split.labels, split.groups):
+            if array is not None:
+                array[start : start + len(block)] = array[block]
     return split.rows(slice(len(trained))), held_out
+
+
+def held_out_of_groups(labels: I64, groups: NDArray[np.uint64], share: float) -> I64:
+    """Return the positions of all samples in held-out groups, in order.
+
+    Groups are taken in the order of their hashes, each that still fits: at most the share of all samples, and of the
+    labeled ones, is held out. A group without a label is never taken.
+
+    `labels` (N,) are -1 without a label; `groups` (N,) are hashes.
+    """
+    _, number = np.unique(groups, return_inverse=True)
+    sizes = np.stack([np.bincount(number), np.bincount(number, weights=labels >= 0).astype(np.int64)])
+    left = np.floor(share * sizes.sum(axis=1)).astype(np.int64)
+    taken = np.zeros(sizes.shape[1], bool)
+    for group, size in enumerate(sizes.T):
+        if size[1] and (size <= left).all():
+            taken[group] = True
+            left -= size
+    positions: I64 = np.flatnonzero(taken[number])
+    return positions
 
 
 def _least_of_each_class(labels: I64, share: float) -> I64:

@@ -10,16 +10,26 @@ from typing import Any, Literal, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
 
 from cl_core.artifact_dir import MANIFEST, manifest_of, verify
 from cl_core.errors import IntegrityError
 from cl_core.refs import Ref, SnapshotRef
+from cl_core.specs import ValueRange
 from cl_core.tables import required, rows_of
 
 FORMAT_VERSION = 1  # Part of every digest: raise it when the same content should count as another snapshot.
 
 SPLITS = ("test", "train")
+
+NARROW_SHARE = 1 / 16  # Of a range, that values of 12 bits just use of 16.
 ID_BYTES = 32
 
 GROUP_ROWS = 1024
@@ -27,6 +37,7 @@ GROUP_BYTES = 1 << 25  # One row costs its whole group, and more than 2 GB in on
 FILE_BYTES = 1 << 28
 
 ROWS = pa.schema([*required(id=pa.binary(ID_BYTES), image=pa.binary()), pa.field("label", pa.string())])
+GROUPED_ROWS = ROWS.append(pa.field("group", pa.uint64(), nullable=False))
 # Encoded images do not compress, have no repeats, and their least and greatest say nothing but bloat the footer.
 ROWS_SETTINGS: dict[str, Any] = {"compression": "NONE", "use_dictionary": ["label"], "write_statistics": ["id"]}
 
@@ -35,12 +46,49 @@ QUARANTINE_TABLE = pa.schema(required(origin=pa.string(), reason=pa.string(), de
 TEXT_SETTINGS: dict[str, Any] = {"compression": "ZSTD", "use_dictionary": ["split", "reason"]}
 
 
+_OPTIONAL = ("groups", "value_range", "narrow")
+
+
 class SizeCount(Ref):
     """Images of one size."""
 
     width: int
     height: int
     count: int
+
+
+class NarrowValues(Ref):
+    """Images that together use a small part of the range of values that becomes black to white."""
+
+    bits: int = Field(description="Bits of a value in their files: 8 or 16.")
+    images: int
+    low: int = Field(description="Least value in any of them.")
+    high: int = Field(description="Greatest value in any of them.")
+
+
+class GroupCounts(Ref):
+    """Groups of samples that are kept in one split."""
+
+    splits: dict[str, int] = Field(description="Groups per split.")
+    largest: int = Field(description="Samples of the largest group.")
+    unnamed: int = Field(description="Inputs for which data.group names none; each is a group of its own.")
+    drawn: bool = Field(description="Whether the splits of some samples were drawn, not named by the source.")
+    parted: int = Field(description="Groups with samples in both splits, because the source names them so.")
+    parted_origins: list[tuple[str, str]] = Field(
+        description="A training and a test sample of some of these, by one copy each."
+    )
+
+    @property
+    def number(self) -> int:
+        """Return how many groups there are."""
+        return sum(self.splits.values()) - self.parted
+
+    @property
+    def phrase(self) -> str:
+        """Return the counts in words: 35 groups (30 train, 5 test; the largest has 240 samples)."""
+        splits = ", ".join(f"{self.splits[split]:,} {split}" for split in reversed(SPLITS))
+        unnamed = f"; {self.unnamed:,} inputs without a group, each by itself" if self.unnamed else ""
+        return f"{self.number:,} groups ({splits}; the largest has {self.largest:,} samples{unnamed})"
 
 
 class SnapshotProfile(BaseModel):
@@ -66,6 +114,15 @@ class SnapshotProfile(BaseModel):
     duplicates: int = Field(description="Copies merged into another row of the same split.")
     leaked: int = Field(description="Contents of the test split whose copies in the training split are quarantined.")
     quarantined: dict[str, int] = Field(description="Rejected inputs by reason.")
+    groups: GroupCounts | None = Field(None, description="None where each sample is drawn by itself.")
+    value_range: ValueRange | None = Field(None, description="Values that become black and white; None: full range.")
+    narrow: list[NarrowValues] = Field([], description="Images whose values use at most 1/16 of that range.")
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_off(self, serialized: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what was not asked for, so that the manifest is as it was before it could be."""
+        values: dict[str, Any] = serialized(self)
+        return {name: value for name, value in values.items() if name not in _OPTIONAL or value}
 
     @property
     def labeled(self) -> dict[str, int]:
@@ -84,6 +141,7 @@ class SnapshotRow(NamedTuple):
     id: bytes  # (32,) bytes, the sha256 of the payload.
     payload: bytes  # Encoded image.
     label: str | None  # Name of its class; None without one.
+    group: int | None  # uint64, the same for all samples that are kept in one split; None without groups.
 
 
 def open_snapshot(path: Path) -> SnapshotRef:
@@ -94,7 +152,7 @@ def open_snapshot(path: Path) -> SnapshotRef:
     """
     verify(path)
     profile = snapshot_profile(path)
-    shared = profile.model_dump(include={"name", "digest", "rows", "classes", "channels"})
+    shared = profile.model_dump(include={"name", "digest", "rows", "classes", "channels", "value_range"})
     return SnapshotRef(path=path.absolute(), quarantined=sum(profile.quarantined.values()), **shared)
 
 
@@ -122,6 +180,6 @@ def row_groups(snapshot: SnapshotRef, split: str) -> Iterator[list[SnapshotRow]]
     for part in sorted((snapshot.path / split).glob("part-*.parquet")):
         with pq.ParquetFile(part, memory_map=True) as file:
             for group in range(file.num_row_groups):
-                rows = rows_of(file.read_row_group(group, columns=ROWS.names))
-                if named := [SnapshotRow(*row) for row in rows]:
+                rows = rows_of(file.read_row_group(group, columns=GROUPED_ROWS.names))  # As far as the file has them.
+                if named := [SnapshotRow._make((*row, None)[:4]) for row in rows]:
                     yield named

@@ -93,10 +93,13 @@ def _problems(profile: SnapshotProfile, snapshot: SnapshotRef, spec: DataSpec) -
             f"{train:,} unique training samples, at least {spec.min_train_samples:,} are needed; add samples, or "
             "lower data.min_train_samples"
         )
-    if not test:
+    drawn = profile.groups is not None and profile.groups.drawn
+    if not test and not drawn:
         problems.append(
             "no test samples; give the source a test split, or no splits at all, so that data.test_share holds some out"
         )
+    if drawn and not (train and test):
+        problems.append(_one_sided(profile, spec))
     if len(profile.classes) == 1:
         problems.append(
             f"all labeled samples are of one class, {profile.classes[0]!r}; add another class, or ingest without labels"
@@ -109,6 +112,18 @@ def _problems(profile: SnapshotProfile, snapshot: SnapshotRef, spec: DataSpec) -
             "or raise data.max_quarantined_share"
         )
     return problems
+
+
+def _one_sided(profile: SnapshotProfile, spec: DataSpec) -> str:
+    assert profile.groups is not None
+    split = "training" if profile.rows["train"] else "test"
+    change = "raise" if split == "training" else "lower"
+    together = " with near-duplicates" if spec.near_duplicates_together else ""
+    return (
+        f"all {sum(profile.groups.splits.values()):,} groups{together} are drawn into the {split} split, the largest "
+        f"with {profile.groups.largest:,} samples; {change} data.test_share ({spec.test_share:g}), choose smaller "
+        "groups by data.group, or give the source splits"
+    )
 
 
 def _near_duplicates(snapshot: Path, cache: Path, test_samples: int) -> NearDuplicates:

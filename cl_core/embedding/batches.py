@@ -15,6 +15,7 @@ from cl_core.data.sources import RawSample, Unreadable
 from cl_core.data.worker_pool import map_batches
 from cl_core.embedding.embeddings_file import EmbeddedRow
 from cl_core.modalities.image import Rejected, decode_image, to_shape
+from cl_core.specs import ValueRange
 
 Input = RawSample | Unreadable
 
@@ -34,14 +35,25 @@ class PreparedBatch(NamedTuple):
 
 
 def prepared_batches(
-    inputs: Iterable[Input], shape: tuple[int, int, int], *, workers: int, is_done: Callable[[int], bool]
+    inputs: Iterable[Input],
+    shape: tuple[int, int, int],
+    *,
+    value_range: ValueRange | None = None,
+    workers: int,
+    is_done: Callable[[int], bool],
 ) -> Iterator[PreparedBatch]:
-    """Yield the inputs in batches, in their order, at the (H, W, C) that the model takes; skip parts that are done."""
+    """Yield the inputs in batches, in their order, as the model takes them; skip parts that are done.
+
+    `shape` is (H, W, C); `value_range` the values that become black and white, None for the full range.
+    """
     rows = max(1, min(_BATCH_ROWS, _BATCH_PIXELS // math.prod(shape)))
     batches = (
         (part, batch) for part, members in _parts(inputs, is_done) for batch in input_batches(members, rows=rows)
     )
-    return (prepared for _, prepared in map_batches(partial(_prepare, shape=shape), batches, workers))
+    return (
+        prepared
+        for _, prepared in map_batches(partial(_prepare, shape=shape, value_range=value_range), batches, workers)
+    )
 
 
 def _parts(inputs: Iterable[Input], is_done: Callable[[int], bool]) -> Iterator[tuple[int, Iterator[Input]]]:
@@ -55,14 +67,16 @@ def _parts(inputs: Iterable[Input], is_done: Callable[[int], bool]) -> Iterator[
             pass
 
 
-def _prepare(batch: tuple[int, list[Input]], shape: tuple[int, int, int]) -> PreparedBatch:
+def _prepare(
+    batch: tuple[int, list[Input]], shape: tuple[int, int, int], value_range: ValueRange | None
+) -> PreparedBatch:
     part, inputs = batch
     rows, images, rejected = [], [], list[tuple[str, str, str]]()
     for item in inputs:
         try:
             if isinstance(item, Unreadable):
                 raise Rejected("unreadable", item.detail)
-            images.append(to_shape(decode_image(item.payload)[0], shape))
+            images.append(to_shape(decode_image(item.payload, value_range)[0], shape))
         except Rejected as rejection:
             rejected.append((item.origin, rejection.reason, rejection.detail))
         else:

@@ -17,7 +17,7 @@ from pydantic import Field, ValidationError
 from cl_core.errors import InputError, IntegrityError
 from cl_core.hashing import file_sha256
 from cl_core.refs import Ref
-from cl_core.specs import SourceSpec
+from cl_core.specs import SourceSpec, ValueRange
 from cl_core.tables import rows_of, schema_of, table_of
 
 _KEY = b"counterpoint"
@@ -34,6 +34,9 @@ class EmbeddingsMetadata(Ref):
     model_uri: str = Field(description="models:/NAME/VERSION")
     training_digest: str = Field(description="Of the training that made the model.")
     image_shape: tuple[int, int, int] = Field(description="(H, W, C) to which the images were resized.")
+    value_range: ValueRange | None = Field(
+        None, description="Values of the files that became black and white; none for the full range."
+    )
     data: SourceSpec = Field(description="Where the images came from.")
     rows: int
     quarantined: int = Field(description="Inputs that could not be embedded.")

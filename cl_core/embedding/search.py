@@ -13,6 +13,7 @@ from cl_core.errors import DataError, InputError
 from cl_core.evaluation.nearest import nearest
 from cl_core.modalities.image import FORMATS, Rejected, decode_image, to_shape
 from cl_core.registry import SOURCES
+from cl_core.specs import ValueRange
 
 
 class Hit(NamedTuple):
@@ -37,14 +38,14 @@ def nearest_rows(query: NDArray[np.float32], embeddings: Path, *, count: int) ->
     return [Hit(row, cosine) for row, (cosine, _, _) in zip(rows, best, strict=True)]
 
 
-def query_pixels(image: Path, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
-    """Return an image file as (1, H, W, C) uint8, at the shape that a model takes.
+def query_pixels(image: Path, shape: tuple[int, int, int], value_range: ValueRange | None = None) -> NDArray[np.uint8]:
+    """Return an image file as (1, H, W, C) uint8, at the shape and with the range of values that a model takes.
 
     Raises:
         InputError: When the file cannot be read or decoded.
     """
     try:
-        return np.array(to_shape(decode_image(image.read_bytes())[0], shape))[None]
+        return np.array(to_shape(decode_image(image.read_bytes(), value_range)[0], shape))[None]
     except OSError as error:
         raise InputError(f"{image} cannot be read ({error.strerror}); give an image file") from error
     except Rejected as error:

@@ -31,7 +31,7 @@ from cl_core.errors import DataError, IntegrityError
 from cl_core.hashing import digest_of
 from cl_core.refs import Ref
 from cl_core.registry import SOURCES
-from cl_core.specs import SourceSpec
+from cl_core.specs import SourceSpec, ValueRange
 from cl_core.tables import rows_of, table_of
 
 _ROWS, _QUARANTINE = "rows.parquet", "quarantine.parquet"
@@ -46,6 +46,7 @@ class FinishedModel:
     training_digest: str  # Of the training that made it.
     shape: tuple[int, int, int]  # (H, W, C) of the images that it takes.
     embed: Callable[[NDArray[np.uint8]], NDArray[np.float32]]  # (N, H, W, C) uint8 images to (N, D) float32 unit rows.
+    value_range: ValueRange | None = None  # Values of the files that become black and white; None: the full range.
 
     @property
     def uri(self) -> str:
@@ -87,7 +88,8 @@ def write_embeddings(
     """
     source: Source = SOURCES.build(data.source, data.source_options, field="data.source")
     code, state = code_digest(__name__, type(source).__module__), source.fingerprint(data.location)
-    digest = digest_of([model.uri, model.training_digest, model.shape, data, source, state, code])
+    reading = [model.value_range] if model.value_range else []
+    digest = digest_of([model.uri, model.training_digest, model.shape, data, source, state, code, *reading])
     existing = _existing(output, digest)
     if isinstance(existing, EmbeddingsMetadata):
         reason = f"{output} is up to date (images, {model.uri} and code unchanged)"
@@ -154,7 +156,8 @@ def _write_parts(
         on_progress(done, inputs)
         return True
 
-    batches = prepared_batches(source.samples(data.location), model.shape, workers=workers, is_done=is_done)
+    samples = source.samples(data.location)
+    batches = prepared_batches(samples, model.shape, value_range=model.value_range, workers=workers, is_done=is_done)
     for part, members in groupby(batches, key=attrgetter("part")):
         rows, embeddings, rejected = [], [], []
         for batch in members:
@@ -188,6 +191,7 @@ def _join(model: FinishedModel, data: SourceSpec, digest: str, parts: Path, outp
         model_uri=model.uri,
         training_digest=model.training_digest,
         image_shape=model.shape,
+        value_range=model.value_range,
         data=data,
         rows=sum(manifest["rows"] for manifest in manifests),
         quarantined=sum(manifest["quarantined"] for manifest in manifests),

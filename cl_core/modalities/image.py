@@ -9,7 +9,8 @@ import re
 import struct
 import warnings
 import zlib
-from typing import Literal
+from functools import lru_cache
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +35,9 @@ _UNMISTAKABLE = re.compile(
     rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|RIFF....WEBP|GIF8[79]a|II\*\0|MM\0\*|.{4}ftypavi[fs]", re.DOTALL
 )
 _PNG_COLOR_TYPES = {1: 0, 3: 2}
+_PNG_DEPTH = 24  # Where the header has the bits of a value.
+_TIFF_BITS_PER_SAMPLE = 258
+_GREATEST = 65_535
 _STORED_BYTES = 65_535  # What one stored block of a deflate stream can hold.
 
 _TOO_LARGE = (Image.DecompressionBombError, Image.DecompressionBombWarning)
@@ -68,11 +72,20 @@ def starts_like_image(head: bytes) -> bool:
     return _UNMISTAKABLE.match(head) is not None
 
 
-def decode(payload: bytes) -> NDArray[np.uint8]:
+class StoredValues(NamedTuple):
+    """The values of an image as its file stores them, before they become 8 bits."""
+
+    bits: int  # 16 of grayscale that has them, else 8.
+    low: int  # The least value.
+    high: int  # The greatest value.
+
+
+def decode(payload: bytes, value_range: tuple[float, float] | None = None) -> NDArray[np.uint8]:
     """Return the pixels of one encoded image, upright.
 
     Args:
         payload: File of one of `FORMATS`; of several frames or pages the first is taken.
+        value_range: As of `decode_image`.
 
     Returns:
         (H, W, C) uint8 in 0..255, read-only; C is 1 for grayscale formats, else 3 (RGB). `decode_image` says how
@@ -81,12 +94,14 @@ def decode(payload: bytes) -> NDArray[np.uint8]:
     Raises:
         Rejected: When the bytes are not such an image, end early, or hold too many pixels.
     """
-    pixels = np.asarray(decode_image(payload)[0])
+    pixels = np.asarray(decode_image(payload, value_range)[0])
     return pixels.reshape(*pixels.shape[:2], -1)
 
 
-def decode_image(payload: bytes) -> tuple[Image.Image, str]:
-    """Return one encoded image as an upright Pillow image of mode L or RGB, and the name of its format.
+def decode_image(
+    payload: bytes, value_range: tuple[float, float] | None = None
+) -> tuple[Image.Image, str, StoredValues]:
+    """Return one encoded image as an upright Pillow image of mode L or RGB, the name of its format, and its values.
 
     - EXIF orientation is applied.
     - Transparent parts are laid on white, as browsers and viewers show them.
@@ -94,6 +109,9 @@ def decode_image(payload: bytes) -> tuple[Image.Image, str]:
     - CMYK becomes RGB without a color profile.
     - 16-bit grayscale is rounded to 8 bits over the full range (65535 becomes 255). Of 16-bit color Pillow keeps the
       upper byte, at most one level off. Floats, signed and 32-bit integers are rejected: their range is not known.
+    - With a `value_range`, its lower value becomes 0 and its upper one 255, values between are rounded, and values
+      outside are clipped: of 16-bit grayscale on the scale 0 to 65535, of all else 0 to 255. PNM files are stretched
+      by the maximum in their header first. Other 16-bit images are rejected, as their lower byte is lost.
 
     Raises:
         Rejected: As `decode`.
@@ -109,7 +127,14 @@ def decode_image(payload: bytes) -> tuple[Image.Image, str]:
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:
             image = _loaded(payload)
-            return _eight_bit(_upright(image)), str(image.format)
+            if value_range is not None and _loses_lower_byte(image, payload):
+                raise Rejected(
+                    "unknown_range",
+                    "16-bit color, of which only the upper byte is read, so that data.value_range does not apply; "
+                    "store 16-bit grayscale or 8 bits",
+                )
+            pixels, stored = _eight_bit(_upright(image), value_range)
+            return pixels, str(image.format), stored
         except (Rejected, MemoryError):
             raise
         except _TOO_LARGE as error:
@@ -199,21 +224,59 @@ def encode_png(pixels: NDArray[np.uint8]) -> bytes:
     return _PNG_SIGNATURE + _chunk(b"IHDR", header) + _chunk(b"IDAT", _stored(rows.tobytes())) + _chunk(b"IEND", b"")
 
 
-def _eight_bit(image: Image.Image) -> Image.Image:
+def _eight_bit(image: Image.Image, value_range: tuple[float, float] | None) -> tuple[Image.Image, StoredValues]:
     """Convert any mode in which Pillow opens the formats to L or RGB."""
-    if image.mode in ("L", "RGB") and not image.has_transparency_data:
-        return image
     if image.mode.startswith("I"):  # 16 bits; in mode I PNM files, which Pillow scales to them.
         values = np.asarray(image).astype(np.uint32)
-        pixels = ((values + 128) // 257).astype(np.uint8)
-        pixels[values == image.info.get("transparency", -1)] = 255
-        return Image.fromarray(pixels)
+        shown = values != image.info.get("transparency", -1)
+        pixels = _levels(16, value_range)[values]
+        pixels[~shown] = 255
+        low, high = np.min(values, where=shown, initial=_GREATEST), np.max(values, where=shown, initial=0)
+        return Image.fromarray(pixels), StoredValues(16, int(low), int(high))
     mode = "L" if image.mode in ("1", "L", "LA", "La") else "RGB"
     if not image.has_transparency_data:
-        return image.convert(mode)
+        plain = image if image.mode == mode else image.convert(mode)
+        return _stretched(plain, value_range), _stored_values(plain)
     layer = image.convert("RGBA")
+    colors, opacity = layer.convert("RGB"), layer.getchannel("A")
+    if value_range is not None:
+        layer = _stretched(colors, value_range)
+        layer.putalpha(opacity)
     page = Image.new("RGBA", layer.size, "white")
-    return Image.alpha_composite(page, layer).convert(mode)
+    return Image.alpha_composite(page, layer).convert(mode), _stored_values(colors, opacity)
+
+
+@lru_cache
+def _levels(bits: int, value_range: tuple[float, float] | None) -> NDArray[np.uint8]:
+    """Return the level, 0 to 255, of each value that so many bits can store; read-only."""
+    low, high = value_range or (0, (1 << bits) - 1)
+    values = np.clip(np.arange(1 << bits, dtype=np.float64), low, high)
+    levels = np.floor((values - low) / (high - low) * 255 + 0.5).astype(np.uint8)
+    levels.flags.writeable = False
+    return levels
+
+
+def _stretched(image: Image.Image, value_range: tuple[float, float] | None) -> Image.Image:
+    """Return an image of mode L or RGB with the values of a range as its levels."""
+    return image if value_range is None else image.point(_levels(8, value_range).tolist() * len(image.getbands()))
+
+
+def _stored_values(image: Image.Image, opacity: Image.Image | None = None) -> StoredValues:
+    """Return the least and greatest values of an image of mode L or RGB, of the parts that are not transparent."""
+    if opacity is None:
+        extremes = np.array(image.getextrema()).reshape(-1, 2)
+        return StoredValues(8, int(extremes[:, 0].min()), int(extremes[:, 1].max()))
+    found = np.flatnonzero(np.array(image.histogram(opacity)).reshape(-1, 256).any(axis=0))
+    return StoredValues(8, int(found[0]), int(found[-1])) if len(found) else StoredValues(8, 255, 0)
+
+
+def _loses_lower_byte(image: Image.Image, payload: bytes) -> bool:
+    """Tell whether a file stores 16 bits of which Pillow keeps 8: color and grayscale with opacity, PNG and TIFF."""
+    if image.mode.startswith("I"):
+        return False
+    if image.format == "PNG":
+        return payload[_PNG_DEPTH] == 16
+    return image.format == "TIFF" and max(getattr(image, "tag_v2", {}).get(_TIFF_BITS_PER_SAMPLE, (8,))) > 8
 
 
 def _chunk(kind: bytes, body: bytes) -> bytes:

@@ -9,6 +9,7 @@ from cl_core.embedding.search import Hit
 from cl_core.modalities.image import Rejected, decode
 from cl_core.report.gallery import png_uri
 from cl_core.report.page import html_environment
+from cl_core.specs import ValueRange
 
 SIDE = 160  # pixels; a page of 24 photographs stays under 2 MB
 _SMOOTH_FROM = 64  # pixels; smaller pictures are shown with their pixels
@@ -22,13 +23,13 @@ def search_page(
     template = html_environment().get_template("search.html")
     return template.render(
         name=image.name,
-        query=_thumbnail(payload),
+        query=_thumbnail(payload, metadata.value_range),
         query_id=hashlib.sha256(payload).hexdigest(),
-        smooth=max(decode(payload).shape[:2]) >= _SMOOTH_FROM,
+        smooth=max(decode(payload, metadata.value_range).shape[:2]) >= _SMOOTH_FROM,
         embeddings=embeddings,
         metadata=metadata,
         hits=hits,
-        thumbnails={sample: _thumbnail(picture) for sample, picture in pictures.items()},
+        thumbnails={sample: _thumbnail(picture, metadata.value_range) for sample, picture in pictures.items()},
         sentence=missing_sentence(hits, pictures, metadata),
     )
 
@@ -42,9 +43,9 @@ def missing_sentence(hits: Sequence[Hit], pictures: Mapping[str, bytes], metadat
     return f"{missing} of {len(hits)} pictures are missing: {place} no longer holds the images that were embedded."
 
 
-def _thumbnail(payload: bytes) -> str:
+def _thumbnail(payload: bytes, value_range: ValueRange | None) -> str:
     """Return a data URI of the whole image, shrunk; empty when it can no longer be decoded."""
     try:
-        return png_uri(decode(payload), SIDE)
+        return png_uri(decode(payload, value_range), SIDE)
     except Rejected:
         return ""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from cl_core.refs import Score
 
 if TYPE_CHECKING:
+    from cl_core.data.snapshot import GroupCounts, SnapshotProfile
     from cl_core.data.validation import NearDuplicates
 
 SHARES = ("accuracy", "precision", "recall", "f1")
@@ -91,6 +92,36 @@ def near_duplicate_warning(near: "NearDuplicates | None") -> str:
     return f"{near.test_share:.1%} of the test images resemble a training image{example}: scores may be too high."
 
 
+def parted_groups_warning(groups: "GroupCounts | None") -> str:
+    """Warn beside the scores if the source has samples of one group in both splits; empty otherwise."""
+    if groups is None or not groups.parted:
+        return ""
+    named = "; ".join(f"{train} and {test}" for train, test in groups.parted_origins[:3])
+    number = f"{groups.parted:,} groups have" if groups.parted > 1 else "1 group has"
+    return (
+        f"{number} samples in both splits, because the source names these splits, for example {named}: scores may be "
+        "too high."
+    )
+
+
+def range_text(value_range: tuple[float, float] | None) -> str:
+    """Write a range of values: values 0 to 4,095; the full range."""
+    return f"values {value_range[0]:,.6g} to {value_range[1]:,.6g}" if value_range else "the full range of values"
+
+
+def narrow_values_warning(profile: "SnapshotProfile") -> str:
+    """Warn of images whose values use a small part of the range, which look black or gray; empty without any."""
+    sentences = []
+    for one in profile.narrow:
+        first, last = profile.value_range or (0, (1 << one.bits) - 1)
+        sentences.append(
+            f"the values of all {one.images:,} images of {one.bits} bits are {one.low:,} to {one.high:,}, at most 1/16 "
+            f"of {first:,.6g} to {last:,.6g}, so they have few levels of gray; set data.value_range to "
+            f"[{one.low}, {one.high}], or to the range of the sensor"
+        )
+    return "; ".join(sentences)
+
+
 def shortened(name: str) -> str:
     """Cut a name so that it fits beside a figure."""
     return name if len(name) <= 22 else name[:21] + "…"
@@ -118,6 +149,9 @@ WORDING_FILTERS = {
     "counts": counts,
     "few_samples": few_samples,
     "near_duplicate_warning": near_duplicate_warning,
+    "parted_groups_warning": parted_groups_warning,
+    "narrow_values_warning": narrow_values_warning,
+    "range_text": range_text,
     "sparkline": sparkline,
 }
 """By the names that templates use."""

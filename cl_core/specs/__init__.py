@@ -6,8 +6,9 @@ by name and its options are the mapping beside it, validated by the component it
 
 from cl_core.registry import Options
 from cl_core.specs.compute import ComputeSpec
-from cl_core.specs.data import DataSpec, SourceSpec
+from cl_core.specs.data import DataSpec, SourceSpec, ValueRange
 from cl_core.specs.evaluation import EvaluationSpec, PromotionSpec
+from cl_core.specs.grouping import GroupRule
 from cl_core.specs.training import PAPER, Precision, TrainingSpec
 
 __all__ = [
@@ -15,9 +16,11 @@ __all__ = [
     "ComputeSpec",
     "DataSpec",
     "EvaluationSpec",
+    "GroupRule",
     "Options",
     "Precision",
     "PromotionSpec",
     "SourceSpec",
     "TrainingSpec",
+    "ValueRange",
 ]

@@ -1,11 +1,27 @@
 """Which samples: the spec of a dataset, and of a source that is read once."""
 
 import re
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field, field_validator
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer
 
 from cl_core.registry import SOURCES, Described, NameIn, Options
+from cl_core.specs.grouping import GroupRule
+
+# Left out of the JSON while they are off, so that a spec from before they existed has the same digest.
+_OPTIONAL = ("group", "near_duplicates_together", "value_range")
+
+ValueRange = tuple[float, float]
+"""Values in the image files that become black and white."""
+
+_GREATEST_VALUE = 65_535
+
+
+def _as_list_of_two(schema: dict[str, Any]) -> None:
+    """Make a field a list of two numbers that may be left out: forms show no choice between it and null."""
+    schema.pop("anyOf")
+    schema.pop("default")
+    schema |= {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2}
 
 
 class DataSpec(Described):
@@ -21,9 +37,22 @@ class DataSpec(Described):
     """Options of the source, as JSON."""
     image_size: int = Field(28, ge=8, le=512)
     """Side of the square image that the encoder sees, in pixels."""
+    value_range: ValueRange | None = Field(None, json_schema_extra=_as_list_of_two)
+    """Values in the image files that become black and white, such as [0, 4095] for 12 bits in 16-bit files. Values
+    outside become black or white, too. 0 to 65,535 of 16-bit grayscale, 0 to 255 of all else. null takes the full
+    range."""
     test_share: float = Field(0.1, gt=0, lt=1, title="Test fraction")
     """Share of the samples held out for testing if the source has no test split; the content hash decides which.
     Fraction."""
+    group: str = Field("", max_length=1000)
+    """What samples of one split have in common, such as the patient. `column:NAME` is a column of a table. `folder:1`
+    is the first folder on the way to a file, `folder:-1` the last. `pattern:REGEX` is the part of the file's name that
+    the parentheses match. Groups are held out whole, and the group's hash decides. A sample without a group is one by
+    itself. Empty: every sample is."""
+    near_duplicates_together: bool = Field(False, title="Keep near-duplicates together")
+    """Put images that look alike into one split: those whose perceptual hashes differ in at most 3 of 64 bits, and
+    chains of them. Ingestion takes longer, and new images that join two such groups may move one to the other
+    split."""
     min_train_samples: int = Field(64, ge=2, title="Minimum training samples")
     """Refuse data with fewer distinct training samples. Samples."""
     max_quarantined_share: float = Field(0.05, ge=0, le=1, title="Max. quarantined fraction")
@@ -38,6 +67,33 @@ class DataSpec(Described):
                 "the password in the environment instead"
             )
         return location
+
+    @field_validator("group")
+    @classmethod
+    def _is_a_rule(cls, group: str) -> str:
+        if group:
+            GroupRule.parse(group)
+        return group
+
+    @field_validator("value_range")
+    @classmethod
+    def _rises(cls, value_range: ValueRange | None) -> ValueRange | None:
+        if value_range is not None and not 0 <= value_range[0] < value_range[1] <= _GREATEST_VALUE:
+            raise ValueError(
+                f"expected two values from 0 to {_GREATEST_VALUE}, the first less than the second, such as [0, 4095]; "
+                f"got {list(value_range)}"
+            )
+        return value_range
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_off(self, serialized: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = serialized(self)
+        return {name: value for name, value in values.items() if name not in _OPTIONAL or getattr(self, name)}
+
+    @property
+    def grouped(self) -> bool:
+        """Whether something keeps samples together in one split."""
+        return bool(self.group) or self.near_duplicates_together
 
 
 class SourceSpec(Described):

@@ -9,7 +9,7 @@ from cl_core.methods import MethodOptions
 from cl_core.specs import TrainingSpec
 from cl_core.specs.training import MOST_EPOCHS
 from cl_core.training.components import Parts
-from cl_core.training.preflight import without_held_out
+from cl_core.training.preflight import TrainedOn, without_held_out
 
 # Some minutes on two CPU cores with the small encoder: 4 epochs of Fashion-MNIST in batches of 256.
 BUDGET_STEPS = 1000
@@ -25,7 +25,9 @@ class FilledIn(NamedTuple):
     steps: int  # Of the whole training.
 
 
-def fill_in(parts: Parts, *, train_rows: int, classes: Mapping[str, int]) -> FilledIn:
+def fill_in(
+    parts: Parts, *, train_rows: int, classes: Mapping[str, int], of_groups: TrainedOn | None = None
+) -> FilledIn:
     """Choose what is left open: options of the method that depend on the data, and the epochs.
 
     The same spec and data always make the same choices, so that the training has the same digest.
@@ -34,12 +36,13 @@ def fill_in(parts: Parts, *, train_rows: int, classes: Mapping[str, int]) -> Fil
         parts: The training, assembled from its spec.
         train_rows: Samples of the training split.
         classes: Its labeled samples by class; empty without labels.
+        of_groups: What is trained on where whole groups are held out.
 
     Raises:
         SpecError: When the epochs chosen are too few for the warm-up or for an option of the method.
     """
     spec = parts.spec
-    rows, classes = without_held_out(spec, train_rows=train_rows, classes=classes)
+    rows, classes = of_groups or without_held_out(spec, train_rows=train_rows, classes=classes)
     method = parts.method.fitted_to(classes.values(), batch_size=spec.batch_size)
     choices = [
         f"training.method_options.{option}: {value}, for batches of {spec.batch_size} from {len(classes)} classes, "

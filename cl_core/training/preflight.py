@@ -1,12 +1,20 @@
 """Checks of a training spec against the data and the workers, made before anything is trained."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from cl_core.data.sampling import class_balanced_count, fitting_samples_per_class, held_out_counts
+from cl_core.data.sampling import (
+    I64,
+    class_balanced_count,
+    fitting_samples_per_class,
+    held_out_counts,
+    held_out_of_groups,
+)
 from cl_core.errors import SpecError
 from cl_core.methods import MethodOptions
 from cl_core.specs import ComputeSpec, TrainingSpec
@@ -16,30 +24,49 @@ from cl_core.views import Normalization
 _CHANNELS = 3  # Of the image that is tried; no component depends on the number.
 
 
-def without_held_out(
-    training: TrainingSpec, *, train_rows: int, classes: Mapping[str, int]
-) -> tuple[int, dict[str, int]]:
-    """Return the samples that are trained on, and the labeled ones of them by class: the split less its held-out part.
+class TrainedOn(NamedTuple):
+    """The training split less its held-out part."""
+
+    rows: int  # Samples.
+    classes: dict[str, int]  # Labeled samples by class; empty without labels.
+
+    @classmethod
+    def of_groups(cls, labels: I64, groups: NDArray[np.uint64], names: Sequence[str], share: float) -> "TrainedOn":
+        """Count what is left when whole groups are held out: of each sample its class, -1 without one, and group."""
+        trained = np.delete(labels, held_out_of_groups(labels, groups, share))
+        counts = np.bincount(trained[trained >= 0], minlength=len(names)).tolist()
+        return cls(len(trained), {name: count for name, count in zip(names, counts, strict=True) if count})
+
+
+def without_held_out(training: TrainingSpec, *, train_rows: int, classes: Mapping[str, int]) -> TrainedOn:
+    """Return what is trained on where single samples are held out.
 
     `train_rows` are the samples of the training split, `classes` the labeled ones by class; empty without labels.
     """
     names = sorted(classes)
     held_out = held_out_counts([classes[name] for name in names], training.held_out_share).tolist()
-    return train_rows - sum(held_out), {name: classes[name] - n for name, n in zip(names, held_out, strict=True)}
+    left = {name: classes[name] - n for name, n in zip(names, held_out, strict=True)}
+    return TrainedOn(train_rows - sum(held_out), left)
 
 
 def check_batches(
-    parts: Parts, compute: ComputeSpec, *, train_rows: int, classes: Mapping[str, int] = MappingProxyType({})
+    parts: Parts,
+    compute: ComputeSpec,
+    *,
+    train_rows: int,
+    classes: Mapping[str, int] = MappingProxyType({}),
+    of_groups: TrainedOn | None = None,
 ) -> None:
     """Refuse batches that workers cannot share or the data cannot fill, and a method that does not suit the data.
 
     `train_rows` are the samples of the training split, `classes` the labeled ones by class; empty without labels.
+    `of_groups` is what is trained on where whole groups are held out.
 
     Raises:
         SpecError: Naming the nearest sizes that would do.
     """
     training = parts.spec
-    train_rows, classes = without_held_out(training, train_rows=train_rows, classes=classes)
+    train_rows, classes = of_groups or without_held_out(training, train_rows=train_rows, classes=classes)
     size, workers = training.batch_size, compute.workers
     if size % workers:
         below, above = size - size % workers, size - size % workers + workers

@@ -49,7 +49,7 @@ _EARLIER_INITIAL_WEIGHTS = "starts"  # Version 0.1.0 kept initial weights here.
 
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-_CACHE = re.compile(r"([0-9a-f]{64})-\d+x\d+x\d+")
+_CACHE = re.compile(r"([0-9a-f]{64})-\d+x\d+x\d+(-[-+.e\d]+)?")
 _REPORT = re.compile(r"version-(\d+)-[0-9a-f]+\.html")
 
 

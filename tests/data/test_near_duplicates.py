@@ -1,11 +1,12 @@
 import numpy as np
 import pytest
 from scipy.fft import dctn
+from scipy.sparse.csgraph import connected_components
 
 from cl_core.data import near_duplicates as module
 from cl_core.data.cache import build_cache, load_split
 from cl_core.data.ingest.pipeline import ingest_source
-from cl_core.data.near_duplicates import near_duplicates, perceptual_hashes
+from cl_core.data.near_duplicates import merged, near_duplicate_groups, near_duplicates, perceptual_hashes
 from cl_core.specs import DataSpec
 
 
@@ -52,6 +53,27 @@ def test_beyond_the_limit_the_counts_are_said_to_be_lower_bounds(monkeypatch):
     found = near_duplicates(first, second, examples=3)
     assert not found.complete
     assert 0 <= found.pairs <= compared_one_by_one(first, second)[0]
+
+
+@pytest.mark.parametrize("bits", [10, 13, 64])
+def test_groups_are_the_components_of_all_close_pairs(bits):
+    hashes = np.random.default_rng(5).integers(0, 2**bits - 1, 400, dtype=np.uint64, endpoint=True)
+    hashes[::7] <<= np.uint64(64 - bits)
+    close = np.bitwise_count(hashes[:, None] ^ hashes[None, :]) <= 3
+    _, expected = connected_components(close)
+    found = near_duplicate_groups(hashes)
+    assert len(set(zip(expected.tolist(), found.tolist(), strict=True))) == len(set(expected)) == len(set(found))
+
+
+def test_a_chain_of_links_in_any_order_is_one_group():
+    places = np.random.default_rng(6).permutation(1000)
+    assert set(merged(np.arange(1001), places, places + 1).tolist()) == {0}
+    assert merged(np.arange(4), np.array([3]), np.array([1])).tolist() == [0, 1, 2, 1]
+
+
+def test_too_many_alike_hashes_are_not_grouped_by_halves(monkeypatch):
+    monkeypatch.setattr(module, "_MOST_GROUPED_PAIRS", 10)
+    assert near_duplicate_groups(np.arange(5, dtype=np.uint64)) is None  # 3 bands of 10 pairs.
 
 
 def test_nothing_is_near_to_nothing():

@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -215,3 +216,29 @@ def test_images_are_held_in_memory_once() -> None:
 def test_where_there_is_nothing_to_hold_out_the_split_is_left_as_it_is(labels: list[int] | None, share: float) -> None:
     split = split_of(labels, 10)
     assert hold_out(split, share) == (split, None)
+
+
+def test_groups_are_held_out_whole_in_the_order_of_their_hashes_as_far_as_they_fit() -> None:
+    groups = np.repeat(np.array([30, 10, 20, 40], np.uint64), [10, 60, 15, 15])
+    labels = [0] * 95 + [-1] * 5  # The last group has 5 samples without a label.
+    split = replace(split_of(labels, 100), groups=groups)
+    trained, held_out = hold_out(split, 0.27)  # Group 10 is too large; 20 and 30 fit, then 40 does not.
+    assert held_out is not None and held_out.groups is not None and trained.groups is not None
+    assert numbers_in(held_out) == [*range(10), *range(70, 85)]
+    assert numbers_in(trained) == [*range(10, 70), *range(85, 100)]
+    assert set(trained.groups.tolist()) == {10, 40} and set(held_out.groups.tolist()) == {20, 30}
+
+
+def test_unlabeled_samples_of_a_held_out_group_are_neither_trained_on_nor_asked() -> None:
+    labels = np.array([0, -1, 1, -1, 0, 1, 0, 1])
+    groups = np.array([1, 1, 2, 3, 4, 4, 4, 4], np.uint64)
+    trained, held_out = hold_out(replace(split_of(labels.tolist(), 8), groups=groups), 0.4)
+    assert held_out is not None and held_out.labels is not None
+    assert numbers_in(held_out) == [0, 2]  # Of 6 labeled and 8 in all, 2 and 3 may be held out.
+    assert numbers_in(trained) == [3, 4, 5, 6, 7]
+
+
+def test_without_a_small_group_nothing_is_held_out() -> None:
+    split = replace(split_of([0] * 10, 10), groups=np.repeat(np.array([1, 2], np.uint64), 5))
+    trained, held_out = hold_out(split, 0.4)
+    assert held_out is None and numbers_in(trained) == list(range(10))

@@ -4,6 +4,7 @@ import re
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +13,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from embedding.conftest import SIZE, encoded, flat_unit_rows, model
+from PIL import Image
 
 from cl_core.data.cache import build_cache, load_split
 from cl_core.data.ingest.pipeline import ingest_source
 from cl_core.embedding import batches
 from cl_core.embedding.embeddings_file import read_metadata
+from cl_core.embedding.search import query_pixels
 from cl_core.embedding.writer import write_embeddings
 from cl_core.errors import DataError, InputError
 from cl_core.specs import DataSpec, SourceSpec
@@ -247,3 +250,22 @@ def test_inputs_of_one_part_are_a_row_group(tmp_path):
         batches.PART_INPUTS,
         1100 - batches.PART_INPUTS,
     ]
+
+
+def test_images_are_stretched_by_the_range_of_the_model_and_another_range_is_another_file(tmp_path):
+    (tmp_path / "in").mkdir()
+    values = np.random.default_rng(2).integers(0, 4096, (SIZE, SIZE), dtype=np.uint16)
+    Image.fromarray(values).save(tmp_path / "in" / "a.png")
+    seen, output = [], tmp_path / "out.parquet"
+    ranged = replace(
+        model(lambda images: seen.append(images) or flat_unit_rows(images), channels=1), value_range=(0, 4095)
+    )
+    write_embeddings(ranged, of_folder(tmp_path / "in"), output)
+    levels = np.floor(values.astype(np.float64) / 4095 * 255 + 0.5).astype(np.uint8)
+    np.testing.assert_array_equal(seen[0][0, :, :, 0], levels)
+    assert read_metadata(output).value_range == (0, 4095)
+    # A search reads the range from the file.
+    query = query_pixels(tmp_path / "in" / "a.png", (SIZE, SIZE, 1), read_metadata(output).value_range)
+    np.testing.assert_array_equal(query[0, :, :, 0], levels)
+    assert not write_embeddings(ranged, of_folder(tmp_path / "in"), output).new
+    assert write_embeddings(replace(ranged, value_range=None), of_folder(tmp_path / "in"), output).new

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image, features
 
 from cl_core.modalities import image as image_module
-from cl_core.modalities.image import Rejected, decode, encode_png
+from cl_core.modalities.image import Rejected, StoredValues, decode, decode_image, encode_png
 
 COLORS = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)
 
@@ -238,3 +238,58 @@ def tiff(values):
     }  # fmt: skip
     entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in sorted(fields.items()))
     return b"II*\0" + struct.pack("<IH", 8, len(fields)) + entries + bytes(4) + values.astype(values.dtype).tobytes()
+
+
+def stretched(values: np.ndarray, low: float, high: float) -> np.ndarray:
+    """What a range of values makes of them, in float64."""
+    share = (np.clip(values.astype(np.float64), low, high) - low) / (high - low)
+    return np.floor(255 * share + 0.5).astype(np.uint8)
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 4095), (500.5, 3000.25), (40, 41), (0, 65535)])
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_a_range_of_sixteen_bit_values_becomes_black_to_white_and_the_rest_is_clipped(kind, low, high):
+    values = np.random.default_rng(1).integers(0, 5000, (20, 30), dtype=np.uint16)
+    values[0, :3] = 0, 40, 65535
+    payload = encoded(Image.fromarray(values), kind)
+    np.testing.assert_array_equal(decode(payload, (low, high))[..., 0], stretched(values, low, high))
+    assert decode_image(payload, (low, high))[2] == StoredValues(16, int(values.min()), 65535)
+
+
+def test_the_full_range_is_what_is_read_without_one():
+    values = np.arange(65536, dtype=np.uint16).reshape(256, 256)
+    payload = encoded(Image.fromarray(values), "PNG")
+    np.testing.assert_array_equal(decode(payload)[..., 0], np.round(values / 257))
+    np.testing.assert_array_equal(decode(payload, (0, 65535)), decode(payload))
+
+
+def test_a_range_of_eight_bit_values_stretches_every_color():
+    payload = encoded(Image.fromarray(COLORS), "PNG")
+    np.testing.assert_array_equal(decode(payload, (30, 90)), stretched(COLORS, 30, 90))
+    assert decode_image(payload)[2] == StoredValues(8, int(COLORS.min()), int(COLORS.max()))
+
+
+def test_with_a_range_transparent_parts_are_still_white_and_their_values_do_not_count():
+    opacity = np.full(COLORS.shape[:2], 255, np.uint8)
+    opacity[0], opacity[1] = 0, 128
+    payload = encoded(Image.fromarray(np.dstack([COLORS, opacity])), "PNG")
+    expected = stretched(COLORS, 0, 100).astype(np.float64)
+    expected[0], expected[1] = 255, 255 - 128 / 255 * (255 - expected[1])
+    np.testing.assert_allclose(decode(payload, (0, 100)), expected, atol=1)
+    shown = COLORS[1:]
+    assert decode_image(payload)[2] == StoredValues(8, int(shown.min()), int(shown.max()))
+    values = np.array([[7, 160, 300]], np.uint16)
+    gray = encoded(Image.fromarray(values), "PNG", transparency=7)
+    assert decode(gray, (0, 320)).ravel().tolist() == [255, 128, 239]
+    assert decode_image(gray)[2] == StoredValues(16, 160, 300)
+
+
+def test_sixteen_bit_color_is_rejected_with_a_range_as_its_lower_byte_is_lost():
+    color = png(2, 1, 16, 2, b"\0" + struct.pack(">6H", *range(6)))
+    gray_with_opacity = png(2, 1, 16, 4, b"\0" + struct.pack(">4H", 9, 65535, 300, 65535))
+    for payload in (color, gray_with_opacity):
+        assert decode(payload).shape[:2] == (1, 2)
+        with pytest.raises(Rejected, match="16-bit color, of which only the upper byte is read") as rejected:
+            decode(payload, (0, 4095))
+        assert rejected.value.reason == "unknown_range"
+    assert decode(encoded(Image.fromarray(COLORS), "TIFF"), (0, 255)).shape == COLORS.shape

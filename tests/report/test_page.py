@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from cl_core.data.snapshot import GroupCounts
 from cl_core.refs import Decision
 from cl_core.report.page import render_report
 from cl_core.report.report_inputs import ReportInputs
@@ -214,3 +215,24 @@ def test_many_near_duplicates_across_splits_are_a_warning_beside_the_scores(make
     scores = Page(render_report(inputs)).text.partition("Scores")[2].partition("Confusion")[0]
     assert f"{warning}: scores may be too high." in scores
     assert "25.0% of the test images resemble a training image" in summary_markdown(inputs)
+
+
+def test_groups_in_both_splits_of_the_source_are_a_warning_beside_the_scores(make_inputs: Make) -> None:
+    groups = GroupCounts(
+        splits={"test": 5, "train": 9},
+        largest=4,
+        unnamed=0,
+        drawn=False,
+        parted=2,
+        parted_origins=[("train/<p1>/a.png", "test/p1/b.png")],
+    )
+    plain = make_inputs().profile
+    warning = (
+        "2 groups have samples in both splits, because the source names these splits, for example train/<p1>/a.png"
+    )
+    assert groups.phrase == "12 groups (9 train, 5 test; the largest has 4 samples)"
+    assert "samples in both splits" not in Page(render_report(small(make_inputs))).text
+    inputs = small(make_inputs, profile=plain.model_copy(update={"groups": groups}))
+    scores = Page(render_report(inputs)).text.partition("Scores")[2].partition("Confusion")[0]
+    assert warning in scores
+    assert "2 groups have samples in both splits" in summary_markdown(inputs)

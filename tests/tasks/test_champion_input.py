@@ -17,6 +17,7 @@ from registering import CHANNELS, FEATURES, NAME, SIZE, registration, store_at
 from small_training import JobOf
 from torch import nn
 
+from cl_core.data.cache import load_split
 from cl_core.data.snapshot import SPLITS, row_groups
 from cl_core.evaluation.runner import read_assessment
 from cl_core.export import EmbeddingModel
@@ -127,6 +128,24 @@ def test_it_embeds_the_same_samples_at_the_size_and_in_the_colors_that_it_takes(
     # Hence each of its predictions stands beside the challenger's of the same sample.
     labels = read_assessment(found).labels
     assert labels is not None and len(labels) == job.snapshot.rows["test"]
+
+
+def test_the_values_that_are_black_and_white_to_it_are_its_own(home: Path, job: TrainingJob) -> None:
+    """The files' values 0 to 255 are stretched: those of this run are as they are stored."""
+    low, high = 40.0, 200.0
+    store, registered = store_at(home), registration(4)
+    stretched = registered.snapshot.model_copy(update={"value_range": (low, high)})
+    store.register(dataclasses.replace(registered, snapshot=stretched))
+    store.promote(NAME, 4, "of a sensor")
+    assert isinstance(evaluated(job), AssessmentRef)
+    [cache] = (home / "caches").iterdir()
+    assert cache.name == f"{job.snapshot.digest}-8x8x1-40-200"
+    levels = np.clip((np.arange(256) - low) / (high - low), 0, 1) * 255
+    wanted = [
+        Image.fromarray(np.floor(levels[image] + 0.5).astype(np.uint8)).resize((SIZE, SIZE), Image.Resampling.BICUBIC)
+        for image in samples(job, "test")
+    ]
+    np.testing.assert_array_equal(load_split(cache, "test").images[:, :, :, 0], np.stack(list(map(np.asarray, wanted))))
 
 
 def test_of_a_champion_that_takes_no_images_the_reason_is_returned_with_what_to_do(

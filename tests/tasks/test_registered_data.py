@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from registering import CHANNELS, NAME, SIZE, registration, store_at
 from cl_core.errors import InputError
 from cl_core.specs import DataSpec
 from tasks.adapters.mlflow.connection import connected
-from tasks.adapters.mlflow.model_version import DATA_NAME, INPUT, RegisteredData
+from tasks.adapters.mlflow.model_version import DATA_NAME, INPUT, VALUE_RANGE, RegisteredData
 from tasks.registered_data import check_registered_data
 
 SHOES = DataSpec(name="shoe-photos", source="image_folder", image_size=SIZE)
@@ -29,7 +30,9 @@ def home(full_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
 def tag(home: Path, version: int, **tags: str) -> None:
     with connected(store_at(home).tracking_uri) as client:
         for name, value in tags.items():
-            client.set_model_version_tag(NAME, str(version), {"name": DATA_NAME, "input": INPUT}[name], value)
+            client.set_model_version_tag(
+                NAME, str(version), {"name": DATA_NAME, "input": INPUT, "value_range": VALUE_RANGE}[name], value
+            )
 
 
 def test_a_version_records_the_name_of_its_data_and_what_its_encoder_takes() -> None:
@@ -80,3 +83,21 @@ def test_a_version_of_0_1_0_which_records_no_data_is_passed_over(home: Path) -> 
         for version in ("1", "2", "3"):
             client.delete_model_version_tag(NAME, version, DATA_NAME)
     check_registered_data(EMOJI, NAME, channels=3)
+
+
+def test_a_range_of_values_is_recorded_and_another_one_is_refused(home: Path) -> None:
+    snapshot = registration().snapshot.model_copy(update={"value_range": (0.0, 4095.0)})
+    tags = replace(registration(), snapshot=snapshot).tags
+    assert tags[VALUE_RANGE] == "[0.0, 4095.0]" and VALUE_RANGE not in registration().tags
+    assert RegisteredData.from_tags(tags).value_range == (0, 4095)
+    sensor = SHOES.model_copy(update={"value_range": (0.0, 4095.0)})
+    with pytest.raises(
+        InputError, match=r"'shoe-photos' at 8 x 8 with values 0 to 4,095\); correct .*data.value_range,"
+    ):
+        check_registered_data(sensor, NAME)
+    tag(home, 3, value_range="[0.0, 4095.0]")
+    check_registered_data(sensor, NAME)
+    assert store_at(home).value_range(store_at(home).find(NAME, 3)) == (0, 4095)
+    assert store_at(home).value_range(store_at(home).find(NAME, 1)) is None
+    with pytest.raises(InputError, match=r"on 'shoe-photos' at 8 x 8 x 1 with values 0 to 4,095\)"):
+        check_registered_data(SHOES, NAME)

@@ -1,14 +1,16 @@
 """Inspect every input of a source and sort it with the valid or the rejected inputs."""
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import TypeVar
 
 import pyarrow as pa
 
 from cl_core.data.ingest.external_sort import ExternalSort, Row
 from cl_core.data.ingest.incremental_index import Counts, IndexEntry
-from cl_core.data.ingest.inspection import MOMENTS, Input, Unchanged, inspect_payloads
+from cl_core.data.ingest.inspection import MOMENTS, Input, Inspection, Unchanged, inspect_payloads
 from cl_core.data.ingest.row_group_writer import RowGroupWriter
+from cl_core.data.ingest.split_groups import SplitGroups
 from cl_core.data.snapshot import ID_BYTES, SPLITS
 from cl_core.data.sources import RawSample, SourceEntry, Unreadable
 from cl_core.data.worker_pool import bounded_batches, map_batches
@@ -26,6 +28,8 @@ INPUTS = pa.schema(
         pa.field("image", pa.binary()),  # Null for an unchanged input: an earlier snapshot holds it.
         *required(format=pa.string(), width=pa.int32(), height=pa.int32(), channels=pa.int8()),
         *required(moments=pa.binary(8 * MOMENTS)),
+        pa.field("look", pa.binary(8)),
+        *required(bits=pa.int8(), low=pa.int32(), high=pa.int32()),
     ]
 )
 
@@ -39,6 +43,8 @@ def collect_inputs(
     inputs: Iterable[Input],
     *,
     test_share: float,
+    asked: Inspection,
+    groups: SplitGroups | None,
     valid: ExternalSort,
     rejected: ExternalSort,
     index: RowGroupWriter,
@@ -50,8 +56,9 @@ def collect_inputs(
 
     `valid` sorts `INPUTS`, `rejected` sorts `QUARANTINE_TABLE`. Inputs are taken one at a time, and the index gets its
     entries in their order. `counts` is raised; `on_progress` is called with the number of inputs inspected so far.
+    `groups` takes every valid input, and decides later on the splits that the source leaves open: they stay empty.
     """
-    for batch, results in map_batches(inspect_payloads, input_batches(inputs), workers):
+    for batch, results in map_batches(partial(inspect_payloads, asked=asked), input_batches(inputs), workers):
         valid_rows, rejected_rows = [], []
         for item, result in zip(batch, results, strict=True):
             source = _source(item)
@@ -61,7 +68,9 @@ def collect_inputs(
                 rejected_rows.append((source.origin, result.reason, result.detail))
                 continue
             assert not isinstance(source, Unreadable)
-            split = source.split or split_by_hash(result.id, test_share)
+            if groups is not None:
+                groups.add(result.id, source, result.look)
+            split = source.split or (split_by_hash(result.id, test_share) if groups is None else "")
             payload = item.payload if isinstance(item, RawSample) else None
             valid_rows.append((result.id, split, source.origin, source.label or "", payload, *result[1:]))
         valid.add(valid_rows)

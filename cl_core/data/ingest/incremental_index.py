@@ -50,6 +50,10 @@ class IndexEntry(NamedTuple):
     height: int | None
     channels: int | None
     moments: bytes | None
+    look: bytes | None
+    bits: int | None
+    low: int | None
+    high: int | None
 
     @classmethod
     def of(cls, listed: SourceEntry, result: PayloadInfo | Rejected) -> "IndexEntry":
@@ -57,7 +61,7 @@ class IndexEntry(NamedTuple):
         if isinstance(result, PayloadInfo):
             return cls(listed.name, listed.state, None, None, *result)
         state = "" if result.reason == "unreadable" else listed.state
-        return cls(listed.name, state, result.reason, result.detail, None, None, None, None, None, None)
+        return cls(listed.name, state, result.reason, result.detail, *[None] * len(PayloadInfo._fields))
 
     @property
     def result(self) -> PayloadInfo | Rejected:

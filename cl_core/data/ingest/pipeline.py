@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import PIL
@@ -13,7 +14,9 @@ from cl_core.code_digest import code_digest
 from cl_core.data.ingest.collect import INPUTS, collect_inputs, nothing_usable
 from cl_core.data.ingest.external_sort import RUN_BYTES, ExternalSort
 from cl_core.data.ingest.incremental_index import CONFLICTING, LISTING, Counts, IncrementalIndex, index_writer
+from cl_core.data.ingest.inspection import Inspection
 from cl_core.data.ingest.snapshot_builder import build_snapshot
+from cl_core.data.ingest.split_groups import SplitGroups
 from cl_core.data.path_roots import confined
 from cl_core.data.snapshot import QUARANTINE_TABLE, SnapshotProfile, open_snapshot
 from cl_core.data.sources import Source
@@ -22,7 +25,7 @@ from cl_core.failpoints import failpoint
 from cl_core.hashing import digest_of, file_sha256
 from cl_core.refs import Ref, SnapshotRef
 from cl_core.registry import SOURCES
-from cl_core.specs import DataSpec
+from cl_core.specs import DataSpec, GroupRule
 
 _SHOWN = 12  # Digits of a digest in a sentence.
 
@@ -67,19 +70,25 @@ def ingest_source(
         InfrastructureError: When a worker process is killed.
     """
     source: Source = SOURCES.build(spec.source, spec.source_options, field="data.source")
+    if spec.group and (column := GroupRule.parse(spec.group).column):
+        source = source.grouped_by(column)
     if spec.location:
         confined(spec.location, field="data.location")
     root = datasets.absolute() / spec.name
     code = digest_of([code_digest(__name__, type(source).__module__), PIL.__version__])  # Pillow decodes the inputs.
     state = source.fingerprint(spec.location)
-    key = digest_of([spec.source, spec.location, source, spec.test_share, state, code])
+    asked = Inspection(spec.value_range, look_size=spec.image_size if spec.near_duplicates_together else 0)
+    reading = [asdict(asked)] if asked != Inspection() else []  # An index of other inspections is another one.
+    grouping = [spec.group, spec.near_duplicates_together] if spec.grouped else []
+    key = digest_of([spec.source, spec.location, source, spec.test_share, state, code, *reading, *grouping])
     record = root / "ingests" / f"{key}.json"
     if not force and (existing := _recorded(record, root)) is not None:
         reason = f"snapshot {existing.digest[:_SHOWN]} is up to date (source unchanged)"
         return IngestResult(snapshot=existing, new=False, reason=reason)
-    place = root / "ingests" / digest_of([spec.source, spec.location, source])
+    place = root / "ingests" / digest_of([spec.source, spec.location, source, *reading])
     earlier = IncrementalIndex(place, root, code=code, trusted=not force)
     counts = Counts()
+    groups = SplitGroups(spec) if spec.grouped else None
     with staging(root) as staged, staging(root) as staged_index, staging(root) as scratch:
         failpoint("ingest.begun")
         valid = ExternalSort(INPUTS, keys=4, folder=scratch / "valid", run_bytes=run_bytes)
@@ -89,6 +98,8 @@ def ingest_source(
             collect_inputs(
                 earlier.inputs(source, spec.location, listing, counts),
                 test_share=spec.test_share,
+                asked=asked,
+                groups=groups,
                 valid=valid,
                 rejected=rejected,
                 index=index,
@@ -103,6 +114,8 @@ def ingest_source(
             valid=earlier.with_payloads(valid.rows()),
             rejected=rejected,
             conflicting=staged_index / CONFLICTING,
+            groups=groups.draw() if groups else None,
+            value_range=spec.value_range,
         )
         if not sum(profile.rows.values()):
             reasons = f" ({', '.join(f'{count:,} {reason}' for reason, count in profile.quarantined.items())})"
@@ -157,5 +170,7 @@ def _reason(profile: SnapshotProfile, counts: Counts, existed: bool) -> str:
     if counts.removed is not None:
         inputs += f" ({counts.read:,} read, {counts.unchanged:,} unchanged, {counts.removed:,} removed)"
     contents = f"{inputs}, {sum(profile.rows.values()):,} unique"
+    if profile.groups:
+        contents += f", {profile.groups.phrase}"
     digest = profile.digest[:_SHOWN]
     return f"snapshot {digest} has the same content: {contents}" if existed else f"new snapshot {digest}: {contents}"

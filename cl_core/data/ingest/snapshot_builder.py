@@ -12,32 +12,47 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import pyarrow as pa
 
 from cl_core.data.ingest.external_sort import ExternalSort, Row
-from cl_core.data.ingest.inspection import MOMENTS
+from cl_core.data.ingest.inspection import MOMENTS, PayloadInfo
 from cl_core.data.ingest.row_group_writer import RowGroupWriter
+from cl_core.data.ingest.split_groups import DrawnGroups
 from cl_core.data.snapshot import (
     FORMAT_VERSION,
     GROUP_ROWS,
+    GROUPED_ROWS,
+    NARROW_SHARE,
     QUARANTINE_TABLE,
     ROWS,
     ROWS_SETTINGS,
     SOURCES_TABLE,
     SPLITS,
     TEXT_SETTINGS,
+    GroupCounts,
+    NarrowValues,
     SizeCount,
     SnapshotProfile,
 )
 from cl_core.hashing import canonical_json
+from cl_core.specs import ValueRange
 
 _TEXT_GROUP_ROWS = 1 << 16
 _NAMED_LABELS = 5
 _LISTED_SIZES = 20
+_NAMED_GROUPS = 8
 
 
 def build_snapshot(
-    folder: Path, *, name: str, valid: Generator[Row], rejected: ExternalSort, conflicting: Path
+    folder: Path,
+    *,
+    name: str,
+    valid: Generator[Row],
+    rejected: ExternalSort,
+    conflicting: Path,
+    groups: DrawnGroups | None = None,
+    value_range: ValueRange | None = None,
 ) -> SnapshotProfile:
     """Write the files of a snapshot into `folder`: SPLIT/part-NNNNN.parquet, sources.parquet, quarantine.parquet.
 
@@ -46,17 +61,22 @@ def build_snapshot(
     the training split are quarantined: it is tested on, not trained on.
 
     `valid` are rows of `INPUTS`, sorted by their first four columns. `rejected` takes and sorts `QUARANTINE_TABLE`. The
-    folder `conflicting` gets contents with contradicting labels, in parts like those of a split.
+    folder `conflicting` gets contents with contradicting labels, in parts like those of a split. `groups` give the
+    splits that are empty.
 
     Returns:
-        The profile, with the digest: the sha256 of the format's version and of every row's id, split and label.
+        The profile, with the digest: the sha256 of the format's version and of every row's id, split and label, and
+        its group where there are groups. A value range is in it, too: it makes other pixels.
     """
-    tally = Tally()
+    tally, parting = Tally(), Parting(groups) if groups else None
+    columns = GROUPED_ROWS if groups else ROWS
     digest = hashlib.sha256(f"counterpoint snapshot {FORMAT_VERSION}\n".encode())
+    if value_range is not None:
+        digest.update(f"values {canonical_json(value_range)}\n".encode())
     with ExitStack() as files:
-        splits = {split: files.enter_context(_split_writer(folder / split)) for split in SPLITS}
+        splits = {split: files.enter_context(_split_writer(folder / split, columns)) for split in SPLITS}
         sources = files.enter_context(_table_writer(folder / "sources.parquet", SOURCES_TABLE))
-        set_aside = files.enter_context(_split_writer(conflicting))
+        set_aside = files.enter_context(_split_writer(conflicting, ROWS))
         files.enter_context(closing(valid))
         for key, rows in groupby(valid, key=itemgetter(0)):
             # Of all copies but the first only split, origin and label are kept, so that memory stays small.
@@ -65,6 +85,8 @@ def build_snapshot(
                 if not copies:
                     payload, info = row[4], row[5:]
                 copies.append(row[1:4])
+            if group := groups.of(key) if groups else None:
+                copies = sorted((split or group.split, origin, label) for split, origin, label in copies)
             labels = sorted({label for _, _, label in copies if label})
             if len(labels) > 1:
                 rejected.add(_conflict(copies, labels))
@@ -78,15 +100,19 @@ def build_snapshot(
             split = copies[0][0]
             for _, origin, _ in copies:
                 sources.add((key, split, origin))
-            splits[split].add((key, payload, label or None), size=len(payload))
-            digest.update(key + _split_and_label(split, label))
-            tally.add(split, label, payload, *info)
+            grouped = (group.tag,) if group else ()
+            splits[split].add((key, payload, label or None, *grouped), size=len(payload))
+            digest.update(key + _split_and_label(split, label) + b"".join(tag.to_bytes(8, "big") for tag in grouped))
+            if parting and group:
+                parting.add(group.number, split, copies[0][1])
+            tally.add(split, label, payload, PayloadInfo(key, *info))
             tally.copies += len(copies)
     with _table_writer(folder / "quarantine.parquet", QUARANTINE_TABLE) as quarantine:
         for row in rejected.rows():
             quarantine.add(row)
             tally.quarantined[row[1]] += 1
-    return tally.profile(name=name, digest=digest.hexdigest())
+    profile = tally.profile(name=name, digest=digest.hexdigest(), value_range=value_range)
+    return profile.model_copy(update={"groups": parting.counts()}) if parting else profile
 
 
 def _conflict(copies: list[Row], labels: list[str]) -> list[Row]:
@@ -112,14 +138,49 @@ def _split_and_label(split: str, label: str) -> bytes:
     return canonical_json([split, label]).encode() + b"\n"
 
 
-def _split_writer(folder: Path) -> RowGroupWriter:
+def _split_writer(folder: Path, columns: pa.Schema) -> RowGroupWriter:
     return RowGroupWriter(
-        ROWS, ROWS_SETTINGS, name=lambda number: folder / f"part-{number:05d}.parquet", group_rows=GROUP_ROWS
+        columns, ROWS_SETTINGS, name=lambda number: folder / f"part-{number:05d}.parquet", group_rows=GROUP_ROWS
     )
 
 
 def _table_writer(path: Path, schema: pa.Schema) -> RowGroupWriter:
     return RowGroupWriter(schema, TEXT_SETTINGS, name=lambda _: path, group_rows=_TEXT_GROUP_ROWS)
+
+
+def _is_narrow(low: int, high: int, value_range: ValueRange) -> bool:
+    """Tell whether values cover a small part of a range. A single value says nothing of the range."""
+    first, last = value_range
+    return low < high and min(high, last) - max(low, first) <= NARROW_SHARE * (last - first)
+
+
+class Parting:
+    """Counts the samples of each group per split."""
+
+    def __init__(self, groups: DrawnGroups) -> None:
+        self._groups = groups
+        self._sizes = {split: np.zeros(len(groups), np.int64) for split in SPLITS}
+        self._origins: dict[int, dict[str, str]] = {number: {} for number in groups.named_in_both[:_NAMED_GROUPS]}
+
+    def add(self, group: int, split: str, origin: str) -> None:
+        """Count one distinct row."""
+        self._sizes[split][group] += 1
+        if group in self._origins:
+            self._origins[group].setdefault(split, origin)
+
+    def counts(self) -> GroupCounts:
+        """Return what was counted."""
+        parted = np.all([sizes > 0 for sizes in self._sizes.values()], axis=0)
+        return GroupCounts(
+            splits={split: int(np.count_nonzero(sizes)) for split, sizes in self._sizes.items()},
+            largest=int(np.sum(list(self._sizes.values()), axis=0).max(initial=0)),
+            unnamed=self._groups.unnamed,
+            drawn=self._groups.drawn,
+            parted=int(parted.sum()),
+            parted_origins=[
+                (origins["train"], origins["test"]) for origins in self._origins.values() if len(origins) == 2
+            ],
+        )
 
 
 class Tally:
@@ -130,27 +191,28 @@ class Tally:
         self.sizes: Counter[tuple[int, int]] = Counter()
         self.formats: Counter[str] = Counter()
         self.quarantined: Counter[str] = Counter()
+        self.values: dict[int, tuple[int, int, int]] = {}  # Images, least and greatest value, by bits of a value.
         self.channels: Literal[1, 3] = 1
         self.image_bytes = self.copies = self.leaked = self.train_pixels = 0
         self._moments = [0] * MOMENTS
 
-    def add(
-        self, split: str, label: str, payload: bytes, name: str, width: int, height: int, channels: int, moments: bytes
-    ) -> None:
-        """Count one distinct row; the last five arguments are the fields of a `PayloadInfo` after its id."""
+    def add(self, split: str, label: str, payload: bytes, info: PayloadInfo) -> None:
+        """Count one distinct row."""
         self.per_class[split][label] += 1
-        self.sizes[width, height] += 1
-        self.formats[name] += 1
+        self.sizes[info.width, info.height] += 1
+        self.formats[info.format] += 1
         self.image_bytes += len(payload)
-        if channels == 3:
+        if info.channels == 3:
             self.channels = 3
+        images, low, high = self.values.get(info.bits, (0, info.low, info.high))
+        self.values[info.bits] = (images + 1, min(low, info.low), max(high, info.high))
         if split == "train":
-            self.train_pixels += width * height
+            self.train_pixels += info.width * info.height
             # Python's integers, as 64 bits could overflow: squares of large images reach 2**42 each.
-            parts = struct.unpack(f"={MOMENTS}q", moments)
+            parts = struct.unpack(f"={MOMENTS}q", info.moments)
             self._moments = [total + part for total, part in zip(self._moments, parts, strict=True)]
 
-    def profile(self, *, name: str, digest: str) -> SnapshotProfile:
+    def profile(self, *, name: str, digest: str, value_range: ValueRange | None) -> SnapshotProfile:
         """Return the profile of what was counted."""
         rows = {split: counts.total() for split, counts in self.per_class.items()}
         labeled = {split: {c: n for c, n in sorted(counts.items()) if c} for split, counts in self.per_class.items()}
@@ -176,6 +238,12 @@ class Tally:
             duplicates=self.copies - sum(rows.values()),
             leaked=self.leaked,
             quarantined=dict(sorted(self.quarantined.items())),
+            value_range=value_range,
+            narrow=[
+                NarrowValues(bits=bits, images=images, low=low, high=high)
+                for bits, (images, low, high) in sorted(self.values.items())
+                if _is_narrow(low, high, value_range or (0, (1 << bits) - 1))
+            ],
         )
 
     def _channel(self, channel: int) -> tuple[float, float]:

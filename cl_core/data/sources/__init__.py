@@ -4,8 +4,9 @@ import hashlib
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
+from cl_core.errors import DataError
 from cl_core.registry import Component
 
 
@@ -37,6 +38,7 @@ class RawSample:
         split: `train` or `test`; empty where the source does not say.
         origin: Where it came from, for people: a path, or a row of a file.
         listed: Its entry in the listing; None where the source lists nothing.
+        group: Its value in the column of `Source.grouped_by`; None without one.
     """
 
     payload: bytes
@@ -44,6 +46,7 @@ class RawSample:
     split: str
     origin: str
     listed: SourceEntry | None = None
+    group: str | None = None
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,17 @@ class Source(Component):
         """Return what a person should know about how the location was read, as a phrase; mostly empty."""
         del location
         return ""
+
+    def grouped_by(self, column: str) -> Self:
+        """Return this source with the value of a column as the group of each sample.
+
+        Raises:
+            DataError: When its samples are not in a table. Reading raises one when the table has no such column.
+        """
+        raise DataError(
+            f"data.group: the source {type(self).__name__} has no columns, so none is named {column!r}; group by "
+            "'folder:N' or 'pattern:REGEX', or choose the source 'parquet'"
+        )
 
     def number_of_inputs(self, location: str) -> int:
         """Return how many inputs `samples` yields. It reads them all, unless a source has a faster way."""

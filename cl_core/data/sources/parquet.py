@@ -1,5 +1,6 @@
 """Parquet files with images in a column, as exported by a warehouse or the Hugging Face hub."""
 
+import math
 import os
 import stat
 from collections.abc import Iterator, Mapping
@@ -11,7 +12,7 @@ from typing import Any, Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import Field, model_validator
+from pydantic import Field, PrivateAttr, model_validator
 
 from cl_core.data.path_roots import confined
 from cl_core.data.sources import RawSample, Source, Unreadable, unchanged
@@ -40,6 +41,8 @@ class ParquetFiles(Source):
     """Value of the split column for training."""
     test_value: str = "test"
     """Value of the split column for testing."""
+
+    _group_column: str = PrivateAttr("")
 
     @model_validator(mode="after")
     def _one_thing_decides_the_split(self) -> Self:
@@ -71,6 +74,12 @@ class ParquetFiles(Source):
                     labels = LabelColumn.of(file.schema_arrow, self.label_column, path, like=labels)
                 yield from self._rows(path, file, labels)
 
+    def grouped_by(self, column: str) -> Self:
+        """Read this column, too: text, numbers or dates."""
+        copy = self.model_copy()
+        copy._group_column = column
+        return copy
+
     def number_of_inputs(self, location: str) -> int:
         """Return the number of rows in the files' footers."""
         rows = 0
@@ -101,7 +110,8 @@ class ParquetFiles(Source):
                 start = stop
 
     def _rows(self, path: Path, file: pq.ParquetFile, labels: LabelColumn | None) -> Iterator[RawSample | Unreadable]:
-        columns = [name for name in (self.image_column, self.label_column, self.split_column) if name]
+        named = (self.image_column, self.label_column, self.split_column, self._group_column)
+        columns = list(dict.fromkeys(name for name in named if name))
         batches = file.iter_batches(batch_size=_BATCH_ROWS, columns=columns)
         for number, row in enumerate(chain.from_iterable(_values(batch, path) for batch in batches)):
             origin = f"{path.name}#{number}"
@@ -110,7 +120,8 @@ class ParquetFiles(Source):
                 yield Unreadable(origin, f"column {self.image_column!r} has no bytes in this row")
             else:
                 label = labels.label(row[self.label_column], origin) if labels else None
-                yield RawSample(payload, label, self._split(row.get(self.split_column), path, origin), origin)
+                split = self._split(row.get(self.split_column), path, origin)
+                yield RawSample(payload, label, split, origin, group=_group(row.get(self._group_column)))
 
     def _split(self, value: Any, path: Path, origin: str) -> str:
         if self.test_files:
@@ -138,6 +149,7 @@ class ParquetFiles(Source):
                     f"source_options.{option}: {path} has {schema.names.count(name)} columns {name!r}; write it with "
                     "one column of each name"
                 )
+        self._check_group_column(path, schema)
         kind = schema.field(self.image_column).type
         if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
             kind = kind.field("bytes").type
@@ -145,6 +157,16 @@ class ParquetFiles(Source):
             raise DataError(
                 f"source_options.image_column: column {self.image_column!r} of {path} is {kind}; expected binary, or a "
                 "struct with a binary field 'bytes'"
+            )
+
+    def _check_group_column(self, path: Path, schema: pa.Schema) -> None:
+        name = self._group_column
+        if name and schema.names.count(name) != 1:
+            has = f"{schema.names.count(name)} columns" if name in schema.names else "no column"
+            raise DataError(f"data.group: {path} has {has} {name!r}; it has: {', '.join(schema.names)}")
+        if name and pa.types.is_nested(schema.field(name).type):
+            raise DataError(
+                f"data.group: column {name!r} of {path} is {schema.field(name).type}; expected text, numbers or dates"
             )
 
 
@@ -181,6 +203,15 @@ def _opened(path: Path) -> Iterator[pq.ParquetFile]:
             yield file
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"data.location: {path} cannot be read as Parquet ({error}); export it again") from error
+
+
+def _group(value: Any) -> str | None:
+    """Return the group that a value names; null, NaN and blank text name none."""
+    if isinstance(value, bytes):
+        value = value.decode(errors="backslashreplace")
+    if isinstance(value, float):  # pandas writes whole numbers with gaps so.
+        value = int(value) if value.is_integer() else None if math.isnan(value) else value
+    return None if value is None else str(value).strip() or None
 
 
 def _payload(image: Any) -> bytes | None:

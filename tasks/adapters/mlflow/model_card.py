@@ -2,7 +2,7 @@
 
 from cl_core.refs import Score
 from cl_core.report.markdown import render_markdown
-from cl_core.report.wording import counts, is_share
+from cl_core.report.wording import counts, is_share, range_text
 from tasks.adapters.mlflow.model_version import Registration
 
 # MLflow's own limit of a description, and of a tag on older servers.
@@ -64,8 +64,9 @@ def _samples(registration: Registration) -> str:
 
 
 def _takes(registration: Registration) -> str:
-    model = registration.build_model()
+    model, value_range = registration.build_model(), registration.snapshot.value_range
+    stretched = f" (black to white: {range_text(value_range)} of the files, clipped)" if value_range else ""
     return (
-        f"uint8 images (N, {model.size}, {model.size}, {model.channels}) with values 0 to 255, for any N, "
+        f"uint8 images (N, {model.size}, {model.size}, {model.channels}) with values 0 to 255{stretched}, for any N, "
         "and returns float32 embeddings of unit length, one row per image"
     )

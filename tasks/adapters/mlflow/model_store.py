@@ -27,6 +27,7 @@ from tasks.adapters.mlflow.model_version import (
     Registration,
     VersionRow,
     model_ref,
+    value_range_from_tags,
     version_row,
 )
 from tasks.adapters.mlflow.register_version import register_version
@@ -198,6 +199,11 @@ class ModelStore:
         """
         with connected(self.tracking_uri):
             return image_shape(ref)
+
+    def value_range(self, ref: ModelRef) -> tuple[float, float] | None:
+        """Return the values of image files that a version takes as black and white; None for the full range."""
+        with connected(self.tracking_uri) as client:
+            return value_range_from_tags(client.get_model_version(ref.name, str(ref.version)).tags)
 
     def fetch(self, ref: ModelRef, files: Sequence[str], into: Path) -> None:
         """Copy files that were registered with a version into a folder.

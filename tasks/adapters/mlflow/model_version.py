@@ -27,6 +27,7 @@ DECISION = "counterpoint.decision"
 # The data that it was trained on, with which a retraining is compared.
 DATA_NAME = "counterpoint.data_name"
 INPUT = "counterpoint.input"
+VALUE_RANGE = "counterpoint.value_range"
 # What was pruned of its inputs.
 LOST = "counterpoint.lineage"
 # The lineage, beside the data's digest above; on the version, its run and the logged model.
@@ -50,6 +51,9 @@ class RegisteredData(Ref):
     name: str
     image_size: int = Field(description="Side of the square image. Pixels.")
     channels: int
+    value_range: tuple[float, float] | None = Field(
+        None, description="Values of the files that become black and white; none for the full range."
+    )
 
     @classmethod
     def from_tags(cls, tags: Mapping[str, str]) -> "RegisteredData | None":
@@ -57,12 +61,26 @@ class RegisteredData(Ref):
         if DATA_NAME not in tags or INPUT not in tags:
             return None
         image_size, *_, channels = tags[INPUT].split(" x ")
-        return cls(name=tags[DATA_NAME], image_size=int(image_size), channels=int(channels))
+        return cls(
+            name=tags[DATA_NAME],
+            image_size=int(image_size),
+            channels=int(channels),
+            value_range=value_range_from_tags(tags),
+        )
 
     @property
     def tags(self) -> dict[str, str]:
         """Return the tags that record it."""
-        return {DATA_NAME: self.name, INPUT: f"{self.image_size} x {self.image_size} x {self.channels}"}
+        tags = {DATA_NAME: self.name, INPUT: f"{self.image_size} x {self.image_size} x {self.channels}"}
+        return tags | ({VALUE_RANGE: json.dumps(self.value_range)} if self.value_range else {})
+
+
+def value_range_from_tags(tags: Mapping[str, str]) -> tuple[float, float] | None:
+    """Return the values that become black and white, as a version's tags record them; None for the full range."""
+    if VALUE_RANGE not in tags:
+        return None
+    low, high = json.loads(tags[VALUE_RANGE])
+    return low, high
 
 
 WEIGHTS = "weights.safetensors"
@@ -99,7 +117,12 @@ class Registration:
     def tags(self) -> dict[str, str]:
         """Return the tags of the version, written in the transaction that creates it."""
         scores = {name: score.model_dump() for name, score in self.evaluation.trained.scores.items()}
-        data = RegisteredData(name=self.snapshot.name, image_size=self.image_size, channels=self.snapshot.channels)
+        data = RegisteredData(
+            name=self.snapshot.name,
+            image_size=self.image_size,
+            channels=self.snapshot.channels,
+            value_range=self.snapshot.value_range,
+        )
         return {
             **self.run_tags,
             **data.tags,
