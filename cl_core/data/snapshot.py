@@ -66,6 +66,7 @@ class SnapshotProfile(BaseModel):
     duplicates: int = Field(description="Copies merged into another row of the same split.")
     leaked: int = Field(description="Contents of the test split whose copies in the training split are quarantined.")
     quarantined: dict[str, int] = Field(description="Rejected inputs by reason.")
+    passed_over: dict[str, int] = Field({}, description="Files that are no inputs, by suffix or name.")
 
     @property
     def labeled(self) -> dict[str, int]:

@@ -95,6 +95,10 @@ class Source(Component):
         del location
         return ""
 
+    def passed_over(self) -> dict[str, int]:
+        """Return how many files were passed over when the location was last listed or read, by suffix or name."""
+        return {}
+
     def number_of_inputs(self, location: str) -> int:
         """Return how many inputs `samples` yields. It reads them all, unless a source has a faster way."""
         return sum(1 for _ in self.samples(location))
