@@ -92,11 +92,33 @@ def opened_parquet(path: Path) -> Iterator[pq.ParquetFile]:
         with pq.ParquetFile(path, memory_map=True) as file:
             yield file
     except (pa.ArrowException, OSError) as error:
-        with path.open("rb") as opened:
-            pointer = opened.read(len(LFS_POINTER)) == LFS_POINTER
-        if pointer:
+        if _is_pointer(path):
             raise DataError(f"data.location: {path} is a pointer of Git LFS; run `git lfs pull`") from error
         raise DataError(f"data.location: {path} cannot be read as Parquet ({error}); export it again") from error
+
+
+def _is_pointer(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(len(LFS_POINTER)) == LFS_POINTER
+    except OSError:
+        return False
+
+
+def check_image_column(schema: pa.Schema, column: str, path: Path) -> None:
+    """Refuse a column that does not hold encoded images.
+
+    Raises:
+        DataError: With the column's type.
+    """
+    kind = schema.field(column).type
+    if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
+        kind = kind.field("bytes").type
+    if not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
+        raise DataError(
+            f"source_options.image_column: column {column!r} of {path} is {kind}; expected binary, or a struct with a "
+            "binary field 'bytes'"
+        )
 
 
 def rows_by_column(batch: pa.RecordBatch, path: Path) -> list[dict[str, Any]]:

@@ -1,7 +1,7 @@
 """Classes in paths: Hive partitions, folders and file names. They are trimmed like labels of a table."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from urllib.parse import unquote
 
 from cl_core.data.sources._listing import text_of
@@ -10,12 +10,13 @@ from cl_core.errors import DataError
 NAME_PATTERN = r"^(.*?)[ ._-]*\(?\d*(?:-of-\d+)?\)?$"
 """Of cat_001.png, cat.7.png, cat (2).png and cat-00000-of-00001.parquet this finds `cat`; of 001.png nothing."""
 
+LABEL = "label"  # The partition that is taken for the class where no option names one.
 _NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 
 
-def trimmed(text: str) -> str | None:
+def trimmed(text: str | None) -> str | None:
     """Return a class name without blanks around it; None where nothing is left."""
-    return text.strip() or None
+    return (text or "").strip() or None
 
 
 def partition_values(folders: Sequence[str]) -> dict[str, str | None]:
@@ -29,6 +30,14 @@ def partition_values(folders: Sequence[str]) -> dict[str, str | None]:
         for key, equals, value in pairs
         if key and equals
     }
+
+
+def partition_note(names: Collection[str]) -> str:
+    """Return which of these partitions are labels, or could be, where no option names one; empty without any."""
+    if LABEL in names:
+        return f"labels are the folders {LABEL}=...; source_options.label_from 'none' reads none"
+    known = ", ".join(f"{name}=..." for name in sorted(names))
+    return known and f"folders {known} are columns; source_options.label_column may name one as the class"
 
 
 def folder_label(folders: Sequence[str]) -> str | None:
@@ -47,7 +56,7 @@ def folder_label(folders: Sequence[str]) -> str | None:
         )
     if "=" in folders[-1] and partitions:
         (value,) = partitions.values()
-        return trimmed(value) if value is not None else None
+        return trimmed(value)
     return trimmed(text_of(folders[-1:]))
 
 
@@ -74,7 +83,7 @@ def check_pattern(pattern: str, label_from: str) -> None:
 def name_label(name: str, pattern: str) -> str | None:
     """Return the class in a file's name: what the group of the pattern finds in it, without the suffix."""
     match = re.search(pattern, text_of([name]).rpartition(".")[0] or name)
-    return trimmed(match[1]) if match and match[1] else None
+    return trimmed(match[1]) if match else None
 
 
 def no_name_matches(pattern: str, name: str) -> DataError:

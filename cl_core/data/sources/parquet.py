@@ -16,13 +16,23 @@ from pydantic import Field, PrivateAttr, model_validator
 from cl_core.data.sources import RawSample, Source, Unreadable, unchanged
 from cl_core.data.sources._labels import LabelColumn
 from cl_core.data.sources._listing import file_state
-from cl_core.data.sources._parquet_files import ParquetFile, opened_parquet, parquet_files, rows_at, rows_by_column
+from cl_core.data.sources._parquet_files import (
+    ParquetFile,
+    check_image_column,
+    opened_parquet,
+    parquet_files,
+    rows_at,
+    rows_by_column,
+)
 from cl_core.data.sources._path_labels import (
+    LABEL,
     NAME_PATTERN,
     check_pattern,
     folder_label,
     name_label,
     no_name_matches,
+    partition_note,
+    trimmed,
 )
 from cl_core.data.sources._path_splits import PathSplits, path_splits
 from cl_core.errors import DataError
@@ -48,8 +58,8 @@ class ParquetFiles(Source):
     """What names the class: `label_column`; the file's folder, without those of splits; the file's name, by
     `label_pattern`; or nothing."""
     label_column: str = ""
-    """Column of class names, text or whole numbers; where the files lack it, their folders `label=cat`. Empty:
-    unlabeled."""
+    """Column of class names, text or whole numbers; where the files lack it, their folders of that name, such as
+    `kind=cat`. Empty: the folders `label=cat`, or unlabeled."""
     label_pattern: str = Field(NAME_PATTERN)
     """Regular expression with one group, which finds the class in a file's name without its suffix. As it is, that is
     all before a number at the end: cat of cat-00000-of-00001.parquet. Read with `label_from` file_name."""
@@ -104,7 +114,9 @@ class ParquetFiles(Source):
         """Yield every row; a row without image bytes becomes unreadable. An empty or missing label is None."""
         files = self._files(location)
         splits = self._path_splits(files, Path(location))
-        self._notes[:] = filter(None, [splits.note, *self._partition_notes(files)])
+        unnamed = self.label_from == "column" and not self.label_column
+        keys = {key for file in files for key in file.partitions} if unnamed else ()
+        self._notes[:] = filter(None, [splits.note, partition_note(keys)])
         if self.label_from == "file_name" and not any(self._path_label(file, splits) for file in files):
             raise no_name_matches(self.label_pattern, files[0].name)
         labels: LabelColumn | None = None
@@ -158,17 +170,13 @@ class ParquetFiles(Source):
             return PathSplits()
         return path_splits([file.parts for file in files], self.split_from, root)
 
-    def _partition_notes(self, files: list[ParquetFile]) -> Iterator[str]:
-        """Yield which Hive partitions could be labels."""
-        keys = sorted({f"{key}=..." for file in files for key in file.partitions})
-        if keys and self.label_from == "column" and not self.label_column:
-            yield f"folders {', '.join(keys)} are columns; source_options.label_column may name one as the class"
-
     def _path_label(self, file: ParquetFile, splits: PathSplits) -> str | None:
         """Return the class that a file's path names; None where it is in a column."""
         if self.label_from == "folder":
             return folder_label([folder for folder in file.parts[:-1] if not splits.names_split(folder)])
-        return name_label(file.parts[-1], self.label_pattern) if self.label_from == "file_name" else None
+        if self.label_from == "file_name":
+            return name_label(file.parts[-1], self.label_pattern)
+        return trimmed(file.partitions.get(LABEL)) if self.label_from == "column" else None
 
     def _columns_of_path(self, file: ParquetFile, schema: pa.Schema) -> dict[str, str | None]:
         """Return label and split as far as they are folders and no columns of the file; check the columns."""
@@ -176,10 +184,8 @@ class ParquetFiles(Source):
         wanted = {self.label_column, self.split_column} - {"", *schema.names}
         fixed = {name: partitions[name] for name in wanted if name in partitions}
         self._check_columns(file, schema, fixed)
-        if (
-            self.label_column in fixed
-            and (note := f"labels are the folders {self.label_column}=...") not in self._notes
-        ):
+        note = f"labels are the folders {self.label_column}=..."
+        if self.label_column in fixed and note not in self._notes:
             self._notes.append(note)
         return fixed
 
@@ -233,14 +239,7 @@ class ParquetFiles(Source):
                     f"source_options.{option}: {path} has {schema.names.count(name)} columns {name!r}; write it with "
                     "one column of each name"
                 )
-        kind = schema.field(self.image_column).type
-        if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
-            kind = kind.field("bytes").type
-        if not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
-            raise DataError(
-                f"source_options.image_column: column {self.image_column!r} of {path} is {kind}; expected binary, or a "
-                "struct with a binary field 'bytes'"
-            )
+        check_image_column(schema, self.image_column, path)
 
 
 def _payload(image: Any) -> bytes | None:

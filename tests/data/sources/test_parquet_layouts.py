@@ -203,18 +203,39 @@ def test_a_hive_partition_is_a_column_and_the_message_says_so(place):
     assert set(labels_of(location, label_column="year").values()) == {"2024", "2025"}
 
 
-def test_partitions_without_an_option_are_named_with_the_option(place):
+def test_a_partition_named_label_is_the_class_without_an_option(place):
     location = place("year=2024/label=cat/0.parquet")
-    assert labels_of(location) == {"year=2024/label=cat/0.parquet": None}
+    assert labels_of(location) == {"year=2024/label=cat/0.parquet": "cat"}
+    assert note_of(location) == "labels are the folders label=...; source_options.label_from 'none' reads none"
+    assert labels_of(location, label_from="none") == {"year=2024/label=cat/0.parquet": None}
+    assert note_of(location, label_from="none") == ""
+
+
+def test_other_partitions_are_named_with_the_option(place):
+    location = place("year=2024/kind=cat/0.parquet")
+    assert labels_of(location) == {"year=2024/kind=cat/0.parquet": None}
     assert note_of(location) == (
-        "folders label=..., year=... are columns; source_options.label_column may name one as the class"
+        "folders kind=..., year=... are columns; source_options.label_column may name one as the class"
     )
 
 
+def test_partitions_as_pyarrow_writes_them_are_read_as_it_reads_them(tmp_path):
+    labels = ["bär / cat", "dog=", "100%", "a b", None]
+    table = pa.table({"image": [b"%d" % row for row in range(5)], "label": labels, "year": [2024] * 5})
+    pq.write_to_dataset(table, tmp_path, partition_cols=["year", "label"])
+    expected = {b"%d" % row: label for row, label in enumerate(labels)}
+    samples = list(ParquetFiles().samples(str(tmp_path)))
+    assert {sample.payload: sample.label for sample in samples} == expected
+    assert len({sample.origin for sample in samples}) == 5
+    theirs = pq.read_table(tmp_path)
+    assert dict(zip(theirs["image"].to_pylist(), theirs["label"].to_pylist(), strict=True)) == expected
+
+
+@pytest.mark.parametrize("options", [{}, {"label_column": "label"}])
 @pytest.mark.parametrize("folder", ["label=__HIVE_DEFAULT_PARTITION__", "label=", "label=%20 "])
-def test_the_default_partition_and_blank_values_are_no_labels(place, folder):
+def test_the_default_partition_and_blank_values_are_no_labels(place, folder, options):
     location = place(f"{folder}/0.parquet", "label= cat%20/0.parquet")
-    assert labels_of(location, label_column="label") == {f"{folder}/0.parquet": None, "label= cat%20/0.parquet": "cat"}
+    assert labels_of(location, **options) == {f"{folder}/0.parquet": None, "label= cat%20/0.parquet": "cat"}
 
 
 def test_a_column_of_the_file_wins_over_a_folder_of_its_name(place):
