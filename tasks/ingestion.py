@@ -8,7 +8,7 @@ from cl_core.data.snapshot_diff import describe_changes, previous_profile
 from cl_core.data.validation import ValidationReport
 from cl_core.failpoints import failpoint
 from cl_core.refs import CacheRef, SnapshotRef
-from cl_core.report.wording import narrow_values_warning, parted_groups_warning
+from cl_core.report.wording import counts, narrow_values_warning, parted_groups_warning
 from cl_core.specs import ComputeSpec, DataSpec
 from tasks.runtime.artifacts import publish_profile
 from tasks.runtime.console import counting
@@ -67,6 +67,7 @@ def validate(snapshot: SnapshotRef, cached: CacheRef, data: DataSpec) -> Validat
         f"{report.train_samples} training and {report.test_samples} test samples, {report.classes} classes, "
         f"{report.quarantined} quarantined, {report.duplicates} copies merged, "
         f"near-duplicates of training images in the test split: {near.test_images}"
+        + (f", passed over: {counts(report.passed_over)}" if report.passed_over else "")
     )
     facts = snapshot_profile(snapshot.path)
     if facts.groups:

@@ -114,6 +114,7 @@ class SnapshotProfile(BaseModel):
     duplicates: int = Field(description="Copies merged into another row of the same split.")
     leaked: int = Field(description="Contents of the test split whose copies in the training split are quarantined.")
     quarantined: dict[str, int] = Field(description="Rejected inputs by reason.")
+    passed_over: dict[str, int] = Field({}, description="Files that are no inputs, by suffix or name.")
     groups: GroupCounts | None = Field(None, description="None where each sample is drawn by itself.")
     value_range: ValueRange | None = Field(None, description="Values that become black and white; None: full range.")
     narrow: list[NarrowValues] = Field([], description="Images whose values use at most 1/16 of that range.")

@@ -48,6 +48,7 @@ class ValidationReport(Ref):
     quarantined: int
     quarantined_share: float = Field(description="Fraction of all inputs.")
     duplicates: int = Field(description="Copies merged within a split.")
+    passed_over: dict[str, int] = Field({}, description="Files that are no inputs, by suffix or name.")
     near_duplicates: NearDuplicates
     look_alikes: list[list[str]] = Field([], description="Classes whose names differ in case, blanks or Unicode alone.")
 
@@ -71,6 +72,7 @@ def validate_snapshot(snapshot: SnapshotRef, cache: Path, spec: DataSpec) -> Val
         quarantined=snapshot.quarantined,
         quarantined_share=profile.quarantined_share,
         duplicates=profile.duplicates,
+        passed_over=profile.passed_over,
         near_duplicates=_near_duplicates(snapshot.path, cache, profile.rows["test"]),
         look_alikes=look_alikes(profile.classes),
     )

@@ -34,6 +34,8 @@ def show_scores(report: "EvaluationReport") -> None:
 
 def show_validation(report: "ValidationReport") -> None:
     """Print a table of the numbers on which data was accepted."""
+    from cl_core.report.wording import counts
+
     near = report.near_duplicates
     at_least = "" if near.complete else "at least "
     numbers = {
@@ -43,6 +45,7 @@ def show_validation(report: "ValidationReport") -> None:
         "training samples of the rarest class": f"{report.smallest_class:,}",
         "unlabeled samples": f"{report.unlabelled:,}",
         "quarantined inputs": f"{report.quarantined:,} ({report.quarantined_share:.1%})",
+        "files passed over": counts(report.passed_over) or "none",
         "duplicates merged": f"{report.duplicates:,}",
         "test images with a near-duplicate in training": f"{at_least}{near.test_images:,} ({near.test_share:.1%})",
         f"near-duplicate pairs (at most {near.max_distance} of 64 bits differ)": f"{at_least}{near.pairs:,}",

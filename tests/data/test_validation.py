@@ -38,6 +38,16 @@ def test_sound_data_passes_with_its_numbers(sample, tmp_path):
     assert ValidationReport.model_validate(json.loads(report.model_dump_json())) == report
 
 
+def test_files_passed_over_are_counted_by_suffix(folder, validated):
+    (folder / "cat" / "notes.txt").write_text("text")
+    assert validated(folder, test_share=0.3).passed_over == {".txt": 1}
+
+
+def test_classes_of_folders_that_look_alike_are_named(folder, validated):
+    (folder / "dog").rename(folder / "Cat ")
+    assert validated(folder, test_share=0.3).look_alikes == [["Cat", "cat"]]
+
+
 def test_too_few_training_samples_are_refused(folder, validated):
     with pytest.raises(DataError, match=r"3\d unique training samples, at least 64 are needed; add samples, or lower"):
         validated(folder, min_train_samples=64)
@@ -53,7 +63,7 @@ def test_one_class_is_refused_and_no_class_is_not(folder, validated):
     shutil.rmtree(folder / "dog")
     with pytest.raises(DataError, match=r"all labeled samples are of one class, 'cat'"):
         validated(folder, test_share=0.3)
-    assert validated(folder, test_share=0.3, source_options={"labels": "none"}).classes == 0
+    assert validated(folder, test_share=0.3, source_options={"label_from": "none"}).classes == 0
 
 
 def test_as_many_copies_in_both_splits_as_that_are_refused_by_their_share(folder, tmp_path, validated):

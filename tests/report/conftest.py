@@ -76,6 +76,7 @@ def profile(classes: list[str]) -> SnapshotProfile:
         duplicates=3,
         leaked=0,
         quarantined={"unreadable": 2},
+        passed_over={".csv": 1, "hidden": 2},
     )
 
 

@@ -84,7 +84,7 @@ def ingest_source(
     record = root / "ingests" / f"{key}.json"
     if not force and (existing := _recorded(record, root)) is not None:
         reason = f"snapshot {existing.digest[:_SHOWN]} is up to date (source unchanged)"
-        return IngestResult(snapshot=existing, new=False, reason=reason)
+        return IngestResult(snapshot=existing, new=False, reason="; ".join([reason, *_passed_over(source)]))
     place = root / "ingests" / digest_of([spec.source, spec.location, source, *reading])
     earlier = IncrementalIndex(place, root, code=code, trusted=not force)
     counts = Counts()
@@ -116,7 +116,7 @@ def ingest_source(
             conflicting=staged_index / CONFLICTING,
             groups=groups.draw() if groups else None,
             value_range=spec.value_range,
-        )
+        ).model_copy(update={"passed_over": source.passed_over()})
         if not sum(profile.rows.values()):
             reasons = f" ({', '.join(f'{count:,} {reason}' for reason, count in profile.quarantined.items())})"
             raise nothing_usable(spec, profile.inputs, next(rejected.rows(), None), reasons)
@@ -128,9 +128,14 @@ def ingest_source(
     content = {"snapshot": profile.digest, "manifest_sha256": file_sha256(final / MANIFEST)}
     write_text(record, json.dumps(content) + "\n")
     failpoint("ingest.recorded")
-    note = source.note(spec.location)
-    reason = _reason(profile, counts, existed) + (f"; {note}" if note else "")
+    notes = [note for note in [source.note(spec.location)] if note] + _passed_over(source)
+    reason = "; ".join([_reason(profile, counts, existed), *notes])
     return IngestResult(snapshot=open_snapshot(final), new=not existed, reason=reason)
+
+
+def _passed_over(source: Source) -> list[str]:
+    counts = ", ".join(f"{count:,} {kind}" for kind, count in source.passed_over().items())
+    return [f"passed over: {counts}"] if counts else []
 
 
 def _recorded(record: Path, root: Path) -> SnapshotRef | None:

@@ -98,6 +98,10 @@ class Source(Component):
         del location
         return ""
 
+    def passed_over(self) -> dict[str, int]:
+        """Return how many files were passed over when the location was last listed or read, by suffix or name."""
+        return {}
+
     def grouped_by(self, column: str) -> Self:
         """Return this source with the value of a column as the group of each sample.
 

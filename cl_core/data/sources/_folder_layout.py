@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cl_core.data.path_roots import leads_out
+from cl_core.data.sources._listing import entries, is_folder, listed_files
+from cl_core.data.sources._path_splits import split_meaning, validation_note
 from cl_core.errors import DataError
 from cl_core.modalities.image import starts_like_image
 
@@ -15,10 +16,6 @@ from cl_core.modalities.image import starts_like_image
 IMAGE_SUFFIXES = {
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".gif", ".avif", ".heic", ".heif", ".jp2", ".jxl"),
     *(".bmp", ".tif", ".tiff", ".pbm", ".pgm", ".pnm", ".ppm", ".tga"),
-}
-# Folders that macOS, NAS boxes, Linux and Windows make: previews, resource forks, deleted and recovered files.
-NOT_OF_PEOPLE = {
-    *("__MACOSX", "@eaDir", "#recycle", "lost+found", "$RECYCLE.BIN", "System Volume Information"),
 }
 # The folder beside annotations in a split, as labeling tools export it.
 _IMAGES = "images"
@@ -51,13 +48,9 @@ class Layout:
     @property
     def note(self) -> str:
         """How validation folders were taken; empty without them."""
-        taken = {"test": "is the test split", "train": "is trained on, since there is a test split"}
-        return ", ".join(f"{name}/ {taken[split]}" for name, split in self.splits.items() if _meaning(name) == "val")
-
-
-def _meaning(folder: str) -> str:
-    name = folder.casefold()
-    return {"train": "train", "test": "test", "val": "val", "valid": "val", "validation": "val"}.get(name, "")
+        return validation_note(
+            {f"{name}/": split for name, split in self.splits.items() if split_meaning(name) == "val"}
+        )
 
 
 def folder_layout(root: Path) -> Layout:
@@ -66,20 +59,20 @@ def folder_layout(root: Path) -> Layout:
     Raises:
         DataError: When it is ambiguous: other folders are beside splits, or two folders have the name of one split.
     """
-    top = [entry.name for entry in _entries(root) if _is_folder(entry)]
+    top = [entry.name for entry in entries(root) if is_folder(entry)]
     above = ""
-    if len(top) == 1 and not _meaning(top[0]) and not any(map(_is_image, _entries(root))):
-        inner = [entry.name for entry in _entries(root / top[0]) if _is_folder(entry)]
-        if len({_meaning(name) for name in inner} - {""}) > 1:
+    if len(top) == 1 and not split_meaning(top[0]) and not any(map(_is_image, entries(root))):
+        inner = [entry.name for entry in entries(root / top[0]) if is_folder(entry)]
+        if len({split_meaning(name) for name in inner} - {""}) > 1:
             above, top = top[0], inner
-    named = {name: meaning for name in top if (meaning := _meaning(name))}
+    named = {name: meaning for name in top if (meaning := split_meaning(name))}
     others = sorted(set(top) - set(named))
     meanings = sorted(named.values())
     here = root / above if above else root
     if len(set(meanings)) > 1 and others:
         raise DataError(
             f"data.location: {here} holds {_listed(named)} beside {_listed(others)}; {_listed(named)} are splits: move "
-            "the others away or into one of them, or set source_options.splits to 'none' to take all as classes"
+            "the others away or into one of them, or set source_options.split_from to 'none' to take all as classes"
         )
     if others or not named:
         return Layout()
@@ -92,9 +85,9 @@ def folder_layout(root: Path) -> Layout:
 
 def _only_images(split: Path) -> bool:
     """Tell whether a split has its images in one folder of that name, perhaps beside one of annotations."""
-    entries = _entries(split)
-    holding = [entry.name for entry in entries if _is_folder(entry) and any(True for _ in image_files(Path(entry)))]
-    return holding == [_IMAGES] and not any(map(_is_image, entries))
+    inside = entries(split)
+    holding = [entry.name for entry in inside if is_folder(entry) and any(True for _ in image_files(Path(entry)))]
+    return holding == [_IMAGES] and not any(map(_is_image, inside))
 
 
 def _listed(names: Iterable[str]) -> str:
@@ -102,77 +95,10 @@ def _listed(names: Iterable[str]) -> str:
 
 
 def _is_image(entry: os.DirEntry[str]) -> bool:
-    return Path(entry.name).suffix.lower() in IMAGE_SUFFIXES and not _is_folder(entry)
+    return Path(entry.name).suffix.lower() in IMAGE_SUFFIXES and not is_folder(entry)
 
 
 def image_files(root: Path, passed_over: Counter[str] | None = None) -> Iterator[tuple[list[str], Path]]:
-    """Yield every image file below `root`, with the parts of its path relative to it.
-
-    A file is one by its suffix, or by its first bytes where the suffix says nothing.
-
-    Args:
-        root: Folder that is listed.
-        passed_over: Counts what is passed over: by suffix, or by name where an operating system has made it.
-    """
+    """Yield every image file below `root`, with the parts of its path; a file is one by its suffix or first bytes."""
     passed_over = Counter() if passed_over is None else passed_over
-    # The folders on the way down, by device and inode: a link to one of them would lead in circles.
-    waiting: list[tuple[list[str], Path, frozenset[tuple[int, int]]]] = [([], root, frozenset())]
-    while waiting:
-        parts, folder, above = waiting.pop()
-        state = folder.stat()
-        here = (state.st_dev, state.st_ino)
-        if here in above:
-            continue
-        for entry in _entries(folder, passed_over):
-            below = [*parts, entry.name]
-            # A link that leads out, to a file or a folder, is listed but not followed.
-            if _is_folder(entry) and not leads_out(Path(entry)):
-                waiting.append((below, folder / entry.name, above | {here}))
-            elif _is_folder(entry) or (kind := _passed_over(entry)) is None:
-                yield below, folder / entry.name
-            else:
-                passed_over[kind] += 1
-
-
-def _passed_over(entry: os.DirEntry[str]) -> str | None:
-    """Return what a file is counted as when it is passed over; None of an image."""
-    suffix = Path(entry.name).suffix.lower()
-    return None if suffix in IMAGE_SUFFIXES or starts_like_image(_head(entry)) else suffix or "no suffix"
-
-
-def _head(entry: os.DirEntry[str]) -> bytes:
-    """Return the first bytes of a regular file; nothing of all else, since a pipe would wait for its writer."""
-    try:
-        if not entry.is_file() or leads_out(Path(entry)):
-            return b""
-        with Path(entry).open("rb") as file:
-            return file.read(16)
-    except OSError:
-        return b""
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    """Tell whether an entry is a folder, or a link to one; a link to itself is none."""
-    try:
-        return entry.is_dir()
-    except OSError:
-        return False
-
-
-def _entries(folder: Path, passed_over: Counter[str] | None = None) -> list[os.DirEntry[str]]:
-    """List a folder by name, without hidden files and what operating systems put beside the images, which are counted.
-
-    Raises:
-        DataError: When it cannot be listed, since the number of missing images would be unknown.
-    """
-    try:
-        with os.scandir(folder) as entries:
-            found = sorted(entries, key=lambda entry: entry.name)
-    except OSError as error:
-        raise DataError(
-            f"data.location: the folder {folder} cannot be listed ({error.strerror}); make it readable, or move it away"
-        ) from error
-    if passed_over is not None:
-        passed_over.update("hidden" for entry in found if entry.name.startswith("."))
-        passed_over.update(entry.name for entry in found if entry.name in NOT_OF_PEOPLE)
-    return [entry for entry in found if not entry.name.startswith(".") and entry.name not in NOT_OF_PEOPLE]
+    return listed_files(root, suffixes=IMAGE_SUFFIXES, starts=starts_like_image, passed_over=passed_over)

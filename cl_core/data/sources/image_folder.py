@@ -6,80 +6,105 @@ import hashlib
 import os
 import stat
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, Self
 
-from pydantic import PrivateAttr
+from pydantic import Field, PrivateAttr, model_validator
 
-from cl_core.data.path_roots import SETTING, confined, leads_out
+from cl_core.data.path_roots import confined, leads_out
 from cl_core.data.sources import RawSample, Source, SourceEntry, Unreadable, unchanged
 from cl_core.data.sources._folder_layout import Layout, folder_layout, image_files
+from cl_core.data.sources._listing import LFS_POINTER, OUTSIDE, counted, file_state, text_of
+from cl_core.data.sources._path_labels import NAME_PATTERN, check_pattern, name_label, no_name_matches, trimmed
 from cl_core.errors import DataError
 from cl_core.modalities.image import MAX_PAYLOAD_BYTES
 from cl_core.registry import SOURCES
-
-# What Git leaves in place of a large file that was not downloaded.
-_LFS_POINTER = b"version https://git-lfs"
-_OUTSIDE = f"a link out of the folders of {SETTING}; it is not followed"
+from cl_core.specs.renamed import current_options
 
 
 @SOURCES.register("image_folder")
 class ImageFolder(Source):
     """Every image file below a folder.
 
-    With `labels` from folders, the first folder on the way to a file is its class; files outside any folder have no
-    label. With `splits` from folders, `train`, `val` (or `valid`, `validation`) and `test` folders, in any case, at the
+    With `label_from` folders, the first folder on the way to a file is its class; files outside any folder have no
+    label. With `split_from` folders, `train`, `val` (or `valid`, `validation`) and `test` folders, in any case, at the
     top or in the only folder there, are the splits, with the classes below. Without `test` the validation images are
     the test split, beside it they are trained on. A folder `images` that holds all images of a split is no class.
     Symbolic links are followed, but not in circles, and not out of the folders of CL_DATA_ROOTS.
     """
 
-    labels: Literal["from_folder", "none"] = "from_folder"
-    """Whether the first folder on the way to a file is its class."""
-    splits: Literal["from_folder", "none"] = "from_folder"
+    label_from: Literal["folder", "file_name", "none"] = "folder"
+    """What names the class of a file: the first folder on the way to it, or its own name, by `label_pattern`."""
+    label_pattern: str = Field(NAME_PATTERN)
+    """Regular expression with one group, which finds the class in a file's name without its suffix. As it is, that is
+    all before a number at the end: cat of cat_001.png. Read with `label_from` file_name."""
+    split_from: Literal["folder", "none"] = "folder"
     """Whether folders such as `train`, `val` and `test` are splits; otherwise they are folders like others."""
 
     _passed_over: Counter[str] = PrivateAttr(default_factory=Counter)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _in_present_words(cls, options: Any) -> Any:
+        return current_options("image_folder", options)
+
+    @model_validator(mode="after")
+    def _a_pattern_is_read(self) -> Self:
+        check_pattern(self.label_pattern, self.label_from)
+        return self
 
     def fingerprint(self, location: str) -> str:
         """Return a digest of the path and state of every image file."""
         root = _root(location)
         seen = hashlib.sha256(os.fsencode(root))
         empty = True
-        for parts, path in image_files(root):
+        self._passed_over.clear()
+        for parts, path in image_files(root, self._passed_over):
             empty = False
-            seen.update(os.fsencode("/".join(parts)) + f"\0{_state(path)}\0".encode())
+            seen.update(os.fsencode("/".join(parts)) + f"\0{file_state(path)}\0".encode())
         if empty:
+            others = f"; {counted(self._passed_over)}" if self._passed_over else ""
             raise DataError(
                 f"data.location: {root} has no image files at any depth (names that end in .jpg, .png, .webp, .gif, "
-                "...); give the folder with the images"
+                f"...{others}); give the folder with the images"
             )
         return seen.hexdigest()
 
     def listed(self, location: str) -> Iterator[SourceEntry]:
         """List every image file by its path, which gives its split and class."""
         root = _root(location)
-        layout = folder_layout(root) if self.splits == "from_folder" else Layout()
+        layout = folder_layout(root) if self.split_from == "folder" else Layout()
         self._passed_over.clear()
+        name, labeled = "", False
         for parts, path in image_files(root, self._passed_over):
             split, folders = layout.place(parts[:-1])
-            label = _text(folders[0]) if self.labels == "from_folder" and folders else None
+            label = self._label(folders, parts[-1])
+            labeled = labeled or label is not None
             name = "/".join(parts)
-            yield SourceEntry(os.fsencode(name), _state(path), label, split, _text(name))
+            yield SourceEntry(os.fsencode(name), file_state(path), label, split, text_of(parts))
+        if name and not labeled and self.label_from == "file_name":
+            raise no_name_matches(self.label_pattern, name)
+
+    def _label(self, folders: Sequence[str], name: str) -> str | None:
+        if self.label_from == "file_name":
+            return name_label(name, self.label_pattern)
+        return trimmed(text_of(folders[:1])) if self.label_from == "folder" else None
 
     def note(self, location: str) -> str:
-        """Return how folders were taken for splits, where that is open, and what the last listing has passed over."""
-        taken = folder_layout(_root(location)).note if self.splits == "from_folder" else ""
-        counts = ", ".join(f"{count:,} {kind}" for kind, count in sorted(self._passed_over.items()))
-        return "; ".join(filter(None, [taken, counts and f"passed over: {counts}"]))
+        """Return how folders were taken for splits, where that is open."""
+        return folder_layout(_root(location)).note if self.split_from == "folder" else ""
+
+    def passed_over(self) -> dict[str, int]:
+        """Return how many files the last listing passed over: by suffix, or by name where a system has made them."""
+        return dict(sorted(self._passed_over.items()))
 
     def read(self, location: str, listed: SourceEntry) -> RawSample | Unreadable:
         """Read one image file; a file that cannot be read, or is too large, becomes unreadable."""
         path = Path(location).expanduser().absolute() / os.fsdecode(listed.name)
         try:
             if leads_out(path):
-                raise PermissionError(errno.EPERM, _OUTSIDE)
+                raise PermissionError(errno.EPERM, OUTSIDE)
             state = path.stat()
             if not stat.S_ISREG(state.st_mode):  # Opening a pipe would wait for its writer.
                 return Unreadable(listed.origin, f"it is not a file but a {_kind(state.st_mode)}", listed)
@@ -87,7 +112,7 @@ class ImageFolder(Source):
                 detail = f"{state.st_size:,} bytes; the limit is {MAX_PAYLOAD_BYTES:,}"
                 return Unreadable(listed.origin, detail, listed)
             payload = path.read_bytes()
-            if payload.startswith(_LFS_POINTER):
+            if payload.startswith(LFS_POINTER):
                 return Unreadable(
                     listed.origin, "a pointer of Git LFS in place of the image; run `git lfs pull`", listed
                 )
@@ -113,20 +138,6 @@ class ImageFolder(Source):
         return payloads
 
 
-def _state(path: Path) -> str:
-    """Return size, times and inode of a file, as Git's index has them; empty where they cannot be read.
-
-    Another file under the same name has another state, even with the same size and modification time.
-    """
-    if leads_out(path):
-        return _OUTSIDE
-    try:
-        state = path.stat()
-    except OSError:
-        return ""
-    return f"{state.st_size} {state.st_mtime_ns} {state.st_ctime_ns} {state.st_ino}"
-
-
 def _root(location: str) -> Path:
     if not location:
         raise DataError("data.location is empty; give the folder with the images")
@@ -148,8 +159,3 @@ def _root(location: str) -> Path:
 def _kind(mode: int) -> str:
     kinds = {stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket", stat.S_IFDIR: "folder"}
     return kinds.get(stat.S_IFMT(mode), "device")
-
-
-def _text(name: str) -> str:
-    """Return a file name for people and for Parquet: bytes that are not UTF-8 are written as \\xNN."""
-    return os.fsencode(name).decode(errors="backslashreplace")

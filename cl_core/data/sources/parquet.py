@@ -1,22 +1,42 @@
 """Parquet files with images in a column, as exported by a warehouse or the Hugging Face hub."""
 
-import math
+import hashlib
 import os
-import stat
+from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from fnmatch import fnmatch
 from itertools import chain
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import Field, PrivateAttr, model_validator
 
-from cl_core.data.path_roots import confined
 from cl_core.data.sources import RawSample, Source, Unreadable, unchanged
 from cl_core.data.sources._labels import LabelColumn
+from cl_core.data.sources._listing import file_state
+from cl_core.data.sources._parquet_files import (
+    ParquetFile,
+    check_group_column,
+    check_image_column,
+    group_of,
+    opened_parquet,
+    parquet_files,
+    rows_at,
+    rows_by_column,
+)
+from cl_core.data.sources._path_labels import (
+    LABEL,
+    NAME_PATTERN,
+    check_pattern,
+    folder_label,
+    name_label,
+    no_name_matches,
+    partition_note,
+    trimmed,
+)
+from cl_core.data.sources._path_splits import PathSplits, path_splits
 from cl_core.errors import DataError
 from cl_core.registry import SOURCES
 
@@ -26,23 +46,42 @@ _LISTED = 10
 
 @SOURCES.register("parquet")
 class ParquetFiles(Source):
-    """One Parquet file, or all `.parquet` files below a folder."""
+    """One Parquet file, or all below a folder, in which a column may also be a folder, such as `label=cat`.
+
+    A file is one by its suffix, in any case, or by its first bytes. Without other options, folders such as
+    `default/train`, or file names such as `train-00000-of-00001.parquet`, are splits if they tell two apart. Without
+    `test` the validation files are the test split, beside it they are trained on. Symbolic links are followed, but not
+    in circles; one out of the folders of CL_DATA_ROOTS is refused.
+    """
 
     image_column: str = Field("image", min_length=1)
     """Column of encoded images: binary, or a struct with a binary field `bytes`."""
+    label_from: Literal["column", "folder", "file_name", "none"] = "column"
+    """What names the class: `label_column`; the file's folder, without those of splits; the file's name, by
+    `label_pattern`; or nothing."""
     label_column: str = ""
-    """Column of class names, text or whole numbers. Empty: unlabeled."""
+    """Column of class names, text or whole numbers; where the files lack it, their folders of that name, such as
+    `kind=cat`. Empty: the folders `label=cat`, or unlabeled."""
+    label_pattern: str = Field(NAME_PATTERN)
+    """Regular expression with one group, which finds the class in a file's name without its suffix. As it is, that is
+    all before a number at the end: cat of cat-00000-of-00001.parquet. Read with `label_from` file_name."""
+    split_from: Literal["auto", "column", "folder", "file_name", "none"] = "auto"
+    """What names the split: `split_column`, folders such as `train` and `test`, file names that begin so, or nothing.
+    `auto`: what other options say; else folders or file names if they tell two splits apart; else the content's
+    hash."""
     split_column: str = ""
-    """Column with the split. Empty: the content's hash decides."""
+    """Column with the split; where the files lack it, their folders `split=train`."""
     test_files: str = ""
     """Pattern of the names of the files that are the test split, such as `test*.parquet`; all others are the training
-    split. Empty: file names do not decide."""
+    split."""
     train_value: str = Field("train", title="Training value")
     """Value of the split column for training."""
     test_value: str = "test"
     """Value of the split column for testing."""
 
     _group_column: str = PrivateAttr("")
+    _passed_over: Counter[str] = PrivateAttr(default_factory=Counter)
+    _notes: list[str] = PrivateAttr(default_factory=list)
 
     @model_validator(mode="after")
     def _one_thing_decides_the_split(self) -> Self:
@@ -51,28 +90,55 @@ class ParquetFiles(Source):
                 f"test_files {self.test_files!r} and split_column {self.split_column!r} would both decide the split; "
                 "leave one of them empty"
             )
+        for option, way in {"split_column": "column", "test_files": "file_name"}.items():
+            if (value := getattr(self, option)) and self.split_from not in ("auto", way):
+                ignored = f"{option} {value!r} would not be read with split_from {self.split_from!r}"
+                raise ValueError(f"{ignored}; leave one of them out")
+        if self.split_from == "column" and not self.split_column:
+            raise ValueError("split_from 'column' needs the name of the column; set split_column")
+        return self
+
+    @model_validator(mode="after")
+    def _one_thing_names_the_class(self) -> Self:
+        if self.label_column and self.label_from != "column":
+            ignored = f"label_column {self.label_column!r} would not be read with label_from {self.label_from!r}"
+            raise ValueError(f"{ignored}; leave one of them out")
+        check_pattern(self.label_pattern, self.label_from)
         return self
 
     def fingerprint(self, location: str) -> str:
-        """Return path, size and modification time of every file."""
-        states = [(path, path.stat()) for path in _files(location)]
-        return "\n".join(f"{path} {state.st_size} {state.st_mtime_ns}" for path, state in states)
+        """Return a digest of the path and state of every file."""
+        seen = hashlib.sha256()
+        for file in self._files(location):
+            seen.update(os.fsencode(file.path) + f"\0{file_state(file.path)}\0".encode())
+        return seen.hexdigest()
 
     def samples(self, location: str) -> Iterator[RawSample | Unreadable]:
         """Yield every row; a row without image bytes becomes unreadable. An empty or missing label is None."""
-        files = _files(location)
-        if self.test_files and not any(fnmatch(path.name, self.test_files) for path in files):
-            raise DataError(
-                f"source_options.test_files: no file below {location} is named {self.test_files!r}; there are: "
-                f"{', '.join(path.name for path in files[:_LISTED])}"
-            )
+        files = self._files(location)
+        splits = self._path_splits(files, Path(location))
+        unnamed = self.label_from == "column" and not self.label_column
+        keys = {key for file in files for key in file.partitions} if unnamed else ()
+        self._notes[:] = filter(None, [splits.note, partition_note(keys)])
+        if self.label_from == "file_name" and not any(self._path_label(file, splits) for file in files):
+            raise no_name_matches(self.label_pattern, files[0].name)
         labels: LabelColumn | None = None
-        for path in files:
-            with _opened(path) as file:
-                self._check_columns(path, file.schema_arrow)
+        for file in files:
+            with opened_parquet(file.path) as opened:
+                schema = opened.schema_arrow
+                fixed = self._columns_of_path(file, schema)
                 if self.label_column:
-                    labels = LabelColumn.of(file.schema_arrow, self.label_column, path, like=labels)
-                yield from self._rows(path, file, labels)
+                    typed = schema if self.label_column not in fixed else pa.schema([(self.label_column, pa.string())])
+                    labels = LabelColumn.of(typed, self.label_column, file.path, like=labels)
+                yield from self._rows(file, opened, labels, fixed, splits)
+
+    def note(self, location: str) -> str:
+        """Return which splits and columns were taken from paths when the files were last read."""
+        return "; ".join(self._notes)
+
+    def passed_over(self) -> dict[str, int]:
+        """Return how many files the last listing passed over: by suffix, or by name where a system has made them."""
+        return dict(sorted(self._passed_over.items()))
 
     def grouped_by(self, column: str) -> Self:
         """Read this column, too: text, numbers or dates."""
@@ -83,45 +149,77 @@ class ParquetFiles(Source):
     def number_of_inputs(self, location: str) -> int:
         """Return the number of rows in the files' footers."""
         rows = 0
-        for path in _files(location):
-            with _opened(path) as file:
-                rows += file.metadata.num_rows
+        for file in self._files(location):
+            with opened_parquet(file.path) as opened:
+                rows += opened.metadata.num_rows
         return rows
 
     def find(self, location: str, origins: Mapping[bytes, str]) -> dict[bytes, bytes]:
         """Read just the row groups that hold these rows."""
         payloads: dict[bytes, bytes] = {}
-        for path in _files(location):
+        for file in self._files(location):
             named = (origin.rpartition("#") for origin in origins.values())
-            rows = [int(row) for name, _, row in named if name == path.name and row.isdecimal()]
-            payloads |= unchanged(self._images(path, rows), origins) if rows else {}
+            # Origins of version 0.1.0 are file names without folders.
+            rows = [int(row) for name, _, row in named if name in (file.name, file.path.name) and row.isdecimal()]
+            found = rows_at(file.path, self.image_column, rows) if rows else []
+            payloads |= unchanged(filter(None, map(_payload, found)), origins)
         return payloads
 
-    def _images(self, path: Path, rows: list[int]) -> Iterator[bytes]:
-        """Yield the encoded images of these rows of a file, as far as it has them."""
-        with _opened(path) as file:
-            start = 0
-            for group in range(file.num_row_groups):
-                stop = start + file.metadata.row_group(group).num_rows
-                here = [row - start for row in rows if start <= row < stop]
-                if here:
-                    column = file.read_row_group(group, columns=[self.image_column])[self.image_column]
-                    yield from filter(None, map(_payload, column.take(here).to_pylist()))
-                start = stop
+    def _files(self, location: str) -> list[ParquetFile]:
+        self._passed_over.clear()
+        return parquet_files(location, self._passed_over)
 
-    def _rows(self, path: Path, file: pq.ParquetFile, labels: LabelColumn | None) -> Iterator[RawSample | Unreadable]:
-        named = (self.image_column, self.label_column, self.split_column, self._group_column)
-        columns = list(dict.fromkeys(name for name in named if name))
-        batches = file.iter_batches(batch_size=_BATCH_ROWS, columns=columns)
-        for number, row in enumerate(chain.from_iterable(_values(batch, path) for batch in batches)):
-            origin = f"{path.name}#{number}"
+    def _path_splits(self, files: list[ParquetFile], root: Path) -> PathSplits:
+        if self.test_files and not any(fnmatch(file.path.name, self.test_files) for file in files):
+            raise DataError(
+                f"source_options.test_files: no file below {root} is named {self.test_files!r}; there are: "
+                f"{', '.join(file.name for file in files[:_LISTED])}"
+            )
+        if self.test_files or self.split_column or self.split_from == "none":
+            return PathSplits()
+        return path_splits([file.parts for file in files], self.split_from, root)
+
+    def _path_label(self, file: ParquetFile, splits: PathSplits) -> str | None:
+        """Return the class that a file's path names; None where it is in a column."""
+        if self.label_from == "folder":
+            return folder_label([folder for folder in file.parts[:-1] if not splits.names_split(folder)])
+        if self.label_from == "file_name":
+            return name_label(file.parts[-1], self.label_pattern)
+        return trimmed(file.partitions.get(LABEL)) if self.label_from == "column" else None
+
+    def _columns_of_path(self, file: ParquetFile, schema: pa.Schema) -> dict[str, str | None]:
+        """Return label, split and group as far as they are folders and no columns of the file; check the columns."""
+        partitions = file.partitions
+        wanted = {self.label_column, self.split_column, self._group_column} - {"", *schema.names}
+        fixed = {name: partitions[name] for name in wanted if name in partitions}
+        self._check_columns(file, schema, fixed)
+        note = f"labels are the folders {self.label_column}=..."
+        if self.label_column in fixed and note not in self._notes:
+            self._notes.append(note)
+        return fixed
+
+    def _rows(
+        self,
+        file: ParquetFile,
+        opened: pq.ParquetFile,
+        labels: LabelColumn | None,
+        fixed: Mapping[str, str | None],
+        splits: PathSplits,
+    ) -> Iterator[RawSample | Unreadable]:
+        names = dict.fromkeys((self.image_column, self.label_column, self.split_column, self._group_column))
+        batches = opened.iter_batches(
+            batch_size=_BATCH_ROWS, columns=[name for name in names if name not in ("", *fixed)]
+        )
+        path_split, path_label, prefix = splits.split(file.parts), self._path_label(file, splits), file.name
+        for number, values in enumerate(chain.from_iterable(rows_by_column(batch, file.path) for batch in batches)):
+            row, origin = {**values, **fixed}, f"{prefix}#{number}"
             payload = _payload(row[self.image_column])
             if payload is None:
                 yield Unreadable(origin, f"column {self.image_column!r} has no bytes in this row")
             else:
-                label = labels.label(row[self.label_column], origin) if labels else None
-                split = self._split(row.get(self.split_column), path, origin)
-                yield RawSample(payload, label, split, origin, group=_group(row.get(self._group_column)))
+                label = labels.label(row[self.label_column], origin) if labels else path_label
+                split = path_split or self._split(row.get(self.split_column), file.path, origin)
+                yield RawSample(payload, label, split, origin, group=group_of(row.get(self._group_column)))
 
     def _split(self, value: Any, path: Path, origin: str) -> str:
         if self.test_files:
@@ -137,99 +235,23 @@ class ParquetFiles(Source):
             f"{self.test_value!r} (source_options.train_value, source_options.test_value)"
         )
 
-    def _check_columns(self, path: Path, schema: pa.Schema) -> None:
+    def _check_columns(self, file: ParquetFile, schema: pa.Schema, fixed: Mapping[str, str | None]) -> None:
+        path = file.path
         for option in ("image_column", "label_column", "split_column"):
             name = getattr(self, option)
-            if name and name not in schema.names:
-                raise DataError(
-                    f"source_options.{option}: {path} has no column {name!r}; it has: {', '.join(schema.names)}"
-                )
+            if name and name not in (*schema.names, *fixed):
+                folders = f", and as folders: {', '.join(file.partitions)}" if file.partitions else ""
+                known = f"{', '.join(schema.names)}{folders}"
+                raise DataError(f"source_options.{option}: {path} has no column {name!r}; it has: {known}")
             if schema.names.count(name) > 1:
                 raise DataError(
                     f"source_options.{option}: {path} has {schema.names.count(name)} columns {name!r}; write it with "
                     "one column of each name"
                 )
-        self._check_group_column(path, schema)
-        kind = schema.field(self.image_column).type
-        if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
-            kind = kind.field("bytes").type
-        if not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
-            raise DataError(
-                f"source_options.image_column: column {self.image_column!r} of {path} is {kind}; expected binary, or a "
-                "struct with a binary field 'bytes'"
-            )
-
-    def _check_group_column(self, path: Path, schema: pa.Schema) -> None:
-        name = self._group_column
-        if name and schema.names.count(name) != 1:
-            has = f"{schema.names.count(name)} columns" if name in schema.names else "no column"
-            raise DataError(f"data.group: {path} has {has} {name!r}; it has: {', '.join(schema.names)}")
-        if name and pa.types.is_nested(schema.field(name).type):
-            raise DataError(
-                f"data.group: column {name!r} of {path} is {schema.field(name).type}; expected text, numbers or dates"
-            )
-
-
-def _files(location: str) -> list[Path]:
-    if not location:
-        raise DataError("data.location is empty; give a Parquet file, or a folder of them")
-    root = confined(location, field="data.location")
-    try:
-        if stat.S_ISREG(root.stat().st_mode):
-            return [root]
-        # Unlike a glob, which skips folders that it cannot list.
-        below = [Path(folder, name) for folder, _, names in os.walk(root, onerror=_refuse) for name in names]
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise DataError(
-            f"data.location: there is no file or folder {root}; give a Parquet file, or a folder of them"
-        ) from error
-    except OSError as error:
-        raise DataError(
-            f"data.location: {error.filename} cannot be read ({error.strerror}); make it readable, or move it away"
-        ) from error
-    files = sorted(path for path in below if path.suffix == ".parquet" and path.is_file())
-    for path in files:
-        confined(path, field="data.location")  # A row cannot be quarantined before its file is opened.
-    if not files:
-        raise DataError(f"data.location: {root} has no .parquet files at any depth; give the folder that does")
-    return files
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[pq.ParquetFile]:
-    """Open a file, and refuse one that turns out not to be Parquet."""
-    try:
-        with pq.ParquetFile(path, memory_map=True) as file:
-            yield file
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(f"data.location: {path} cannot be read as Parquet ({error}); export it again") from error
-
-
-def _group(value: Any) -> str | None:
-    """Return the group that a value names; null, NaN and blank text name none."""
-    if isinstance(value, bytes):
-        value = value.decode(errors="backslashreplace")
-    if isinstance(value, float):  # pandas writes whole numbers with gaps so.
-        value = int(value) if value.is_integer() else None if math.isnan(value) else value
-    return None if value is None else str(value).strip() or None
+        if self._group_column and self._group_column not in fixed:
+            check_group_column(schema, self._group_column, path)
+        check_image_column(schema, self.image_column, path)
 
 
 def _payload(image: Any) -> bytes | None:
     return image.get("bytes") if isinstance(image, dict) else image
-
-
-def _refuse(error: OSError) -> None:
-    raise error
-
-
-def _values(batch: pa.RecordBatch, path: Path) -> list[dict[str, Any]]:
-    """Return the rows of a batch by column name."""
-    columns = {}
-    for name in batch.schema.names:
-        try:
-            columns[name] = batch.column(name).to_pylist()
-        except UnicodeDecodeError as error:
-            raise DataError(
-                f"data.location: column {name!r} of {path} has text that is not UTF-8 ({error.reason}); export it again"
-            ) from error
-    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]

@@ -1,10 +1,12 @@
 import hashlib
 import json
+import os
 import shutil
 import zlib
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
@@ -98,6 +100,45 @@ def test_an_unchanged_source_is_not_read_again(folder, tmp_path, monkeypatch):
     assert (first.new, again.new) == (True, False)
     assert again.snapshot == first.snapshot
     assert again.reason == f"snapshot {first.snapshot.digest[:12]} is up to date (source unchanged)"
+
+
+def test_what_is_passed_over_is_in_the_message_and_the_manifest(folder, tmp_path):
+    for name in ("labels.csv", "cat/notes.txt", "dog/notes.TXT"):
+        (folder / name).write_text("text")
+    first = ingest_source(pets(folder), datasets=tmp_path / "home")
+    again = ingest_source(pets(folder), datasets=tmp_path / "home")
+    assert first.reason.endswith("40 unique; passed over: 1 .csv, 2 .txt")
+    assert again.reason.endswith("is up to date (source unchanged); passed over: 1 .csv, 2 .txt")
+    assert snapshot_profile(first.snapshot.path).passed_over == {".csv": 1, ".txt": 2}
+
+
+def test_a_manifest_of_0_1_0_which_counts_nothing_passed_over_is_read(folder, tmp_path):
+    path = ingest_source(pets(folder), datasets=tmp_path / "home").snapshot.path
+    manifest = json.loads((path / "manifest.json").read_text())
+    del manifest["passed_over"]
+    (path / "manifest.json").write_text(json.dumps(manifest))
+    assert open_snapshot(path).digest == path.name
+    assert snapshot_profile(path).passed_over == {}
+
+
+def test_an_export_that_was_written_again_within_its_time_and_size_is_read_again(folder, tmp_path):
+    """Only the change time and the inode tell; what has not changed is not read."""
+    images = [path.read_bytes() for path in sorted(folder.rglob("*.png"))]
+    export = tmp_path / "export" / "default" / "train" / "0000.parquet"
+    export.parent.mkdir(parents=True)
+    spec = DataSpec(name="pets", source="parquet", location=str(tmp_path / "export"))
+
+    def ingest(rows):
+        pq.write_table(pa.table({"image": images[:20], "row": rows}), export, compression="none", use_dictionary=False)
+        os.utime(export, ns=(10**18, 10**18))
+        counted = []
+        ingest_source(spec, datasets=tmp_path / "home", on_progress=counted.append)
+        again = ingest_source(spec, datasets=tmp_path / "home", on_progress=counted.append)
+        assert not again.new
+        return export.stat().st_size, counted
+
+    (size, counted), (size_again, counted_again) = ingest(list(range(20))), ingest(list(range(1, 21)))
+    assert size == size_again and counted == counted_again == [20]
 
 
 def test_force_reads_again_and_finds_the_same(folder, tmp_path):
@@ -280,7 +321,9 @@ def test_large_images_are_spread_over_row_groups_and_files(folder, tmp_path, mon
 
 
 def test_an_unknown_option_of_the_source_is_named_with_its_path(folder, tmp_path):
-    with pytest.raises(SpecError, match=r"data.source_options.lables: there is no such option; choose from: labels"):
+    with pytest.raises(
+        SpecError, match=r"data.source_options.lables: there is no such option; choose from: label_from"
+    ):
         ingest_source(pets(folder, source_options={"lables": "none"}), datasets=tmp_path / "home")
 
 

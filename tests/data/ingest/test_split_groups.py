@@ -104,6 +104,17 @@ def test_columns_of_other_types_name_groups_by_their_text(tmp_path, type_, value
     assert groups == [*names, *names, None]
 
 
+def test_a_folder_of_a_partition_names_the_group_as_a_column_does(tmp_path):
+    from cl_core.data.sources.parquet import ParquetFiles
+
+    for patient in ("7", "8%2F9"):
+        path = tmp_path / f"patient={patient}" / "0000.parquet"
+        path.parent.mkdir()
+        pq.write_table(pa.table({"image": [b"1", b"2"]}), path)
+    groups = [sample.group for sample in ParquetFiles().grouped_by("patient").samples(str(tmp_path))]
+    assert groups == ["7", "7", "8/9", "8/9"]
+
+
 def drawn(names: list[str], *, share: float, seed: int = 0) -> list[str]:
     """The splits of one sample of each group."""
     groups, rng = SplitGroups(spec_of("", group="folder:1", test_share=share)), np.random.default_rng(seed)

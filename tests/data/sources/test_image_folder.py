@@ -10,8 +10,9 @@ from PIL import Image
 
 from cl_core.data.sources import RawSample, Unreadable
 from cl_core.data.sources.image_folder import ImageFolder
-from cl_core.errors import DataError
+from cl_core.errors import DataError, SpecError
 from cl_core.modalities.image import MAX_PAYLOAD_BYTES
+from cl_core.registry import SOURCES
 
 
 @pytest.fixture
@@ -60,13 +61,73 @@ def test_a_class_named_train_is_a_class_beside_others(place):
 
 def test_splits_beside_another_folder_are_ambiguous(place):
     location = place("train/a.jpg", "test/b.jpg", "car/c.jpg")
-    with pytest.raises(DataError, match=r"holds test/, train/ beside car/.*source_options.splits to 'none'"):
+    with pytest.raises(DataError, match=r"holds test/, train/ beside car/.*source_options.split_from to 'none'"):
         list(ImageFolder().samples(location))
-    assert {label for _, label, _ in delivered(ImageFolder(splits="none"), location)} == {"train", "test", "car"}
+    assert {label for _, label, _ in delivered(ImageFolder(split_from="none"), location)} == {"train", "test", "car"}
 
 
 def test_without_labels_no_folder_is_a_class(place):
-    assert delivered(ImageFolder(labels="none"), place("cat/a.jpg")) == {("cat/a.jpg", None, "")}
+    assert delivered(ImageFolder(label_from="none"), place("cat/a.jpg")) == {("cat/a.jpg", None, "")}
+
+
+def test_a_class_of_a_folder_is_trimmed_like_one_of_a_table(place):
+    location = place("cat /a.jpg", " cat/b.jpg", "cat/c.jpg", "  /d.jpg")
+    assert {label for _, label, _ in delivered(ImageFolder(), location)} == {"cat", None}
+
+
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [
+        *(
+            ("cat_001.png", "cat"),
+            ("cat.7.jpg", "cat"),
+            ("cat (2).png", "cat"),
+            ("cat12.png", "cat"),
+            ("cat.png", "cat"),
+        ),
+        *(("great cat-3.png", "great cat"), ("7_00012.png", "7"), ("cat2_01.png", "cat2"), ("x/dog_1.png", "dog")),
+    ],
+)
+def test_the_name_of_a_file_is_its_class_up_to_the_number_at_the_end(place, name, label):
+    location = place(f"train/{name}", "test/00017.png")
+    assert delivered(ImageFolder(label_from="file_name"), location) == {
+        (f"train/{name}", label, "train"),
+        ("test/00017.png", None, "test"),
+    }
+
+
+def test_a_pattern_finds_the_class_in_a_file_name(place):
+    source = ImageFolder(label_from="file_name", label_pattern=r"_(?P<kind>[a-z]+)$")
+    location = place("001_cat.png", "a/002_dog.png", "003.png")
+    assert delivered(source, location) == {
+        ("001_cat.png", "cat", ""),
+        ("a/002_dog.png", "dog", ""),
+        ("003.png", None, ""),
+    }
+
+
+def test_a_pattern_that_finds_nothing_is_refused_with_an_example(place):
+    with pytest.raises(
+        DataError, match=r"label_pattern: .* finds a class in no file name, such as 001\.png; correct it"
+    ):
+        list(ImageFolder(label_from="file_name").samples(place("001.png")))
+
+
+def test_a_pattern_that_would_not_be_read_is_refused():
+    with pytest.raises(
+        SpecError, match=r"label_pattern '\(a\)' would not be read with label_from 'folder'; set label_from"
+    ):
+        SOURCES.build("image_folder", {"label_pattern": "(a)"}, field="data.source")
+
+
+def test_options_of_0_1_0_are_taken_with_a_warning():
+    with pytest.warns(FutureWarning) as warned:
+        source = ImageFolder(labels="none", splits="from_folder")
+    assert (source.label_from, source.split_from) == ("none", "folder")
+    assert [str(warning.message) for warning in warned] == [
+        "data.source_options.labels of image_folder is now 'label_from'; use {'label_from': 'none'} instead",
+        "data.source_options.splits of image_folder is now 'split_from'; use {'split_from': 'folder'} instead",
+    ]
 
 
 def test_files_that_do_not_claim_to_be_images_are_passed_over(place):
@@ -268,8 +329,8 @@ def test_what_is_passed_over_is_counted(place, tmp_path):
     source = ImageFolder()
     for _ in range(2):
         assert {origin for origin, _, _ in delivered(source, location)} == {"cat/1.png", "cat/2.png"}
-    counts = "2 .csv, 1 .db, 1 @eaDir, 1 __MACOSX, 2 hidden, 1 no suffix"
-    assert source.note(location) == f"passed over: {counts}"
+        counts = {".csv": 2, ".db": 1, "@eaDir": 1, "__MACOSX": 1, "hidden": 2, "no suffix": 1}
+        assert source.passed_over() == counts
 
 
 def test_a_pointer_of_git_lfs_is_unreadable_and_says_what_to_do(place, tmp_path):

@@ -117,10 +117,8 @@ def test_a_folder_that_may_not_be_read_is_an_error_and_not_a_gap(tmp_path, close
     finally:
         folder.chmod(0o700)
     # What lies below a closed folder is what cannot be looked at.
-    named = root if closed == ".." else folder
-    assert done.stdout == (
-        f"data.location: {named} cannot be read (Permission denied); make it readable, or move it away\n"
-    )
+    problem = f"{root} cannot be read" if closed == ".." else f"the folder {folder} cannot be listed"
+    assert done.stdout == f"data.location: {problem} (Permission denied); make it readable, or move it away\n"
 
 
 def test_the_name_of_a_file_decides_the_split_where_that_is_asked_for(tmp_path):

@@ -1,0 +1,120 @@
+"""Files below a folder: which are listed and which passed over, which links are followed, and when one has changed."""
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from pathlib import Path
+
+from cl_core.data.path_roots import SETTING, leads_out
+from cl_core.errors import DataError
+
+# Folders that macOS, NAS boxes, Linux and Windows make: previews, resource forks, deleted and recovered files.
+NOT_OF_PEOPLE = frozenset(("__MACOSX", "@eaDir", "#recycle", "lost+found", "$RECYCLE.BIN", "System Volume Information"))
+OUTSIDE = f"a link out of the folders of {SETTING}; it is not followed"
+# What Git leaves in place of a large file that was not downloaded.
+LFS_POINTER = b"version https://git-lfs"
+
+
+def listed_files(
+    root: Path,
+    *,
+    suffixes: Set[str],
+    starts: Callable[[bytes], bool],
+    passed_over: Counter[str],
+    left_out: Set[str] = NOT_OF_PEOPLE,
+) -> Iterator[tuple[list[str], Path]]:
+    """Yield every file of one kind below `root`, with the parts of its path relative to it.
+
+    Links are followed, but not in circles. Of a link out of the folders of CL_DATA_ROOTS the link itself is yielded.
+
+    Args:
+        root: Folder that is listed.
+        suffixes: Of such files, in lowercase.
+        starts: Tells by its first 16 bytes whether a file with another suffix is one.
+        passed_over: Counts what is passed over: by suffix, or by name where it is in `left_out`.
+        left_out: Names of files and folders that are passed over, beside hidden ones.
+    """
+    # The folders on the way down, by device and inode: a link to one of them would lead in circles.
+    waiting: list[tuple[list[str], Path, frozenset[tuple[int, int]]]] = [([], root, frozenset())]
+    while waiting:
+        parts, folder, above = waiting.pop()
+        state = folder.stat()
+        here = (state.st_dev, state.st_ino)
+        if here in above:
+            continue
+        for entry in entries(folder, passed_over, left_out):
+            below = [*parts, entry.name]
+            # A link that leads out, to a file or a folder, is listed but not followed.
+            if is_folder(entry) and not leads_out(Path(entry)):
+                waiting.append((below, folder / entry.name, above | {here}))
+                continue
+            suffix = Path(entry.name).suffix.lower()
+            if is_folder(entry) or suffix in suffixes or starts(_head(entry)):
+                yield below, folder / entry.name
+            else:
+                passed_over[suffix or "no suffix"] += 1
+
+
+def entries(
+    folder: Path, passed_over: Counter[str] | None = None, left_out: Set[str] = NOT_OF_PEOPLE
+) -> list[os.DirEntry[str]]:
+    """List a folder by name, without hidden files and those of `left_out`, which are counted.
+
+    Raises:
+        DataError: When it cannot be listed, since the number of missing files would be unknown.
+    """
+    try:
+        with os.scandir(folder) as found:
+            listed = sorted(found, key=lambda entry: entry.name)
+    except OSError as error:
+        raise DataError(
+            f"data.location: the folder {folder} cannot be listed ({error.strerror}); make it readable, or move it away"
+        ) from error
+    if passed_over is not None:
+        passed_over.update("hidden" for entry in listed if entry.name.startswith("."))
+        passed_over.update(entry.name for entry in listed if entry.name in left_out)
+    return [entry for entry in listed if not entry.name.startswith(".") and entry.name not in left_out]
+
+
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Tell whether an entry is a folder, or a link to one; a link to itself is none."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
+def _head(entry: os.DirEntry[str]) -> bytes:
+    """Return the first bytes of a regular file; nothing of all else, since a pipe would wait for its writer."""
+    try:
+        if not entry.is_file() or leads_out(Path(entry)):
+            return b""
+        with Path(entry).open("rb") as file:
+            return file.read(16)
+    except OSError:
+        return b""
+
+
+def file_state(path: Path) -> str:
+    """Return size, times and inode of a file, as Git's index has them; empty where they cannot be read.
+
+    Another file under the same name has another state, even with the same size and modification time.
+    """
+    if leads_out(path):
+        return OUTSIDE
+    try:
+        state = path.stat()
+    except OSError:
+        return ""
+    return f"{state.st_size} {state.st_mtime_ns} {state.st_ctime_ns} {state.st_ino}"
+
+
+def text_of(parts: Iterable[str]) -> str:
+    """Return a path for people and for Parquet: bytes that are not UTF-8 are written as \\xNN."""
+    return os.fsencode("/".join(parts)).decode(errors="backslashreplace")
+
+
+def counted(passed_over: Mapping[str, int]) -> str:
+    """Return what was passed over as a phrase; empty for nothing."""
+    counts = ", ".join(f"{count:,} {kind}" for kind, count in sorted(passed_over.items()))
+    return f"passed over: {counts}" if counts else ""
