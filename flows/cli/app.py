@@ -191,7 +191,12 @@ def _component_names() -> str:
 def _explained(error: cyclopts.CycloptsError) -> str:
     cause = error.__cause__ or error.__context__
     name = error.argument.name.lstrip("-").replace("-", "_") if error.argument else ""
-    if isinstance(error, cyclopts.MissingArgumentError) and cause is None and name.startswith("data."):
+    if (
+        isinstance(error, cyclopts.MissingArgumentError)
+        and cause is None
+        and name.startswith("data.")
+        and not error.tokens_so_far
+    ):
         # With nothing of the group given, cyclopts names only its first field.
         cause = _problem_of_no_data()
     if isinstance(cause, ValidationError):

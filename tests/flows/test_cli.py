@@ -297,6 +297,18 @@ def test_flows_are_imported_without_what_their_steps_use(imported_with_flows):
         (["promote", "fashion", "3", "--reason", ""], r"reason: string should have at least 1 character; got ''"),
         (["promote", "fashion", "new"], r'Invalid value for VERSION: unable to convert "new" into int\.'),
         (["promote", "fashion"], r".*--version.*requires an argument.*"),
+        (
+            ["validate", "--data.name", "a", "--data.source", "image_folder", "--data.value-range", "5"],
+            r".*--data\.value-range requires 2 positional arguments\. Only got 1\.",
+        ),
+        (
+            ["validate", "--data.name", "a", "--data.source", "image_folder", "--data.value-range", "9", "5"],
+            r"data\.value_range: expected two values from 0 to 65535, .*; got \[9\.0, 5\.0\]",
+        ),
+        (
+            ["validate", "--data.name", "a", "--data.source", "image_folder", "--data.group", "patient"],
+            r"data\.group: expected 'column:NAME' .*; got 'patient'",
+        ),
         # Square brackets are no markup.
         (
             ["ingest", "--data.name", "parts", "--data.source", "[red]x[/]"],
