@@ -103,10 +103,10 @@ def _run_stack(settings: Settings, ports: Ports, deployments: Path, host: str) -
     """
     from flows.cli.dashboard import watch
     from flows.deployments.schema import Declaration
-    from tasks.adapters.mlflow.artifact_locations import refuse_moved
     from tasks.server import postgres
     from tasks.server.access import check_free
-    from tasks.server.services import LocalStack, mlflow_database_url
+    from tasks.server.moved_home import check_served_home
+    from tasks.server.services import LocalStack
     from tasks.server.supervisor import Supervisor, stop_orphaned_services
 
     console, began = Console(highlight=False, markup=False, soft_wrap=True), time.monotonic()
@@ -128,8 +128,7 @@ def _run_stack(settings: Settings, ports: Ports, deployments: Path, host: str) -
         check_free(server.port, server.name, stack.host)
     if settings.database_url:
         postgres.prepare_database(settings.database_url)
-    if settings.database_url or settings.mlflow_database.exists():
-        refuse_moved(mlflow_database_url(settings), settings)
+    check_served_home(settings)
     set_variables(stack.client_env())
     # Prefect reads its settings when it is imported.
     from flows.deployments.apply import apply_deployments, plan_deployments

@@ -1,9 +1,11 @@
 """Locations in MLflow's database that do not fit this home: `cl up` refuses them, and `cl doctor` repairs them."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 
 from filelock import FileLock, Timeout
+from sqlalchemy.exc import SQLAlchemyError
 
 from cl_core.errors import InputError, StoreUnreachableError
 from tasks.adapters.mlflow.artifact_locations import (
@@ -11,6 +13,7 @@ from tasks.adapters.mlflow.artifact_locations import (
     moved_experiments,
     old_places,
     proxied_experiments,
+    refuse_moved,
     relocate,
 )
 from tasks.adapters.mlflow.connection import errors_translated, redacted_uri
@@ -18,6 +21,17 @@ from tasks.runtime.inventory import Diagnosis
 from tasks.runtime.locks import acquire_lock, is_locked, recorded_owner
 from tasks.runtime.settings import Settings
 from tasks.server.services import mlflow_database_url
+
+
+def check_served_home(settings: Settings) -> None:
+    """Refuse to start servers over a database that records artifacts in another home.
+
+    Raises:
+        InputError: Names that home.
+    """
+    if settings.database_url or settings.mlflow_database.exists():
+        with suppress(SQLAlchemyError):  # The server's log will say what is wrong with it.
+            refuse_moved(mlflow_database_url(settings), settings)
 
 
 def diagnose_locations(settings: Settings) -> Iterator[Diagnosis]:
@@ -33,6 +47,8 @@ def diagnose_locations(settings: Settings) -> Iterator[Diagnosis]:
     except StoreUnreachableError as error:
         yield Diagnosis(f"locations of artifacts were not checked: {error}", where, "start it")
         return
+    except SQLAlchemyError:
+        return  # The check of the registry says what is wrong with the database.
     for one in (one for one in moved if one.is_stranded):
         yield Diagnosis(
             f"CL_HOME has moved, but artifacts are still in {one.recorded_folder}", where, f"move them to {one.here}"

@@ -64,12 +64,12 @@ def connected(tracking_uri: str) -> Iterator["MlflowClient"]:
     if tracking_uri.startswith("sqlite:///"):
         Path(tracking_uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
     _wait_for_answer(tracking_uri)
-    check_not_moved(Settings.from_environment(), tracking_uri)
     import mlflow
 
     # At INFO it logs each table that it creates.
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     with process_tracking_uri(tracking_uri), errors_translated(tracking_uri):
+        check_not_moved(Settings.from_environment(), tracking_uri)
         yield mlflow.MlflowClient(tracking_uri, registry_uri=tracking_uri)
 
 

@@ -7,9 +7,10 @@ from filelock import FileLock
 from moving import NAME, address, holding, small_home
 
 from cl_core.errors import InputError
+from flows.cli.environment import check_home
 from tasks.runtime.locks import recorded_owner
 from tasks.runtime.settings import Settings
-from tasks.server.moved_home import diagnose_locations
+from tasks.server.moved_home import check_served_home, diagnose_locations
 
 
 @pytest.fixture
@@ -33,6 +34,20 @@ def test_a_moved_home_is_found_and_repaired(moved: Path, tmp_path: Path) -> None
     found.repair()
     assert list(diagnose_locations(Settings.from_environment())) == []
     assert holding(moved, f"{tmp_path}/old") == set()
+
+
+def test_servers_are_not_started_over_a_moved_home(moved: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=f"are recorded under {tmp_path}/old/mlflow-artifacts, and CL_HOME is {moved}"):
+        check_served_home(Settings.from_environment())
+    assert not (tmp_path / "old").exists()
+
+
+def test_a_damaged_database_is_left_to_those_that_open_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CL_HOME", str(tmp_path))
+    (tmp_path / "mlflow.db").write_text("not a database")
+    check_served_home(Settings.from_environment())
+    check_home()
+    assert list(diagnose_locations(Settings.from_environment())) == []
 
 
 def test_while_cl_up_runs_nothing_is_rewritten(moved: Path) -> None:
