@@ -167,7 +167,9 @@ def pretrain(job: "TrainingJob", *, force: bool) -> CheckpointRef:
                         raise
                     raise KeyboardInterrupt(_lost_steps(job)) from stop
         failpoint("pretrain.finished")
-        artifact_dir.write_text(job.folder / RESULT, checkpoint.model_dump_json())
+        # Relative, because CL_HOME may be moved.
+        stored = checkpoint.model_copy(update={"path": checkpoint.path.relative_to(job.folder)})
+        artifact_dir.write_text(job.folder / RESULT, stored.model_dump_json())
         failpoint("pretrain.result-written")
     resumed = f"resumed at step {checkpoint.resumed_from_step}" if checkpoint.resumed_from_step else "from the start"
     log_outcome(
@@ -191,7 +193,9 @@ def _finished(result: Path) -> CheckpointRef | None:
     """Return the result of a finished training if its final checkpoint is undamaged."""
     if not result.exists():
         return None
-    checkpoint = CheckpointRef.model_validate_json(result.read_text(encoding="utf-8"))
+    stored = CheckpointRef.model_validate_json(result.read_text(encoding="utf-8"))
+    # Version 0.1.0 stored an absolute path.
+    checkpoint = stored.model_copy(update={"path": result.parent.joinpath(*stored.path.parts[-2:])})
     try:
         artifact_dir.verify(checkpoint.path)
     except IntegrityError as error:

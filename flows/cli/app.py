@@ -142,6 +142,7 @@ def _launch(app: App, tokens: tuple[str, ...], recipe: Path | None, *, as_json: 
         if name in commands.CHECKED_ADDRESS:
             environment.check_prefect_address()
         if COMMANDS[name].is_flow:
+            environment.check_home()
             environment.start_prefect()
     began = time.monotonic()
     named = {"recipe": recipe.name} if recipe is not None and name in commands.RECORDED_RECIPE else {}

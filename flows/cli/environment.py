@@ -85,6 +85,21 @@ def check_prefect_address() -> None:
         )
 
 
+def check_home() -> None:
+    """Refuse a flow in a home that was moved, before a server starts or anything is trained.
+
+    Raises:
+        InputError: When MLflow's database records artifacts in another home.
+    """
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from tasks.adapters.mlflow.artifact_locations import check_not_moved
+
+    settings = Settings.from_environment()
+    with suppress(SQLAlchemyError):  # The step that opens the database says what is wrong with it.
+        check_not_moved(settings, settings.tracking_uri)
+
+
 def check_compute(compute: ComputeSpec | None) -> None:
     """Refuse workers and threads that are not there, before a server starts; by default there are enough.
 

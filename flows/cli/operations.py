@@ -105,6 +105,7 @@ def _run_stack(settings: Settings, ports: Ports, deployments: Path, host: str) -
     from flows.deployments.schema import Declaration
     from tasks.server import postgres
     from tasks.server.access import check_free
+    from tasks.server.moved_home import check_served_home
     from tasks.server.services import LocalStack
     from tasks.server.supervisor import Supervisor, stop_orphaned_services
 
@@ -127,6 +128,7 @@ def _run_stack(settings: Settings, ports: Ports, deployments: Path, host: str) -
         check_free(server.port, server.name, stack.host)
     if settings.database_url:
         postgres.prepare_database(settings.database_url)
+    check_served_home(settings)
     set_variables(stack.client_env())
     # Prefect reads its settings when it is imported.
     from flows.deployments.apply import apply_deployments, plan_deployments

@@ -151,6 +151,16 @@ class Settings(BaseSettings):
         "work/addresses.json", "Addresses of the servers of the `cl up` that runs, for commands in other terminals."
     )
     logs: ClassVar[_Place] = _Place("logs", "Logs of the services that `cl up` runs.")
+    mlflow_database: ClassVar[_Place] = _Place(
+        "mlflow.db", "Database of MLflow, unless MLFLOW_TRACKING_URI or CL_DATABASE_URL names another."
+    )
+    mlflow_artifacts: ClassVar[_Place] = _Place("mlflow-artifacts", "Artifacts of the MLflow of this home.")
+    mlflow_users: ClassVar[_Place] = _Place(
+        "work/mlflow-users.ini", "Settings of MLflow's authentication; `cl up` writes it where other machines reach it."
+    )
+    backups: ClassVar[_Place] = _Place(
+        "backups", "Copies of MLflow's database from before `cl doctor --fix` changed it, by time."
+    )
 
     @property
     def has_prefect(self) -> bool:
@@ -160,7 +170,7 @@ class Settings(BaseSettings):
     @property
     def tracking_uri(self) -> str:
         """Address of MLflow."""
-        return self.mlflow_address.get_secret_value() or f"sqlite:///{self.home / 'mlflow.db'}"
+        return self.mlflow_address.get_secret_value() or f"sqlite:///{self.mlflow_database}"
 
     @property
     def database_url(self) -> str:
@@ -173,7 +183,7 @@ class Settings(BaseSettings):
 
         None then. MLflow's own default is the working folder.
         """
-        return None if is_server(self.tracking_uri) else self.home / "mlflow-artifacts"
+        return None if is_server(self.tracking_uri) else self.mlflow_artifacts
 
 
 def is_server(tracking_uri: str) -> bool:

@@ -14,7 +14,7 @@ from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.exceptions import ObjectNotFound
 
 from cl_core import artifact_dir
-from cl_core.errors import StoreUnreachableError
+from cl_core.errors import InputError, StoreUnreachableError
 from tasks.adapters.mlflow.connection import redacted_uri
 from tasks.adapters.mlflow.model_store import model_store
 from tasks.adapters.mlflow.registry_checks import check_registry
@@ -24,6 +24,7 @@ from tasks.runtime.inventory import Diagnosis
 from tasks.runtime.locks import OWNER, is_locked, lock_owner
 from tasks.runtime.run_owner import RunOwner
 from tasks.runtime.settings import Settings
+from tasks.server.moved_home import diagnose_locations
 from tasks.server.recovery import mark_ended
 from tasks.server.supervisor import stop_orphaned_services
 
@@ -34,7 +35,7 @@ _GRACE = timedelta(seconds=60)
 def diagnose() -> list[Diagnosis]:
     """Return everything that is wrong under CL_HOME, in Prefect and in MLflow; living processes' files are not."""
     settings = Settings.from_environment()
-    return [*_services(settings), *_flow_runs(), *orphaned_files(settings), *_models()]
+    return [*_services(settings), *_flow_runs(), *orphaned_files(settings), *_models(settings)]
 
 
 def orphaned_files(settings: Settings) -> list[Diagnosis]:
@@ -119,17 +120,22 @@ def _kill(owner: RunOwner) -> None:
     run_owner.forget_owner(owner.flow_run_id)
 
 
-def _models() -> list[Diagnosis]:
-    store = model_store()
+def _models(settings: Settings) -> list[Diagnosis]:
+    store, locations = model_store(), list(diagnose_locations(settings))
     try:
-        return check_registry(store)
+        return [*locations, *check_registry(store)]
     except StoreUnreachableError as error:
-        return [Diagnosis(f"MLflow was not checked: {error}", redacted_uri(store.tracking_uri), "start it (`cl up`)")]
+        unchecked = f"MLflow was not checked: {error}"
+        return [*locations, Diagnosis(unchecked, redacted_uri(store.tracking_uri), "start it (`cl up`)")]
+    except InputError:
+        if not locations:
+            raise
+        return locations  # The registry can be read once they are right.
 
 
 def _incomplete_files(settings: Settings) -> Iterator[Diagnosis]:
     artifacts = (settings.datasets, settings.caches, settings.trainings, settings.embeddings, settings.evaluations)
-    for folder in (*artifacts, settings.reports, settings.work):
+    for folder in (*artifacts, settings.reports, settings.work, settings.backups):
         for path in artifact_dir.orphaned(folder):
             yield Diagnosis(
                 "incomplete: the process that wrote it has exited", str(path), "removes it", partial(_remove, path)

@@ -120,7 +120,7 @@ class LocalStack:
         )
 
     def _mlflow_server(self) -> Service:
-        artifacts = self.settings.home / "mlflow-artifacts"
+        artifacts = self.settings.mlflow_artifacts
         # Through the server, artifacts could not be read without it; a machine elsewhere reads them no other way.
         places = [] if self.requires_passwords else ["--default-artifact-root", str(artifacts)]
         folders = ["--artifacts-destination", str(artifacts), *places, "--workers", "1"]
@@ -134,8 +134,7 @@ class LocalStack:
             environment={
                 **inherited(_DATABASE, "MLFLOW_TRACKING_URI"),
                 # Not on the command line, which every user of the machine can read: it has a password.
-                "MLFLOW_BACKEND_STORE_URI": _mlflow_database_url(self.settings.database_url)
-                or f"sqlite:///{self.settings.home / 'mlflow.db'}",
+                "MLFLOW_BACKEND_STORE_URI": mlflow_database_url(self.settings),
                 # Its users are stored beside its database, not in the working folder.
                 **(self._remote_env() if self.requires_passwords else {}),
                 "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -150,7 +149,7 @@ class LocalStack:
 
     def _remote_env(self) -> dict[str, str]:
         """Return MLflow's settings for access from other machines: its users, and the host names it answers to."""
-        users = self.settings.work / "mlflow-users.ini"
+        users = self.settings.mlflow_users
         users.parent.mkdir(parents=True, exist_ok=True)
         artifact_dir.write_text(
             users,
@@ -197,10 +196,11 @@ def _prefect_database_env(database_url: str) -> Mapping[str, str]:
     }
 
 
-def _mlflow_database_url(database_url: str) -> str:
-    if not database_url:
-        return ""
-    parts = urllib.parse.urlsplit(_with_driver(database_url, "postgresql+psycopg"))
+def mlflow_database_url(settings: Settings) -> str:
+    """Return the address of the database that the MLflow server of `cl up` keeps its tables in, with its password."""
+    if not settings.database_url:
+        return f"sqlite:///{settings.mlflow_database}"
+    parts = urllib.parse.urlsplit(_with_driver(settings.database_url, "postgresql+psycopg"))
     options = urllib.parse.urlencode({"options": "-csearch_path=mlflow"})
     return parts._replace(query="&".join(filter(None, (parts.query, options)))).geturl()
 

@@ -2,15 +2,14 @@
 
 import json
 import os
-import re
 import shutil
-import sqlite3
 from pathlib import Path
 from typing import Any
 
 import forked
 from filelock import FileLock
 
+from tasks.adapters.mlflow.artifact_locations import moved_experiments, relocate
 from tasks.adapters.mlflow.model_store import ModelStore
 
 NAME = "shapes"
@@ -82,20 +81,8 @@ def session_folder(basetemp: Path) -> Path:
 
 
 def copy_home(home: Path, copy: Path) -> None:
-    """Copy a home, and let what is in it point into the copy: MLflow's database and some files hold absolute paths."""
-    assert re.fullmatch(r"[\w./-]+", f"{home}{copy}"), "would be escaped somewhere"
+    """Copy a home, and let MLflow's database point into the copy; nothing else in it holds absolute paths."""
     shutil.copytree(home, copy, ignore=shutil.ignore_patterns("*.lock", "lock"))
-    for file in copy.rglob("*"):
-        if file.suffix in {".json", ".jsonl", ".html", ".yaml", ""} and file.is_file():
-            content = file.read_bytes()
-            if str(home).encode() in content:
-                file.write_bytes(content.replace(str(home).encode(), str(copy).encode()))
-    with sqlite3.connect(copy / "mlflow.db") as database:
-        columns = database.execute(
-            "SELECT m.name, c.name FROM sqlite_master AS m JOIN pragma_table_info(m.name) AS c "
-            "WHERE m.type = 'table' AND (c.type LIKE '%CHAR%' OR c.type LIKE '%TEXT%')"
-        ).fetchall()
-        for table, column in columns:
-            changed = f'UPDATE "{table}" SET "{column}" = replace("{column}", ?, ?) WHERE instr("{column}", ?)'
-            database.execute(changed, (str(home), str(copy), str(home)))
-    database.close()
+    address = f"sqlite:///{copy}/mlflow.db"
+    relocate(address, moved_experiments(address, copy / "mlflow-artifacts"), copy / "backups")
+    shutil.rmtree(copy / "backups")

@@ -5,12 +5,18 @@ import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 
 import psutil
 import psycopg
 import pytest
 from machine import CL, DECLARATION, Machine, at_work
 from postgres import PASSWORD, postgresql
+
+from tasks.adapters.mlflow.artifact_locations import moved_experiments, proxied_experiments, relocate
+from tasks.adapters.mlflow.compat import LOCATIONS
+from tasks.runtime.settings import Settings
+from tasks.server.services import mlflow_database_url
 
 from .conftest import AUTHENTICATION, outer_address
 
@@ -112,3 +118,23 @@ def test_a_wrong_address_is_refused_without_its_password(machine: Machine, addre
     assert refused.returncode in (1, 2)
     assert sentence in refused.stderr
     assert "secret-word" not in refused.stderr + refused.stdout
+
+
+@pytest.mark.usefixtures("completed")
+def test_locations_are_rewritten_once_the_tables_are_copied(machine: Machine, database: str, tmp_path: Path) -> None:
+    address, here = mlflow_database_url(Settings(database=database)), machine.home / "mlflow-artifacts"
+    elsewhere = tmp_path / "new" / "mlflow-artifacts"
+    relocate(address, proxied_experiments(address, here), tmp_path / "first")
+    relocate(address, moved_experiments(address, elsewhere), tmp_path / "second")
+    with psycopg.connect(database) as connection:
+        connection.execute("SET search_path TO mlflow")
+        for table, column in LOCATIONS:
+            query = f"SELECT count(*) FILTER (WHERE {column} LIKE %s), count(*) FROM {table} WHERE {column} LIKE %s"
+            found = connection.execute(query, [f"%{elsewhere}%", "%mlflow-artifacts/%"]).fetchone()
+            assert found is not None and found[0] == found[1] >= (column != "source"), table
+        [backup] = (tmp_path / "second").iterdir()
+        connection.execute("CREATE TEMPORARY TABLE restored (LIKE runs)")
+        with connection.cursor().copy("COPY restored FROM STDIN WITH (FORMAT csv, HEADER)") as copy:
+            copy.write((backup / "runs.csv").read_bytes())
+        before = connection.execute("SELECT count(*) FROM restored WHERE artifact_uri LIKE %s", [f"%{here}/%"])
+        assert before.fetchone() == connection.execute("SELECT count(*) FROM runs").fetchone()

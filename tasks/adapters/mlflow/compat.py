@@ -15,6 +15,23 @@ _LIGHTNING_AUTOLOG = "mlflow.pytorch._lightning_autolog"
 _REQUIREMENTS_CHECK = "warn_dependency_requirement_mismatches"
 _TYPE_HINT_WARNING = "(?s).*Any type hint is inferred as AnyType"
 
+LOCATIONS = (
+    ("experiments", "artifact_location"),
+    ("runs", "artifact_uri"),
+    ("logged_models", "artifact_location"),
+    ("model_versions", "source"),
+    ("model_versions", "storage_location"),
+)
+"""Tables and columns of MLflow's database that name where artifacts lie; those of experiments come first.
+
+They are absolute, and no call of MLflow changes them.
+https://github.com/mlflow/mlflow/blob/v3.17.2/mlflow/store/tracking/dbmodels/models.py
+https://github.com/mlflow/mlflow/blob/v3.17.2/mlflow/store/model_registry/dbmodels/models.py
+"""
+DATASET_SOURCE = ("datasets", "dataset_source")
+"""The table and column of where a dataset came from: the JSON that `training_run.log_dataset` wrote."""
+DATASET_SOURCE_START = '{"uri": "'
+
 
 def import_pytorch_flavor() -> ModuleType:
     """Import MLflow's module that saves and loads programs of torch, without Lightning.

@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from cl_core.errors import InfrastructureError, InputError, StorageFullError, StoreUnreachableError
+from tasks.adapters.mlflow.artifact_locations import check_not_moved
 from tasks.adapters.mlflow.compat import import_pytorch_flavor, process_tracking_uri
 from tasks.runtime.process_environment import set_defaults
 from tasks.runtime.settings import Settings, is_server
@@ -56,7 +57,7 @@ def connected(tracking_uri: str) -> Iterator["MlflowClient"]:
     Raises:
         StoreUnreachableError: When nothing answers there, or the connection is lost.
         StorageFullError: When the disk of the database or of the artifacts is full.
-        InputError: When the address is not that of a database, or the server refuses access.
+        InputError: When the address is not that of a database, the server refuses access, or the home has moved.
     """
     # Before MLflow is imported, because it reads some of them then.
     set_defaults(_ENVIRONMENT)
@@ -67,7 +68,8 @@ def connected(tracking_uri: str) -> Iterator["MlflowClient"]:
 
     # At INFO it logs each table that it creates.
     logging.getLogger("mlflow").setLevel(logging.WARNING)
-    with process_tracking_uri(tracking_uri), _errors_translated(tracking_uri):
+    with process_tracking_uri(tracking_uri), errors_translated(tracking_uri):
+        check_not_moved(Settings.from_environment(), tracking_uri)
         yield mlflow.MlflowClient(tracking_uri, registry_uri=tracking_uri)
 
 
@@ -78,7 +80,7 @@ def pytorch_flavor() -> ModuleType:
 
 
 @contextlib.contextmanager
-def _errors_translated(tracking_uri: str) -> Iterator[None]:
+def errors_translated(tracking_uri: str) -> Iterator[None]:
     """Turn a lost connection, a refusal, a locked database or a full disk into an error that names the store."""
     import requests
     import sqlalchemy

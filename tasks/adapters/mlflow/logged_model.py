@@ -81,7 +81,7 @@ def save_model(model: "EmbeddingModel", folder: Path, logged: "LoggedModel") -> 
             export_program(model).module(),
             str(folder),
             mlflow_model=Model(
-                artifact_path=logged.artifact_location,
+                artifact_path=logged.model_uri,  # The location would be wrong once CL_HOME is moved.
                 run_id=logged.source_run_id,
                 model_id=logged.model_id,
                 model_uuid=logged.model_id,

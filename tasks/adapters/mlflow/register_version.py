@@ -109,7 +109,11 @@ def _log_evaluation(client: "MlflowClient", run: "Run", registration: Registrati
     files.mkdir()
     specs = {name: spec.model_dump(mode="json") for name, spec in registration.specs.items()}
     (files / "spec.json").write_text(json.dumps(specs, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    (files / "evaluation.json").write_text(registration.evaluation.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    # Paths would be wrong on other machines, and here once CL_HOME is moved.
+    scores = registration.evaluation.model_dump_json(
+        indent=1, exclude={"path": True, "assessments": {"__all__": {"path"}}}
+    )
+    (files / "evaluation.json").write_text(scores + "\n", encoding="utf-8")
     (files / "model_card.md").write_text(model_card(registration), encoding="utf-8")
     save_weights(registration.build_model(), files / WEIGHTS)
     client.log_artifacts(run.info.run_id, str(files))

@@ -31,6 +31,7 @@ CL_HOME
 ├── caches/, embeddings/             training caches; features
 ├── reports/MODEL/version-N-*.html
 ├── mlflow.db, mlflow-artifacts/     MLflow, unless MLFLOW_TRACKING_URI names a server
+├── backups/mlflow-TIME/             MLflow's database before `cl doctor --fix` changed it
 └── prefect/                         Prefect's own home and database
 ```
 """
@@ -63,14 +64,14 @@ def page() -> str:
 def _folders() -> list[tuple[str, str]]:
     with mock.patch.dict(os.environ, {"CL_HOME": "/CL_HOME"}):
         settings = Settings.from_environment()
-    rows = []
+    rows: dict[str, str] = {}
     for name, thing in vars(Settings).items():
         if not isinstance(thing, property | cached_property):
             continue
         value = getattr(settings, name)
         if isinstance(value, Path) and value.is_relative_to(settings.home):
-            rows.append((code(value.relative_to("/")), first_line(thing)))
-    return sorted(rows)
+            rows.setdefault(code(value.relative_to("/")), first_line(thing))
+    return sorted(rows.items())
 
 
 def _columns(columns: pa.Schema) -> str:

@@ -8,7 +8,13 @@ import sys
 
 import pytest
 
-from tasks.adapters.mlflow.compat import import_pytorch_flavor, installed_requirements, process_tracking_uri
+from tasks.adapters.mlflow.compat import (
+    DATASET_SOURCE,
+    LOCATIONS,
+    import_pytorch_flavor,
+    installed_requirements,
+    process_tracking_uri,
+)
 
 
 @pytest.mark.sweep
@@ -54,3 +60,15 @@ def test_mlflow_compares_requirements_by_the_name_that_is_replaced(monkeypatch):
     with pytest.raises(ZeroDivisionError), installed_requirements():
         raise ZeroDivisionError
     assert environment.warn_dependency_requirement_mismatches == compared.append, "it is put back"
+
+
+def test_mlflow_records_locations_of_artifacts_in_the_columns_that_are_rewritten():
+    from mlflow.store.db.base_sql_model import Base
+    from mlflow.store.model_registry.dbmodels import models as registry  # noqa: F401 - declares its tables
+    from mlflow.store.tracking.dbmodels import models as tracking  # noqa: F401 - declares its tables
+
+    columns = {(table.name, column.name) for table in Base.metadata.tables.values() for column in table.columns}
+    places = {(table, column) for table, column in columns if "location" in column or "artifact_uri" in column}
+    of_traces = {("workspaces", "trace_archival_location")}  # Nothing here records any.
+    assert places - of_traces | {("model_versions", "source")} == set(LOCATIONS)
+    assert DATASET_SOURCE in columns
