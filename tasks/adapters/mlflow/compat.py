@@ -31,6 +31,11 @@ https://github.com/mlflow/mlflow/blob/v3.17.2/mlflow/store/model_registry/dbmode
 DATASET_SOURCE = ("datasets", "dataset_source")
 """The table and column of where a dataset came from: the JSON that `training_run.log_dataset` wrote."""
 DATASET_SOURCE_START = '{"uri": "'
+WITHOUT_SERVER = "When an mlflow-artifacts URI was supplied, the tracking URI must be"
+"""How MLflow begins its refusal of artifacts that only a server can resolve; it has no error code of its own.
+
+https://github.com/mlflow/mlflow/blob/v3.17.2/mlflow/store/artifact/mlflow_artifacts_repo.py
+"""
 
 
 def import_pytorch_flavor() -> ModuleType:

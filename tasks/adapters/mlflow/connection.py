@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from cl_core.errors import InfrastructureError, InputError, StorageFullError, StoreUnreachableError
 from tasks.adapters.mlflow.artifact_locations import check_not_moved
-from tasks.adapters.mlflow.compat import import_pytorch_flavor, process_tracking_uri
+from tasks.adapters.mlflow.compat import WITHOUT_SERVER, import_pytorch_flavor, process_tracking_uri
 from tasks.runtime.process_environment import set_defaults
 from tasks.runtime.settings import Settings, is_server
 
@@ -101,6 +101,11 @@ def errors_translated(tracking_uri: str) -> Iterator[None]:
             busy = isinstance(cause, MlflowException) and cause.error_code == "TEMPORARILY_UNAVAILABLE"
             if busy or of_database or isinstance(cause, lost):
                 raise _unreachable(tracking_uri, cause) from error
+            if isinstance(cause, MlflowException) and WITHOUT_SERVER in str(cause):
+                raise InputError(
+                    f"artifacts recorded in {redacted_uri(tracking_uri)} can be loaded only through the MLflow server "
+                    "of `cl up`; start `cl up`, or record them as files with `cl doctor --fix`"
+                ) from error
             if (status := _refused(cause)) is not None:
                 raise _forbidden(tracking_uri, status) from error
         raise

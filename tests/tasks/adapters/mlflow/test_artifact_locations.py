@@ -45,6 +45,13 @@ def locations(home: Path) -> set[str]:
     return {one for one in found if not one.startswith("models:/")}
 
 
+def download(home: Path) -> str:
+    """Return a file of the version's run."""
+    with connected(address(home)) as client:
+        version = client.get_model_version(NAME, "1")
+        return Path(client.download_artifacts(version.run_id, "spec.json")).read_text()
+
+
 def test_a_moved_home_is_refused_with_both_places_and_nothing_is_made_at_the_old_one(moved: Path, old: Path) -> None:
     with pytest.raises(InputError) as refused, connected(address(moved)):
         pass
@@ -59,9 +66,7 @@ def test_once_rewritten_no_column_names_the_old_place_and_files_are_found(moved:
     assert holding(moved, old.as_uri()) >= {DATASET_SOURCE, *LOCATIONS} - {("model_versions", "source")}
     relocate(address(moved), moved_in(moved), moved / "backups")
     assert holding(moved, str(old)) | holding(moved, old.as_uri()) == set()
-    with connected(address(moved)) as client:
-        version = client.get_model_version(NAME, "1")
-        assert Path(client.download_artifacts(version.run_id, "spec.json")).read_text() == "spec.json"
+    assert download(moved) == "spec.json"
     assert not old.exists()
 
 
@@ -122,10 +127,10 @@ def test_artifacts_that_only_a_server_reaches_become_files_where_they_lie_in_thi
 ) -> None:
     home = small_home(old, empty_home / "mlflow.db", f"mlflow-artifacts:/{NAME}")
     assert moved_in(home) == []
+    with pytest.raises(InputError, match="can be loaded only through the MLflow server of `cl up`; start `cl up`, or "):
+        download(home)
     relocate(address(home), proxied_experiments(address(home), home / "mlflow-artifacts"), home / "backups")
-    with connected(address(home)) as client:
-        version = client.get_model_version(NAME, "1")
-        assert Path(client.download_artifacts(version.run_id, "spec.json")).read_text() == "spec.json"
+    assert download(home) == "spec.json"
     assert holding(home, "mlflow-artifacts:/") == set()
     assert proxied_experiments(address(home), home / "elsewhere") == []
 
