@@ -60,11 +60,11 @@ OFTEN: dict[str, Any] = {
         {
             "name": "often",
             "flow": "flows.retrain.retrain",
-            # With two workers, Ray starts them; with two for ingestion, processes are spawned.
+            # With two for ingestion, processes are spawned.
             "parameters": {
                 **SMALL,
                 "model_name": "scheduled",
-                "compute": {**SMALL["compute"], "workers": 2, "threads": 2, "ingest_workers": 2},
+                "compute": {**SMALL["compute"], "ingest_workers": 2},
             },
             "schedules": [{"slug": "often", "interval_s": 30}],
         },

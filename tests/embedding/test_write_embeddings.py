@@ -142,7 +142,7 @@ write_embeddings(model(embed), shapes(3000), Path(sys.argv[1]))
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.sweep), 2])
 def test_a_killed_run_resumes_and_ends_with_the_bytes_of_an_uninterrupted_one(tmp_path, workers):
     """Killed at the 7th batch of 256: the first part, of 1,024 inputs, is finished and the second is not."""
     undisturbed, resumed = tmp_path / "undisturbed.parquet", tmp_path / "resumed.parquet"

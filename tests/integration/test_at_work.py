@@ -30,7 +30,7 @@ def test_a_schedule_starts_a_run_that_ends_with_a_registered_version(scheduled_m
 
 
 def test_servers_worker_and_runs_import_nothing_from_the_folder_that_it_was_started_in(machine: Machine) -> None:
-    """Neither do Ray's workers and the processes that check images: the run before had two of each."""
+    """Neither do the processes that check images: the run before had two. Of Ray's workers, test_faults.py has it."""
     assert machine.folder == machine.home.parent / "project"
     assert imported(machine.home.parent) == ""
 

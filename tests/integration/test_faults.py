@@ -59,7 +59,7 @@ def test_a_stopped_run_leaves_no_process_and_the_next_one_goes_on(cl: CommandLin
     assert "resumed at step" in resumed.err
 
 
-@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("stop", [signal.SIGTERM, pytest.param(signal.SIGKILL, marks=pytest.mark.sweep)])
 def test_a_signal_to_the_whole_group_ends_a_command_and_its_own_server_in_seconds(
     cl: CommandLine, tmp_path: Path, stop: signal.Signals
 ) -> None:

@@ -46,6 +46,7 @@ def test_the_first_run_ends_with_a_champion_its_scores_and_how_to_fetch_it(
     assert "is promoted" in first.out
 
 
+@pytest.mark.sweep
 def test_the_printed_lines_fetch_the_model_where_counterpoint_is_not_installed(
     first: Finished, shared_cl: CommandLine
 ) -> None:
