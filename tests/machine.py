@@ -199,7 +199,7 @@ class Machine:
             lambda: self.state(run)["type"] in wanted,
             timeout,
             lambda: f"{self.state(run)}\n{self.logs(run)}",
-            every=0.5,
+            every=1,
         )
         return self.state(run)
 
