@@ -27,20 +27,25 @@ def planned(file: Path) -> list[Any]:
     return plan_deployments(Declaration.read(file), file.parent)
 
 
-def test_the_projects_own_declaration_has_a_nightly_a_free_one_and_each_recipe() -> None:
-    deployments = {f"{one.flow_name}/{one.name}": one for one in planned(ROOT / DEFAULT)}
+@pytest.fixture(scope="module")
+def own() -> dict[str, Any]:
+    """The deployments that the project itself declares."""
+    return {f"{one.flow_name}/{one.name}": one for one in planned(ROOT / DEFAULT)}
+
+
+def test_the_projects_own_declaration_has_a_nightly_a_free_one_and_each_recipe(own: dict[str, Any]) -> None:
     assert {
         *("retrain/nightly", "retrain/free", "ingest/ingest", "embed/embed", "evaluate-model/evaluate-model"),
         *("promote/promote", "rollback/rollback"),
-    } <= set(deployments)
+    } <= set(own)
     recipes = {recipe.stem for recipe in (ROOT / "infra" / "recipes").glob("*-fashion.json")}
-    assert {f"retrain/{recipe}" for recipe in recipes} <= set(deployments)
-    (nightly,) = deployments["retrain/nightly"].schedules
+    assert {f"retrain/{recipe}" for recipe in recipes} <= set(own)
+    (nightly,) = own["retrain/nightly"].schedules
     assert nightly.schedule.cron == "0 3 * * *"
-    assert not deployments["retrain/free"].schedules
-    (pruning,) = deployments["prune/nightly"].schedules
+    assert not own["retrain/free"].schedules
+    (pruning,) = own["prune/nightly"].schedules
     assert pruning.schedule.cron == "0 5 * * *"
-    assert deployments["prune/nightly"].parameters["retention"]["keep_versions"] == 5
+    assert own["prune/nightly"].parameters["retention"]["keep_versions"] == 5
 
 
 def test_a_form_is_complete_whatever_the_recipe_leaves_out(tmp_path: Path) -> None:
@@ -89,7 +94,7 @@ def test_retrainings_of_one_model_share_a_queue_and_others_have_none(tmp_path: P
     assert [one.work_queue_name for one in deployments] == ["model-parts", "model-parts", "model-wholes", None]
 
 
-def test_a_form_that_is_open_to_any_model_occupies_no_models_queue(tmp_path: Path) -> None:
+def test_a_form_that_is_open_to_any_model_occupies_no_models_queue(tmp_path: Path, own: dict[str, Any]) -> None:
     """Prefect takes the queue from the deployment: a run for emoji kept the runs of fashion-mnist waiting."""
     data = "parameters: {data: {name: parts, source: image_folder}}"
     nightly = "schedules: [{slug: nightly, cron: '0 3 * * *'}]"
@@ -103,8 +108,8 @@ def test_a_form_that_is_open_to_any_model_occupies_no_models_queue(tmp_path: Pat
     )
     # The last one runs by itself, always for the default model.
     assert [one.work_queue_name for one in deployments] == [None, None, "model-fashion-mnist"]
-    own = {f"{one.flow_name}/{one.name}": one.work_queue_name for one in planned(ROOT / DEFAULT)}
-    assert (own["retrain/free"], own["retrain/nightly"]) == (None, "model-fashion-mnist")
+    queues = [own[name].work_queue_name for name in ("retrain/free", "retrain/nightly")]
+    assert queues == [None, "model-fashion-mnist"]
 
 
 @pytest.mark.parametrize(
