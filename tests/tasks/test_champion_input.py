@@ -27,6 +27,7 @@ from cl_core.specs import EvaluationSpec
 from cl_core.tables import read_arrays
 from cl_core.training.job import TrainingJob
 from cl_core.views import Normalization
+from tasks.adapters.mlflow.model_version import Registration
 from tasks.evaluation import check_champion, evaluate_champion
 
 EVALUATION = EvaluationSpec(protocols=["knn"], options={"knn": {"ks": [5]}}, resamples=100)
@@ -49,17 +50,25 @@ def home(full_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     return tmp_path
 
 
+BLACK, WHITE = 40.0, 200.0
+
+
+def in_color() -> Registration:
+    return dataclasses.replace(registration(4), build_model=color_model, image_size=SIDE)
+
+
+def of_a_sensor() -> Registration:
+    snapshot = registration(4).snapshot.model_copy(update={"value_range": (BLACK, WHITE)})
+    return dataclasses.replace(registration(4), snapshot=snapshot)
+
+
 @pytest.fixture
 def champion(home: Path, request: pytest.FixtureRequest) -> ModelRef | None:
-    """Version 1 or 4."""
-    if request.param == 4:
-        register_in_color(home)
+    """Version 1, or a version 4 that the parameter describes."""
+    if request.param:
+        store_at(home).register(request.param())
+        store_at(home).promote(NAME, 4, "for now")
     return store_at(home).champion(NAME)
-
-
-def register_in_color(home: Path) -> None:
-    store_at(home).register(dataclasses.replace(registration(4), build_model=color_model, image_size=SIDE))
-    store_at(home).promote(NAME, 4, "in color")
 
 
 @pytest.fixture
@@ -108,7 +117,9 @@ def samples(job: TrainingJob, split: str) -> list[np.ndarray]:
     return [decode(row.payload)[:, :, 0] for group in row_groups(job.snapshot, split) for row in group]
 
 
-@pytest.mark.parametrize(("champion", "side", "channels"), [(1, SIZE, CHANNELS), (4, SIDE, 3)], indirect=["champion"])
+@pytest.mark.parametrize(
+    ("champion", "side", "channels"), [(None, SIZE, CHANNELS), (in_color, SIDE, 3)], indirect=["champion"]
+)
 def test_it_embeds_the_same_samples_at_the_size_and_in_the_colors_that_it_takes(
     home: Path, job: TrainingJob, champion: ModelRef, side: int, channels: int
 ) -> None:
@@ -130,17 +141,15 @@ def test_it_embeds_the_same_samples_at_the_size_and_in_the_colors_that_it_takes(
     assert labels is not None and len(labels) == job.snapshot.rows["test"]
 
 
-def test_the_values_that_are_black_and_white_to_it_are_its_own(home: Path, job: TrainingJob) -> None:
-    """The files' values 0 to 255 are stretched: those of this run are as they are stored."""
-    low, high = 40.0, 200.0
-    store, registered = store_at(home), registration(4)
-    stretched = registered.snapshot.model_copy(update={"value_range": (low, high)})
-    store.register(dataclasses.replace(registered, snapshot=stretched))
-    store.promote(NAME, 4, "of a sensor")
+@pytest.mark.parametrize("champion", [of_a_sensor], indirect=True)
+def test_the_values_that_are_black_and_white_to_it_are_its_own(
+    home: Path, job: TrainingJob, champion: ModelRef
+) -> None:
+    """The files' values 40 to 200 are stretched: those of this run are as they are stored."""
     assert isinstance(evaluated(job), AssessmentRef)
     [cache] = (home / "caches").iterdir()
     assert cache.name == f"{job.snapshot.digest}-8x8x1-40-200"
-    levels = np.clip((np.arange(256) - low) / (high - low), 0, 1) * 255
+    levels = np.clip((np.arange(256) - BLACK) / (WHITE - BLACK), 0, 1) * 255
     wanted = [
         Image.fromarray(np.floor(levels[image] + 0.5).astype(np.uint8)).resize((SIZE, SIZE), Image.Resampling.BICUBIC)
         for image in samples(job, "test")
