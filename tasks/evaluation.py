@@ -1,7 +1,7 @@
 """The evaluation steps: the trained encoder beside its baselines, the champion, and any registered version."""
 
 import json
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from cl_core.data.snapshot import snapshot_profile
 from cl_core.errors import InputError, StoreUnreachableError
@@ -16,8 +16,9 @@ from cl_core.refs import (
     SnapshotRef,
 )
 from cl_core.report.wording import range_text
-from cl_core.specs import DataSpec, EvaluationSpec, PromotionSpec, ValueRange
-from tasks.adapters.mlflow.model_store import ModelStore, model_store
+from cl_core.specs import DataSpec, EvaluationSpec, PromotionSpec
+from tasks.adapters.mlflow.model_store import model_store
+from tasks.champion_input import KINDS, champion_input, made_into, training_input
 from tasks.runtime.artifacts import publish_scores
 from tasks.runtime.settings import Settings
 from tasks.runtime.step import log_outcome, step
@@ -27,20 +28,6 @@ if TYPE_CHECKING:
     from cl_core.evaluation.representations import Representation
     from cl_core.evaluation.runner import Assessment
     from cl_core.training.job import PreparedData, TrainingJob
-
-_KINDS = {1: "grayscale", 3: "color"}
-
-
-class _Input(NamedTuple):
-    """The images that an encoder takes."""
-
-    size: int
-    channels: int
-    value_range: ValueRange | None
-
-    def __str__(self) -> str:
-        values = f", with {range_text(self.value_range)} as black to white" if self.value_range else ""
-        return f"{_KINDS[self.channels]} images of {self.size} x {self.size} pixels{values}"
 
 
 @step("plan scores")
@@ -74,13 +61,13 @@ def check_champion(model_name: str, job: "TrainingJob") -> None:
         # An unchanged training may be the champion's own; then nothing is asked of its files.
         if champion is None or champion.training_digest == job.digest:
             return
-        taken = _input_of_champion(store, champion)
+        taken = champion_input(store, champion)
     except StoreUnreachableError as error:
         log_outcome(f"what images the champion takes is not known yet: {error}")
         return
     if isinstance(taken, NotComparable):
         log_outcome(f"warning: the version will not be promoted, whatever its scores: {taken.reason}")
-    elif taken != (own := _input_of(job)):
+    elif taken != (own := training_input(job)):
         log_outcome(
             f"{champion.uri}, the champion, takes {taken}; it will be evaluated on this run's samples as such, and "
             f"this run's encoder on {own}"
@@ -126,8 +113,8 @@ def evaluate_champion(
     if champion is None or champion.version == model.version:
         log_outcome(f"{model.uri} is the champion" if champion else f"{model.name} has no champion yet")
         return None
-    taken = _input_of_champion(store, champion)
-    prepared = taken if isinstance(taken, NotComparable) else _made_into(taken, job, champion)
+    taken = champion_input(store, champion)
+    prepared = taken if isinstance(taken, NotComparable) else made_into(taken, job, champion)
     if isinstance(prepared, NotComparable):
         log_outcome(prepared.reason)
         return prepared
@@ -177,8 +164,8 @@ def evaluate_model(
     *_, channels = store.image_shape(model)
     if channels != snapshot.channels:
         raise InputError(
-            f"{model.uri} takes {_KINDS[channels]} images, and snapshot {snapshot.digest[:12]} holds "
-            f"{_KINDS[snapshot.channels]} ones; evaluate it on data like its training data"
+            f"{model.uri} takes {KINDS[channels]} images, and snapshot {snapshot.digest[:12]} holds "
+            f"{KINDS[snapshot.channels]} ones; evaluate it on data like its training data"
         )
     registered = representations.registered(lambda: store.load(model), model.training_digest, prepared)
     assessments = {
@@ -201,52 +188,6 @@ def _assess(representation: "Representation", evaluation: EvaluationSpec) -> "As
 
     settings = Settings.from_environment()
     return assess(representation, evaluation, embeddings=settings.embeddings, evaluations=settings.evaluations)
-
-
-def _input_of(job: "TrainingJob") -> _Input:
-    return _Input(job.data.image_size, job.snapshot.channels, job.snapshot.value_range)
-
-
-def _input_of_champion(store: ModelStore, champion: ModelRef) -> _Input | NotComparable:
-    """Return the images that the champion takes, or why images like that cannot be made."""
-    try:
-        height, width, channels = store.image_shape(champion)
-    except InputError:
-        return _not_comparable(champion, "its signature names no images, so another program registered it")
-    if height == width and channels in _KINDS:
-        return _Input(height, channels, store.value_range(champion))
-    return _not_comparable(champion, f"it takes images of {height} x {width} pixels with {channels} channels")
-
-
-def _not_comparable(champion: ModelRef, reason: str) -> NotComparable:
-    return NotComparable(
-        version=champion.version,
-        reason=f"{champion.uri}, the champion, cannot be evaluated on these samples: {reason}; promote by hand with "
-        "`cl promote`, or choose another model_name",
-    )
-
-
-def _made_into(taken: _Input, job: "TrainingJob", champion: ModelRef) -> "PreparedData | NotComparable":
-    """Return the samples of a training as the images that the champion takes, which are cached like its own."""
-    from cl_core.data.cache import build_cache
-    from cl_core.modalities.image import Rejected
-    from cl_core.training.job import PreparedData
-
-    if taken == _input_of(job):
-        return job
-    snapshot = job.snapshot.model_copy(update={"value_range": taken.value_range})
-    caches, workers = Settings.from_environment().caches, job.compute.ingest_workers
-    try:
-        cache = build_cache(snapshot, size=taken.size, channels=taken.channels, caches=caches, workers=workers)
-    except Rejected as error:  # Such as 16-bit color, which has no other range.
-        return _not_comparable(champion, f"an image cannot be made into one of {taken} ({error.detail})")
-    mean, std = (
-        # Of views, which are normalized and made pixels again: any values would do.
-        values if taken.channels == job.snapshot.channels else (sum(values) / len(values),) * taken.channels
-        for values in (job.mean, job.std)
-    )
-    data = job.data.model_copy(update={"image_size": taken.size})
-    return PreparedData(snapshot=job.snapshot, data=data, cache=cache, mean=mean, std=std)
 
 
 def _choice(snapshot: SnapshotRef, evaluation: EvaluationSpec) -> "ProtocolChoice":

@@ -79,7 +79,7 @@ def build_cache(
     """
     shape = (size, size, channels or snapshot.channels)
     # A model on other values of the same samples has a cache of its own.
-    values = f"-{snapshot.value_range[0]:g}-{snapshot.value_range[1]:g}" if snapshot.value_range else ""
+    values = "".join(f"-{value:.17g}" for value in snapshot.value_range or ())
     final = caches.absolute() / f"{snapshot.digest}-{'x'.join(map(str, shape))}{values}"
     metadata = {
         "snapshot": snapshot.digest,

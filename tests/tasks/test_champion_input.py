@@ -136,7 +136,7 @@ def test_it_embeds_the_same_samples_at_the_size_and_in_the_colors_that_it_takes(
             wanted = model(torch.from_numpy(images)).numpy()
         features = read_arrays(kept / f"{split}.parquet")["features"].view("<f4")
         np.testing.assert_allclose(features, wanted, atol=1e-6)
-    # Hence each of its predictions stands beside the challenger's of the same sample.
+    # So each of its predictions is compared with the challenger's of the same sample.
     labels = read_assessment(found).labels
     assert labels is not None and len(labels) == job.snapshot.rows["test"]
 
