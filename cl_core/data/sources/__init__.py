@@ -108,8 +108,9 @@ class Source(Component):
         Raises:
             DataError: When its samples are not in a table. Reading raises one when the table has no such column.
         """
+        name = type(self).__module__.rpartition(".")[2]  # A component is named like its module.
         raise DataError(
-            f"data.group: the source {type(self).__name__} has no columns, so none is named {column!r}; group by "
+            f"data.group: the source {name!r} has no columns, so none is named {column!r}; group by "
             "'folder:N' or 'pattern:REGEX', or choose the source 'parquet'"
         )
 

@@ -335,7 +335,7 @@ def test_a_column_that_is_not_there_is_refused_with_those_that_are(tmp_path, pic
 
 
 def test_a_column_of_a_source_without_columns_is_refused(patients, tmp_path):
-    with pytest.raises(DataError, match=r"data.group: the source ImageFolder has no columns, .* 'folder:N'"):
+    with pytest.raises(DataError, match=r"data.group: the source 'image_folder' has no columns, .* 'folder:N'"):
         ingest_source(spec_of(patients, group="column:patient"), datasets=tmp_path / "home")
 
 
