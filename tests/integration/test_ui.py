@@ -29,8 +29,16 @@ def _leave(browser: Browser) -> Iterator[None]:
 
 @pytest.fixture
 def form(machine: Machine, browser: Browser) -> Browser:
-    """The run form of retrain/small."""
+    """The run form of retrain/free."""
     browser.open(page(machine, f"deployments/deployment/{deployment(machine)}/run"), until="Neighbor score interval")
+    return browser
+
+
+@pytest.fixture
+def form_of_a_model(machine: Machine, browser: Browser) -> Browser:
+    """The run form of retrain/small, whose runs take turns in the queue of its model."""
+    small = machine.ask("deployments/name/retrain/small")["id"]
+    browser.open(page(machine, f"deployments/deployment/{small}/run"), until="Neighbor score interval")
     return browser
 
 
@@ -39,7 +47,7 @@ def page(machine: Machine, path: str) -> str:
 
 
 def deployment(machine: Machine) -> str:
-    return str(machine.ask("deployments/name/retrain/small")["id"])
+    return str(machine.ask("deployments/name/retrain/free")["id"])
 
 
 def submit(form: Browser, done: Callable[[], bool]) -> None:
@@ -79,6 +87,12 @@ def test_the_form_shows_every_field_with_its_description(machine: Machine, form:
     shown = " ".join(form.text.split())
     assert [text for _, text in wanted if " ".join(text.replace("`", "").split()) not in shown] == []
     form.keep("run-form")
+
+
+def test_the_form_with_the_queue_of_a_model_takes_no_other_model(machine: Machine, form_of_a_model: Browser) -> None:
+    form_of_a_model.keep("form-of-a-model")
+    with pytest.raises(AssertionError, match=r"409 .*Validation failed for field 'model_name'.*'other' is not one of"):
+        machine.run("retrain/small", {"model_name": "other"})
 
 
 def test_dropdowns_offer_what_is_registered(form: Browser) -> None:
