@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import sqlite3
@@ -109,12 +110,13 @@ def test_ctrl_c_keeps_the_step_a_training_is_at_and_the_run_is_cancelled(cl: Com
 
 
 @pytest.mark.sweep
-def test_ctrl_c_on_a_worker_group_leaves_nothing_even_of_a_hung_raylet_and_the_next_run_goes_on(
+def test_ctrl_c_on_a_worker_group_keeps_its_step_and_leaves_nothing_even_of_a_hung_raylet(
     cl: CommandLine, tmp_path: Path
 ) -> None:
+    hourly = pretraining(epochs=20) | {"compute": {**SPECS["compute"], "checkpoint_every_s": 3600}}
     two = ("--compute.workers", "2", "--compute.threads", "2")
     # With a Prefect server of its own, as on a laptop: a terminal sends Ctrl-C to that as well, and to all of Ray.
-    with CommandLine(cl.home, folder=own_project(tmp_path)).start("pretrain", *two, recipe=pretraining()) as process:
+    with CommandLine(cl.home, folder=own_project(tmp_path)).start("pretrain", *two, recipe=hourly) as process:
         wait_for(lambda: len(cl.progress()) > 30, process)
         assert list(Path("/tmp").glob(f"cl-ray-{process.pid}-*"))
         # As on an overloaded machine: a shutdown would wait for it, and its workers outlive it.
@@ -122,15 +124,22 @@ def test_ctrl_c_on_a_worker_group_leaves_nothing_even_of_a_hung_raylet_and_the_n
         os.killpg(process.pid, signal.SIGINT)
         _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
-    assert err.strip().splitlines()[-1].startswith("error: interrupted; the last checkpoint is that of step ")
+    said = re.fullmatch(
+        r"error: interrupted at step (\d+) of \d+; its checkpoint is written and no step is lost, run the same command "
+        "to resume",
+        err.strip().splitlines()[-1],
+    )
+    assert said is not None, err
     assert "Traceback" not in err
+    assert [path.name for path in cl.home.glob("trainings/*/*/step-*")] == [f"step-{int(said[1]):08}"]
+    assert not list(cl.home.glob("trainings/*/stop-*"))
     assert not left_of(process.pid)
     assert not list(Path("/tmp").glob(f"cl-ray-{process.pid}-*"))
     assert imported(tmp_path) == ""
     # One worker may finish what two began.
-    resumed = cl.run("pretrain", "--compute.checkpoint-every-s", "60", recipe=pretraining())
+    resumed = cl.run("pretrain", recipe=hourly)
     assert resumed.code == 0, resumed.err
-    assert "resumed at step" in resumed.err
+    assert f"resumed at step {said[1]}" in resumed.err
 
 
 def test_a_folder_that_is_missing_or_empty(cl: CommandLine, tmp_path: Path) -> None:
@@ -221,9 +230,9 @@ def test_a_snapshot_with_a_flipped_byte_is_read_anew(cl: CommandLine, tmp_path: 
     assert pq.read_metadata(part).num_rows == rows
 
 
-def pretraining() -> dict[str, object]:
+def pretraining(*, epochs: int = 4) -> dict[str, object]:
     """Some seconds of training."""
-    return {"data": CLOTHES["data"], "training": {**CLOTHES["training"], "epochs": 4}, "compute": SPECS["compute"]}
+    return {"data": CLOTHES["data"], "training": {**CLOTHES["training"], "epochs": epochs}, "compute": SPECS["compute"]}
 
 
 def test_a_proxy_is_not_asked_for_servers_of_this_machine(cl: CommandLine) -> None:

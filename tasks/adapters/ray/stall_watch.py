@@ -29,13 +29,15 @@ class StallWatch:
         self._watched = (job.progress.path, job.checkpoints.folder)
         self._timeout_s = job.compute.stall_timeout_s
         self._start_s = start_s
+        self.has_begun = False
+        """Whether the workers have written anything."""
         self._begin()
 
     def look(self) -> None:
         """Kill the workers if nothing has been written for too long."""
         now, written = time.monotonic(), self._written()
         if written != self._seen:
-            self._seen, self._since, self._allowed_s = written, now, self._timeout_s
+            self._seen, self._since, self._allowed_s, self.has_begun = written, now, self._timeout_s, True
         elif now - self._since > self._allowed_s:
             workers = _workers()
             logger.warning(

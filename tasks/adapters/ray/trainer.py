@@ -31,7 +31,7 @@ from tasks.adapters.ray.compat import (
     TEMP_DIR_OPTION,
     job_config,
 )
-from tasks.adapters.ray.ctrl_c import first_ctrl_c
+from tasks.adapters.ray.ctrl_c import StopFiles, first_ctrl_c
 from tasks.adapters.ray.resources import check_machine, check_resources
 from tasks.adapters.ray.stall_watch import StallWatch
 from tasks.runtime.process_environment import set_defaults
@@ -86,13 +86,17 @@ def _in_process(job: TrainingJob) -> CheckpointRef:
         trainer = TorchTrainer(
             work, train_loop_config=job.model_dump(mode="json"), scaling_config=ScalingConfig(num_workers=0)
         )
-        checkpoint = _result(trainer.fit().return_value)
-        if pressed():
-            raise KeyboardInterrupt(
-                f"interrupted after the last step, {checkpoint.step}; its checkpoint is written and no step is lost, "
-                "run the same command to resume"
-            )
-        return checkpoint
+        return _unless_pressed(pressed, _result(trainer.fit().return_value))
+
+
+def _unless_pressed(pressed: Callable[[], bool], checkpoint: CheckpointRef) -> CheckpointRef:
+    """Return the end of a training, or interrupt the run after it."""
+    if pressed():
+        raise KeyboardInterrupt(
+            f"interrupted after the last step, {checkpoint.step}; its checkpoint is written and no step is lost, run "
+            "the same command to resume"
+        )
+    return checkpoint
 
 
 def _worker_group(job: TrainingJob, folder: Path) -> CheckpointRef:
@@ -101,7 +105,7 @@ def _worker_group(job: TrainingJob, folder: Path) -> CheckpointRef:
 
     compute = job.compute
     trainer = TorchTrainer(
-        _work,
+        _work_in_group,
         train_loop_config=job.model_dump(mode="json"),
         torch_config=TorchConfig(backend="nccl" if compute.gpus_per_worker else "gloo", timeout_s=COLLECTIVE_TIMEOUT_S),
         scaling_config=ScalingConfig(
@@ -116,13 +120,43 @@ def _worker_group(job: TrainingJob, folder: Path) -> CheckpointRef:
         ),
     )
     try:
-        watch = StallWatch(job, start_s=GROUP_START_TIMEOUT_S)
-        return _result(_off_the_main_thread(trainer.fit, meanwhile=watch.look).return_value)
+        with StopFiles(job.folder).none_left(), first_ctrl_c() as pressed:
+            meanwhile = _group_watch(job, pressed)
+            return _unless_pressed(
+                pressed, _result(_off_the_main_thread(trainer.fit, meanwhile=meanwhile).return_value)
+            )
     except TrainingFailedError as error:
         raise WorkersLostError(
             f"the training's {compute.workers} workers failed more than {MAX_GROUP_RESTARTS} times, last with: "
             f"{str(error).strip().splitlines()[-1]}. The last checkpoint is kept; run the same command to resume"
         ) from error
+
+
+def _group_watch(job: TrainingJob, pressed: Callable[[], bool]) -> Callable[[], None]:
+    """Return what to call often while a group trains: it restarts stalled workers, and stops the group after Ctrl-C."""
+    stalls, stop = StallWatch(job, start_s=GROUP_START_TIMEOUT_S), StopFiles(job.folder)
+
+    def look() -> None:
+        stalls.look()
+        if not pressed():
+            return
+        stop.request()
+        answer = stop.answered()
+        # While the workers start there is nothing to keep.
+        if answer is not None or not stalls.has_begun:
+            raise KeyboardInterrupt(answer or "")
+
+    return look
+
+
+def _work_in_group(config: dict[str, Any]) -> dict[str, Any]:
+    """Train, in each worker of a group, until worker 0 is asked to stop; it answers when its checkpoint is written."""
+    stop = StopFiles(TrainingJob.model_validate(config).folder)
+    try:
+        return _work(config, stop_requested=stop.is_requested)
+    except KeyboardInterrupt as stopped:
+        stop.answer(str(stopped))
+        return {}  # The others wait for it, until all are killed.
 
 
 def _work(config: dict[str, Any], *, stop_requested: Callable[[], bool] = lambda: False) -> dict[str, Any]:

@@ -1,11 +1,12 @@
-"""Ctrl-C during a training in this process: the first asks it to stop, the second stops it at once."""
+"""Ctrl-C during a training: the first asks it to stop, the second stops it at once."""
 
 import os
 import signal
+from pathlib import Path
 
 import pytest
 
-from tasks.adapters.ray.ctrl_c import first_ctrl_c
+from tasks.adapters.ray.ctrl_c import StopFiles, first_ctrl_c
 
 
 def press_twice() -> None:
@@ -21,3 +22,17 @@ def test_the_first_ctrl_c_is_noted_the_second_interrupts_and_the_handler_is_rest
     with pytest.raises(KeyboardInterrupt):
         press_twice()
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_group_is_asked_to_stop_and_answers_by_files_of_which_none_is_left(tmp_path: Path) -> None:
+    (tmp_path / "stop-request").touch()  # Of a run that was killed.
+    driver, worker = StopFiles(tmp_path), StopFiles(tmp_path)
+    with driver.none_left():
+        assert not worker.is_requested()
+        driver.request()
+        driver.request()
+        assert worker.is_requested()
+        assert driver.answered() is None
+        worker.answer("interrupted at step 3")
+        assert driver.answered() == "interrupted at step 3"
+    assert list(tmp_path.iterdir()) == []
