@@ -20,8 +20,11 @@ class Meter:
 
     def __init__(self) -> None:
         self._process = psutil.Process()
-        self._began, self._began_at = time.monotonic(), time.time()
+        self._began = time.monotonic()
         self._own, self._reaped = self._cpu_times()
+        # Told apart as processes, not by their times: the system gives the time of its start in whole seconds, so that
+        # a process can seem to be up to a second older than it is.
+        self._before = set(self._process.children(recursive=True))
         self._started: dict[psutil.Process, float] = {}
         self.hold_gpus(0)
 
@@ -31,11 +34,9 @@ class Meter:
 
     def usage(self) -> dict[str, float]:
         """Return `seconds`, `cpu_seconds` and `gpu_seconds` so far."""
-        for process in self._process.children(recursive=True):
-            # The system counts the start of a process in hundredths of a second.
+        for process in set(self._process.children(recursive=True)) - self._before:
             with contextlib.suppress(psutil.Error):
-                if process.create_time() >= self._began_at - 0.02:
-                    self._started[process] = sum(process.cpu_times()[:2])
+                self._started[process] = sum(process.cpu_times()[:2])
         own, reaped = self._cpu_times()
         # Two lower bounds on what the started processes used: the system's sum of those that exited and were waited
         # for, and the sum of what was last seen. The larger one is closer.
