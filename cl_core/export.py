@@ -10,31 +10,24 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 from torch.nn import functional
 
-from cl_core.views import Normalization
+from cl_core.modalities._image_processor import ImageProcessor
 
 
 class EmbeddingModel(nn.Module):
-    """Turn raw images into unit embeddings.
+    """Turn stored rows, such as images, into unit embeddings.
 
     Holds a copy of the encoder, on the CPU and in float32: an exported program cannot be moved to another device, and
     every consumer has a CPU. Always in eval mode, so that an image's embedding does not depend on its neighbors.
 
     Args:
-        encoder: Maps (N, C, size, size) float32 to (N, F) float32.
-        normalization: What the encoder expects; as many channels C as it has means.
-        size: Side of the images, in pixels.
+        processor: Turns the rows into what the encoder takes.
+        encoder: Gives (N, F) float32.
     """
 
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, encoder: nn.Module, normalization: Normalization, size: int) -> None:
+    def __init__(self, processor: ImageProcessor, encoder: nn.Module) -> None:
         super().__init__()
-        self.size = size
-        self.channels = len(normalization.mean)
+        self.processor = processor
         self.encoder = copy.deepcopy(encoder).to("cpu", torch.float32)
-        self.register_buffer("mean", torch.tensor(normalization.mean).reshape(1, -1, 1, 1))
-        self.register_buffer("std", torch.tensor(normalization.std).reshape(1, -1, 1, 1))
         self.requires_grad_(False)
         self.eval()
 
@@ -42,17 +35,13 @@ class EmbeddingModel(nn.Module):
         """Stay in eval mode, whatever `mode` is."""
         return super().train(False)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Embed (N, H, W, C) uint8 as (N, F) float32 of unit length; a row of zeros where all features are zero."""
-        views = images.permute(0, 3, 1, 2).to(torch.float32) / 255
-        features = self.encoder((views - self.mean) / self.std)
-        return functional.normalize(features, dim=1)
+    def forward(self, rows: Tensor) -> Tensor:
+        """Embed N rows as (N, F) float32 of unit length; a row of zeros where all features are zero."""
+        return functional.normalize(self.encoder(self.processor(rows)), dim=1)
 
     def example(self, rows: int = 2) -> Tensor:
-        """Return (rows, size, size, C) uint8 noise images, always the same, to trace the model with."""
-        generator = torch.Generator().manual_seed(0)
-        shape = (rows, self.size, self.size, self.channels)
-        return torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
+        """Return rows of noise, always the same, to trace the model with."""
+        return self.processor.example(rows)
 
 
 def export_program(model: EmbeddingModel) -> ExportedProgram:
@@ -69,5 +58,5 @@ def export_program(model: EmbeddingModel) -> ExportedProgram:
 
 
 def save_weights(model: EmbeddingModel, path: Path) -> None:
-    """Write weights, running statistics and normalization as safetensors, named as in `model.state_dict()`."""
+    """Write weights, running statistics and the processor's buffers as safetensors, named as in `state_dict()`."""
     save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, path)

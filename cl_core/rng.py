@@ -4,6 +4,8 @@ That makes the order of samples and the augmentation of each the same for any nu
 run see exactly what the uninterrupted one would have.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -58,6 +60,38 @@ def uniforms(*, seed: int, epoch: int, sample_ids: U64, stream: int, count: int)
     words = philox((ids & _LOW, ids >> _HALF, slots, np.zeros_like(ids)), (seed, epoch))
     table = np.stack(words, axis=-1).reshape(len(sample_ids), 4 * blocks)[:, :count]
     return (table >> np.uint64(8)).astype(np.float64) * 2.0**-24
+
+
+@dataclass(frozen=True)
+class SampleRng:
+    """The random numbers of some samples in one epoch.
+
+    Args:
+        seed: Of the run; 0 to 2**32 - 1.
+        epoch: 0 to 2**32 - 1.
+        sample_ids: (B,) uint64, the leading 64 bits of each sample's content hash.
+    """
+
+    seed: int
+    epoch: int
+    sample_ids: U64
+
+    def __len__(self) -> int:
+        return len(self.sample_ids)
+
+    def uniforms(self, *, stream: int, count: int) -> NDArray[np.float64]:
+        """Return (B, count) uniform numbers; see `uniforms`."""
+        return uniforms(seed=self.seed, epoch=self.epoch, sample_ids=self.sample_ids, stream=stream, count=count)
+
+    def positions(self, *, stream: int, count: int, size: int) -> NDArray[np.int64]:
+        """Return positions in a sequence of `size`, all equally likely, for each sample: (count, B) int64.
+
+        The first ones do not depend on `count`.
+        """
+        draws = self.uniforms(stream=stream, count=2 * count)
+        # A draw has 24 bits: alone it would not reach every position beyond 16 million.
+        shares = draws[:, ::2] + draws[:, 1::2] * 2.0**-24
+        return (shares.T * size).astype(np.int64)
 
 
 def permutation(*, seed: int, epoch: int, size: int) -> NDArray[np.int64]:

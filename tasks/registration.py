@@ -34,9 +34,7 @@ def register(
 
     @cache
     def build() -> "EmbeddingModel":
-        return EmbeddingModel(
-            representations.trained_encoder(job, checkpoint.path), job.normalization, job.data.image_size
-        )
+        return EmbeddingModel(job.processor, representations.trained_encoder(job, checkpoint.path))
 
     model = model_store().register(
         Registration(

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cl_core import artifact_dir
-from cl_core.data.cache import labels_and_groups
+from cl_core.data.cache import load_split
 from cl_core.data.snapshot import snapshot_profile
 from cl_core.errors import IntegrityError
 from cl_core.failpoints import failpoint
@@ -88,9 +88,8 @@ def plan(
     if not allow_new_data:
         check_registered_data(data, model_name, channels=snapshot.channels)
     facts = snapshot_profile(snapshot.path)
-    grouped = labels_and_groups(cached.path, "train")
     share = training.spec.held_out_share
-    of_groups = TrainedOn.of_groups(*grouped, snapshot.classes, share) if grouped else None
+    of_groups = TrainedOn.of_groups(load_split(cached.path, "train"), snapshot.classes, share)
     if of_groups and snapshot.classes and share and of_groups.rows == snapshot.rows["train"]:
         log_warning(
             f"no group is as small as the held-out part, {share:g} of the training split, so there is no curve of "

@@ -26,7 +26,7 @@ import cl_core
 import flows
 import tasks
 from cl_core.export import EmbeddingModel
-from cl_core.views import Normalization
+from cl_core.modalities._image_processor import ImageProcessor
 from tasks.adapters.mlflow.logged_model import save_model
 
 torch.set_num_threads(1)
@@ -38,7 +38,7 @@ for package in (cl_core, tasks, flows):
             importlib.import_module(module.name)
 
 with tempfile.TemporaryDirectory() as folder:
-    model = EmbeddingModel(nn.Sequential(nn.Flatten(), nn.Linear(64, 2)), Normalization((0.3,), (0.2,)), 8)
+    model = EmbeddingModel(ImageProcessor((0.3,), (0.2,), 8), nn.Sequential(nn.Flatten(), nn.Linear(64, 2)))
     save_model(model, Path(folder, "model"), SimpleNamespace(model_uri="models:/m-0", source_run_id="", model_id="m-0"))
 
 import mlflow.store.model_registry.sqlalchemy_store

@@ -13,9 +13,9 @@ from torch import nn
 
 from cl_core.evaluation.promotion_gate import Gains
 from cl_core.export import EmbeddingModel
+from cl_core.modalities._image_processor import ImageProcessor
 from cl_core.refs import CheckpointRef, EvaluationReport, Lineage, RepresentationReport, Score, SnapshotRef
 from cl_core.specs import PromotionSpec, TrainingSpec
-from cl_core.views import Normalization
 from tasks.adapters.mlflow.model_store import ModelStore
 from tasks.adapters.mlflow.model_version import Registration
 
@@ -39,7 +39,7 @@ def model(seed: int = 0) -> EmbeddingModel:
     encoder = nn.Sequential(
         nn.Conv2d(CHANNELS, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(144, FEATURES)
     )
-    return EmbeddingModel(encoder, Normalization((0.3,), (0.2,)), SIZE)
+    return EmbeddingModel(ImageProcessor((0.3,), (0.2,), SIZE), encoder)
 
 
 def evaluation(digest: str = "e" * 64, accuracy: float = 0.9) -> EvaluationReport:

@@ -13,12 +13,10 @@ from heapq import heapify, heappop, heappush
 import numpy as np
 from numpy.typing import NDArray
 
-from cl_core.data.cache import ImageSplit
+from cl_core.columns import Split
 from cl_core.rng import permutation
 
 I64 = NDArray[np.int64]
-
-_BLOCK = 1024  # Rows moved at a time.
 
 
 def shuffled_batches(*, seed: int, epoch: int, rows: int, batch_size: int) -> I64:
@@ -117,10 +115,8 @@ def held_out_counts(class_sizes: Sequence[int] | I64, share: float) -> I64:
     return counts
 
 
-def hold_out(split: ImageSplit, share: float) -> tuple[ImageSplit, ImageSplit | None]:
+def hold_out(split: Split, share: float) -> tuple[Split, Split | None]:
     """Split off the held-out part: the samples of each class with the smallest content hashes, or whole groups.
-
-    `split` is consumed: its arrays are compacted in place, so that images are in memory once.
 
     Returns:
         The training part and the held-out part, both sorted by id; None where nothing is held out. Unlabeled samples
@@ -135,15 +131,7 @@ def hold_out(split: ImageSplit, share: float) -> tuple[ImageSplit, ImageSplit | 
         positions = not_trained[split.labels[not_trained] >= 0]
     if not len(positions):
         return split, None
-    held_out = split.rows(positions)
-    trained = np.delete(np.arange(len(split.ids)), not_trained)
-    for start in range(0, len(trained), _BLOCK):
-        # Rows only move towards the front, so that none is overwritten before it is read.
-        block = trained[start : start + _BLOCK]
-        for array in (split.images, split.ids, split.sample_ids, split.labels, split.groups):
-            if array is not None:
-                array[start : start + len(block)] = array[block]
-    return split.rows(slice(len(trained))), held_out
+    return split.select(np.delete(np.arange(len(split)), not_trained)), split.select(positions)
 
 
 def held_out_of_groups(labels: I64, groups: NDArray[np.uint64], share: float) -> I64:

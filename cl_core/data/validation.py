@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import Field
 
-from cl_core.data.cache import cached_groups
+from cl_core.data.cache import load_split
 from cl_core.data.near_duplicates import MAX_DISTANCE, near_duplicates, perceptual_hashes
 from cl_core.data.snapshot import SOURCES_TABLE, SnapshotProfile, snapshot_profile
 from cl_core.errors import DataError
@@ -22,6 +22,7 @@ from cl_core.refs import Ref, SnapshotRef
 from cl_core.specs import DataSpec
 
 _EXAMPLES = 8
+_HASHED_AT_ONCE = 1024
 
 
 class NearDuplicates(Ref):
@@ -155,10 +156,7 @@ def _origins(snapshot: Path, ids: Set[bytes]) -> dict[bytes, str]:
 
 def _hashed(cache: Path, split: str) -> tuple[np.ndarray, np.ndarray, int]:
     """Return ids (n, 32) and perceptual hashes (n,) of the images of a split that have one, and how many have none."""
-    ids, hashes, plain = [], [], 0
-    for batch_ids, images, _ in cached_groups(cache, split):
-        batch_hashes, meaningful = perceptual_hashes(images)
-        ids.append(batch_ids[meaningful])
-        hashes.append(batch_hashes[meaningful])
-        plain += int((~meaningful).sum())
-    return np.concatenate(ids), np.concatenate(hashes), plain
+    samples = load_split(cache, split)
+    hashed = [perceptual_hashes(images) for images in samples.column.blocks(_HASHED_AT_ONCE)]
+    hashes, meaningful = (np.concatenate(arrays) for arrays in zip(*hashed, strict=True))
+    return samples.ids[meaningful], hashes[meaningful], int((~meaningful).sum())

@@ -7,15 +7,13 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from cl_core.artifact_dir import is_intact, publish, staging
 from cl_core.errors import TrainingError
 from cl_core.failpoints import failpoint
 from cl_core.specs import Precision
 from cl_core.tables import read_arrays, write_arrays
-from cl_core.views import Normalization
-from cl_core.views.operations.normalize import normalize
 
 
 class SplitFeatures(NamedTuple):
@@ -29,7 +27,7 @@ def extract(
     encoder: nn.Module,
     images: NDArray[np.uint8],
     *,
-    normalization: Normalization,
+    processor: nn.Module,
     batch_size: int,
     device: torch.device | str,
     precision: Precision,
@@ -37,8 +35,8 @@ def extract(
 ) -> NDArray[np.float32]:
     """Return features of images, by the encoder as it is used: evaluation mode, no gradients, no views.
 
-    `images` are (N, H, W, C) uint8, N at least 1. The encoder maps (B, C, H, W) normalized float to (B, F), is on
-    `device` already, and keeps its modes.
+    `images` are rows as they are cached, N at least 1, such as (N, H, W, C) uint8. The processor turns them into what
+    the encoder takes; both are on `device` already. The encoder gives (B, F), and keeps its modes.
 
     Returns:
         (N, F) float32, not normalized.
@@ -46,12 +44,17 @@ def extract(
     Raises:
         TrainingError: When a feature is NaN or infinite.
     """
+    layout = torch.channels_last if channels_last else torch.contiguous_format
     modes = {module: module.training for module in encoder.modules()}
     encoder.eval()
     try:
         with torch.inference_mode(), torch.autocast(torch.device(device).type, torch.bfloat16, precision == "bf16"):
             batches = [
-                encoder(_normalized(images[start : start + batch_size], normalization, device, channels_last))
+                encoder(
+                    processor(torch.tensor(images[start : start + batch_size], device=device)).contiguous(
+                        memory_format=layout
+                    )
+                )
                 .float()
                 .cpu()
                 .numpy()
@@ -93,12 +96,3 @@ def cached_features(
             publish(staged, path, {**metadata, "splits": list(splits)})
     tables = {file.stem: read_arrays(file) for file in sorted(path.glob("*.parquet"))}
     return {split: SplitFeatures(arrays["id"], arrays["features"].view("<f4")) for split, arrays in tables.items()}
-
-
-def _normalized(
-    images: NDArray[np.uint8], normalization: Normalization, device: torch.device | str, channels_last: bool
-) -> Tensor:
-    """Convert (B, H, W, C) uint8 to (B, C, H, W) float32, as the encoder expects it."""
-    pixels = torch.tensor(images, device=device).permute(0, 3, 1, 2) / 255
-    layout = torch.channels_last if channels_last else torch.contiguous_format
-    return normalize(pixels, mean=normalization.mean, std=normalization.std).contiguous(memory_format=layout)

@@ -15,16 +15,17 @@ from numpy.typing import NDArray
 from torch import nn
 
 from cl_core.code_digest import code_digest
-from cl_core.data.cache import ImageSplit
+from cl_core.columns import SamplePool, Split
 from cl_core.encoders import Encoder, EncoderOptions
 from cl_core.evaluation.features import extract
 from cl_core.hashing import digest_of
+from cl_core.rng import SampleRng
 from cl_core.training.checkpoint import load_encoder_state
 from cl_core.training.job import PreparedData, TrainingJob
 from cl_core.views.simclr import SimCLRViews
 
 # Feature extraction runs in blocks of so many images; it bounds memory and does not change the features.
-_BLOCK = 1_000
+BLOCK = 1_000
 
 
 @dataclass(frozen=True)
@@ -43,19 +44,18 @@ class Representation:
         """Return what a manifest records, because retention goes by what an artifact was made from."""
         return {"representation": self.name, "training": self.training, "snapshot": self.prepared.snapshot.digest}
 
-    def embed_views(self, split: ImageSplit) -> list[NDArray[np.float32]]:
+    def embed_views(self, split: Split) -> list[NDArray[np.float32]]:
         """Return the features of two views of each sample, (N, F) float32 each.
 
         The views are the same whatever a method was trained with: alignment compares methods only on equal views.
         """
         with torch.inference_mode():
+            pool = SamplePool(split.column)
             views = SimCLRViews()(
-                torch.from_numpy(split.images),
-                sample_ids=split.sample_ids,
-                seed=0,
-                epoch=0,
-                size=self.prepared.data.image_size,
-                normalization=self.prepared.normalization,
+                pool.batch(np.arange(len(split))),
+                rng=SampleRng(0, 0, split.sample_ids),
+                processor=self.prepared.processor,
+                pool=pool,
             )
             return [self.embed_normalized(view).numpy() for view in views]
 
@@ -90,10 +90,10 @@ def registered(load: Callable[[], nn.Module], training_digest: str, on: Prepared
     `load` fetches the model, which maps (N, H, W, C) uint8 to (N, F) float32; it is called once, and only if needed.
     """
     model = cache(load)
-    mean, std = (torch.tensor(values).reshape(1, -1, 1, 1) for values in (on.mean, on.std))
+    processor = on.processor
 
     def forward(pixels: torch.Tensor) -> torch.Tensor:
-        return torch.cat([model()(block) for block in torch.split(pixels, _BLOCK)])
+        return torch.cat([model()(block) for block in torch.split(pixels, BLOCK)])
 
     def embed(images: NDArray[np.uint8]) -> NDArray[np.float32]:
         with torch.inference_mode():
@@ -101,7 +101,7 @@ def registered(load: Callable[[], nn.Module], training_digest: str, on: Prepared
 
     def embed_normalized(views: torch.Tensor) -> torch.Tensor:
         # The model's input is pixels, so the views go back to pixels.
-        return forward(((views * std + mean) * 255).round().clamp(0, 255).byte().permute(0, 2, 3, 1))
+        return forward(processor.restored(views))
 
     digest = digest_of(["registered", training_digest, _images(on), _code()])
     return Representation("champion", digest, training_digest, on, embed, embed_normalized)
@@ -128,12 +128,16 @@ def _of_encoder(
     def encoder() -> Encoder:
         return build().to(device)
 
+    @cache
+    def processor() -> nn.Module:
+        return job.processor.to(device)
+
     def embed(images: NDArray[np.uint8]) -> NDArray[np.float32]:
         return extract(
             encoder(),
             images,
-            normalization=job.normalization,
-            batch_size=_BLOCK,
+            processor=processor(),
+            batch_size=BLOCK,
             device=device,
             precision=spec.precision,
             channels_last=spec.channels_last,

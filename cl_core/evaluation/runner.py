@@ -11,14 +11,15 @@ from numpy.typing import NDArray
 
 from cl_core import artifact_dir
 from cl_core.code_digest import code_digest
-from cl_core.data.cache import ImageSplit, load_split
+from cl_core.columns import Split
+from cl_core.data.cache import load_split
 from cl_core.data.snapshot import snapshot_profile
 from cl_core.errors import SpecError
 from cl_core.evaluation.bootstrap import paired_gain
 from cl_core.evaluation.features import SplitFeatures, cached_features
 from cl_core.evaluation.protocol_choice import choose_protocols
 from cl_core.evaluation.protocols import Features, Outcome
-from cl_core.evaluation.representations import Representation
+from cl_core.evaluation.representations import BLOCK, Representation
 from cl_core.hashing import digest_of
 from cl_core.refs import AssessmentRef, RepresentationReport, Score
 from cl_core.specs import EvaluationSpec
@@ -98,21 +99,25 @@ def gain(first: Assessment, second: Assessment, score: str, spec: EvaluationSpec
 
 
 def _kept_features(
-    representation: Representation, splits: Callable[[str], ImageSplit], embeddings: Path
+    representation: Representation, splits: Callable[[str], Split], embeddings: Path
 ) -> dict[str, SplitFeatures]:
     """Return the features of both splits and of two views of the first test samples, by name."""
 
     def compute() -> dict[str, SplitFeatures]:
         features = {
-            name: SplitFeatures(splits(name).ids, representation.embed(splits(name).images))
-            for name in ("train", "test")
+            name: SplitFeatures(splits(name).ids, _embedded(representation, splits(name))) for name in ("train", "test")
         }
         # A split is in the order of content hashes: its first samples are a fixed random part.
-        viewed = splits("test").rows(slice(_VIEWED_SAMPLES))
+        viewed = splits("test").select(slice(_VIEWED_SAMPLES))
         first, second = representation.embed_views(viewed)
         return features | {"view-0": SplitFeatures(viewed.ids, first), "view-1": SplitFeatures(viewed.ids, second)}
 
     return cached_features(embeddings / representation.digest, compute, representation.made_from)
+
+
+def _embedded(representation: Representation, split: Split) -> NDArray[np.float32]:
+    """Return the features of a split, (N, F) float32; its images are read a block at a time."""
+    return np.concatenate([representation.embed(block) for block in split.column.blocks(BLOCK)])
 
 
 def _keep(folder: Path, outcomes: Sequence[Outcome], test: Features, made_from: dict[str, str]) -> None:

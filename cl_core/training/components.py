@@ -20,9 +20,11 @@ from cl_core.views import ImageViews
 # stores is left out, so that changing it repeats no training. So is this module: what it makes of a spec is the
 # completed spec, which is in the digest itself. A test compares the list with what the training loop imports.
 DECIDES_WEIGHTS = (
+    "cl_core.columns",
     "cl_core.data.cache",
     "cl_core.data.sampling",
     "cl_core.data.snapshot",
+    "cl_core.modalities._image_processor",
     "cl_core.modalities._metadata",
     "cl_core.modalities.image",
     "cl_core.parallel.collectives",

@@ -7,32 +7,33 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cl_core.data.cache import ImageSplit
+from cl_core.columns import SamplePool, Split
 from cl_core.methods import Samples, StepInfo
+from cl_core.modalities._image_processor import ImageProcessor
+from cl_core.rng import SampleRng
 from cl_core.training.job import TrainingJob
-from cl_core.views import ImageViews, partner_positions
+from cl_core.views import ImageViews
 
 
 @dataclass(frozen=True)
 class Feed:
     """The training split of one worker."""
 
-    split: ImageSplit  # All of it.
+    split: Split  # All of it.
     job: TrainingJob
     policy: ImageViews  # Makes the views.
+    processor: ImageProcessor  # On the device.
     device: str  # Where they are made.
 
     def views(self, positions: NDArray[np.int64], *, epoch: int) -> tuple[Tensor, ...]:
         """Make the views of some samples; a pure function of seed, epoch and sample."""
         layout = torch.channels_last if self.job.training.channels_last else torch.contiguous_format
+        pool = SamplePool(self.split.column, self.device)
         made = self.policy(
-            self._images(positions),
-            sample_ids=self.split.sample_ids[positions],
-            seed=self.job.training.seed,
-            epoch=epoch,
-            size=self.job.data.image_size,
-            normalization=self.job.normalization,
-            partners=self._partners(positions, epoch=epoch),
+            pool.batch(positions),
+            rng=SampleRng(self.job.training.seed, epoch, self.split.sample_ids[positions]),
+            processor=self.processor,
+            pool=pool,
         )
         return tuple(view.contiguous(memory_format=layout) for view in made)
 
@@ -44,20 +45,3 @@ class Feed:
             labels=None if labels is None else torch.from_numpy(labels[positions]).to(self.device),
             moment=moment,
         )
-
-    def _partners(self, positions: NDArray[np.int64], *, epoch: int) -> Tensor | None:
-        """Return (V * P, B, H, W, C) uint8 samples to mix the views with; None if nothing is mixed."""
-        count = self.policy.count * self.policy.partners
-        if not count:
-            return None
-        partners = partner_positions(
-            self.split.sample_ids[positions],
-            seed=self.job.training.seed,
-            epoch=epoch,
-            count=count,
-            size=len(self.split.images),
-        )
-        return self._images(partners)
-
-    def _images(self, positions: NDArray[np.int64]) -> Tensor:
-        return torch.from_numpy(self.split.images[positions]).to(self.device, non_blocking=True)

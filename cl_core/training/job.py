@@ -4,12 +4,12 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from cl_core.modalities._image_processor import ImageProcessor
 from cl_core.refs import InitialWeightsRef, SnapshotRef
 from cl_core.specs import ComputeSpec, DataSpec, TrainingSpec
 from cl_core.training.checkpoint import CheckpointStore
 from cl_core.training.components import Parts
 from cl_core.training.progress import ProgressLog
-from cl_core.views import Normalization
 
 
 class PreparedData(BaseModel):
@@ -24,9 +24,9 @@ class PreparedData(BaseModel):
     std: tuple[float, ...] = Field(description="Of the training split's pixels, per channel, in 0..1.")
 
     @property
-    def normalization(self) -> Normalization:
-        """Normalization by the mean and std of the training split."""
-        return Normalization(self.mean, self.std)
+    def processor(self) -> ImageProcessor:
+        """What turns cached images into what the encoder takes, by the mean and std of the training split."""
+        return ImageProcessor(self.mean, self.std, self.data.image_size)
 
 
 class TrainingJob(PreparedData):

@@ -47,10 +47,11 @@ def train(job: TrainingJob, *, stop_requested: Callable[[], bool] = lambda: Fals
 
     Args:
         job: The training.
-        stop_requested: Asked after each step; the training then ends with a checkpoint of that step. One worker only.
+        stop_requested: Asked after each step of worker 0, which then ends with a checkpoint of that step; other workers
+            wait for it.
 
     Raises:
-        KeyboardInterrupt: When a stop was requested; its message says what is kept.
+        KeyboardInterrupt: In worker 0 when a stop was requested; its message says what is kept.
         NotFiniteLossError: On every worker, when the loss becomes NaN or infinite.
         CollapseError: On every worker, when nothing is learned.
         StorageFullError: When a checkpoint cannot be written; the previous one is kept.
@@ -75,8 +76,9 @@ def train(job: TrainingJob, *, stop_requested: Callable[[], bool] = lambda: Fals
 
     # --- the data and how long it takes
     trained, held_out = hold_out(load_split(job.cache, "train"), spec.held_out_share)
-    feed = Feed(trained, job, parts.views, device)
-    knn = OnlineKnn(held_out, trained, job, device) if held_out else None
+    processor = job.processor.to(device)
+    feed = Feed(trained, job, parts.views, processor, device)
+    knn = OnlineKnn(held_out, trained, job, processor, device) if held_out else None
     batches = _batches(spec, parts.method, feed, epoch=0)
     steps_per_epoch = len(batches) // spec.accumulate_steps
     assert spec.epochs is not None, "the plan of a training completes its spec"
@@ -210,7 +212,7 @@ def _restore(job: TrainingJob, method: Method, optimizer: Optimizer) -> tuple[in
 def _batches(spec: TrainingSpec, method: MethodOptions, feed: Feed, *, epoch: int) -> NDArray[np.int64]:
     """Return (batches, N) positions of an epoch's samples in the training split."""
     if not method.batch_samples_per_class:
-        return shuffled_batches(seed=spec.seed, epoch=epoch, rows=len(feed.split.images), batch_size=spec.batch_size)
+        return shuffled_batches(seed=spec.seed, epoch=epoch, rows=len(feed.split), batch_size=spec.batch_size)
     assert feed.split.labels is not None, "a method that needs labels is refused data without them"
     return class_balanced_batches(
         seed=spec.seed,

@@ -6,10 +6,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cl_core.data.cache import ImageSplit
+from cl_core.columns import Split
 from cl_core.encoders import Encoder
 from cl_core.evaluation.features import extract
 from cl_core.evaluation.nearest import nearest, vote
+from cl_core.modalities._image_processor import ImageProcessor
 from cl_core.parallel import collectives
 from cl_core.training.job import TrainingJob
 
@@ -26,9 +27,10 @@ _IMAGES_AT_ONCE = 256
 class OnlineKnn:
     """Held-out samples as queries, and training samples as their neighbors."""
 
-    held_out: ImageSplit  # Labeled samples that are never trained on.
-    trained: ImageSplit  # The training split without them; its labeled samples with the least content hashes answer.
+    held_out: Split  # Labeled samples that are never trained on.
+    trained: Split  # The training split without them; its labeled samples with the least content hashes answer.
     job: TrainingJob
+    processor: ImageProcessor  # On the device.
     device: str  # Where the encoder is.
 
     def accuracy(self, encoder: Encoder) -> float:
@@ -53,15 +55,15 @@ class OnlineKnn:
         right = (guessed == torch.from_numpy(self.held_out.labels[asked])).sum()
         return collectives.all_reduce_sum(right.to(self.device)).item() / len(self.held_out.ids)
 
-    def _features(self, encoder: Encoder, split: ImageSplit, rows: np.ndarray) -> Tensor:
+    def _features(self, encoder: Encoder, split: Split, rows: np.ndarray) -> Tensor:
         if not len(rows):
             return torch.empty(0, encoder.features)
         spec = self.job.training
         return torch.from_numpy(
             extract(
                 encoder,
-                split.images[rows],
-                normalization=self.job.normalization,
+                split.column.take(rows),
+                processor=self.processor,
                 batch_size=_IMAGES_AT_ONCE,
                 device=self.device,
                 precision=spec.precision,

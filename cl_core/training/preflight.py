@@ -6,10 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from cl_core.columns import Column, SamplePool, Split
 from cl_core.data.sampling import (
-    I64,
     class_balanced_count,
     fitting_samples_per_class,
     held_out_counts,
@@ -17,9 +16,10 @@ from cl_core.data.sampling import (
 )
 from cl_core.errors import SpecError
 from cl_core.methods import MethodOptions
+from cl_core.modalities._image_processor import ImageProcessor
+from cl_core.rng import SampleRng
 from cl_core.specs import ComputeSpec, TrainingSpec
 from cl_core.training.components import Parts
-from cl_core.views import Normalization
 
 _CHANNELS = 3  # Of the image that is tried; no component depends on the number.
 
@@ -31,9 +31,12 @@ class TrainedOn(NamedTuple):
     classes: dict[str, int]  # Labeled samples by class; empty without labels.
 
     @classmethod
-    def of_groups(cls, labels: I64, groups: NDArray[np.uint64], names: Sequence[str], share: float) -> "TrainedOn":
-        """Count what is left when whole groups are held out: of each sample its class, -1 without one, and group."""
-        trained = np.delete(labels, held_out_of_groups(labels, groups, share))
+    def of_groups(cls, split: Split, names: Sequence[str], share: float) -> "TrainedOn | None":
+        """Count what is left of the training split when whole groups are held out; None where it has no groups."""
+        if split.groups is None:
+            return None
+        labels = np.full(len(split), -1) if split.labels is None else split.labels
+        trained = np.delete(labels, held_out_of_groups(labels, split.groups, share))
         counts = np.bincount(trained[trained >= 0], minlength=len(names)).tolist()
         return cls(len(trained), {name: count for name, count in zip(names, counts, strict=True) if count})
 
@@ -172,16 +175,12 @@ def check_image_size(parts: Parts, *, image_size: int) -> None:
         SpecError: When the encoder has too many stages for the smallest views, or views have several sizes and the
             encoder or the method takes one only.
     """
-    image = torch.zeros(1, image_size, image_size, _CHANNELS, dtype=torch.uint8)
-    partners = parts.views.count * parts.views.partners
+    pool = SamplePool(Column(np.zeros((1, image_size, image_size, _CHANNELS), np.uint8)))
     views = parts.views(
-        image,
-        sample_ids=np.zeros(1, np.uint64),
-        seed=0,
-        epoch=0,
-        size=image_size,
-        normalization=Normalization((0.5,) * _CHANNELS, (0.5,) * _CHANNELS),
-        partners=image.expand(partners, *image.shape) if partners else None,
+        pool.batch(np.zeros(1, np.int64)),
+        rng=SampleRng(0, 0, np.zeros(1, np.uint64)),
+        processor=ImageProcessor((0.5,) * _CHANNELS, (0.5,) * _CHANNELS, image_size),
+        pool=pool,
     )
     sides = sorted({view.shape[-1] for view in views})
     for side in sides:

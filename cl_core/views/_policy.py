@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
-from cl_core.rng import uniforms
-from cl_core.views import Normalization
+from cl_core.columns import SamplePool
+from cl_core.modalities._image_processor import ImageProcessor
+from cl_core.rng import SampleRng
 from cl_core.views._options import ChainOptions, Operation
 from cl_core.views.operations import distributions
 from cl_core.views.operations.chain import ViewParameters, make_view
@@ -46,27 +47,18 @@ class ChainViews(ChainOptions):
         )
 
     def __call__(
-        self,
-        images: Tensor,
-        *,
-        sample_ids: NDArray[np.uint64],
-        seed: int,
-        epoch: int,
-        size: int,
-        normalization: Normalization,
-        partners: Tensor | None = None,
+        self, images: Tensor, *, rng: SampleRng, processor: ImageProcessor, pool: SamplePool
     ) -> tuple[Tensor, ...]:
         """Make the views of a batch; see `ImageViews`."""
-        assert partners is None, "this policy mixes nothing"
         _, height, width, _ = images.shape
         pixels = (images / 255).permute(0, 3, 1, 2)
         views = []
         for view in range(self.count):
-            draws = uniforms(seed=seed, epoch=epoch, sample_ids=sample_ids, stream=view, count=DRAWS)
-            side = round(size * self.law(view).side)
+            draws = rng.uniforms(stream=view, count=DRAWS)
+            side = round(processor.size * self.law(view).side)
             parameters = self.parameters(draws, view=view, height=height, width=width, size=side)
-            made = make_view(pixels, parameters, size=side, fill=normalization.mean)
-            views.append(normalize(made, mean=normalization.mean, std=normalization.std))
+            made = make_view(pixels, parameters, size=side, fill=processor.mean.flatten().tolist())
+            views.append(normalize(made, mean=processor.mean, std=processor.std))
         return tuple(views)
 
     def parameters(

@@ -8,10 +8,12 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
+from cl_core.columns import SamplePool
 from cl_core.errors import SpecError
+from cl_core.modalities._image_processor import ImageProcessor
 from cl_core.registry import VIEWS
-from cl_core.rng import uniforms
-from cl_core.views import ImageViews, Normalization
+from cl_core.rng import SampleRng
+from cl_core.views import ImageViews
 from cl_core.views.operations import distributions
 from cl_core.views.operations.crop import resized_crop
 from cl_core.views.operations.mixup import binary_mixup, geometric_mixup, linear_mixup
@@ -44,41 +46,25 @@ class DACLMixupViews(ImageViews):
     without: tuple[Literal["mixup"], ...] = Field((), title="Disabled operations")
     """Operations to disable, for ablations: mixup. Both views are then the sample itself."""
 
-    @property
-    def partners(self) -> int:
-        """One, unless mixing is disabled."""
-        return 0 if "mixup" in self.without else 1
-
     def __call__(
-        self,
-        images: Tensor,
-        *,
-        sample_ids: NDArray[np.uint64],
-        seed: int,
-        epoch: int,
-        size: int,
-        normalization: Normalization,
-        partners: Tensor | None = None,
+        self, images: Tensor, *, rng: SampleRng, processor: ImageProcessor, pool: SamplePool
     ) -> tuple[Tensor, ...]:
         """Make the views of a batch; see `ImageViews`."""
-        assert (partners is None) == (self.partners == 0), "partners belong to a policy that mixes, and only there"
         views = (_pixels(images),) * self.count
-        if partners is not None:
-            views = self.mixed(views[0], _pixels(partners), sample_ids=sample_ids, seed=seed, epoch=epoch)
-        return tuple(normalize(_resized(view, size), mean=normalization.mean, std=normalization.std) for view in views)
+        if "mixup" not in self.without:
+            views = self.mixed(views[0], _pixels(pool.partners(rng, count=self.count)), rng=rng)
+        return tuple(
+            normalize(_resized(view, processor.size), mean=processor.mean, std=processor.std) for view in views
+        )
 
-    def mixed(
-        self, rows: Tensor, partners: Tensor, *, sample_ids: NDArray[np.uint64], seed: int, epoch: int
-    ) -> tuple[Tensor, ...]:
+    def mixed(self, rows: Tensor, partners: Tensor, *, rng: SampleRng) -> tuple[Tensor, ...]:
         """Mix vectors, or samples of any other shape, each with another; Algorithm 1.
 
         Args:
             rows: (B, F) float, or (B, ...). Columns of unlike units are standardized before; geometric mixing needs
                 values that are not negative, which whoever writes the data checks.
-            partners: (V, B, F) float, or (V, B, ...): the training rows at `partner_positions`, one per view and row.
-            sample_ids: (B,) leading 64 bits of each content hash; with seed and epoch they decide every draw.
-            seed: Of the run.
-            epoch: Of the pass over the data.
+            partners: (V, B, F) float, or (V, B, ...): training rows as `SamplePool` draws them, one per view and row.
+            rng: Of the B samples; it decides every draw.
 
         Returns:
             V tensors like `rows`.
@@ -88,10 +74,10 @@ class DACLMixupViews(ImageViews):
         """
         views = []
         for view, others in enumerate(partners):
-            draws = uniforms(seed=seed, epoch=epoch, sample_ids=sample_ids, stream=view, count=_MASK)
+            draws = rng.uniforms(stream=view, count=_MASK)
             shares = distributions.between(draws[:, _SHARE], self.alpha, 1.0)
             if self.mixing == "binary":
-                kept = _masks(shares, rows.shape[1:], sample_ids=sample_ids, seed=seed, epoch=epoch, view=view)
+                kept = _masks(shares, rows.shape[1:], rng=rng, view=view)
                 views.append(binary_mixup(rows, others, torch.from_numpy(kept)))
             else:
                 mix = linear_mixup if self.mixing == "linear" else geometric_mixup
@@ -99,9 +85,7 @@ class DACLMixupViews(ImageViews):
         return tuple(views)
 
 
-def _masks(
-    shares: distributions.F64, shape: torch.Size, *, sample_ids: NDArray[np.uint64], seed: int, epoch: int, view: int
-) -> NDArray[np.bool_]:
+def _masks(shares: distributions.F64, shape: torch.Size, *, rng: SampleRng, view: int) -> NDArray[np.bool_]:
     """Draw (B, ...) bool, true where a value is the sample's own, with the probability of its mixing weight."""
     values = shape.numel()
     if values > _MOST_VALUES:
@@ -109,7 +93,7 @@ def _masks(
             f"training.views_options.mixing: binary mixing draws a number for each value of a sample, {_MOST_VALUES} "
             f"at most, but these have {values}; choose linear or geometric mixing, or smaller images"
         )
-    draws = uniforms(seed=seed, epoch=epoch, sample_ids=sample_ids, stream=view, count=_MASK + values)
+    draws = rng.uniforms(stream=view, count=_MASK + values)
     return (draws[:, _MASK:] < shares[:, None]).reshape(-1, *shape)
 
 

@@ -12,12 +12,14 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
+from cl_core.columns import Column, SamplePool
 from cl_core.methods import Samples
+from cl_core.modalities._image_processor import ImageProcessor
+from cl_core.rng import SampleRng
 from cl_core.specs import TrainingSpec
 from cl_core.training.components import assemble
 from cl_core.training.gradients import backward
 from cl_core.training.optimizer import build_optimizer
-from cl_core.views import Normalization
 
 
 def contestants(encoder: str, *, batch_size: int, size: int, channels: int) -> dict[str, Callable[[], None]]:
@@ -26,14 +28,15 @@ def contestants(encoder: str, *, batch_size: int, size: int, channels: int) -> d
     parts = assemble(spec)
     torch.manual_seed(0)
     images = torch.randint(0, 256, (batch_size, size, size, channels), dtype=torch.uint8)
-    ids = np.arange(batch_size, dtype=np.uint64)
-    normalization = Normalization((0.3,) * channels, (0.3,) * channels)
+    rng = SampleRng(0, 0, np.arange(batch_size, dtype=np.uint64))
+    processor = ImageProcessor((0.3,) * channels, (0.3,) * channels, size)
+    pool = SamplePool(Column(images.numpy()))
     method = parts.method.build(parts.encoder.build(channels=channels, size=size), parts.loss)
     method = method.to(memory_format=torch.channels_last).train()
     optimizer = build_optimizer(method, spec)
 
     def views() -> tuple[torch.Tensor, ...]:
-        return parts.views(images, sample_ids=ids, seed=0, epoch=0, size=size, normalization=normalization)
+        return parts.views(images, rng=rng, processor=processor, pool=pool)
 
     ready = torch.cat(views()).contiguous(memory_format=torch.channels_last)
 

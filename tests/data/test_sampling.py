@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cl_core.data.cache import ImageSplit
+from cl_core.columns import Column, Split
 from cl_core.data.sampling import (
     class_balanced_batches,
     class_balanced_count,
@@ -156,20 +156,22 @@ def test_workers_share_each_sub_batch_without_overlap(sub_batches, workers):
     assert max(sizes) - min(sizes) <= 1
 
 
-def split_of(labels: list[int] | None, rows: int) -> ImageSplit:
+def split_of(labels: list[int] | None, rows: int) -> Split:
     """Images that say their number, sorted by id."""
     numbers = np.arange(rows)
     ids = np.zeros((rows, 32), np.uint8)
     ids[:, 0], ids[:, 1] = numbers // 256, numbers % 256
     images = np.zeros((rows, 2, 2, 1), np.uint8)
     images[:, 0, 0, 0], images[:, 0, 1, 0] = numbers // 256, numbers % 256
-    return ImageSplit(images, ids, numbers.astype(np.uint64), None if labels is None else np.array(labels))
+    of_samples = None if labels is None else np.array(labels)
+    return Split({"image": Column(images)}, ids, numbers.astype(np.uint64), of_samples)
 
 
-def numbers_in(split: ImageSplit) -> list[int]:
+def numbers_in(split: Split) -> list[int]:
     """The samples, checked to be the same ones in every array."""
     numbers = split.sample_ids.astype(int).tolist()
-    assert (256 * split.images[:, 0, 0, 0].astype(int) + split.images[:, 0, 1, 0]).tolist() == numbers
+    images = split.column.take(slice(None))
+    assert (256 * images[:, 0, 0, 0].astype(int) + images[:, 0, 1, 0]).tolist() == numbers
     assert (256 * split.ids[:, 0].astype(int) + split.ids[:, 1]).tolist() == numbers
     return numbers
 
@@ -205,10 +207,10 @@ def test_of_each_class_the_least_hashes_are_held_out_and_none_without_a_label() 
     assert trained.labels.tolist() == [number % 3 - 1 for number in kept]
 
 
-def test_images_are_held_in_memory_once() -> None:
+def test_images_are_not_copied() -> None:
     split = split_of([0] * 2500, 2500)
     trained, _ = hold_out(split, 0.02)
-    assert np.shares_memory(trained.images, split.images)
+    assert np.shares_memory(trained.column.values, split.column.values)
     assert numbers_in(trained) == list(range(50, 2500))
 
 

@@ -3,17 +3,14 @@ import io
 import shutil
 
 import numpy as np
-import psutil
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from cl_core.data import cache as cache_module
-from cl_core.data.cache import build_cache, cached_groups, load_split
+from cl_core.data.cache import build_cache, load_split
 from cl_core.data.ingest.pipeline import ingest_source
 from cl_core.data.snapshot import row_groups
-from cl_core.errors import DataError, IntegrityError
+from cl_core.errors import IntegrityError
 from cl_core.specs import DataSpec
 
 
@@ -43,69 +40,78 @@ def test_images_ids_and_labels_are_those_of_the_source(snapshot, sample, tmp_pat
     split = load_split(build_cache(snapshot, size=28, caches=tmp_path), "train")
     table = pq.read_table(sample).to_pylist()
     expected = {hashlib.sha256(row["image"]).digest(): row for row in table if row["split"] == "train"}
-    assert split.images.shape == (2000, 28, 28, 1)
+    assert (len(split.column), split.column.shape) == (2000, (28, 28, 1))
     assert [key.tobytes() for key in split.ids] == sorted(expected)
     assert split.labels is not None
     for row in (0, 1023, 1024, 1999):
         key = split.ids[row].tobytes()
-        np.testing.assert_array_equal(split.images[row, ..., 0], Image.open(io.BytesIO(expected[key]["image"])))
+        np.testing.assert_array_equal(
+            split.column.take(np.array([row]))[0, ..., 0], Image.open(io.BytesIO(expected[key]["image"]))
+        )
         assert snapshot.classes[split.labels[row]] == expected[key]["label"]
         assert int(split.sample_ids[row]) == int.from_bytes(key[:8], "big")
-    assert (split.images.dtype, split.labels.dtype, split.sample_ids.dtype) == (np.uint8, np.int64, np.uint64)
+    assert (split.column.values.dtype, split.labels.dtype, split.sample_ids.dtype) == (np.uint8, np.int64, np.uint64)
 
 
-def test_files_are_plain_with_groups_of_1024_rows(snapshot, tmp_path):
+def test_files_are_plain_columns_that_numpy_opens(snapshot, tmp_path):
     cache = build_cache(snapshot, size=28, caches=tmp_path)
     assert cache == tmp_path / f"{snapshot.digest}-28x28x1"
-    metadata = pq.ParquetFile(cache / "train.parquet").metadata
-    assert [metadata.row_group(g).num_rows for g in range(metadata.num_row_groups)] == [1024, 976]
-    column = metadata.row_group(0).column(1)
-    assert (column.compression, column.has_dictionary_page) == ("UNCOMPRESSED", False)
-    schema = pq.read_schema(cache / "train.parquet")
-    assert [str(field.type) for field in schema] == ["fixed_size_binary[32]", "fixed_size_binary[784]", "int32"]
+    columns = {name: np.load(cache / f"train.{name}.npy", mmap_mode="r") for name in ("id", "image", "label")}
+    assert {name: (column.shape, column.dtype.str) for name, column in columns.items()} == {
+        "id": ((2000, 32), "|u1"),
+        "image": ((2000, 28, 28, 1), "|u1"),
+        "label": ((2000,), "<i4"),
+    }
+    # As numpy itself would have written them.
+    np.save(tmp_path / "again.npy", columns["label"])
+    assert (cache / "train.label.npy").read_bytes() == (tmp_path / "again.npy").read_bytes()
 
 
 @pytest.mark.integration
 def test_two_workers_write_the_same_bytes(snapshot, tmp_path):
     one = build_cache(snapshot, size=28, caches=tmp_path / "one")
     two = build_cache(snapshot, size=28, caches=tmp_path / "two", workers=2)
-    assert (one / "train.parquet").read_bytes() == (two / "train.parquet").read_bytes()
+    files = sorted(path.name for path in one.glob("*.npy"))
+    assert len(files) == 6
+    assert [(one / name).read_bytes() for name in files] == [(two / name).read_bytes() for name in files]
 
 
 def test_a_sound_cache_is_used_again_and_a_damaged_one_built_anew(snapshot, tmp_path):
     cache = build_cache(snapshot, size=28, caches=tmp_path)
-    written = (cache / "train.parquet").stat().st_mtime_ns
+    written = (cache / "train.image.npy").stat().st_mtime_ns
     assert build_cache(snapshot, size=28, caches=tmp_path) == cache
-    assert (cache / "train.parquet").stat().st_mtime_ns == written
-    sound = (cache / "test.parquet").read_bytes()
-    (cache / "test.parquet").write_bytes(sound[:1000] + bytes([sound[1000] ^ 1]) + sound[1001:])
+    assert (cache / "train.image.npy").stat().st_mtime_ns == written
+    sound = (cache / "test.image.npy").read_bytes()
+    (cache / "test.image.npy").write_bytes(sound[:1000] + bytes([sound[1000] ^ 1]) + sound[1001:])
     build_cache(snapshot, size=28, caches=tmp_path)
-    assert (cache / "test.parquet").read_bytes() == sound
+    assert (cache / "test.image.npy").read_bytes() == sound
 
 
 def test_a_wide_image_keeps_its_centered_square(ingested, tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (30, 90, 3), dtype=np.uint8)
     wide = Image.fromarray(noise)
-    image = load_split(build_cache(ingested(wide), size=10, caches=tmp_path), "train").images[0]
+    image = load_split(build_cache(ingested(wide), size=10, caches=tmp_path), "train").column.take(slice(1))[0]
     resized = wide.resize((30, 10), Image.Resampling.BICUBIC)
     np.testing.assert_array_equal(image, np.asarray(resized)[:, 10:20])
 
 
 def test_shrinking_is_antialiased(ingested, tmp_path):
     board = Image.fromarray((np.indices((64, 64)).sum(0) % 2 * 255).astype(np.uint8))
-    image = load_split(build_cache(ingested(board), size=8, caches=tmp_path), "train").images[0]
+    image = load_split(build_cache(ingested(board), size=8, caches=tmp_path), "train").column.take(slice(1))[0]
     assert np.abs(image.astype(int) - 128).max() <= 4  # Without it, whole pixels would stay black or white.
 
 
 def test_a_needle_of_an_image_does_not_take_much(ingested, tmp_path):
-    image = load_split(build_cache(ingested(Image.new("L", (60_000, 1), 9)), size=64, caches=tmp_path), "train").images
+    image = load_split(
+        build_cache(ingested(Image.new("L", (60_000, 1), 9)), size=64, caches=tmp_path), "train"
+    ).column.take(slice(None))
     assert image.shape == (1, 64, 64, 1)
     assert (image == 9).all()
 
 
 def test_gray_images_of_a_color_dataset_have_three_equal_channels(ingested, tmp_path):
     snapshot = ingested(Image.new("RGB", (8, 8), (1, 2, 3)), Image.new("L", (8, 8), 7))
-    images = load_split(build_cache(snapshot, size=8, caches=tmp_path), "train").images
+    images = load_split(build_cache(snapshot, size=8, caches=tmp_path), "train").column.take(slice(None))
     assert {tuple(image[0, 0]) for image in images} == {(1, 2, 3), (7, 7, 7)}
 
 
@@ -119,31 +125,24 @@ def test_some_unlabeled_images_have_minus_one(ingested, tmp_path):
     cache = build_cache(ingested(Image.new("L", (8, 8), 2)), size=8, caches=tmp_path)
     split = load_split(cache, "train")
     assert split.labels is not None
-    assert dict(zip(split.images[:, 0, 0, 0].tolist(), split.labels.tolist(), strict=True)) == {1: 0, 2: -1}
+    assert dict(zip(split.column.take(slice(None))[:, 0, 0, 0].tolist(), split.labels.tolist(), strict=True)) == {
+        1: 0,
+        2: -1,
+    }
 
 
 def test_an_empty_split_loads_as_no_images(ingested, tmp_path):
     split = load_split(build_cache(ingested(Image.new("L", (8, 8))), size=8, caches=tmp_path), "test")
-    assert split.images.shape == (0, 8, 8, 1)
+    assert split.column.take(slice(None)).shape == (0, 8, 8, 1)
 
 
-def test_too_little_memory_is_an_error_with_the_numbers(snapshot, tmp_path, monkeypatch):
-    cache = build_cache(snapshot, size=28, caches=tmp_path)
-    free = psutil.virtual_memory()._replace(available=1 << 20)
-    monkeypatch.setattr(psutil, "virtual_memory", lambda: free)
-    with pytest.raises(
-        DataError, match=r"train split needs 0.0017 GiB of memory \(2,000 images of 28x28x1 bytes\), but 0.000977"
-    ):
-        load_split(cache, "train")
-
-
-def test_reading_holds_two_row_groups_at_most(snapshot, tmp_path, monkeypatch):
-    monkeypatch.setattr(cache_module, "GROUP_ROWS", 100)
-    cache = build_cache(snapshot, size=64, caches=tmp_path)
-    before = pa.total_allocated_bytes()
-    held = [pa.total_allocated_bytes() - before for _ in cached_groups(cache, "train")]
-    assert len(held) == 21  # Of the 1,024 and 976 rows of the row groups of the snapshot.
-    assert max(held) < 2.1 * 100 * (64 * 64 + 32 + 4)
+def test_images_stay_on_the_disk_until_they_are_taken(snapshot, tmp_path):
+    split = load_split(build_cache(snapshot, size=28, caches=tmp_path), "train")
+    chosen = split.select(np.arange(1999, -1, -2)).select(slice(10, 20))
+    assert isinstance(split.column.values.base, np.memmap)
+    assert np.shares_memory(chosen.column.values, split.column.values)
+    np.testing.assert_array_equal(chosen.ids, split.ids[1979:1959:-2])
+    np.testing.assert_array_equal(chosen.column.take(slice(2, 4)), split.column.values[[1975, 1973]])
 
 
 def test_a_folder_that_is_gone_is_an_error(tmp_path):

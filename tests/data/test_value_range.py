@@ -48,9 +48,9 @@ def test_the_cache_and_the_channel_moments_are_those_of_the_stretched_values(sen
         np.floor((np.clip(v.astype(np.float64), 100, 4000) - 100) / 3900 * 255 + 0.5).astype(np.uint8)
         for v in values.values()
     ]
-    found = np.concatenate([load_split(cache, split).images for split in ("train", "test")])
+    found = np.concatenate([load_split(cache, split).column.take(slice(None)) for split in ("train", "test")])
     assert sorted(image.tobytes() for image in found) == sorted(image.tobytes() for image in levels)
-    facts, trained = snapshot_profile(snapshot.path), load_split(cache, "train").images / 255
+    facts, trained = snapshot_profile(snapshot.path), load_split(cache, "train").column.take(slice(None)) / 255
     assert facts.mean[0] == pytest.approx(trained.mean(), abs=1e-12)
     assert facts.std[0] == pytest.approx(trained.std(), abs=1e-12)
     assert facts.narrow == []

@@ -62,7 +62,13 @@ def test_images_come_to_the_models_size_exactly_as_in_training(folder, tmp_path)
     trained = {}
     for split in ("train", "test"):
         loaded = load_split(cache, split)
-        trained |= dict(zip((row.tobytes().hex() for row in loaded.ids), flat_unit_rows(loaded.images), strict=True))
+        trained |= dict(
+            zip(
+                (row.tobytes().hex() for row in loaded.ids),
+                flat_unit_rows(loaded.column.take(slice(None))),
+                strict=True,
+            )
+        )
     frame = pd.read_parquet(tmp_path / "out.parquet")
     assert len(trained) == 6
     for sample, embedding in zip(frame.id, frame.embedding, strict=True):

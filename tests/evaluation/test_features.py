@@ -8,11 +8,11 @@ from torch import nn
 from cl_core.artifact_dir import verify
 from cl_core.errors import TrainingError
 from cl_core.evaluation.features import SplitFeatures, cached_features, extract
-from cl_core.views import Normalization
+from cl_core.modalities._image_processor import ImageProcessor
 
-NORMALIZATION = Normalization(mean=(0.25, 0.5, 0.75), std=(0.5, 0.25, 0.125))
+MEAN, STD = (0.25, 0.5, 0.75), (0.5, 0.25, 0.125)
 SETTINGS = {
-    "normalization": NORMALIZATION,
+    "processor": ImageProcessor(MEAN, STD, 8),
     "batch_size": 4,
     "device": "cpu",
     "precision": "fp32",
@@ -35,7 +35,7 @@ def encoder() -> nn.Module:
 
 def test_the_encoder_sees_normalized_pixels_channels_first(images):
     features = extract(nn.Flatten(), images, **SETTINGS)
-    expected = (images / 255 - np.array(NORMALIZATION.mean)) / np.array(NORMALIZATION.std)
+    expected = (images / 255 - np.array(MEAN)) / np.array(STD)
     np.testing.assert_allclose(features, expected.transpose(0, 3, 1, 2).reshape(10, -1), atol=1e-6)
     assert features.dtype == np.float32
 

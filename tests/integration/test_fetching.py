@@ -76,7 +76,7 @@ def champion(job_of: JobOf, tmp_path: Path) -> tuple[Path, np.ndarray]:
     version = store.register(
         Registration(
             name=NAME,
-            build_model=lambda: EmbeddingModel(encoder, job.normalization, job.data.image_size),
+            build_model=lambda: EmbeddingModel(job.processor, encoder),
             snapshot=job.snapshot,
             image_size=job.data.image_size,
             checkpoint=checkpoint,
@@ -87,7 +87,7 @@ def champion(job_of: JobOf, tmp_path: Path) -> tuple[Path, np.ndarray]:
         )
     )
     store.promote(NAME, version.version, "to be fetched")
-    images = load_split(job.cache, "test").images
+    images = load_split(job.cache, "test").column.take(slice(None))
     np.save(tmp_path / "images.npy", images)
     features = representations.trained(job, checkpoint.path).embed(images)
     return tmp_path, features / np.linalg.norm(features, axis=1, keepdims=True)

@@ -36,7 +36,7 @@ def form(machine: Machine, browser: Browser) -> Browser:
 
 @pytest.fixture
 def form_of_a_model(machine: Machine, browser: Browser) -> Browser:
-    """The run form of retrain/small, whose runs take turns in the queue of its model."""
+    """The run form of retrain/small, whose runs are serialized in the queue of its model."""
     small = machine.ask("deployments/name/retrain/small")["id"]
     browser.open(page(machine, f"deployments/deployment/{small}/run"), until="Neighbor score interval")
     return browser

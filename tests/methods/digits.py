@@ -10,10 +10,11 @@ import torch
 import torch.nn.functional as F
 from sklearn.datasets import load_digits
 
+from cl_core.columns import Column, SamplePool
 from cl_core.data.sampling import class_balanced_batches, shuffled_batches
 from cl_core.encoders.mlp import MLP
 from cl_core.methods import Samples
-from cl_core.views import partner_positions
+from cl_core.rng import SampleRng
 from cl_core.views.dacl_mixup import DACLMixupViews
 
 TRAIN, HELD_OUT, BATCH = 1500, 256, 100
@@ -22,6 +23,7 @@ _loaded = load_digits()
 ROWS = torch.from_numpy(_loaded.data / 16).float()
 LABELS = torch.from_numpy(_loaded.target).long()
 IDS = np.random.default_rng(0).integers(0, 2**63, len(ROWS)).astype(np.uint64)
+POOL = SamplePool(Column(ROWS[:TRAIN].numpy()))
 
 
 def build(options, loss):
@@ -39,8 +41,8 @@ def itself(positions, epoch):
 def mixtures(positions, epoch, *, alpha=0.5):
     """DACL's two views."""
     ids = IDS[positions]
-    partners = ROWS[partner_positions(ids, seed=0, epoch=epoch, count=2, size=TRAIN)]
-    return DACLMixupViews(alpha=alpha).mixed(ROWS[positions], partners, sample_ids=ids, seed=0, epoch=epoch)
+    rng = SampleRng(0, epoch, ids)
+    return DACLMixupViews(alpha=alpha).mixed(ROWS[positions], POOL.partners(rng, count=2), rng=rng)
 
 
 def samples(positions):

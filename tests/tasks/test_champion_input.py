@@ -21,12 +21,12 @@ from cl_core.data.cache import load_split
 from cl_core.data.snapshot import SPLITS, row_groups
 from cl_core.evaluation.runner import read_assessment
 from cl_core.export import EmbeddingModel
+from cl_core.modalities._image_processor import ImageProcessor
 from cl_core.modalities.image import decode
 from cl_core.refs import AssessmentRef, ModelRef, NotComparable
 from cl_core.specs import EvaluationSpec
 from cl_core.tables import read_arrays
 from cl_core.training.job import TrainingJob
-from cl_core.views import Normalization
 from tasks.adapters.mlflow.model_version import Registration
 from tasks.evaluation import check_champion, evaluate_champion
 
@@ -37,7 +37,7 @@ SIDE = 12
 def color_model() -> EmbeddingModel:
     torch.manual_seed(7)
     encoder = nn.Sequential(nn.Conv2d(3, 4, 5), nn.ReLU(), nn.Flatten(), nn.Linear(256, FEATURES))
-    return EmbeddingModel(encoder, Normalization((0.3, 0.4, 0.5), (0.2, 0.2, 0.2)), SIDE)
+    return EmbeddingModel(ImageProcessor((0.3, 0.4, 0.5), (0.2, 0.2, 0.2), SIDE), encoder)
 
 
 @pytest.fixture
@@ -154,7 +154,8 @@ def test_the_values_that_are_black_and_white_to_it_are_its_own(
         Image.fromarray(np.floor(levels[image] + 0.5).astype(np.uint8)).resize((SIZE, SIZE), Image.Resampling.BICUBIC)
         for image in samples(job, "test")
     ]
-    np.testing.assert_array_equal(load_split(cache, "test").images[:, :, :, 0], np.stack(list(map(np.asarray, wanted))))
+    images = load_split(cache, "test").column.take(slice(None))
+    np.testing.assert_array_equal(images[:, :, :, 0], np.stack(list(map(np.asarray, wanted))))
 
 
 def test_of_a_champion_that_takes_no_images_the_reason_is_returned_with_what_to_do(

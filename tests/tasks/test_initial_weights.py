@@ -13,10 +13,10 @@ from safetensors.torch import load_file
 from cl_core.errors import InputError, SpecError
 from cl_core.export import EmbeddingModel
 from cl_core.hashing import file_sha256
+from cl_core.modalities._image_processor import ImageProcessor
 from cl_core.refs import InitialWeightsRef
 from cl_core.specs import TrainingSpec
 from cl_core.training.components import assemble
-from cl_core.views import Normalization
 from tasks import initial_weights
 from tasks.adapters.mlflow.connection import connected
 
@@ -31,7 +31,7 @@ def registered(empty_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     for digit in (1, 2):
         torch.manual_seed(digit)
         encoder = assemble(TRAINING).encoder.build(channels=CHANNELS, size=SIZE)
-        model = EmbeddingModel(encoder, Normalization((0.3,), (0.2,)), SIZE)
+        model = EmbeddingModel(ImageProcessor((0.3,), (0.2,), SIZE), encoder)
         store_at(home).register(
             dataclasses.replace(
                 registration(digit), build_model=lambda model=model: model, specs={"training": assemble(TRAINING).spec}

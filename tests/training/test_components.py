@@ -285,7 +285,6 @@ DECIDES_NOTHING = {
     "cl_core.training.components": "makes the completed spec, which is in the digest",
     "cl_core.training.health": "is empty",
     "cl_core.training.job": "names paths",
-    "cl_core.training.memory": "measures",
     "cl_core.training.online_knn": "measures",
     "cl_core.training.progress": "reports",
 }

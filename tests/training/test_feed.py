@@ -13,13 +13,16 @@ from numpy.typing import NDArray
 from small_training import JobOf, train_in_a_process
 from torch import Tensor
 
+from cl_core.columns import SamplePool
 from cl_core.data.cache import load_split
+from cl_core.modalities._image_processor import ImageProcessor
 from cl_core.registry import VIEWS
+from cl_core.rng import SampleRng, uniforms
 from cl_core.specs import ComputeSpec
 from cl_core.training.feed import Feed
 from cl_core.training.job import TrainingJob
 from cl_core.training.loop import train
-from cl_core.views import ImageViews, Normalization, partner_positions
+from cl_core.views import ImageViews
 
 
 class Partners(ImageViews):
@@ -29,37 +32,27 @@ class Partners(ImageViews):
     def count(self) -> int:
         return 2
 
-    @property
-    def partners(self) -> int:
-        return 5
-
     def __call__(
-        self,
-        images: Tensor,
-        *,
-        sample_ids: NDArray[np.uint64],
-        seed: int,
-        epoch: int,
-        size: int,
-        normalization: Normalization,
-        partners: Tensor | None = None,
+        self, images: Tensor, *, rng: SampleRng, processor: ImageProcessor, pool: SamplePool
     ) -> tuple[Tensor, ...]:
-        assert partners is not None and partners.shape == (10, *images.shape)
+        partners = pool.partners(rng, count=10)
+        assert partners.shape == (10, *images.shape)
         return tuple(of_view.sum(0, dtype=torch.float32).movedim(-1, 1) for of_view in partners.split(5))
 
 
 @pytest.fixture
 def feed_of(job_of: JobOf) -> Callable[[ImageViews], Feed]:
     job = job_of(seed=3)
-    return lambda policy: Feed(load_split(job.cache, "train"), job, policy, "cpu")
+    return lambda policy: Feed(load_split(job.cache, "train"), job, policy, job.processor, "cpu")
 
 
 def test_partners_are_the_training_samples_at_their_positions(feed_of: Callable[[ImageViews], Feed]) -> None:
     feed = feed_of(Partners())
     positions = np.array([7, 200, 31])
     made = feed.views(positions, epoch=4)
-    images = torch.from_numpy(feed.split.images).float()
-    wanted = partner_positions(feed.split.sample_ids[positions], seed=3, epoch=4, count=10, size=len(images))
+    images = torch.from_numpy(feed.split.column.take(slice(None))).float()
+    draws = uniforms(seed=3, epoch=4, sample_ids=feed.split.sample_ids[positions], stream=1 << 15, count=20)
+    wanted = ((draws[:, ::2] + draws[:, 1::2] / 2**24).T * len(images)).astype(int)
     for view in (0, 1):
         expected = images[wanted[5 * view : 5 * (view + 1)]].sum(0).movedim(-1, 1)
         assert made[view].equal(expected)
@@ -78,7 +71,7 @@ def test_what_a_sample_becomes_depends_on_seed_epoch_and_sample_alone(feed_of: C
 def test_a_policy_that_mixes_nothing_gets_no_partners(feed_of: Callable[[ImageViews], Feed]) -> None:
     feed = feed_of(VIEWS.build("dacl_mixup", {"without": ["mixup"]}, field="training.views"))
     first, second = feed.views(np.array([7, 200]), epoch=0)
-    images = torch.from_numpy(feed.split.images[[7, 200]]).permute(0, 3, 1, 2) / 255
+    images = torch.from_numpy(feed.split.column.take(np.array([7, 200]))).permute(0, 3, 1, 2) / 255
     mean, std = (torch.tensor(moment).view(1, -1, 1, 1) for moment in (feed.job.mean, feed.job.std))
     assert first.equal(second)
     torch.testing.assert_close(first, (images - mean) / std, rtol=0, atol=1e-5)

@@ -14,7 +14,8 @@ from sklearn.neighbors import KNeighborsClassifier
 from small_training import JobOf, train_in_a_process
 
 from cl_core import artifact_dir
-from cl_core.data.cache import ImageSplit, load_split
+from cl_core.columns import SamplePool
+from cl_core.data.cache import load_split
 from cl_core.data.sampling import hold_out
 from cl_core.encoders import Encoder
 from cl_core.evaluation.features import extract
@@ -42,7 +43,7 @@ def encoder_of(job: TrainingJob) -> Encoder:
 def knn_of(job: TrainingJob) -> OnlineKnn:
     trained, held_out = hold_out(load_split(job.cache, "train"), job.training.held_out_share)
     assert held_out is not None
-    return OnlineKnn(held_out, trained, job, "cpu")
+    return OnlineKnn(held_out, trained, job, job.processor, "cpu")
 
 
 def test_the_accuracy_is_that_of_another_librarys_neighbors(job_of: JobOf) -> None:
@@ -51,8 +52,8 @@ def test_the_accuracy_is_that_of_another_librarys_neighbors(job_of: JobOf) -> No
     bank, asked = (
         extract(
             encoder,
-            split.images,
-            normalization=job.normalization,
+            split.column.take(slice(None)),
+            processor=job.processor,
             batch_size=7,
             device="cpu",
             precision="fp32",
@@ -73,8 +74,8 @@ def test_of_a_large_split_the_least_hashes_answer(job_of: JobOf, monkeypatch: py
     monkeypatch.setattr(online_knn, "_LEAST_BANK", 40)
     trained = knn.trained
     assert trained.labels is not None
-    first = ImageSplit(trained.images[:40], trained.ids[:40], trained.sample_ids[:40], trained.labels[:40])
-    fewer = OnlineKnn(knn.held_out, first, job, "cpu")
+    first = trained.select(slice(40))
+    fewer = OnlineKnn(knn.held_out, first, job, job.processor, "cpu")
     assert knn.accuracy(encoder) == fewer.accuracy(encoder)
 
 
@@ -113,15 +114,18 @@ def test_what_is_held_out_is_never_trained_on_and_all_else_once_an_epoch(
 def test_samples_are_mixed_with_none_that_are_held_out(job_of: JobOf, monkeypatch: pytest.MonkeyPatch) -> None:
     job = job_of(**HELD_OUT, method="dacl", method_options={"projector_hidden": 16, "projector_features": 8}, epochs=1)
     shown: list[np.ndarray] = []
-    original = Feed._images
+    original = SamplePool.batch
 
-    def watching(self: Feed, positions: np.ndarray) -> torch.Tensor:
-        shown.append(self.split.sample_ids[positions].ravel())
+    def watching(self: SamplePool, positions: np.ndarray) -> torch.Tensor:
+        assert self.column.positions is not None
+        shown.append(self.column.positions[positions].ravel())
         return original(self, positions)
 
-    monkeypatch.setattr(Feed, "_images", watching)
+    monkeypatch.setattr(SamplePool, "batch", watching)
     train(job)
-    assert not set(np.concatenate(shown).tolist()) & set(knn_of(job).held_out.sample_ids.tolist())
+    held_out = knn_of(job).held_out.column.positions
+    assert held_out is not None
+    assert not set(np.concatenate(shown).tolist()) & set(held_out.tolist())
     # Two mixed views, each with at least one partner, beside the samples themselves.
     assert sum(map(len, shown)) >= 3 * 8 * 32
 

@@ -27,7 +27,7 @@ def started(job: TrainingJob, folder: Path) -> TrainingJob:
     torch.manual_seed(12345)
     encoder = assemble(job.training).encoder.build(channels=job.snapshot.channels, size=job.data.image_size)
     folder.mkdir()
-    save_weights(EmbeddingModel(encoder, job.normalization, job.data.image_size), folder / WEIGHTS)
+    save_weights(EmbeddingModel(job.processor, encoder), folder / WEIGHTS)
     start = InitialWeightsRef(champion="models:/shapes/1", sha256="0" * 64, path=folder)
     return job.model_copy(update={"initial_weights": start})
 

@@ -8,8 +8,9 @@ import torch
 from scipy import stats
 from view_batches import make, policy_of, random_images
 
+from cl_core.columns import Column, SamplePool
 from cl_core.errors import SpecError
-from cl_core.views import Normalization, partner_positions
+from cl_core.rng import SampleRng
 from cl_core.views.dacl_mixup import DACLMixupViews
 from cl_core.views.operations.mixup import binary_mixup, geometric_mixup, linear_mixup
 
@@ -25,12 +26,12 @@ def pair(shape, count=7):
 
 def views_of(rows, split, ids, *, mixing="linear", alpha=0.5, epoch=0, count=2):
     ids = np.asarray(ids, dtype=np.uint64)
-    positions = partner_positions(ids, seed=0, epoch=epoch, count=count, size=len(split))
-    return mixed(rows, split[torch.from_numpy(positions)], ids, mixing=mixing, alpha=alpha, epoch=epoch)
+    partners = SamplePool(Column(split.numpy())).partners(SampleRng(0, epoch, ids), count=count)
+    return mixed(rows, partners, ids, mixing=mixing, alpha=alpha, epoch=epoch)
 
 
 def mixed(rows, partners, ids, *, mixing="linear", alpha=0.5, epoch=0):
-    return DACLMixupViews(mixing=mixing, alpha=alpha).mixed(rows, partners, sample_ids=ids, seed=0, epoch=epoch)
+    return DACLMixupViews(mixing=mixing, alpha=alpha).mixed(rows, partners, rng=SampleRng(0, epoch, ids))
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -88,7 +89,8 @@ def test_a_mask_keeps_its_share_of_the_values_and_each_position_equally_often():
 def test_partner_and_share_are_independent():
     rows, split = torch.ones(20_000, 1, dtype=torch.float64), torch.zeros(100, 1, dtype=torch.float64)
     ids = np.arange(20_000)
-    partners = partner_positions(ids.astype(np.uint64), seed=0, epoch=0, count=2, size=100)
+    rng = SampleRng(0, 0, ids.astype(np.uint64))
+    partners = SamplePool(Column(np.arange(100))).partners(rng, count=2).numpy()
     for view, positions in zip(views_of(rows, split, ids), partners, strict=True):
         assert abs(np.corrcoef(view[:, 0].numpy(), positions)[0, 1]) < 4 / 20_000**0.5
 
@@ -131,23 +133,6 @@ def test_pixels_are_mixed_before_they_are_normalized():
 def test_larger_images_are_resized_after_mixing():
     images = random_images(4, 3, 48, 48)
     assert [tuple(v.shape) for v in make(policy_of("dacl_mixup"), images, range(4), size=24)] == 2 * [(4, 3, 24, 24)]
-
-
-def test_one_partner_for_each_view():
-    policy = policy_of("dacl_mixup")
-    assert (policy.count, policy.partners) == (2, 1)
-
-
-def test_a_mixing_policy_requires_partners():
-    with pytest.raises(AssertionError, match="partners"):
-        policy_of("dacl_mixup")(
-            random_images(2, 1),
-            sample_ids=np.arange(2, dtype=np.uint64),
-            seed=0,
-            epoch=0,
-            size=24,
-            normalization=Normalization((0.5,), (0.25,)),
-        )
 
 
 def test_a_mask_of_more_values_than_there_are_draws_is_refused():

@@ -4,11 +4,19 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from cl_core.views import partner_positions
+from cl_core.columns import Column, SamplePool
+from cl_core.rng import SampleRng
 
 
 def positions(ids, *, seed=3, epoch=1, count=2, size=1000):
-    return partner_positions(np.asarray(ids, dtype=np.uint64), seed=seed, epoch=epoch, count=count, size=size)
+    return SampleRng(seed, epoch, np.asarray(ids, dtype=np.uint64)).positions(stream=1 << 15, count=count, size=size)
+
+
+def test_partners_are_the_rows_at_their_positions():
+    rng = SampleRng(3, 1, np.arange(9, dtype=np.uint64))
+    rows = np.arange(1000.0).reshape(100, 2, 5)
+    drawn = SamplePool(Column(rows)).partners(rng, count=4)
+    assert np.array_equal(drawn.numpy(), rows[positions(range(9), count=4, size=100)])
 
 
 def test_partners_are_uniform_over_the_whole_split():

@@ -3,9 +3,11 @@
 import numpy as np
 import torch
 
+from cl_core.columns import Column, SamplePool
+from cl_core.modalities._image_processor import ImageProcessor
 from cl_core.registry import VIEWS
-from cl_core.rng import uniforms
-from cl_core.views import ImageViews, Normalization, partner_positions
+from cl_core.rng import SampleRng, uniforms
+from cl_core.views import ImageViews
 from cl_core.views._policy import DRAWS, ChainViews
 from cl_core.views.operations.chain import ViewParameters
 
@@ -25,17 +27,11 @@ def random_images(count: int, channels: int, height: int = 24, width: int = 24) 
 def make(policy, images, ids, *, seed=7, epoch=0, size=24, mean=0.0, std=1.0, split=None):
     """Views of a batch; a policy that mixes finds its partners in the split, by default the images themselves."""
     channels, split = images.shape[-1], images if split is None else split
-    ids = np.asarray(ids, dtype=np.uint64)
-    count = policy.count * policy.partners
-    positions = partner_positions(ids, seed=seed, epoch=epoch, count=count, size=len(split))
     return policy(
         images,
-        sample_ids=ids,
-        seed=seed,
-        epoch=epoch,
-        size=size,
-        normalization=Normalization((mean,) * channels, (std,) * channels),
-        partners=split[torch.from_numpy(positions)] if count else None,
+        rng=SampleRng(seed, epoch, np.asarray(ids, dtype=np.uint64)),
+        processor=ImageProcessor((mean,) * channels, (std,) * channels, size),
+        pool=SamplePool(Column(split.numpy())),
     )
 
 

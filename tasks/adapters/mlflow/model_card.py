@@ -64,9 +64,9 @@ def _samples(registration: Registration) -> str:
 
 
 def _takes(registration: Registration) -> str:
-    model, value_range = registration.build_model(), registration.snapshot.value_range
+    shape, value_range = registration.build_model().example().shape[1:], registration.snapshot.value_range
     stretched = f" (black to white: {range_text(value_range)} of the files, clipped)" if value_range else ""
     return (
-        f"uint8 images (N, {model.size}, {model.size}, {model.channels}) with values 0 to 255{stretched}, for any N, "
+        f"uint8 images (N, {', '.join(map(str, shape))}) with values 0 to 255{stretched}, for any N, "
         "and returns float32 embeddings of unit length, one row per image"
     )

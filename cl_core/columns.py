@@ -1,0 +1,148 @@
+"""Columns of a split: rows of numbers that stay on the disk until they are taken.
+
+A column is a `.npy` file, or two of rows that differ in length. It is mapped into memory, so that a split may be larger
+than the memory, and all processes of a machine share what is read.
+"""
+
+import io
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from cl_core.rng import SampleRng
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+I64 = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Column:
+    """Rows of one shape, such as images of one size."""
+
+    values: NDArray[Any]  # (M, ...) of any type, mapped or in memory.
+    positions: I64 | None = None  # (N,) the rows of `values` that this column has, in its order; None for all.
+
+    def __len__(self) -> int:
+        return len(self.values if self.positions is None else self.positions)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of a row."""
+        return self.values.shape[1:]
+
+    def take(self, chosen: I64 | slice) -> NDArray[Any]:
+        """Return some rows, by position, as an array of its own: (n, ...)."""
+        where = chosen if self.positions is None else self.positions[chosen]
+        rows: NDArray[Any] = self.values[where]
+        return rows.copy() if isinstance(where, slice) else rows
+
+    def select(self, chosen: I64 | slice) -> "Column":
+        """Return the column of some rows, by position, without reading them."""
+        if self.positions is None and isinstance(chosen, slice):
+            return Column(self.values[chosen])
+        return Column(self.values, np.arange(len(self))[chosen] if self.positions is None else self.positions[chosen])
+
+    def blocks(self, rows: int) -> Iterator[NDArray[Any]]:
+        """Yield all rows in order, at most so many at a time."""
+        for start in range(0, len(self), rows):
+            yield self.take(slice(start, start + rows))
+
+
+@dataclass(frozen=True)
+class Split:
+    """Samples of a split, sorted by id."""
+
+    columns: Mapping[str, Column]  # By the names of the snapshot's columns, N rows each.
+    ids: NDArray[np.uint8]  # (N, 32) the sha256 of each payload.
+    sample_ids: NDArray[np.uint64]  # (N,) the leading 64 bits of the ids, big-endian.
+    # (N,) index into the snapshot's classes, -1 without a label; None when the dataset has none.
+    labels: I64 | None
+    # (N,) the same for samples that are kept in one split; None when each sample is drawn by itself.
+    groups: NDArray[np.uint64] | None = None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def column(self) -> Column:
+        """Return the column of a modality that has one."""
+        (column,) = self.columns.values()
+        return column
+
+    def select(self, chosen: I64 | slice) -> "Split":
+        """Return some samples, by position; their rows are not read."""
+        return Split(
+            columns={name: column.select(chosen) for name, column in self.columns.items()},
+            ids=self.ids[chosen],
+            sample_ids=self.sample_ids[chosen],
+            labels=None if self.labels is None else self.labels[chosen],
+            groups=None if self.groups is None else self.groups[chosen],
+        )
+
+
+# A policy draws from one stream per view, numbered from 0; partners are drawn from a stream above them all.
+_PARTNER_STREAM = 1 << 15
+
+
+@dataclass(frozen=True)
+class SamplePool:
+    """The training split, of which views take what they mix a sample with."""
+
+    column: Column
+    device: str = "cpu"
+
+    def batch(self, positions: I64) -> "Tensor":
+        """Return the rows at some positions, (..., *shape), on the device."""
+        import torch
+
+        rows = self.column.take(positions.ravel()).reshape(*positions.shape, *self.column.shape)
+        return torch.from_numpy(rows).to(self.device, non_blocking=True)
+
+    def partners(self, rng: SampleRng, *, count: int) -> "Tensor":
+        """Return rows to mix each sample with, (count, B, *shape): a pure function of seed, epoch and sample.
+
+        Each is drawn from the whole split, all equally likely, whatever the others are. So a sample is its own partner
+        once in as many draws as there are rows, and mixing then leaves it as it is. The first ones do not depend on
+        `count`.
+        """
+        return self.batch(rng.positions(stream=_PARTNER_STREAM, count=count, size=len(self.column)))
+
+
+class ColumnWriter:
+    """Write the rows of a column one after another into a `.npy` file.
+
+    Args:
+        path: The file.
+        rows: How many rows there will be.
+        shape: Of a row.
+        dtype: Of a value.
+    """
+
+    def __init__(self, path: Path, *, rows: int, shape: tuple[int, ...], dtype: DTypeLike) -> None:
+        self._dtype = np.dtype(dtype).newbyteorder("<")
+        self._file: io.BufferedWriter = path.open("wb")
+        header = {"descr": self._dtype.str, "fortran_order": False, "shape": (rows, *shape)}
+        np.lib.format.write_array_header_1_0(self._file, header)
+
+    def add(self, rows: NDArray[Any]) -> None:
+        """Append (n, ...) rows."""
+        self._file.write(np.ascontiguousarray(rows, self._dtype).data)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._file.close()
+
+
+def mapped(path: Path) -> NDArray[Any]:
+    """Return the array of a `.npy` file, read-only; its bytes are read when they are used."""
+    values: NDArray[Any] = np.load(path, mmap_mode="r")
+    return values.view(np.ndarray)
