@@ -205,6 +205,7 @@ class NameIn:
         return name
 
 
+MODALITIES: Registry[Any] = Registry("modality", "cl_core.modalities")
 SOURCES: Registry[Any] = Registry("source", "cl_core.data.sources")
 VIEWS: Registry[Any] = Registry("view policy", "cl_core.views")
 ENCODERS: Registry[Any] = Registry("encoder", "cl_core.encoders")

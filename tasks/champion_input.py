@@ -55,15 +55,16 @@ def _not_comparable(champion: ModelRef, reason: str) -> NotComparable:
 def made_into(taken: EncoderInput, job: "TrainingJob", champion: ModelRef) -> "PreparedData | NotComparable":
     """Return the samples of a training as the images that the champion takes, which are cached like its own."""
     from cl_core.data.cache import build_cache
-    from cl_core.modalities.image import Rejected
+    from cl_core.modalities import Rejected
     from cl_core.training.job import PreparedData
 
     if taken == training_input(job):
         return job
-    snapshot = job.snapshot.model_copy(update={"value_range": taken.value_range})
     caches, workers = Settings.from_environment().caches, job.compute.ingest_workers
+    modality = job.data.built_modality.model_copy(update={"size": taken.size, "value_range": taken.value_range})
+    array = modality.array_spec({"channels": taken.channels})
     try:
-        cache = build_cache(snapshot, size=taken.size, channels=taken.channels, caches=caches, workers=workers)
+        cache = build_cache(job.snapshot, modality, array=array, caches=caches, workers=workers)
     except Rejected as error:  # Such as 16-bit color, which has no other range.
         return _not_comparable(champion, f"an image cannot be made into one of {taken} ({error.detail})")
     mean, std = (

@@ -44,7 +44,7 @@ def cache(snapshot: SnapshotRef, data: DataSpec, compute: ComputeSpec) -> CacheR
     with counting("cache", "images") as show:
         path = build_cache(
             snapshot,
-            size=data.image_size,
+            data.built_modality,
             caches=Settings.from_environment().caches,
             workers=compute.ingest_workers,
             on_progress=count,

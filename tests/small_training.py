@@ -13,6 +13,7 @@ from built_once import built_once
 from cl_core.data.cache import build_cache
 from cl_core.data.ingest.pipeline import ingest_source
 from cl_core.data.snapshot import snapshot_profile
+from cl_core.modalities.image import Images
 from cl_core.refs import SnapshotRef
 from cl_core.specs import ComputeSpec, DataSpec, TrainingSpec
 from cl_core.training.components import assemble, training_digest
@@ -45,8 +46,8 @@ def snapshot(tmp_path_factory: pytest.TempPathFactory) -> SnapshotRef:
 
 @pytest.fixture(scope="session")
 def cache(snapshot: SnapshotRef, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    home = built_once(tmp_path_factory, "caches", lambda folder: build_cache(snapshot, size=16, caches=folder))
-    return build_cache(snapshot, size=16, caches=home)
+    home = built_once(tmp_path_factory, "caches", lambda folder: build_cache(snapshot, Images(size=16), caches=folder))
+    return build_cache(snapshot, Images(size=16), caches=home)
 
 
 def job_at(

@@ -1,6 +1,6 @@
-"""Cache a snapshot's images as raw pixels of one size, so that training decodes nothing.
+"""Cache a snapshot's samples as arrays of one shape, so that training decodes nothing.
 
-The pixels stay on the disk: they are mapped into memory, and read when they are used.
+The arrays stay on the disk: they are mapped into memory, and read when they are used.
 """
 
 import contextlib
@@ -20,51 +20,47 @@ from cl_core.data.snapshot import ID_BYTES, SPLITS, SnapshotRow, row_groups, sna
 from cl_core.data.worker_pool import map_batches
 from cl_core.errors import IntegrityError
 from cl_core.failpoints import failpoint
-from cl_core.modalities.image import decode_image, to_shape
+from cl_core.modalities import ArraySpec, Modality
 from cl_core.refs import SnapshotRef
-from cl_core.specs import ValueRange
 
-_CODE = ("cl_core.columns", "cl_core.data.cache", "cl_core.data.snapshot", "cl_core.modalities.image", "cl_core.tables")
-COLUMN = "image"
+_CODE = ("cl_core.columns", "cl_core.data.cache", "cl_core.data.snapshot", "cl_core.tables")
 
 
 def build_cache(
     snapshot: SnapshotRef,
+    modality: Modality,
     *,
-    size: int,
-    channels: int = 0,
+    array: ArraySpec | None = None,
     caches: Path,
     workers: int = 1,
     on_progress: Callable[[int], None] = lambda count: None,
 ) -> Path:
-    """Build the cache of a snapshot at a size, unless it exists: an artifact directory of columns, `SPLIT.NAME.npy`.
-
-    Each image's largest centered square is resampled to `size` (antialiased bicubic); an image of that size keeps its
-    pixels. Grayscale images of a color dataset get three equal channels.
+    """Build the cache of a snapshot, unless it exists: an artifact directory of columns, `SPLIT.NAME.npy`.
 
     Args:
-        snapshot: The images.
-        size: Side of the square, in pixels.
-        channels: 1 or 3, as `to_shape` makes them; 0 for those of the snapshot.
+        snapshot: The samples.
+        modality: Decodes their payloads.
+        array: What they are decoded to; None for what the modality makes of this snapshot.
         caches: Folder of all caches.
-        workers: Processes that resize.
-        on_progress: Called with the number of images resized so far.
+        workers: Processes that decode.
+        on_progress: Called with the number of samples decoded so far.
 
     Raises:
         IntegrityError: When the snapshot has lost rows since it was opened.
         StorageFullError: When the disk is full; no partial files remain.
         InfrastructureError: When a worker process is killed.
     """
-    shape = (size, size, channels or snapshot.channels)
+    array = array or modality.array_spec({"channels": snapshot.channels})
+    (column,) = modality.columns
     # A model on other values of the same samples has a cache of its own.
-    values = "".join(f"-{value:.17g}" for value in snapshot.value_range or ())
-    final = caches.absolute() / f"{snapshot.digest}-{'x'.join(map(str, shape))}{values}"
+    final = caches.absolute() / f"{snapshot.digest}-{'x'.join(map(str, array.shape))}{modality.variant}"
     metadata = {
         "snapshot": snapshot.digest,
-        "shape": list(shape),
+        "columns": [column],
+        "shape": list(array.shape),
         "rows": snapshot.rows,
         "classes": snapshot.classes,
-        "code": code_digest(alone=_CODE),
+        "code": code_digest(type(modality).__module__, alone=_CODE),
     }
     with contextlib.suppress(IntegrityError):
         if verify(final).items() >= metadata.items():
@@ -74,13 +70,13 @@ def build_cache(
         for split in SPLITS:
             with contextlib.ExitStack() as files:
                 rows = snapshot.rows[split]
-                columns = {
+                writers = {
                     name: files.enter_context(ColumnWriter(staged / f"{split}.{name}.npy", rows=rows, **layout))
-                    for name, layout in _layouts(shape, grouped=grouped).items()
+                    for name, layout in _layouts(column, array, grouped=grouped).items()
                 }
-                for arrays in _arrays(snapshot, split, shape, workers):
-                    for name, column in columns.items():
-                        column.add(arrays[name])
+                for arrays in _arrays(snapshot, split, modality, array, workers):
+                    for name, writer in writers.items():
+                        writer.add(arrays[name])
                     count += len(arrays["id"])
                     on_progress(count)
             failpoint("cache.split-written")
@@ -95,7 +91,7 @@ def build_cache(
 
 
 def load_split(cache: Path, split: str) -> Split:
-    """Open a split, whose images stay on the disk; `build_cache` has compared the checksums.
+    """Open a split, whose arrays stay on the disk; `build_cache` has compared the checksums.
 
     Raises:
         IntegrityError: When the folder holds no cache.
@@ -104,7 +100,7 @@ def load_split(cache: Path, split: str) -> Split:
     ids = mapped(cache / f"{split}.id.npy")
     groups = cache / f"{split}.group.npy"
     return Split(
-        columns={COLUMN: Column(mapped(cache / f"{split}.{COLUMN}.npy"))},
+        columns={name: Column(mapped(cache / f"{split}.{name}.npy")) for name in manifest["columns"]},
         ids=ids,
         sample_ids=ids[:, :8].copy().view(">u8")[:, 0].astype(np.uint64),
         labels=mapped(cache / f"{split}.label.npy").astype(np.int64) if manifest["classes"] else None,
@@ -112,34 +108,35 @@ def load_split(cache: Path, split: str) -> Split:
     )
 
 
-def _layouts(shape: tuple[int, int, int], *, grouped: bool) -> dict[str, dict[str, Any]]:
-    """Return shape of a row and type of a value of each column: pixels, and of the label the class's index or -1."""
+def _layouts(column: str, array: ArraySpec, *, grouped: bool) -> dict[str, dict[str, Any]]:
+    """Return shape of a row and type of a value of each column; the label is the class's index or -1."""
     layouts: dict[str, dict[str, Any]] = {
         "id": {"shape": (ID_BYTES,), "dtype": np.uint8},
-        COLUMN: {"shape": shape, "dtype": np.uint8},
+        column: {"shape": array.shape, "dtype": array.dtype},
         "label": {"shape": (), "dtype": np.int32},
     }
     return layouts | ({"group": {"shape": (), "dtype": np.uint64}} if grouped else {})
 
 
 def _arrays(
-    snapshot: SnapshotRef, split: str, shape: tuple[int, int, int], workers: int
+    snapshot: SnapshotRef, split: str, modality: Modality, array: ArraySpec, workers: int
 ) -> Iterator[dict[str, NDArray[Any]]]:
     """Yield the rows of a split, a row group of the snapshot at a time."""
-    resized = partial(_resized, shape=shape, value_range=snapshot.value_range)
+    decoded = partial(_decoded, modality=modality, array=array)
+    (column,) = modality.columns
     classes: dict[str | None, int] = {name: index for index, name in enumerate(snapshot.classes)} | {None: -1}
-    for rows, images in map_batches(resized, row_groups(snapshot, split), workers):
+    for rows, payloads in map_batches(decoded, row_groups(snapshot, split), workers):
         yield {
             "id": np.frombuffer(b"".join(row.id for row in rows), np.uint8).reshape(-1, ID_BYTES),
-            COLUMN: images,
+            column: payloads,
             "label": np.array([classes[row.label] for row in rows], np.int32),
             "group": np.array([row.group or 0 for row in rows], np.uint64),
         }
 
 
-def _resized(rows: list[SnapshotRow], shape: tuple[int, int, int], value_range: ValueRange | None) -> NDArray[np.uint8]:
-    """Return (n, H, W, C) uint8: the images of some rows at `shape`."""
-    images = np.empty((len(rows), *shape), np.uint8)
-    for image, row in zip(images, rows, strict=True):
-        image[:] = to_shape(decode_image(row.payload, value_range)[0], shape)
-    return images
+def _decoded(rows: list[SnapshotRow], modality: Modality, array: ArraySpec) -> NDArray[Any]:
+    """Return (n, *shape): the arrays of some rows."""
+    arrays = np.empty((len(rows), *array.shape), array.dtype)
+    for one, row in zip(arrays, rows, strict=True):
+        one[:] = modality.decode(row.payload, array)
+    return arrays

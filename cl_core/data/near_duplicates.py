@@ -1,11 +1,7 @@
-"""Find near-duplicates: images of two splits that look alike although their bytes differ.
+"""Find near-duplicates: samples of two splits that are alike although their bytes differ.
 
-Each image gets a 64-bit perceptual hash (pHash: the signs of its lowest cosine frequencies against their median), and
-pairs of hashes at a small Hamming distance are counted. Two hashes at a distance of at most 3 agree in at least one of
-four 16-bit bands, so only those that share a band are compared.
-
-Source: Zauner 2010, "Implementation and Benchmarking of Perceptual Image Hash Functions". Differences: the cosine
-transform is taken at the image's own size, as its lowest frequencies hardly depend on a resize to 32 pixels before.
+The modality gives each sample a 64-bit fingerprint, and pairs at a small Hamming distance are counted. Two fingerprints
+at a distance of at most 3 agree in at least one of four 16-bit bands, so only those that share a band are compared.
 """
 
 from collections.abc import Iterator
@@ -20,12 +16,9 @@ I64 = NDArray[np.int64]
 
 MAX_DISTANCE = 3
 _BANDS, _BAND_BITS = 4, 16
-_FREQUENCIES = 8
-_LEAST_CONTRAST = 2.0  # Levels of 255: below this standard deviation, signs of frequencies are noise.
 _CHUNK_PAIRS = 1 << 22
 _MOST_PAIRS = 1 << 26  # Compared in two seconds; without a limit, images all much alike would cost their square.
 _MOST_GROUPED_PAIRS = 1 << 32  # Compared in some minutes: groups leave no pair out.
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 class Matches(NamedTuple):
@@ -35,19 +28,6 @@ class Matches(NamedTuple):
     second_images: int  # Images of the second split that are in a pair.
     examples: I64  # (n, 2) int64, rows of the first and second split of some pairs, closest first.
     complete: bool  # False when some bands held too many candidates to compare; then the counts are lower bounds.
-
-
-def perceptual_hashes(images: U8) -> tuple[U64, NDArray[np.bool_]]:
-    """Return the perceptual hash of (N, H, W, C) uint8 images, H and W at least 8, and whether it is meaningful.
-
-    Returns:
-        (N,) uint64, and (N,) bool: False for images of one color, whose hash would be noise.
-    """
-    gray = images[..., 0].astype(np.float32) if images.shape[3] == 1 else images @ _LUMA
-    down, across = _cosines(gray.shape[1]), _cosines(gray.shape[2])
-    spectrum = (down @ gray @ across.T).reshape(len(images), -1)
-    bits = spectrum > np.median(spectrum, axis=1, keepdims=True)
-    return np.packbits(bits, axis=1).view(">u8")[:, 0].astype(np.uint64), gray.std(axis=(1, 2)) >= _LEAST_CONTRAST
 
 
 def near_duplicates(first: U64, second: U64, *, examples: int) -> Matches:
@@ -150,9 +130,3 @@ def _expanded(order: I64, right: I64, start: I64, number: I64) -> Iterator[tuple
 
 def _band(hashes: U64, band: int) -> U64:
     return (hashes >> np.uint64(band * _BAND_BITS)) & np.uint64((1 << _BAND_BITS) - 1)
-
-
-def _cosines(size: int) -> NDArray[np.float32]:
-    """Return (8, size) float32: the lowest frequencies of the cosine transform, DCT-II."""
-    angles = np.pi * np.outer(np.arange(_FREQUENCIES), np.arange(size) + 0.5) / size
-    return np.cos(angles).astype(np.float32)

@@ -29,7 +29,6 @@ FORMAT_VERSION = 1  # Part of every digest: raise it when the same content shoul
 
 SPLITS = ("test", "train")
 
-NARROW_SHARE = 1 / 16  # Of a range, that values of 12 bits just use of 16.
 ID_BYTES = 32
 
 GROUP_ROWS = 1024

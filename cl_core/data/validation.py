@@ -15,9 +15,10 @@ import pyarrow.parquet as pq
 from pydantic import Field
 
 from cl_core.data.cache import load_split
-from cl_core.data.near_duplicates import MAX_DISTANCE, near_duplicates, perceptual_hashes
+from cl_core.data.near_duplicates import MAX_DISTANCE, near_duplicates
 from cl_core.data.snapshot import SOURCES_TABLE, SnapshotProfile, snapshot_profile
 from cl_core.errors import DataError
+from cl_core.modalities import Modality
 from cl_core.refs import Ref, SnapshotRef
 from cl_core.specs import DataSpec
 
@@ -74,7 +75,7 @@ def validate_snapshot(snapshot: SnapshotRef, cache: Path, spec: DataSpec) -> Val
         quarantined_share=profile.quarantined_share,
         duplicates=profile.duplicates,
         passed_over=profile.passed_over,
-        near_duplicates=_near_duplicates(snapshot.path, cache, profile.rows["test"]),
+        near_duplicates=_near_duplicates(snapshot.path, cache, spec.built_modality, profile.rows["test"]),
         look_alikes=look_alikes(profile.classes),
     )
 
@@ -129,9 +130,9 @@ def _one_sided(profile: SnapshotProfile, spec: DataSpec) -> str:
     )
 
 
-def _near_duplicates(snapshot: Path, cache: Path, test_samples: int) -> NearDuplicates:
-    train_ids, train_hashes, train_plain = _hashed(cache, "train")
-    test_ids, test_hashes, test_plain = _hashed(cache, "test")
+def _near_duplicates(snapshot: Path, cache: Path, modality: Modality, test_samples: int) -> NearDuplicates:
+    train_ids, train_hashes, train_plain = _hashed(cache, "train", modality)
+    test_ids, test_hashes, test_plain = _hashed(cache, "test", modality)
     matches = near_duplicates(train_hashes, test_hashes, examples=_EXAMPLES)
     examples = [(train_ids[a].tobytes(), test_ids[b].tobytes()) for a, b in matches.examples]
     origins = _origins(snapshot, {sample for pair in examples for sample in pair})
@@ -154,9 +155,9 @@ def _origins(snapshot: Path, ids: Set[bytes]) -> dict[bytes, str]:
     return dict(zip(table["id"].to_pylist(), table["origin"].to_pylist(), strict=True))
 
 
-def _hashed(cache: Path, split: str) -> tuple[np.ndarray, np.ndarray, int]:
-    """Return ids (n, 32) and perceptual hashes (n,) of the images of a split that have one, and how many have none."""
+def _hashed(cache: Path, split: str, modality: Modality) -> tuple[np.ndarray, np.ndarray, int]:
+    """Return ids (n, 32) and fingerprints (n,) of the samples of a split that have one, and how many have none."""
     samples = load_split(cache, split)
-    hashed = [perceptual_hashes(images) for images in samples.column.blocks(_HASHED_AT_ONCE)]
+    hashed = [modality.fingerprints(rows) for rows in samples.column.blocks(_HASHED_AT_ONCE)]
     hashes, meaningful = (np.concatenate(arrays) for arrays in zip(*hashed, strict=True))
     return samples.ids[meaningful], hashes[meaningful], int((~meaningful).sum())

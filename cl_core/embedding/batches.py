@@ -14,7 +14,8 @@ from cl_core.data.ingest.collect import input_batches
 from cl_core.data.sources import RawSample, Unreadable
 from cl_core.data.worker_pool import map_batches
 from cl_core.embedding.embeddings_file import EmbeddedRow
-from cl_core.modalities.image import Rejected, decode_image, to_shape
+from cl_core.modalities import Rejected
+from cl_core.modalities._image_decoding import decode_image, to_shape
 from cl_core.specs import ValueRange
 
 Input = RawSample | Unreadable

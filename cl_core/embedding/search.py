@@ -11,7 +11,8 @@ from cl_core.data.sources import Source
 from cl_core.embedding.embeddings_file import EmbeddedRow, EmbeddingsMetadata, embedding_groups, rows_at
 from cl_core.errors import DataError, InputError
 from cl_core.evaluation.nearest import nearest
-from cl_core.modalities.image import FORMATS, Rejected, decode_image, to_shape
+from cl_core.modalities import Rejected
+from cl_core.modalities._image_decoding import FORMATS, decode_image, to_shape
 from cl_core.registry import SOURCES
 from cl_core.specs import ValueRange
 

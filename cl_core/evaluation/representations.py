@@ -77,10 +77,7 @@ def untrained(job: TrainingJob) -> Representation:
 def raw_pixels(on: PreparedData) -> Representation:
     """Represent images by their pixels, as one long row each."""
     digest = digest_of(["raw_pixels", _images(on), _code()])
-
-    def embed(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return images.reshape(len(images), -1).astype(np.float32) / np.float32(255)
-
+    embed = on.data.built_modality.baseline_features
     return Representation("raw_pixels", digest, "", on, embed, lambda views: views.flatten(1))
 
 
@@ -165,9 +162,12 @@ def _code(encoder: EncoderOptions | None = None) -> str:
     embeds = [type(encoder).__module__] if encoder else []
     alone = (
         __name__,
+        "cl_core.columns",
         "cl_core.data.cache",
         "cl_core.data.snapshot",
         "cl_core.evaluation.features",
+        "cl_core.modalities._image_decoding",
+        "cl_core.modalities._image_processor",
         "cl_core.modalities.image",
     )
     return code_digest(SimCLRViews.__module__, *embeds, alone=alone)

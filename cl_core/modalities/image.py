@@ -1,293 +1,156 @@
-"""Images: hostile bytes to upright 8-bit pixels, to one size and shape, and back to PNG.
+"""Images, from encoded files to normalized channels."""
 
-The bytes are untrusted. Only the formats below are tried, whatever the file is called. The number of pixels is read
-from the header and capped before any are decoded. An image that ends early is rejected, not padded with gray.
-"""
-
-import io
-import re
+import hashlib
+import math
 import struct
-import warnings
-import zlib
-from functools import lru_cache
-from typing import Literal, NamedTuple
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
+import PIL.Image
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError, features
+from pydantic import Field
 
-from cl_core.modalities._metadata import without_metadata
+from cl_core.hashing import canonical_json
+from cl_core.modalities import ArraySpec, Modality, PayloadInfo
+from cl_core.modalities._image_decoding import decode_image, to_shape
+from cl_core.modalities._perceptual_hash import perceptual_hashes
+from cl_core.registry import MODALITIES
+from cl_core.specs import ValueRange
 
-# AVIF, where Pillow was built with it. PPM is all of PNM: PBM, PGM and PPM.
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", *(("AVIF",) if features.check("avif") else ()))
-MAX_PIXELS = 1 << 26  # 8192 x 8192: 192 MiB as RGB. Larger ones are scans to be cut up, or attacks.
-MAX_PAYLOAD_BYTES = 1 << 26  # A row group holds at least one image, and Parquet offsets want groups of this at most.
-MAX_TEXT_BYTES = 1 << 20  # Of PNM files that are text, which Pillow reads at less than 1 MB/s.
+if TYPE_CHECKING:
+    from cl_core.modalities._image_processor import ImageProcessor
 
-_TEXT_PNM = re.compile(rb"P[123]\s")
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-# What files of these formats begin with; the box of an AVIF file has its length first.
-_SIGNATURES = re.compile(
-    rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|RIFF|GIF8|BM|II\*\0|MM\0\*|P[1-6]\s|.{4}ftypavi[fs]", re.DOTALL
-)
-# Without those of two letters, which texts begin with, too.
-_UNMISTAKABLE = re.compile(
-    rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|RIFF....WEBP|GIF8[79]a|II\*\0|MM\0\*|.{4}ftypavi[fs]", re.DOTALL
-)
-_PNG_COLOR_TYPES = {1: 0, 3: 2}
-_PNG_DEPTH = 24  # Where the header has the bits of a value.
-_TIFF_BITS_PER_SAMPLE = 258
-_GREATEST = 65_535
-_STORED_BYTES = 65_535  # What one stored block of a deflate stream can hold.
+NARROW_SHARE = 1 / 16  # Of a range, that values of 12 bits just use of 16.
 
-_TOO_LARGE = (Image.DecompressionBombError, Image.DecompressionBombWarning)
-
-Reason = Literal[
-    "empty",
-    "too_large",
-    "not_an_image",
-    "damaged",
-    "unknown_range",
-    "unreadable",
-    "conflicting_labels",
-    "in_test_split",
-]
+_LISTED_SIZES = 20
+_LEVELS = np.arange(256, dtype=np.int64)
+_POWERS = np.stack([_LEVELS, _LEVELS**2], axis=1)
+# Width, height, channels, bits of a value, its least and greatest value; then the sums of the R, G and B levels, 0 to
+# 255, and of their squares. Grayscale has three equal channels.
+_MEASURES = struct.Struct("=iibbii6q")
 
 
-class Rejected(Exception):  # noqa: N818 - a verdict on one input, caught by whoever asked, not an error of the run
-    """An input that is not a usable image. `reason` is a code to count by, `detail` a sentence for people."""
+@MODALITIES.register("image")
+class Images(Modality):
+    """Square images of one size, grayscale or color."""
 
-    def __init__(self, reason: Reason, detail: str) -> None:
-        super().__init__(reason, detail)
-        self.reason = reason
-        self.detail = detail
+    columns: ClassVar[tuple[str, ...]] = ("image",)
+    baseline_name: ClassVar[str] = "raw pixels"
 
+    size: int = Field(28, ge=8, le=512)
+    """Side of the square image that the encoder sees. Pixels."""
+    value_range: ValueRange | None = None
+    """Values in the files that become black and white; null takes the full range."""
 
-# What says more than that bytes are broken.
-_DECISIVE = (Rejected, MemoryError, *_TOO_LARGE)
+    def inspect(self, payload: bytes, *, fingerprint: bool) -> PayloadInfo:
+        """Decode an image once for its id, its size, its values and its channel moments; see `Modality`."""
+        image, name, stored = decode_image(payload, self.value_range)
+        # A histogram takes no memory however large the image is, and makes both sums exact.
+        counts = np.array(image.histogram(), np.int64).reshape(-1, 256)
+        sums, squares = (counts @ _POWERS).T.tolist()
+        if len(counts) == 1:
+            sums, squares = sums * 3, squares * 3
+        measures = _MEASURES.pack(image.width, image.height, len(counts), *stored, *sums, *squares)
+        look = self._fingerprint(image, len(counts)) if fingerprint else None
+        return PayloadInfo(hashlib.sha256(payload).digest(), name, measures, look)
 
+    def profiler(self) -> "ImageProfiler":
+        """Return a profiler of sizes, channels and values; see `Modality`."""
+        return ImageProfiler(self.value_range)
 
-def starts_like_image(head: bytes) -> bool:
-    """Tell by its first 16 bytes whether a file is an image, whatever it is called."""
-    return _UNMISTAKABLE.match(head) is not None
+    def array_spec(self, profile: Mapping[str, Any]) -> ArraySpec:
+        """Return (size, size, channels) uint8."""
+        return ArraySpec("uint8", (self.size, self.size, profile["channels"]))
 
+    @property
+    def variant(self) -> str:
+        """The range of values."""
+        return "".join(f"-{value:.17g}" for value in self.value_range or ())
 
-class StoredValues(NamedTuple):
-    """The values of an image as its file stores them, before they become 8 bits."""
+    def decode(self, payload: bytes, array: ArraySpec) -> NDArray[np.uint8]:
+        """Return the largest centered square of an image, resampled (antialiased bicubic); see `Modality`."""
+        height, width, channels = array.shape
+        return to_shape(decode_image(payload, self.value_range)[0], (height, width, channels))
 
-    bits: int  # 16 of grayscale that has them, else 8.
-    low: int  # The least value.
-    high: int  # The greatest value.
+    @property
+    def digest_part(self) -> bytes:
+        """The range of values, as it was written before there were other modalities."""
+        return f"values {canonical_json(self.value_range)}\n".encode() if self.value_range else b""
 
+    def processor(self, *, mean: Sequence[float], std: Sequence[float]) -> "ImageProcessor":
+        """Return the normalization by the mean and std of each channel, on the scale 0 to 1."""
+        from cl_core.modalities._image_processor import ImageProcessor
 
-def decode(payload: bytes, value_range: tuple[float, float] | None = None) -> NDArray[np.uint8]:
-    """Return the pixels of one encoded image, upright.
+        return ImageProcessor(mean, std, self.size)
 
-    Args:
-        payload: File of one of `FORMATS`; of several frames or pages the first is taken.
-        value_range: As of `decode_image`.
+    def fingerprints(self, rows: NDArray[Any]) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
+        """Return perceptual hashes; that of an image of one color means nothing."""
+        return perceptual_hashes(rows)
 
-    Returns:
-        (H, W, C) uint8 in 0..255, read-only; C is 1 for grayscale formats, else 3 (RGB). `decode_image` says how
-        palettes, transparency, CMYK and 16 bits become that.
+    def baseline_features(self, rows: NDArray[Any]) -> NDArray[np.float32]:
+        """Return the pixels as one long row each, 0 to 1."""
+        return rows.reshape(len(rows), -1).astype(np.float32) / np.float32(255)
 
-    Raises:
-        Rejected: When the bytes are not such an image, end early, or hold too many pixels.
-    """
-    pixels = np.asarray(decode_image(payload, value_range)[0])
-    return pixels.reshape(*pixels.shape[:2], -1)
-
-
-def decode_image(
-    payload: bytes, value_range: tuple[float, float] | None = None
-) -> tuple[Image.Image, str, StoredValues]:
-    """Return one encoded image as an upright Pillow image of mode L or RGB, the name of its format, and its values.
-
-    - EXIF orientation is applied.
-    - Transparent parts are laid on white, as browsers and viewers show them.
-    - Grayscale stays grayscale (L); palettes become RGB, whatever their colors.
-    - CMYK becomes RGB without a color profile.
-    - 16-bit grayscale is rounded to 8 bits over the full range (65535 becomes 255). Of 16-bit color Pillow keeps the
-      upper byte, at most one level off. Floats, signed and 32-bit integers are rejected: their range is not known.
-    - With a `value_range`, its lower value becomes 0 and its upper one 255, values between are rounded, and values
-      outside are clipped: of 16-bit grayscale on the scale 0 to 65535, of all else 0 to 255. PNM files are stretched
-      by the maximum in their header first. Other 16-bit images are rejected, as their lower byte is lost.
-
-    Raises:
-        Rejected: As `decode`.
-    """
-    if not payload:
-        raise Rejected("empty", "the file has no bytes")
-    limit = MAX_TEXT_BYTES if _TEXT_PNM.match(payload) else MAX_PAYLOAD_BYTES
-    if len(payload) > limit:
-        raise Rejected("too_large", f"{len(payload):,} bytes; the limit is {limit:,}")
-    with warnings.catch_warnings():
-        # Pillow remarks on odd but readable files; only its remark on size decides anything here.
-        warnings.simplefilter("ignore")
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        try:
-            image = _loaded(payload)
-            if value_range is not None and _loses_lower_byte(image, payload):
-                raise Rejected(
-                    "unknown_range",
-                    "16-bit color, of which only the upper byte is read, so that data.value_range does not apply; "
-                    "store 16-bit grayscale or 8 bits",
-                )
-            pixels, stored = _eight_bit(_upright(image), value_range)
-            return pixels, str(image.format), stored
-        except (Rejected, MemoryError):
-            raise
-        except _TOO_LARGE as error:
-            raise Rejected("too_large", str(error)) from error
-        except UnidentifiedImageError as error:
-            if _SIGNATURES.match(payload):
-                raise Rejected("damaged", "starts like an image, but its header is broken") from error
-            raise Rejected("not_an_image", f"starts with {payload[:8]!r}: not {', '.join(FORMATS)}") from error
-        except Exception as error:
-            # Broken bytes surface as whatever the decoder trips over: OSError, SyntaxError, struct.error, ...
-            raise Rejected("damaged", f"{type(error).__name__}: {error}") from error
+    def _fingerprint(self, image: PIL.Image.Image, channels: int) -> bytes | None:
+        """Return the perceptual hash of the pixels that the training cache will hold; None of a plain image."""
+        hashes, meaningful = self.fingerprints(to_shape(image, (self.size, self.size, channels))[None])
+        return hashes[:1].astype(">u8").tobytes() if meaningful[0] else None
 
 
-def _loaded(payload: bytes) -> Image.Image:
-    """Return the decoded image; metadata that the decoder cannot read do not count."""
-    try:
-        return _decoded(payload)
-    except _DECISIVE:
-        raise
-    except Exception as error:
-        for plain in (without_metadata(payload, keep_exif=keep) for keep in (True, False)):
-            try:
-                return _decoded(plain)
-            except _DECISIVE:
-                raise
-            except Exception:  # noqa: S112 - as damaged without them: the first failure says how
-                continue
-        raise error
+class ImageProfiler:
+    """Sums over images, all of integers, so that the profile does not depend on their order."""
+
+    def __init__(self, value_range: ValueRange | None) -> None:
+        self._value_range = value_range
+        self._sizes: Counter[tuple[int, int]] = Counter()
+        self._values: dict[int, tuple[int, int, int]] = {}  # Images, least and greatest value, by bits of a value.
+        self._channels: Literal[1, 3] = 1
+        self._train_pixels, self._moments = 0, [0] * 6
+
+    def add(self, split: str, measures: bytes) -> None:
+        """Count one distinct image."""
+        width, height, channels, bits, low, high, *moments = _MEASURES.unpack(measures)
+        self._sizes[width, height] += 1
+        if channels == 3:
+            self._channels = 3
+        images, least, greatest = self._values.get(bits, (0, low, high))
+        self._values[bits] = (images + 1, min(least, low), max(greatest, high))
+        if split == "train":
+            self._train_pixels += width * height
+            # Python's integers, as 64 bits could overflow: squares of large images reach 2**42 each.
+            self._moments = [total + part for total, part in zip(self._moments, moments, strict=True)]
+
+    def profile(self) -> dict[str, Any]:
+        """Return channels and their moments, sizes, and what values are used."""
+        moments = [self._channel(channel) for channel in range(self._channels)]
+        sizes = sorted(self._sizes.items(), key=lambda size: (-size[1], size[0]))
+        return {
+            "channels": self._channels,
+            "mean": tuple(mean for mean, _ in moments),
+            "std": tuple(std for _, std in moments),
+            "sizes": [
+                {"width": width, "height": height, "count": count} for (width, height), count in sizes[:_LISTED_SIZES]
+            ],
+            "distinct_sizes": len(sizes),
+            "value_range": self._value_range,
+            "narrow": [
+                {"bits": bits, "images": images, "low": low, "high": high}
+                for bits, (images, low, high) in sorted(self._values.items())
+                if _is_narrow(low, high, self._value_range or (0, (1 << bits) - 1))
+            ],
+        }
+
+    def _channel(self, channel: int) -> tuple[float, float]:
+        """Return mean and standard deviation of a channel in the training split, in 0..1; zeros when it is empty."""
+        n, total, squares = self._train_pixels, self._moments[channel], self._moments[3 + channel]
+        if n == 0:
+            return 0.0, 0.0
+        return total / n / 255, math.sqrt(n * squares - total**2) / n / 255
 
 
-def _decoded(payload: bytes) -> Image.Image:
-    image = Image.open(io.BytesIO(payload), formats=FORMATS)
-    if image.width * image.height > MAX_PIXELS:
-        raise Rejected("too_large", f"{image.width} x {image.height} pixels; the limit is {MAX_PIXELS:,} in total")
-    image.load()
-    if image.mode == "F" or (image.mode == "I" and image.format == "TIFF"):
-        kind = "floats" if image.mode == "F" else "signed or 32-bit integers"
-        raise Rejected(
-            "unknown_range", f"its values are {kind}, whose black and white are not known; store 8 or 16 bits"
-        )
-    return image
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    """Apply the EXIF orientation, where there is one that can be read."""
-    if not image.info:  # Orientation can only come from metadata; asking for it costs as much as decoding a small one.
-        return image
-    try:
-        return ImageOps.exif_transpose(image)
-    except Exception:
-        return image
-
-
-def to_shape(image: Image.Image, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
-    """Return the largest centered square of an image, resampled (antialiased bicubic) unless it has the size already.
-
-    Training and serving both use it.
-
-    Args:
-        image: Upright, of mode L or RGB, as `decode_image` gives it.
-        shape: (H, W, C) with H = W; C is 1 or 3.
-
-    Returns:
-        `shape` uint8. With C = 3 a grayscale image gets three equal channels; with C = 1 a color image becomes its
-        luma (ITU-R BT.601).
-    """
-    size = shape[:2]
-    if image.size != size:
-        # Equal to resizing the shorter side and cropping, without the rest.
-        side = min(image.size)
-        left, top = (image.width - side) / 2, (image.height - side) / 2
-        image = image.resize(size, Image.Resampling.BICUBIC, box=(left, top, left + side, top + side))
-    pixels = np.asarray(image.convert("L") if shape[2] == 1 else image)
-    return np.broadcast_to(pixels if pixels.ndim == 3 else pixels[:, :, None], shape)
-
-
-def encode_png(pixels: NDArray[np.uint8]) -> bytes:
-    """Return the PNG of (H, W, C) uint8 pixels, C 1 (grayscale) or 3 (RGB), stored without compression.
-
-    Compressed bytes would differ between builds of zlib, and with them the ids of the samples and the digest of the
-    snapshot. Stored bytes follow from the pixels alone, and are faster to write and to read.
-    """
-    height, width, channels = pixels.shape
-    header = struct.pack(">IIBBBBB", width, height, 8, _PNG_COLOR_TYPES[channels], 0, 0, 0)
-    rows = np.zeros((height, 1 + width * channels), np.uint8)  # Each row starts with its filter: 0, none.
-    rows[:, 1:] = pixels.reshape(height, -1)
-    return _PNG_SIGNATURE + _chunk(b"IHDR", header) + _chunk(b"IDAT", _stored(rows.tobytes())) + _chunk(b"IEND", b"")
-
-
-def _eight_bit(image: Image.Image, value_range: tuple[float, float] | None) -> tuple[Image.Image, StoredValues]:
-    """Convert any mode in which Pillow opens the formats to L or RGB."""
-    if image.mode.startswith("I"):  # 16 bits; in mode I PNM files, which Pillow scales to them.
-        values = np.asarray(image).astype(np.uint32)
-        shown = values != image.info.get("transparency", -1)
-        pixels = _levels(16, value_range)[values]
-        pixels[~shown] = 255
-        low, high = np.min(values, where=shown, initial=_GREATEST), np.max(values, where=shown, initial=0)
-        return Image.fromarray(pixels), StoredValues(16, int(low), int(high))
-    mode = "L" if image.mode in ("1", "L", "LA", "La") else "RGB"
-    if not image.has_transparency_data:
-        plain = image if image.mode == mode else image.convert(mode)
-        return _stretched(plain, value_range), _stored_values(plain)
-    layer = image.convert("RGBA")
-    colors, opacity = layer.convert("RGB"), layer.getchannel("A")
-    if value_range is not None:
-        layer = _stretched(colors, value_range)
-        layer.putalpha(opacity)
-    page = Image.new("RGBA", layer.size, "white")
-    return Image.alpha_composite(page, layer).convert(mode), _stored_values(colors, opacity)
-
-
-@lru_cache
-def _levels(bits: int, value_range: tuple[float, float] | None) -> NDArray[np.uint8]:
-    """Return the level, 0 to 255, of each value that so many bits can store; read-only."""
-    low, high = value_range or (0, (1 << bits) - 1)
-    values = np.clip(np.arange(1 << bits, dtype=np.float64), low, high)
-    levels = np.floor((values - low) / (high - low) * 255 + 0.5).astype(np.uint8)
-    levels.flags.writeable = False
-    return levels
-
-
-def _stretched(image: Image.Image, value_range: tuple[float, float] | None) -> Image.Image:
-    """Return an image of mode L or RGB with the values of a range as its levels."""
-    return image if value_range is None else image.point(_levels(8, value_range).tolist() * len(image.getbands()))
-
-
-def _stored_values(image: Image.Image, opacity: Image.Image | None = None) -> StoredValues:
-    """Return the least and greatest values of an image of mode L or RGB, of the parts that are not transparent."""
-    if opacity is None:
-        extremes = np.array(image.getextrema()).reshape(-1, 2)
-        return StoredValues(8, int(extremes[:, 0].min()), int(extremes[:, 1].max()))
-    found = np.flatnonzero(np.array(image.histogram(opacity)).reshape(-1, 256).any(axis=0))
-    return StoredValues(8, int(found[0]), int(found[-1])) if len(found) else StoredValues(8, 255, 0)
-
-
-def _loses_lower_byte(image: Image.Image, payload: bytes) -> bool:
-    """Tell whether a file stores 16 bits of which Pillow keeps 8: color and grayscale with opacity, PNG and TIFF."""
-    if image.mode.startswith("I"):
-        return False
-    if image.format == "PNG":
-        return payload[_PNG_DEPTH] == 16
-    return image.format == "TIFF" and max(getattr(image, "tag_v2", {}).get(_TIFF_BITS_PER_SAMPLE, (8,))) > 8
-
-
-def _chunk(kind: bytes, body: bytes) -> bytes:
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(body, zlib.crc32(kind)))
-
-
-def _stored(raw: bytes) -> bytes:
-    """Return a zlib stream (RFC 1950, 1951) of stored blocks."""
-    blocks = []
-    for start in range(0, len(raw), _STORED_BYTES):
-        block = raw[start : start + _STORED_BYTES]
-        last = start + len(block) == len(raw)
-        blocks.append(struct.pack("<BHH", last, len(block), len(block) ^ 0xFFFF) + block)
-    return b"\x78\x01" + b"".join(blocks) + struct.pack(">I", zlib.adler32(raw))
+def _is_narrow(low: int, high: int, value_range: ValueRange) -> bool:
+    """Tell whether values cover a small part of a range. A single value says nothing of the range."""
+    first, last = value_range
+    return low < high and min(high, last) - max(low, first) <= NARROW_SHARE * (last - first)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from cl_core.embedding.embeddings_file import EmbeddingsMetadata
 from cl_core.embedding.search import Hit
-from cl_core.modalities.image import Rejected, decode
+from cl_core.modalities import Rejected
+from cl_core.modalities._image_decoding import decode
 from cl_core.report.gallery import png_uri
 from cl_core.report.page import html_environment
 from cl_core.specs import ValueRange

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer
 
-from cl_core.registry import SOURCES, Described, NameIn, Options
+from cl_core.registry import MODALITIES, SOURCES, Described, NameIn, Options
 from cl_core.specs.grouping import GroupRule
 
 # Left out of the JSON while they are off, so that a spec from before they existed has the same digest.
@@ -89,6 +89,12 @@ class DataSpec(Described):
     def _without_what_is_off(self, serialized: SerializerFunctionWrapHandler) -> dict[str, Any]:
         values: dict[str, Any] = serialized(self)
         return {name: value for name, value in values.items() if name not in _OPTIONAL or getattr(self, name)}
+
+    @property
+    def built_modality(self) -> Any:
+        """The modality of the samples, with its options."""
+        options = {"size": self.image_size, "value_range": self.value_range}
+        return MODALITIES.build("image", options, field="data")
 
     @property
     def grouped(self) -> bool:

@@ -24,6 +24,8 @@ DECIDES_WEIGHTS = (
     "cl_core.data.cache",
     "cl_core.data.sampling",
     "cl_core.data.snapshot",
+    "cl_core.modalities",
+    "cl_core.modalities._image_decoding",
     "cl_core.modalities._image_processor",
     "cl_core.modalities._metadata",
     "cl_core.modalities.image",

@@ -25,8 +25,9 @@ class PreparedData(BaseModel):
 
     @property
     def processor(self) -> ImageProcessor:
-        """What turns cached images into what the encoder takes, by the mean and std of the training split."""
-        return ImageProcessor(self.mean, self.std, self.data.image_size)
+        """What turns cached rows into what the encoder takes, by the mean and std of the training split."""
+        processor: ImageProcessor = self.data.built_modality.processor(mean=self.mean, std=self.std)
+        return processor
 
 
 class TrainingJob(PreparedData):

@@ -6,7 +6,9 @@ from scipy.sparse.csgraph import connected_components
 from cl_core.data import near_duplicates as module
 from cl_core.data.cache import build_cache, load_split
 from cl_core.data.ingest.pipeline import ingest_source
-from cl_core.data.near_duplicates import merged, near_duplicate_groups, near_duplicates, perceptual_hashes
+from cl_core.data.near_duplicates import merged, near_duplicate_groups, near_duplicates
+from cl_core.modalities._perceptual_hash import perceptual_hashes
+from cl_core.modalities.image import Images
 from cl_core.specs import DataSpec
 
 
@@ -105,7 +107,7 @@ def test_a_slightly_brighter_copy_of_a_real_image_has_nearly_the_same_hash(sampl
     options = {"label_column": "label", "split_column": "split"}
     spec = DataSpec(name="fashion", source="parquet", location=str(sample), source_options=options)
     snapshot = ingest_source(spec, datasets=tmp_path).snapshot
-    images = load_split(build_cache(snapshot, size=28, caches=tmp_path), "test").column.take(slice(None))
+    images = load_split(build_cache(snapshot, Images(size=28), caches=tmp_path), "test").column.take(slice(None))
     brighter = np.minimum(images.astype(int) + 3, 255).astype(np.uint8)
     distances = np.bitwise_count(perceptual_hashes(images)[0] ^ perceptual_hashes(brighter)[0])
     assert np.mean(distances <= 3) > 0.95

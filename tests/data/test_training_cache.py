@@ -11,6 +11,7 @@ from cl_core.data.cache import build_cache, load_split
 from cl_core.data.ingest.pipeline import ingest_source
 from cl_core.data.snapshot import row_groups
 from cl_core.errors import IntegrityError
+from cl_core.modalities.image import Images
 from cl_core.specs import DataSpec
 
 
@@ -37,7 +38,7 @@ def ingested(tmp_path):
 
 
 def test_images_ids_and_labels_are_those_of_the_source(snapshot, sample, tmp_path):
-    split = load_split(build_cache(snapshot, size=28, caches=tmp_path), "train")
+    split = load_split(build_cache(snapshot, Images(size=28), caches=tmp_path), "train")
     table = pq.read_table(sample).to_pylist()
     expected = {hashlib.sha256(row["image"]).digest(): row for row in table if row["split"] == "train"}
     assert (len(split.column), split.column.shape) == (2000, (28, 28, 1))
@@ -54,7 +55,7 @@ def test_images_ids_and_labels_are_those_of_the_source(snapshot, sample, tmp_pat
 
 
 def test_files_are_plain_columns_that_numpy_opens(snapshot, tmp_path):
-    cache = build_cache(snapshot, size=28, caches=tmp_path)
+    cache = build_cache(snapshot, Images(size=28), caches=tmp_path)
     assert cache == tmp_path / f"{snapshot.digest}-28x28x1"
     columns = {name: np.load(cache / f"train.{name}.npy", mmap_mode="r") for name in ("id", "image", "label")}
     assert {name: (column.shape, column.dtype.str) for name, column in columns.items()} == {
@@ -69,41 +70,41 @@ def test_files_are_plain_columns_that_numpy_opens(snapshot, tmp_path):
 
 @pytest.mark.integration
 def test_two_workers_write_the_same_bytes(snapshot, tmp_path):
-    one = build_cache(snapshot, size=28, caches=tmp_path / "one")
-    two = build_cache(snapshot, size=28, caches=tmp_path / "two", workers=2)
+    one = build_cache(snapshot, Images(size=28), caches=tmp_path / "one")
+    two = build_cache(snapshot, Images(size=28), caches=tmp_path / "two", workers=2)
     files = sorted(path.name for path in one.glob("*.npy"))
     assert len(files) == 6
     assert [(one / name).read_bytes() for name in files] == [(two / name).read_bytes() for name in files]
 
 
 def test_a_sound_cache_is_used_again_and_a_damaged_one_built_anew(snapshot, tmp_path):
-    cache = build_cache(snapshot, size=28, caches=tmp_path)
+    cache = build_cache(snapshot, Images(size=28), caches=tmp_path)
     written = (cache / "train.image.npy").stat().st_mtime_ns
-    assert build_cache(snapshot, size=28, caches=tmp_path) == cache
+    assert build_cache(snapshot, Images(size=28), caches=tmp_path) == cache
     assert (cache / "train.image.npy").stat().st_mtime_ns == written
     sound = (cache / "test.image.npy").read_bytes()
     (cache / "test.image.npy").write_bytes(sound[:1000] + bytes([sound[1000] ^ 1]) + sound[1001:])
-    build_cache(snapshot, size=28, caches=tmp_path)
+    build_cache(snapshot, Images(size=28), caches=tmp_path)
     assert (cache / "test.image.npy").read_bytes() == sound
 
 
 def test_a_wide_image_keeps_its_centered_square(ingested, tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (30, 90, 3), dtype=np.uint8)
     wide = Image.fromarray(noise)
-    image = load_split(build_cache(ingested(wide), size=10, caches=tmp_path), "train").column.take(slice(1))[0]
+    image = load_split(build_cache(ingested(wide), Images(size=10), caches=tmp_path), "train").column.take(slice(1))[0]
     resized = wide.resize((30, 10), Image.Resampling.BICUBIC)
     np.testing.assert_array_equal(image, np.asarray(resized)[:, 10:20])
 
 
 def test_shrinking_is_antialiased(ingested, tmp_path):
     board = Image.fromarray((np.indices((64, 64)).sum(0) % 2 * 255).astype(np.uint8))
-    image = load_split(build_cache(ingested(board), size=8, caches=tmp_path), "train").column.take(slice(1))[0]
+    image = load_split(build_cache(ingested(board), Images(size=8), caches=tmp_path), "train").column.take(slice(1))[0]
     assert np.abs(image.astype(int) - 128).max() <= 4  # Without it, whole pixels would stay black or white.
 
 
 def test_a_needle_of_an_image_does_not_take_much(ingested, tmp_path):
     image = load_split(
-        build_cache(ingested(Image.new("L", (60_000, 1), 9)), size=64, caches=tmp_path), "train"
+        build_cache(ingested(Image.new("L", (60_000, 1), 9)), Images(size=64), caches=tmp_path), "train"
     ).column.take(slice(None))
     assert image.shape == (1, 64, 64, 1)
     assert (image == 9).all()
@@ -111,18 +112,18 @@ def test_a_needle_of_an_image_does_not_take_much(ingested, tmp_path):
 
 def test_gray_images_of_a_color_dataset_have_three_equal_channels(ingested, tmp_path):
     snapshot = ingested(Image.new("RGB", (8, 8), (1, 2, 3)), Image.new("L", (8, 8), 7))
-    images = load_split(build_cache(snapshot, size=8, caches=tmp_path), "train").column.take(slice(None))
+    images = load_split(build_cache(snapshot, Images(size=8), caches=tmp_path), "train").column.take(slice(None))
     assert {tuple(image[0, 0]) for image in images} == {(1, 2, 3), (7, 7, 7)}
 
 
 def test_a_dataset_without_labels_has_none(ingested, tmp_path):
-    cache = build_cache(ingested(Image.new("L", (8, 8))), size=8, caches=tmp_path)
+    cache = build_cache(ingested(Image.new("L", (8, 8))), Images(size=8), caches=tmp_path)
     assert load_split(cache, "train").labels is None
 
 
 def test_some_unlabeled_images_have_minus_one(ingested, tmp_path):
     ingested(Image.new("L", (8, 8), 1), location="in/train/cat")
-    cache = build_cache(ingested(Image.new("L", (8, 8), 2)), size=8, caches=tmp_path)
+    cache = build_cache(ingested(Image.new("L", (8, 8), 2)), Images(size=8), caches=tmp_path)
     split = load_split(cache, "train")
     assert split.labels is not None
     assert dict(zip(split.column.take(slice(None))[:, 0, 0, 0].tolist(), split.labels.tolist(), strict=True)) == {
@@ -132,12 +133,12 @@ def test_some_unlabeled_images_have_minus_one(ingested, tmp_path):
 
 
 def test_an_empty_split_loads_as_no_images(ingested, tmp_path):
-    split = load_split(build_cache(ingested(Image.new("L", (8, 8))), size=8, caches=tmp_path), "test")
+    split = load_split(build_cache(ingested(Image.new("L", (8, 8))), Images(size=8), caches=tmp_path), "test")
     assert split.column.take(slice(None)).shape == (0, 8, 8, 1)
 
 
 def test_images_stay_on_the_disk_until_they_are_taken(snapshot, tmp_path):
-    split = load_split(build_cache(snapshot, size=28, caches=tmp_path), "train")
+    split = load_split(build_cache(snapshot, Images(size=28), caches=tmp_path), "train")
     chosen = split.select(np.arange(1999, -1, -2)).select(slice(10, 20))
     assert isinstance(split.column.values.base, np.memmap)
     assert np.shares_memory(chosen.column.values, split.column.values)
@@ -157,4 +158,4 @@ def test_rows_of_a_snapshot_are_read_in_bounded_lists(snapshot):
 def test_a_snapshot_that_lost_a_file_is_not_cached_silently(snapshot, tmp_path):
     shutil.rmtree(snapshot.path / "train")
     with pytest.raises(IntegrityError, match=r"holds 500 rows, but its manifest lists 2,500"):
-        build_cache(snapshot, size=28, caches=tmp_path)
+        build_cache(snapshot, Images(size=28), caches=tmp_path)

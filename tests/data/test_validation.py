@@ -8,6 +8,7 @@ from cl_core.data.cache import build_cache
 from cl_core.data.ingest.pipeline import ingest_source
 from cl_core.data.validation import ValidationReport, look_alikes, validate_snapshot
 from cl_core.errors import DataError
+from cl_core.modalities.image import Images
 from cl_core.specs import DataSpec
 
 
@@ -19,7 +20,7 @@ def validated(tmp_path):
         settings = {"min_train_samples": 2, "image_size": 12, **changes}
         spec = DataSpec(name="pets", source="image_folder", location=str(folder), **settings)
         snapshot = ingest_source(spec, datasets=tmp_path / "datasets").snapshot
-        return validate_snapshot(snapshot, build_cache(snapshot, size=12, caches=tmp_path / "caches"), spec)
+        return validate_snapshot(snapshot, build_cache(snapshot, Images(size=12), caches=tmp_path / "caches"), spec)
 
     return run
 
@@ -28,7 +29,7 @@ def test_sound_data_passes_with_its_numbers(sample, tmp_path):
     options = {"label_column": "label", "split_column": "split"}
     spec = DataSpec(name="fashion", source="parquet", location=str(sample), source_options=options)
     snapshot = ingest_source(spec, datasets=tmp_path).snapshot
-    cache = build_cache(snapshot, size=28, caches=tmp_path)
+    cache = build_cache(snapshot, Images(size=28), caches=tmp_path)
     report = validate_snapshot(snapshot, cache, spec)
     assert (report.train_samples, report.test_samples, report.classes, report.smallest_class) == (2000, 500, 10, 200)
     assert (report.quarantined, report.quarantined_share, report.duplicates, report.unlabelled) == (0, 0.0, 0, 0)

@@ -43,7 +43,7 @@ def test_the_cache_and_the_channel_moments_are_those_of_the_stretched_values(sen
     snapshot = ingest_source(spec_of(folder, value_range=(100, 4000)), datasets=tmp_path / "home").snapshot
     assert snapshot.value_range == (100, 4000)
     assert open_snapshot(snapshot.path) == snapshot
-    cache = build_cache(snapshot, size=9, caches=tmp_path / "caches")
+    cache = build_cache(snapshot, spec_of(folder, value_range=(100, 4000)).built_modality, caches=tmp_path / "caches")
     levels = [
         np.floor((np.clip(v.astype(np.float64), 100, 4000) - 100) / 3900 * 255 + 0.5).astype(np.uint8)
         for v in values.values()
@@ -62,7 +62,8 @@ def test_another_range_is_another_snapshot_of_its_own_and_none_is_that_of_before
     snapshots = [ingest_source(spec, datasets=tmp_path / "home").snapshot for spec in specs]
     assert len({snapshot.digest for snapshot in snapshots}) == 3
     assert [ingest_source(spec, datasets=tmp_path / "home").new for spec in specs] == [False] * 3
-    assert len({build_cache(snapshot, size=9, caches=tmp_path) for snapshot in snapshots}) == 3
+    pairs = zip(snapshots, specs, strict=True)
+    assert len({build_cache(snapshot, spec.built_modality, caches=tmp_path) for snapshot, spec in pairs}) == 3
     assert "value_range" not in json.loads((snapshots[0].path / "manifest.json").read_text())
     assert "value_range" not in json.loads(specs[0].model_dump_json())
     assert digest_of(specs[1]) != digest_of(specs[2])

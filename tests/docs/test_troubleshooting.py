@@ -9,7 +9,7 @@ from messages import is_a_message, nearest, reworded
 from pages import ROOT, blocks
 from reference.errors import error_classes
 
-from cl_core.modalities import image
+from cl_core.modalities import Reason
 
 PAGE = ROOT / "docs" / "troubleshooting.md"
 BASES = {"CounterpointError", "InputError", "TrainingError", "InfrastructureError"}  # Their subclasses are raised.
@@ -32,7 +32,7 @@ def test_every_error_class_has_an_entry(errors):
 
 
 def test_every_reason_of_quarantine_has_an_entry():
-    assert not [reason for reason in get_args(image.Reason) if f"`{reason}`" not in " ".join(headings())]
+    assert not [reason for reason in get_args(Reason) if f"`{reason}`" not in " ".join(headings())]
 
 
 def test_every_message_is_one_of_the_code():

@@ -22,6 +22,7 @@ from cl_core.embedding.embeddings_file import read_metadata
 from cl_core.embedding.search import query_pixels
 from cl_core.embedding.writer import write_embeddings
 from cl_core.errors import DataError, InputError
+from cl_core.modalities.image import Images
 from cl_core.specs import DataSpec, SourceSpec
 
 # Where processes find these modules.
@@ -58,7 +59,7 @@ def test_images_come_to_the_models_size_exactly_as_in_training(folder, tmp_path)
     write_embeddings(model(), of_folder(folder), tmp_path / "out.parquet")
     spec = DataSpec(name="shoes", source="image_folder", location=str(folder), image_size=SIZE)
     snapshot = ingest_source(spec, datasets=tmp_path / "datasets").snapshot
-    cache = build_cache(snapshot, size=SIZE, caches=tmp_path / "caches")
+    cache = build_cache(snapshot, Images(size=SIZE), caches=tmp_path / "caches")
     trained = {}
     for split in ("train", "test"):
         loaded = load_split(cache, split)

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image, features
 
-from cl_core.modalities import image as image_module
-from cl_core.modalities.image import Rejected, StoredValues, decode, decode_image, encode_png
+from cl_core.modalities import Rejected, _image_decoding
+from cl_core.modalities._image_decoding import StoredValues, decode, decode_image
+from cl_core.modalities._png import encode_png
 
 COLORS = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)
 
@@ -158,9 +159,9 @@ def test_an_unusable_image_is_rejected_with_a_reason(payload, reason):
 
 def test_the_cap_on_pixels_is_inclusive(monkeypatch):
     payload = encoded(Image.new("L", (4, 4)), "PNG")
-    monkeypatch.setattr(image_module, "MAX_PIXELS", 16)
+    monkeypatch.setattr(_image_decoding, "MAX_PIXELS", 16)
     assert decode(payload).shape == (4, 4, 1)
-    monkeypatch.setattr(image_module, "MAX_PIXELS", 15)
+    monkeypatch.setattr(_image_decoding, "MAX_PIXELS", 15)
     with pytest.raises(Rejected, match="4 x 4 pixels"):
         decode(payload)
 

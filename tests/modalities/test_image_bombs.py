@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from PIL import Image, features
 
-from cl_core.modalities.image import FORMATS, MAX_PIXELS, Rejected, decode
+from cl_core.modalities import Rejected
+from cl_core.modalities._image_decoding import FORMATS, MAX_PIXELS, decode
 
 # Beside what Python, numpy and Pillow themselves take.
 _ROOM_BYTES = 100 << 20
@@ -145,7 +146,8 @@ _PROGRAM = """
 import os, resource, signal, sys
 from pathlib import Path
 import numpy, PIL.Image
-from cl_core.modalities.image import Rejected, decode
+from cl_core.modalities import Rejected
+from cl_core.modalities._image_decoding import decode
 PIL.Image.init()
 
 def judge(payload):

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cl_core.modalities import Rejected
+from cl_core.modalities._image_decoding import decode
 from cl_core.modalities._metadata import without_metadata
-from cl_core.modalities.image import Rejected, decode
 
 COLORS = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)
 TURNED = np.rot90(COLORS, -1)  # Orientation 6: the first row is the right-hand side.

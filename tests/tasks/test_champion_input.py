@@ -21,8 +21,8 @@ from cl_core.data.cache import load_split
 from cl_core.data.snapshot import SPLITS, row_groups
 from cl_core.evaluation.runner import read_assessment
 from cl_core.export import EmbeddingModel
+from cl_core.modalities._image_decoding import decode
 from cl_core.modalities._image_processor import ImageProcessor
-from cl_core.modalities.image import decode
 from cl_core.refs import AssessmentRef, ModelRef, NotComparable
 from cl_core.specs import EvaluationSpec
 from cl_core.tables import read_arrays

@@ -10,6 +10,7 @@ from small_training import DATA, SMALL
 from cl_core.data.cache import build_cache, load_split
 from cl_core.data.ingest.pipeline import ingest_source
 from cl_core.data.sampling import hold_out
+from cl_core.modalities.image import Images
 from cl_core.refs import CacheRef, SnapshotRef
 from cl_core.specs import ComputeSpec, DataSpec, TrainingSpec
 from cl_core.training.components import assemble
@@ -71,7 +72,7 @@ def planned_in_groups(
     def make(group: str, **changes: object) -> tuple[TrainingJob, list[str]]:
         data = DataSpec(name="pets", source="image_folder", location=str(folder), group=group, image_size=16)
         snapshot = ingest_source(data, datasets=tmp_path / "datasets").snapshot
-        cached = build_cache(snapshot, size=16, caches=tmp_path)
+        cached = build_cache(snapshot, Images(size=16), caches=tmp_path)
         settings = {**SMALL.model_dump(), "epochs": None, "batch_size": 8, "held_out_share": 0.3, **changes}
         with disable_run_logger():
             ref = CacheRef(digest=cached.name, path=cached)

@@ -256,7 +256,7 @@ def test_moving_a_file_changes_no_training(code):
         ("training/optimizer.py", "if p.ndim > 1", "if p.ndim > 2"),
         ("parallel/collectives.py", "return total * world_size() / ", "return total / "),
         ("data/sampling.py", "batches = rows // batch_size", "batches = rows // (batch_size + 1)"),
-        ("modalities/image.py", "Resampling.BICUBIC", "Resampling.BILINEAR"),
+        ("modalities/_image_decoding.py", "Resampling.BICUBIC", "Resampling.BILINEAR"),
         ("rng.py", "_ROUNDS = 10", "_ROUNDS = 7"),
     ],
 )

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from cl_core.data.ingest.external_sort import ExternalSort, Row
 from cl_core.data.ingest.incremental_index import Counts, IndexEntry
-from cl_core.data.ingest.inspection import MOMENTS, Input, Inspection, Unchanged, inspect_payloads
+from cl_core.data.ingest.inspection import Input, Unchanged, inspect_payloads
 from cl_core.data.ingest.row_group_writer import RowGroupWriter
 from cl_core.data.ingest.split_groups import SplitGroups
 from cl_core.data.snapshot import ID_BYTES, SPLITS
@@ -16,7 +16,7 @@ from cl_core.data.sources import RawSample, SourceEntry, Unreadable
 from cl_core.data.worker_pool import bounded_batches, map_batches
 from cl_core.errors import DataError
 from cl_core.failpoints import failpoint
-from cl_core.modalities.image import Rejected
+from cl_core.modalities import Modality, Rejected
 from cl_core.specs import DataSpec, SourceSpec
 from cl_core.tables import required
 
@@ -26,10 +26,8 @@ INPUTS = pa.schema(
         *required(id=pa.binary(ID_BYTES), split=pa.string(), origin=pa.string()),
         *required(label=pa.string()),  # Empty without one.
         pa.field("image", pa.binary()),  # Null for an unchanged input: an earlier snapshot holds it.
-        *required(format=pa.string(), width=pa.int32(), height=pa.int32(), channels=pa.int8()),
-        *required(moments=pa.binary(8 * MOMENTS)),
-        pa.field("look", pa.binary(8)),
-        *required(bits=pa.int8(), low=pa.int32(), high=pa.int32()),
+        *required(format=pa.string(), measures=pa.binary()),
+        pa.field("fingerprint", pa.binary(8)),
     ]
 )
 
@@ -43,7 +41,8 @@ def collect_inputs(
     inputs: Iterable[Input],
     *,
     test_share: float,
-    asked: Inspection,
+    modality: Modality,
+    fingerprint: bool,
     groups: SplitGroups | None,
     valid: ExternalSort,
     rejected: ExternalSort,
@@ -58,7 +57,8 @@ def collect_inputs(
     entries in their order. `counts` is raised; `on_progress` is called with the number of inputs inspected so far.
     `groups` takes every valid input, and decides later on the splits that the source leaves open: they stay empty.
     """
-    for batch, results in map_batches(partial(inspect_payloads, asked=asked), input_batches(inputs), workers):
+    inspect = partial(inspect_payloads, modality=modality, fingerprint=fingerprint)
+    for batch, results in map_batches(inspect, input_batches(inputs), workers):
         valid_rows, rejected_rows = [], []
         for item, result in zip(batch, results, strict=True):
             source = _source(item)
@@ -69,7 +69,7 @@ def collect_inputs(
                 continue
             assert not isinstance(source, Unreadable)
             if groups is not None:
-                groups.add(result.id, source, result.look)
+                groups.add(result.id, source, result.fingerprint)
             split = source.split or (split_by_hash(result.id, test_share) if groups is None else "")
             payload = item.payload if isinstance(item, RawSample) else None
             valid_rows.append((result.id, split, source.origin, source.label or "", payload, *result[1:]))

@@ -17,14 +17,14 @@ import pyarrow.parquet as pq
 
 from cl_core import artifact_dir
 from cl_core.data.ingest.external_sort import ExternalSort, Row
-from cl_core.data.ingest.inspection import Input, PayloadInfo, Unchanged
+from cl_core.data.ingest.inspection import Input, Unchanged
 from cl_core.data.ingest.row_group_writer import RowGroupWriter
 from cl_core.data.snapshot import SPLITS, TEXT_SETTINGS, open_snapshot
 from cl_core.data.sources import Source, SourceEntry
 from cl_core.data.worker_pool import bounded_batches
 from cl_core.errors import IntegrityError
 from cl_core.hashing import digest_of, file_sha256
-from cl_core.modalities.image import Rejected
+from cl_core.modalities import PayloadInfo, Rejected
 from cl_core.tables import rows_of, schema_of
 
 CONFLICTING = "conflicting"
@@ -35,6 +35,7 @@ _TABLE = "index.parquet"  # `notes.parquet` before 0.2.
 _BATCH_ROWS = 1024
 _GROUP_ROWS = 1 << 14
 _PAYLOADS = 64
+_UNKNOWN = ("", *[None] * 6)
 
 
 class IndexEntry(NamedTuple):
@@ -46,14 +47,8 @@ class IndexEntry(NamedTuple):
     detail: str | None
     id: bytes | None
     format: str | None
-    width: int | None
-    height: int | None
-    channels: int | None
-    moments: bytes | None
-    look: bytes | None
-    bits: int | None
-    low: int | None
-    high: int | None
+    measures: bytes | None
+    fingerprint: bytes | None
 
     @classmethod
     def of(cls, listed: SourceEntry, result: PayloadInfo | Rejected) -> "IndexEntry":
@@ -162,8 +157,11 @@ class IncrementalIndex:
 
     def _entries(self) -> Iterator[IndexEntry]:
         if self._table is not None:
-            for batch in self._table.iter_batches(batch_size=_BATCH_ROWS):
-                yield from map(IndexEntry._make, rows_of(batch))
+            # One of other code may have other columns; only its names count.
+            columns = list(IndexEntry._fields if self._snapshot else IndexEntry._fields[:1])
+            for batch in self._table.iter_batches(batch_size=_BATCH_ROWS, columns=columns):
+                for name, *known in rows_of(batch):
+                    yield IndexEntry(name, *(known or _UNKNOWN))
 
 
 def index_writer(folder: Path) -> RowGroupWriter:

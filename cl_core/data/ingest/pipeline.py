@@ -3,7 +3,6 @@
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 
 import PIL
@@ -14,7 +13,6 @@ from cl_core.code_digest import code_digest
 from cl_core.data.ingest.collect import INPUTS, collect_inputs, nothing_usable
 from cl_core.data.ingest.external_sort import RUN_BYTES, ExternalSort
 from cl_core.data.ingest.incremental_index import CONFLICTING, LISTING, Counts, IncrementalIndex, index_writer
-from cl_core.data.ingest.inspection import Inspection
 from cl_core.data.ingest.snapshot_builder import build_snapshot
 from cl_core.data.ingest.split_groups import SplitGroups
 from cl_core.data.path_roots import confined
@@ -23,6 +21,7 @@ from cl_core.data.sources import Source
 from cl_core.errors import IntegrityError
 from cl_core.failpoints import failpoint
 from cl_core.hashing import digest_of, file_sha256
+from cl_core.modalities import Modality
 from cl_core.refs import Ref, SnapshotRef
 from cl_core.registry import SOURCES
 from cl_core.specs import DataSpec, GroupRule
@@ -75,10 +74,13 @@ def ingest_source(
     if spec.location:
         confined(spec.location, field="data.location")
     root = datasets.absolute() / spec.name
-    code = digest_of([code_digest(__name__, type(source).__module__), PIL.__version__])  # Pillow decodes the inputs.
     state = source.fingerprint(spec.location)
-    asked = Inspection(spec.value_range, look_size=spec.image_size if spec.near_duplicates_together else 0)
-    reading = [asdict(asked)] if asked != Inspection() else []  # An index of other inspections is another one.
+    modality: Modality = spec.built_modality
+    modules = (__name__, type(source).__module__, type(modality).__module__)
+    code = digest_of([code_digest(*modules), PIL.__version__])  # Pillow decodes the inputs.
+    # An index of other inspections is another one.
+    look_size = spec.image_size if spec.near_duplicates_together else 0
+    reading = [{"value_range": spec.value_range, "look_size": look_size}] if spec.value_range or look_size else []
     grouping = [spec.group, spec.near_duplicates_together] if spec.grouped else []
     key = digest_of([spec.source, spec.location, source, spec.test_share, state, code, *reading, *grouping])
     record = root / "ingests" / f"{key}.json"
@@ -98,7 +100,8 @@ def ingest_source(
             collect_inputs(
                 earlier.inputs(source, spec.location, listing, counts),
                 test_share=spec.test_share,
-                asked=asked,
+                modality=modality,
+                fingerprint=spec.near_duplicates_together,
                 groups=groups,
                 valid=valid,
                 rejected=rejected,
@@ -115,7 +118,7 @@ def ingest_source(
             rejected=rejected,
             conflicting=staged_index / CONFLICTING,
             groups=groups.draw() if groups else None,
-            value_range=spec.value_range,
+            modality=modality,
         ).model_copy(update={"passed_over": source.passed_over()})
         if not sum(profile.rows.values()):
             reasons = f" ({', '.join(f'{count:,} {reason}' for reason, count in profile.quarantined.items())})"

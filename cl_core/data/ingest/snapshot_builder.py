@@ -1,8 +1,6 @@
 """Build a snapshot: turn sorted inputs into its distinct rows, its digest and its profile."""
 
 import hashlib
-import math
-import struct
 from collections import Counter
 from collections.abc import Generator
 from contextlib import ExitStack, closing
@@ -10,20 +8,17 @@ from functools import lru_cache
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 
 from cl_core.data.ingest.external_sort import ExternalSort, Row
-from cl_core.data.ingest.inspection import MOMENTS, PayloadInfo
 from cl_core.data.ingest.row_group_writer import RowGroupWriter
 from cl_core.data.ingest.split_groups import DrawnGroups
 from cl_core.data.snapshot import (
     FORMAT_VERSION,
     GROUP_ROWS,
     GROUPED_ROWS,
-    NARROW_SHARE,
     QUARANTINE_TABLE,
     ROWS,
     ROWS_SETTINGS,
@@ -31,16 +26,13 @@ from cl_core.data.snapshot import (
     SPLITS,
     TEXT_SETTINGS,
     GroupCounts,
-    NarrowValues,
-    SizeCount,
     SnapshotProfile,
 )
 from cl_core.hashing import canonical_json
-from cl_core.specs import ValueRange
+from cl_core.modalities import Modality, PayloadInfo
 
 _TEXT_GROUP_ROWS = 1 << 16
 _NAMED_LABELS = 5
-_LISTED_SIZES = 20
 _NAMED_GROUPS = 8
 
 
@@ -52,7 +44,7 @@ def build_snapshot(
     rejected: ExternalSort,
     conflicting: Path,
     groups: DrawnGroups | None = None,
-    value_range: ValueRange | None = None,
+    modality: Modality,
 ) -> SnapshotProfile:
     """Write the files of a snapshot into `folder`: SPLIT/part-NNNNN.parquet, sources.parquet, quarantine.parquet.
 
@@ -66,13 +58,12 @@ def build_snapshot(
 
     Returns:
         The profile, with the digest: the sha256 of the format's version and of every row's id, split and label, and
-        its group where there are groups. A value range is in it, too: it makes other pixels.
+        its group where there are groups. Options of the modality are in it that make other samples of the same bytes.
     """
-    tally, parting = Tally(), Parting(groups) if groups else None
+    tally, parting = Tally(modality), Parting(groups) if groups else None
     columns = GROUPED_ROWS if groups else ROWS
     digest = hashlib.sha256(f"counterpoint snapshot {FORMAT_VERSION}\n".encode())
-    if value_range is not None:
-        digest.update(f"values {canonical_json(value_range)}\n".encode())
+    digest.update(modality.digest_part)
     with ExitStack() as files:
         splits = {split: files.enter_context(_split_writer(folder / split, columns)) for split in SPLITS}
         sources = files.enter_context(_table_writer(folder / "sources.parquet", SOURCES_TABLE))
@@ -111,7 +102,7 @@ def build_snapshot(
         for row in rejected.rows():
             quarantine.add(row)
             tally.quarantined[row[1]] += 1
-    profile = tally.profile(name=name, digest=digest.hexdigest(), value_range=value_range)
+    profile = tally.profile(name=name, digest=digest.hexdigest())
     return profile.model_copy(update={"groups": parting.counts()}) if parting else profile
 
 
@@ -148,12 +139,6 @@ def _table_writer(path: Path, schema: pa.Schema) -> RowGroupWriter:
     return RowGroupWriter(schema, TEXT_SETTINGS, name=lambda _: path, group_rows=_TEXT_GROUP_ROWS)
 
 
-def _is_narrow(low: int, high: int, value_range: ValueRange) -> bool:
-    """Tell whether values cover a small part of a range. A single value says nothing of the range."""
-    first, last = value_range
-    return low < high and min(high, last) - max(low, first) <= NARROW_SHARE * (last - first)
-
-
 class Parting:
     """Counts the samples of each group per split."""
 
@@ -184,39 +169,26 @@ class Parting:
 
 
 class Tally:
-    """Sums over the rows of a snapshot, all of integers, so that the profile does not depend on their order."""
+    """Counts the rows of a snapshot; the profile does not depend on their order."""
 
-    def __init__(self) -> None:
+    def __init__(self, modality: Modality) -> None:
         self.per_class: dict[str, Counter[str]] = {split: Counter() for split in SPLITS}
-        self.sizes: Counter[tuple[int, int]] = Counter()
         self.formats: Counter[str] = Counter()
         self.quarantined: Counter[str] = Counter()
-        self.values: dict[int, tuple[int, int, int]] = {}  # Images, least and greatest value, by bits of a value.
-        self.channels: Literal[1, 3] = 1
-        self.image_bytes = self.copies = self.leaked = self.train_pixels = 0
-        self._moments = [0] * MOMENTS
+        self.payload_bytes = self.copies = self.leaked = 0
+        self._profiler = modality.profiler()
 
     def add(self, split: str, label: str, payload: bytes, info: PayloadInfo) -> None:
         """Count one distinct row."""
         self.per_class[split][label] += 1
-        self.sizes[info.width, info.height] += 1
         self.formats[info.format] += 1
-        self.image_bytes += len(payload)
-        if info.channels == 3:
-            self.channels = 3
-        images, low, high = self.values.get(info.bits, (0, info.low, info.high))
-        self.values[info.bits] = (images + 1, min(low, info.low), max(high, info.high))
-        if split == "train":
-            self.train_pixels += info.width * info.height
-            # Python's integers, as 64 bits could overflow: squares of large images reach 2**42 each.
-            parts = struct.unpack(f"={MOMENTS}q", info.moments)
-            self._moments = [total + part for total, part in zip(self._moments, parts, strict=True)]
+        self.payload_bytes += len(payload)
+        self._profiler.add(split, info.measures)
 
-    def profile(self, *, name: str, digest: str, value_range: ValueRange | None) -> SnapshotProfile:
+    def profile(self, *, name: str, digest: str) -> SnapshotProfile:
         """Return the profile of what was counted."""
         rows = {split: counts.total() for split, counts in self.per_class.items()}
         labeled = {split: {c: n for c, n in sorted(counts.items()) if c} for split, counts in self.per_class.items()}
-        moments = [self._channel(channel) for channel in range(self.channels)]
         return SnapshotProfile(
             name=name,
             digest=digest,
@@ -224,31 +196,11 @@ class Tally:
             classes=sorted({label for counts in labeled.values() for label in counts}),
             per_class=labeled,
             unlabelled={split: counts[""] for split, counts in self.per_class.items()},
-            channels=self.channels,
-            mean=tuple(mean for mean, _ in moments),
-            std=tuple(std for _, std in moments),
-            sizes=[
-                SizeCount(width=width, height=height, count=count)
-                for (width, height), count in sorted(self.sizes.items(), key=lambda size: (-size[1], size[0]))
-            ][:_LISTED_SIZES],
-            distinct_sizes=len(self.sizes),
             formats=dict(sorted(self.formats.items())),
-            image_bytes=self.image_bytes,
+            image_bytes=self.payload_bytes,
             inputs=self.copies + self.quarantined.total(),
             duplicates=self.copies - sum(rows.values()),
             leaked=self.leaked,
             quarantined=dict(sorted(self.quarantined.items())),
-            value_range=value_range,
-            narrow=[
-                NarrowValues(bits=bits, images=images, low=low, high=high)
-                for bits, (images, low, high) in sorted(self.values.items())
-                if _is_narrow(low, high, value_range or (0, (1 << bits) - 1))
-            ],
+            **self._profiler.profile(),
         )
-
-    def _channel(self, channel: int) -> tuple[float, float]:
-        """Return mean and standard deviation of a channel in the training split, in 0..1; zeros when it is empty."""
-        n, total, squares = self.train_pixels, self._moments[channel], self._moments[3 + channel]
-        if n == 0:
-            return 0.0, 0.0
-        return total / n / 255, math.sqrt(n * squares - total**2) / n / 255

@@ -13,7 +13,7 @@ from cl_core.data.download import download
 from cl_core.data.path_roots import confined
 from cl_core.data.sources import RawSample, Source
 from cl_core.errors import DataError
-from cl_core.modalities.image import encode_png
+from cl_core.modalities._png import encode_png
 from cl_core.registry import SOURCES
 
 CLASSES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")

@@ -18,7 +18,7 @@ from cl_core.data.sources._folder_layout import Layout, folder_layout, image_fil
 from cl_core.data.sources._listing import LFS_POINTER, OUTSIDE, counted, file_state, text_of
 from cl_core.data.sources._path_labels import NAME_PATTERN, check_pattern, name_label, no_name_matches, trimmed
 from cl_core.errors import DataError
-from cl_core.modalities.image import MAX_PAYLOAD_BYTES
+from cl_core.modalities._image_decoding import MAX_PAYLOAD_BYTES
 from cl_core.registry import SOURCES
 from cl_core.specs.renamed import current_options
 

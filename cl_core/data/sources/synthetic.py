@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from cl_core.data.sources import RawSample, Source
-from cl_core.modalities.image import encode_png
+from cl_core.modalities._png import encode_png
 from cl_core.registry import SOURCES
 from cl_core.rng import U64, uniforms
 

@@ -20,7 +20,7 @@ from cl_core.data.ingest.pipeline import IngestResult, ingest_source
 from cl_core.data.sources import Unreadable
 from cl_core.data.sources.image_folder import ImageFolder
 from cl_core.data.sources.synthetic import Synthetic
-from cl_core.modalities.image import encode_png
+from cl_core.modalities._png import encode_png
 from cl_core.registry import SOURCES
 from cl_core.specs import DataSpec
 

@@ -23,6 +23,7 @@ from cl_core.data.sources import RawSample
 from cl_core.data.validation import validate_snapshot
 from cl_core.errors import DataError
 from cl_core.hashing import digest_of
+from cl_core.modalities.image import Images
 from cl_core.refs import SnapshotRef
 from cl_core.specs import DataSpec, GroupRule
 
@@ -238,7 +239,7 @@ def test_near_duplicates_are_kept_together_and_validation_finds_none_across_the_
     for together in (False, True):
         spec = spec_of(folder, near_duplicates_together=together, **options)
         snapshot = ingest_source(spec, datasets=tmp_path / "home").snapshot
-        report = validate_snapshot(snapshot, build_cache(snapshot, size=24, caches=tmp_path / "caches"), spec)
+        report = validate_snapshot(snapshot, build_cache(snapshot, Images(size=24), caches=tmp_path / "caches"), spec)
         counts[together] = report.near_duplicates.test_images
     assert counts[False] > 20
     assert counts[True] == 0
@@ -292,7 +293,7 @@ def test_a_sample_without_a_split_follows_its_group():
 
 def test_held_out_samples_are_whole_groups_and_at_most_the_share(patients, tmp_path):
     snapshot = ingest_source(spec_of(patients, group="folder:2"), datasets=tmp_path / "home").snapshot
-    split = load_split(build_cache(snapshot, size=8, caches=tmp_path), "train")
+    split = load_split(build_cache(snapshot, Images(size=8), caches=tmp_path), "train")
     rows = len(split.ids)
     trained, held_out = hold_out(split, 0.2)
     assert held_out is not None and trained.groups is not None and held_out.groups is not None
@@ -309,7 +310,7 @@ def test_all_groups_on_one_side_are_refused(tmp_path, picture):
     for share, split, change in ((0.01, "training", "raise"), (0.99, "test", "lower")):
         spec = spec_of(tmp_path / "in", group="folder:1", test_share=share, min_train_samples=2)
         snapshot = ingest_source(spec, datasets=tmp_path / "home").snapshot
-        cache = build_cache(snapshot, size=12, caches=tmp_path / "caches")
+        cache = build_cache(snapshot, Images(size=12), caches=tmp_path / "caches")
         wanted = (
             rf"all 1 groups are drawn into the {split} split, the largest with 12 samples; {change} data.test_share"
         )

@@ -11,7 +11,7 @@ from PIL import Image
 from cl_core.data.sources import RawSample, Unreadable
 from cl_core.data.sources.image_folder import ImageFolder
 from cl_core.errors import DataError, SpecError
-from cl_core.modalities.image import MAX_PAYLOAD_BYTES
+from cl_core.modalities._image_decoding import MAX_PAYLOAD_BYTES
 from cl_core.registry import SOURCES
 
 

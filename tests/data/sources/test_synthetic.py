@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cl_core.data.sources.synthetic import Synthetic
-from cl_core.modalities.image import decode
+from cl_core.modalities._image_decoding import decode
 
 
 def pictures(**options: object) -> np.ndarray:

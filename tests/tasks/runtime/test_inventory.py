@@ -18,7 +18,8 @@ from cl_core import artifact_dir
 from cl_core.data.cache import build_cache
 from cl_core.data.ingest.pipeline import ingest_source
 from cl_core.data.snapshot import open_snapshot
-from cl_core.modalities.image import encode_png
+from cl_core.modalities._png import encode_png
+from cl_core.modalities.image import Images
 from cl_core.specs import DataSpec
 from tasks.runtime.inventory import forget_ingests, inventory, last_used, remove_item
 from tasks.runtime.locks import acquire_lock
@@ -33,7 +34,7 @@ def settings(tmp_path: Path) -> Settings:
     """A home with a snapshot, its cache, features, a training without a result, a report and a dead process's work."""
     settings = Settings(home=tmp_path / "home")
     snapshot = ingest_source(DATA, datasets=settings.datasets).snapshot
-    build_cache(snapshot, size=8, caches=settings.caches)
+    build_cache(snapshot, Images(size=8), caches=settings.caches)
     with artifact_dir.staging(settings.embeddings) as staged:
         (staged / "train.parquet").write_bytes(b"features")
         artifact_dir.publish(
