@@ -1,6 +1,7 @@
 """Compute features of frozen encoders once; keep them in an artifact directory and reuse them while it is intact."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,17 +11,26 @@ from numpy.typing import NDArray
 from torch import nn
 
 from cl_core.artifact_dir import is_intact, publish, staging
+from cl_core.columns import ColumnWriter, mapped
 from cl_core.errors import TrainingError
 from cl_core.failpoints import failpoint
 from cl_core.specs import Precision
-from cl_core.tables import read_arrays, write_arrays
+
+_IDS, _FEATURES = ".id.npy", ".features.npy"
 
 
 class SplitFeatures(NamedTuple):
-    """Features of one split, in the order of the rows they were made of."""
+    """Features of one split, in the order of the rows they were made of; read from the disk when they are used."""
 
     ids: NDArray[np.uint8]  # (N, 32) content hashes.
     embeddings: NDArray[np.float32]  # (N, F), not normalized.
+
+
+class FeatureBlocks(NamedTuple):
+    """Features of one split that are yet to be computed."""
+
+    ids: NDArray[np.uint8]  # (N, 32) content hashes.
+    blocks: Iterable[NDArray[np.float32]]  # (n, F) each, in the order of the ids; at least one.
 
 
 def extract(
@@ -74,11 +84,12 @@ def extract(
 
 
 def cached_features(
-    path: Path, compute: Callable[[], Mapping[str, SplitFeatures]], metadata: Mapping[str, str]
+    path: Path, compute: Callable[[], Mapping[str, FeatureBlocks]], metadata: Mapping[str, str]
 ) -> dict[str, SplitFeatures]:
     """Return the features at `path`; compute and store them first unless an intact directory exists.
 
-    The name of the directory is a digest of the encoder's weights, the data and how they are fed.
+    The name of the directory is a digest of the encoder's weights, the data and how they are fed. One block of features
+    is in memory at a time.
 
     Returns:
         By split; bit-identical whether computed now or earlier.
@@ -88,11 +99,22 @@ def cached_features(
     """
     if not is_intact(path):
         splits = compute()
-        failpoint("evaluate.features-computed")
         with staging(path.parent) as staged:
             for split, features in splits.items():
-                rows = np.ascontiguousarray(features.embeddings, dtype="<f4").view(np.uint8)
-                write_arrays(staged / f"{split}.parquet", {"id": features.ids, "features": rows})
+                _write(staged, split, features)
+            failpoint("evaluate.features-computed")
             publish(staged, path, {**metadata, "splits": list(splits)})
-    tables = {file.stem: read_arrays(file) for file in sorted(path.glob("*.parquet"))}
-    return {split: SplitFeatures(arrays["id"], arrays["features"].view("<f4")) for split, arrays in tables.items()}
+    names = [file.name.removesuffix(_FEATURES) for file in sorted(path.glob(f"*{_FEATURES}"))]
+    return {name: SplitFeatures(mapped(path / f"{name}{_IDS}"), mapped(path / f"{name}{_FEATURES}")) for name in names}
+
+
+def _write(folder: Path, split: str, features: FeatureBlocks) -> None:
+    rows, blocks = len(features.ids), iter(features.blocks)
+    first = next(blocks)
+    with (
+        ColumnWriter(folder / f"{split}{_IDS}", rows=rows, shape=features.ids.shape[1:], dtype=np.uint8) as ids,
+        ColumnWriter(folder / f"{split}{_FEATURES}", rows=rows, shape=first.shape[1:], dtype=np.float32) as embeddings,
+    ):
+        ids.add(features.ids)
+        for block in chain([first], blocks):
+            embeddings.add(block)

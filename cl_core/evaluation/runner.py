@@ -16,7 +16,7 @@ from cl_core.data.cache import load_split
 from cl_core.data.snapshot import snapshot_profile
 from cl_core.errors import SpecError
 from cl_core.evaluation.bootstrap import paired_gain
-from cl_core.evaluation.features import SplitFeatures, cached_features
+from cl_core.evaluation.features import FeatureBlocks, SplitFeatures, cached_features
 from cl_core.evaluation.protocol_choice import choose_protocols
 from cl_core.evaluation.protocols import Features, Outcome
 from cl_core.evaluation.representations import BLOCK, Representation
@@ -103,21 +103,17 @@ def _kept_features(
 ) -> dict[str, SplitFeatures]:
     """Return the features of both splits and of two views of the first test samples, by name."""
 
-    def compute() -> dict[str, SplitFeatures]:
+    def compute() -> dict[str, FeatureBlocks]:
         features = {
-            name: SplitFeatures(splits(name).ids, _embedded(representation, splits(name))) for name in ("train", "test")
+            name: FeatureBlocks(splits(name).ids, map(representation.embed, splits(name).column.blocks(BLOCK)))
+            for name in ("train", "test")
         }
         # A split is in the order of content hashes: its first samples are a fixed random part.
         viewed = splits("test").select(slice(_VIEWED_SAMPLES))
-        first, second = representation.embed_views(viewed)
-        return features | {"view-0": SplitFeatures(viewed.ids, first), "view-1": SplitFeatures(viewed.ids, second)}
+        views = enumerate(representation.embed_views(viewed))
+        return features | {f"view-{number}": FeatureBlocks(viewed.ids, [rows]) for number, rows in views}
 
     return cached_features(embeddings / representation.digest, compute, representation.made_from)
-
-
-def _embedded(representation: Representation, split: Split) -> NDArray[np.float32]:
-    """Return the features of a split, (N, F) float32; its images are read a block at a time."""
-    return np.concatenate([representation.embed(block) for block in split.column.blocks(BLOCK)])
 
 
 def _keep(folder: Path, outcomes: Sequence[Outcome], test: Features, made_from: dict[str, str]) -> None:

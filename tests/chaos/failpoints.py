@@ -42,7 +42,7 @@ POINTS: dict[str, str] = {
     "pretrain.checkpoint-kept": "the checkpoint is published, older ones are deleted",
     "pretrain.finished": "the last checkpoint is published, the result file is missing",
     "pretrain.result-written": "the result file is written, the step has not returned",
-    "evaluate.features-computed": "features of a representation are in memory only",
+    "evaluate.features-computed": "features of a representation are written aside only",
     "register.locked": "this process holds the model's lock, MLflow is not asked yet",
     "register.experiment-found": "the experiment exists, the run does not",
     "register.run-created": "the run exists with its tags only",

@@ -1,13 +1,11 @@
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import torch
 from torch import nn
 
 from cl_core.artifact_dir import verify
 from cl_core.errors import TrainingError
-from cl_core.evaluation.features import SplitFeatures, cached_features, extract
+from cl_core.evaluation.features import FeatureBlocks, SplitFeatures, cached_features, extract
 from cl_core.modalities._image_processor import ImageProcessor
 
 MEAN, STD = (0.25, 0.5, 0.75), (0.5, 0.25, 0.125)
@@ -89,8 +87,16 @@ def splits() -> dict[str, SplitFeatures]:
     }
 
 
+def blocks_of(splits: dict[str, SplitFeatures]) -> dict[str, FeatureBlocks]:
+    """The features in pieces of 90 rows."""
+    return {
+        name: FeatureBlocks(ids, [embeddings[start : start + 90] for start in range(0, len(ids), 90)])
+        for name, (ids, embeddings) in splits.items()
+    }
+
+
 def test_features_read_back_are_bit_identical(tmp_path, splits):
-    kept = cached_features(tmp_path / "digest", lambda: splits, {})
+    kept = cached_features(tmp_path / "digest", lambda: blocks_of(splits), {})
     assert kept.keys() == splits.keys()
     for name, (ids, embeddings) in kept.items():
         np.testing.assert_array_equal(ids, splits[name].ids)
@@ -99,9 +105,9 @@ def test_features_read_back_are_bit_identical(tmp_path, splits):
 
 
 def test_kept_features_are_not_computed_again(tmp_path, splits):
-    first = cached_features(tmp_path / "digest", lambda: splits, {})
+    first = cached_features(tmp_path / "digest", lambda: blocks_of(splits), {})
 
-    def compute() -> dict[str, SplitFeatures]:
+    def compute() -> dict[str, FeatureBlocks]:
         raise AssertionError("computed twice")
 
     second = cached_features(tmp_path / "digest", compute, {})
@@ -110,19 +116,19 @@ def test_kept_features_are_not_computed_again(tmp_path, splits):
 
 def test_damaged_features_are_computed_again(tmp_path, splits):
     path = tmp_path / "digest"
-    cached_features(path, lambda: splits, {})
-    file = path / "train.parquet"
+    cached_features(path, lambda: blocks_of(splits), {})
+    file = path / "train.features.npy"
     content = bytearray(file.read_bytes())
     content[1000] ^= 1
     file.write_bytes(content)
 
-    kept = cached_features(path, lambda: splits, {})
+    kept = cached_features(path, lambda: blocks_of(splits), {})
     assert kept["train"].embeddings.tobytes() == splits["train"].embeddings.tobytes()
     verify(path)
 
 
 def test_a_failed_computation_leaves_nothing(tmp_path):
-    def compute() -> dict[str, SplitFeatures]:
+    def compute() -> dict[str, FeatureBlocks]:
         raise TrainingError("broken")
 
     with pytest.raises(TrainingError, match="broken"):
@@ -130,15 +136,16 @@ def test_a_failed_computation_leaves_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_files_are_plain_parquet(tmp_path, splits):
-    cached_features(tmp_path / "digest", lambda: splits, {})
-    table = pq.read_table(tmp_path / "digest" / "test.parquet")
-    assert table.schema.types == [pa.binary(32), pa.binary(28)]
-    assert table["features"][3].as_py() == splits["test"].embeddings[3].tobytes()
+def test_the_files_are_those_of_numpy_and_stay_on_the_disk(tmp_path, splits):
+    kept = cached_features(tmp_path / "digest", lambda: blocks_of(splits), {})
+    assert isinstance(kept["test"].embeddings.base, np.memmap)
+    for name, array in (("test.features", splits["test"].embeddings), ("test.id", splits["test"].ids)):
+        np.save(tmp_path / "again.npy", array)
+        assert (tmp_path / "digest" / f"{name}.npy").read_bytes() == (tmp_path / "again.npy").read_bytes()
 
 
 def test_split_features_in_any_memory_order_are_kept_by_row(tmp_path):
     embeddings = np.asfortranarray(np.arange(12, dtype=np.float32).reshape(3, 4))
     split = SplitFeatures(np.zeros((3, 32), dtype=np.uint8), embeddings)
-    kept = cached_features(tmp_path / "digest", lambda: {"train": split}, {})
+    kept = cached_features(tmp_path / "digest", lambda: blocks_of({"train": split}), {})
     np.testing.assert_array_equal(kept["train"].embeddings, embeddings)

@@ -17,6 +17,7 @@ from registering import CHANNELS, FEATURES, NAME, SIZE, registration, store_at
 from small_training import JobOf
 from torch import nn
 
+from cl_core.columns import mapped
 from cl_core.data.cache import load_split
 from cl_core.data.snapshot import SPLITS, row_groups
 from cl_core.evaluation.runner import read_assessment
@@ -25,7 +26,6 @@ from cl_core.modalities._image_decoding import decode
 from cl_core.modalities._image_processor import ImageProcessor
 from cl_core.refs import AssessmentRef, ModelRef, NotComparable
 from cl_core.specs import EvaluationSpec
-from cl_core.tables import read_arrays
 from cl_core.training.job import TrainingJob
 from tasks.adapters.mlflow.model_version import Registration
 from tasks.evaluation import check_champion, evaluate_champion
@@ -134,7 +134,7 @@ def test_it_embeds_the_same_samples_at_the_size_and_in_the_colors_that_it_takes(
         images = np.stack([np.repeat(np.asarray(one)[:, :, None], channels, axis=2) for one in resized])
         with torch.inference_mode():
             wanted = model(torch.from_numpy(images)).numpy()
-        features = read_arrays(kept / f"{split}.parquet")["features"].view("<f4")
+        features = mapped(kept / f"{split}.features.npy")
         np.testing.assert_allclose(features, wanted, atol=1e-6)
     # So each of its predictions is compared with the challenger's of the same sample.
     labels = read_assessment(found).labels
