@@ -20,7 +20,7 @@ _LEAST_BANK = 4096
 _ROWS_PER_BANK_ROW = 10
 _NEIGHBORS = 20
 _TEMPERATURE = 0.1
-_IMAGES_AT_ONCE = 256
+_SAMPLES_AT_ONCE = 256
 
 
 @dataclass(frozen=True)
@@ -59,17 +59,19 @@ class OnlineKnn:
         if not len(rows):
             return torch.empty(0, encoder.features)
         spec = self.job.training
-        return torch.from_numpy(
+        features = [
             extract(
                 encoder,
-                split.column.take(rows),
+                block,
                 processor=self.processor,
-                batch_size=_IMAGES_AT_ONCE,
+                batch_size=_SAMPLES_AT_ONCE,
                 device=self.device,
                 precision=spec.precision,
                 channels_last=spec.channels_last,
             )
-        )
+            for block in split.column.select(rows).blocks(_SAMPLES_AT_ONCE)
+        ]
+        return torch.from_numpy(np.concatenate(features))
 
 
 def _own(rows: np.ndarray) -> np.ndarray:
