@@ -4,6 +4,7 @@ from abc import abstractmethod
 
 from torch import Tensor, nn
 
+from cl_core.errors import SpecError
 from cl_core.registry import Component
 
 
@@ -11,7 +12,7 @@ class Encoder(nn.Module):
     """A network from a view to features.
 
     Args:
-        network: Maps (B, C, S, S) float to (B, features) float.
+        network: Maps (B, *shape) float to (B, features) float, such as (B, C, S, S) of images.
         features: Width of its output.
     """
 
@@ -21,7 +22,7 @@ class Encoder(nn.Module):
         self.features = features
 
     def forward(self, views: Tensor) -> Tensor:
-        """Map (B, C, S, S) normalized float to (B, features) float."""
+        """Map (B, *shape) float, as processors and views give it, to (B, features) float."""
         features: Tensor = self.network(views)
         return features
 
@@ -30,5 +31,23 @@ class EncoderOptions(Component):
     """Options of an encoder; `build` makes one with weights drawn from torch's global generator."""
 
     @abstractmethod
-    def build(self, *, channels: int, size: int) -> Encoder:
-        """Build a fresh encoder for images of `channels` and side `size` pixels."""
+    def build(self, shape: tuple[int, ...]) -> Encoder:
+        """Build a fresh encoder for views of one shape: (C, S, S) of images with side S, in pixels, (D,) of vectors.
+
+        Raises:
+            SpecError: When the encoder takes no such views.
+        """
+
+
+def image_shape(encoder: EncoderOptions, shape: tuple[int, ...]) -> tuple[int, int]:
+    """Return channels and side of square images; for encoders that take nothing else.
+
+    Raises:
+        SpecError: When views of that shape are no square images.
+    """
+    if len(shape) == 3 and shape[1] == shape[2]:
+        return shape[0], shape[1]
+    raise SpecError(
+        f"training.encoder: {type(encoder).__name__} takes square images, (channels, side, side), but the views have "
+        f"the shape {shape}; choose another encoder, such as mlp"
+    )

@@ -7,7 +7,7 @@ from pydantic import Field
 from torch import nn
 from torchvision.models import ResNet
 
-from cl_core.encoders import Encoder, EncoderOptions
+from cl_core.encoders import Encoder, EncoderOptions, image_shape
 
 SMALL_IMAGE = 64  # pixels; below, the usual stem would leave less than 16 x 16 pixels to the first block
 
@@ -25,8 +25,9 @@ class TorchvisionResNet(EncoderOptions):
     zero_init_residual: bool = Field(False, title="Zero-initialized residuals")
     """Start every residual branch at zero, so that a block is the identity at first (arXiv:1706.02677)."""
 
-    def build(self, *, channels: int, size: int) -> Encoder:
+    def build(self, shape: tuple[int, ...]) -> Encoder:
         """Build a fresh encoder; under 64 pixels its stem is a 3x3 convolution of stride 1 without max-pooling."""
+        channels, size = image_shape(self, shape)
         resnet = self.network(weights=None, zero_init_residual=self.zero_init_residual)
         if size < SMALL_IMAGE:
             resnet.conv1 = _stem(channels, kernel=3, stride=1)

@@ -1,5 +1,7 @@
 """A multilayer perceptron on the flattened view: for vectors, and for fast tests."""
 
+import math
+
 from pydantic import Field
 from torch import nn
 
@@ -21,11 +23,11 @@ class MLP(EncoderOptions):
     batch_norm: bool = Field(False, title="Batch normalization")
     """Normalize the hidden layer over the batch, before its ReLU."""
 
-    def build(self, *, channels: int, size: int) -> Encoder:
-        """Build a fresh encoder for images of `channels` and side `size` pixels; vectors are images of one pixel."""
+    def build(self, shape: tuple[int, ...]) -> Encoder:
+        """Build a fresh encoder for views of any shape."""
         layers = [
             nn.Flatten(),
-            nn.Linear(channels * size * size, self.hidden, bias=not self.batch_norm),
+            nn.Linear(math.prod(shape), self.hidden, bias=not self.batch_norm),
             *([nn.BatchNorm1d(self.hidden)] if self.batch_norm else []),
             nn.ReLU(inplace=True),
             nn.Linear(self.hidden, self.features),

@@ -5,7 +5,7 @@ from itertools import pairwise
 from pydantic import Field
 from torch import Tensor, nn
 
-from cl_core.encoders import Encoder, EncoderOptions
+from cl_core.encoders import Encoder, EncoderOptions, image_shape
 from cl_core.errors import SpecError
 from cl_core.registry import ENCODERS
 
@@ -30,12 +30,13 @@ class ResNetSmall(EncoderOptions):
     """The features are means over the cells of a square grid with this many cells per side; 1 is global average
     pooling. Cells."""
 
-    def build(self, *, channels: int, size: int) -> Encoder:
+    def build(self, shape: tuple[int, ...]) -> Encoder:
         """Build an encoder with width * 2**(stages - 1) * grid**2 features.
 
         Raises:
-            SpecError: When the last stage has fewer positions than the grid has cells.
+            SpecError: When views are no square images, or the last stage has fewer positions than the grid has cells.
         """
+        channels, size = image_shape(self, shape)
         positions = -(-size // 2 ** (self.stages + 1))
         if positions < self.grid:
             raise SpecError(

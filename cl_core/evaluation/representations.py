@@ -149,7 +149,7 @@ def _of_encoder(
 
 def _fresh_encoder(job: TrainingJob) -> Encoder:
     torch.manual_seed(job.training.seed)
-    return job.parts.encoder.build(channels=job.snapshot.channels, size=job.data.image_size)
+    return job.parts.encoder.build(job.view_shape)
 
 
 def _images(on: PreparedData) -> list[Any]:

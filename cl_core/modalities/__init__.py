@@ -102,6 +102,10 @@ class Modality(Component):
         """
 
     @abstractmethod
+    def view_shape(self, array: ArraySpec) -> tuple[int, ...]:
+        """Return the shape of a sample as the processor gives it to encoders."""
+
+    @abstractmethod
     def processor(self, *, mean: Sequence[float], std: Sequence[float]) -> "nn.Module":
         """Return what turns rows of the cache into what encoders take, from moments of the training split."""
 

@@ -79,6 +79,11 @@ class Images(Modality):
         """The range of values, as it was written before there were other modalities."""
         return f"values {canonical_json(self.value_range)}\n".encode() if self.value_range else b""
 
+    def view_shape(self, array: ArraySpec) -> tuple[int, ...]:
+        """Return (channels, size, size)."""
+        height, width, channels = array.shape
+        return channels, height, width
+
     def processor(self, *, mean: Sequence[float], std: Sequence[float]) -> "ImageProcessor":
         """Return the normalization by the mean and std of each channel, on the scale 0 to 1."""
         from cl_core.modalities._image_processor import ImageProcessor

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from cl_core.modalities import Modality
 from cl_core.modalities._image_processor import ImageProcessor
 from cl_core.refs import InitialWeightsRef, SnapshotRef
 from cl_core.specs import ComputeSpec, DataSpec, TrainingSpec
@@ -22,6 +23,12 @@ class PreparedData(BaseModel):
     cache: Path = Field(description="The snapshot's images at the size of `data`.")
     mean: tuple[float, ...] = Field(description="Of the training split's pixels, per channel, in 0..1.")
     std: tuple[float, ...] = Field(description="Of the training split's pixels, per channel, in 0..1.")
+
+    @property
+    def view_shape(self) -> tuple[int, ...]:
+        """The shape of a sample as the encoder takes it, such as (C, S, S)."""
+        modality: Modality = self.data.built_modality
+        return modality.view_shape(modality.array_spec({"channels": self.snapshot.channels}))
 
     @property
     def processor(self) -> ImageProcessor:

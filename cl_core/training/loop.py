@@ -65,7 +65,7 @@ def train(job: TrainingJob, *, stop_requested: Callable[[], bool] = lambda: Fals
     device = "cuda" if job.compute.gpus_per_worker else "cpu"
     parts = job.parts
     torch.manual_seed(spec.seed)
-    encoder = parts.encoder.build(channels=job.snapshot.channels, size=job.data.image_size)
+    encoder = parts.encoder.build(job.view_shape)
     if job.initial_weights is not None:  # Before the method is built, which may copy the encoder.
         load_initial_weights(encoder, job.initial_weights.path)
     method = parts.method.build(encoder, parts.loss).to(device)

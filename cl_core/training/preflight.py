@@ -185,8 +185,8 @@ def check_image_size(parts: Parts, *, image_size: int) -> None:
     sides = sorted({view.shape[-1] for view in views})
     for side in sides:
         with torch.device("meta"):
-            parts.encoder.build(channels=_CHANNELS, size=side)
-    method = parts.method.build(parts.encoder.build(channels=_CHANNELS, size=image_size), parts.loss).eval()
+            parts.encoder.build((_CHANNELS, side, side))
+    method = parts.method.build(parts.encoder.build((_CHANNELS, image_size, image_size)), parts.loss).eval()
     try:
         with torch.no_grad():
             method.embed(views)

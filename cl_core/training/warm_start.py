@@ -38,7 +38,7 @@ def check_initial_weights(folder: Path, parts: Parts, *, champion: str, channels
     found = _described(theirs["encoder"], _completed(theirs["encoder"], theirs["encoder_options"]))
     if found == mine:
         with torch.device("meta"):
-            shapes = _shapes(parts.encoder.build(channels=channels, size=image_size).state_dict())
+            shapes = _shapes(parts.encoder.build((channels, image_size, image_size)).state_dict())
         if shapes == _shapes(encoder_state(folder / WEIGHTS)):
             return
         mine += f" for {image_size} x {image_size} images with {channels} channels"

@@ -31,7 +31,7 @@ def contestants(encoder: str, *, batch_size: int, size: int, channels: int) -> d
     rng = SampleRng(0, 0, np.arange(batch_size, dtype=np.uint64))
     processor = ImageProcessor((0.3,) * channels, (0.3,) * channels, size)
     pool = SamplePool(Column(images.numpy()))
-    method = parts.method.build(parts.encoder.build(channels=channels, size=size), parts.loss)
+    method = parts.method.build(parts.encoder.build((channels, size, size)), parts.loss)
     method = method.to(memory_format=torch.channels_last).train()
     optimizer = build_optimizer(method, spec)
 

@@ -29,7 +29,7 @@ POOL = SamplePool(Column(ROWS[:TRAIN].numpy()))
 def build(options, loss):
     """The method around a perceptron for vectors of 64 numbers."""
     torch.manual_seed(0)
-    return options.build(MLP(hidden=128, features=64, batch_norm=True).build(channels=64, size=1), loss)
+    return options.build(MLP(hidden=128, features=64, batch_norm=True).build((64,)), loss)
 
 
 def itself(positions, epoch):

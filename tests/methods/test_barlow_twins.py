@@ -76,7 +76,7 @@ def test_views_that_agree_in_uncorrelated_dimensions_cost_nothing():
 @pytest.mark.parametrize("dimensions", [2, 128])
 def test_trivial_losses_are_the_losses_of_equal_rows_and_of_equal_dimensions(dimensions):
     options = BarlowTwinsOptions(projector_features=dimensions, scale=0.1)
-    found = options.build(MLP().build(channels=1, size=2), None).trivial_losses(64)
+    found = options.build(MLP().build((1, 2, 2)), None).trivial_losses(64)
     same_rows = torch.ones(6, dimensions, dtype=torch.float64)
     same_dimensions = 1000 * rows(6, 1).expand(6, dimensions)
     weights = {"redundancy_weight": options.redundancy_weight, "scale": options.scale}
@@ -144,7 +144,7 @@ def test_the_projector_has_two_hidden_layers_with_batch_norm_and_no_bias():
 
 def test_under_autocast_the_loss_is_that_of_the_embeddings_in_float32():
     method = BarlowTwinsOptions(projector_hidden=8, projector_features=4).build(
-        MLP(hidden=8, features=5).build(channels=1, size=3), None
+        MLP(hidden=8, features=5).build((1, 3, 3)), None
     )
     views = tuple(rows(6, 1, 3, 3, seed=seed).float() for seed in (1, 2))
     with torch.autocast("cpu", torch.bfloat16):

@@ -25,7 +25,7 @@ def test_the_parts_are_those_of_the_paper():
     assert spec.method_options == {"projector_hidden": 512, "projector_features": 128}
     parts = assemble(TrainingSpec(method="dacl"))
     assert not parts.method.needs_labels and parts.method.view_counts == range(2, 3)
-    projector = parts.method.build(MLP(features=5).build(channels=1, size=8), parts.loss).projector
+    projector = parts.method.build(MLP(features=5).build((1, 8, 8)), parts.loss).projector
     assert [type(layer) for layer in projector] == [nn.Linear, nn.BatchNorm1d, nn.ReLU, nn.Linear]
 
 

@@ -83,7 +83,7 @@ def test_the_plateau_is_the_margin_and_that_of_other_losses_follows_from_the_bat
         "every embedding is the same": pytest.approx(0.3, abs=1e-6)
     }
     parts = assemble(TrainingSpec(method="facenet", loss="supcon"))
-    method = parts.method.build(MLP(features=5).build(channels=1, size=8), parts.loss)
+    method = parts.method.build(MLP(features=5).build((1, 8, 8)), parts.loss)
     assert method.trivial_losses(256) == {"every embedding is the same": pytest.approx(math.log(255), rel=1e-6)}
 
 
@@ -98,7 +98,7 @@ def test_the_parts_are_those_of_the_paper_and_the_views_are_mild():
     assert spec.views_options["blur_probability"] == spec.views_options["grayscale_probability"] == 0
     parts = assemble(TrainingSpec(method="facenet"))
     assert parts.method.needs_labels and parts.method.batch_samples_per_class == 32
-    embedding = parts.method.build(MLP(features=5).build(channels=1, size=8), parts.loss).projector
+    embedding = parts.method.build(MLP(features=5).build((1, 8, 8)), parts.loss).projector
     assert [type(layer) for layer in embedding] == [nn.Linear] and embedding[0].weight.shape == (128, 5)
 
 

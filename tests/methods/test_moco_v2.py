@@ -392,7 +392,7 @@ def test_embeddings_are_two_views_of_each_sample_without_gradient():
 
 def test_under_autocast_keys_and_loss_are_float32():
     method = MoCoV2Options(projector_hidden=8, projector_features=4, queue_size=6).build(
-        MLP(hidden=8, features=5).build(channels=1, size=3), InfoNCE()
+        MLP(hidden=8, features=5).build((1, 3, 3)), InfoNCE()
     )
     views = tuple(torch.randn(5, 1, 3, 3, generator=torch.Generator().manual_seed(seed)) for seed in (1, 2))
     with torch.autocast("cpu", torch.bfloat16):
@@ -410,7 +410,7 @@ def test_within_150_small_steps_queries_find_their_keys_in_the_queue():
     With the statistics that batch norms begin with, this stays at chance.
     """
     torch.manual_seed(0)
-    encoder = MLP(hidden=128, features=32, batch_norm=True).build(channels=1, size=4)
+    encoder = MLP(hidden=128, features=32, batch_norm=True).build((1, 4, 4))
     method = MoCoV2Options(projector_hidden=128, projector_features=32, queue_size=128).build(encoder, InfoNCE())
     optimizer = torch.optim.SGD([p for p in method.train().parameters() if p.requires_grad], lr=0.1, momentum=0.9)
     generator = torch.Generator().manual_seed(0)
@@ -430,7 +430,7 @@ def test_within_150_small_steps_queries_find_their_keys_in_the_queue():
 
 
 def test_the_projector_is_linear_relu_linear_and_the_key_network_a_copy():
-    encoder = MLP(features=5).build(channels=1, size=8)
+    encoder = MLP(features=5).build((1, 8, 8))
     method = MoCoV2Options(projector_hidden=7, projector_features=3, queue_size=11).build(encoder, InfoNCE())
     assert method.encoder is encoder
     assert [type(layer) for layer in method.projector] == [nn.Linear, nn.ReLU, nn.Linear]

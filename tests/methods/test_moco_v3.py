@@ -244,7 +244,7 @@ def test_a_resumed_training_continues_exactly():
 
 def test_under_autocast_embeddings_and_loss_are_float32():
     options = MoCoV3Options(projector_hidden=8, projector_features=4, predictor_hidden=8)
-    method = options.build(MLP(hidden=8, features=5).build(channels=1, size=3), InfoNCE())
+    method = options.build(MLP(hidden=8, features=5).build((1, 3, 3)), InfoNCE())
     views = tuple(torch.randn(5, 1, 3, 3, generator=torch.Generator().manual_seed(seed)) for seed in (1, 2))
     with torch.autocast("cpu", torch.bfloat16):
         step = method(views, Samples(torch.arange(5)))
@@ -256,7 +256,7 @@ def test_under_autocast_embeddings_and_loss_are_float32():
 
 
 def test_the_heads_are_those_published_for_resnets():
-    encoder = MLP(features=5).build(channels=1, size=8)
+    encoder = MLP(features=5).build((1, 8, 8))
     method = MoCoV3Options(projector_hidden=7, projector_features=3, predictor_hidden=6).build(encoder, InfoNCE())
     assert method.encoder is encoder
     hidden = [nn.Linear, nn.BatchNorm1d, nn.ReLU, nn.Linear]
@@ -276,7 +276,7 @@ def relation(samples):
 @pytest.mark.parametrize("name", ["info_nce", "supcon", "decoupled", "debiased"])
 def test_losses_with_a_temperature_are_accepted_and_scaled_by_it(name):
     parts = assemble(TrainingSpec(method="moco_v3", loss=name, loss_options={"temperature": 0.7}))
-    method = parts.method.build(MLP(features=5).build(channels=1, size=3), parts.loss)
+    method = parts.method.build(MLP(features=5).build((1, 3, 3)), parts.loss)
     embedded = tuple(rows(5, 256, seed=seed).float() for seed in range(4))
     first, second = (
         LOSSES.build(name, {"temperature": 0.7}, field="loss")(queries, keys, relation(5)).mean.item()

@@ -97,7 +97,7 @@ def test_the_parts_are_those_of_the_paper():
     assert spec.method_options == {"pairs": "views", "samples_per_class": 0, "projector_features": 128}
     assert (spec.loss, spec.loss_options["margin"], spec.loss_options["balanced"]) == ("margin_contrastive", 1, True)
     parts = assemble(TrainingSpec(method="siamese"))
-    embedding = parts.method.build(MLP(features=5).build(channels=1, size=8), parts.loss).projector
+    embedding = parts.method.build(MLP(features=5).build((1, 8, 8)), parts.loss).projector
     assert [type(layer) for layer in embedding] == [nn.Linear] and embedding[0].weight.shape == (128, 5)
 
 

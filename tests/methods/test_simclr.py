@@ -105,7 +105,7 @@ def test_embeddings_are_the_projected_views_in_order_and_without_gradient(method
 
 def test_under_autocast_embeddings_and_loss_are_float32():
     method = SimCLROptions(projector_hidden=8, projector_features=4).build(
-        MLP(hidden=8, features=5).build(channels=1, size=3), InfoNCE(temperature=TEMPERATURE)
+        MLP(hidden=8, features=5).build((1, 3, 3)), InfoNCE(temperature=TEMPERATURE)
     )
     views = tuple(torch.randn(6, 1, 3, 3, generator=torch.Generator().manual_seed(seed)) for seed in (1, 2))
     with torch.autocast("cpu", torch.bfloat16):
@@ -115,7 +115,7 @@ def test_under_autocast_embeddings_and_loss_are_float32():
 
 
 def test_the_projector_is_linear_batch_norm_relu_linear_of_the_configured_widths():
-    encoder = MLP(features=5).build(channels=1, size=8)
+    encoder = MLP(features=5).build((1, 8, 8))
     projector = SimCLROptions(projector_hidden=7, projector_features=3).build(encoder, InfoNCE()).projector
     assert [type(layer) for layer in projector] == [nn.Linear, nn.BatchNorm1d, nn.ReLU, nn.Linear]
     assert [tuple(parameter.shape) for parameter in projector.parameters()] == [(7, 5), (7,), (7,), (3, 7), (3,)]

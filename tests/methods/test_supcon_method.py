@@ -95,7 +95,7 @@ def test_the_parts_are_those_of_the_paper():
     spec = assemble(TrainingSpec(method="supcon")).spec
     assert (spec.loss, spec.loss_options["temperature"], spec.loss_options["variant"]) == ("supcon", 0.1, "out")
     assert spec.method_options == {"projector_hidden": 512, "projector_features": 128}
-    projector = parts.method.build(MLP(features=5).build(channels=1, size=8), parts.loss).projector
+    projector = parts.method.build(MLP(features=5).build((1, 8, 8)), parts.loss).projector
     assert [type(layer) for layer in projector] == [nn.Linear, nn.BatchNorm1d, nn.ReLU, nn.Linear]
     assert [tuple(weight.shape) for weight in projector.parameters() if weight.ndim == 2] == [(512, 5), (128, 512)]
 

@@ -333,7 +333,7 @@ def test_a_training_resumes_from_its_state_dict_bit_for_bit():
 
 def test_under_autocast_and_at_a_temperature_of_a_hundredth_everything_is_finite_float32():
     torch.manual_seed(0)
-    encoder = ResNetSmall(stem_width=8, width=8, stages=1).build(channels=1, size=16)
+    encoder = ResNetSmall(stem_width=8, width=8, stages=1).build((1, 16, 16))
     options = SwAVOptions(prototypes=6, projector_hidden=8, temperature=0.01, epsilon=0.01, queue_size=4)
     method = options.build(encoder, None)
     views = tuple(rows(6, 1, side, side, seed=side + view).float() for view, side in enumerate((16, 16, 7, 7)))
@@ -350,7 +350,7 @@ def test_under_autocast_and_at_a_temperature_of_a_hundredth_everything_is_finite
 def test_bfloat16_embeddings_do_not_blur_the_loss():
     """Scores are taken in float32 from the embeddings: the loss is the float64 one of these to 1e-5."""
     torch.manual_seed(0)
-    method = SwAVOptions(prototypes=6, projector_hidden=8).build(MLP(features=5).build(channels=1, size=3), None)
+    method = SwAVOptions(prototypes=6, projector_hidden=8).build(MLP(features=5).build((1, 3, 3)), None)
     views = tuple(rows(6, 1, 3, 3, seed=view).float() for view in range(3))
     with torch.autocast("cpu", torch.bfloat16):
         embedded = method.embed(views)

@@ -92,12 +92,12 @@ def test_rows_that_coincide_cost_24_75_which_is_the_plateau(place, dimensions):
     loss = vicreg(same, same, **PAPER)
     assert loss.item() == pytest.approx(24.75, abs=1e-12)
     assert torch.autograd.grad(loss, same)[0].abs().max() == 0
-    method = VICRegOptions(projector_features=dimensions).build(MLP().build(channels=1, size=2), None)
+    method = VICRegOptions(projector_features=dimensions).build(MLP().build((1, 2, 2)), None)
     assert method.trivial_losses(64) == {"every embedding is the same": pytest.approx(24.75, abs=1e-12)}
 
 
 def test_the_plateau_follows_the_variance_weight():
-    method = VICRegOptions(variance_weight=10).build(MLP().build(channels=1, size=2), None)
+    method = VICRegOptions(variance_weight=10).build(MLP().build((1, 2, 2)), None)
     assert method.trivial_losses(64) == {"every embedding is the same": pytest.approx(9.9, abs=1e-12)}
 
 
@@ -150,7 +150,7 @@ def test_the_projector_has_two_hidden_layers_with_batch_norm_and_no_bias():
 
 def test_under_autocast_the_loss_is_that_of_the_embeddings_in_float32():
     method = VICRegOptions(projector_hidden=8, projector_features=4).build(
-        MLP(hidden=8, features=5).build(channels=1, size=3), None
+        MLP(hidden=8, features=5).build((1, 3, 3)), None
     )
     views = tuple(rows(6, 1, 3, 3, seed=seed).float() for seed in (1, 2))
     with torch.autocast("cpu", torch.bfloat16):

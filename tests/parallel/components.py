@@ -58,7 +58,7 @@ def method_with_loss(name: str) -> Method:
     """A loss on rows of the batch, classes as groups, without batch norm."""
     loss: PairLoss = LOSSES.build(name, {}, field="training.loss")
     torch.manual_seed(0)
-    encoder = MLP(hidden=16, features=8).build(channels=1, size=SIDE)
+    encoder = MLP(hidden=16, features=8).build((1, SIDE, SIDE))
     return InBatch(encoder, mlp_head([8, 4]), loss, by_label=True)
 
 
@@ -68,7 +68,7 @@ def method_by_name(name: str) -> tuple[Method, int]:
     published = options.paper_loss
     loss = LOSSES.build(published.name, published.options, field="training.loss") if published else None
     torch.manual_seed(0)
-    encoder = MLP(hidden=16, features=8, batch_norm=True).build(channels=1, size=SIDE)
+    encoder = MLP(hidden=16, features=8, batch_norm=True).build((1, SIDE, SIDE))
     return options.build(encoder, loss), max(options.view_counts[0], VIEWS.get(name, 2))
 
 

@@ -30,7 +30,7 @@ def registered(empty_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     shutil.copy(empty_home / "mlflow.db", home)
     for digit in (1, 2):
         torch.manual_seed(digit)
-        encoder = assemble(TRAINING).encoder.build(channels=CHANNELS, size=SIZE)
+        encoder = assemble(TRAINING).encoder.build((CHANNELS, SIZE, SIZE))
         model = EmbeddingModel(ImageProcessor((0.3,), (0.2,), SIZE), encoder)
         store_at(home).register(
             dataclasses.replace(
@@ -65,7 +65,7 @@ def test_it_starts_from_the_champions_weights_by_their_digest(home, capsys):
     assert found.champion == "models:/shoes/1"
     assert found.sha256 == file_sha256(found.path / "weights.safetensors")
     torch.manual_seed(1)
-    encoder = assemble(TRAINING).encoder.build(channels=CHANNELS, size=SIZE)
+    encoder = assemble(TRAINING).encoder.build((CHANNELS, SIZE, SIZE))
     kept = load_file(found.path / "weights.safetensors")
     assert all(torch.equal(kept[f"encoder.{name}"], tensor) for name, tensor in encoder.state_dict().items())
     assert "training starts from the weights of models:/shoes/1, the champion" in capsys.readouterr().err

@@ -132,7 +132,7 @@ def test_every_method_learns_the_same_through_sub_batches(name: str) -> None:
         options = METHODS.build(name, {}, field="training.method")
         published = options.paper_loss
         loss = LOSSES.build(published.name, published.options, field="training.loss") if published else None
-        encoder = MLP(hidden=8, features=6, batch_norm=True).build(channels=FEATURES, size=1)
+        encoder = MLP(hidden=8, features=6, batch_norm=True).build((FEATURES,))
         methods.append(options.build(encoder, loss).double().eval())
     ours, whole = methods
     views = VIEWS[: options.view_counts[0]]

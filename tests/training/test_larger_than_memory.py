@@ -15,7 +15,7 @@ from cl_core.data.ingest.pipeline import ingest_source
 from cl_core.specs import ComputeSpec, DataSpec
 from cl_core.training.job import TrainingJob
 
-pytestmark = [pytest.mark.sweep, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.sweep, pytest.mark.timeout(2400)]
 
 LIMIT_BYTES = 2 << 30
 # 20,000 images of 192 KiB: 3.9 GB.

@@ -37,7 +37,7 @@ def weights(checkpoint: Path) -> dict[str, torch.Tensor]:
 
 def encoder_of(job: TrainingJob) -> Encoder:
     torch.manual_seed(3)
-    return assemble(job.training).encoder.build(channels=job.snapshot.channels, size=job.data.image_size).train()
+    return assemble(job.training).encoder.build(job.view_shape).train()
 
 
 def knn_of(job: TrainingJob) -> OnlineKnn:

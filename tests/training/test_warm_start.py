@@ -25,7 +25,7 @@ STILL = {"learning_rate": 1e-30, "weight_decay": 0.0, "epochs": 1, "warmup_epoch
 def started(job: TrainingJob, folder: Path) -> TrainingJob:
     """The job, from weights that no seed of its own gives."""
     torch.manual_seed(12345)
-    encoder = assemble(job.training).encoder.build(channels=job.snapshot.channels, size=job.data.image_size)
+    encoder = assemble(job.training).encoder.build(job.view_shape)
     folder.mkdir()
     save_weights(EmbeddingModel(job.processor, encoder), folder / WEIGHTS)
     start = InitialWeightsRef(champion="models:/shapes/1", sha256="0" * 64, path=folder)
