@@ -1,7 +1,7 @@
 """Columns of a split: rows of numbers that stay on the disk until they are taken.
 
-A column is a `.npy` file, or two of rows that differ in length. It is mapped into memory, so that a split may be larger
-than the memory, and all processes of a machine share what is read.
+A column is a `.npy` file that is mapped into memory. So a split may be larger than the memory, and all processes of a
+machine share what is read.
 """
 
 import io

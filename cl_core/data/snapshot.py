@@ -35,8 +35,8 @@ GROUP_ROWS = 1024
 GROUP_BYTES = 1 << 25  # One row costs its whole group, and more than 2 GB in one group breaks Arrow's offsets.
 FILE_BYTES = 1 << 28
 
-ROWS = pa.schema([*required(id=pa.binary(ID_BYTES), image=pa.binary()), pa.field("label", pa.string())])
-GROUPED_ROWS = ROWS.append(pa.field("group", pa.uint64(), nullable=False))
+PAYLOAD = 1
+"""Position of the payload among the columns of a split, which is named after the modality's."""
 # Encoded images do not compress, have no repeats, and their least and greatest say nothing but bloat the footer.
 ROWS_SETTINGS: dict[str, Any] = {"compression": "NONE", "use_dictionary": ["label"], "write_statistics": ["id"]}
 
@@ -135,11 +135,17 @@ class SnapshotProfile(BaseModel):
         return sum(self.quarantined.values()) / max(1, self.inputs)
 
 
+def rows_schema(payload: str, *, grouped: bool) -> pa.Schema:
+    """Return the columns of a split: id, payload under its name, label, and the group if there are groups."""
+    columns = [*required(id=pa.binary(ID_BYTES), **{payload: pa.binary()}), pa.field("label", pa.string())]
+    return pa.schema([*columns, *(required(group=pa.uint64()) if grouped else [])])
+
+
 class SnapshotRow(NamedTuple):
-    """One distinct sample."""
+    """One distinct sample: the columns of a split in their order."""
 
     id: bytes  # (32,) bytes, the sha256 of the payload.
-    payload: bytes  # Encoded image.
+    payload: bytes  # Such as an encoded image.
     label: str | None  # Name of its class; None without one.
     group: int | None  # uint64, the same for all samples that are kept in one split; None without groups.
 
@@ -180,6 +186,6 @@ def row_groups(snapshot: SnapshotRef, split: str) -> Iterator[list[SnapshotRow]]
     for part in sorted((snapshot.path / split).glob("part-*.parquet")):
         with pq.ParquetFile(part, memory_map=True) as file:
             for group in range(file.num_row_groups):
-                rows = rows_of(file.read_row_group(group, columns=GROUPED_ROWS.names))  # As far as the file has them.
+                rows = rows_of(file.read_row_group(group))
                 if named := [SnapshotRow._make((*row, None)[:4]) for row in rows]:
                     yield named

@@ -25,7 +25,7 @@ INPUTS = pa.schema(
     [
         *required(id=pa.binary(ID_BYTES), split=pa.string(), origin=pa.string()),
         *required(label=pa.string()),  # Empty without one.
-        pa.field("image", pa.binary()),  # Null for an unchanged input: an earlier snapshot holds it.
+        pa.field("payload", pa.binary()),  # Null for an unchanged input: an earlier snapshot holds it.
         *required(format=pa.string(), measures=pa.binary()),
         pa.field("fingerprint", pa.binary(8)),
     ]

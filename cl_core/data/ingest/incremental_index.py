@@ -19,7 +19,7 @@ from cl_core import artifact_dir
 from cl_core.data.ingest.external_sort import ExternalSort, Row
 from cl_core.data.ingest.inspection import Input, Unchanged
 from cl_core.data.ingest.row_group_writer import RowGroupWriter
-from cl_core.data.snapshot import SPLITS, TEXT_SETTINGS, open_snapshot
+from cl_core.data.snapshot import PAYLOAD, SPLITS, TEXT_SETTINGS, open_snapshot
 from cl_core.data.sources import Source, SourceEntry
 from cl_core.data.worker_pool import bounded_batches
 from cl_core.errors import IntegrityError
@@ -173,5 +173,6 @@ def _payloads(folder: Path) -> Iterator[tuple[bytes, bytes]]:
     """Yield ids and payloads of all parts in a folder, sorted by id; without a map or read-ahead few are in memory."""
     for part in sorted(folder.glob("part-*.parquet")):
         with pq.ParquetFile(part, pre_buffer=False) as file:
-            for batch in file.iter_batches(batch_size=_PAYLOADS, columns=["id", "image"]):
+            columns = [file.schema_arrow.names[place] for place in (0, PAYLOAD)]
+            for batch in file.iter_batches(batch_size=_PAYLOADS, columns=columns):
                 yield from rows_of(batch)

@@ -18,15 +18,14 @@ from cl_core.data.ingest.split_groups import DrawnGroups
 from cl_core.data.snapshot import (
     FORMAT_VERSION,
     GROUP_ROWS,
-    GROUPED_ROWS,
     QUARANTINE_TABLE,
-    ROWS,
     ROWS_SETTINGS,
     SOURCES_TABLE,
     SPLITS,
     TEXT_SETTINGS,
     GroupCounts,
     SnapshotProfile,
+    rows_schema,
 )
 from cl_core.hashing import canonical_json
 from cl_core.modalities import Modality, PayloadInfo
@@ -61,13 +60,14 @@ def build_snapshot(
         its group where there are groups. Options of the modality are in it that make other samples of the same bytes.
     """
     tally, parting = Tally(modality), Parting(groups) if groups else None
-    columns = GROUPED_ROWS if groups else ROWS
+    (payload_column,) = modality.columns
+    columns, ungrouped = (rows_schema(payload_column, grouped=grouped) for grouped in (groups is not None, False))
     digest = hashlib.sha256(f"counterpoint snapshot {FORMAT_VERSION}\n".encode())
     digest.update(modality.digest_part)
     with ExitStack() as files:
         splits = {split: files.enter_context(_split_writer(folder / split, columns)) for split in SPLITS}
         sources = files.enter_context(_table_writer(folder / "sources.parquet", SOURCES_TABLE))
-        set_aside = files.enter_context(_split_writer(conflicting, ROWS))
+        set_aside = files.enter_context(_split_writer(conflicting, ungrouped))
         files.enter_context(closing(valid))
         for key, rows in groupby(valid, key=itemgetter(0)):
             # Of all copies but the first only split, origin and label are kept, so that memory stays small.

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from cl_core.artifact_dir import MANIFEST, manifest_of
 from cl_core.data.path_roots import confined
-from cl_core.data.snapshot import ID_BYTES, SPLITS, open_snapshot, row_groups
+from cl_core.data.snapshot import ID_BYTES, PAYLOAD, SPLITS, open_snapshot, row_groups
 from cl_core.data.sources import RawSample, Source, unchanged
 from cl_core.errors import DataError, IntegrityError
 from cl_core.hashing import file_sha256
@@ -55,8 +55,9 @@ class SnapshotFolder(Source):
         path = _folder(location)
         parts = [str(part) for split in self._selected for part in (path / split).glob("part-*.parquet")]
         ids = pa.array(list(origins), pa.binary(ID_BYTES))
-        table = ds.dataset(parts, format="parquet").to_table(columns=["image"], filter=ds.field("id").isin(ids))
-        return unchanged(table["image"].to_pylist(), origins)
+        rows = ds.dataset(parts, format="parquet")
+        table = rows.to_table(columns=[rows.schema.names[PAYLOAD]], filter=ds.field("id").isin(ids))
+        return unchanged(table.column(0).to_pylist(), origins)
 
     @property
     def _selected(self) -> tuple[str, ...]:

@@ -11,12 +11,14 @@ from cl_core import artifact_dir
 
 @contextlib.contextmanager
 def first_ctrl_c() -> Iterator[Callable[[], bool]]:
-    """Yield whether Ctrl-C was pressed in the body, which stops by itself; a second Ctrl-C interrupts it at once."""
-    pressed = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
+    """Yield whether Ctrl-C was pressed in the body, which stops by itself; a second Ctrl-C interrupts it at once.
+
+    Where Ctrl-C is ignored, as in a job that a shell started in the background, it stays ignored.
+    """
+    pressed, before = threading.Event(), signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or before is signal.SIG_IGN:
         yield pressed.is_set
         return
-    before = signal.getsignal(signal.SIGINT)
 
     def note(*_: object) -> None:
         pressed.set()

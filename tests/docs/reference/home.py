@@ -50,7 +50,7 @@ def page() -> str:
         "## Folders",
         table(("path", "content"), _folders()),
         "## Columns of `train/part-NNNNN.parquet` and `test/part-NNNNN.parquet`",
-        _columns(snapshot.ROWS),
+        _columns(snapshot.rows_schema("image", grouped=False)),
         "## Columns of `sources.parquet`",
         _columns(snapshot.SOURCES_TABLE),
         "## Columns of `quarantine.parquet`",
