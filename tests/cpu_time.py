@@ -16,12 +16,14 @@ from typing import Any
 
 import psutil
 import pytest
+from _pytest.runner import runtestprotocol
 
 LIMIT_S = 1.0
 _LOOP_S = 0.028  # Of a million passes of an empty loop where both cores are busy, as in `make test`.
 SHOWN = 25
 
 _KEY = "cpu_s"
+_OVER = "a unit test may use"
 _importlib: Any = importlib._bootstrap  # type: ignore[attr-defined]
 
 
@@ -100,6 +102,19 @@ class CpuTime:
         gc.collect()
         gc.freeze()
 
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool:
+        """Run a test as ever, and one that was over its time once more: the machine may have been slow just then."""
+        item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+        reports = runtestprotocol(item, log=False, nextitem=nextitem)
+        if any(_OVER in report.longreprtext for report in reports):
+            item._initrequest()  # type: ignore[attr-defined] # What pytest does for each test: fixtures begin anew.
+            reports = runtestprotocol(item, log=False, nextitem=nextitem)
+        for report in reports:
+            item.ihook.pytest_runtest_logreport(report=report)
+        item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+        return True
+
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, None, None]:
         meter = Meter(self._imports)
@@ -118,7 +133,7 @@ class CpuTime:
             item.user_properties.append((f"{_KEY}_call", seconds))
         if seconds > LIMIT_S and _is_limited(item) and seconds > (limit := LIMIT_S * _slowness()):
             pytest.fail(
-                f"a unit test may use {LIMIT_S:g} s of CPU time ({limit:.2g} s on this machine now), and this one used "
+                f"{_OVER} {LIMIT_S:g} s of CPU time ({limit:.2g} s on this machine now), and this one used "
                 f"{seconds:.2f} s; make it smaller, "
                 "move it to tests/integration, or mark it with `sweep`, `integration`, or slow_unit(reason)",
                 pytrace=False,
