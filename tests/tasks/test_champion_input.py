@@ -28,6 +28,7 @@ from cl_core.refs import AssessmentRef, ModelRef, NotComparable
 from cl_core.specs import EvaluationSpec
 from cl_core.training.job import TrainingJob
 from tasks.adapters.mlflow.model_version import Registration
+from tasks.champion_input import EncoderInput, made_into
 from tasks.evaluation import check_champion, evaluate_champion
 
 EVALUATION = EvaluationSpec(protocols=["knn"], options={"knn": {"ks": [5]}}, resamples=100)
@@ -156,6 +157,17 @@ def test_the_values_that_are_black_and_white_to_it_are_its_own(
     ]
     images = load_split(cache, "test").column.take(slice(None))
     np.testing.assert_array_equal(images[:, :, :, 0], np.stack(list(map(np.asarray, wanted))))
+
+
+@pytest.mark.parametrize("side", [6, 600])
+def test_it_may_take_images_of_a_size_that_the_data_of_a_run_may_not_have(
+    home: Path, job: TrainingJob, side: int
+) -> None:
+    champion = store_at(home).find(NAME, 1)
+    prepared = made_into(EncoderInput(side, CHANNELS, None), job, champion)
+    assert not isinstance(prepared, NotComparable)
+    assert prepared.processor.size == side
+    assert load_split(prepared.cache, "test").column.shape == (side, side, CHANNELS)
 
 
 def test_of_a_champion_that_takes_no_images_the_reason_is_returned_with_what_to_do(
