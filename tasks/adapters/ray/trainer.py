@@ -7,32 +7,25 @@ cluster that is started here and removed afterwards, or on the one that RAY_ADDR
 import contextlib
 import importlib
 import logging
-import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-import psutil
-
-from cl_core import processes
 from cl_core.errors import TrainingError, WorkersLostError
 from cl_core.refs import CheckpointRef
-from cl_core.specs import ComputeSpec
 from cl_core.training.job import TrainingJob
+from tasks.adapters.ray.cluster import cluster
 from tasks.adapters.ray.cluster_folder import temporary_folder
 from tasks.adapters.ray.compat import (
     CLUSTER_ENV,
-    GCS_SERVER_NAME,
     LOCAL_CLUSTER_ENV,
     QUIET_LOGGERS,
-    TEMP_DIR_OPTION,
-    job_config,
 )
 from tasks.adapters.ray.ctrl_c import StopFiles, first_ctrl_c
-from tasks.adapters.ray.resources import check_machine, check_resources
+from tasks.adapters.ray.resources import check_machine
 from tasks.adapters.ray.stall_watch import StallWatch
 from tasks.runtime.process_environment import set_defaults
 from tasks.runtime.settings import Settings
@@ -41,9 +34,6 @@ from tasks.runtime.settings import Settings
 MAX_GROUP_RESTARTS = 3
 GROUP_START_TIMEOUT_S = 300
 COLLECTIVE_TIMEOUT_S = 300
-# Only the job, a page of JSON, travels through Ray's object store.
-OBJECT_STORE_BYTES = 100_000_000
-_KILL_TIMEOUT_S = 10
 
 _ENV = {
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": str(GROUP_START_TIMEOUT_S),
@@ -70,7 +60,7 @@ def fit(job: TrainingJob) -> CheckpointRef:
         logging.getLogger(name).setLevel(level)
     if job.compute.workers == 1:
         return _in_process(job)
-    with temporary_folder(job.folder) as folder, _cluster(address, job.compute, folder):
+    with temporary_folder(job.folder) as folder, cluster(address, job.compute, folder):
         return _worker_group(job, folder)
 
 
@@ -191,58 +181,6 @@ def _error(classes: list[list[str]], message: str) -> TrainingError:
                 error.args = (message,)
                 return error
     return TrainingError(message)
-
-
-@contextlib.contextmanager
-def _cluster(address: str, compute: ComputeSpec, folder: Path) -> Iterator[None]:
-    """Connect to Ray for the body; stop a cluster that was started here, and keep the signal handlers."""
-    import ray
-
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    before = _children()
-    common: dict[str, Any] = {"log_to_driver": False, "configure_logging": False, "namespace": "counterpoint"}
-    common["job_config"] = job_config()
-    try:
-        if address:
-            ray.init(address=address, **common)
-            total = ray.cluster_resources()
-            check_resources(
-                compute, cpus=total.get("CPU", 0), gpus=total.get("GPU", 0), where=f"the Ray cluster at {address}"
-            )
-        else:
-            local = {"include_dashboard": False, TEMP_DIR_OPTION: str(folder)}
-            ray.init(num_cpus=processes.cpu_count(), object_store_memory=OBJECT_STORE_BYTES, **local, **common)
-        _restore(handlers)
-        yield
-    finally:
-        _kill(_children() - before)
-        ray.shutdown()
-        _restore(handlers)
-
-
-def _children() -> set[psutil.Process]:
-    return set(psutil.Process().children(recursive=True))
-
-
-def _kill(members: set[psutil.Process]) -> None:
-    """Kill the processes of a cluster that was started here, except the server that the shutdown talks to.
-
-    A shutdown waits for a raylet that hangs, and interrupted workers outlive it by seconds, writing into its folder.
-    """
-    killed = []
-    for process in members:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            if process.name() != GCS_SERVER_NAME:
-                process.kill()
-                killed.append(process)
-    psutil.wait_procs(killed, timeout=_KILL_TIMEOUT_S)
-
-
-def _restore(handlers: dict[signal.Signals, Any]) -> None:
-    """Restore the handlers that Ray replaces; Prefect's cancellation and Ctrl-C depend on them."""
-    if threading.current_thread() is threading.main_thread():
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
 
 
 def _off_the_main_thread(call: Any, *, meanwhile: Callable[[], None]) -> Any:
