@@ -108,7 +108,7 @@ class CpuTime:
         item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
         reports = runtestprotocol(item, log=False, nextitem=nextitem)
         if any(_OVER in report.longreprtext for report in reports):
-            item._initrequest()  # type: ignore[attr-defined] # What pytest does for each test: fixtures begin anew.
+            item._initrequest()  # type: ignore[attr-defined] # As pytest does before each test: fixtures start again.
             reports = runtestprotocol(item, log=False, nextitem=nextitem)
         for report in reports:
             item.ihook.pytest_runtest_logreport(report=report)

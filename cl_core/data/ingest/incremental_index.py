@@ -35,7 +35,6 @@ _TABLE = "index.parquet"  # `notes.parquet` before 0.2.
 _BATCH_ROWS = 1024
 _GROUP_ROWS = 1 << 14
 _PAYLOADS = 64
-_UNKNOWN = ("", *[None] * 6)
 
 
 class IndexEntry(NamedTuple):
@@ -57,6 +56,11 @@ class IndexEntry(NamedTuple):
             return cls(listed.name, listed.state, None, None, *result)
         state = "" if result.reason == "unreadable" else listed.state
         return cls(listed.name, state, result.reason, result.detail, *[None] * len(PayloadInfo._fields))
+
+    @classmethod
+    def of_name(cls, name: bytes) -> "IndexEntry":
+        """Make the entry of an input of which only the name counts: it has no state, so that it is read again."""
+        return cls(name, "", *[None] * (len(cls._fields) - 2))
 
     @property
     def result(self) -> PayloadInfo | Rejected:
@@ -161,7 +165,7 @@ class IncrementalIndex:
             columns = list(IndexEntry._fields if self._snapshot else IndexEntry._fields[:1])
             for batch in self._table.iter_batches(batch_size=_BATCH_ROWS, columns=columns):
                 for name, *known in rows_of(batch):
-                    yield IndexEntry(name, *(known or _UNKNOWN))
+                    yield IndexEntry(name, *known) if known else IndexEntry.of_name(name)
 
 
 def index_writer(folder: Path) -> RowGroupWriter:

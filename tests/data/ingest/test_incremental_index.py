@@ -1,5 +1,6 @@
 """The second ingestion of a folder and all after it: only what is new is opened, and the snapshot is the same."""
 
+import json
 import os
 import random
 import re
@@ -12,10 +13,12 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from cl_core import artifact_dir
 from cl_core.data.ingest.pipeline import IngestResult, ingest_source
 from cl_core.data.sources import Unreadable
 from cl_core.data.sources.image_folder import ImageFolder
@@ -251,6 +254,23 @@ def test_a_killed_ingestion_spoils_nothing_that_is_known(folder, tmp_path, pictu
     assert not list(root.glob(".staging-*"))
     [index] = (path for path in (root / "ingests").iterdir() if path.is_dir())
     assert len(list(index.iterdir())) == 1
+
+
+def test_of_an_index_with_the_columns_of_an_earlier_version_the_names_count(folder, tmp_path):
+    """It is not trusted, but says what was removed."""
+    pets(folder, tmp_path / "home")
+    [manifest] = tmp_path.glob("home/pets/ingests/*/*/manifest.json")
+    index = pq.read_table(manifest.parent / "index.parquet")
+    earlier = index.drop_columns(["measures", "fingerprint"]).append_column("width", pa.array([1] * len(index)))
+    old = {**json.loads(manifest.read_text()), "code": "earlier"}
+    del old["files"]
+    with artifact_dir.staging(manifest.parent.parent) as staged:
+        pq.write_table(earlier, staged / "index.parquet")
+        shutil.rmtree(manifest.parent)
+        artifact_dir.publish(staged, manifest.parent.with_name("earlier"), old)
+    left = sorted(folder.rglob("*.png"))
+    left.pop().unlink()
+    assert counted(pets(folder, tmp_path / "home")) == f"{len(left)} read, 0 unchanged, 1 removed"
 
 
 def test_what_cannot_be_read_is_tried_again(folder, tmp_path, picture, monkeypatch):
