@@ -64,8 +64,6 @@ class Modality(Component):
 
     columns: ClassVar[tuple[str, ...]]
     """Columns of a snapshot that hold the payload."""
-    baseline_name: ClassVar[str]
-    """What the payload is without any training, in words, such as raw pixels."""
 
     @abstractmethod
     def inspect(self, payload: bytes, *, fingerprint: bool) -> PayloadInfo:

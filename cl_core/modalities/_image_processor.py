@@ -21,6 +21,8 @@ class ImageProcessor(nn.Module):
     def __init__(self, mean: Sequence[float], std: Sequence[float], size: int) -> None:
         super().__init__()
         self.size = size
+        self.mean_values = tuple(mean)
+        """`mean` as numbers: to read them from a GPU would be to wait for it."""
         self.register_buffer("mean", torch.tensor(mean).reshape(1, -1, 1, 1))
         self.register_buffer("std", torch.tensor(std).reshape(1, -1, 1, 1))
 

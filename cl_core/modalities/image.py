@@ -37,7 +37,6 @@ class Images(Modality):
     """Square images of one size, grayscale or color."""
 
     columns: ClassVar[tuple[str, ...]] = ("image",)
-    baseline_name: ClassVar[str] = "raw pixels"
 
     size: int = Field(28, ge=1)
     """Side of the square image that the encoder sees. A champion may take others than the spec of data allows.

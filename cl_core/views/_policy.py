@@ -57,7 +57,7 @@ class ChainViews(ChainOptions):
             draws = rng.uniforms(stream=view, count=DRAWS)
             side = round(processor.size * self.law(view).side)
             parameters = self.parameters(draws, view=view, height=height, width=width, size=side)
-            made = make_view(pixels, parameters, size=side, fill=processor.mean.flatten().tolist())
+            made = make_view(pixels, parameters, size=side, fill=processor.mean_values)
             views.append(normalize(made, mean=processor.mean, std=processor.std))
         return tuple(views)
 
