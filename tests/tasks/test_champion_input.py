@@ -159,15 +159,13 @@ def test_the_values_that_are_black_and_white_to_it_are_its_own(
     np.testing.assert_array_equal(images[:, :, :, 0], np.stack(list(map(np.asarray, wanted))))
 
 
-@pytest.mark.parametrize("side", [6, 600])
-def test_it_may_take_images_of_a_size_that_the_data_of_a_run_may_not_have(
-    home: Path, job: TrainingJob, side: int
-) -> None:
-    champion = store_at(home).find(NAME, 1)
-    prepared = made_into(EncoderInput(side, CHANNELS, None), job, champion)
+def test_it_may_take_images_of_a_size_that_the_data_of_a_run_may_not_have(home: Path, job: TrainingJob) -> None:
+    prepared = made_into(EncoderInput(6, CHANNELS, None), job, store_at(home).find(NAME, 1))
     assert not isinstance(prepared, NotComparable)
-    assert prepared.processor.size == side
-    assert load_split(prepared.cache, "test").column.shape == (side, side, CHANNELS)
+    assert prepared.processor.size == 6
+    assert load_split(prepared.cache, "test").column.shape == (6, 6, CHANNELS)
+    larger = prepared.model_copy(update={"data": job.data.model_copy(update={"image_size": 600})})
+    assert larger.processor.size == 600
 
 
 def test_of_a_champion_that_takes_no_images_the_reason_is_returned_with_what_to_do(
