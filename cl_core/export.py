@@ -10,21 +10,21 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 from torch.nn import functional
 
-from cl_core.modalities._image_processor import ImageProcessor
+from cl_core.modalities._processor import Processor
 
 
 class EmbeddingModel(nn.Module):
     """Turn stored rows, such as images, into unit embeddings.
 
     Holds a copy of the encoder, on the CPU and in float32: an exported program cannot be moved to another device, and
-    every consumer has a CPU. Always in eval mode, so that an image's embedding does not depend on its neighbors.
+    every consumer has a CPU. Always in eval mode, so that a sample's embedding does not depend on its neighbors.
 
     Args:
         processor: Turns the rows into what the encoder takes.
         encoder: Gives (N, F) float32.
     """
 
-    def __init__(self, processor: ImageProcessor, encoder: nn.Module) -> None:
+    def __init__(self, processor: Processor, encoder: nn.Module) -> None:
         super().__init__()
         self.processor = processor
         self.encoder = copy.deepcopy(encoder).to("cpu", torch.float32)
@@ -45,7 +45,7 @@ class EmbeddingModel(nn.Module):
 
 
 def export_program(model: EmbeddingModel) -> ExportedProgram:
-    """Export the model as a graph that takes one image or more.
+    """Export the model as a graph that takes one row or more.
 
     Raises:
         torch._dynamo.exc.UserError: When the encoder's code depends on the batch size, so that it cannot be dynamic.

@@ -1,9 +1,12 @@
 """Refs: the small values that travel between tasks, as JSON: paths, digests and numbers, no sentences."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+IMAGE = "image"
+"""The modality of what names none: there was no other before."""
 
 
 class Ref(BaseModel):
@@ -30,11 +33,16 @@ class SnapshotRef(StepResult):
     path: Path
     rows: dict[str, int] = Field(description="Distinct samples per split.")
     classes: list[str] = Field(description="Names of the classes, sorted; empty without labels.")
-    channels: Literal[1, 3] = Field(description="1 when every image is grayscale.")
     quarantined: int = Field(description="Rejected inputs.")
-    value_range: tuple[float, float] | None = Field(
-        None, description="Values of the files that become black and white; none for the full range."
-    )
+    modality: str = Field(IMAGE, description="Kind of the payloads.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_images(cls, values: Any) -> Any:
+        # Results of earlier versions say of images what the manifest says, too.
+        if not isinstance(values, dict):
+            return values
+        return {name: value for name, value in values.items() if name not in ("channels", "value_range")}
 
 
 class CacheRef(StepResult):
@@ -84,7 +92,7 @@ class RepresentationReport(Ref):
 class AssessmentRef(StepResult):
     """The scores and predictions of one representation, kept on disk."""
 
-    name: str = Field(description="`trained`, `untrained`, `raw_pixels` or `champion`.")
+    name: str = Field(description="`trained`, `untrained`, `champion`, or the baseline's, such as `raw_pixels`.")
     digest: str = Field(description="Digest of the representation, the evaluation spec and the code that evaluates.")
     path: Path = Field(description="Artifact directory of the scores and the per-sample predictions.")
     version: int = Field(0, description="Version of the registered model; 0 when it is not registered.")
@@ -105,7 +113,7 @@ class EvaluationReport(StepResult):
     snapshot_digest: str
     path: Path = Field(description="Folder of all assessments.")
     representations: dict[str, RepresentationReport] = Field(
-        description="`trained`, `untrained` (the same encoder before training) and `raw_pixels`."
+        description="`trained`, `untrained` (the same encoder before training) and the baseline, such as `raw_pixels`."
     )
     left_out: list[str] = Field(description="Protocols that could not run, each with its reason.")
     assessments: dict[str, AssessmentRef] = Field({}, description="Where the predictions behind the scores are kept.")
@@ -114,6 +122,11 @@ class EvaluationReport(StepResult):
     def trained(self) -> RepresentationReport:
         """Scores of the trained encoder."""
         return self.representations["trained"]
+
+    @property
+    def baseline(self) -> str:
+        """Name of the features that need no encoder, such as raw_pixels."""
+        return next(name for name in self.representations if name not in ("trained", "untrained"))
 
 
 class ModelRef(StepResult):

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
 from pydantic_core import CoreSchema, core_schema
@@ -53,6 +53,9 @@ Options = dict[str, Any]
 class Component(Described):
     """A part chosen by name. Its fields are its options: complete, frozen, and validated where they are given."""
 
+    registered_name: ClassVar[str] = ""
+    """The name by which it is chosen."""
+
 
 C = TypeVar("C", bound=Component)
 
@@ -74,6 +77,7 @@ class Registry(Generic[C]):
             if existing is not None and existing.__module__ != component.__module__:
                 raise self._taken(name, existing.__module__, component.__module__)
             self._classes[name] = component
+            component.registered_name = name
             return component
 
         return add

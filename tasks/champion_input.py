@@ -1,47 +1,26 @@
-"""The images that the champion takes, and the samples of a training made into them."""
+"""What the champion takes, and the samples of a training made into it."""
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from cl_core.errors import InputError
+from cl_core.modalities import ModelInput
 from cl_core.refs import ModelRef, NotComparable
-from cl_core.report.wording import range_text
-from cl_core.specs import ValueRange
 from tasks.adapters.mlflow.model_store import ModelStore
 from tasks.runtime.settings import Settings
 
 if TYPE_CHECKING:
     from cl_core.training.job import PreparedData, TrainingJob
 
-KINDS = {1: "grayscale", 3: "color"}
-"""Images by their number of channels."""
 
-
-class EncoderInput(NamedTuple):
-    """The images that an encoder takes."""
-
-    size: int
-    channels: int
-    value_range: ValueRange | None
-
-    def __str__(self) -> str:
-        values = f", with {range_text(self.value_range)} as black to white" if self.value_range else ""
-        return f"{KINDS[self.channels]} images of {self.size} x {self.size} pixels{values}"
-
-
-def training_input(job: "TrainingJob") -> EncoderInput:
-    """Return the images that the encoder of a training takes."""
-    return EncoderInput(job.data.image_size, job.snapshot.channels, job.snapshot.value_range)
-
-
-def champion_input(store: ModelStore, champion: ModelRef) -> EncoderInput | NotComparable:
-    """Return the images that the champion takes, or why images like that cannot be made."""
+def champion_input(store: ModelStore, champion: ModelRef, job: "TrainingJob") -> ModelInput | NotComparable:
+    """Return what the champion takes, or why the samples of a training cannot be made into it."""
     try:
-        height, width, channels = store.image_shape(champion)
-    except InputError:
-        return _not_comparable(champion, "its signature names no images, so another program registered it")
-    if height == width and channels in KINDS:
-        return EncoderInput(height, channels, store.value_range(champion))
-    return _not_comparable(champion, f"it takes images of {height} x {width} pixels with {channels} channels")
+        taken = store.model_input(champion)
+    except InputError as error:
+        return _not_comparable(champion, str(error))
+    if taken.modality != job.data.modality:
+        return _not_comparable(champion, f"it takes {taken}, and the data are of modality {job.data.modality!r}")
+    return taken
 
 
 def _not_comparable(champion: ModelRef, reason: str) -> NotComparable:
@@ -52,25 +31,18 @@ def _not_comparable(champion: ModelRef, reason: str) -> NotComparable:
     )
 
 
-def made_into(taken: EncoderInput, job: "TrainingJob", champion: ModelRef) -> "PreparedData | NotComparable":
-    """Return the samples of a training as the images that the champion takes, which are cached like its own."""
+def made_into(taken: ModelInput, job: "TrainingJob", champion: ModelRef) -> "PreparedData | NotComparable":
+    """Return the samples of a training as the champion takes them, which are cached like its own."""
     from cl_core.data.cache import build_cache
     from cl_core.modalities import Rejected
     from cl_core.training.job import PreparedData
 
-    if taken == training_input(job):
+    if taken == job.model_input:
         return job
     caches, workers = Settings.from_environment().caches, job.compute.ingest_workers
-    modality = job.data.built_modality.model_copy(update={"size": taken.size, "value_range": taken.value_range})
-    array = modality.array_spec({"channels": taken.channels})
+    modality = taken.kind
     try:
-        cache = build_cache(job.snapshot, modality, array=array, caches=caches, workers=workers)
+        cache = build_cache(job.snapshot, modality, array=taken.array, caches=caches, workers=workers)
     except Rejected as error:  # Such as 16-bit color, which has no other range.
-        return _not_comparable(champion, f"an image cannot be made into one of {taken} ({error.detail})")
-    mean, std = (
-        # Of views, which are normalized and made pixels again: any values would do.
-        values if taken.channels == job.snapshot.channels else (sum(values) / len(values),) * taken.channels
-        for values in (job.mean, job.std)
-    )
-    data = job.data.model_copy(update={"image_size": taken.size})
-    return PreparedData(snapshot=job.snapshot, data=data, cache=cache, mean=mean, std=std)
+        return _not_comparable(champion, f"a sample cannot be made into one of {taken} ({error.detail})")
+    return PreparedData(snapshot=job.snapshot, data=job.data.with_options_of(modality), cache=cache)

@@ -6,7 +6,7 @@ import sys
 import tempfile
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 @step("embed")
 def embed(model_name: str, version: int, data: SourceSpec, output: Path, *, workers: int) -> EmbeddingsRef:
-    """Write the embedding of every image to one Parquet file, or resume it, unless the file is up to date."""
+    """Write the embedding of every sample to one Parquet file, or resume it, unless the file is up to date."""
     output, data = confined(output, field="output"), _in_place(data)
     model = finished_model(model_name, version)
     artifact = embedding_artifact()
@@ -68,19 +68,18 @@ def finished_model(model_name: str, version: int) -> FinishedModel:
     def program() -> "nn.Module":
         return store.load(model)
 
-    def embed_images(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def embed_rows(rows: NDArray[Any]) -> NDArray[np.float32]:
         import torch
 
         with torch.inference_mode():
-            embeddings: NDArray[np.float32] = program()(torch.from_numpy(images)).numpy()
+            embeddings: NDArray[np.float32] = program()(torch.from_numpy(rows)).numpy()
         return embeddings
 
-    shape, value_range = store.image_shape(model), store.value_range(model)
-    return FinishedModel(model.name, model.version, model.training_digest, shape, embed_images, value_range)
+    return FinishedModel(model.name, model.version, model.training_digest, store.model_input(model), embed_rows)
 
 
 def _in_place(data: SourceSpec) -> SourceSpec:
-    """Return the source with its absolute path, so that its images are found from any folder later."""
+    """Return the source with its absolute path, so that its samples are found from any folder later."""
     if not data.location:
         return data
     path = confined(data.location, field="data.location")
@@ -90,34 +89,34 @@ def _in_place(data: SourceSpec) -> SourceSpec:
 _ATLAS = "embedding-atlas"
 
 
-def search_embeddings(image: Path, embeddings: Path, *, count: int, page: Path) -> "tuple[list[Hit], str]":
-    """Find the rows nearest to an image, with the model that made the embeddings, and write a page of them.
+def search_embeddings(file: Path, embeddings: Path, *, count: int, page: Path) -> "tuple[list[Hit], str]":
+    """Find the rows nearest to the sample in a file, with the model that made the embeddings; write a page of them.
 
     Returns:
-        The nearest first; and a sentence about pictures that could not be found again, empty when all were found.
+        The nearest first; and a sentence about samples that could not be found again, empty when all were found.
 
     Raises:
         InputError: When a file is missing or holds something else, or the model is another one here.
     """
     # They bring torch, which importing the flow does not need.
-    from cl_core.embedding.search import find_pictures, nearest_rows, query_pixels
+    from cl_core.embedding.search import find_payloads, nearest_rows, query_row
     from cl_core.report.search_page import missing_sentence, search_page
 
     facts = read_metadata(embeddings)
-    query = query_pixels(image, facts.image_shape, facts.value_range)
+    query = query_row(file, facts.takes)
     model = finished_model(facts.model_name, facts.model_version)
     if model.training_digest != facts.training_digest:
         here = redacted_uri(Settings.from_environment().tracking_uri)
         raise InputError(
             f"{embeddings} was made by {facts.model_uri} of training {facts.training_digest[:12]}, but here "
             f"{facts.model_uri} is of training {model.training_digest[:12] or 'unknown'}; set MLFLOW_TRACKING_URI to "
-            f"the MLflow that it came from (now {here}), or embed the images again"
+            f"the MLflow that it came from (now {here}), or embed the {facts.takes.kind.unit}s again"
         )
     hits = nearest_rows(model.embed(query)[0], embeddings, count=count)
-    shown_pictures = find_pictures(hits, facts)
+    payloads = find_payloads(hits, facts)
     page.parent.mkdir(parents=True, exist_ok=True)
-    artifact_dir.write_text(page, search_page(image, embeddings, facts, hits, shown_pictures))
-    return hits, missing_sentence(hits, shown_pictures, facts)
+    artifact_dir.write_text(page, search_page(file, embeddings, facts, hits, payloads))
+    return hits, missing_sentence(hits, payloads, facts)
 
 
 def open_atlas(embeddings: Path, *, umap: bool, port: int) -> int:

@@ -15,10 +15,10 @@ from cl_core.refs import (
     NotComparable,
     SnapshotRef,
 )
-from cl_core.report.wording import range_text
+from cl_core.report.wording import humanized
 from cl_core.specs import DataSpec, EvaluationSpec, PromotionSpec
 from tasks.adapters.mlflow.model_store import model_store
-from tasks.champion_input import KINDS, champion_input, made_into, training_input
+from tasks.champion_input import champion_input, made_into
 from tasks.runtime.artifacts import publish_scores
 from tasks.runtime.settings import Settings
 from tasks.runtime.step import log_outcome, step
@@ -61,13 +61,13 @@ def check_champion(model_name: str, job: "TrainingJob") -> None:
         # An unchanged training may be the champion's own; then nothing is asked of its files.
         if champion is None or champion.training_digest == job.digest:
             return
-        taken = champion_input(store, champion)
+        taken = champion_input(store, champion, job)
     except StoreUnreachableError as error:
-        log_outcome(f"what images the champion takes is not known yet: {error}")
+        log_outcome(f"what the champion takes is not known yet: {error}")
         return
     if isinstance(taken, NotComparable):
         log_outcome(f"warning: the version will not be promoted, whatever its scores: {taken.reason}")
-    elif taken != (own := training_input(job)):
+    elif taken != (own := job.model_input):
         log_outcome(
             f"{champion.uri}, the champion, takes {taken}; it will be evaluated on this run's samples as such, and "
             f"this run's encoder on {own}"
@@ -76,13 +76,13 @@ def check_champion(model_name: str, job: "TrainingJob") -> None:
 
 @step("evaluate")
 def evaluate(job: "TrainingJob", checkpoint: CheckpointRef, evaluation: EvaluationSpec) -> EvaluationReport:
-    """Evaluate the trained encoder, the same encoder untrained, and raw pixels, unless all three are up to date."""
+    """Evaluate the trained encoder, the same encoder untrained, and the baseline, unless all three are up to date."""
     from cl_core.evaluation import representations
 
     compared = (
         representations.trained(job, checkpoint.path),
         representations.untrained(job),
-        representations.raw_pixels(job),
+        representations.baseline(job),
     )
     assessments = {one.name: _assess(one, evaluation) for one in compared}
     digest = digest_of([checkpoint.digest, evaluation, sorted(assessments)])
@@ -113,7 +113,7 @@ def evaluate_champion(
     if champion is None or champion.version == model.version:
         log_outcome(f"{model.uri} is the champion" if champion else f"{model.name} has no champion yet")
         return None
-    taken = champion_input(store, champion)
+    taken = champion_input(store, champion, job)
     prepared = taken if isinstance(taken, NotComparable) else made_into(taken, job, champion)
     if isinstance(prepared, NotComparable):
         log_outcome(prepared.reason)
@@ -132,21 +132,21 @@ def evaluate_champion(
 
 @step("find model")
 def select_model(model_name: str, version: int, data: DataSpec) -> ModelRef:
-    """Find the version, 0 being the champion; refuse data of another size before it is read."""
+    """Find the version, 0 being the champion; refuse data that it does not take before they are read."""
     store = model_store()
     model = store.find(model_name, version)
-    height, width, _ = store.image_shape(model)
-    if {height, width} != {data.image_size}:
+    taken = store.model_input(model)
+    if taken.modality != data.modality:
         raise InputError(
-            f"data.image_size: {model.uri} takes images of {height} x {width} pixels, got {data.image_size}; "
-            f"set it to {height}"
+            f"data.modality: {model.uri} takes {taken}, got {data.modality!r}; set it to {taken.modality!r}"
         )
-    if (value_range := store.value_range(model)) != data.value_range:
+    given, wanted = (dict(spec) for spec in (data, data.with_options_of(taken.kind)))
+    for option in (name for name, value in wanted.items() if value != given[name]):
         raise InputError(
-            f"data.value_range: {model.uri} takes {range_text(value_range)} as black to white, got "
-            f"{range_text(data.value_range)}; set it to {json.dumps(value_range)}"
+            f"data.{option}: {model.uri} takes {taken}, got {json.dumps(given[option])}; set it to "
+            f"{json.dumps(wanted[option])}"
         )
-    log_outcome(f"{model.uri} takes images of {height} x {width} pixels")
+    log_outcome(f"{model.uri} takes {taken}")
     return model
 
 
@@ -154,28 +154,25 @@ def select_model(model_name: str, version: int, data: DataSpec) -> ModelRef:
 def evaluate_model(
     model: ModelRef, snapshot: SnapshotRef, cached: CacheRef, data: DataSpec, evaluation: EvaluationSpec
 ) -> EvaluationReport:
-    """Evaluate a registered version, as users call it, beside raw pixels."""
+    """Evaluate a registered version, as users call it, beside the baseline."""
     from cl_core.evaluation import representations
     from cl_core.report.summary import score_rows
     from cl_core.training.job import PreparedData
 
-    store, facts = model_store(), snapshot_profile(snapshot.path)
-    prepared = PreparedData(snapshot=snapshot, data=data, cache=cached.path, mean=facts.mean, std=facts.std)
-    *_, channels = store.image_shape(model)
-    if channels != snapshot.channels:
+    store = model_store()
+    prepared = PreparedData(snapshot=snapshot, data=data, cache=cached.path)
+    if (taken := store.model_input(model)) != prepared.model_input:
         raise InputError(
-            f"{model.uri} takes {KINDS[channels]} images, and snapshot {snapshot.digest[:12]} holds "
-            f"{KINDS[snapshot.channels]} ones; evaluate it on data like its training data"
+            f"{model.uri} takes {taken}, and snapshot {snapshot.digest[:12]} holds {prepared.model_input}; evaluate it "
+            "on data like its training data"
         )
     registered = representations.registered(lambda: store.load(model), model.training_digest, prepared)
-    assessments = {
-        "trained": _assess(registered, evaluation),
-        "raw_pixels": _assess(representations.raw_pixels(prepared), evaluation),
-    }
-    digest = digest_of([model.training_digest, snapshot.digest, data.image_size, evaluation, sorted(assessments)])
+    baseline = representations.baseline(prepared)
+    assessments = {"trained": _assess(registered, evaluation), baseline.name: _assess(baseline, evaluation)}
+    digest = digest_of([model.training_digest, snapshot.digest, taken, evaluation, sorted(assessments)])
     log_outcome(
-        f"evaluated {', '.join(_choice(snapshot, evaluation).running)} on {model.uri} and raw pixels, on "
-        f"{snapshot.rows['test']} test samples of snapshot {snapshot.digest[:12]}",
+        f"evaluated {', '.join(_choice(snapshot, evaluation).running)} on {model.uri} and "
+        f"{humanized(baseline.name)}, on {snapshot.rows['test']} test samples of snapshot {snapshot.digest[:12]}",
         cached=all(assessment.cached for assessment in assessments.values()),
     )
     report = _report(digest, model.training_digest, prepared, evaluation, assessments)

@@ -1,14 +1,14 @@
 """The steps that prepare data: ingest a source, cache its samples, validate them."""
 
 from cl_core.data import validation
-from cl_core.data.cache import build_cache
+from cl_core.data.cache import build_cache, cached_array
 from cl_core.data.ingest import pipeline
 from cl_core.data.snapshot import snapshot_profile
 from cl_core.data.snapshot_diff import describe_changes, previous_profile
 from cl_core.data.validation import ValidationReport
 from cl_core.failpoints import failpoint
 from cl_core.refs import CacheRef, SnapshotRef
-from cl_core.report.wording import counts, narrow_values_warning, parted_groups_warning
+from cl_core.report.wording import counts, parted_groups_warning
 from cl_core.specs import ComputeSpec, DataSpec
 from tasks.runtime.artifacts import publish_profile
 from tasks.runtime.console import counting
@@ -33,27 +33,27 @@ def ingest(data: DataSpec, compute: ComputeSpec, *, force: bool) -> SnapshotRef:
 
 @step("cache")
 def cache(snapshot: SnapshotRef, data: DataSpec, compute: ComputeSpec) -> CacheRef:
-    """Decode and resize the snapshot's images for training, unless the cache is up to date."""
-    images = 0
+    """Decode the snapshot's samples for training, and fit their processor, unless the cache is up to date."""
+    samples, modality = 0, data.built_modality
 
     def count(done: int) -> None:
-        nonlocal images
-        images = done
+        nonlocal samples
+        samples = done
         show(done)
 
-    with counting("cache", "images") as show:
+    with counting("cache", f"{modality.unit}s") as show:
         path = build_cache(
             snapshot,
-            data.built_modality,
+            modality,
             caches=Settings.from_environment().caches,
             workers=compute.ingest_workers,
             on_progress=count,
         )
-    side = f"{data.image_size} x {data.image_size} pixels"
-    if images:
-        log_outcome(f"resized {images:,} images to {side}")
+    made = modality.describe(cached_array(path))
+    if samples:
+        log_outcome(f"decoded {samples:,} {modality.unit}s into {made}")
     else:
-        log_outcome(f"cache of snapshot {snapshot.digest[:12]} at {side} is up to date; skipped", cached=True)
+        log_outcome(f"cache of snapshot {snapshot.digest[:12]} as {made} is up to date; skipped", cached=True)
     return CacheRef(digest=path.name, path=path)
 
 
@@ -62,11 +62,11 @@ def validate(snapshot: SnapshotRef, cached: CacheRef, data: DataSpec) -> Validat
     """Refuse data that cannot be trained on."""
     report = validation.validate_snapshot(snapshot, cached.path, data)
     failpoint("validate.checked")
-    near = report.near_duplicates
+    near, modality = report.near_duplicates, data.built_modality
     log_outcome(
         f"{report.train_samples} training and {report.test_samples} test samples, {report.classes} classes, "
-        f"{report.quarantined} quarantined, {report.duplicates} copies merged, "
-        f"near-duplicates of training images in the test split: {near.test_images}"
+        f"{report.quarantined} quarantined, {report.duplicates} copies merged"
+        + (f", near-duplicates of training {modality.unit}s in the test split: {near.test_samples}" if near else "")
         + (f", passed over: {counts(report.passed_over)}" if report.passed_over else "")
     )
     facts = snapshot_profile(snapshot.path)
@@ -74,7 +74,7 @@ def validate(snapshot: SnapshotRef, cached: CacheRef, data: DataSpec) -> Validat
         log_outcome(f"kept together: {facts.groups.phrase}")
     if warning := parted_groups_warning(facts.groups):
         log_outcome(f"warning: {warning}")
-    if warning := narrow_values_warning(facts):
+    for warning in modality.warnings(facts.content):
         log_outcome(f"warning: {warning}")
     for names in report.look_alikes:
         log_outcome(

@@ -45,7 +45,7 @@ def check_start_from(training: TrainingSpec, model_name: str) -> None:
 
 
 def find_initial_weights(
-    parts: "Parts", *, model_name: str, request: str, channels: int, image_size: int
+    parts: "Parts", *, model_name: str, request: str, view_shape: tuple[int, ...]
 ) -> InitialWeightsRef | None:
     """Find the weights that a training starts from; None when it starts from scratch.
 
@@ -53,8 +53,7 @@ def find_initial_weights(
         parts: The training.
         model_name: Registered model whose champion is looked up.
         request: Digest of everything that decides the training except the champion, the model's name included.
-        channels: Channels of the images.
-        image_size: Side of the images. Pixels.
+        view_shape: Shape of a sample as the encoder takes it.
 
     Raises:
         SpecError: When the champion has another encoder.
@@ -72,7 +71,7 @@ def find_initial_weights(
             initial = _InitialWeights.model_validate_json(answer.read_text(encoding="utf-8"))
             when = ", as when this training was first requested"
         else:
-            initial = _look_up(folder, parts, model_name, channels=channels, image_size=image_size)
+            initial = _look_up(folder, parts, model_name, view_shape)
             artifact_dir.write_text(answer, initial.model_dump_json(indent=1) + "\n")
             when = ""
         if initial.champion is None:
@@ -85,14 +84,14 @@ def find_initial_weights(
     return InitialWeightsRef(champion=initial.champion.uri, sha256=initial.sha256, path=weights)
 
 
-def _look_up(folder: Path, parts: "Parts", model_name: str, *, channels: int, image_size: int) -> _InitialWeights:
+def _look_up(folder: Path, parts: "Parts", model_name: str, view_shape: tuple[int, ...]) -> _InitialWeights:
     from cl_core.training.warm_start import check_initial_weights
 
     champion = model_store().champion(model_name)
     if champion is None:
         return _InitialWeights(champion=None)
     with _fetched(folder, champion) as (staged, sha256):
-        check_initial_weights(staged, parts, champion=champion.uri, channels=channels, image_size=image_size)
+        check_initial_weights(staged, parts, champion=champion.uri, view_shape=view_shape)
         artifact_dir.publish(staged, folder / sha256, {"champion": champion.uri})
     return _InitialWeights(champion=champion, sha256=sha256)
 

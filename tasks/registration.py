@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from cl_core.evaluation.promotion_gate import Gains
 from cl_core.refs import AssessmentRef, CheckpointRef, Decision, EvaluationReport, ModelRef, NotComparable, Score
+from cl_core.report.wording import humanized
 from cl_core.specs import EvaluationSpec, PromotionSpec
 from tasks.adapters.mlflow.model_store import ModelStore, model_store
 from tasks.adapters.mlflow.model_version import Registration
@@ -41,7 +42,7 @@ def register(
             name=model_name,
             build_model=build,
             snapshot=job.snapshot,
-            image_size=job.data.image_size,
+            takes=job.model_input,
             checkpoint=checkpoint,
             evaluation=scores,
             specs={"data": job.data, "training": job.training, "evaluation": evaluation}
@@ -143,7 +144,8 @@ def _gains(
 
     return Gains(
         over_untrained=over(scores.assessments["untrained"]),
-        over_raw_pixels=over(scores.assessments["raw_pixels"]),
+        over_baseline=over(scores.assessments[scores.baseline]),
+        baseline=humanized(scores.baseline),
         over_champion=over(champion) if isinstance(champion, AssessmentRef) else None,
         champion=champion.version if champion else 0,
         not_comparable=champion.reason if isinstance(champion, NotComparable) else "",

@@ -110,7 +110,8 @@ def _pictured(
         trained = representations.trained(job, checkpoint.path)
         embeddings = features_of_test(trained, embeddings=Settings.from_environment().embeddings)
     return {
-        "images": test.column.values[shown],  # Read when they are drawn.
+        "modality": job.modality,
+        "rows": test.column.values[shown],  # Read when they are drawn.
         "embeddings": embeddings,
         "labels": test.labels[shown] if test.labels is not None and (test.labels >= 0).any() else None,
         "predicted": predictions["linear_probe"][shown] if "linear_probe" in predictions else None,

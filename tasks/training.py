@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cl_core import artifact_dir
-from cl_core.data.cache import load_split
+from cl_core.data.cache import cached_array, load_split
 from cl_core.data.snapshot import snapshot_profile
+from cl_core.data.sources import built_source
 from cl_core.errors import IntegrityError
 from cl_core.failpoints import failpoint
 from cl_core.hashing import digest_of
+from cl_core.modalities import Modality
 from cl_core.refs import CacheRef, CheckpointRef, SnapshotRef
-from cl_core.registry import SOURCES
 from cl_core.specs import ComputeSpec, DataSpec, EvaluationSpec, TrainingSpec
 from cl_core.training.progress import Progress, following
 from tasks.initial_weights import check_start_from, find_initial_weights
@@ -42,14 +43,14 @@ def preflight(
     """Refuse wrong names and options before anything is read or trained; return the components of the training."""
     from cl_core.evaluation.protocol_choice import protocols
     from cl_core.training.components import assemble
-    from cl_core.training.preflight import check_image_size
+    from cl_core.training.preflight import check_views
     from tasks.adapters.ray.resources import check_machine
 
     check_machine(compute)
     check_start_from(training, model_name)
-    SOURCES.build(data.source, data.source_options, field="data.source")
+    built_source(data, data.modality)
     parts = assemble(training, on_gpu=compute.gpus_per_worker > 0)
-    check_image_size(parts, image_size=data.image_size)
+    check_views(parts, data.built_modality)
     protocols(evaluation)
     if not allow_new_data:
         check_registered_data(data, model_name)
@@ -73,20 +74,24 @@ def plan(
 
     Args:
         snapshot: What is trained on.
-        cached: Its samples at training size.
+        cached: Its samples as they are trained on.
         data: What was asked of the data.
         training: Its components, assembled by `preflight`.
         compute: Workers, threads and GPUs.
         model_name: Registered model whose champion the training may start from.
-        allow_new_data: Whether the model may have been trained on images with other channels before.
+        allow_new_data: Whether the model may have been trained on other data before.
     """
     from cl_core.training.components import training_digest
     from cl_core.training.job import TrainingJob
     from cl_core.training.left_open import BUDGET_STEPS, FEW_STEPS, fill_in
-    from cl_core.training.preflight import TrainedOn, check_batches
+    from cl_core.training.preflight import TrainedOn, check_batches, check_views
 
+    modality: Modality = data.built_modality
+    array = cached_array(cached.path)
     if not allow_new_data:
-        check_registered_data(data, model_name, channels=snapshot.channels)
+        check_registered_data(data, model_name, array=array)
+    if modality.known_array() is None:
+        check_views(training, modality, array)
     facts = snapshot_profile(snapshot.path)
     share = training.spec.held_out_share
     of_groups = TrainedOn.of_groups(load_split(cached.path, "train"), snapshot.classes, share)
@@ -105,13 +110,12 @@ def plan(
             f"the training has {steps} steps, and with fewer than {FEW_STEPS} an encoder hardly learns; raise "
             f"training.epochs, or leave it out for about {BUDGET_STEPS:,} steps"
         )
-    digest_from = partial(training_digest, training, snapshot_digest=snapshot.digest, image_size=data.image_size)
+    digest_from = partial(training_digest, training, snapshot_digest=snapshot.digest, modality=modality)
     weights = find_initial_weights(
         training,
         model_name=model_name,
         request=digest_of([model_name, digest_from()]),
-        channels=snapshot.channels,
-        image_size=data.image_size,
+        view_shape=modality.view_shape(array),
     )
     digest = digest_from(start_sha256=weights.sha256 if weights else "")
     job = TrainingJob(
@@ -123,8 +127,6 @@ def plan(
         cache=cached.path,
         initial_weights=weights,
         folder=Settings.from_environment().trainings / digest,
-        mean=facts.mean,
-        std=facts.std,
     )
     failpoint("plan.made")
     return job

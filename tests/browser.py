@@ -23,6 +23,8 @@ _ARGUMENTS = (
     *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--window-size=1400,2000"),
     *("--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"),
     "--disable-quic",
+    # Without a graphics card, whatever moves takes a core from everything else.
+    *("--disable-webgl", "--disable-webgl2", "--force-prefers-reduced-motion"),
 )
 
 

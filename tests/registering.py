@@ -13,6 +13,7 @@ from torch import nn
 
 from cl_core.evaluation.promotion_gate import Gains
 from cl_core.export import EmbeddingModel
+from cl_core.modalities import ModelInput
 from cl_core.modalities._image_processor import ImageProcessor
 from cl_core.refs import CheckpointRef, EvaluationReport, Lineage, RepresentationReport, Score, SnapshotRef
 from cl_core.specs import PromotionSpec, TrainingSpec
@@ -71,10 +72,9 @@ def registration(digit: int = 1, name: str = NAME) -> Registration:
             path=Path("/data/shoes"),
             rows={"train": 90, "test": 10},
             classes=["boot", "sandal"],
-            channels=1,
             quarantined=2,
         ),
-        image_size=SIZE,
+        takes=ModelInput(shape=(SIZE, SIZE, CHANNELS)),
         checkpoint=CheckpointRef(
             digest=f"{digit:x}" * 64,
             path=Path("/data/checkpoint"),
@@ -108,7 +108,8 @@ def gain(low: float, value: float = 0.1) -> Score:
 def gains(champion: int = 0) -> Gains:
     return Gains(
         over_untrained=gain(0.05),
-        over_raw_pixels=gain(0.04),
+        over_baseline=gain(0.04),
+        baseline="raw pixels",
         over_champion=gain(0.01) if champion else None,
         champion=champion,
     )

@@ -12,7 +12,6 @@ from built_once import built_once
 
 from cl_core.data.cache import build_cache
 from cl_core.data.ingest.pipeline import ingest_source
-from cl_core.data.snapshot import snapshot_profile
 from cl_core.modalities.image import Images
 from cl_core.refs import SnapshotRef
 from cl_core.specs import ComputeSpec, DataSpec, TrainingSpec
@@ -55,17 +54,14 @@ def job_at(
 ) -> TrainingJob:
     """The small training, with its checkpoints in `home`; changes are fields of its spec."""
     parts = assemble(TrainingSpec.model_validate({**SMALL.model_dump(), **changes}))
-    facts = snapshot_profile(snapshot.path)
     return TrainingJob(
-        digest=training_digest(parts, snapshot_digest=snapshot.digest, image_size=16),
+        digest=training_digest(parts, snapshot_digest=snapshot.digest, modality=DATA.built_modality),
         snapshot=snapshot,
         data=DATA,
         parts=parts,
         compute=compute or ComputeSpec(threads=1, checkpoint_every_s=1e-9, report_every_s=0),
         cache=cache,
         folder=home,
-        mean=facts.mean,
-        std=facts.std,
     )
 
 

@@ -16,6 +16,7 @@ from cl_core import registry
 from cl_core.code_digest import forget_code
 from cl_core.errors import SpecError
 from cl_core.losses import info_nce
+from cl_core.modalities.image import Images
 from cl_core.registry import ENCODERS, EVALUATIONS, LOSSES, METHODS, SOURCES, VIEWS, Component, NameIn, Registry
 from cl_core.specs import TrainingSpec
 from cl_core.training.components import assemble, training_digest
@@ -237,11 +238,11 @@ def test_another_distribution_adds_a_component_without_touching_this_one(install
 def test_the_code_of_another_distribution_decides_the_training_digest_as_our_own_does(install):
     install()
     spec = TrainingSpec(loss="theirs")
-    first = training_digest(assemble(spec), snapshot_digest="0", image_size=28)
+    first = training_digest(assemble(spec), snapshot_digest="0", modality=Images())
     with Path(sys.modules["their_losses"].__file__).open("a") as file:
         file.write("MORE = 1\n")
     forget_code()
-    assert training_digest(assemble(spec), snapshot_digest="0", image_size=28) != first
+    assert training_digest(assemble(spec), snapshot_digest="0", modality=Images()) != first
 
 
 def test_a_plugin_that_registers_another_name_than_it_announced_is_refused(install):

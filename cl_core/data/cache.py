@@ -5,10 +5,10 @@ The arrays stay on the disk: they are mapped into memory, and read when they are
 
 import contextlib
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,12 @@ from cl_core.failpoints import failpoint
 from cl_core.modalities import ArraySpec, Modality
 from cl_core.refs import SnapshotRef
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from cl_core.modalities._processor import Processor
+
+_PROCESSOR = "processor.safetensors"
 _CODE = ("cl_core.columns", "cl_core.data.cache", "cl_core.data.snapshot", "cl_core.tables")
 
 
@@ -37,6 +43,8 @@ def build_cache(
 ) -> Path:
     """Build the cache of a snapshot, unless it exists: an artifact directory of columns, `SPLIT.NAME.npy`.
 
+    The fitted processor is in it, too, since both follow from the same samples and options.
+
     Args:
         snapshot: The samples.
         modality: Decodes their payloads.
@@ -50,13 +58,15 @@ def build_cache(
         StorageFullError: When the disk is full; no partial files remain.
         InfrastructureError: When a worker process is killed.
     """
-    array = array or modality.array_spec({"channels": snapshot.channels})
+    profile = snapshot_profile(snapshot.path)
+    array = array or modality.array_spec(profile.content)
     (column,) = modality.columns
     # A model on other values of the same samples has a cache of its own.
     final = caches.absolute() / f"{snapshot.digest}-{'x'.join(map(str, array.shape))}{modality.variant}"
     metadata = {
         "snapshot": snapshot.digest,
         "columns": [column],
+        "dtype": array.dtype,
         "shape": list(array.shape),
         "rows": snapshot.rows,
         "classes": snapshot.classes,
@@ -65,7 +75,7 @@ def build_cache(
     with contextlib.suppress(IntegrityError):
         if verify(final).items() >= metadata.items():
             return final
-    grouped, count = snapshot_profile(snapshot.path).groups is not None, 0
+    grouped, count = profile.groups is not None, 0
     with staging(final.parent) as staged:
         for split in SPLITS:
             with contextlib.ExitStack() as files:
@@ -85,6 +95,7 @@ def build_cache(
                 f"{snapshot.path} holds {count:,} rows, but its manifest lists {sum(snapshot.rows.values()):,}; delete "
                 "the folder and run again"
             )
+        _save(modality.fit_processor(_split(staged, "train", [column], snapshot.classes), profile.content), staged)
         shutil.rmtree(final, ignore_errors=True)
         publish(staged, final, metadata)
     return final
@@ -97,13 +108,36 @@ def load_split(cache: Path, split: str) -> Split:
         IntegrityError: When the folder holds no cache.
     """
     manifest = manifest_of(cache)
-    ids = mapped(cache / f"{split}.id.npy")
-    groups = cache / f"{split}.group.npy"
+    return _split(cache, split, manifest["columns"], manifest["classes"])
+
+
+def cached_array(cache: Path) -> ArraySpec:
+    """Return what a row of a cache is."""
+    manifest = manifest_of(cache)
+    return ArraySpec(manifest["dtype"], tuple(manifest["shape"]))
+
+
+def processor_state(cache: Path) -> "dict[str, Tensor]":
+    """Return the buffers of the processor that was fitted to the training split of a cache."""
+    from safetensors.torch import load_file
+
+    return load_file(cache / _PROCESSOR)
+
+
+def _save(processor: "Processor", folder: Path) -> None:
+    from safetensors.torch import save_file
+
+    save_file(processor.state_dict(), folder / _PROCESSOR)
+
+
+def _split(folder: Path, split: str, columns: Sequence[str], classes: Sequence[str]) -> Split:
+    ids = mapped(folder / f"{split}.id.npy")
+    groups = folder / f"{split}.group.npy"
     return Split(
-        columns={name: Column(mapped(cache / f"{split}.{name}.npy")) for name in manifest["columns"]},
+        columns={name: Column(mapped(folder / f"{split}.{name}.npy")) for name in columns},
         ids=ids,
         sample_ids=ids[:, :8].copy().view(">u8")[:, 0].astype(np.uint64),
-        labels=mapped(cache / f"{split}.label.npy").astype(np.int64) if manifest["classes"] else None,
+        labels=mapped(folder / f"{split}.label.npy").astype(np.int64) if classes else None,
         groups=mapped(groups).copy() if groups.exists() else None,
     )
 

@@ -6,7 +6,7 @@ row group at a time.
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,12 +17,14 @@ from pydantic import (
     SerializerFunctionWrapHandler,
     ValidationError,
     model_serializer,
+    model_validator,
 )
 
 from cl_core.artifact_dir import MANIFEST, manifest_of, verify
 from cl_core.errors import IntegrityError
-from cl_core.refs import Ref, SnapshotRef
-from cl_core.specs import ValueRange
+from cl_core.modalities import Modality
+from cl_core.refs import IMAGE, Ref, SnapshotRef
+from cl_core.registry import MODALITIES
 from cl_core.tables import required, rows_of
 
 FORMAT_VERSION = 1  # Part of every digest: raise it when the same content should count as another snapshot.
@@ -45,24 +47,8 @@ QUARANTINE_TABLE = pa.schema(required(origin=pa.string(), reason=pa.string(), de
 TEXT_SETTINGS: dict[str, Any] = {"compression": "ZSTD", "use_dictionary": ["split", "reason"]}
 
 
-_OPTIONAL = ("groups", "value_range", "narrow")
-
-
-class SizeCount(Ref):
-    """Images of one size."""
-
-    width: int
-    height: int
-    count: int
-
-
-class NarrowValues(Ref):
-    """Images that together use a small part of the range of values that becomes black to white."""
-
-    bits: int = Field(description="Bits of a value in their files: 8 or 16.")
-    images: int
-    low: int = Field(description="Least value in any of them.")
-    high: int = Field(description="Greatest value in any of them.")
+_NOT_CONTENT = ("files", "image_bytes")
+"""Keys of a manifest that are no fields of the profile, or not under their present name."""
 
 
 class GroupCounts(Ref):
@@ -91,38 +77,58 @@ class GroupCounts(Ref):
 
 
 class SnapshotProfile(BaseModel):
-    """What a snapshot's manifest says about its content."""
+    """What a snapshot's manifest says about its content.
 
-    model_config = ConfigDict(frozen=True)
+    A manifest has the fields of the modality beside those of every snapshot.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     format_version: int = FORMAT_VERSION
+    modality: str = Field(IMAGE, description="Kind of the payloads; absent in manifests of images.")
     name: str
     digest: str = Field(description="Of the ids, labels and splits of all rows, 64 hexadecimal digits.")
     rows: dict[str, int] = Field(description="Distinct samples per split.")
     classes: list[str] = Field(description="Sorted; empty without labels.")
     per_class: dict[str, dict[str, int]] = Field(description="Labeled samples per split and class.")
     unlabelled: dict[str, int] = Field(description="Samples without a label, per split.")
-    channels: Literal[1, 3] = Field(description="1 when every image is grayscale.")
-    mean: tuple[float, ...] = Field(description="Of the training split's pixels, per channel, in 0..1.")
-    std: tuple[float, ...] = Field(description="Of the training split's pixels, per channel, in 0..1.")
-    sizes: list[SizeCount] = Field(description="The most frequent sizes, most frequent first. Pixels.")
-    distinct_sizes: int
+    content: dict[str, Any] = Field(description="What the modality knows of the payloads.")
     formats: dict[str, int] = Field(description="Samples per file format.")
-    image_bytes: int = Field(description="Encoded size of all rows.")
+    payload_bytes: int = Field(description="Size of all payloads.")
     inputs: int = Field(description="What the source delivered, duplicates and rejected inputs included.")
     duplicates: int = Field(description="Copies merged into another row of the same split.")
     leaked: int = Field(description="Contents of the test split whose copies in the training split are quarantined.")
     quarantined: dict[str, int] = Field(description="Rejected inputs by reason.")
     passed_over: dict[str, int] = Field({}, description="Files that are no inputs, by suffix or name.")
     groups: GroupCounts | None = Field(None, description="None where each sample is drawn by itself.")
-    value_range: ValueRange | None = Field(None, description="Values that become black and white; None: full range.")
-    narrow: list[NarrowValues] = Field([], description="Images whose values use at most 1/16 of that range.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gathered(cls, values: Any) -> Any:
+        """Gather what the manifest has beside the fields of every snapshot."""
+        if not isinstance(values, dict) or "content" in values:
+            return values
+        own = {name: value for name, value in values.items() if name in cls.model_fields}
+        content = {name: value for name, value in values.items() if name not in (*own, *_NOT_CONTENT)}
+        return {**own, "payload_bytes": values.get("image_bytes", values.get("payload_bytes")), "content": content}
 
     @model_serializer(mode="wrap")
-    def _without_what_is_off(self, serialized: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out what was not asked for, so that the manifest is as it was before it could be."""
+    def _as_manifest(self, serialized: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what was not asked for, so that a manifest of images is as it was before there was more."""
         values: dict[str, Any] = serialized(self)
-        return {name: value for name, value in values.items() if name not in _OPTIONAL or value}
+        if not values["groups"]:
+            del values["groups"]
+        if self.modality == IMAGE:
+            del values["modality"]
+            values["image_bytes"] = values.pop("payload_bytes")
+        content: dict[str, Any] = values.pop("content")
+        return values | content
+
+    @property
+    def kind(self) -> Modality:
+        """Return the modality that its content is described by."""
+        modality: Modality = MODALITIES.build(self.modality, {}, field="modality")
+        return modality
 
     @property
     def labeled(self) -> dict[str, int]:
@@ -158,8 +164,15 @@ def open_snapshot(path: Path) -> SnapshotRef:
     """
     verify(path)
     profile = snapshot_profile(path)
-    shared = profile.model_dump(include={"name", "digest", "rows", "classes", "channels", "value_range"})
-    return SnapshotRef(path=path.absolute(), quarantined=sum(profile.quarantined.values()), **shared)
+    return SnapshotRef(
+        path=path.absolute(),
+        name=profile.name,
+        digest=profile.digest,
+        rows=profile.rows,
+        classes=profile.classes,
+        quarantined=sum(profile.quarantined.values()),
+        modality=profile.modality,
+    )
 
 
 def snapshot_profile(path: Path) -> SnapshotProfile:

@@ -1,18 +1,19 @@
 """Validate a snapshot: refuse data that cannot be trained or tested on, with the numbers and the remedy.
 
-Single inputs are rejected when they are ingested; `cl_core/modalities/image.py` has the reasons.
+Single inputs are rejected when they are ingested; `cl_core/modalities` has the reasons.
 """
 
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Set
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from cl_core.data.cache import load_split
 from cl_core.data.near_duplicates import MAX_DISTANCE, near_duplicates
@@ -27,16 +28,25 @@ _HASHED_AT_ONCE = 1024
 
 
 class NearDuplicates(Ref):
-    """Pairs of a training and a test image that look alike, by perceptual hash."""
+    """Pairs of a training and a test sample that are alike, by their fingerprints: of images a perceptual hash."""
 
     max_distance: int = Field(MAX_DISTANCE, description="Maximum number of differing bits of 64.")
     pairs: int
-    test_images: int = Field(description="Test images with at least one such training image.")
+    test_samples: int = Field(description="Test samples with at least one such training sample.")
     test_share: float = Field(description="The same, as a fraction of the test split.")
-    plain_images: int = Field(description="Images of one color, in both splits; they are left out.")
-    complete: bool = Field(description="False when too many images are alike to count all: lower bounds.")
-    examples: list[tuple[str, str]] = Field(description="Ids of a training and a test image, closest pairs first.")
-    origins: list[tuple[str, str]] = Field([], description="Where these images are, by one copy each.")
+    plain_samples: int = Field(
+        description="Samples whose fingerprint means nothing, such as images of one color, in both splits; left out."
+    )
+    complete: bool = Field(description="False when too many samples are alike to count all: lower bounds.")
+    examples: list[tuple[str, str]] = Field(description="Ids of a training and a test sample, closest pairs first.")
+    origins: list[tuple[str, str]] = Field([], description="Where these samples are, by one copy each.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_images(cls, values: Any) -> Any:
+        """Read what version 0.1.0 stored, which knew images only."""
+        old = {"test_images": "test_samples", "plain_images": "plain_samples"}
+        return {old.get(name, name): value for name, value in values.items()} if isinstance(values, dict) else values
 
 
 class ValidationReport(Ref):
@@ -51,7 +61,7 @@ class ValidationReport(Ref):
     quarantined_share: float = Field(description="Fraction of all inputs.")
     duplicates: int = Field(description="Copies merged within a split.")
     passed_over: dict[str, int] = Field({}, description="Files that are no inputs, by suffix or name.")
-    near_duplicates: NearDuplicates
+    near_duplicates: NearDuplicates | None = Field(description="None where the modality has no fingerprints.")
     look_alikes: list[list[str]] = Field([], description="Classes whose names differ in case, blanks or Unicode alone.")
 
 
@@ -130,7 +140,9 @@ def _one_sided(profile: SnapshotProfile, spec: DataSpec) -> str:
     )
 
 
-def _near_duplicates(snapshot: Path, cache: Path, modality: Modality, test_samples: int) -> NearDuplicates:
+def _near_duplicates(snapshot: Path, cache: Path, modality: Modality, test_samples: int) -> NearDuplicates | None:
+    if not modality.has_fingerprints:
+        return None
     train_ids, train_hashes, train_plain = _hashed(cache, "train", modality)
     test_ids, test_hashes, test_plain = _hashed(cache, "test", modality)
     matches = near_duplicates(train_hashes, test_hashes, examples=_EXAMPLES)
@@ -139,9 +151,9 @@ def _near_duplicates(snapshot: Path, cache: Path, modality: Modality, test_sampl
     return NearDuplicates(
         max_distance=MAX_DISTANCE,
         pairs=matches.pairs,
-        test_images=matches.second_images,
+        test_samples=matches.second_images,
         test_share=matches.second_images / test_samples,
-        plain_images=train_plain + test_plain,
+        plain_samples=train_plain + test_plain,
         complete=matches.complete,
         examples=[(train.hex(), test.hex()) for train, test in examples],
         origins=[(origins[train], origins[test]) for train, test in examples],

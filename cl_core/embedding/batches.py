@@ -1,11 +1,11 @@
-"""Turn a source's inputs into the pixels that a model takes, part by part; collect the inputs that are rejected."""
+"""Turn a source's inputs into the arrays that a model takes, part by part; collect the inputs that are rejected."""
 
 import hashlib
 import math
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import chain, islice
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,16 +14,14 @@ from cl_core.data.ingest.collect import input_batches
 from cl_core.data.sources import RawSample, Unreadable
 from cl_core.data.worker_pool import map_batches
 from cl_core.embedding.embeddings_file import EmbeddedRow
-from cl_core.modalities import Rejected
-from cl_core.modalities._image_decoding import decode_image, to_shape
-from cl_core.specs import ValueRange
+from cl_core.modalities import ModelInput, Rejected
 
 Input = RawSample | Unreadable
 
 PART_INPUTS = 1024
 """A killed run loses at most one part; a part is a row group of the file."""
 _BATCH_ROWS = 256
-_BATCH_PIXELS = 1 << 23  # What goes through the model at once, so that its activations stay small.
+_BATCH_VALUES = 1 << 23  # What goes through the model at once, so that its activations stay small.
 
 
 class PreparedBatch(NamedTuple):
@@ -31,30 +29,23 @@ class PreparedBatch(NamedTuple):
 
     part: int  # Its number.
     rows: list[EmbeddedRow]  # Of the inputs that can be decoded.
-    images: NDArray[np.uint8]  # (n, H, W, C) uint8, one per row.
+    arrays: NDArray[Any]  # (n, *shape), one per row.
     rejected: list[tuple[str, str, str]]  # Origin, reason and detail of the others.
 
 
 def prepared_batches(
     inputs: Iterable[Input],
-    shape: tuple[int, int, int],
+    takes: ModelInput,
     *,
-    value_range: ValueRange | None = None,
     workers: int,
     is_done: Callable[[int], bool],
 ) -> Iterator[PreparedBatch]:
-    """Yield the inputs in batches, in their order, as the model takes them; skip parts that are done.
-
-    `shape` is (H, W, C); `value_range` the values that become black and white, None for the full range.
-    """
-    rows = max(1, min(_BATCH_ROWS, _BATCH_PIXELS // math.prod(shape)))
+    """Yield the inputs in batches, in their order, as the model takes them; skip parts that are done."""
+    rows = max(1, min(_BATCH_ROWS, _BATCH_VALUES // math.prod(takes.shape)))
     batches = (
         (part, batch) for part, members in _parts(inputs, is_done) for batch in input_batches(members, rows=rows)
     )
-    return (
-        prepared
-        for _, prepared in map_batches(partial(_prepare, shape=shape, value_range=value_range), batches, workers)
-    )
+    return (prepared for _, prepared in map_batches(partial(_prepare, takes=takes), batches, workers))
 
 
 def _parts(inputs: Iterable[Input], is_done: Callable[[int], bool]) -> Iterator[tuple[int, Iterator[Input]]]:
@@ -68,20 +59,19 @@ def _parts(inputs: Iterable[Input], is_done: Callable[[int], bool]) -> Iterator[
             pass
 
 
-def _prepare(
-    batch: tuple[int, list[Input]], shape: tuple[int, int, int], value_range: ValueRange | None
-) -> PreparedBatch:
+def _prepare(batch: tuple[int, list[Input]], takes: ModelInput) -> PreparedBatch:
     part, inputs = batch
-    rows, images, rejected = [], [], list[tuple[str, str, str]]()
+    modality, array = takes.kind, takes.array
+    rows, arrays, rejected = [], [], list[tuple[str, str, str]]()
     for item in inputs:
         try:
             if isinstance(item, Unreadable):
                 raise Rejected("unreadable", item.detail)
-            images.append(to_shape(decode_image(item.payload, value_range)[0], shape))
+            arrays.append(modality.decode(item.payload, array))
         except Rejected as rejection:
             rejected.append((item.origin, rejection.reason, rejection.detail))
         else:
             sample = hashlib.sha256(item.payload).hexdigest()
             rows.append(EmbeddedRow(sample, item.origin, item.label or None, item.split or None))
-    pixels = np.stack(images) if images else np.empty((0, *shape), np.uint8)
-    return PreparedBatch(part, rows, pixels, rejected)
+    stacked = np.stack(arrays) if arrays else np.empty((0, *array.shape), array.dtype)
+    return PreparedBatch(part, rows, stacked, rejected)

@@ -1,4 +1,4 @@
-"""A file of embeddings: its columns, and its metadata about the model and the images.
+"""A file of embeddings: its columns, and its metadata about the model and the samples.
 
 It is plain Parquet: pandas, pyarrow, DuckDB and Embedding Atlas read it as it is.
 """
@@ -12,12 +12,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from cl_core.errors import InputError, IntegrityError
 from cl_core.hashing import file_sha256
+from cl_core.modalities import ModelInput
 from cl_core.refs import Ref
-from cl_core.specs import SourceSpec, ValueRange
+from cl_core.specs import SourceSpec
 from cl_core.tables import rows_of, schema_of, table_of
 
 _KEY = b"counterpoint"
@@ -28,24 +29,31 @@ _SETTINGS: dict[str, Any] = {"compression": "ZSTD", "use_dictionary": ["label", 
 class EmbeddingsMetadata(Ref):
     """The file's metadata, as JSON under the key `counterpoint`."""
 
-    digest: str = Field(description="Of the model, the images and the code.")
+    digest: str = Field(description="Of the model, the samples and the code.")
     model_name: str
     model_version: int
     model_uri: str = Field(description="models:/NAME/VERSION")
     training_digest: str = Field(description="Of the training that made the model.")
-    image_shape: tuple[int, int, int] = Field(description="(H, W, C) to which the images were resized.")
-    value_range: ValueRange | None = Field(
-        None, description="Values of the files that became black and white; none for the full range."
-    )
-    data: SourceSpec = Field(description="Where the images came from.")
+    takes: ModelInput = Field(description="What the samples were made into, which the model takes.")
+    data: SourceSpec = Field(description="Where the samples came from.")
     rows: int
     quarantined: int = Field(description="Inputs that could not be embedded.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_images(cls, values: Any) -> Any:
+        """Read what version 0.1.0 wrote, which knew images only."""
+        if not isinstance(values, dict) or "image_shape" not in values:
+            return values
+        old = dict(values)
+        shape, value_range = old.pop("image_shape"), old.pop("value_range", None)
+        return {**old, "takes": {"shape": shape, "hidden": {"value_range": value_range} if value_range else {}}}
 
 
 class EmbeddedRow(NamedTuple):
     """One row of the file, without its embedding."""
 
-    id: str  # sha256 of the encoded image, 64 hexadecimal digits.
+    id: str  # sha256 of the payload, such as the bytes of an image file, 64 hexadecimal digits.
     origin: str  # Where it came from: a path, or a row of a file.
     label: str | None  # Name of its class; None without one.
     split: str | None  # `train` or `test`; None where the source does not say.

@@ -1,20 +1,17 @@
 """Search: find the rows of a file whose embeddings are nearest to a query's."""
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cl_core.data.sources import Source
+from cl_core.data.sources import built_source
 from cl_core.embedding.embeddings_file import EmbeddedRow, EmbeddingsMetadata, embedding_groups, rows_at
 from cl_core.errors import DataError, InputError
 from cl_core.evaluation.nearest import nearest
-from cl_core.modalities import Rejected
-from cl_core.modalities._image_decoding import FORMATS, decode_image, to_shape
-from cl_core.registry import SOURCES
-from cl_core.specs import ValueRange
+from cl_core.modalities import ModelInput, Rejected
 
 
 class Hit(NamedTuple):
@@ -39,25 +36,26 @@ def nearest_rows(query: NDArray[np.float32], embeddings: Path, *, count: int) ->
     return [Hit(row, cosine) for row, (cosine, _, _) in zip(rows, best, strict=True)]
 
 
-def query_pixels(image: Path, shape: tuple[int, int, int], value_range: ValueRange | None = None) -> NDArray[np.uint8]:
-    """Return an image file as (1, H, W, C) uint8, at the shape and with the range of values that a model takes.
+def query_row(file: Path, takes: ModelInput) -> NDArray[Any]:
+    """Return the sample in a file, such as an image, as a batch of one that a model takes.
 
     Raises:
         InputError: When the file cannot be read or decoded.
     """
+    modality = takes.kind
     try:
-        return np.array(to_shape(decode_image(image.read_bytes(), value_range)[0], shape))[None]
+        return np.array(modality.decode(modality.payload_of(file.read_bytes()), takes.array))[None]
     except OSError as error:
-        raise InputError(f"{image} cannot be read ({error.strerror}); give an image file") from error
+        raise InputError(f"{file} cannot be read ({error.strerror}); give {modality.query}") from error
     except Rejected as error:
-        raise InputError(f"{image} cannot be decoded ({error.detail}); give a {', '.join(FORMATS)} file") from error
+        raise InputError(f"{file} cannot be decoded ({error.detail}); give {modality.query}") from error
 
 
-def find_pictures(hits: list[Hit], metadata: EmbeddingsMetadata) -> dict[str, bytes]:
-    """Return the encoded images of hits, by id: of those that are still where they were embedded from."""
+def find_payloads(hits: list[Hit], metadata: EmbeddingsMetadata) -> dict[str, bytes]:
+    """Return the payloads of hits, by id: of those that are still where they were embedded from."""
     origins = {bytes.fromhex(hit.row.id): hit.row.origin for hit in hits}
     try:
-        source: Source = SOURCES.build(metadata.data.source, metadata.data.source_options, field="data.source")
+        source = built_source(metadata.data, metadata.takes.modality)
         payloads = source.find(metadata.data.location, origins)
     except (DataError, OSError):
         # The whole source has gone; the embeddings can be searched without it.

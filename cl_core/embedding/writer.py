@@ -1,4 +1,4 @@
-"""Write the embeddings of many images: in parts, from which a killed run resumes, joined in one file at the end."""
+"""Write the embeddings of many samples: in parts, from which a killed run resumes, joined in one file at the end."""
 
 import shutil
 from collections.abc import Callable
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +18,7 @@ from cl_core.artifact_dir import is_intact, manifest_of, publish, replacing, sta
 from cl_core.code_digest import code_digest
 from cl_core.data.ingest.collect import nothing_usable
 from cl_core.data.snapshot import QUARANTINE_TABLE, TEXT_SETTINGS
-from cl_core.data.sources import Source
+from cl_core.data.sources import Source, built_source
 from cl_core.embedding.batches import prepared_batches
 from cl_core.embedding.embeddings_file import (
     EmbeddingsMetadata,
@@ -29,9 +30,9 @@ from cl_core.embedding.embeddings_file import (
 )
 from cl_core.errors import DataError, IntegrityError
 from cl_core.hashing import digest_of
+from cl_core.modalities import ModelInput
 from cl_core.refs import Ref
-from cl_core.registry import SOURCES
-from cl_core.specs import SourceSpec, ValueRange
+from cl_core.specs import SourceSpec
 from cl_core.tables import rows_of, table_of
 
 _ROWS, _QUARANTINE = "rows.parquet", "quarantine.parquet"
@@ -44,9 +45,13 @@ class FinishedModel:
     name: str  # Of the registered model.
     version: int  # Its number.
     training_digest: str  # Of the training that made it.
-    shape: tuple[int, int, int]  # (H, W, C) of the images that it takes.
-    embed: Callable[[NDArray[np.uint8]], NDArray[np.float32]]  # (N, H, W, C) uint8 images to (N, D) float32 unit rows.
-    value_range: ValueRange | None = None  # Values of the files that become black and white; None: the full range.
+    takes: ModelInput
+    embed: Callable[[NDArray[Any]], NDArray[np.float32]]  # N rows as it takes them to (N, D) float32 unit rows.
+
+    @property
+    def unit(self) -> str:
+        """Return what a sample is called, such as image."""
+        return self.takes.kind.unit
 
     @property
     def uri(self) -> str:
@@ -71,32 +76,31 @@ def write_embeddings(
     workers: int = 1,
     on_progress: Callable[[int, int], None] = lambda done, inputs: None,
 ) -> EmbedResult:
-    """Write the embedding of every image to one Parquet file, unless the file is up to date.
+    """Write the embedding of every sample to one Parquet file, unless the file is up to date.
 
     Inputs that cannot be decoded are listed in a file beside it, `NAME.quarantine.parquet`. Finished parts of 1,024
     inputs are kept in a folder beside it, `NAME.parquet.parts`, until the file is complete. Memory does not grow with
-    the number of images.
+    the number of samples.
 
     A file of other embeddings is replaced. `on_progress` is called with the number of inputs done, and the total.
 
     Raises:
         SpecError: When the source or one of its options is unknown or out of range.
-        DataError: When the location is missing or unreadable, or no input is a usable image.
+        DataError: When the location is missing or unreadable, or no input is usable.
         InputError: When `output` is another kind of file.
         StorageFullError: When the disk is full; finished parts are kept.
         InfrastructureError: When a worker process is killed.
     """
-    source: Source = SOURCES.build(data.source, data.source_options, field="data.source")
+    source = built_source(data, model.takes.modality)
     code, state = code_digest(__name__, type(source).__module__), source.fingerprint(data.location)
-    reading = [model.value_range] if model.value_range else []
-    digest = digest_of([model.uri, model.training_digest, model.shape, data, source, state, code, *reading])
+    digest = digest_of([model.uri, model.training_digest, model.takes, data, source, state, code])
     existing = _existing(output, digest)
     if isinstance(existing, EmbeddingsMetadata):
-        reason = f"{output} is up to date (images, {model.uri} and code unchanged)"
+        reason = f"{output} is up to date ({model.unit}s, {model.uri} and code unchanged)"
         return EmbedResult(metadata=existing, dimensions=dimensions(output), new=False, reason=reason)
     folder = output.with_name(f"{output.name}.parts")
     parts = folder / digest
-    for other in folder.glob("*"):  # Of another model, or of images that have changed since.
+    for other in folder.glob("*"):  # Of another model, or of inputs that have changed since.
         if other.name != digest:
             shutil.rmtree(other)
     resumed = _write_parts(model, source, data, parts, workers, on_progress)
@@ -106,7 +110,7 @@ def write_embeddings(
         shutil.rmtree(folder)
         raise
     shutil.rmtree(folder)
-    reason = f"{model.uri} embedded {metadata.rows:,} images into {output}"
+    reason = f"{model.uri} embedded {metadata.rows:,} {model.unit}s into {output}"
     if resumed:
         reason += f", {resumed:,} of them in an earlier run"
     if metadata.quarantined:
@@ -124,7 +128,7 @@ def _existing(output: Path, digest: str) -> EmbeddingsMetadata | str:
         return ""
     metadata = read_metadata(output)
     if metadata.digest != digest:
-        return f"; replaced the embeddings of {metadata.rows:,} images by {metadata.model_uri}"
+        return f"; replaced the embeddings of {metadata.rows:,} {metadata.takes.kind.unit}s by {metadata.model_uri}"
     try:
         check_embeddings_file(output)
     except IntegrityError as error:
@@ -142,7 +146,7 @@ def _write_parts(
     workers: int,
     on_progress: Callable[[int, int], None],
 ) -> int:
-    """Write the parts that are missing; return how many images earlier runs embedded."""
+    """Write the parts that are missing; return how many inputs earlier runs embedded."""
     inputs = source.number_of_inputs(data.location)
     done = resumed = 0
 
@@ -157,14 +161,14 @@ def _write_parts(
         return True
 
     samples = source.samples(data.location)
-    batches = prepared_batches(samples, model.shape, value_range=model.value_range, workers=workers, is_done=is_done)
+    batches = prepared_batches(samples, model.takes, workers=workers, is_done=is_done)
     for part, members in groupby(batches, key=attrgetter("part")):
         rows, embeddings, rejected = [], [], []
         for batch in members:
             rows += batch.rows
             rejected += batch.rejected
             if batch.rows:
-                embeddings.append(model.embed(batch.images))
+                embeddings.append(model.embed(batch.arrays))
             done += len(batch.rows) + len(batch.rejected)
             on_progress(done, inputs)
         with staging(parts) as staged:
@@ -190,8 +194,7 @@ def _join(model: FinishedModel, data: SourceSpec, digest: str, parts: Path, outp
         model_version=model.version,
         model_uri=model.uri,
         training_digest=model.training_digest,
-        image_shape=model.shape,
-        value_range=model.value_range,
+        takes=model.takes,
         data=data,
         rows=sum(manifest["rows"] for manifest in manifests),
         quarantined=sum(manifest["quarantined"] for manifest in manifests),
@@ -199,7 +202,7 @@ def _join(model: FinishedModel, data: SourceSpec, digest: str, parts: Path, outp
     rejected = [folder / _QUARANTINE for folder in folders if (folder / _QUARANTINE).exists()]
     if not metadata.rows:
         example = next(rows_of(pq.read_table(rejected[0]))) if rejected else None
-        raise nothing_usable(data, metadata.quarantined, example)
+        raise nothing_usable(data, metadata.quarantined, example, unit=model.unit)
     # The quarantine first: a complete file of embeddings always has its own beside it.
     _quarantine_of(output).unlink(missing_ok=True)
     if rejected:

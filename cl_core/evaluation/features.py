@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from cl_core.artifact_dir import is_intact, publish, staging
 from cl_core.columns import ColumnWriter, mapped
 from cl_core.errors import TrainingError
 from cl_core.failpoints import failpoint
+from cl_core.modalities._processor import laid_out
 from cl_core.specs import Precision
 
 _IDS, _FEATURES = ".id.npy", ".features.npy"
@@ -35,7 +36,7 @@ class FeatureBlocks(NamedTuple):
 
 def extract(
     encoder: nn.Module,
-    images: NDArray[np.uint8],
+    rows: NDArray[Any],
     *,
     processor: nn.Module,
     batch_size: int,
@@ -43,9 +44,9 @@ def extract(
     precision: Precision,
     channels_last: bool,
 ) -> NDArray[np.float32]:
-    """Return features of images, by the encoder as it is used: evaluation mode, no gradients, no views.
+    """Return features of samples, by the encoder as it is used: evaluation mode, no gradients, no views.
 
-    `images` are rows as they are cached, N at least 1, such as (N, H, W, C) uint8. The processor turns them into what
+    `rows` are as they are cached, N at least 1, such as (N, H, W, C) uint8. The processor turns them into what
     the encoder takes; both are on `device` already. The encoder gives (B, F), and keeps its modes.
 
     Returns:
@@ -54,30 +55,25 @@ def extract(
     Raises:
         TrainingError: When a feature is NaN or infinite.
     """
-    layout = torch.channels_last if channels_last else torch.contiguous_format
     modes = {module: module.training for module in encoder.modules()}
     encoder.eval()
     try:
         with torch.inference_mode(), torch.autocast(torch.device(device).type, torch.bfloat16, precision == "bf16"):
             batches = [
-                encoder(
-                    processor(torch.tensor(images[start : start + batch_size], device=device)).contiguous(
-                        memory_format=layout
-                    )
-                )
+                encoder(laid_out(processor(torch.tensor(block, device=device)), channels_last=channels_last))
                 .float()
                 .cpu()
                 .numpy()
-                for start in range(0, len(images), batch_size)
+                for block in (rows[start : start + batch_size] for start in range(0, len(rows), batch_size))
             ]
     finally:
         for module, training in modes.items():
             module.training = training
     features: NDArray[np.float32] = np.concatenate(batches)
     if not np.isfinite(features).all():
-        rows = int((~np.isfinite(features).all(axis=1)).sum())
+        bad = int((~np.isfinite(features).all(axis=1)).sum())
         raise TrainingError(
-            f"the encoder's features of {rows} of {len(features)} images are NaN or infinite; "
+            f"the encoder's features of {bad} of {len(features)} samples are NaN or infinite; "
             "its weights are unusable: lower the learning rate, or train with precision fp32"
         )
     return features

@@ -22,7 +22,8 @@ class Gains(Ref):
     """Paired differences of the deciding score on one test split: the challenger's minus the other's."""
 
     over_untrained: Score | None = Field(description="Gain over the same encoder before training; none without labels.")
-    over_raw_pixels: Score | None = Field(description="Gain over the raw input; none without labels.")
+    over_baseline: Score | None = Field(description="Gain over features without an encoder; none without labels.")
+    baseline: str = Field(description="What these features are, such as raw pixels.")
     over_champion: Score | None = Field(
         description="Gain over the champion, both embedded in this run; none without a champion."
     )
@@ -67,7 +68,7 @@ def _objections(promotion: PromotionSpec, evaluation: EvaluationReport, gains: G
         )
     elif not math.isfinite(scores[promotion.score].value):
         yield f"its {promotion.score} is not a finite number"
-    baselines = {"the untrained encoder": gains.over_untrained, "raw pixels": gains.over_raw_pixels}
+    baselines = {"the untrained encoder": gains.over_untrained, gains.baseline: gains.over_baseline}
     for baseline, gain in baselines.items():
         if gain is None:
             yield f"it was not compared with {baseline} on {promotion.score}"
@@ -87,8 +88,8 @@ def _merit(promotion: PromotionSpec, evaluation: EvaluationReport, gains: Gains)
     score = evaluation.trained.scores[promotion.score]
     reached = f"{promotion.score} is {score.value:.4f} [{score.low:.4f}, {score.high:.4f}]"
     if gains.over_champion is None:
-        assert gains.over_raw_pixels is not None
-        return f"{reached}, {_signed(gains.over_raw_pixels)} over raw pixels, and there was no champion"
+        assert gains.over_baseline is not None
+        return f"{reached}, {_signed(gains.over_baseline)} over {gains.baseline}, and there was no champion"
     return f"{reached}, {_signed(gains.over_champion)} over the champion, version {gains.champion}"
 
 

@@ -19,25 +19,26 @@ from cl_core.columns import SamplePool, Split
 from cl_core.encoders import Encoder, EncoderOptions
 from cl_core.evaluation.features import extract
 from cl_core.hashing import digest_of
+from cl_core.registry import VIEWS
 from cl_core.rng import SampleRng
 from cl_core.training.checkpoint import load_encoder_state
 from cl_core.training.job import PreparedData, TrainingJob
-from cl_core.views.simclr import SimCLRViews
+from cl_core.views import Views
 
-# Feature extraction runs in blocks of so many images; it bounds memory and does not change the features.
+# Feature extraction runs in blocks of so many samples; it bounds memory and does not change the features.
 BLOCK = 1_000
 
 
 @dataclass(frozen=True)
 class Representation:
-    """A way to turn the images of a snapshot into features."""
+    """A way to turn the samples of a snapshot into features."""
 
-    name: str  # For messages: `trained`, `untrained`, `raw_pixels`, `champion`.
-    digest: str  # Of everything that decides the features, the snapshot and image size included.
+    name: str  # For messages: `trained`, `untrained`, the baseline's such as `raw_pixels`, `champion`.
+    digest: str  # Of everything that decides the features, the snapshot and the model's input included.
     training: str  # Digest of the training that made the encoder; empty for a baseline.
-    prepared: PreparedData  # The images.
-    embed: Callable[[NDArray[np.uint8]], NDArray[np.float32]]  # (N, H, W, C) uint8 images to (N, F) float32 features.
-    embed_normalized: Callable[[torch.Tensor], torch.Tensor]  # The same of (N, C, H, W) normalized float32.
+    prepared: PreparedData  # The samples.
+    embed: Callable[[NDArray[Any]], NDArray[np.float32]]  # N rows of the cache to (N, F) float32 features.
+    embed_processed: Callable[[torch.Tensor], torch.Tensor]  # The same of views that the processor gives.
 
     @property
     def made_from(self) -> dict[str, str]:
@@ -51,57 +52,64 @@ class Representation:
         """
         with torch.inference_mode():
             pool = SamplePool(split.column)
-            views = SimCLRViews()(
+            views = evaluation_views(self.prepared)(
                 pool.batch(np.arange(len(split))),
                 rng=SampleRng(0, 0, split.sample_ids),
                 processor=self.prepared.processor,
                 pool=pool,
             )
-            return [self.embed_normalized(view).numpy() for view in views]
+            return [self.embed_processed(view).numpy() for view in views]
+
+
+def evaluation_views(on: PreparedData) -> Views:
+    """Return the policy by which models of this modality are compared, with its defaults."""
+    views: Views = VIEWS.build(on.modality.evaluation_views, {}, field="evaluation views")
+    return views
 
 
 def trained(job: TrainingJob, checkpoint: Path) -> Representation:
-    """Represent images by the trained encoder."""
-    digest = digest_of(["trained", job.digest, _code(job.parts.encoder)])
+    """Represent samples by the trained encoder."""
+    digest = digest_of(["trained", job.digest, _code(job, job.parts.encoder)])
     return _of_encoder("trained", digest, job.digest, job, partial(trained_encoder, job, checkpoint))
 
 
 def untrained(job: TrainingJob) -> Representation:
-    """Represent images by the same encoder with random weights."""
+    """Represent samples by the same encoder with random weights."""
     spec = job.training
     encoder = [spec.encoder, spec.encoder_options, spec.precision, spec.seed]
-    digest = digest_of(["untrained", _images(job), encoder, _code(job.parts.encoder)])
+    digest = digest_of(["untrained", _samples(job), encoder, _code(job, job.parts.encoder)])
     return _of_encoder("untrained", digest, "", job, partial(_fresh_encoder, job))
 
 
-def raw_pixels(on: PreparedData) -> Representation:
-    """Represent images by their pixels, as one long row each."""
-    digest = digest_of(["raw_pixels", _images(on), _code()])
-    embed = on.data.built_modality.baseline_features
-    return Representation("raw_pixels", digest, "", on, embed, lambda views: views.flatten(1))
+def baseline(on: PreparedData) -> Representation:
+    """Represent samples by what they are without any training, such as pixels."""
+    name, processor = on.modality.baseline, on.processor
+    digest = digest_of([name, _samples(on), _code(on)])
+    embed = partial(on.modality.baseline_features, processor=processor)
+    return Representation(name, digest, "", on, embed, lambda views: views.flatten(1))
 
 
 def registered(load: Callable[[], nn.Module], training_digest: str, on: PreparedData) -> Representation:
-    """Represent images by a registered model, as users call it: raw images in, unit embeddings out.
+    """Represent samples by a registered model, as users call it: stored rows in, unit embeddings out.
 
-    `load` fetches the model, which maps (N, H, W, C) uint8 to (N, F) float32; it is called once, and only if needed.
+    `load` fetches the model, which maps N rows to (N, F) float32; it is called once, and only if needed.
     """
     model = cache(load)
     processor = on.processor
 
-    def forward(pixels: torch.Tensor) -> torch.Tensor:
-        return torch.cat([model()(block) for block in torch.split(pixels, BLOCK)])
+    def forward(rows: torch.Tensor) -> torch.Tensor:
+        return torch.cat([model()(block) for block in torch.split(rows, BLOCK)])
 
-    def embed(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def embed(rows: NDArray[Any]) -> NDArray[np.float32]:
         with torch.inference_mode():
-            return forward(torch.from_numpy(images)).numpy()
+            return forward(torch.from_numpy(rows)).numpy()
 
-    def embed_normalized(views: torch.Tensor) -> torch.Tensor:
-        # The model's input is pixels, so the views go back to pixels.
+    def embed_processed(views: torch.Tensor) -> torch.Tensor:
+        # The model's input is stored rows, such as pixels, so the views go back to rows.
         return forward(processor.restored(views))
 
-    digest = digest_of(["registered", training_digest, _images(on), _code()])
-    return Representation("champion", digest, training_digest, on, embed, embed_normalized)
+    digest = digest_of(["registered", training_digest, _samples(on), _code(on)])
+    return Representation("champion", digest, training_digest, on, embed, embed_processed)
 
 
 def trained_encoder(job: TrainingJob, checkpoint: Path) -> Encoder:
@@ -129,10 +137,10 @@ def _of_encoder(
     def processor() -> nn.Module:
         return job.processor.to(device)
 
-    def embed(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def embed(rows: NDArray[Any]) -> NDArray[np.float32]:
         return extract(
             encoder(),
-            images,
+            rows,
             processor=processor(),
             batch_size=BLOCK,
             device=device,
@@ -140,11 +148,11 @@ def _of_encoder(
             channels_last=spec.channels_last,
         )
 
-    def embed_normalized(views: torch.Tensor) -> torch.Tensor:
+    def embed_processed(views: torch.Tensor) -> torch.Tensor:
         features: torch.Tensor = encoder().eval()(views.to(device)).float().cpu()
         return features
 
-    return Representation(name, digest, training, job, embed, embed_normalized)
+    return Representation(name, digest, training, job, embed, embed_processed)
 
 
 def _fresh_encoder(job: TrainingJob) -> Encoder:
@@ -152,22 +160,21 @@ def _fresh_encoder(job: TrainingJob) -> Encoder:
     return job.parts.encoder.build(job.view_shape)
 
 
-def _images(on: PreparedData) -> list[Any]:
-    """Return what decides the images that a representation embeds."""
-    return [on.snapshot.digest, on.data.image_size]
+def _samples(on: PreparedData) -> list[Any]:
+    """Return what decides the rows that a representation embeds."""
+    return [on.snapshot.digest, on.modality.registered_name, on.modality, on.array]
 
 
-def _code(encoder: EncoderOptions | None = None) -> str:
+def _code(on: PreparedData, encoder: EncoderOptions | None = None) -> str:
     """Return the digest of the code that decides the features: what embeds, and what makes the two views."""
-    embeds = [type(encoder).__module__] if encoder else []
+    parts = (on.modality, evaluation_views(on), *([encoder] if encoder else []))
     alone = (
         __name__,
         "cl_core.columns",
         "cl_core.data.cache",
         "cl_core.data.snapshot",
         "cl_core.evaluation.features",
-        "cl_core.modalities._image_decoding",
-        "cl_core.modalities._image_processor",
-        "cl_core.modalities.image",
+        "cl_core.modalities",
+        "cl_core.modalities._processor",
     )
-    return code_digest(SimCLRViews.__module__, *embeds, alone=alone)
+    return code_digest(*(type(part).__module__ for part in parts), alone=alone)

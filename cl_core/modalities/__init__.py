@@ -1,16 +1,22 @@
 """Modalities: what one kind of payload is, from hostile bytes to the numbers that encoders take. One file each."""
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, Self
 
-import numpy as np
-from numpy.typing import NDArray
+from pydantic import Field
 
-from cl_core.registry import Component
+from cl_core.refs import IMAGE, Ref
+from cl_core.registry import MODALITIES, Component
 
 if TYPE_CHECKING:
-    from torch import nn
+    import numpy as np
+    from markupsafe import Markup
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from cl_core.columns import Split
+    from cl_core.modalities._processor import Processor
 
 Reason = Literal[
     "empty",
@@ -49,6 +55,13 @@ class ArraySpec(NamedTuple):
     shape: tuple[int, ...]
 
 
+class Preview(NamedTuple):
+    """A sample as a person sees it."""
+
+    html: "Markup"  # Self-contained: it loads nothing.
+    text: str  # One line.
+
+
 class Profiler(Protocol):
     """Adds up the measures of a snapshot's samples; the result does not depend on their order."""
 
@@ -64,6 +77,24 @@ class Modality(Component):
 
     columns: ClassVar[tuple[str, ...]]
     """Columns of a snapshot that hold the payload."""
+    dtype: ClassVar[str]
+    """Type of a value of a decoded payload, such as uint8."""
+    unit: ClassVar[str]
+    """What a payload is called, such as image; its plural has an s."""
+    query: ClassVar[str]
+    """The file that a person searches by, such as: a PNG file."""
+    baseline: ClassVar[str]
+    """Name of the baseline features, such as raw_pixels."""
+    evaluation_views: ClassVar[str]
+    """View policy by which models are compared, whatever they were trained with."""
+    has_fingerprints: ClassVar[bool] = False
+    """Whether near-duplicates can be found."""
+    libraries: ClassVar[tuple[str, ...]] = ()
+    """Distributions whose versions decide what payloads become, such as Pillow."""
+    hidden_options: ClassVar[tuple[str, ...]] = ()
+    """Options that make other arrays of the same payloads and do not show in an array's shape."""
+
+    # --- payloads, when they are ingested
 
     @abstractmethod
     def inspect(self, payload: bytes, *, fingerprint: bool) -> PayloadInfo:
@@ -77,44 +108,152 @@ class Modality(Component):
     def profiler(self) -> Profiler:
         """Return a profiler that has seen nothing."""
 
-    @abstractmethod
-    def array_spec(self, profile: Mapping[str, Any]) -> ArraySpec:
-        """Return what payloads are decoded to; `profile` are fields that the modality's profiler gave."""
-
     @property
     def variant(self) -> str:
-        """Options that make other samples of the same bytes, as a part of a file's name; empty for the defaults."""
+        """The hidden options as a part of a file's name; empty for the defaults."""
         return ""
 
     @property
     def digest_part(self) -> bytes:
-        """The same options as a part of a snapshot's digest."""
+        """The hidden options as a part of a snapshot's digest."""
         return f"variant {self.variant}\n".encode() if self.variant else b""
 
+    # --- arrays, which are cached, and which registered models take
+
     @abstractmethod
-    def decode(self, payload: bytes, array: ArraySpec) -> NDArray[Any]:
+    def array_spec(self, content: Mapping[str, Any]) -> ArraySpec:
+        """Return what payloads are decoded to; `content` are the fields of a profile that the profiler gave."""
+
+    def known_array(self) -> ArraySpec | None:
+        """Return an array that payloads may be decoded to, before any was read; None where the options say too little.
+
+        What it leaves open, as the channels of images, decides nothing that is checked on it.
+        """
+        return None
+
+    @abstractmethod
+    def describe(self, array: ArraySpec) -> str:
+        """Return arrays in words, such as: color images of 32 x 32 pixels."""
+
+    def asked_for(self) -> str:
+        """Return in words what the options say of arrays before any payload was read."""
+        return f"{self.unit}s"
+
+    def taking(self, array: ArraySpec) -> Self:
+        """Return the modality with the options that decode payloads to such arrays.
+
+        Raises:
+            ValueError: When there are none; the message says what the arrays are.
+        """
+        if array.dtype != self.dtype:
+            raise ValueError(f"it takes arrays of {array.dtype}, not {self.dtype}")
+        return self
+
+    @abstractmethod
+    def decode(self, payload: bytes, array: ArraySpec) -> "NDArray[Any]":
         """Return the array of one payload that was inspected.
 
         Raises:
             Rejected: When the bytes cannot be used.
         """
 
+    # --- views, which encoders take
+
     @abstractmethod
     def view_shape(self, array: ArraySpec) -> tuple[int, ...]:
         """Return the shape of a sample as the processor gives it to encoders."""
 
     @abstractmethod
-    def processor(self, *, mean: Sequence[float], std: Sequence[float]) -> "nn.Module":
-        """Return what turns rows of the cache into what encoders take, from moments of the training split."""
+    def fit_processor(self, train: "Split", content: Mapping[str, Any]) -> "Processor":
+        """Return what turns cached rows into what encoders take, fitted to the training split alone."""
 
     @abstractmethod
-    def fingerprints(self, rows: NDArray[Any]) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
+    def processor(self, array: ArraySpec, state: Mapping[str, "Tensor"]) -> "Processor":
+        """Return the fitted processor whose buffers are `state`."""
+
+    @abstractmethod
+    def example_processor(self, array: ArraySpec) -> "Processor":
+        """Return a processor of such arrays that was fitted to nothing, to try components with."""
+
+    # --- what is known without any training
+
+    def fingerprints(self, rows: "NDArray[Any]") -> "tuple[NDArray[np.uint64], NDArray[np.bool_]]":
         """Return 64 bits of each of N rows of the cache, alike for rows that are alike, and whether they mean anything.
+
+        Asked only of a modality that `has_fingerprints`.
 
         Returns:
             (N,) uint64 and (N,) bool.
         """
+        raise NotImplementedError(f"{type(self).__name__} has no fingerprints")
 
     @abstractmethod
-    def baseline_features(self, rows: NDArray[Any]) -> NDArray[np.float32]:
+    def baseline_features(self, rows: "NDArray[Any]", processor: "Processor") -> "NDArray[np.float32]":
         """Return what the payload is without any training: (N, F) of N rows of the cache."""
+
+    @abstractmethod
+    def preview(self, row: "NDArray[Any]", *, side: int) -> Preview:
+        """Return a row of the cache as a person sees it, at most `side` pixels wide and high."""
+
+    def preview_payload(self, payload: bytes, *, side: int) -> Preview:
+        """Return a payload as a person sees it, whole, at most `side` pixels wide and high.
+
+        Raises:
+            Rejected: When the bytes cannot be used.
+        """
+        raise NotImplementedError(f"{type(self).__name__} shows no payloads")
+
+    def facts(self, content: Mapping[str, Any]) -> dict[str, str]:
+        """Return what a snapshot's profile says of its payloads, in words by name; `content` as for `array_spec`."""
+        del content
+        return {}
+
+    def warnings(self, content: Mapping[str, Any]) -> list[str]:
+        """Return what a person should know of a snapshot, a sentence each; `content` as for `array_spec`."""
+        del content
+        return []
+
+    def payload_of(self, file: bytes) -> bytes:
+        """Return the payload in the bytes of a file that a person searches by; by default it is all of them.
+
+        Raises:
+            Rejected: When it holds none.
+        """
+        return file
+
+    @property
+    def hidden(self) -> dict[str, Any]:
+        """The hidden options that differ from their defaults, as JSON values."""
+        values = self.model_dump(mode="json", include=set(self.hidden_options), exclude_defaults=True)
+        return {name: values[name] for name in self.hidden_options if name in values}
+
+
+class ModelInput(Ref):
+    """What a model takes, as it is stored with the model and with what the model made."""
+
+    modality: str = Field(IMAGE, description="Kind of the samples.")
+    shape: tuple[int, ...] = Field(description="Of a sample, as the model takes it.")
+    hidden: dict[str, Any] = Field({}, description="Options of the modality that the shape does not show.")
+
+    @classmethod
+    def of(cls, modality: Modality, array: ArraySpec) -> "ModelInput":
+        """Return what a model takes that was trained on such arrays."""
+        return cls(modality=modality.registered_name, shape=array.shape, hidden=modality.hidden)
+
+    @property
+    def kind(self) -> Modality:
+        """The modality, with the options that give such arrays.
+
+        Raises:
+            ValueError: When the modality gives no such arrays.
+        """
+        modality: Modality = MODALITIES.build(self.modality, self.hidden, field="modality")
+        return modality.taking(ArraySpec(modality.dtype, self.shape))
+
+    @property
+    def array(self) -> ArraySpec:
+        """A sample, as the model takes it."""
+        return ArraySpec(MODALITIES.get(self.modality, field="modality").dtype, self.shape)
+
+    def __str__(self) -> str:
+        return self.kind.describe(self.array)

@@ -1,12 +1,15 @@
-"""What turns cached images into what encoders take. Apart from decoding, whose processes do without torch."""
+"""What turns cached images into what encoders take."""
 
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from cl_core.modalities import ArraySpec
+from cl_core.modalities._processor import Processor
 
 
-class ImageProcessor(nn.Module):
+class ImageProcessor(Processor):
     """Turn images as they are cached into what encoders take: normalized channels.
 
     Args:
@@ -19,7 +22,7 @@ class ImageProcessor(nn.Module):
     std: Tensor
 
     def __init__(self, mean: Sequence[float], std: Sequence[float], size: int) -> None:
-        super().__init__()
+        super().__init__(ArraySpec("uint8", (size, size, len(mean))))
         self.size = size
         self.mean_values = tuple(mean)
         """`mean` as numbers: to read them from a GPU would be to wait for it."""
@@ -30,12 +33,17 @@ class ImageProcessor(nn.Module):
         """Turn (N, H, W, C) uint8 into (N, C, H, W) float32, per channel (value / 255 - mean) / std."""
         return (images.permute(0, 3, 1, 2).to(torch.float32) / 255 - self.mean) / self.std
 
+    def values(self, rows: Tensor) -> Tensor:
+        """Turn (..., H, W, C) uint8 into (..., C, H, W) float32 in 0..1."""
+        return (rows / 255).movedim(-1, -3)
+
+    def view(self, values: Tensor) -> Tensor:
+        """Turn (N, C, H, W) float32 in 0..1 into normalized channels, in the format that convolutions read fastest."""
+        assert values.shape[1] == self.mean.shape[1], (values.shape, self.mean.shape)
+        normalized = torch.empty_like(values, memory_format=torch.channels_last)
+        torch.sub(values, self.mean, out=normalized)
+        return normalized.div_(self.std)
+
     def restored(self, views: Tensor) -> Tensor:
         """Return the images of (N, C, H, W) normalized float32, rounded: (N, H, W, C) uint8."""
         return ((views * self.std + self.mean) * 255).round().clamp(0, 255).byte().permute(0, 2, 3, 1)
-
-    def example(self, rows: int) -> Tensor:
-        """Return (rows, size, size, C) uint8 noise images, always the same."""
-        generator = torch.Generator().manual_seed(0)
-        shape = (rows, self.size, self.size, self.mean.shape[1])
-        return torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)

@@ -1,30 +1,43 @@
 """Images, from encoded files to normalized channels."""
 
+import base64
 import hashlib
+import io
 import math
 import struct
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 import PIL.Image
+from markupsafe import Markup
 from numpy.typing import NDArray
 from pydantic import Field
 
 from cl_core.hashing import canonical_json
-from cl_core.modalities import ArraySpec, Modality, PayloadInfo
-from cl_core.modalities._image_decoding import decode_image, to_shape
+from cl_core.modalities import ArraySpec, Modality, PayloadInfo, Preview
+from cl_core.modalities._image_decoding import FORMATS, decode, decode_image, to_shape
 from cl_core.modalities._perceptual_hash import perceptual_hashes
 from cl_core.registry import MODALITIES
 from cl_core.specs import ValueRange
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
+    from cl_core.columns import Split
     from cl_core.modalities._image_processor import ImageProcessor
+    from cl_core.modalities._processor import Processor
 
 NARROW_SHARE = 1 / 16  # Of a range, that values of 12 bits just use of 16.
 
-_LISTED_SIZES = 20
+_PIXELS_UP_TO = 63
+"""Side of images that are shown with their pixels when they are enlarged."""
+
+KINDS = {1: "grayscale", 3: "color"}
+"""Images by their number of channels."""
+
+_LISTED_SIZES, _SHOWN_SIZES = 20, 8
 _LEVELS = np.arange(256, dtype=np.int64)
 _POWERS = np.stack([_LEVELS, _LEVELS**2], axis=1)
 # Width, height, channels, bits of a value, its least and greatest value; then the sums of the R, G and B levels, 0 to
@@ -37,6 +50,14 @@ class Images(Modality):
     """Square images of one size, grayscale or color."""
 
     columns: ClassVar[tuple[str, ...]] = ("image",)
+    dtype: ClassVar[str] = "uint8"
+    unit: ClassVar[str] = "image"
+    query: ClassVar[str] = f"a {', '.join(FORMATS)} file"
+    baseline: ClassVar[str] = "raw_pixels"
+    evaluation_views: ClassVar[str] = "simclr"
+    has_fingerprints: ClassVar[bool] = True
+    libraries: ClassVar[tuple[str, ...]] = ("pillow",)
+    hidden_options: ClassVar[tuple[str, ...]] = ("value_range",)
 
     size: int = Field(28, ge=1)
     """Side of the square image that the encoder sees. A champion may take others than the spec of data allows.
@@ -60,43 +81,120 @@ class Images(Modality):
         """Return a profiler of sizes, channels and values; see `Modality`."""
         return ImageProfiler(self.value_range)
 
-    def array_spec(self, profile: Mapping[str, Any]) -> ArraySpec:
-        """Return (size, size, channels) uint8."""
-        return ArraySpec("uint8", (self.size, self.size, profile["channels"]))
-
     @property
     def variant(self) -> str:
         """The range of values."""
         return "".join(f"-{value:.17g}" for value in self.value_range or ())
-
-    def decode(self, payload: bytes, array: ArraySpec) -> NDArray[np.uint8]:
-        """Return the largest centered square of an image, resampled (antialiased bicubic); see `Modality`."""
-        height, width, channels = array.shape
-        return to_shape(decode_image(payload, self.value_range)[0], (height, width, channels))
 
     @property
     def digest_part(self) -> bytes:
         """The range of values, as it was written before there were other modalities."""
         return f"values {canonical_json(self.value_range)}\n".encode() if self.value_range else b""
 
+    def array_spec(self, content: Mapping[str, Any]) -> ArraySpec:
+        """Return (size, size, channels) uint8."""
+        return ArraySpec(self.dtype, (self.size, self.size, content["channels"]))
+
+    def known_array(self) -> ArraySpec:
+        """Return the array of a color image; no component depends on the number of channels."""
+        return ArraySpec(self.dtype, (self.size, self.size, 3))
+
+    def describe(self, array: ArraySpec) -> str:
+        """Return kind, size and range of values, such as: grayscale images of 28 x 28 pixels."""
+        *_, channels = array.shape
+        return f"{KINDS[channels]} {self.asked_for()}"
+
+    def asked_for(self) -> str:
+        """Return size and range of values, such as: images of 28 x 28 pixels."""
+        values = f", with {range_text(self.value_range)} as black to white" if self.value_range else ""
+        return f"images of {self.size} x {self.size} pixels{values}"
+
+    def taking(self, array: ArraySpec) -> Self:
+        """Return the modality with the size of an array; see `Modality`."""
+        if array.dtype != self.dtype or len(array.shape) != 3:
+            raise ValueError("its signature names no images, so another program registered it")
+        height, width, channels = array.shape
+        if height != width or channels not in KINDS:
+            raise ValueError(f"it takes images of {height} x {width} pixels with {channels} channels")
+        return self.model_copy(update={"size": height})
+
+    def decode(self, payload: bytes, array: ArraySpec) -> NDArray[np.uint8]:
+        """Return the largest centered square of an image, resampled (antialiased bicubic); see `Modality`."""
+        height, width, channels = array.shape
+        return to_shape(decode_image(payload, self.value_range)[0], (height, width, channels))
+
     def view_shape(self, array: ArraySpec) -> tuple[int, ...]:
         """Return (channels, size, size)."""
         height, width, channels = array.shape
         return channels, height, width
 
-    def processor(self, *, mean: Sequence[float], std: Sequence[float]) -> "ImageProcessor":
-        """Return the normalization by the mean and std of each channel, on the scale 0 to 1."""
+    def fit_processor(self, train: "Split", content: Mapping[str, Any]) -> "ImageProcessor":
+        """Return the normalization by the mean and std of each channel, which the profile of the data has."""
         from cl_core.modalities._image_processor import ImageProcessor
 
-        return ImageProcessor(mean, std, self.size)
+        return ImageProcessor(content["mean"], content["std"], self.size)
+
+    def processor(self, array: ArraySpec, state: Mapping[str, "Tensor"]) -> "ImageProcessor":
+        """Return the normalization by the mean and std that `state` has; those of other channels become gray's."""
+        from cl_core.modalities._image_processor import ImageProcessor
+
+        size, *_, channels = array.shape
+        mean, std = (state[name].flatten().tolist() for name in ("mean", "std"))
+        if len(mean) != channels:
+            mean, std = ([sum(values) / len(values)] * channels for values in (mean, std))
+        return ImageProcessor(mean, std, size)
+
+    def example_processor(self, array: ArraySpec) -> "ImageProcessor":
+        """Return a normalization by mean and std 0.5."""
+        from cl_core.modalities._image_processor import ImageProcessor
+
+        size, *_, channels = array.shape
+        return ImageProcessor((0.5,) * channels, (0.5,) * channels, size)
 
     def fingerprints(self, rows: NDArray[Any]) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
         """Return perceptual hashes; that of an image of one color means nothing."""
         return perceptual_hashes(rows)
 
-    def baseline_features(self, rows: NDArray[Any]) -> NDArray[np.float32]:
+    def baseline_features(self, rows: NDArray[Any], processor: "Processor") -> NDArray[np.float32]:
         """Return the pixels as one long row each, 0 to 1."""
         return rows.reshape(len(rows), -1).astype(np.float32) / np.float32(255)
+
+    def preview(self, row: NDArray[Any], *, side: int) -> Preview:
+        """Return the image itself, shrunk to fit."""
+        height, width = row.shape[:2]
+        shown = "pixels" if max(height, width) <= min(side, _PIXELS_UP_TO) else ""
+        html = Markup('<img class="{}" src="{}" alt="">').format(shown, png_uri(row, side))
+        return Preview(html, f"image of {width} x {height} pixels")
+
+    def preview_payload(self, payload: bytes, *, side: int) -> Preview:
+        """Return the whole image, shrunk to fit."""
+        return self.preview(decode(payload, self.value_range), side=side)
+
+    def facts(self, content: Mapping[str, Any]) -> dict[str, str]:
+        """Return channels, their moments and sizes in words."""
+        sizes = [f"{size['width']} x {size['height']} ({size['count']:,})" for size in content["sizes"][:_SHOWN_SIZES]]
+        more = content["distinct_sizes"] - len(sizes)
+        facts = {
+            "image sizes": ", ".join(sizes) + (f" and {more:,} more" if more > 0 else ""),
+            "channels": "grayscale" if content["channels"] == 1 else "color",
+            "channel mean": " ".join(f"{value:.3f}" for value in content["mean"]),
+            "channel std": " ".join(f"{value:.3f}" for value in content["std"]),
+        }
+        if content.get("value_range"):
+            facts["black to white"] = range_text(content["value_range"])
+        return facts
+
+    def warnings(self, content: Mapping[str, Any]) -> list[str]:
+        """Warn of images whose values use a small part of the range, which look black or gray."""
+        sentences = []
+        for one in content.get("narrow", ()):
+            first, last = content.get("value_range") or (0, (1 << one["bits"]) - 1)
+            sentences.append(
+                f"the values of all {one['images']:,} images of {one['bits']} bits are {one['low']:,} to "
+                f"{one['high']:,}, at most 1/16 of {first:,.6g} to {last:,.6g}, so they have few levels of gray; set "
+                f"data.value_range to [{one['low']}, {one['high']}], or to the range of the sensor"
+            )
+        return sentences
 
     def _fingerprint(self, image: PIL.Image.Image, channels: int) -> bytes | None:
         """Return the perceptual hash of the pixels that the training cache will hold; None of a plain image."""
@@ -131,6 +229,11 @@ class ImageProfiler:
         """Return channels and their moments, sizes, and what values are used."""
         moments = [self._channel(channel) for channel in range(self._channels)]
         sizes = sorted(self._sizes.items(), key=lambda size: (-size[1], size[0]))
+        narrow = [
+            {"bits": bits, "images": images, "low": low, "high": high}
+            for bits, (images, low, high) in sorted(self._values.items())
+            if _is_narrow(low, high, self._value_range or (0, (1 << bits) - 1))
+        ]
         return {
             "channels": self._channels,
             "mean": tuple(mean for mean, _ in moments),
@@ -139,12 +242,8 @@ class ImageProfiler:
                 {"width": width, "height": height, "count": count} for (width, height), count in sizes[:_LISTED_SIZES]
             ],
             "distinct_sizes": len(sizes),
-            "value_range": self._value_range,
-            "narrow": [
-                {"bits": bits, "images": images, "low": low, "high": high}
-                for bits, (images, low, high) in sorted(self._values.items())
-                if _is_narrow(low, high, self._value_range or (0, (1 << bits) - 1))
-            ],
+            **({"value_range": self._value_range} if self._value_range else {}),
+            **({"narrow": narrow} if narrow else {}),
         }
 
     def _channel(self, channel: int) -> tuple[float, float]:
@@ -159,3 +258,18 @@ def _is_narrow(low: int, high: int, value_range: ValueRange) -> bool:
     """Tell whether values cover a small part of a range. A single value says nothing of the range."""
     first, last = value_range
     return low < high and min(high, last) - max(low, first) <= NARROW_SHARE * (last - first)
+
+
+def range_text(value_range: Sequence[float]) -> str:
+    """Write a range of values, such as: values 0 to 4,095."""
+    low, high = value_range
+    return f"values {low:,.6g} to {high:,.6g}"
+
+
+def png_uri(image: NDArray[np.uint8], largest_side: int) -> str:
+    """Return an (H, W, C) image as a PNG data URI, at its own size or shrunk to `largest_side` pixels."""
+    picture = PIL.Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
+    picture.thumbnail((largest_side, largest_side))
+    buffer = io.BytesIO()
+    picture.save(buffer, format="PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 
 from cl_core.refs import RepresentationReport, RetrainResult
-from cl_core.report.wording import format_score
+from cl_core.report.wording import format_score, humanized
 
-_BASELINES = {"untrained": "the same encoder, untrained", "raw_pixels": "raw pixels"}
+_UNTRAINED = "the same encoder, untrained"
 _SCORES = {"linear_probe.accuracy": "linear probe", "knn_20.accuracy": "20 neighbors"}
 
 
@@ -21,9 +21,12 @@ def comparison_markdown(results: Mapping[str, RetrainResult]) -> str:
         minutes, peak = f"{trained.seconds / 60:.1f}", f"{trained.peak_bytes / 2**30:.1f}"
         rows.append([f"`{recipe}`", *_cells(result.evaluation.trained), minutes, peak])
     baselines = {
-        (name, *_cells(result.evaluation.representations[name])) for result in results.values() for name in _BASELINES
+        (_UNTRAINED if name == "untrained" else humanized(name), *_cells(measured))
+        for result in results.values()
+        for name, measured in result.evaluation.representations.items()
+        if name != "trained"
     }
-    rows += [[_BASELINES[name], *cells, "", ""] for name, *cells in sorted(baselines)]
+    rows += [[name, *cells, "", ""] for name, *cells in sorted(baselines)]
     lines = [head, ["---"] * len(head), *rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 

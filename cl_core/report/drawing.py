@@ -16,9 +16,9 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-_NAMES = ("ink", "muted", "line", "on-accent", "accent", "trained", "untrained", "raw-pixels", "champion")
+_NAMES = ("ink", "muted", "line", "on-accent", "accent", "trained", "untrained", "baseline", "champion")
 _VARIABLES = {f"#0{number}0{number}0{number}": name for number, name in enumerate(_NAMES, 1)}
-INK, MUTED, LINE, ON_ACCENT, ACCENT, TRAINED, UNTRAINED, RAW_PIXELS, CHAMPION = _VARIABLES
+INK, MUTED, LINE, ON_ACCENT, ACCENT, TRAINED, UNTRAINED, BASELINE, CHAMPION = _VARIABLES
 # Tableau's ten: told apart on white and on near-black alike.
 _TEN = ["#4e79a7", "#f28e2b", "#e15759", "#76b7b2", "#59a14f", "#d4ac2b", "#b07aa1", "#ff9da7", "#9c755f", "#8d99ae"]
 

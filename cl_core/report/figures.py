@@ -20,7 +20,6 @@ SHOWN_CLASSES = 30
 _COLUMN_COLORS = {
     "trained": drawing.TRAINED,
     "untrained": drawing.UNTRAINED,
-    "raw_pixels": drawing.RAW_PIXELS,
     "champion": drawing.CHAMPION,
 }
 
@@ -85,7 +84,7 @@ def score_intervals(columns: Mapping[str, Mapping[str, Score]]) -> Figure | None
     for place, (column, scores) in enumerate(columns.items()):
         rows = [(index * lines + place + 1.4, scores[name]) for index, name in enumerate(names) if name in scores]
         heights = [height for height, _ in rows]
-        color = _COLUMN_COLORS.get(column, drawing.MUTED)
+        color = _COLUMN_COLORS.get(column, drawing.BASELINE)
         axes.hlines(heights, [score.low for _, score in rows], [score.high for _, score in rows], color, linewidth=2)
         axes.plot([score.value for _, score in rows], heights, "o", color=color, markersize=7, label=column)
     axes.set(yticks=[], ylim=(lines * len(names), 0))

@@ -1,15 +1,13 @@
-"""Show test images beside their nearest neighbors: what the encoder considers similar."""
+"""Show test samples beside their nearest neighbors: what the encoder considers similar."""
 
-import base64
-import io
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from markupsafe import Markup
 from numpy.typing import NDArray
-from PIL import Image
 
 from cl_core.evaluation.nearest import nearest
 from cl_core.report.embedding_map import unit_rows
@@ -21,9 +19,9 @@ LARGEST_SIDE = 64  # pixels; keeps a page with photographs under 3 MB
 
 
 class Picture(NamedTuple):
-    """An image of the page and its caption."""
+    """A sample on the page and its caption."""
 
-    uri: str  # PNG as a data URI.
+    html: Markup  # Self-contained.
     name: str  # Its class; empty without a label.
     similarity: float  # Cosine similarity with the query.
     same_class: bool | None  # Whether it is of the query's class; None where either has no label.
@@ -38,15 +36,18 @@ class GalleryRow(NamedTuple):
 
 
 def gallery(
-    images: NDArray[np.uint8],
+    preview: Callable[[int], Markup],
     embeddings: NDArray[np.float32],
     labels: NDArray[np.integer] | None,
     predicted: NDArray[np.integer] | None,
     classes: Sequence[str],
     seed: int = 0,
 ) -> list[GalleryRow]:
-    """Return random queries of different classes, then the most confident mistakes; nothing for a single image."""
-    if len(images) < 2:
+    """Return random queries of different classes, then the most confident mistakes; nothing for a single sample.
+
+    `preview` gives a sample as HTML, by its position.
+    """
+    if len(embeddings) < 2:
         return []
     unit = unit_rows(embeddings)
 
@@ -54,11 +55,11 @@ def gallery(
         label, of_query = (-1, -1) if labels is None else (labels[index], labels[query])
         same_class = bool(label == of_query) if min(label, of_query) >= 0 else None
         name = classes[label] if label >= 0 else ""
-        return Picture(png_uri(images[index], LARGEST_SIDE), name, similarity, same_class)
+        return Picture(preview(index), name, similarity, same_class)
 
     mistakes = [] if labels is None else confident_mistakes(unit, labels, predicted, QUERIES // 2, seed)
     wrong = {query: classes[label] for query, label in mistakes}
-    queries = random_queries(len(images), labels, set(wrong), QUERIES - len(wrong), seed) + list(wrong)
+    queries = random_queries(len(embeddings), labels, set(wrong), QUERIES - len(wrong), seed) + list(wrong)
     rows = []
     for query, (indices, similarities) in zip(queries, nearest_neighbors(unit, queries, NEIGHBORS), strict=True):
         neighbors = [picture(index, query, cosine) for index, cosine in zip(indices, similarities, strict=True)]
@@ -120,12 +121,3 @@ def confident_mistakes(
     for *_, query, label in sorted(ranked):
         chosen.setdefault((int(labels[query]), label), query)
     return [(query, label) for (_, label), query in list(chosen.items())[:count]]
-
-
-def png_uri(image: NDArray[np.uint8], largest_side: int) -> str:
-    """Return an (H, W, C) image as a PNG data URI, at its own size or shrunk to `largest_side` pixels."""
-    picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
-    picture.thumbnail((largest_side, largest_side))
-    buffer = io.BytesIO()
-    picture.save(buffer, format="PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -12,7 +12,7 @@ from cl_core.report.costs import lost
 from cl_core.report.drawing import to_svg
 from cl_core.report.embedding_map import embedding_map, map_sample, project, unit_rows
 from cl_core.report.figures import SHOWN_CLASSES, class_counts, confusion_figure, score_intervals, training_curve
-from cl_core.report.gallery import gallery, png_uri
+from cl_core.report.gallery import LARGEST_SIDE, gallery
 from cl_core.report.markdown import template_environment
 from cl_core.report.report_inputs import ReportInputs, score_columns
 from cl_core.report.summary import fetch_lines
@@ -59,14 +59,21 @@ def render_report(inputs: ReportInputs) -> str:
         label_free=LABEL_FREE if inputs.labels is None else "",
         curves=_curves(inputs),
         map_svg=_map(inputs),
-        map_rows=len(map_sample(len(inputs.images))),
-        rows=gallery(inputs.images, inputs.embeddings, inputs.labels, inputs.predicted, inputs.classes),
+        map_rows=len(map_sample(len(inputs.rows))),
+        unit=inputs.modality.unit,
+        facts=inputs.modality.facts(inputs.profile.content),
+        rows=gallery(
+            lambda index: inputs.modality.preview(inputs.rows[index], side=LARGEST_SIDE).html,
+            inputs.embeddings,
+            inputs.labels,
+            inputs.predicted,
+            inputs.classes,
+        ),
         samples=_samples(inputs),
         counts=per_class and to_svg(class_counts(per_class), "Samples per class"),
         shown_classes=SHOWN_CLASSES,
         longest=max((step.seconds for step in inputs.timings), default=0.0),
         lost=lost(inputs.timings),
-        smooth=max(inputs.images.shape[1:3]) > SAMPLE_SIDE,
     )
 
 
@@ -91,7 +98,7 @@ def _curves(inputs: ReportInputs) -> list[dict[str, Any]]:
 
 
 def _map(inputs: ReportInputs) -> Markup | str:
-    shown = map_sample(len(inputs.images))
+    shown = map_sample(len(inputs.rows))
     if not len(shown):
         return ""
     places = project(unit_rows(inputs.embeddings[shown]))
@@ -100,14 +107,17 @@ def _map(inputs: ReportInputs) -> Markup | str:
 
 
 def _samples(inputs: ReportInputs) -> list[dict[str, Any]]:
-    """Return the name and some test images of each class; without labels, images without a name."""
+    """Return the name and some test samples of each class; without labels, samples without a name."""
     if inputs.labels is None:
-        groups = {"": np.arange(len(inputs.images))[: SAMPLE_CLASSES * 4]}
+        groups = {"": np.arange(len(inputs.rows))[: SAMPLE_CLASSES * 4]}
     else:
         present = np.unique(inputs.labels[inputs.labels >= 0])[:SAMPLE_CLASSES].tolist()
         groups = {inputs.classes[label]: np.flatnonzero(inputs.labels == label) for label in present}
         groups = {name: members[:SAMPLES_PER_CLASS] for name, members in groups.items()}
     return [
-        {"name": name, "uris": [png_uri(inputs.images[index], SAMPLE_SIDE) for index in members]}
+        {
+            "name": name,
+            "previews": [inputs.modality.preview(inputs.rows[index], side=SAMPLE_SIDE).html for index in members],
+        }
         for name, members in groups.items()
     ]

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from cl_core.data.snapshot import SnapshotProfile
 from cl_core.data.validation import NearDuplicates
+from cl_core.modalities import Modality
 from cl_core.refs import Decision, EvaluationReport, Score
 from cl_core.report.costs import StepCost
 
@@ -21,7 +22,7 @@ class ReportInputs:
     """Everything that the report shows.
 
     Raises:
-        ValueError: When images, embeddings and labels differ in length, or a label names no class.
+        ValueError: When rows, embeddings and labels differ in length, or a label names no class.
     """
 
     title: str
@@ -41,7 +42,8 @@ class ReportInputs:
     timings: Sequence[StepCost] = ()  # What each step of the run that wrote the report cost, retries included.
     # Addresses by name, such as the pages of the run in MLflow and Prefect.
     links: Mapping[str, str] = field(default_factory=dict)
-    images: NDArray[np.uint8]  # (M, H, W, C) test images.
+    modality: Modality  # Of the samples.
+    rows: NDArray[Any]  # (M, ...) test samples as they are cached.
     embeddings: NDArray[np.float32]  # (M, F), of the trained encoder.
     # (M,) index into `classes`, -1 without a label; none when no image has one.
     labels: NDArray[np.integer] | None = None
@@ -49,7 +51,7 @@ class ReportInputs:
     predicted: NDArray[np.integer] | None = None
 
     def __post_init__(self) -> None:
-        lengths = {"images": len(self.images), "embeddings": len(self.embeddings)}
+        lengths = {"rows": len(self.rows), "embeddings": len(self.embeddings)}
         for name, indices in (("labels", self.labels), ("predicted", self.predicted)):
             if indices is None:
                 continue
@@ -60,7 +62,7 @@ class ReportInputs:
                     f"they range from {indices.min()} to {indices.max()}"
                 )
         if len(set(lengths.values())) > 1:
-            raise ValueError(f"a report needs one row per test image in each array; got {lengths}")
+            raise ValueError(f"a report needs one row per test sample in each array; got {lengths}")
 
     @property
     def classes(self) -> list[str]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from cl_core.refs import Score
 
 if TYPE_CHECKING:
-    from cl_core.data.snapshot import GroupCounts, SnapshotProfile
+    from cl_core.data.snapshot import GroupCounts
     from cl_core.data.validation import NearDuplicates
 
 SHARES = ("accuracy", "precision", "recall", "f1")
@@ -21,7 +21,7 @@ MEANING = {
     "effective_rank": "Number of directions that the embeddings use. Near 1 they have collapsed.",
 }
 
-_MANY_NEAR_DUPLICATES = 0.05  # Of the test images.
+_MANY_NEAR_DUPLICATES = 0.05  # Of the test samples.
 _BARS = "▁▂▃▄▅▆▇█"
 
 
@@ -83,13 +83,13 @@ def few_samples(classes: Mapping[str, int]) -> str:
     )
 
 
-def near_duplicate_warning(near: "NearDuplicates | None") -> str:
-    """Warn beside the scores if many test images resemble a training image; empty otherwise."""
+def near_duplicate_warning(near: "NearDuplicates | None", unit: str) -> str:
+    """Warn beside the scores if many test samples resemble a training sample; empty otherwise."""
     if near is None or near.test_share <= _MANY_NEAR_DUPLICATES:
         return ""
     named = "; ".join(f"{train} and {test}" for train, test in near.origins[:3])
     example = f", for example {named}" if named else ""
-    return f"{near.test_share:.1%} of the test images resemble a training image{example}: scores may be too high."
+    return f"{near.test_share:.1%} of the test {unit}s resemble a training {unit}{example}: scores may be too high."
 
 
 def parted_groups_warning(groups: "GroupCounts | None") -> str:
@@ -102,24 +102,6 @@ def parted_groups_warning(groups: "GroupCounts | None") -> str:
         f"{number} samples in both splits, because the source names these splits, for example {named}: scores may be "
         "too high."
     )
-
-
-def range_text(value_range: tuple[float, float] | None) -> str:
-    """Write a range of values: values 0 to 4,095; the full range."""
-    return f"values {value_range[0]:,.6g} to {value_range[1]:,.6g}" if value_range else "the full range of values"
-
-
-def narrow_values_warning(profile: "SnapshotProfile") -> str:
-    """Warn of images whose values use a small part of the range, which look black or gray; empty without any."""
-    sentences = []
-    for one in profile.narrow:
-        first, last = profile.value_range or (0, (1 << one.bits) - 1)
-        sentences.append(
-            f"the values of all {one.images:,} images of {one.bits} bits are {one.low:,} to {one.high:,}, at most 1/16 "
-            f"of {first:,.6g} to {last:,.6g}, so they have few levels of gray; set data.value_range to "
-            f"[{one.low}, {one.high}], or to the range of the sensor"
-        )
-    return "; ".join(sentences)
 
 
 def shortened(name: str) -> str:
@@ -150,8 +132,6 @@ WORDING_FILTERS = {
     "few_samples": few_samples,
     "near_duplicate_warning": near_duplicate_warning,
     "parted_groups_warning": parted_groups_warning,
-    "narrow_values_warning": narrow_values_warning,
-    "range_text": range_text,
     "sparkline": sparkline,
 }
 """By the names that templates use."""

@@ -1,15 +1,17 @@
 """Which samples: the spec of a dataset, and of a source that is read once."""
 
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
+from cl_core.refs import IMAGE
 from cl_core.registry import MODALITIES, SOURCES, Described, NameIn, Options
 from cl_core.specs.grouping import GroupRule
 
 # Left out of the JSON while they are off, so that a spec from before they existed has the same digest.
-_OPTIONAL = ("group", "near_duplicates_together", "value_range")
+_OPTIONAL = ("group", "near_duplicates_together", "value_range", "modality_options")
+_OF_IMAGES = ("image_size", "value_range")
 
 ValueRange = tuple[float, float]
 """Values in the image files that become black and white."""
@@ -35,8 +37,12 @@ class DataSpec(Described):
     """Folder or file to read. May be empty for sources with a built-in location."""
     source_options: Options = Field({})
     """Options of the source, as JSON."""
+    modality: Annotated[str, NameIn(MODALITIES)] = IMAGE
+    """Kind of data that the samples are."""
+    modality_options: Options = Field({})
+    """Options of the modality, as JSON. Those of images are the two fields below."""
     image_size: int = Field(28, ge=8, le=512)
-    """Side of the square image that the encoder sees, in pixels."""
+    """Side of the square image that the encoder sees, in pixels. Of images only."""
     value_range: ValueRange | None = Field(None, json_schema_extra=_as_list_of_two)
     """Values in the image files that become black and white, such as [0, 4095] for 12 bits in 16-bit files. Values
     outside become black or white, too. 0 to 65,535 of 16-bit grayscale, 0 to 255 of all else. null takes the full
@@ -85,16 +91,44 @@ class DataSpec(Described):
             )
         return value_range
 
+    @model_validator(mode="after")
+    def _options_of_one_modality(self) -> Self:
+        """Refuse options that would be ignored."""
+        if self.modality == IMAGE and self.modality_options:
+            raise ValueError(
+                f"modality_options: images have none here, got {self.modality_options}; set "
+                f"{' and '.join(f'data.{name}' for name in _OF_IMAGES)} instead"
+            )
+        fields = type(self).model_fields
+        for name in _OF_IMAGES:
+            if self.modality != IMAGE and (value := getattr(self, name)) != fields[name].default:
+                raise ValueError(
+                    f"{name}: {value} is an option of images, and modality is {self.modality!r}; leave it out"
+                )
+        return self
+
     @model_serializer(mode="wrap")
     def _without_what_is_off(self, serialized: SerializerFunctionWrapHandler) -> dict[str, Any]:
         values: dict[str, Any] = serialized(self)
-        return {name: value for name, value in values.items() if name not in _OPTIONAL or getattr(self, name)}
+        unused = ("modality",) if self.modality == IMAGE else _OF_IMAGES
+        return {
+            name: value
+            for name, value in values.items()
+            if name not in unused and (name not in _OPTIONAL or getattr(self, name))
+        }
 
     @property
     def built_modality(self) -> Any:
         """The modality of the samples, with its options."""
-        options = {"size": self.image_size, "value_range": self.value_range}
-        return MODALITIES.build("image", options, field="data")
+        if self.modality == IMAGE:
+            return MODALITIES.build(IMAGE, {"size": self.image_size, "value_range": self.value_range}, field="data")
+        return MODALITIES.build(self.modality, self.modality_options, field="data.modality")
+
+    def with_options_of(self, modality: Any) -> "DataSpec":
+        """Return the spec with the options of another modality of the same kind."""
+        if self.modality == IMAGE:
+            return self.model_copy(update={"image_size": modality.size, "value_range": modality.value_range})
+        return self.model_copy(update={"modality_options": modality.model_dump(mode="json")})
 
     @property
     def grouped(self) -> bool:

@@ -19,7 +19,7 @@ from torch.optim.optimizer import Optimizer
 from cl_core import artifact_dir
 from cl_core.errors import IntegrityError
 from cl_core.failpoints import failpoint
-from cl_core.training.warm_start import encoder_state
+from cl_core.training.warm_start import state_of
 
 logger = logging.getLogger(__name__)
 
@@ -94,7 +94,7 @@ def load_encoder_state(path: Path) -> dict[str, Tensor]:
         IntegrityError: When the checkpoint is damaged.
     """
     artifact_dir.verify(path)
-    return encoder_state(path / _METHOD)
+    return state_of("encoder", path / _METHOD)
 
 
 def _lay_out_as_parameters(optimizer: Optimizer) -> None:

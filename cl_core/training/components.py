@@ -11,10 +11,11 @@ from cl_core.errors import SpecError
 from cl_core.hashing import digest_of
 from cl_core.losses import PairLoss
 from cl_core.methods import FromPaper, MethodOptions
+from cl_core.modalities import Modality
 from cl_core.registry import ENCODERS, LOSSES, METHODS, VIEWS
 from cl_core.specs import PAPER, Options, TrainingSpec
 from cl_core.specs.training import MOST_EPOCHS
-from cl_core.views import ImageViews
+from cl_core.views import Views
 
 # Modules that decide the weights beside the components and what these import. What only measures, checks, reports or
 # stores is left out, so that changing it repeats no training. So is this module: what it makes of a spec is the
@@ -25,10 +26,7 @@ DECIDES_WEIGHTS = (
     "cl_core.data.sampling",
     "cl_core.data.snapshot",
     "cl_core.modalities",
-    "cl_core.modalities._image_decoding",
-    "cl_core.modalities._image_processor",
-    "cl_core.modalities._metadata",
-    "cl_core.modalities.image",
+    "cl_core.modalities._processor",
     "cl_core.parallel.collectives",
     "cl_core.parallel.sync_batch_norm",
     "cl_core.rng",
@@ -56,7 +54,7 @@ class Parts(BaseModel):
     method: MethodOptions
     loss: PairLoss | None
     """None when the method's objective is no pair loss, and its own."""
-    views: ImageViews
+    views: Views
     encoder: EncoderOptions
 
     @model_serializer
@@ -83,7 +81,7 @@ def assemble(training: TrainingSpec, *, on_gpu: bool = False) -> Parts:
     method: MethodOptions = METHODS.build(training.method, training.method_options, field="training.method")
     views = _named_or_from_paper(training.views, training.views_options, method.paper_views)
     loss = _loss(training, method)
-    policy: ImageViews = VIEWS.build(*views, field="training.views")
+    policy: Views = VIEWS.build(*views, field="training.views")
     encoder: EncoderOptions = ENCODERS.build(training.encoder, training.encoder_options, field="training.encoder")
     paper_loss = method.paper_loss.name if method.paper_loss else PAPER
     completed = training.model_copy(
@@ -151,17 +149,18 @@ def _counted(counts: range) -> str:
     return f"{counts[0]} view{'s' if most > 1 else ''}" if len(counts) == 1 else f"{counts[0]} to {most} views"
 
 
-def training_digest(parts: Parts, *, snapshot_digest: str, image_size: int, start_sha256: str = "") -> str:
-    """Return the digest of all that decides the weights: data, image size, completed spec, first weights, code.
+def training_digest(parts: Parts, *, snapshot_digest: str, modality: Modality, start_sha256: str = "") -> str:
+    """Return the digest of all that decides the weights: data, modality, completed spec, first weights, code.
 
     The number of workers is not in it: a training begun by two may be finished by one. `start_sha256` is that of the
     weights that the encoder starts from, and empty for fresh ones, which follow from the seed.
     """
-    components = [part for part in (parts.method, parts.loss, parts.views, parts.encoder) if part is not None]
+    named = (modality, parts.method, parts.loss, parts.views, parts.encoder)
+    components = [part for part in named if part is not None]
     return digest_of(
         {
             "snapshot": snapshot_digest,
-            "image_size": image_size,
+            "modality": [modality.registered_name, modality],
             "training": parts.spec,
             "start": start_sha256,
             "code": code_digest(*(type(part).__module__ for part in components), alone=DECIDES_WEIGHTS),

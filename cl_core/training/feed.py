@@ -9,10 +9,10 @@ from torch import Tensor
 
 from cl_core.columns import SamplePool, Split
 from cl_core.methods import Samples, StepInfo
-from cl_core.modalities._image_processor import ImageProcessor
+from cl_core.modalities._processor import Processor, laid_out
 from cl_core.rng import SampleRng
 from cl_core.training.job import TrainingJob
-from cl_core.views import ImageViews
+from cl_core.views import Views
 
 
 @dataclass(frozen=True)
@@ -21,13 +21,12 @@ class Feed:
 
     split: Split  # All of it.
     job: TrainingJob
-    policy: ImageViews  # Makes the views.
-    processor: ImageProcessor  # On the device.
+    policy: Views  # Makes the views.
+    processor: Processor  # On the device.
     device: str  # Where they are made.
 
     def views(self, positions: NDArray[np.int64], *, epoch: int) -> tuple[Tensor, ...]:
         """Make the views of some samples; a pure function of seed, epoch and sample."""
-        layout = torch.channels_last if self.job.training.channels_last else torch.contiguous_format
         pool = SamplePool(self.split.column, self.device)
         made = self.policy(
             pool.batch(positions),
@@ -35,7 +34,7 @@ class Feed:
             processor=self.processor,
             pool=pool,
         )
-        return tuple(view.contiguous(memory_format=layout) for view in made)
+        return tuple(laid_out(view, channels_last=self.job.training.channels_last) for view in made)
 
     def samples(self, positions: NDArray[np.int64], *, moment: StepInfo) -> Samples:
         """Return ids and labels of some samples."""

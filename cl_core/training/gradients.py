@@ -11,11 +11,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from cl_core.methods import Method, Samples, Step
 
-Embed = Callable[[NDArray[np.int64], int], tuple[Tensor, ...]]
-"""Positions of some samples and the number of their sub-batch to what the method embeds them as.
-
-The same numbers give the same result, dropout included.
-"""
+Embed = Callable[[NDArray[np.int64]], tuple[Tensor, ...]]
+"""Positions of some samples to what the method embeds them as: twice the same for the same positions."""
 
 
 def backward(
@@ -39,11 +36,11 @@ def backward(
     (GradCache), arXiv:2101.06983, Sec. 3.2.
     """
     if len(parts) == 1:
-        step = method.contrast(embed(parts[0], 0), samples)
+        step = method.contrast(embed(parts[0]), samples)
         _backward([step.loss * scale])
         return step
     with torch.no_grad(), _running_statistics_held(method):
-        embedded = [embed(part, number) for number, part in enumerate(parts)]
+        embedded = list(map(embed, parts))
     whole = tuple(torch.cat(rows).requires_grad_() for rows in zip(*embedded, strict=True))
     step = method.contrast(whole, samples)
     _backward([step.loss * scale])
@@ -54,7 +51,7 @@ def backward(
         # What a method embeds without gradient, such as a momentum encoder's keys, carries none on.
         carried = [
             (rows, gradient)
-            for rows, gradient in zip(embed(part, number), of_part, strict=True)
+            for rows, gradient in zip(embed(part), of_part, strict=True)
             if rows.requires_grad and gradient is not None
         ]
         _backward([rows for rows, _ in carried], [gradient for _, gradient in carried])

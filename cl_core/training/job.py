@@ -4,37 +4,51 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from cl_core.modalities import Modality
-from cl_core.modalities._image_processor import ImageProcessor
+from cl_core.data.cache import cached_array, processor_state
+from cl_core.modalities import ArraySpec, Modality, ModelInput
+from cl_core.modalities._processor import Processor
 from cl_core.refs import InitialWeightsRef, SnapshotRef
 from cl_core.specs import ComputeSpec, DataSpec, TrainingSpec
 from cl_core.training.checkpoint import CheckpointStore
 from cl_core.training.components import Parts
 from cl_core.training.progress import ProgressLog
+from cl_core.training.warm_start import WEIGHTS, state_of
 
 
 class PreparedData(BaseModel):
-    """A snapshot at the size that an encoder takes: all that evaluating one needs."""
+    """A snapshot as an encoder takes it: all that evaluating one needs."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     snapshot: SnapshotRef
     data: DataSpec
-    cache: Path = Field(description="The snapshot's images at the size of `data`.")
-    mean: tuple[float, ...] = Field(description="Of the training split's pixels, per channel, in 0..1.")
-    std: tuple[float, ...] = Field(description="Of the training split's pixels, per channel, in 0..1.")
+    cache: Path = Field(description="The snapshot's samples as `data` asks for them, and their processor.")
+
+    @property
+    def modality(self) -> Modality:
+        """The kind of the samples, with its options."""
+        modality: Modality = self.data.built_modality
+        return modality
+
+    @property
+    def array(self) -> ArraySpec:
+        """A row of the cache, which the registered model takes."""
+        return cached_array(self.cache)
+
+    @property
+    def model_input(self) -> ModelInput:
+        """What a model that is trained on it takes."""
+        return ModelInput.of(self.modality, self.array)
 
     @property
     def view_shape(self) -> tuple[int, ...]:
         """The shape of a sample as the encoder takes it, such as (C, S, S)."""
-        modality: Modality = self.data.built_modality
-        return modality.view_shape(modality.array_spec({"channels": self.snapshot.channels}))
+        return self.modality.view_shape(self.array)
 
     @property
-    def processor(self) -> ImageProcessor:
-        """What turns cached rows into what the encoder takes, by the mean and std of the training split."""
-        processor: ImageProcessor = self.data.built_modality.processor(mean=self.mean, std=self.std)
-        return processor
+    def processor(self) -> Processor:
+        """What turns cached rows into what the encoder takes, as it was fitted to the training split."""
+        return self.modality.processor(self.array, processor_state(self.cache))
 
 
 class TrainingJob(PreparedData):
@@ -47,6 +61,13 @@ class TrainingJob(PreparedData):
         None, description="Weights that the encoder starts from; none for random ones."
     )
     folder: Path = Field(description="Folder of checkpoints and progress.")
+
+    @property
+    def processor(self) -> Processor:
+        """The processor of the weights that the encoder starts from, else that of the cache."""
+        start = self.initial_weights
+        state = state_of("processor", start.path / WEIGHTS) if start else {}
+        return self.modality.processor(self.array, state or processor_state(self.cache))
 
     @property
     def training(self) -> TrainingSpec:

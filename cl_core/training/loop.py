@@ -17,7 +17,6 @@ from cl_core.data.cache import load_split
 from cl_core.data.sampling import class_balanced_batches, hold_out, share_of, shuffled_batches
 from cl_core.errors import NotFiniteLossError
 from cl_core.failpoints import failpoint
-from cl_core.hashing import digest_of
 from cl_core.methods import Method, MethodOptions, StepInfo
 from cl_core.parallel import collectives
 from cl_core.parallel.sync_batch_norm import synchronized
@@ -113,8 +112,7 @@ def train(job: TrainingJob, *, stop_requested: Callable[[], bool] = lambda: Fals
             whole = np.sort(batches[step_in_epoch * spec.accumulate_steps + part])
             shares = share_of(whole, sub_batches=spec.sub_batches, worker=rank, workers=workers)
 
-            def embed(chosen: NDArray[np.int64], piece: int, part: int = part, step: int = step) -> tuple[Tensor, ...]:
-                _seed_torch(spec.seed, step, rank, part, piece)
+            def embed(chosen: NDArray[np.int64], step: int = step) -> tuple[Tensor, ...]:
                 return method.embed(feed.views(chosen, epoch=step // steps_per_epoch))
 
             with torch.autocast(device, torch.bfloat16, enabled=spec.precision == "bf16"):
@@ -221,11 +219,6 @@ def _batches(spec: TrainingSpec, method: MethodOptions, feed: Feed, *, epoch: in
         batch_size=spec.batch_size,
         samples_per_class=method.batch_samples_per_class,
     )
-
-
-def _seed_torch(*parts: int) -> None:
-    """Seed torch's generator (dropout, say) from the position in the training, so that no state needs saving."""
-    torch.manual_seed(int(digest_of(parts)[:15], 16))
 
 
 def _is_finite(method: Method) -> bool:

@@ -10,7 +10,7 @@ from cl_core.columns import Split
 from cl_core.encoders import Encoder
 from cl_core.evaluation.features import extract
 from cl_core.evaluation.nearest import nearest, vote
-from cl_core.modalities._image_processor import ImageProcessor
+from cl_core.modalities._processor import Processor
 from cl_core.parallel import collectives
 from cl_core.training.job import TrainingJob
 
@@ -30,13 +30,13 @@ class OnlineKnn:
     held_out: Split  # Labeled samples that are never trained on.
     trained: Split  # The training split without them; its labeled samples with the least content hashes answer.
     job: TrainingJob
-    processor: ImageProcessor  # On the device.
+    processor: Processor  # On the device.
     device: str  # Where the encoder is.
 
     def accuracy(self, encoder: Encoder) -> float:
         """Return the accuracy of a nearest-neighbor vote on the held-out samples; a collective call.
 
-        The encoder is used as it will be served: in evaluation mode, on images without views. Its modes, its
+        The encoder is used as it will be served: in evaluation mode, on samples without views. Its modes, its
         statistics and the random numbers are afterwards as they were before.
         """
         assert self.trained.labels is not None and self.held_out.labels is not None, "only labeled samples are held out"

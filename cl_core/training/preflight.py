@@ -16,12 +16,11 @@ from cl_core.data.sampling import (
 )
 from cl_core.errors import SpecError
 from cl_core.methods import MethodOptions
-from cl_core.modalities._image_processor import ImageProcessor
+from cl_core.modalities import ArraySpec, Modality
+from cl_core.registry import VIEWS
 from cl_core.rng import SampleRng
 from cl_core.specs import ComputeSpec, TrainingSpec
 from cl_core.training.components import Parts
-
-_CHANNELS = 3  # Of the image that is tried; no component depends on the number.
 
 
 class TrainedOn(NamedTuple):
@@ -168,31 +167,52 @@ def _fitting_batches(size: int, classes: Mapping[str, int]) -> str:
     )
 
 
-def check_image_size(parts: Parts, *, image_size: int) -> None:
-    """Refuse views that the encoder or the method cannot take; tried on one black image of `image_size` pixels a side.
+def check_views(parts: Parts, modality: Modality, array: ArraySpec | None = None) -> None:
+    """Refuse views that the modality, the encoder or the method does not suit; tried on two samples of zeros.
+
+    Without `array`, which the data decide, it is what the options of the modality say of it; nothing is tried if that
+    is too little.
 
     Raises:
-        SpecError: When the encoder has too many stages for the smallest views, or views have several sizes and the
-            encoder or the method takes one only.
+        SpecError: When the views are made of another modality, the encoder has too many stages for the smallest views,
+            views have several sizes and the encoder or the method takes one only, or one of these draws random numbers.
     """
-    pool = SamplePool(Column(np.zeros((1, image_size, image_size, _CHANNELS), np.uint8)))
+    name, suited = modality.registered_name, parts.views.modalities
+    if suited and name not in suited:
+        fitting = [one for one in VIEWS.names() if name in (of := VIEWS.get(one, field="").modalities) or not of]
+        raise SpecError(
+            f"training.views: {parts.spec.views!r} makes views of {' or '.join(suited)}, and data.modality is "
+            f"{name!r}; choose one of: {', '.join(fitting)}"
+        )
+    array = array or modality.known_array()
+    if array is None:
+        return
+    pool = SamplePool(Column(np.zeros((2, *array.shape), array.dtype)))
     views = parts.views(
-        pool.batch(np.zeros(1, np.int64)),
-        rng=SampleRng(0, 0, np.zeros(1, np.uint64)),
-        processor=ImageProcessor((0.5,) * _CHANNELS, (0.5,) * _CHANNELS, image_size),
+        pool.batch(np.arange(2)),
+        rng=SampleRng(0, 0, np.arange(2, dtype=np.uint64)),
+        processor=modality.example_processor(array),
         pool=pool,
     )
-    sides = sorted({view.shape[-1] for view in views})
-    for side in sides:
+    shapes = sorted({tuple(view.shape[1:]) for view in views})
+    for shape in shapes:
         with torch.device("meta"):
-            parts.encoder.build((_CHANNELS, side, side))
-    method = parts.method.build(parts.encoder.build((_CHANNELS, image_size, image_size)), parts.loss).eval()
+            parts.encoder.build(shape)
+    method = parts.method.build(parts.encoder.build(modality.view_shape(array)), parts.loss).eval()
+    before = torch.get_rng_state()
     try:
         with torch.no_grad():
             method.embed(views)
+            method.train().embed(views)
     except RuntimeError as error:
         raise SpecError(
             f"training.views: method {parts.spec.method!r} with encoder {parts.spec.encoder!r} cannot take views "
-            f"of {' and '.join(map(str, sides))} pixels, made of images of {image_size} ({error}); choose other views, "
-            "or a method and an encoder that take several sizes"
+            f"of the shapes {' and '.join(map(str, shapes))}, made of {modality.describe(array)} ({error}); choose "
+            "other views, or a method and an encoder that take several shapes"
         ) from error
+    if not torch.equal(before, torch.get_rng_state()):
+        raise SpecError(
+            f"training.encoder: method {parts.spec.method!r} with encoder {parts.spec.encoder!r} draws random numbers "
+            "in a step, as dropout does, so its result would depend on the number of workers and on where it resumes; "
+            "leave that out, or draw the numbers in the views by SampleRng"
+        )

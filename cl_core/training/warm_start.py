@@ -20,15 +20,16 @@ WEIGHTS, SPEC = "weights.safetensors", "spec.json"
 def load_initial_weights(encoder: Encoder, folder: Path) -> None:
     """Load initial weights and running statistics into an encoder of the kind that `check_initial_weights` compared.
 
-    `folder` holds `WEIGHTS` of a registered version; the normalization in it is not the encoder's.
+    `folder` holds `WEIGHTS` of a registered version; the processor in it is not the encoder's.
     """
-    encoder.load_state_dict(encoder_state(folder / WEIGHTS))
+    encoder.load_state_dict(state_of("encoder", folder / WEIGHTS))
 
 
-def check_initial_weights(folder: Path, parts: Parts, *, champion: str, channels: int, image_size: int) -> None:
+def check_initial_weights(folder: Path, parts: Parts, *, champion: str, view_shape: tuple[int, ...]) -> None:
     """Refuse a champion whose encoder differs from the one to be trained.
 
-    `folder` holds `WEIGHTS` and `SPEC` of the champion; `champion` is its address, for the message.
+    `folder` holds `WEIGHTS` and `SPEC` of the champion; `champion` is its address, for the message. `view_shape` is
+    that of a sample as the encoder takes it.
 
     Raises:
         SpecError: Naming both encoders, and what to do.
@@ -38,11 +39,11 @@ def check_initial_weights(folder: Path, parts: Parts, *, champion: str, channels
     found = _described(theirs["encoder"], _completed(theirs["encoder"], theirs["encoder_options"]))
     if found == mine:
         with torch.device("meta"):
-            shapes = _shapes(parts.encoder.build((channels, image_size, image_size)).state_dict())
-        if shapes == _shapes(encoder_state(folder / WEIGHTS)):
+            shapes = _shapes(parts.encoder.build(view_shape).state_dict())
+        if shapes == _shapes(state_of("encoder", folder / WEIGHTS)):
             return
-        mine += f" for {image_size} x {image_size} images with {channels} channels"
-        found += " for images of another size or number of channels"
+        mine += f" for inputs of the shape {view_shape}"
+        found += " for inputs of another shape"
     raise SpecError(
         f"training.start_from: wanted a champion with encoder {mine}, but {champion} has {found}; set "
         "training.encoder and encoder_options to the champion's, or start from 'scratch'"
@@ -62,10 +63,10 @@ def _described(name: str, options: dict[str, Any]) -> str:
     return f"{name!r} {json.dumps(options, sort_keys=True)}"
 
 
-def encoder_state(file: Path) -> dict[str, Tensor]:
-    """Return the encoder's weights and buffers from a file with more."""
-    state = safetensors.torch.load_file(file)
-    return {name.removeprefix("encoder."): t for name, t in state.items() if name.startswith("encoder.")}
+def state_of(part: str, file: Path) -> dict[str, Tensor]:
+    """Return the weights and buffers of one part, such as the encoder, from a file with more."""
+    state, prefix = safetensors.torch.load_file(file), f"{part}."
+    return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
 
 
 def _shapes(state: dict[str, Tensor]) -> dict[str, torch.Size]:

@@ -1,17 +1,21 @@
 """View policies: how a sample becomes the views that are contrasted. One file each."""
 
 from abc import abstractmethod
+from typing import Any, ClassVar
 
 from torch import Tensor
 
 from cl_core.columns import SamplePool
-from cl_core.modalities._image_processor import ImageProcessor
+from cl_core.refs import IMAGE
 from cl_core.registry import Component
 from cl_core.rng import SampleRng
 
 
-class ImageViews(Component):
-    """A policy that makes views of images."""
+class Views(Component):
+    """A policy that makes views of samples."""
+
+    modalities: ClassVar[tuple[str, ...]]
+    """Kinds of samples that it makes views of; empty: of any whose processor gives numbers that can be mixed."""
 
     @property
     @abstractmethod
@@ -19,18 +23,22 @@ class ImageViews(Component):
         """V, views per sample."""
 
     @abstractmethod
-    def __call__(
-        self, images: Tensor, *, rng: SampleRng, processor: ImageProcessor, pool: SamplePool
-    ) -> tuple[Tensor, ...]:
+    def __call__(self, rows: Tensor, *, rng: SampleRng, processor: Any, pool: SamplePool) -> tuple[Tensor, ...]:
         """Make the views of a batch.
 
         Args:
-            images: (B, H, W, C) uint8, C 1 or 3.
+            rows: (B, *row) as they are cached, such as (B, H, W, C) uint8 of images.
             rng: Of these B samples; it decides every draw.
-            processor: Gives the side S of the views, in pixels, and normalizes them at last; a policy may make some of
-                them smaller.
+            processor: That of the modality (`cl_core.modalities._processor`): it turns rows into what encoders take.
             pool: The training split, for policies that mix samples.
 
         Returns:
-            V tensors, view v (B, C, S, S) float32 on the images' device, its side at most S. Larger come first.
+            V tensors, view v (B, *view) float32 on the rows' device, as the processor gives them; of images a policy
+            may make some smaller. Larger come first.
         """
+
+
+class ImageViews(Views):
+    """A policy that makes views of images: (B, C, S, S), with the side S of the processor, or smaller."""
+
+    modalities: ClassVar[tuple[str, ...]] = (IMAGE,)

@@ -14,7 +14,6 @@ from cl_core.rng import SampleRng
 from cl_core.views._options import ChainOptions, Operation
 from cl_core.views.operations import distributions
 from cl_core.views.operations.chain import ViewParameters, make_view
-from cl_core.views.operations.normalize import normalize
 
 # Every draw owns its column of a sample's uniform numbers, used or not: switching one operation off, or drawing
 # another strength, leaves all other draws as they were.
@@ -49,7 +48,7 @@ class ChainViews(ChainOptions):
     def __call__(
         self, images: Tensor, *, rng: SampleRng, processor: ImageProcessor, pool: SamplePool
     ) -> tuple[Tensor, ...]:
-        """Make the views of a batch; see `ImageViews`."""
+        """Make the views of a batch; see `Views`."""
         _, height, width, _ = images.shape
         pixels = (images / 255).permute(0, 3, 1, 2)
         views = []
@@ -57,8 +56,7 @@ class ChainViews(ChainOptions):
             draws = rng.uniforms(stream=view, count=DRAWS)
             side = round(processor.size * self.law(view).side)
             parameters = self.parameters(draws, view=view, height=height, width=width, size=side)
-            made = make_view(pixels, parameters, size=side, fill=processor.mean_values)
-            views.append(normalize(made, mean=processor.mean, std=processor.std))
+            views.append(processor.view(make_view(pixels, parameters, size=side, fill=processor.mean_values)))
         return tuple(views)
 
     def parameters(

@@ -1,4 +1,4 @@
-"""DACL's views: each sample mixed with another. The only policy that needs no knowledge of images."""
+"""DACL's views: each sample mixed with another, whatever kind of data it is."""
 
 from typing import ClassVar, Literal
 
@@ -10,14 +10,12 @@ from torch import Tensor
 
 from cl_core.columns import SamplePool
 from cl_core.errors import SpecError
-from cl_core.modalities._image_processor import ImageProcessor
+from cl_core.modalities._processor import Processor
 from cl_core.registry import VIEWS
 from cl_core.rng import SampleRng
-from cl_core.views import ImageViews
+from cl_core.views import Views
 from cl_core.views.operations import distributions
-from cl_core.views.operations.crop import resized_crop
 from cl_core.views.operations.mixup import binary_mixup, geometric_mixup, linear_mixup
-from cl_core.views.operations.normalize import normalize
 
 # Column 0 of a sample's uniform numbers is its share; those of a mask follow, one per value.
 _SHARE = 0
@@ -26,15 +24,16 @@ _MOST_VALUES = 2**18 - _MASK
 
 
 @VIEWS.register("dacl_mixup")
-class DACLMixupViews(ImageViews):
+class DACLMixupViews(Views):
     """Two views, each the sample mixed with another sample of the training split, and nothing else.
 
-    Pixels are mixed between 0 and 1, before they are resized and normalized.
+    Pixels are mixed between 0 and 1, before they are normalized; vectors are standardized before.
 
     Source: Verma et al. 2021, "Towards domain-agnostic contrastive learning", arXiv:2011.04419, Algorithm 1.
     Differences: a mask keeps a value with the probability that is the sample's share in the other two ways of mixing.
     """
 
+    modalities: ClassVar[tuple[str, ...]] = ()
     count: ClassVar[int] = 2
 
     mixing: Literal["linear", "geometric", "binary"] = "linear"
@@ -46,16 +45,12 @@ class DACLMixupViews(ImageViews):
     without: tuple[Literal["mixup"], ...] = Field((), title="Disabled operations")
     """Operations to disable, for ablations: mixup. Both views are then the sample itself."""
 
-    def __call__(
-        self, images: Tensor, *, rng: SampleRng, processor: ImageProcessor, pool: SamplePool
-    ) -> tuple[Tensor, ...]:
-        """Make the views of a batch; see `ImageViews`."""
-        views = (_pixels(images),) * self.count
+    def __call__(self, rows: Tensor, *, rng: SampleRng, processor: Processor, pool: SamplePool) -> tuple[Tensor, ...]:
+        """Make the views of a batch; see `Views`."""
+        views = (processor.values(rows),) * self.count
         if "mixup" not in self.without:
-            views = self.mixed(views[0], _pixels(pool.partners(rng, count=self.count)), rng=rng)
-        return tuple(
-            normalize(_resized(view, processor.size), mean=processor.mean, std=processor.std) for view in views
-        )
+            views = self.mixed(views[0], processor.values(pool.partners(rng, count=self.count)), rng=rng)
+        return tuple(processor.view(view) for view in views)
 
     def mixed(self, rows: Tensor, partners: Tensor, *, rng: SampleRng) -> tuple[Tensor, ...]:
         """Mix vectors, or samples of any other shape, each with another; Algorithm 1.
@@ -95,17 +90,3 @@ def _masks(shares: distributions.F64, shape: torch.Size, *, rng: SampleRng, view
         )
     draws = rng.uniforms(stream=view, count=_MASK + values)
     return (draws[:, _MASK:] < shares[:, None]).reshape(-1, *shape)
-
-
-def _pixels(images: Tensor) -> Tensor:
-    """Convert (..., H, W, C) uint8 to (..., C, H, W) float32 in [0, 1]."""
-    return (images / 255).movedim(-1, -3)
-
-
-def _resized(pixels: Tensor, size: int) -> Tensor:
-    """Resize (B, C, H, W) to (B, C, size, size): the whole image."""
-    batch, _, height, width = pixels.shape
-    if height == width == size:
-        return pixels
-    whole = torch.tensor([0, 0, height, width]).expand(batch, 4)
-    return resized_crop(pixels, boxes=whole, flip=torch.zeros(batch, dtype=torch.bool), size=size)

@@ -36,8 +36,6 @@ def show_validation(report: "ValidationReport") -> None:
     """Print a table of the numbers on which data was accepted."""
     from cl_core.report.wording import counts
 
-    near = report.near_duplicates
-    at_least = "" if near.complete else "at least "
     numbers = {
         "training samples": f"{report.train_samples:,}",
         "test samples": f"{report.test_samples:,}",
@@ -47,11 +45,17 @@ def show_validation(report: "ValidationReport") -> None:
         "quarantined inputs": f"{report.quarantined:,} ({report.quarantined_share:.1%})",
         "files passed over": counts(report.passed_over) or "none",
         "duplicates merged": f"{report.duplicates:,}",
-        "test images with a near-duplicate in training": f"{at_least}{near.test_images:,} ({near.test_share:.1%})",
-        f"near-duplicate pairs (at most {near.max_distance} of 64 bits differ)": f"{at_least}{near.pairs:,}",
-        "single-color images, not compared": f"{near.plain_images:,}",
-        "closest pairs, by id (training, test)": "\n".join(f"{a[:12]} {b[:12]}" for a, b in near.examples) or "none",
     }
+    if near := report.near_duplicates:
+        at_least = "" if near.complete else "at least "
+        closest = "\n".join(f"{train[:12]} {test[:12]}" for train, test in near.examples)
+        alike = f"{at_least}{near.test_samples:,} ({near.test_share:.1%})"
+        numbers |= {
+            "test samples with a near-duplicate in training": alike,
+            f"near-duplicate pairs (at most {near.max_distance} of 64 bits differ)": f"{at_least}{near.pairs:,}",
+            "plain samples (images of one color), not compared": f"{near.plain_samples:,}",
+            "closest pairs, by id (training, test)": closest or "none",
+        }
     wide_console().print(text_table(["", ""], numbers.items(), "Data accepted for training", show_header=False))
 
 

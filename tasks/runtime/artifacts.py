@@ -69,7 +69,9 @@ def publish_scores(rows: list[dict[str, str]]) -> None:
 
 def publish_profile(facts: SnapshotProfile, validation: ValidationReport, *, note: str, changed: str) -> None:
     """Publish the data that a run trains on: sizes, classes, quarantine, near-duplicates, and what changed."""
-    page = render_markdown("data.md.j2", profile=facts, validation=validation, note=note, changed=changed)
+    page = render_markdown(
+        "data.md.j2", profile=facts, modality=facts.kind, validation=validation, note=note, changed=changed
+    )
     description = f"Snapshot {facts.digest[:12]} of {facts.name}: {changed}"
     create_markdown_artifact(page, key="data-profile", description=description)
 

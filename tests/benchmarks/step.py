@@ -51,7 +51,7 @@ def contestants(encoder: str, *, batch_size: int, size: int, channels: int) -> d
         with torch.autocast("cpu", torch.bfloat16):
             backward(
                 method,
-                lambda chosen, piece: method.embed(views()),
+                lambda chosen: method.embed(views()),
                 [np.arange(batch_size)],
                 Samples(torch.arange(batch_size)),
                 scale=1.0,

@@ -116,7 +116,7 @@ def test_near_duplicates_across_splits_are_reported_and_not_refused(tmp_path, va
         ImageEnhance.Brightness(image).enhance(0.98).save(tmp_path / "in" / "test" / "cat" / f"{number}.png")
     Image.new("L", (12, 12), 50).save(tmp_path / "in" / "test" / "cat" / "plain.png")
     found = validated(tmp_path / "in").near_duplicates
-    assert (found.pairs, found.test_images, found.plain_images, found.complete) == (3, 3, 1, True)
+    assert (found.pairs, found.test_samples, found.plain_samples, found.complete) == (3, 3, 1, True)
     assert found.test_share == 0.75
     assert all(len(train) == len(test) == 64 for train, test in found.examples)
     assert len(found.examples) == 3

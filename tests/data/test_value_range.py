@@ -10,9 +10,8 @@ from pydantic import ValidationError
 
 from cl_core.data.cache import build_cache, load_split
 from cl_core.data.ingest.pipeline import ingest_source
-from cl_core.data.snapshot import NarrowValues, open_snapshot, snapshot_profile
+from cl_core.data.snapshot import open_snapshot, snapshot_profile
 from cl_core.hashing import digest_of
-from cl_core.report.wording import narrow_values_warning
 from cl_core.specs import DataSpec
 
 
@@ -41,7 +40,7 @@ def spec_of(folder, **changes) -> DataSpec:
 def test_the_cache_and_the_channel_moments_are_those_of_the_stretched_values(sensor, tmp_path):
     folder, values = sensor
     snapshot = ingest_source(spec_of(folder, value_range=(100, 4000)), datasets=tmp_path / "home").snapshot
-    assert snapshot.value_range == (100, 4000)
+    assert snapshot_profile(snapshot.path).content["value_range"] == [100, 4000]
     assert open_snapshot(snapshot.path) == snapshot
     cache = build_cache(snapshot, spec_of(folder, value_range=(100, 4000)).built_modality, caches=tmp_path / "caches")
     levels = [
@@ -51,9 +50,9 @@ def test_the_cache_and_the_channel_moments_are_those_of_the_stretched_values(sen
     found = np.concatenate([load_split(cache, split).column.take(slice(None)) for split in ("train", "test")])
     assert sorted(image.tobytes() for image in found) == sorted(image.tobytes() for image in levels)
     facts, trained = snapshot_profile(snapshot.path), load_split(cache, "train").column.take(slice(None)) / 255
-    assert facts.mean[0] == pytest.approx(trained.mean(), abs=1e-12)
-    assert facts.std[0] == pytest.approx(trained.std(), abs=1e-12)
-    assert facts.narrow == []
+    assert facts.content["mean"][0] == pytest.approx(trained.mean(), abs=1e-12)
+    assert facts.content["std"][0] == pytest.approx(trained.std(), abs=1e-12)
+    assert "narrow" not in facts.content
 
 
 def test_another_range_is_another_snapshot_of_its_own_and_none_is_that_of_before(sensor, tmp_path):
@@ -75,15 +74,16 @@ def test_with_another_range_the_images_are_read_again(sensor, tmp_path):
     ranged = ingest_source(spec_of(folder, value_range=(0, 4095)), datasets=tmp_path / "home").snapshot
     fresh = ingest_source(spec_of(folder, value_range=(0, 4095)), datasets=tmp_path / "fresh").snapshot
     assert snapshot_profile(ranged.path) == snapshot_profile(fresh.path)
-    assert snapshot_profile(ranged.path).mean[0] == pytest.approx(0.5, abs=0.03)
+    assert snapshot_profile(ranged.path).content["mean"][0] == pytest.approx(0.5, abs=0.03)
 
 
 def test_twelve_bits_in_sixteen_are_warned_of_with_the_values_seen_and_the_option(sensor, tmp_path):
     folder, _ = sensor
     snapshot = ingest_source(spec_of(folder), datasets=tmp_path / "home").snapshot
     facts = snapshot_profile(snapshot.path)
-    assert facts.narrow == [NarrowValues(bits=16, images=30, low=3, high=4095)]
-    assert narrow_values_warning(facts) == (
+    assert facts.content["narrow"] == [{"bits": 16, "images": 30, "low": 3, "high": 4095}]
+    [warning] = facts.kind.warnings(facts.content)
+    assert warning == (
         "the values of all 30 images of 16 bits are 3 to 4,095, at most 1/16 of 0 to 65,535, so they have few levels "
         "of gray; set data.value_range to [3, 4095], or to the range of the sensor"
     )
@@ -94,13 +94,14 @@ def test_one_image_that_uses_more_of_the_range_ends_the_warning_and_other_bits_c
     (folder / "bright.png").write_bytes(png_of(np.full((9, 9), 4099, np.uint16)))  # 3 to 4099: more than 65535 / 16.
     (folder / "dark.png").write_bytes(png_of(np.arange(81, dtype=np.uint8).reshape(9, 9) % 16))  # 0 to 15 of 255.
     facts = snapshot_profile(ingest_source(spec_of(folder), datasets=tmp_path / "home").snapshot.path)
-    assert facts.narrow == [NarrowValues(bits=8, images=1, low=0, high=15)]
+    assert facts.content["narrow"] == [{"bits": 8, "images": 1, "low": 0, "high": 15}]
 
 
 def test_values_that_hardly_reach_into_the_range_that_was_asked_for_are_warned_of(sensor, tmp_path):
     folder, _ = sensor
     ranged = ingest_source(spec_of(folder, value_range=(4000, 60_000)), datasets=tmp_path / "home").snapshot
-    warning = narrow_values_warning(snapshot_profile(ranged.path))
+    facts = snapshot_profile(ranged.path)
+    [warning] = facts.kind.warnings(facts.content)
     assert "are 3 to 4,095, at most 1/16 of 4,000 to 60,000" in warning
 
 
@@ -110,7 +111,8 @@ def test_unchanged_images_count_for_the_warning_without_being_opened(sensor, tmp
     (folder / "31.png").write_bytes(png_of(np.full((9, 9), 1, np.uint16)))
     again = ingest_source(spec_of(folder), datasets=tmp_path / "home")
     assert "1 read, 30 unchanged" in again.reason
-    assert snapshot_profile(again.snapshot.path).narrow == [NarrowValues(bits=16, images=31, low=1, high=4095)]
+    content = snapshot_profile(again.snapshot.path).content
+    assert content["narrow"] == [{"bits": 16, "images": 31, "low": 1, "high": 4095}]
 
 
 @pytest.mark.parametrize("value_range", [(5, 5), (9, 3), (-1, 5), (0, 70_000)])

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from cl_core.embedding.writer import FinishedModel
+from cl_core.modalities import ModelInput
 
 SIZE = 8
 
@@ -20,7 +21,7 @@ def flat_unit_rows(images: np.ndarray) -> np.ndarray:
 
 
 def model(embed=flat_unit_rows, *, version: int = 3, channels: int = 3) -> FinishedModel:
-    return FinishedModel("shoes", version, f"{version:x}" * 64, (SIZE, SIZE, channels), embed)
+    return FinishedModel("shoes", version, f"{version:x}" * 64, ModelInput(shape=(SIZE, SIZE, channels)), embed)
 
 
 def encoded(seed: int, width: int, height: int, mode: str = "RGB") -> bytes:

@@ -25,9 +25,10 @@ from cl_core.embedding.embeddings_file import (
     write_embeddings_file,
 )
 from cl_core.embedding.plane import write_places
-from cl_core.embedding.search import find_pictures, nearest_rows, query_pixels
+from cl_core.embedding.search import find_payloads, nearest_rows, query_row
 from cl_core.embedding.writer import write_embeddings
 from cl_core.errors import InputError
+from cl_core.modalities import ModelInput
 from cl_core.report.search_page import missing_sentence, search_page
 from cl_core.specs import SourceSpec
 from tasks.embedding import open_atlas
@@ -38,7 +39,7 @@ FACTS = EmbeddingsMetadata(
     model_version=3,
     model_uri="models:/shoes/3",
     training_digest="3" * 64,
-    image_shape=(SIZE, SIZE, 3),
+    takes=ModelInput(shape=(SIZE, SIZE, 3)),
     data=SourceSpec(location="/nowhere"),
     rows=1000,
     quarantined=0,
@@ -84,7 +85,7 @@ def embedded(folder, tmp_path):
 
 def found_by(image, embedded, count=5):
     facts = read_metadata(embedded)
-    hits = nearest_rows(flat_unit_rows(query_pixels(image, facts.image_shape))[0], embedded, count=count)
+    hits = nearest_rows(flat_unit_rows(query_row(image, facts.takes))[0], embedded, count=count)
     return facts, hits
 
 
@@ -92,8 +93,8 @@ def test_the_page_needs_nothing_but_itself_and_shows_each_image_with_its_cosine(
     image = folder / "sandal" / "5.png"
     facts, hits = found_by(image, embedded)
     assert [hit.row.origin for hit in hits[:2]] == ["sandal/5.png", "sandal/twin.png"]
-    page = search_page(image, embedded, facts, hits, find_pictures(hits, facts))
-    sources = re.findall(r'<img src="([^"]*)"', page)
+    page = search_page(image, embedded, facts, hits, find_payloads(hits, facts))
+    sources = re.findall(r'<img class="\w*" src="([^"]*)"', page)
     assert len(sources) == 6 and all(source.startswith("data:image/png;base64,") for source in sources)
     assert not re.findall(r'(?:src|href)="(?!data:)', page) and "<script" not in page
     assert [float(cosine) for cosine in re.findall(r'"cosine">([\d.]+)<', page)] == [
@@ -108,12 +109,12 @@ def test_images_that_have_gone_or_changed_are_named_and_counted_in_a_sentence(em
     facts, hits = found_by(image, embedded, count=7)
     (folder / "sandal" / "4.png").unlink()
     (folder / "boot" / "0.png").write_bytes(encoded(99, 8, 8))
-    page = search_page(image, embedded, facts, hits, find_pictures(hits, facts))
-    assert f"2 of 7 pictures are missing: {folder} no longer holds the images that were embedded." in page
-    assert page.count("no picture") == 2 and "sandal/4.png" in page
+    page = search_page(image, embedded, facts, hits, find_payloads(hits, facts))
+    assert f"2 of 7 images are not shown: {folder} no longer holds the images that were embedded." in page
+    assert page.count("no image") == 2 and "sandal/4.png" in page
     payload = image.read_bytes()
     shutil.rmtree(folder)
-    assert missing_sentence(hits, find_pictures(hits, facts), facts).startswith("7 of 7 pictures are missing")
+    assert missing_sentence(hits, find_payloads(hits, facts), facts).startswith("7 of 7 images are not shown")
     image.parent.mkdir(parents=True)
     image.write_bytes(payload)
 
@@ -132,7 +133,7 @@ def test_what_a_file_says_is_shown_as_text_and_not_as_markup(cloud, folder):
 def test_a_query_that_cannot_be_read_as_an_image_is_refused(tmp_path, name, message):
     (tmp_path / "text.jpg").write_text("no image")
     with pytest.raises(InputError, match=message):
-        query_pixels(tmp_path / name, (SIZE, SIZE, 3))
+        query_row(tmp_path / name, FACTS.takes)
 
 
 def test_the_plane_of_a_map_keeps_the_most_variance_two_directions_can(cloud, tmp_path):

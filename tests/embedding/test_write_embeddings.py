@@ -1,5 +1,6 @@
 """Embedding many images to one Parquet file: its content, resumption, reuse, and memory."""
 
+import json
 import re
 import signal
 import subprocess
@@ -18,10 +19,11 @@ from PIL import Image
 from cl_core.data.cache import build_cache, load_split
 from cl_core.data.ingest.pipeline import ingest_source
 from cl_core.embedding import batches
-from cl_core.embedding.embeddings_file import read_metadata
-from cl_core.embedding.search import query_pixels
+from cl_core.embedding.embeddings_file import EmbeddingsMetadata, read_metadata
+from cl_core.embedding.search import query_row
 from cl_core.embedding.writer import write_embeddings
 from cl_core.errors import DataError, InputError
+from cl_core.modalities import ModelInput
 from cl_core.modalities.image import Images
 from cl_core.specs import DataSpec, SourceSpec
 
@@ -111,7 +113,7 @@ def test_the_file_says_which_model_and_which_images_and_nothing_of_where_mlflow_
     write_embeddings(model(), of_folder(folder), tmp_path / "out.parquet")
     facts = read_metadata(tmp_path / "out.parquet")
     assert (facts.model_uri, facts.model_version, facts.training_digest) == ("models:/shoes/3", 3, "3" * 64)
-    assert facts.data == of_folder(folder) and facts.image_shape == (SIZE, SIZE, 3)
+    assert facts.data == of_folder(folder) and facts.takes.shape == (SIZE, SIZE, 3)
     names = pq.read_metadata(tmp_path / "out.parquet").metadata.keys() - {b"ARROW:schema"}
     assert names == {b"counterpoint", b"counterpoint.sha256"}
 
@@ -266,14 +268,27 @@ def test_images_are_stretched_by_the_range_of_the_model_and_another_range_is_ano
     Image.fromarray(values).save(tmp_path / "in" / "a.png")
     seen, output = [], tmp_path / "out.parquet"
     ranged = replace(
-        model(lambda images: seen.append(images) or flat_unit_rows(images), channels=1), value_range=(0, 4095)
+        model(lambda images: seen.append(images) or flat_unit_rows(images), channels=1),
+        takes=ModelInput(shape=(SIZE, SIZE, 1), hidden={"value_range": [0, 4095]}),
     )
     write_embeddings(ranged, of_folder(tmp_path / "in"), output)
     levels = np.floor(values.astype(np.float64) / 4095 * 255 + 0.5).astype(np.uint8)
     np.testing.assert_array_equal(seen[0][0, :, :, 0], levels)
-    assert read_metadata(output).value_range == (0, 4095)
+    assert read_metadata(output).takes == ranged.takes
     # A search reads the range from the file.
-    query = query_pixels(tmp_path / "in" / "a.png", (SIZE, SIZE, 1), read_metadata(output).value_range)
+    query = query_row(tmp_path / "in" / "a.png", read_metadata(output).takes)
     np.testing.assert_array_equal(query[0, :, :, 0], levels)
     assert not write_embeddings(ranged, of_folder(tmp_path / "in"), output).new
-    assert write_embeddings(replace(ranged, value_range=None), of_folder(tmp_path / "in"), output).new
+    full = replace(ranged, takes=ModelInput(shape=(SIZE, SIZE, 1)))
+    assert write_embeddings(full, of_folder(tmp_path / "in"), output).new
+
+
+def test_the_metadata_that_version_0_1_0_wrote_are_read(folder, tmp_path):
+    """They name the shape of the images and the range of values, and no modality."""
+    output = tmp_path / "out.parquet"
+    write_embeddings(model(), of_folder(folder), output)
+    now = json.loads(read_metadata(output).model_dump_json())
+    del now["takes"]
+    for value_range, hidden in ((None, {}), ([0, 4095], {"value_range": [0, 4095]})):
+        then = EmbeddingsMetadata.model_validate(now | {"image_shape": [SIZE, SIZE, 3], "value_range": value_range})
+        assert then.takes == ModelInput(modality="image", shape=(SIZE, SIZE, 3), hidden=hidden)

@@ -71,7 +71,7 @@ def test_the_encoders_modes_survive_an_error(images):
 
 def test_features_that_are_not_finite_are_refused(encoder, images):
     nn.init.constant_(encoder[4].bias, float("nan"))
-    with pytest.raises(TrainingError, match="10 of 10 images are NaN or infinite"):
+    with pytest.raises(TrainingError, match="10 of 10 samples are NaN or infinite"):
         extract(encoder, images, **SETTINGS)
 
 

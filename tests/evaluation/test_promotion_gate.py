@@ -31,8 +31,15 @@ def evaluation(**scores):
     )
 
 
-def gains(untrained=PROVEN, raw_pixels=PROVEN, over_champion=None, champion=0):
-    return Gains(over_untrained=untrained, over_raw_pixels=raw_pixels, over_champion=over_champion, champion=champion)
+def gains(untrained=PROVEN, raw_pixels=PROVEN, over_champion=None, champion=0, not_comparable=""):
+    return Gains(
+        over_untrained=untrained,
+        over_baseline=raw_pixels,
+        baseline="raw pixels",
+        over_champion=over_champion,
+        champion=champion,
+        not_comparable=not_comparable,
+    )
 
 
 def test_the_first_version_that_beats_both_baselines_is_promoted():
@@ -56,7 +63,7 @@ def test_a_version_that_was_not_compared_is_refused():
     assert "not compared with raw pixels" in judge(1, promotion(), evaluation(), gains(raw_pixels=None)).reason
     verdict = judge(4, promotion(), evaluation(), gains(champion=3))
     assert not verdict.promote and "not compared with the champion, version 3" in verdict.reason
-    why = Gains(over_untrained=PROVEN, over_raw_pixels=PROVEN, over_champion=None, champion=3, not_comparable="it is a")
+    why = gains(champion=3, not_comparable="it is a")
     assert judge(4, promotion(), evaluation(), why).reason.endswith(
         "it was not compared with the champion, version 3, on linear_probe.accuracy: it is a"
     )

@@ -38,13 +38,13 @@ def never_embeds(representation: Representation) -> Representation:
     def refuse(images: np.ndarray | torch.Tensor) -> NoReturn:
         raise AssertionError("what is kept must not be computed again")
 
-    return replace(representation, embed=refuse, embed_normalized=refuse)
+    return replace(representation, embed=refuse, embed_processed=refuse)
 
 
 def test_it_is_cached_by_its_own_artifact_whatever_other_runs_write_beside_it(
     job: TrainingJob, assessed: Assess, tmp_path: Path
 ) -> None:
-    pixels = representations.raw_pixels(job)
+    pixels = representations.baseline(job)
     first = assessed(pixels)
     assert not first.cached
     (tmp_path / "evaluations" / ("f" * 64)).mkdir()
@@ -54,7 +54,7 @@ def test_it_is_cached_by_its_own_artifact_whatever_other_runs_write_beside_it(
 
 
 def test_a_reference_is_read_as_what_it_was_made_from(job: TrainingJob, assessed: Assess) -> None:
-    first = assessed(representations.raw_pixels(job))
+    first = assessed(representations.baseline(job))
     read = read_assessment(first.ref)
     assert read.report == first.report
     np.testing.assert_array_equal(read.predictions["knn_20"], first.predictions["knn_20"])
@@ -63,7 +63,7 @@ def test_a_reference_is_read_as_what_it_was_made_from(job: TrainingJob, assessed
 
 
 def test_a_gain_counts_labeled_samples_only_and_without_any_there_is_none(job: TrainingJob, assessed: Assess) -> None:
-    pixels = assessed(representations.raw_pixels(job))
+    pixels = assessed(representations.baseline(job))
     assert pixels.labels is not None
     right = replace(pixels, predictions={"knn_20": pixels.labels})
     wrong = replace(pixels, predictions={"knn_20": np.full_like(pixels.labels, -2)})
@@ -77,14 +77,14 @@ def test_a_gain_counts_labeled_samples_only_and_without_any_there_is_none(job: T
 def test_a_report_takes_the_kept_features_and_computes_lost_ones(
     job: TrainingJob, assessed: Assess, tmp_path: Path
 ) -> None:
-    pixels = representations.raw_pixels(job)
+    pixels = representations.baseline(job)
     assessed(pixels)
 
     def features(representation: Representation, folder: str) -> np.ndarray:
         return features_of_test(representation, embeddings=tmp_path / folder)
 
     kept = features(never_embeds(pixels), "embeddings")
-    assert kept.shape == (job.snapshot.rows["test"], 16 * 16 * job.snapshot.channels)
+    assert kept.shape == (job.snapshot.rows["test"], 16 * 16 * job.array.shape[-1])
     np.testing.assert_array_equal(features(pixels, "elsewhere"), kept)
 
 

@@ -13,7 +13,7 @@ REPORT = ValidationReport(
     quarantined_share=0.01,
     duplicates=0,
     near_duplicates=NearDuplicates(
-        pairs=0, test_images=0, test_share=0, plain_images=0, complete=True, examples=[], origins=[]
+        pairs=0, test_samples=0, test_share=0, plain_samples=0, complete=True, examples=[], origins=[]
     ),
 )
 

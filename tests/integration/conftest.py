@@ -213,7 +213,7 @@ def two_runs(machine: Machine) -> tuple[str, str]:
 
     While one of them trains, the Prefect server is killed, and started again by `cl up`.
     """
-    long = {**SMALL, "training": {**SMALL["training"], "epochs": 200}}
+    long = {**SMALL, "training": {**SMALL["training"], "epochs": 100}}
     first, second = machine.run("retrain/small", {**long, "force": True}), machine.run("retrain/small", long)
     wait(lambda: bool(how_far(machine, first) or how_far(machine, second)), PATIENCE_S, every=0.5)
     server = machine.service("Prefect server")

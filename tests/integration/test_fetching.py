@@ -78,7 +78,7 @@ def champion(job_of: JobOf, tmp_path: Path) -> tuple[Path, np.ndarray]:
             name=NAME,
             build_model=lambda: EmbeddingModel(job.processor, encoder),
             snapshot=job.snapshot,
-            image_size=job.data.image_size,
+            takes=job.model_input,
             checkpoint=checkpoint,
             evaluation=measured(job, checkpoint.path, evaluation, tmp_path),
             specs={"data": job.data, "training": job.training, "evaluation": evaluation},

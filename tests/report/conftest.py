@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cl_core.data.snapshot import SizeCount, SnapshotProfile
+from cl_core.data.snapshot import SnapshotProfile
 from cl_core.data.validation import NearDuplicates
+from cl_core.modalities.image import Images
 from cl_core.refs import Decision, EvaluationReport, RepresentationReport, Score
 from cl_core.report.costs import Outcome, StepCost
 from cl_core.report.report_inputs import ReportInputs
@@ -65,13 +66,15 @@ def profile(classes: list[str]) -> SnapshotProfile:
         classes=classes,
         per_class={"train": counts, "test": counts},
         unlabelled={"train": 0, "test": 0},
-        channels=1,
-        mean=(0.286,),
-        std=(0.353,),
-        sizes=[SizeCount(width=8, height=8, count=2 * ROWS)],
-        distinct_sizes=1,
+        content={
+            "channels": 1,
+            "mean": (0.286,),
+            "std": (0.353,),
+            "sizes": [{"width": 8, "height": 8, "count": 2 * ROWS}],
+            "distinct_sizes": 1,
+        },
         formats={"PNG": 2 * ROWS},
-        image_bytes=1,
+        payload_bytes=1,
         inputs=2 * ROWS + 5,
         duplicates=3,
         leaked=0,
@@ -104,13 +107,14 @@ def make_inputs() -> Callable[..., ReportInputs]:
             "curves": [{"step": i, "loss": 6.0 - i / 100, "accuracy": i / 500} for i in range(500)],
             "profile": profile(classes),
             "near_duplicates": NearDuplicates(
-                pairs=4, test_images=3, test_share=0.0125, plain_images=0, complete=True, examples=[]
+                pairs=4, test_samples=3, test_share=0.0125, plain_samples=0, complete=True, examples=[]
             ),
             "specs": {"training": {"method": "simclr"}},
             "lineage": [("Data", "c" * 64, "small"), ("Training", "7" * 64, "simclr")],
             "timings": [cost("ingest", 0.4, "cached"), cost("pretrain", 134.0, "ran")],
             "links": {"MLflow run": "http://localhost:5000/#/runs/3f1"},
-            "images": generator.integers(0, 256, (ROWS, 8, 8, 1), dtype=np.uint8),
+            "modality": Images(size=8),
+            "rows": generator.integers(0, 256, (ROWS, 8, 8, 1), dtype=np.uint8),
             "embeddings": embeddings.astype(np.float32),
             "labels": labels,
             "predicted": predicted,

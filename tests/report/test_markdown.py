@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from cl_core.data.snapshot import SizeCount, SnapshotProfile
+from cl_core.data.snapshot import SnapshotProfile
 from cl_core.data.validation import NearDuplicates, ValidationReport
 from cl_core.refs import Decision, Score
 from cl_core.report.markdown import render_markdown
@@ -11,7 +11,9 @@ Make = Callable[[list[str]], SnapshotProfile]
 
 
 def profile_markdown(profile: SnapshotProfile, validation: ValidationReport, *, note: str, changed: str) -> str:
-    return render_markdown("data.md.j2", profile=profile, validation=validation, note=note, changed=changed)
+    return render_markdown(
+        "data.md.j2", profile=profile, modality=profile.kind, validation=validation, note=note, changed=changed
+    )
 
 
 HOSTILE = "<b> | [x](y) `z`\n# w"
@@ -20,7 +22,7 @@ ESCAPED = r"\<b\> \| \[x\](y) \`z\` \# w"
 
 def validation(*, complete: bool = True) -> ValidationReport:
     near = NearDuplicates(
-        pairs=4, test_images=3, test_share=0.0125, plain_images=0, complete=complete, examples=[("a", "b")]
+        pairs=4, test_samples=3, test_share=0.0125, plain_samples=0, complete=complete, examples=[("a", "b")]
     )
     return ValidationReport(
         train_samples=240,
@@ -46,20 +48,20 @@ def test_the_data_page_has_counts_quarantine_near_duplicates_and_classes(make_pr
         "| Quarantined | 2 unreadable of 485 inputs (0.4%) |\n"
         "| Passed over | 1 .csv, 2 hidden |\n| Copies merged | 3 |\n"
         "| Near-duplicates | 3 test images (1.2%) resemble a training image, in 4 pairs |\n"
-        "| Image sizes | 8 x 8 (480) |\n| Formats | 480 PNG |\n| Channels | grayscale |\n\n## 2 classes\n\n"
+        "| Image sizes | 8 x 8 (480) |\n| Channels | grayscale |\n| Channel mean | 0.286 |\n| Channel std | 0.353 |\n"
+        "| Formats | 480 PNG |\n\n## 2 classes\n\n"
         "| class | train | test |\n|---|---|---|\n| Bag | 80 | 80 |\n| Coat | 80 | 80 |\n"
     )
 
 
 def test_of_many_classes_and_sizes_the_first_are_listed_and_lower_bounds_are_called_so(make_profile: Make):
-    sizes = [SizeCount(width=8 + side, height=8, count=9 - side) for side in range(7)]
-    many = make_profile([f"class {number:02}" for number in range(60)]).model_copy(
-        update={"sizes": sizes, "distinct_sizes": 9}
-    )
+    sizes = [{"width": 8 + side, "height": 8, "count": 12 - side} for side in range(9)]
+    many = make_profile([f"class {number:02}" for number in range(60)])
+    many = many.model_copy(update={"content": many.content | {"sizes": sizes, "distinct_sizes": 12}})
     page = profile_markdown(many, validation(complete=False), note="", changed="")
     assert "## 60 classes" in page and "| class 49 |" in page and "class 50" not in page
     assert page.endswith("\n\n_and 10 more_\n")
-    assert "12 x 8 (5) and 4 more sizes |" in page
+    assert "15 x 8 (5) and 4 more |" in page
     assert "at least 3 test images (1.2%) resemble a training image, in at least 4 pairs" in page
 
 

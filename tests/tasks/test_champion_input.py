@@ -18,17 +18,18 @@ from small_training import JobOf
 from torch import nn
 
 from cl_core.columns import mapped
-from cl_core.data.cache import load_split
+from cl_core.data.cache import build_cache, load_split
 from cl_core.data.snapshot import SPLITS, row_groups
 from cl_core.evaluation.runner import read_assessment
 from cl_core.export import EmbeddingModel
+from cl_core.modalities import ModelInput
 from cl_core.modalities._image_decoding import decode
 from cl_core.modalities._image_processor import ImageProcessor
 from cl_core.refs import AssessmentRef, ModelRef, NotComparable
 from cl_core.specs import EvaluationSpec
 from cl_core.training.job import TrainingJob
 from tasks.adapters.mlflow.model_version import Registration
-from tasks.champion_input import EncoderInput, made_into
+from tasks.champion_input import made_into
 from tasks.evaluation import check_champion, evaluate_champion
 
 EVALUATION = EvaluationSpec(protocols=["knn"], options={"knn": {"ks": [5]}}, resamples=100)
@@ -55,12 +56,12 @@ BLACK, WHITE = 40.0, 200.0
 
 
 def in_color() -> Registration:
-    return dataclasses.replace(registration(4), build_model=color_model, image_size=SIDE)
+    return dataclasses.replace(registration(4), build_model=color_model, takes=ModelInput(shape=(SIDE, SIDE, 3)))
 
 
 def of_a_sensor() -> Registration:
-    snapshot = registration(4).snapshot.model_copy(update={"value_range": (BLACK, WHITE)})
-    return dataclasses.replace(registration(4), snapshot=snapshot)
+    takes = ModelInput(shape=(SIZE, SIZE, CHANNELS), hidden={"value_range": [BLACK, WHITE]})
+    return dataclasses.replace(registration(4), takes=takes)
 
 
 @pytest.fixture
@@ -96,10 +97,13 @@ Checked = Callable[..., str]
 def checked(job: TrainingJob, capsys: pytest.CaptureFixture[str]) -> Checked:
     """What is said before a training."""
 
-    def check(*, digest: str = "a" * 64, name: str = NAME, **of_data: int) -> str:
-        data = job.data.model_copy(update=of_data)
+    def check(*, digest: str = "a" * 64, name: str = NAME, size: int = 0) -> str:
+        data, cache = job.data, job.cache
+        if size:
+            data = job.data.model_copy(update={"image_size": size})
+            cache = build_cache(job.snapshot, data.built_modality, caches=job.folder / "caches")
         with disable_run_logger():
-            check_champion.fn(name, job.model_copy(update={"data": data, "digest": digest}))
+            check_champion.fn(name, job.model_copy(update={"data": data, "cache": cache, "digest": digest}))
         return capsys.readouterr().err.strip()
 
     return check
@@ -160,12 +164,12 @@ def test_the_values_that_are_black_and_white_to_it_are_its_own(
 
 
 def test_it_may_take_images_of_a_size_that_the_data_of_a_run_may_not_have(home: Path, job: TrainingJob) -> None:
-    prepared = made_into(EncoderInput(6, CHANNELS, None), job, store_at(home).find(NAME, 1))
+    prepared = made_into(ModelInput(shape=(6, 6, CHANNELS)), job, store_at(home).find(NAME, 1))
     assert not isinstance(prepared, NotComparable)
     assert prepared.processor.size == 6
     assert load_split(prepared.cache, "test").column.shape == (6, 6, CHANNELS)
-    larger = prepared.model_copy(update={"data": job.data.model_copy(update={"image_size": 600})})
-    assert larger.processor.size == 600
+    larger = made_into(ModelInput(shape=(600, 600, CHANNELS)), job, store_at(home).find(NAME, 1))
+    assert not isinstance(larger, NotComparable) and larger.processor.size == 600
 
 
 def test_of_a_champion_that_takes_no_images_the_reason_is_returned_with_what_to_do(
@@ -174,8 +178,9 @@ def test_of_a_champion_that_takes_no_images_the_reason_is_returned_with_what_to_
     found = evaluated(job)
     assert isinstance(found, NotComparable) and found.version == 4
     assert found.reason == (
-        "models:/shoes/4, the champion, cannot be evaluated on these samples: its signature names no images, so "
-        "another program registered it; promote by hand with `cl promote`, or choose another model_name"
+        "models:/shoes/4, the champion, cannot be evaluated on these samples: models:/shoes/4 takes inputs "
+        "without a signature, not one array; choose a model that `cl retrain` registered; promote by hand with "
+        "`cl promote`, or choose another model_name"
     )
     assert f"warning: the version will not be promoted, whatever its scores: {found.reason}" in checked()
 
@@ -185,7 +190,7 @@ def test_before_the_training_it_says_what_each_of_them_is_evaluated_on(home: Pat
         "models:/shoes/1, the champion, takes grayscale images of 8 x 8 pixels; it will be evaluated on this run's "
         "samples as such, and this run's encoder on grayscale images of 16 x 16 pixels"
     )
-    assert checked(image_size=SIZE) == ""
+    assert checked(size=SIZE) == ""
 
 
 def test_nothing_is_said_without_a_champion_or_of_its_own_training(home: Path, checked: Checked) -> None:
@@ -201,5 +206,5 @@ def test_an_mlflow_that_does_not_answer_delays_no_training(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
     monkeypatch.setenv("CL_STORE_PAUSE_S", "0.001")
     assert checked().startswith(
-        "what images the champion takes is not known yet: MLflow at http://127.0.0.1:1 does not answer"
+        "what the champion takes is not known yet: MLflow at http://127.0.0.1:1 does not answer"
     )

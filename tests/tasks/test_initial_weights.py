@@ -56,7 +56,7 @@ def start(
     training = TrainingSpec.model_validate({**TRAINING.model_dump(), **changes})
     with disable_run_logger():
         return initial_weights.find_initial_weights(
-            assemble(training), model_name=name, request=request, channels=CHANNELS, image_size=size
+            assemble(training), model_name=name, request=request, view_shape=(CHANNELS, size, size)
         )
 
 
@@ -102,7 +102,7 @@ def test_from_scratch_mlflow_is_not_asked(home, monkeypatch):
     [
         ({"encoder_options": {"hidden": 9, "features": 4}}, r"'mlp' \{.*\"hidden\": 9"),
         ({"encoder": "resnet_small", "encoder_options": {}}, r"'resnet_small' \{"),
-        ({"size": 16}, r"'mlp' .* for 16 x 16 images with 1 channels"),
+        ({"size": 16}, r"'mlp' .* for inputs of the shape .1, 16, 16."),
     ],
 )
 def test_a_champion_with_another_encoder_is_refused_naming_both(home, changes, wanted):

@@ -16,13 +16,14 @@ from cl_core.encoders.mlp import MLP
 from cl_core.errors import SpecError
 from cl_core.losses.info_nce import InfoNCE
 from cl_core.methods.simclr import SimCLROptions
+from cl_core.modalities.image import Images
 from cl_core.registry import METHODS
 from cl_core.specs import TrainingSpec
 from cl_core.training.components import DECIDES_WEIGHTS, Parts, assemble, training_digest
 
 
 def digest(*, snapshot="a" * 64, image_size=28, **fields):
-    return training_digest(assemble(TrainingSpec(**fields)), snapshot_digest=snapshot, image_size=image_size)
+    return training_digest(assemble(TrainingSpec(**fields)), snapshot_digest=snapshot, modality=Images(size=image_size))
 
 
 def test_the_components_are_those_that_the_spec_names_with_its_options():

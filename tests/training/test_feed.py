@@ -72,7 +72,7 @@ def test_a_policy_that_mixes_nothing_gets_no_partners(feed_of: Callable[[ImageVi
     feed = feed_of(VIEWS.build("dacl_mixup", {"without": ["mixup"]}, field="training.views"))
     first, second = feed.views(np.array([7, 200]), epoch=0)
     images = torch.from_numpy(feed.split.column.take(np.array([7, 200]))).permute(0, 3, 1, 2) / 255
-    mean, std = (torch.tensor(moment).view(1, -1, 1, 1) for moment in (feed.job.mean, feed.job.std))
+    mean, std = (getattr(feed.job.processor, name) for name in ("mean", "std"))
     assert first.equal(second)
     torch.testing.assert_close(first, (images - mean) / std, rtol=0, atol=1e-5)
 

@@ -3,6 +3,7 @@
 import pytest
 
 from cl_core.errors import SpecError
+from cl_core.modalities.image import Images
 from cl_core.specs import ComputeSpec, TrainingSpec
 from cl_core.training.components import assemble, training_digest
 from cl_core.training.left_open import fill_in
@@ -24,7 +25,7 @@ def test_facenet_takes_as_many_samples_per_class_as_fit_and_says_so():
     check_batches(filled.parts, ComputeSpec(), train_rows=100, classes=TEN_OF_TEN)
     given = fill_in(facenet(method_options={"samples_per_class": 8}), train_rows=100, classes=TEN_OF_TEN)
     assert given.choices == []
-    digests = {training_digest(each.parts, snapshot_digest="5" * 64, image_size=28) for each in (filled, given)}
+    digests = {training_digest(each.parts, snapshot_digest="5" * 64, modality=Images()) for each in (filled, given)}
     assert len(digests) == 1, "left open or given, it is one training"
 
 

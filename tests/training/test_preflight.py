@@ -1,9 +1,12 @@
 """What is refused before anything is trained: batches, labels and image sizes that do not fit."""
 
 import pytest
+import torch
 from pydantic import ValidationError
 
+from cl_core.encoders.mlp import MLP
 from cl_core.errors import SpecError
+from cl_core.modalities.image import Images
 from cl_core.registry import METHODS, explain_validation_error
 from cl_core.specs import ComputeSpec, TrainingSpec
 from cl_core.training import preflight
@@ -15,7 +18,7 @@ def check_batches(training, *arguments, **keywords):
 
 
 def check_image_size(training, *, image_size):
-    preflight.check_image_size(assemble(training), image_size=image_size)
+    preflight.check_views(assemble(training), Images(size=image_size))
 
 
 def refusal(training, size):
@@ -51,9 +54,40 @@ def test_local_crops_too_small_for_the_encoders_stages_are_refused():
 def test_views_of_several_sizes_for_an_encoder_of_one_size_are_refused():
     sentence = refusal(TrainingSpec(method="swav", encoder="mlp"), 28)
     assert sentence.startswith(
-        "training.views: method 'swav' with encoder 'mlp' cannot take views of 12 and 28 pixels, made of images of 28 ("
+        "training.views: method 'swav' with encoder 'mlp' cannot take views of the shapes (3, 12, 12) "
+        "and (3, 28, 28), made of color images of 28 x 28 pixels ("
     )
-    assert sentence.endswith("; choose other views, or a method and an encoder that take several sizes")
+    assert sentence.endswith("; choose other views, or a method and an encoder that take several shapes")
+
+
+class Dropping(MLP):
+    """An encoder with dropout."""
+
+    def build(self, shape):
+        encoder = super().build(shape)
+        encoder.network.append(torch.nn.Dropout(0.1))
+        return encoder
+
+
+def test_an_encoder_that_draws_random_numbers_is_refused():
+    """Its draws would be those of a generator's state, and so of the worker and of where a training resumes."""
+    parts = assemble(TrainingSpec(encoder="mlp"))
+    preflight.check_views(parts, Images(size=28))
+    with pytest.raises(SpecError, match=r"^training.encoder: method 'simclr' with encoder 'mlp' draws random numbers"):
+        preflight.check_views(parts.model_copy(update={"encoder": Dropping()}), Images(size=28))
+
+
+def test_views_of_another_modality_are_refused_with_those_that_suit():
+    with pytest.raises(
+        SpecError, match=r"^training.views: 'simclr' makes views of image, and data.modality is 'beads'"
+    ):
+        preflight.check_views(assemble(TrainingSpec()), Beads())
+
+
+class Beads(Images):
+    """Another modality."""
+
+    registered_name = "beads"
 
 
 def check(batch_size, *, workers=1, accumulate=1, rows=1000):

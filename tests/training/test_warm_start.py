@@ -12,6 +12,7 @@ from small_training import JobOf, train_in_a_process
 from torch import Tensor
 
 from cl_core.export import EmbeddingModel, save_weights
+from cl_core.modalities.image import Images
 from cl_core.refs import InitialWeightsRef
 from cl_core.training.components import assemble, training_digest
 from cl_core.training.job import TrainingJob
@@ -95,7 +96,7 @@ checkpoint.CheckpointStore.save = counting
 def test_other_first_weights_are_another_training(job_of: JobOf) -> None:
     training = job_of().training
     digests = {
-        training_digest(assemble(training), snapshot_digest="a" * 64, image_size=16, start_sha256=sha256)
+        training_digest(assemble(training), snapshot_digest="a" * 64, modality=Images(size=16), start_sha256=sha256)
         for sha256 in ("", "0" * 64, "1" * 64)
     }
     assert len(digests) == 3

@@ -130,11 +130,6 @@ def test_pixels_are_mixed_before_they_are_normalized():
         assert torch.equal(view, torch.full((3, 1, 8, 8), -0.5))
 
 
-def test_larger_images_are_resized_after_mixing():
-    images = random_images(4, 3, 48, 48)
-    assert [tuple(v.shape) for v in make(policy_of("dacl_mixup"), images, range(4), size=24)] == 2 * [(4, 3, 24, 24)]
-
-
 def test_a_mask_of_more_values_than_there_are_draws_is_refused():
     side = math.isqrt(2**18 // 3) + 1
     rows = torch.zeros(1, 3 * side**2)

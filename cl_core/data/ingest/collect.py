@@ -82,13 +82,15 @@ def collect_inputs(
         on_progress(counts.unchanged + counts.read)
 
 
-def nothing_usable(spec: SourceSpec | DataSpec, inputs: int, rejected: Row | None, reasons: str = "") -> DataError:
-    """Return the error of a source without a usable image; a row of `QUARANTINE_TABLE` is the example."""
+def nothing_usable(
+    spec: SourceSpec | DataSpec, inputs: int, rejected: Row | None, reasons: str = "", *, unit: str
+) -> DataError:
+    """Return the error of a source without a usable input; a row of `QUARANTINE_TABLE` is the example."""
     if rejected is None:
-        problem = f"source {spec.source!r} delivered no images from {spec.location!r}; correct it"
+        problem = f"source {spec.source!r} delivered no {unit}s from {spec.location!r}; correct it"
     else:
         origin, _, detail = rejected
-        problem = f"none of the {inputs:,} inputs from {spec.location!r} is a usable image{reasons}; "
+        problem = f"none of the {inputs:,} inputs from {spec.location!r} is a usable {unit}{reasons}; "
         problem += f"for example {origin}: {detail}"
     return DataError(f"data.location: {problem}")
 

@@ -3,9 +3,9 @@
 import json
 import shutil
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
-import PIL
 from pydantic import Field
 
 from cl_core.artifact_dir import MANIFEST, is_intact, manifest_of, publish, staging, write_text
@@ -17,13 +17,12 @@ from cl_core.data.ingest.snapshot_builder import build_snapshot
 from cl_core.data.ingest.split_groups import SplitGroups
 from cl_core.data.path_roots import confined
 from cl_core.data.snapshot import QUARANTINE_TABLE, SnapshotProfile, open_snapshot
-from cl_core.data.sources import Source
+from cl_core.data.sources import Source, built_source
 from cl_core.errors import IntegrityError
 from cl_core.failpoints import failpoint
 from cl_core.hashing import digest_of, file_sha256
 from cl_core.modalities import Modality
 from cl_core.refs import Ref, SnapshotRef
-from cl_core.registry import SOURCES
 from cl_core.specs import DataSpec, GroupRule
 
 _SHOWN = 12  # Digits of a digest in a sentence.
@@ -64,11 +63,11 @@ def ingest_source(
     Raises:
         SpecError: When the source or one of its options is unknown or out of range.
         InputError: When the location leads out of the folders of CL_DATA_ROOTS.
-        DataError: When the location is missing, empty or unreadable, or no input is a usable image.
+        DataError: When the location is missing, empty or unreadable, or no input is usable.
         StorageFullError: When the disk is full; no partial files remain.
         InfrastructureError: When a worker process is killed.
     """
-    source: Source = SOURCES.build(spec.source, spec.source_options, field="data.source")
+    source = built_source(spec, spec.modality)
     if spec.group and (column := GroupRule.parse(spec.group).column):
         source = source.grouped_by(column)
     if spec.location:
@@ -77,10 +76,9 @@ def ingest_source(
     state = source.fingerprint(spec.location)
     modality: Modality = spec.built_modality
     modules = (__name__, type(source).__module__, type(modality).__module__)
-    code = digest_of([code_digest(*modules), PIL.__version__])  # Pillow decodes the inputs.
-    # An index of other inspections is another one.
-    look_size = spec.image_size if spec.near_duplicates_together else 0
-    reading = [{"value_range": spec.value_range, "look_size": look_size}] if spec.value_range or look_size else []
+    code = digest_of([code_digest(*modules), *map(version, modality.libraries)])
+    # An index of other inspections is another one. A fingerprint depends on all options.
+    reading = [spec.modality, modality if spec.near_duplicates_together else modality.hidden]
     grouping = [spec.group, spec.near_duplicates_together] if spec.grouped else []
     key = digest_of([spec.source, spec.location, source, spec.test_share, state, code, *reading, *grouping])
     record = root / "ingests" / f"{key}.json"
@@ -122,7 +120,7 @@ def ingest_source(
         ).model_copy(update={"passed_over": source.passed_over()})
         if not sum(profile.rows.values()):
             reasons = f" ({', '.join(f'{count:,} {reason}' for reason, count in profile.quarantined.items())})"
-            raise nothing_usable(spec, profile.inputs, next(rejected.rows(), None), reasons)
+            raise nothing_usable(spec, profile.inputs, next(rejected.rows(), None), reasons, unit=modality.unit)
         final = root / profile.digest
         existed = is_intact(final)
         _publish(staged, final, profile)

@@ -85,7 +85,7 @@ def build_snapshot(
                 continue
             label = labels[0] if labels else ""
             if len({split for split, _, _ in copies}) > 1:
-                rejected.add(_leak(copies))
+                rejected.add(_leak(copies, modality.unit))
                 tally.leaked += 1
                 copies = [copy for copy in copies if copy[0] == "test"]
             split = copies[0][0]
@@ -115,11 +115,11 @@ def _conflict(copies: list[Row], labels: list[str]) -> list[Row]:
     ]
 
 
-def _leak(copies: list[Row]) -> list[Row]:
+def _leak(copies: list[Row], unit: str) -> list[Row]:
     """Return rows of `QUARANTINE_TABLE` for the training copies of a content that the test split has, too."""
     tested = [origin for split, origin, _ in copies if split == "test"]
     named = ", ".join(tested[:_NAMED_LABELS]) + (", …" if len(tested) > _NAMED_LABELS else "")
-    detail = f"the test split has the same image: {named}; it is tested on, and not trained on"
+    detail = f"the test split has the same {unit}: {named}; it is tested on, and not trained on"
     return [(origin, "in_test_split", detail) for split, origin, _ in copies if split == "train"]
 
 
@@ -176,7 +176,7 @@ class Tally:
         self.formats: Counter[str] = Counter()
         self.quarantined: Counter[str] = Counter()
         self.payload_bytes = self.copies = self.leaked = 0
-        self._profiler = modality.profiler()
+        self._name, self._profiler = modality.registered_name, modality.profiler()
 
     def add(self, split: str, label: str, payload: bytes, info: PayloadInfo) -> None:
         """Count one distinct row."""
@@ -197,10 +197,11 @@ class Tally:
             per_class=labeled,
             unlabelled={split: counts[""] for split, counts in self.per_class.items()},
             formats=dict(sorted(self.formats.items())),
-            image_bytes=self.payload_bytes,
+            payload_bytes=self.payload_bytes,
             inputs=self.copies + self.quarantined.total(),
             duplicates=self.copies - sum(rows.values()),
             leaked=self.leaked,
             quarantined=dict(sorted(self.quarantined.items())),
-            **self._profiler.profile(),
+            modality=self._name,
+            content=self._profiler.profile(),
         )

@@ -57,11 +57,11 @@ class SplitGroups:
         """Draw the splits.
 
         Raises:
-            DataError: When the rule names a group for no input, or too many images are alike to compare them all.
+            DataError: When the rule names a group for no input, or too many inputs are alike to compare them all.
         """
         if self._spec.group and self._without_name == len(self._splits) > 0:
             raise DataError(
-                f"data.group: {self._spec.group!r} names a group for none of the {len(self._splits):,} images, for "
+                f"data.group: {self._spec.group!r} names a group for none of the {len(self._splits):,} inputs, for "
                 f"example {self._example}; correct it, or leave it empty"
             )
         ids, at = np.unique(np.frombuffer(bytes(self._ids), f"S{ID_BYTES}"), return_inverse=True)
@@ -95,8 +95,8 @@ class SplitGroups:
         alike = near_duplicate_groups(looks)
         if alike is None:
             raise DataError(
-                f"data.near_duplicates_together: too many of the {len(rows):,} images are alike to compare them all; "
-                "leave it off, and keep images together by data.group"
+                f"data.near_duplicates_together: too many of the {len(rows):,} inputs are alike to compare them all; "
+                "leave it off, and keep them together by data.group"
             )
         _, first, inverse = np.unique(alike, return_index=True, return_inverse=True)
         return merged(group, at[rows], at[rows[first[inverse]]])

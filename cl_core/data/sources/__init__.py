@@ -4,10 +4,12 @@ import hashlib
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, Self
+from typing import ClassVar, NamedTuple, Self
 
-from cl_core.errors import DataError
-from cl_core.registry import Component
+from cl_core.errors import DataError, SpecError
+from cl_core.refs import IMAGE
+from cl_core.registry import SOURCES, Component
+from cl_core.specs import DataSpec, SourceSpec
 
 
 class SourceEntry(NamedTuple):
@@ -33,7 +35,7 @@ class RawSample:
     """One input as the source delivers it, not inspected yet.
 
     Args:
-        payload: Encoded image bytes.
+        payload: Encoded sample, such as the bytes of an image file.
         label: Name of its class; None without one.
         split: `train` or `test`; empty where the source does not say.
         origin: Where it came from, for people: a path, or a row of a file.
@@ -60,6 +62,14 @@ class Unreadable:
 
 class Source(Component):
     """A place that samples come from. Its fields are its options."""
+
+    modalities: ClassVar[tuple[str, ...]] = (IMAGE,)
+    """Kinds of payloads that it can deliver; empty where it may deliver any."""
+
+    def delivering(self, modality: str) -> Self:
+        """Return this source with one of its kinds of payloads."""
+        del modality
+        return self
 
     @abstractmethod
     def fingerprint(self, location: str) -> str:
@@ -108,9 +118,8 @@ class Source(Component):
         Raises:
             DataError: When its samples are not in a table. Reading raises one when the table has no such column.
         """
-        name = type(self).__module__.rpartition(".")[2]  # A component is named like its module.
         raise DataError(
-            f"data.group: the source {name!r} has no columns, so none is named {column!r}; group by "
+            f"data.group: the source {self.registered_name!r} has no columns, so none is named {column!r}; group by "
             "'folder:N' or 'pattern:REGEX', or choose the source 'parquet'"
         )
 
@@ -119,16 +128,16 @@ class Source(Component):
         return sum(1 for _ in self.samples(location))
 
     def find(self, location: str, origins: Mapping[bytes, str]) -> dict[bytes, bytes]:
-        """Return the encoded images of a few samples: of those that are unchanged at their origin.
+        """Return the payloads of a few samples: of those that are unchanged at their origin.
 
         It reads all inputs, unless a source has a faster way.
 
         Args:
             location: As for `samples`.
-            origins: Origin of each sample, by its id: the sha256 of the encoded image, 32 bytes.
+            origins: Origin of each sample, by its id: the sha256 of the payload, 32 bytes.
 
         Returns:
-            Encoded image by id; missing ones are left out.
+            Payload by id; missing ones are left out.
         """
         places = set(origins.values())
         payloads: dict[bytes, bytes] = {}
@@ -140,7 +149,22 @@ class Source(Component):
         return payloads
 
 
+def built_source(spec: DataSpec | SourceSpec, modality: str) -> Source:
+    """Build the source of a spec.
+
+    Raises:
+        SpecError: When the source or one of its options is unknown or out of range, or it delivers no such payloads.
+    """
+    source: Source = SOURCES.build(spec.source, spec.source_options, field="data.source")
+    if source.modalities and modality not in source.modalities:
+        raise SpecError(
+            f"data.source: {spec.source!r} delivers {' or '.join(source.modalities)}, not {modality}; choose another "
+            "source, or another data.modality"
+        )
+    return source.delivering(modality)
+
+
 def unchanged(payloads: Iterable[bytes], origins: Mapping[bytes, str]) -> dict[bytes, bytes]:
-    """Return the encoded images whose ids are keys of `origins`, by id."""
+    """Return the payloads whose ids are keys of `origins`, by id."""
     by_id = {hashlib.sha256(payload).digest(): payload for payload in payloads}
     return {sample: payload for sample, payload in by_id.items() if sample in origins}

@@ -4,11 +4,12 @@ from collections.abc import Iterator, Mapping
 from itertools import chain, groupby
 from operator import itemgetter
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal, Self
 
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
+from pydantic import PrivateAttr
 
 from cl_core.artifact_dir import MANIFEST, manifest_of
 from cl_core.data.path_roots import confined
@@ -24,8 +25,18 @@ from cl_core.tables import rows_of
 class SnapshotFolder(Source):
     """The folder of a snapshot, `datasets/NAME/DIGEST` under CL_HOME. A sample's origin is that of its first copy."""
 
+    modalities: ClassVar[tuple[str, ...]] = ()
+
     splits: Literal["both", "train", "test"] = "both"
     """Which samples are read."""
+
+    _modality: str = PrivateAttr("")
+
+    def delivering(self, modality: str) -> Self:
+        """Return this source for snapshots of one modality."""
+        copy = self.model_copy()
+        copy._modality = modality
+        return copy
 
     def fingerprint(self, location: str) -> str:
         """Return the checksum of the manifest, which holds those of all files."""
@@ -34,6 +45,11 @@ class SnapshotFolder(Source):
     def samples(self, location: str) -> Iterator[RawSample]:
         """Yield the rows of the test split, then of the training split, each sorted by id; compare checksums first."""
         snapshot = open_snapshot(_folder(location))
+        if self._modality not in ("", snapshot.modality):
+            raise DataError(
+                f"data.location: {location} is a snapshot of {snapshot.modality}, not of {self._modality}; give "
+                "another snapshot"
+            )
         for split in self._selected:
             origins = _origins(snapshot.path, split)
             for row in chain.from_iterable(row_groups(snapshot, split)):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from cl_core import artifact_dir
 from cl_core.errors import InputError
 from cl_core.failpoints import failpoint
+from cl_core.modalities import ArraySpec
 from cl_core.refs import ModelRef
 from tasks.adapters.mlflow.compat import installed_requirements
 from tasks.adapters.mlflow.connection import pytorch_flavor
@@ -71,9 +72,10 @@ def save_model(model: "EmbeddingModel", folder: Path, logged: "LoggedModel") -> 
 
     example = model.example()
     features = model(example).shape[1]
+    dtype = example.numpy().dtype
     # Without names: MLflow would pass a dictionary of named inputs to the program.
     signature = ModelSignature(
-        inputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, *example.shape[1:]))]),
+        inputs=Schema([TensorSpec(dtype, (-1, *example.shape[1:]))]),
         outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, features))]),
     )
     with installed_requirements():
@@ -99,11 +101,11 @@ def save_model(model: "EmbeddingModel", folder: Path, logged: "LoggedModel") -> 
         )
 
 
-def image_shape(ref: ModelRef) -> tuple[int, int, int]:
-    """Return (H, W, C) of the uint8 images that a version takes; call it inside `connected`.
+def input_array(ref: ModelRef) -> ArraySpec:
+    """Return the rows that a version takes, from its signature; call it inside `connected`.
 
     Raises:
-        InputError: When its signature does not take images.
+        InputError: When its signature is not one array.
     """
     pytorch_flavor()
     from mlflow.models import get_model_info
@@ -111,13 +113,12 @@ def image_shape(ref: ModelRef) -> tuple[int, int, int]:
     signature = get_model_info(ref.uri).signature
     inputs = signature.inputs.inputs if signature else []
     shape = tuple(int(side) for side in inputs[0].shape[1:]) if inputs and hasattr(inputs[0], "shape") else ()
-    if len(shape) != 3:
+    if len(inputs) != 1 or not shape:
         raise InputError(
-            f"{ref.uri} takes {signature.inputs if signature else 'inputs without a signature'}, not images; "
+            f"{ref.uri} takes {signature.inputs if signature else 'inputs without a signature'}, not one array; "
             "choose a model that `cl retrain` registered"
         )
-    height, width, channels = shape
-    return height, width, channels
+    return ArraySpec(inputs[0].type.name, shape)
 
 
 def copy_model(ref: ModelRef, folder: Path) -> None:

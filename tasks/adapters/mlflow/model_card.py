@@ -2,7 +2,7 @@
 
 from cl_core.refs import Score
 from cl_core.report.markdown import render_markdown
-from cl_core.report.wording import counts, is_share, range_text
+from cl_core.report.wording import counts, is_share
 from tasks.adapters.mlflow.model_version import Registration
 
 # MLflow's own limit of a description, and of a tag on older servers.
@@ -27,7 +27,7 @@ def short_card(registration: Registration) -> str:
     measured = "; ".join(f"{name} {_interval(scores[name])}" for name in leading[:_LEADING_SCORES])
     # Not escaped, since lists show it as plain text; the names in it are identifiers.
     return (
-        f"Image encoder trained by contrastive learning on {registration.snapshot.name} "
+        f"Encoder of {registration.takes.kind.unit}s trained by contrastive learning on {registration.snapshot.name} "
         f"({registration.snapshot.digest[:8]}, {_samples(registration)}) for {registration.checkpoint.step:,} steps. "
         f"{measured}. Takes {_takes(registration)}."
     )
@@ -43,6 +43,7 @@ def model_card(registration: Registration) -> str:
         registration=registration,
         samples=_samples(registration),
         takes=_takes(registration),
+        unit=registration.takes.kind.unit,
         settings={name: training[name] for name in _SETTINGS if name in training},
         scores=[
             {"Score": name}
@@ -64,9 +65,8 @@ def _samples(registration: Registration) -> str:
 
 
 def _takes(registration: Registration) -> str:
-    shape, value_range = registration.build_model().example().shape[1:], registration.snapshot.value_range
-    stretched = f" (black to white: {range_text(value_range)} of the files, clipped)" if value_range else ""
+    array, modality = registration.takes.array, registration.takes.kind
     return (
-        f"uint8 images (N, {', '.join(map(str, shape))}) with values 0 to 255{stretched}, for any N, "
-        "and returns float32 embeddings of unit length, one row per image"
+        f"{array.dtype} {modality.unit}s (N, {', '.join(map(str, array.shape))}), {registration.takes}, for any N, and "
+        f"returns float32 embeddings of unit length, one row per {modality.unit}"
     )

@@ -15,19 +15,20 @@ from filelock import FileLock, Timeout
 from cl_core import artifact_dir
 from cl_core.errors import InfrastructureError, InputError
 from cl_core.evaluation.promotion_gate import Gains
+from cl_core.modalities import ModelInput
 from cl_core.refs import Decision, EvaluationReport, ModelRef
 from cl_core.specs import PromotionSpec
 from tasks.adapters.mlflow import champion_decisions, lookup
 from tasks.adapters.mlflow.champion_history import last_decision
 from tasks.adapters.mlflow.connection import connected, pytorch_flavor
-from tasks.adapters.mlflow.logged_model import copy_model, image_shape
+from tasks.adapters.mlflow.logged_model import copy_model, input_array
 from tasks.adapters.mlflow.model_version import (
     CHAMPION,
     RegisteredData,
     Registration,
     VersionRow,
+    modality_from_tags,
     model_ref,
-    value_range_from_tags,
     version_row,
 )
 from tasks.adapters.mlflow.register_version import register_version
@@ -181,7 +182,7 @@ class ModelStore:
             return lookup.model_names(client)
 
     def load(self, ref: ModelRef) -> "nn.Module":
-        """Load the program of a version: (N, H, W, C) uint8 to (N, F) float32 unit rows, on the CPU, without pickle.
+        """Load the program of a version: N rows to (N, F) float32 unit rows, on the CPU, without pickle.
 
         Raises:
             InputError: When there is no such model or version.
@@ -191,19 +192,25 @@ class ModelStore:
             program: nn.Module = pytorch_flavor().load_model(ref.uri)
             return program
 
-    def image_shape(self, ref: ModelRef) -> tuple[int, int, int]:
-        """Return (H, W, C) of the uint8 images that a version takes, from its signature.
+    def model_input(self, ref: ModelRef) -> ModelInput:
+        """Return what a version takes, from its signature and tags.
 
         Raises:
-            InputError: When its signature does not take images: another program registered it.
+            InputError: When its modality gives no such arrays: another program registered it.
         """
-        with connected(self.tracking_uri):
-            return image_shape(ref)
-
-    def value_range(self, ref: ModelRef) -> tuple[float, float] | None:
-        """Return the values of image files that a version takes as black and white; None for the full range."""
         with connected(self.tracking_uri) as client:
-            return value_range_from_tags(client.get_model_version(ref.name, str(ref.version)).tags)
+            array = input_array(ref)
+            name, hidden = modality_from_tags(client.get_model_version(ref.name, str(ref.version)).tags)
+        taken = ModelInput(modality=name, shape=array.shape, hidden=hidden)
+        try:
+            if array != taken.array:
+                raise ValueError(f"its arrays are {array.dtype}")
+            taken.kind.describe(array)
+        except ValueError as error:
+            raise InputError(
+                f"{ref.uri} takes nothing that {name!r} gives: {error}; choose a model that `cl retrain` registered"
+            ) from error
+        return taken
 
     def fetch(self, ref: ModelRef, files: Sequence[str], into: Path) -> None:
         """Copy files that were registered with a version into a folder.

@@ -4,11 +4,13 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, Field
 
-from cl_core.refs import CheckpointRef, EvaluationReport, Lineage, ModelRef, Ref, Score, SnapshotRef
+from cl_core.modalities import ModelInput
+from cl_core.refs import IMAGE, CheckpointRef, EvaluationReport, Lineage, ModelRef, Ref, Score, SnapshotRef
+from cl_core.registry import MODALITIES
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -26,8 +28,10 @@ SCORES = "counterpoint.scores"
 DECISION = "counterpoint.decision"
 # The data that it was trained on, with which a retraining is compared.
 DATA_NAME = "counterpoint.data_name"
+MODALITY = "counterpoint.modality"
 INPUT = "counterpoint.input"
-VALUE_RANGE = "counterpoint.value_range"
+# An option of the modality that the shape of the input does not show, by its name.
+_OPTION = "counterpoint."
 # What was pruned of its inputs.
 LOST = "counterpoint.lineage"
 # The lineage, beside the data's digest above; on the version, its run and the logged model.
@@ -49,38 +53,31 @@ class RegisteredData(Ref):
     """The data that a version was trained on: its name, and what the encoder takes."""
 
     name: str
-    image_size: int = Field(description="Side of the square image. Pixels.")
-    channels: int
-    value_range: tuple[float, float] | None = Field(
-        None, description="Values of the files that become black and white; none for the full range."
-    )
+    takes: ModelInput
 
     @classmethod
     def from_tags(cls, tags: Mapping[str, str]) -> "RegisteredData | None":
         """Return the data that a version's tags record; None of a version of 0.1.0, which has no such tags."""
         if DATA_NAME not in tags or INPUT not in tags:
             return None
-        image_size, *_, channels = tags[INPUT].split(" x ")
-        return cls(
-            name=tags[DATA_NAME],
-            image_size=int(image_size),
-            channels=int(channels),
-            value_range=value_range_from_tags(tags),
-        )
+        shape = tuple(map(int, tags[INPUT].split(" x ")))
+        modality, hidden = modality_from_tags(tags)
+        return cls(name=tags[DATA_NAME], takes=ModelInput(modality=modality, shape=shape, hidden=hidden))
 
     @property
     def tags(self) -> dict[str, str]:
         """Return the tags that record it."""
-        tags = {DATA_NAME: self.name, INPUT: f"{self.image_size} x {self.image_size} x {self.channels}"}
-        return tags | ({VALUE_RANGE: json.dumps(self.value_range)} if self.value_range else {})
+        tags = {DATA_NAME: self.name, INPUT: " x ".join(map(str, self.takes.shape))}
+        named = {} if self.takes.modality == IMAGE else {MODALITY: self.takes.modality}
+        return tags | named | {f"{_OPTION}{name}": json.dumps(value) for name, value in self.takes.hidden.items()}
 
 
-def value_range_from_tags(tags: Mapping[str, str]) -> tuple[float, float] | None:
-    """Return the values that become black and white, as a version's tags record them; None for the full range."""
-    if VALUE_RANGE not in tags:
-        return None
-    low, high = json.loads(tags[VALUE_RANGE])
-    return low, high
+def modality_from_tags(tags: Mapping[str, str]) -> tuple[str, dict[str, Any]]:
+    """Return the modality that a version's tags record, and its options that the shape of an input does not show."""
+    name = tags.get(MODALITY, IMAGE)
+    options = MODALITIES.get(name, field=f"tag {MODALITY}").hidden_options
+    found = {option: tags.get(f"{_OPTION}{option}") for option in options}
+    return name, {option: json.loads(value) for option, value in found.items() if value}
 
 
 WEIGHTS = "weights.safetensors"
@@ -95,7 +92,7 @@ class Registration:
         name: Of the registered model.
         build_model: Gives the trained encoder with its preprocessing; called only if something is to be uploaded.
         snapshot: What it was trained on.
-        image_size: Side of the images that the encoder takes. Pixels.
+        takes: What the model takes.
         checkpoint: The finished training; its digest is the version's identity.
         evaluation: Scores beside the baselines.
         specs: The specs, by group: `data`, `training`, `evaluation`, ...
@@ -106,7 +103,7 @@ class Registration:
     name: str
     build_model: Callable[[], "EmbeddingModel"]
     snapshot: SnapshotRef
-    image_size: int
+    takes: ModelInput
     checkpoint: CheckpointRef
     evaluation: EvaluationReport
     specs: Mapping[str, BaseModel]
@@ -117,12 +114,7 @@ class Registration:
     def tags(self) -> dict[str, str]:
         """Return the tags of the version, written in the transaction that creates it."""
         scores = {name: score.model_dump() for name, score in self.evaluation.trained.scores.items()}
-        data = RegisteredData(
-            name=self.snapshot.name,
-            image_size=self.image_size,
-            channels=self.snapshot.channels,
-            value_range=self.snapshot.value_range,
-        )
+        data = RegisteredData(name=self.snapshot.name, takes=self.takes)
         return {
             **self.run_tags,
             **data.tags,

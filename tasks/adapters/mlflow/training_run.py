@@ -140,7 +140,7 @@ def log_dataset(client: "MlflowClient", run: "Run", snapshot: SnapshotRef) -> No
         digest=snapshot.digest[:_DATASET_DIGEST_CHARACTERS],
         source_type="local",
         source=json.dumps({"uri": snapshot.path.as_uri()}),
-        profile=json.dumps({"rows": snapshot.rows, "classes": len(snapshot.classes), "channels": snapshot.channels}),
+        profile=json.dumps({"rows": snapshot.rows, "classes": len(snapshot.classes), "modality": snapshot.modality}),
     )
     client.log_inputs(run.info.run_id, datasets=[DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])])
 

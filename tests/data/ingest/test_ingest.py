@@ -13,7 +13,7 @@ from PIL import Image
 
 from cl_core.data.ingest import pipeline
 from cl_core.data.ingest.pipeline import ingest_source
-from cl_core.data.snapshot import open_snapshot, row_groups, snapshot_profile
+from cl_core.data.snapshot import SnapshotProfile, open_snapshot, row_groups, snapshot_profile
 from cl_core.errors import DataError, IntegrityError, SpecError
 from cl_core.specs import DataSpec
 
@@ -273,10 +273,11 @@ def test_the_profile_agrees_with_numpy(tmp_path):
     Image.fromarray(gray).save(tmp_path / "in" / "train" / "a" / "gray.png")
     profile = snapshot_profile(ingest_source(pets(tmp_path / "in"), datasets=tmp_path / "home").snapshot.path)
     pixels = np.concatenate([color.reshape(-1, 3), np.repeat(gray.reshape(-1, 1), 3, axis=1)]) / 255
-    assert profile.channels == 3
-    assert profile.mean == pytest.approx(pixels.mean(axis=0))
-    assert profile.std == pytest.approx(pixels.std(axis=0))
-    assert {(s.width, s.height, s.count) for s in profile.sizes} == {(9, 5, 1), (4, 7, 1)}
+    content = profile.content
+    assert content["channels"] == 3
+    assert content["mean"] == pytest.approx(pixels.mean(axis=0))
+    assert content["std"] == pytest.approx(pixels.std(axis=0))
+    assert {(s["width"], s["height"], s["count"]) for s in content["sizes"]} == {(9, 5, 1), (4, 7, 1)}
     assert profile.formats == {"PNG": 2}
     assert profile.per_class == {"test": {}, "train": {"a": 2}}
 
@@ -285,12 +286,12 @@ def test_the_committed_sample_is_balanced_and_has_the_known_moments(sample, tmp_
     ingested = ingest_source(fashion(sample), datasets=tmp_path)
     profile = snapshot_profile(ingested.snapshot.path)
     assert ingested.snapshot.rows == {"test": 500, "train": 2000}
-    assert ingested.snapshot.channels == 1
+    assert profile.content["channels"] == 1
     assert set(profile.per_class["train"].values()) == {200}
     assert set(profile.per_class["test"].values()) == {50}
     # 0.2860 and 0.3530 are the known moments of all 60,000 training images.
-    assert profile.mean[0] == pytest.approx(0.2860, abs=0.01)
-    assert profile.std[0] == pytest.approx(0.3530, abs=0.01)
+    assert profile.content["mean"][0] == pytest.approx(0.2860, abs=0.01)
+    assert profile.content["std"][0] == pytest.approx(0.3530, abs=0.01)
 
 
 def test_what_travels_between_tasks_survives_json(folder, tmp_path):
@@ -330,8 +331,5 @@ def test_an_unknown_option_of_the_source_is_named_with_its_path(folder, tmp_path
 def test_nothing_in_the_manifest_depends_on_time_or_host(folder, tmp_path):
     snapshot = ingest_source(pets(folder), datasets=tmp_path / "home").snapshot
     manifest = json.loads((snapshot.path / "manifest.json").read_text())
-    assert set(manifest) == {"files", *type(snapshot_profile(snapshot.path)).model_fields} - {
-        "groups",
-        "value_range",
-        "narrow",
-    }
+    fields = {"files", *SnapshotProfile.model_fields} - {"groups", "modality", "content", "payload_bytes"}
+    assert set(manifest) == fields | {"image_bytes", "channels", "mean", "std", "sizes", "distinct_sizes"}

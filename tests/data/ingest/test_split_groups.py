@@ -240,7 +240,7 @@ def test_near_duplicates_are_kept_together_and_validation_finds_none_across_the_
         spec = spec_of(folder, near_duplicates_together=together, **options)
         snapshot = ingest_source(spec, datasets=tmp_path / "home").snapshot
         report = validate_snapshot(snapshot, build_cache(snapshot, Images(size=24), caches=tmp_path / "caches"), spec)
-        counts[together] = report.near_duplicates.test_images
+        counts[together] = report.near_duplicates.test_samples
     assert counts[False] > 20
     assert counts[True] == 0
     assert snapshot_profile(snapshot.path).groups.number == 40
@@ -319,7 +319,7 @@ def test_all_groups_on_one_side_are_refused(tmp_path, picture):
 
 
 def test_a_rule_that_names_no_group_is_refused_with_an_example(patients, tmp_path):
-    with pytest.raises(DataError, match=r"data.group: 'folder:3' names a group for none of the 90 images, for example"):
+    with pytest.raises(DataError, match=r"data.group: 'folder:3' names a group for none of the 90 inputs, for example"):
         ingest_source(spec_of(patients, group="folder:3"), datasets=tmp_path / "home")
 
 
@@ -379,7 +379,7 @@ def test_too_many_alike_images_are_refused_not_parted(monkeypatch):
     groups, rng = SplitGroups(spec_of("", near_duplicates_together=True)), np.random.default_rng(0)
     for number in range(50):
         groups.add(rng.bytes(32), RawSample(b"", None, "", "x.png"), bytes([number, 0, 0, 0, 0, 0, 0, 0]))
-    with pytest.raises(DataError, match=r"data.near_duplicates_together: too many of the 50 images are alike"):
+    with pytest.raises(DataError, match=r"data.near_duplicates_together: too many of the 50 inputs are alike"):
         groups.draw()
 
 

@@ -6,7 +6,6 @@ import pytest
 from registering import NAME, evaluation, gain, gains, store_at
 
 from cl_core.errors import InputError
-from cl_core.evaluation.promotion_gate import Gains
 from cl_core.specs import PromotionSpec
 from tasks.adapters.mlflow.champion_history import ChampionHistory
 from tasks.adapters.mlflow.connection import connected
@@ -49,7 +48,7 @@ def test_the_gate_promotes_and_leaves_its_reason_as_tag_and_artifact(store, tmp_
 
 def test_a_refused_challenger_leaves_the_champion_and_a_reason(store):
     store.promote(NAME, 1, "first")
-    unproven = Gains(over_untrained=gain(0.05), over_raw_pixels=gain(0.05), over_champion=gain(-0.01), champion=1)
+    unproven = gains(champion=1).model_copy(update={"over_champion": gain(-0.01)})
     decision = store.decide(NAME, 2, PromotionSpec(), evaluation(), unproven)
     assert not decision.promoted and decision.champion == 1 == champion(store)
     assert decision.gain == unproven.over_champion

@@ -14,6 +14,7 @@ from registering import NAME, STEPS, evaluation, registration, store_at
 from safetensors.torch import load_file
 
 from cl_core.errors import InputError
+from cl_core.modalities import ModelInput
 from cl_core.refs import Score
 from tasks.adapters.mlflow.connection import connected
 
@@ -234,7 +235,7 @@ def test_a_version_is_found_by_its_number_and_0_is_the_champion(full_home, tmp_p
 
 def test_a_version_says_which_images_it_takes(full_home):
     store = store_at(full_home)
-    assert store.image_shape(store.find(NAME, 1)) == (8, 8, 1)
+    assert store.model_input(store.find(NAME, 1)) == ModelInput(shape=(8, 8, 1))
 
 
 @pytest.mark.parametrize(

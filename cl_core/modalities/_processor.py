@@ -1,0 +1,52 @@
+"""What turns cached rows into what encoders take. Apart from decoding, whose processes do without torch."""
+
+from abc import abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+from cl_core.modalities import ArraySpec
+
+
+class Processor(nn.Module):
+    """Turn rows as they are cached into what encoders take; what it learned from the training split are its buffers.
+
+    It computes in float32, outside autocast, and an exported program holds it.
+
+    Args:
+        array: A row of the cache.
+    """
+
+    def __init__(self, array: ArraySpec) -> None:
+        super().__init__()
+        self.array = array
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Turn (N, *row) as cached into (N, *view) float32."""
+        return self.view(self.values(rows))
+
+    @abstractmethod
+    def values(self, rows: Tensor) -> Tensor:
+        """Turn (..., *row) as cached into float32 numbers that can be mixed with those of other samples."""
+
+    @abstractmethod
+    def view(self, values: Tensor) -> Tensor:
+        """Turn (N, ...) such numbers into (N, *view) float32, which encoders take."""
+
+    @abstractmethod
+    def restored(self, views: Tensor) -> Tensor:
+        """Return the rows of (N, *view) float32, as they would be cached: the nearest that there are."""
+
+    def example(self, rows: int) -> Tensor:
+        """Return `rows` rows of noise, always the same, to trace a model with."""
+        dtype, shape = getattr(torch, self.array.dtype), (rows, *self.array.shape)
+        generator = torch.Generator().manual_seed(0)
+        if dtype.is_floating_point:
+            return torch.randn(shape, dtype=dtype, generator=generator)
+        return torch.randint(0, 256, shape, dtype=dtype, generator=generator)
+
+
+def laid_out(views: Tensor, *, channels_last: bool) -> Tensor:
+    """Return views in the memory format that the encoder reads; only those of images, (N, C, H, W), have another."""
+    is_image = channels_last and views.dim() == 4
+    return views.contiguous(memory_format=torch.channels_last if is_image else torch.contiguous_format)
