@@ -56,10 +56,67 @@ class Column:
 
 
 @dataclass(frozen=True)
+class RaggedColumn:
+    """Rows of several lengths, such as texts. Only what they have is kept; taken, all are padded to one length.
+
+    Padding is NaN of floats, and 0 of all else.
+    """
+
+    values: NDArray[Any]  # (T, ...) the rows one after another, mapped or in memory.
+    offsets: I64  # (M + 1,) where each row begins in `values`, and where the last one ends.
+    longest: int  # Length to which rows are padded.
+    positions: I64 | None = None  # (N,) the rows that this column has, in its order; None for all.
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1 if self.positions is None else len(self.positions)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of a row as it is taken."""
+        return self.longest, *self.values.shape[1:]
+
+    def take(self, chosen: I64 | slice) -> NDArray[Any]:
+        """Return some rows, by position, as an array of its own: (n, longest, ...)."""
+        where = np.arange(len(self.offsets) - 1) if self.positions is None else self.positions
+        where = where[chosen]
+        rows = np.full((len(where), *self.shape), padding(self.values.dtype), self.values.dtype)
+        for row, start, stop in zip(rows, self.offsets[where], self.offsets[where + 1], strict=True):
+            row[: stop - start] = self.values[start:stop]
+        return rows
+
+    def select(self, chosen: I64 | slice) -> "RaggedColumn":
+        """Return the column of some rows, by position, without reading them."""
+        where = np.arange(len(self))[chosen] if self.positions is None else self.positions[chosen]
+        return RaggedColumn(self.values, self.offsets, self.longest, where)
+
+    def blocks(self, rows: int) -> Iterator[NDArray[Any]]:
+        """Yield all rows in order, at most so many at a time."""
+        for start in range(0, len(self), rows):
+            yield self.take(slice(start, start + rows))
+
+
+def padding(dtype: DTypeLike) -> float:
+    """Return what shorter rows of a type are padded with."""
+    return np.nan if np.dtype(dtype).kind == "f" else 0
+
+
+def padded(row: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    """Return one row padded to a shape; one that has it is returned as it is."""
+    if row.shape == shape:
+        return row
+    whole = np.full(shape, padding(row.dtype), row.dtype)
+    whole[: len(row)] = row
+    return whole
+
+
+AnyColumn = Column | RaggedColumn
+
+
+@dataclass(frozen=True)
 class Split:
     """Samples of a split, sorted by id."""
 
-    columns: Mapping[str, Column]  # By the names of the snapshot's columns, N rows each.
+    columns: Mapping[str, AnyColumn]  # By the names of the snapshot's columns, N rows each.
     ids: NDArray[np.uint8]  # (N, 32) the sha256 of each payload.
     sample_ids: NDArray[np.uint64]  # (N,) the leading 64 bits of the ids, big-endian.
     # (N,) index into the snapshot's classes, -1 without a label; None when the dataset has none.
@@ -71,7 +128,7 @@ class Split:
         return len(self.ids)
 
     @property
-    def column(self) -> Column:
+    def column(self) -> AnyColumn:
         """Return the column of a modality that has one."""
         (column,) = self.columns.values()
         return column
@@ -95,7 +152,7 @@ _PARTNER_STREAM = 1 << 15
 class SamplePool:
     """The training split, of which views take what they mix a sample with."""
 
-    column: Column
+    column: AnyColumn
     device: str = "cpu"
 
     def batch(self, positions: I64) -> "Tensor":
@@ -104,6 +161,22 @@ class SamplePool:
 
         rows = self.column.take(positions.ravel()).reshape(*positions.shape, *self.column.shape)
         return torch.from_numpy(rows).to(self.device, non_blocking=True)
+
+    def values(self, positions: I64, chosen: I64) -> "Tensor":
+        """Return single values of the rows at some positions, on the device; of rows that are vectors.
+
+        Args:
+            positions: (B, n) of rows.
+            chosen: (B, n) which value of the row.
+
+        Returns:
+            (B, n) of the type of the rows.
+        """
+        import torch
+
+        assert isinstance(self.column, Column), "rows of several lengths have no value number n"
+        rows = positions if self.column.positions is None else self.column.positions[positions]
+        return torch.from_numpy(self.column.values[rows, chosen]).to(self.device, non_blocking=True)
 
     def partners(self, rng: SampleRng, *, count: int) -> "Tensor":
         """Return rows to mix each sample with, (count, B, *shape): a pure function of seed, epoch and sample.
@@ -120,26 +193,33 @@ class ColumnWriter:
 
     Args:
         path: The file.
-        rows: How many rows there will be.
         shape: Of a row.
         dtype: Of a value.
     """
 
-    def __init__(self, path: Path, *, rows: int, shape: tuple[int, ...], dtype: DTypeLike) -> None:
-        self._dtype = np.dtype(dtype).newbyteorder("<")
+    def __init__(self, path: Path, *, shape: tuple[int, ...], dtype: DTypeLike) -> None:
+        self._dtype, self._shape, self._rows = np.dtype(dtype).newbyteorder("<"), shape, 0
         self._file: io.BufferedWriter = path.open("wb")
-        header = {"descr": self._dtype.str, "fortran_order": False, "shape": (rows, *shape)}
-        np.lib.format.write_array_header_1_0(self._file, header)
+        self._write_header()
 
     def add(self, rows: NDArray[Any]) -> None:
         """Append (n, ...) rows."""
+        self._rows += len(rows)
         self._file.write(np.ascontiguousarray(rows, self._dtype).data)
+
+    def _write_header(self) -> None:
+        # NumPy leaves room in a header for a larger number of rows.
+        header = {"descr": self._dtype.str, "fortran_order": False, "shape": (self._rows, *self._shape)}
+        np.lib.format.write_array_header_1_0(self._file, header)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._file.close()
+        with self._file:
+            if error is None:
+                self._file.seek(0)
+                self._write_header()
 
 
 def mapped(path: Path) -> NDArray[Any]:

@@ -111,7 +111,7 @@ def _pictured(
         embeddings = features_of_test(trained, embeddings=Settings.from_environment().embeddings)
     return {
         "modality": job.modality,
-        "rows": test.column.values[shown],  # Read when they are drawn.
+        "rows": test.column.select(shown),
         "embeddings": embeddings,
         "labels": test.labels[shown] if test.labels is not None and (test.labels >= 0).any() else None,
         "predicted": predictions["linear_probe"][shown] if "linear_probe" in predictions else None,

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cl_core import artifact_dir
-from cl_core.data.cache import cached_array, load_split
+from cl_core.data.cache import cached_array, load_split, processor_state
 from cl_core.data.snapshot import snapshot_profile
 from cl_core.data.sources import built_source
 from cl_core.errors import IntegrityError
@@ -90,8 +90,9 @@ def plan(
     array = cached_array(cached.path)
     if not allow_new_data:
         check_registered_data(data, model_name, array=array)
+    processor = modality.processor(array, processor_state(cached.path))
     if modality.known_array() is None:
-        check_views(training, modality, array)
+        check_views(training, modality, processor)
     facts = snapshot_profile(snapshot.path)
     share = training.spec.held_out_share
     of_groups = TrainedOn.of_groups(load_split(cached.path, "train"), snapshot.classes, share)
@@ -115,7 +116,7 @@ def plan(
         training,
         model_name=model_name,
         request=digest_of([model_name, digest_from()]),
-        view_shape=modality.view_shape(array),
+        view_shape=processor.view_shape,
     )
     digest = digest_from(start_sha256=weights.sha256 if weights else "")
     job = TrainingJob(

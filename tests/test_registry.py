@@ -17,11 +17,23 @@ from cl_core.code_digest import forget_code
 from cl_core.errors import SpecError
 from cl_core.losses import info_nce
 from cl_core.modalities.image import Images
-from cl_core.registry import ENCODERS, EVALUATIONS, LOSSES, METHODS, SOURCES, VIEWS, Component, NameIn, Registry
+from cl_core.registry import (
+    ENCODERS,
+    EVALUATIONS,
+    LOSSES,
+    METHODS,
+    MODALITIES,
+    SOURCES,
+    VIEWS,
+    Component,
+    NameIn,
+    Registry,
+)
 from cl_core.specs import TrainingSpec
 from cl_core.training.components import assemble, training_digest
 
 REGISTRIES = {
+    "modality": MODALITIES,
     "source": SOURCES,
     "view policy": VIEWS,
     "encoder": ENCODERS,
@@ -35,8 +47,8 @@ EVERY_COMPONENT = [(kind, name) for kind, found in REGISTRIES.items() for name i
 def test_names_are_known_without_importing_a_component_or_torch():
     code = (
         "import json, sys, cl_core.specs\n"
-        "from cl_core.registry import ENCODERS, EVALUATIONS, LOSSES, METHODS, SOURCES, VIEWS\n"
-        "names = [r.names() for r in (SOURCES, VIEWS, ENCODERS, LOSSES, METHODS, EVALUATIONS)]\n"
+        "from cl_core.registry import ENCODERS, EVALUATIONS, LOSSES, METHODS, MODALITIES, SOURCES, VIEWS\n"
+        "names = [r.names() for r in (MODALITIES, SOURCES, VIEWS, ENCODERS, LOSSES, METHODS, EVALUATIONS)]\n"
         "cl_core.specs.TrainingSpec.model_json_schema()\n"
         "print(json.dumps([names, sorted(sys.modules)]))"
     )
@@ -50,10 +62,9 @@ def test_names_are_known_without_importing_a_component_or_torch():
 
 
 def test_what_this_project_brings_is_listed():
-    assert {kind: set(found.names()) for kind, found in REGISTRIES.items()}.items() >= {
-        "source": {"fashion_mnist", "image_folder", "parquet", "snapshot", "synthetic"},
-        "encoder": {"mlp", "resnet18", "resnet50", "resnet_small"},
-    }.items()
+    assert set(SOURCES.names()) >= {"fashion_mnist", "image_folder", "parquet", "snapshot", "synthetic"}
+    assert set(ENCODERS.names()) == {"mlp", "resnet18", "resnet50", "resnet_small"}
+    assert set(MODALITIES.names()) >= {"image", "vector"}
     assert "simclr" in VIEWS.names() and "simclr" in METHODS.names() and "info_nce" in LOSSES.names()
     assert {"geometry", "knn", "linear_probe"} <= set(EVALUATIONS.names())
 
@@ -72,7 +83,8 @@ def test_every_component_has_a_docstring_and_each_option_a_title_a_description_a
         for option, field in component.model_fields.items():
             if not field.title or not (field.description or "").endswith("."):
                 offenders.append(f"{kind} {name}.{option}: title {field.title!r}, description {field.description!r}")
-            is_left_open = field.default is None and "fitted_to" not in vars(component)  # Which chooses it by the data.
+            # A method chooses it by the data; a modality takes all there is.
+            is_left_open = field.default is None and "fitted_to" not in vars(component) and kind != "modality"
             if is_left_open or field.is_required():
                 offenders.append(f"{kind} {name}.{option}: no default")
     assert offenders == []

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from cl_core.artifact_dir import manifest_of, publish, staging, verify
 from cl_core.code_digest import code_digest
-from cl_core.columns import Column, ColumnWriter, Split, mapped
+from cl_core.columns import AnyColumn, Column, ColumnWriter, RaggedColumn, Split, mapped
 from cl_core.data.snapshot import ID_BYTES, SPLITS, SnapshotRow, row_groups, snapshot_profile
 from cl_core.data.worker_pool import map_batches
 from cl_core.errors import IntegrityError
@@ -29,6 +29,13 @@ if TYPE_CHECKING:
     from cl_core.modalities._processor import Processor
 
 _PROCESSOR = "processor.safetensors"
+# Of a column whose rows have several lengths: their values one after another, and where each begins.
+_VALUES, _OFFSETS = ".values", ".offsets"
+_NO_ROWS: dict[str, NDArray[Any]] = {
+    "id": np.empty((0, ID_BYTES), np.uint8),
+    "label": np.empty(0, np.int32),
+    "group": np.empty(0, np.uint64),
+}
 _CODE = ("cl_core.columns", "cl_core.data.cache", "cl_core.data.snapshot", "cl_core.tables")
 
 
@@ -79,10 +86,10 @@ def build_cache(
     with staging(final.parent) as staged:
         for split in SPLITS:
             with contextlib.ExitStack() as files:
-                rows = snapshot.rows[split]
+                layouts = _layouts(column, array, grouped=grouped, ragged=modality.ragged)
                 writers = {
-                    name: files.enter_context(ColumnWriter(staged / f"{split}.{name}.npy", rows=rows, **layout))
-                    for name, layout in _layouts(column, array, grouped=grouped).items()
+                    name: files.enter_context(ColumnWriter(staged / f"{split}.{name}.npy", **layout))
+                    for name, layout in layouts.items()
                 }
                 for arrays in _arrays(snapshot, split, modality, array, workers):
                     for name, writer in writers.items():
@@ -95,7 +102,9 @@ def build_cache(
                 f"{snapshot.path} holds {count:,} rows, but its manifest lists {sum(snapshot.rows.values()):,}; delete "
                 "the folder and run again"
             )
-        _save(modality.fit_processor(_split(staged, "train", [column], snapshot.classes), profile.content), staged)
+        _save(
+            modality.fit_processor(_split(staged, "train", [column], snapshot.classes, array), profile.content), staged
+        )
         shutil.rmtree(final, ignore_errors=True)
         publish(staged, final, metadata)
     return final
@@ -108,7 +117,7 @@ def load_split(cache: Path, split: str) -> Split:
         IntegrityError: When the folder holds no cache.
     """
     manifest = manifest_of(cache)
-    return _split(cache, split, manifest["columns"], manifest["classes"])
+    return _split(cache, split, manifest["columns"], manifest["classes"], cached_array(cache))
 
 
 def cached_array(cache: Path) -> ArraySpec:
@@ -130,11 +139,18 @@ def _save(processor: "Processor", folder: Path) -> None:
     save_file(processor.state_dict(), folder / _PROCESSOR)
 
 
-def _split(folder: Path, split: str, columns: Sequence[str], classes: Sequence[str]) -> Split:
+def _column(folder: Path, name: str, array: ArraySpec) -> AnyColumn:
+    if (fixed := folder / f"{name}.npy").exists():
+        return Column(mapped(fixed))
+    offsets = mapped(folder / f"{name}{_OFFSETS}.npy")
+    return RaggedColumn(mapped(folder / f"{name}{_VALUES}.npy"), offsets, longest=array.shape[0])
+
+
+def _split(folder: Path, split: str, columns: Sequence[str], classes: Sequence[str], array: ArraySpec) -> Split:
     ids = mapped(folder / f"{split}.id.npy")
     groups = folder / f"{split}.group.npy"
     return Split(
-        columns={name: Column(mapped(folder / f"{split}.{name}.npy")) for name in columns},
+        columns={name: _column(folder, f"{split}.{name}", array) for name in columns},
         ids=ids,
         sample_ids=ids[:, :8].copy().view(">u8")[:, 0].astype(np.uint64),
         labels=mapped(folder / f"{split}.label.npy").astype(np.int64) if classes else None,
@@ -142,13 +158,17 @@ def _split(folder: Path, split: str, columns: Sequence[str], classes: Sequence[s
     )
 
 
-def _layouts(column: str, array: ArraySpec, *, grouped: bool) -> dict[str, dict[str, Any]]:
+def _layouts(column: str, array: ArraySpec, *, grouped: bool, ragged: bool) -> dict[str, dict[str, Any]]:
     """Return shape of a row and type of a value of each column; the label is the class's index or -1."""
     layouts: dict[str, dict[str, Any]] = {
         "id": {"shape": (ID_BYTES,), "dtype": np.uint8},
-        column: {"shape": array.shape, "dtype": array.dtype},
         "label": {"shape": (), "dtype": np.int32},
     }
+    if ragged:
+        layouts[column + _VALUES] = {"shape": array.shape[1:], "dtype": array.dtype}
+        layouts[column + _OFFSETS] = {"shape": (), "dtype": np.int64}
+    else:
+        layouts[column] = {"shape": array.shape, "dtype": array.dtype}
     return layouts | ({"group": {"shape": (), "dtype": np.uint64}} if grouped else {})
 
 
@@ -159,18 +179,29 @@ def _arrays(
     decoded = partial(_decoded, modality=modality, array=array)
     (column,) = modality.columns
     classes: dict[str | None, int] = {name: index for index, name in enumerate(snapshot.classes)} | {None: -1}
-    for rows, payloads in map_batches(decoded, row_groups(snapshot, split), workers):
-        yield {
+    end = np.zeros(1, np.int64)
+    if modality.ragged:
+        yield {**_NO_ROWS, column + _VALUES: np.empty((0, *array.shape[1:]), array.dtype), column + _OFFSETS: end}
+    for rows, (values, lengths) in map_batches(decoded, row_groups(snapshot, split), workers):
+        arrays: dict[str, NDArray[Any]] = {
             "id": np.frombuffer(b"".join(row.id for row in rows), np.uint8).reshape(-1, ID_BYTES),
-            column: payloads,
             "label": np.array([classes[row.label] for row in rows], np.int32),
             "group": np.array([row.group or 0 for row in rows], np.uint64),
         }
+        if modality.ragged:
+            offsets = end[-1:] + np.cumsum(lengths)
+            end = offsets
+            yield {**arrays, column + _VALUES: values, column + _OFFSETS: offsets}
+        else:
+            yield {**arrays, column: values}
 
 
-def _decoded(rows: list[SnapshotRow], modality: Modality, array: ArraySpec) -> NDArray[Any]:
-    """Return (n, *shape): the arrays of some rows."""
+def _decoded(rows: list[SnapshotRow], modality: Modality, array: ArraySpec) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """Return (n, *shape), the arrays of some rows; of ragged ones (t, ...), one after another, and (n,) lengths."""
+    if modality.ragged:
+        decoded = [modality.decode(row.payload, array) for row in rows]
+        return np.concatenate(decoded), np.array(list(map(len, decoded)), np.int64)
     arrays = np.empty((len(rows), *array.shape), array.dtype)
     for one, row in zip(arrays, rows, strict=True):
         one[:] = modality.decode(row.payload, array)
-    return arrays
+    return arrays, np.empty(0, np.int64)

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from cl_core.columns import padded
 from cl_core.data.ingest.collect import input_batches
 from cl_core.data.sources import RawSample, Unreadable
 from cl_core.data.worker_pool import map_batches
@@ -67,7 +68,7 @@ def _prepare(batch: tuple[int, list[Input]], takes: ModelInput) -> PreparedBatch
         try:
             if isinstance(item, Unreadable):
                 raise Rejected("unreadable", item.detail)
-            arrays.append(modality.decode(item.payload, array))
+            arrays.append(padded(modality.decode(item.payload, array), array.shape))
         except Rejected as rejection:
             rejected.append((item.origin, rejection.reason, rejection.detail))
         else:

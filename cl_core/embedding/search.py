@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from cl_core.columns import padded
 from cl_core.data.sources import built_source
 from cl_core.embedding.embeddings_file import EmbeddedRow, EmbeddingsMetadata, embedding_groups, rows_at
 from cl_core.errors import DataError, InputError
@@ -44,7 +45,8 @@ def query_row(file: Path, takes: ModelInput) -> NDArray[Any]:
     """
     modality = takes.kind
     try:
-        return np.array(modality.decode(modality.payload_of(file.read_bytes()), takes.array))[None]
+        row = modality.decode(modality.payload_of(file.read_bytes()), takes.array)
+        return np.array(padded(row, takes.shape))[None]
     except OSError as error:
         raise InputError(f"{file} cannot be read ({error.strerror}); give {modality.query}") from error
     except Rejected as error:

@@ -105,11 +105,11 @@ def cached_features(
 
 
 def _write(folder: Path, split: str, features: FeatureBlocks) -> None:
-    rows, blocks = len(features.ids), iter(features.blocks)
+    blocks = iter(features.blocks)
     first = next(blocks)
     with (
-        ColumnWriter(folder / f"{split}{_IDS}", rows=rows, shape=features.ids.shape[1:], dtype=np.uint8) as ids,
-        ColumnWriter(folder / f"{split}{_FEATURES}", rows=rows, shape=first.shape[1:], dtype=np.float32) as embeddings,
+        ColumnWriter(folder / f"{split}{_IDS}", shape=features.ids.shape[1:], dtype=np.uint8) as ids,
+        ColumnWriter(folder / f"{split}{_FEATURES}", shape=first.shape[1:], dtype=np.float32) as embeddings,
     ):
         ids.add(features.ids)
         for block in chain([first], blocks):

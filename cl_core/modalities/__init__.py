@@ -24,6 +24,9 @@ Reason = Literal[
     "not_an_image",
     "damaged",
     "unknown_range",
+    "no_values",
+    "infinite",
+    "other_length",
     "unreadable",
     "conflicting_labels",
     "in_test_split",
@@ -79,6 +82,8 @@ class Modality(Component):
     """Columns of a snapshot that hold the payload."""
     dtype: ClassVar[str]
     """Type of a value of a decoded payload, such as uint8."""
+    layout: ClassVar[str]
+    """Shape of N decoded payloads in letters, such as (N, H, W, C)."""
     unit: ClassVar[str]
     """What a payload is called, such as image; its plural has an s."""
     query: ClassVar[str]
@@ -87,6 +92,8 @@ class Modality(Component):
     """Name of the baseline features, such as raw_pixels."""
     evaluation_views: ClassVar[str]
     """View policy by which models are compared, whatever they were trained with."""
+    ragged: ClassVar[bool] = False
+    """Whether arrays differ in length: the first side of a shape is that of the longest, to which others are padded."""
     has_fingerprints: ClassVar[bool] = False
     """Whether near-duplicates can be found."""
     libraries: ClassVar[tuple[str, ...]] = ()
@@ -151,17 +158,13 @@ class Modality(Component):
 
     @abstractmethod
     def decode(self, payload: bytes, array: ArraySpec) -> "NDArray[Any]":
-        """Return the array of one payload that was inspected.
+        """Return the array of one payload that was inspected; one of a ragged modality may be shorter.
 
         Raises:
             Rejected: When the bytes cannot be used.
         """
 
     # --- views, which encoders take
-
-    @abstractmethod
-    def view_shape(self, array: ArraySpec) -> tuple[int, ...]:
-        """Return the shape of a sample as the processor gives it to encoders."""
 
     @abstractmethod
     def fit_processor(self, train: "Split", content: Mapping[str, Any]) -> "Processor":

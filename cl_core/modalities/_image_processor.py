@@ -29,6 +29,11 @@ class ImageProcessor(Processor):
         self.register_buffer("mean", torch.tensor(mean).reshape(1, -1, 1, 1))
         self.register_buffer("std", torch.tensor(std).reshape(1, -1, 1, 1))
 
+    @property
+    def view_shape(self) -> tuple[int, ...]:
+        """(channels, size, size)."""
+        return self.mean.shape[1], self.size, self.size
+
     def forward(self, images: Tensor) -> Tensor:
         """Turn (N, H, W, C) uint8 into (N, C, H, W) float32, per channel (value / 255 - mean) / std."""
         return (images.permute(0, 3, 1, 2).to(torch.float32) / 255 - self.mean) / self.std

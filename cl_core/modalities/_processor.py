@@ -25,6 +25,11 @@ class Processor(nn.Module):
         """Turn (N, *row) as cached into (N, *view) float32."""
         return self.view(self.values(rows))
 
+    @property
+    @abstractmethod
+    def view_shape(self) -> tuple[int, ...]:
+        """Shape of a sample as encoders take it."""
+
     @abstractmethod
     def values(self, rows: Tensor) -> Tensor:
         """Turn (..., *row) as cached into float32 numbers that can be mixed with those of other samples."""

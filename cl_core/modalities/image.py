@@ -51,6 +51,7 @@ class Images(Modality):
 
     columns: ClassVar[tuple[str, ...]] = ("image",)
     dtype: ClassVar[str] = "uint8"
+    layout: ClassVar[str] = "(N, H, W, C)"
     unit: ClassVar[str] = "image"
     query: ClassVar[str] = f"a {', '.join(FORMATS)} file"
     baseline: ClassVar[str] = "raw_pixels"
@@ -122,11 +123,6 @@ class Images(Modality):
         """Return the largest centered square of an image, resampled (antialiased bicubic); see `Modality`."""
         height, width, channels = array.shape
         return to_shape(decode_image(payload, self.value_range)[0], (height, width, channels))
-
-    def view_shape(self, array: ArraySpec) -> tuple[int, ...]:
-        """Return (channels, size, size)."""
-        height, width, channels = array.shape
-        return channels, height, width
 
     def fit_processor(self, train: "Split", content: Mapping[str, Any]) -> "ImageProcessor":
         """Return the normalization by the mean and std of each channel, which the profile of the data has."""

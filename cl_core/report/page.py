@@ -52,7 +52,7 @@ def render_report(inputs: ReportInputs) -> str:
         inputs=inputs,
         columns=columns,
         headline=[name for name in trained.scores if wording.is_share(name)][:3] or list(trained.scores)[:3],
-        fetch=fetch_lines(inputs.fetch_uri),
+        fetch=fetch_lines(inputs.fetch_uri, inputs.profile.modality),
         score_figure=scores and to_svg(scores, "Scores with their 95 % intervals"),
         meanings={k: text for k, text in wording.MEANING.items() if any(name.endswith(k) for name in trained.scores)},
         confusion=confusion,
@@ -63,7 +63,7 @@ def render_report(inputs: ReportInputs) -> str:
         unit=inputs.modality.unit,
         facts=inputs.modality.facts(inputs.profile.content),
         rows=gallery(
-            lambda index: inputs.modality.preview(inputs.rows[index], side=LARGEST_SIDE).html,
+            lambda index: _preview(inputs, index, LARGEST_SIDE),
             inputs.embeddings,
             inputs.labels,
             inputs.predicted,
@@ -106,6 +106,10 @@ def _map(inputs: ReportInputs) -> Markup | str:
     return to_svg(embedding_map(places, labels, inputs.classes), "Map of the test embeddings")
 
 
+def _preview(inputs: ReportInputs, index: int, side: int) -> Markup:
+    return inputs.modality.preview(inputs.rows.take(slice(index, index + 1))[0], side=side).html
+
+
 def _samples(inputs: ReportInputs) -> list[dict[str, Any]]:
     """Return the name and some test samples of each class; without labels, samples without a name."""
     if inputs.labels is None:
@@ -117,7 +121,7 @@ def _samples(inputs: ReportInputs) -> list[dict[str, Any]]:
     return [
         {
             "name": name,
-            "previews": [inputs.modality.preview(inputs.rows[index], side=SAMPLE_SIDE).html for index in members],
+            "previews": [_preview(inputs, index, SAMPLE_SIDE) for index in members],
         }
         for name, members in groups.items()
     ]

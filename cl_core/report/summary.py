@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 
 from cl_core.refs import EvaluationReport, Score
+from cl_core.registry import MODALITIES
 from cl_core.report.figures import finite_points
 from cl_core.report.markdown import render_markdown
 from cl_core.report.report_inputs import ReportInputs, score_columns
@@ -24,12 +25,13 @@ def score_rows(report: EvaluationReport, champion: Mapping[str, Score] | None = 
     ]
 
 
-def fetch_lines(uri: str) -> list[str]:
-    """Return the three lines of Python that fetch a registered model and call it."""
+def fetch_lines(uri: str, modality: str) -> list[str]:
+    """Return the three lines of Python that fetch a registered model of a modality and call it."""
+    kind = MODALITIES.get(modality, field="modality")
     return [
         "import mlflow",
         f"model = mlflow.pyfunc.load_model({json.dumps(uri)})",
-        "embeddings = model.predict(images)  # uint8 (N, H, W, C) -> float32 (N, D), unit rows",
+        f"embeddings = model.predict({kind.unit}s)  # {kind.dtype} {kind.layout} -> float32 (N, D), unit rows",
     ]
 
 
@@ -41,6 +43,6 @@ def summary_markdown(inputs: ReportInputs) -> str:
         inputs=inputs,
         rows=[row for row in rows if is_share(row["score"])] or rows,
         losses=finite_points(inputs.curves, "loss")[:, 1].tolist(),
-        fetch=fetch_lines(inputs.fetch_uri),
+        fetch=fetch_lines(inputs.fetch_uri, inputs.profile.modality),
         places={"Model": inputs.uri, "Training": inputs.evaluation.training_digest, **inputs.links},
     )

@@ -43,7 +43,7 @@ class PreparedData(BaseModel):
     @property
     def view_shape(self) -> tuple[int, ...]:
         """The shape of a sample as the encoder takes it, such as (C, S, S)."""
-        return self.modality.view_shape(self.array)
+        return self.processor.view_shape
 
     @property
     def processor(self) -> Processor:

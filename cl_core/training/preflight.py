@@ -16,7 +16,8 @@ from cl_core.data.sampling import (
 )
 from cl_core.errors import SpecError
 from cl_core.methods import MethodOptions
-from cl_core.modalities import ArraySpec, Modality
+from cl_core.modalities import Modality
+from cl_core.modalities._processor import Processor
 from cl_core.registry import VIEWS
 from cl_core.rng import SampleRng
 from cl_core.specs import ComputeSpec, TrainingSpec
@@ -167,11 +168,11 @@ def _fitting_batches(size: int, classes: Mapping[str, int]) -> str:
     )
 
 
-def check_views(parts: Parts, modality: Modality, array: ArraySpec | None = None) -> None:
+def check_views(parts: Parts, modality: Modality, processor: Processor | None = None) -> None:
     """Refuse views that the modality, the encoder or the method does not suit; tried on two samples of zeros.
 
-    Without `array`, which the data decide, it is what the options of the modality say of it; nothing is tried if that
-    is too little.
+    Without `processor`, which is fitted to the data, it is one for what the options of the modality say of them. If
+    they say too little, nothing is tried.
 
     Raises:
         SpecError: When the views are made of another modality, the encoder has too many stages for the smallest views,
@@ -184,21 +185,22 @@ def check_views(parts: Parts, modality: Modality, array: ArraySpec | None = None
             f"training.views: {parts.spec.views!r} makes views of {' or '.join(suited)}, and data.modality is "
             f"{name!r}; choose one of: {', '.join(fitting)}"
         )
-    array = array or modality.known_array()
-    if array is None:
+    processor = processor or ((known := modality.known_array()) and modality.example_processor(known))
+    if processor is None:
         return
+    array = processor.array
     pool = SamplePool(Column(np.zeros((2, *array.shape), array.dtype)))
     views = parts.views(
         pool.batch(np.arange(2)),
         rng=SampleRng(0, 0, np.arange(2, dtype=np.uint64)),
-        processor=modality.example_processor(array),
+        processor=processor,
         pool=pool,
     )
     shapes = sorted({tuple(view.shape[1:]) for view in views})
     for shape in shapes:
         with torch.device("meta"):
             parts.encoder.build(shape)
-    method = parts.method.build(parts.encoder.build(modality.view_shape(array)), parts.loss).eval()
+    method = parts.method.build(parts.encoder.build(processor.view_shape), parts.loss).eval()
     before = torch.get_rng_state()
     try:
         with torch.no_grad():

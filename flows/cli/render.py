@@ -64,7 +64,7 @@ def _show_retraining(result: "RetrainResult", seconds: float) -> None:
     console.print(f"Took     {seconds:.0f} s in the flow, {total:.0f} s in all; peak memory {peak:.1f} GiB")
     champion = f"models:/{result.model.name}@champion" if result.decision.champion else result.model.uri
     console.print(f"\nFetch it (with MLFLOW_TRACKING_URI={redacted_uri(Settings.from_environment().tracking_uri)}):\n")
-    for line in fetch_lines(champion):
+    for line in fetch_lines(champion, result.snapshot.modality):
         console.print(f"    {line}")
 
 

@@ -109,9 +109,10 @@ def test_a_registration_on_other_data_is_refused_before_it_is_read_unless_a_pers
     refused = evaluated.run(*other, recipe=SPECS, MLFLOW_TRACKING_URI=registered[1])
     assert (refused.code, refused.out) == (2, "")
     assert refused.error == (
-        "error: data: 'clothes' was trained on other data (models:/clothes/1 on 'shapes' at 8 x 8 x 1) than this run "
-        "asks for ('emoji' at 8 x 8); correct data.name or data.image_size, choose another model_name, or set "
-        "allow_new_data (--allow-new-data) to retrain this model on the new data"
+        "error: data: 'clothes' was trained on other data (models:/clothes/1 on 'shapes', grayscale images of 8 x 8 "
+        "pixels) than this run asks for ('emoji', images of 8 x 8 pixels); correct data.name or the options of the "
+        "data, choose another model_name, or set allow_new_data (--allow-new-data) to retrain this model on the new "
+        "data"
     )
     assert not (evaluated.home / "datasets" / "emoji").exists()
     allowed = evaluated.run(*other, "--allow-new-data", recipe=SPECS, MLFLOW_TRACKING_URI=registered[1])
@@ -128,7 +129,7 @@ def test_validation_is_printed_as_a_table_with_near_duplicates(evaluated: Comman
     assert rows["classes"] == "10"
     assert rows["training samples of the rarest class"] == "200"
     assert rows["quarantined inputs"] == "0 (0.0%)"
-    near = int(rows["test images with a near-duplicate in training"].split()[0])
+    near = int(rows["test samples with a near-duplicate in training"].split()[0])
     assert 0 < near <= int(rows["near-duplicate pairs (at most 3 of 64 bits differ)"])
 
 

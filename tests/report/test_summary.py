@@ -3,6 +3,7 @@ from collections.abc import Callable
 import pytest
 
 from cl_core.refs import Decision, Score
+from cl_core.registry import MODALITIES
 from cl_core.report.report_inputs import ReportInputs
 from cl_core.report.summary import fetch_lines, score_rows, summary_markdown
 from cl_core.report.wording import format_duration, format_gain, format_interval, format_number, sparkline
@@ -61,9 +62,13 @@ def test_names_cannot_break_the_markdown(make_inputs: Make):
 
 
 def test_three_lines_of_python_fetch_the_model():
-    lines = fetch_lines('models:/it"s/3')
-    assert len(lines) == 3
-    compile("\n".join(lines), "fetch", "exec")
+    for modality in MODALITIES.names():
+        lines = fetch_lines('models:/it"s/3', modality)
+        assert len(lines) == 3
+        compile("\n".join(lines), "fetch", "exec")
+    assert fetch_lines("models:/a/1", "image")[2] == (
+        "embeddings = model.predict(images)  # uint8 (N, H, W, C) -> float32 (N, D), unit rows"
+    )
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from cl_core.views import ImageViews
 from cl_core.views._policy import DRAWS, ChainViews
 from cl_core.views.operations.chain import ViewParameters
 
-POLICIES = VIEWS.names()
+POLICIES = [name for name in VIEWS.names() if {"image"} >= set(VIEWS.get(name, field="views").modalities)]
 CHAINS = sorted(set(POLICIES) - {"dacl_mixup"})
 
 

@@ -5,9 +5,11 @@ import hashlib
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import PrivateAttr
 
 from cl_core.data.download import download
 from cl_core.data.path_roots import confined
@@ -55,8 +57,18 @@ class FashionMNIST(Source):
     Source: Xiao et al. 2017, "Fashion-MNIST", arXiv:1708.07747. License: MIT, Zalando SE.
     """
 
+    modalities: ClassVar[tuple[str, ...]] = ("image", "vector")
+
     download_folder: str = "~/.cache/counterpoint/fashion-mnist"
     """Where files are downloaded to if no other place has them. Empty: nothing is downloaded."""
+
+    _modality: str = PrivateAttr("image")
+
+    def delivering(self, modality: str) -> Self:
+        """Return this source with images as PNG, or as vectors of their 784 pixels, 0 to 255."""
+        copy = self.model_copy()
+        copy._modality = modality
+        return copy
 
     def fingerprint(self, location: str) -> str:
         """Return the four checksums, which `samples` requires: there is only one Fashion-MNIST."""
@@ -64,13 +76,14 @@ class FashionMNIST(Source):
         return " ".join(SHA256.values())
 
     def samples(self, location: str) -> Iterator[RawSample]:
-        """Yield all 70,000 images as PNG, with the names of their classes, in the splits of the publication."""
+        """Yield all 70,000 images, with the names of their classes, in the splits of the publication."""
+        encoded = encode_png if self._modality == "image" else _as_vector
         folder = self._folder(location)
         for split, prefix in PREFIXES.items():
             images = _read(folder, f"{prefix}-images-idx3-ubyte", _IMAGES_HEADER_BYTES).reshape(-1, 28, 28, 1)
             labels = _read(folder, f"{prefix}-labels-idx1-ubyte", _LABELS_HEADER_BYTES)
             for row, (image, label) in enumerate(zip(images, labels, strict=True)):
-                yield RawSample(encode_png(image), CLASSES[label], split, f"{prefix}-images-idx3-ubyte#{row}")
+                yield RawSample(encoded(image), CLASSES[label], split, f"{prefix}-images-idx3-ubyte#{row}")
 
     def number_of_inputs(self, location: str) -> int:
         """Return 70,000."""
@@ -107,6 +120,10 @@ class FashionMNIST(Source):
             f"{self.download_folder!r} failed ({problem}). "
             f"On Debian or Ubuntu run `apt-get install {DEBIAN_PACKAGE}`; elsewhere give a folder with the four files"
         )
+
+
+def _as_vector(image: NDArray[np.uint8]) -> bytes:
+    return image.astype("<f4").tobytes()
 
 
 def _missing(folder: Path) -> list[str]:

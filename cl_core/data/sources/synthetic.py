@@ -1,11 +1,11 @@
 """Synthetic images of simple shapes: for tests, and to try things without data."""
 
 from collections.abc import Callable, Iterator
-from typing import Literal
+from typing import ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 
 from cl_core.data.sources import RawSample, Source
 from cl_core.modalities._png import encode_png
@@ -36,6 +36,8 @@ _PLACE, _NOISE = 0, 1  # Streams of random numbers.
 class Synthetic(Source):
     """Bright shapes on a dark, noisy ground, at random places, in random sizes and colors; the shape is the class."""
 
+    modalities: ClassVar[tuple[str, ...]] = ("image", "vector")
+
     count: int = Field(1000, ge=1, le=100_000_000, title="Samples")
     """Number of images."""
     classes: int = Field(4, ge=1, le=len(SHAPES))
@@ -51,19 +53,28 @@ class Synthetic(Source):
     seed: int = Field(0, ge=0, lt=2**32)
     """Decides every image."""
 
+    _modality: str = PrivateAttr("image")
+
+    def delivering(self, modality: str) -> Self:
+        """Return this source with images as PNG, or as vectors of their values, 0 to 255."""
+        copy = self.model_copy()
+        copy._modality = modality
+        return copy
+
     def fingerprint(self, location: str) -> str:
         """Return a constant: the options decide everything."""
         return ""
 
     def samples(self, location: str) -> Iterator[RawSample]:
-        """Yield the images as PNG, without a split; no two are equal, unless there is no noise."""
+        """Yield the images, without a split; no two are equal, unless there is no noise."""
+        encoded = encode_png if self._modality == "image" else _as_vector
         names = list(SHAPES)[: self.classes]
         per_batch = max(1, _BATCH_PIXELS // self.size**2)
         for start in range(0, self.count, per_batch):
             numbers = np.arange(start, min(start + per_batch, self.count), dtype=np.uint64)
             shapes = (numbers % self.classes).astype(np.int64)
             for number, shape, image in zip(numbers, shapes, self._draw(numbers, shapes), strict=True):
-                yield RawSample(encode_png(image), names[shape] if self.labelled else None, "", f"synthetic#{number}")
+                yield RawSample(encoded(image), names[shape] if self.labelled else None, "", f"synthetic#{number}")
 
     def number_of_inputs(self, location: str) -> int:
         """Return the number of the options."""
@@ -85,3 +96,7 @@ class Synthetic(Source):
         noise = uniforms(seed=self.seed, epoch=0, sample_ids=numbers, stream=_NOISE, count=size**2)
         brightness = mask[..., None] * color + self.noise * noise.reshape(n, size, size, 1)
         return (255 * np.minimum(brightness, 1)).round().astype(np.uint8)
+
+
+def _as_vector(image: NDArray[np.uint8]) -> bytes:
+    return image.astype("<f4").tobytes()

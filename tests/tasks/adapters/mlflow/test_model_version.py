@@ -67,7 +67,7 @@ def test_the_versions_page_shows_card_scores_with_intervals_and_lineage(version)
         "high": pytest.approx(0.86),
     }
     card = version["description"]
-    assert card.splitlines()[0].startswith("Image encoder trained by contrastive learning on shoe-photos")
+    assert card.splitlines()[0].startswith("Encoder of images trained by contrastive learning on shoe-photos")
     assert r"| linear\_probe.accuracy | 0.85 \[0.84, 0.86\] | 0.7 \[0.69, 0.71\] | 0.8 \[0.79, 0.81\] |" in card
     assert f"| Data | shoe-photos, snapshot `{'5' * 64}` |" in card
     assert "| Code | counterpoint 0.1.0, source `cccccccccccc` |" in card

@@ -1,0 +1,114 @@
+"""Vectors: what is rejected, how values are standardized, and how a person sees and asks for one."""
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from modalities.cases import vector_payload
+from sklearn.preprocessing import StandardScaler
+
+from cl_core.columns import Column, Split
+from cl_core.errors import DataError
+from cl_core.modalities import ArraySpec, Rejected
+from cl_core.modalities.vector import Vectors
+
+VECTORS = Vectors()
+
+
+def split_of(rows: np.ndarray) -> Split:
+    ids = np.zeros((len(rows), 32), np.uint8)
+    return Split(
+        columns={"vector": Column(rows)}, ids=ids, sample_ids=np.arange(len(rows), dtype=np.uint64), labels=None
+    )
+
+
+def fitted(rows: np.ndarray):
+    return VECTORS.fit_processor(split_of(rows), {})
+
+
+@pytest.mark.parametrize(
+    ("payload", "reason"),
+    [
+        (b"", "empty"),
+        (b"12345", "damaged"),
+        (bytes(4 * 65_537), "too_large"),
+        (vector_payload([np.nan, np.nan]), "no_values"),
+        (vector_payload([0, np.inf]), "infinite"),
+        (vector_payload([-np.inf, np.nan]), "infinite"),
+    ],
+)
+def test_bytes_that_are_not_a_vector_are_rejected_with_their_reason(payload: bytes, reason: str) -> None:
+    with pytest.raises(Rejected) as caught:
+        VECTORS.inspect(payload, fingerprint=False)
+    assert caught.value.reason == reason
+
+
+def test_the_values_are_standardized_as_scikit_learn_does_it_over_several_blocks() -> None:
+    rows = (np.random.default_rng(0).normal(size=(9000, 5)) * [1, 10, 1e-3, 1e4, 1] + [0, 5, 1, 1e6, 0]).astype(
+        np.float32
+    )
+    wanted = StandardScaler().fit(rows.astype(np.float64))
+    processor = fitted(rows)
+    np.testing.assert_allclose(processor.mean.numpy(), wanted.mean_, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(processor.std.numpy(), wanted.scale_, rtol=1e-6)
+    assert processor.view_shape == (5,)
+    # Only the fourth column is far from zero for its spread; float32 itself has 24 bits.
+    np.testing.assert_allclose(processor(torch.from_numpy(rows)).numpy(), wanted.transform(rows), atol=1e-4)
+
+
+def test_missing_values_are_left_out_of_the_moments_and_told_apart_by_a_mask() -> None:
+    nan = np.nan
+    rows = np.array([[1, nan], [3, 4], [nan, 4]], np.float32)
+    processor = fitted(rows)
+    assert processor.mean.tolist() == [2, 4] and processor.std.tolist() == [1, 1]
+    assert processor.view_shape == (4,)
+    views = processor(torch.from_numpy(rows))
+    assert views.tolist() == [[-1, 0, 0, 1], [1, 0, 0, 0], [0, 0, 1, 0]]
+    np.testing.assert_array_equal(processor.restored(views).numpy(), rows)
+
+
+def test_a_value_that_never_changes_is_zero_and_one_that_is_always_missing_is_only_a_mask() -> None:
+    rows = np.array([[7, np.nan, 1], [7, np.nan, 2]], np.float32)
+    views = fitted(rows)(torch.from_numpy(rows))
+    assert views.tolist() == [[0, 0, -1, 0, 1, 0], [0, 0, 1, 0, 1, 0]]
+
+
+def test_without_missing_values_in_the_training_split_a_missing_one_later_is_the_mean() -> None:
+    processor = fitted(np.array([[1, 2], [3, 6]], np.float32))
+    assert processor.view_shape == (2,)
+    assert processor(torch.tensor([[np.nan, 6.0]])).tolist() == [[0, 1]]
+
+
+def test_vectors_of_several_lengths_are_refused_before_they_are_cached() -> None:
+    profiler = VECTORS.profiler()
+    for values in ([1, 2, 3], [4, 5, np.nan], [1, 2]):
+        profiler.add("train", VECTORS.inspect(vector_payload(values), fingerprint=False).measures)
+    content = profiler.profile()
+    assert content == {"values": 3, "lengths": 2, "missing": 1 / 8}
+    with pytest.raises(DataError, match=r"^data.source: the vectors have 2 different lengths, most of them 3 values"):
+        VECTORS.array_spec(content)
+    with pytest.raises(Rejected, match="it has 2 values, and the others have 3"):
+        VECTORS.decode(vector_payload([1, 2]), ArraySpec("float32", (3,)))
+
+
+def test_a_file_with_one_row_of_numbers_is_what_a_person_searches_by() -> None:
+    file = io.BytesIO()
+    np.save(file, np.array([[1.5, -2, 3]]))
+    assert VECTORS.payload_of(file.getvalue()) == VECTORS.payload_of(b"1.5,-2,3\n") == vector_payload([1.5, -2, 3])
+    for wrong in (b"1,2\n3,4\n", b"a,b\n", b"\x93NUMPY\x01\x00", b"\xff\xfe"):
+        with pytest.raises(Rejected, match="it holds"):
+            VECTORS.payload_of(wrong)
+
+
+def test_a_vector_is_shown_as_a_line_with_gaps_where_values_are_missing() -> None:
+    shown = VECTORS.preview(np.array([0, 1, np.nan, 0.5], np.float32), side=40)
+    assert 'd="M0 31.0L1 1.0M3 16.0"' in shown.html and shown.text == "0, 1, nan, 0.5"
+    many = VECTORS.preview(np.arange(784, dtype=np.float32), side=40)
+    assert many.html.count("L") == 63 and many.text == "0, 1, 2, 3, ... (784 values)"
+    assert "M0 16.0L1 16.0" in VECTORS.preview(np.array([5, 5], np.float32), side=40).html
+
+
+def test_the_baseline_is_the_standardized_values() -> None:
+    rows = np.array([[1, 2], [3, 6]], np.float32)
+    assert VECTORS.baseline_features(rows, fitted(rows)).tolist() == [[-1, -1], [1, 1]]
