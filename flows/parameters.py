@@ -30,7 +30,7 @@ AllowNewData = Annotated[
     bool,
     *_shown(
         "Allow new data",
-        "Retrain the model on data of another name, image size or number of channels than its versions record.",
+        "Retrain the model on data of another name, kind, size or number of channels than its versions record.",
     ),
 ]
 Version = Annotated[int, *_shown("Version", "Number of the version that becomes the champion.", ge=1)]
@@ -42,7 +42,7 @@ Output = Annotated[
         "Parquet file to write; other embeddings in it are replaced. The same command resumes an interrupted run.",
     ),
 ]
-Workers = Annotated[int, *_shown("Workers", "Processes that decode images.", ge=1, le=1024)]
+Workers = Annotated[int, *_shown("Workers", "Processes that decode samples.", ge=1, le=1024)]
 Reason = Annotated[
     str, *_shown("Reason", "Reason for the decision; kept with the version.", min_length=1, max_length=1000)
 ]

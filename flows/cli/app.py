@@ -30,7 +30,7 @@ from flows.cli.commands import COMMANDS
 
 FAILED, WRONG_INPUT, INTERRUPTED = 1, 2, 130
 
-_HELP = "Counterpoint: turn your own images into a registered embedding model."
+_HELP = "Counterpoint: turn your own data into a registered embedding model."
 _EPILOGUE = (
     "Settings come from the environment: CL_HOME (default ./.counterpoint), MLFLOW_TRACKING_URI, PREFECT_API_URL, "
     "RAY_ADDRESS, CL_NOTIFY (a Prefect notification block, such as slack-webhook/team).\n\n"

@@ -1,4 +1,4 @@
-"""The commands that use embeddings: search them by an image, and show all on a map."""
+"""The commands that use embeddings: search them by a sample, and show all on a map."""
 
 import sys
 from pathlib import Path
@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 
 
 class SearchHit(BaseModel):
-    """An image that was found."""
+    """A sample that was found."""
 
     rank: int = Field(description="1 is the nearest.")
     cosine: float = Field(description="Similarity of its embedding with the query's, -1 to 1.")
@@ -24,28 +24,28 @@ class SearchHits(BaseModel):
     """The result of a search."""
 
     hits: list[SearchHit] = Field(description="Nearest first.")
-    page: Path = Field(description="HTML file that shows the images.")
-    missing: str = Field(description="Which images could not be shown, and why; empty if all were.")
+    page: Path = Field(description="HTML file that shows the samples.")
+    missing: str = Field(description="Which samples could not be shown, and why; empty if all were.")
 
 
 def search(
-    image: Path,
+    file: Path,
     embeddings: Path,
     *,
     count: Annotated[int, Parameter(validator=Number(gte=1, lte=1000))] = 24,
     output: Path = Path("search.html"),
 ) -> SearchHits:
-    """Find the images nearest to an image.
+    """Find the samples nearest to the one in a file.
 
     Args:
-        image: An image file, such as JPEG or PNG.
-        embeddings: Parquet file that `cl embed` wrote. The image is embedded by the version that made it.
-        count: Images to find.
-        output: HTML file to write, which shows the images.
+        file: An image file, such as JPEG or PNG; of vectors a .npy or .csv file with one row.
+        embeddings: Parquet file that `cl embed` wrote. The file is embedded by the version that made it.
+        count: Samples to find.
+        output: HTML file to write, which shows the samples.
     """
     from tasks.embedding import search_embeddings
 
-    found, missing = search_embeddings(image, embeddings, count=count, page=output)
+    found, missing = search_embeddings(file, embeddings, count=count, page=output)
     hits = [
         SearchHit(rank=rank, cosine=cosine, id=row.id, label=row.label, split=row.split, origin=row.origin)
         for rank, (row, cosine) in enumerate(found, start=1)
@@ -63,7 +63,7 @@ def atlas(
 
     Args:
         embeddings: Parquet file that `cl embed` wrote.
-        umap: Place the images by UMAP, which takes minutes, instead of by the plane of largest variance.
+        umap: Place the samples by UMAP, which takes minutes, instead of by the plane of largest variance.
         port: Port of the map on this machine.
     """
     from tasks.embedding import open_atlas
