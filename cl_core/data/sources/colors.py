@@ -1,0 +1,45 @@
+"""Random colors as vectors: whether an encoder learns the distances that its views suggest."""
+
+from collections.abc import Iterator
+from typing import ClassVar
+
+import numpy as np
+from pydantic import Field
+
+from cl_core.data.sources import RawSample, Source
+from cl_core.registry import SOURCES
+from cl_core.rng import uniforms
+
+# By which of red, green and blue are over one half: the corners of the color cube.
+CORNERS = ("black", "blue", "green", "cyan", "red", "magenta", "yellow", "white")
+
+_AT_ONCE = 4096
+
+
+@SOURCES.register("colors")
+class Colors(Source):
+    """Colors drawn evenly from the cube of red, green and blue, 0 to 1 each; the nearest corner is the class."""
+
+    modalities: ClassVar[tuple[str, ...]] = ("vector",)
+
+    count: int = Field(20_000, ge=1, le=10_000_000, title="Samples")
+    """Number of colors."""
+    seed: int = Field(0, ge=0, lt=2**32)
+    """Decides every color."""
+
+    def fingerprint(self, location: str) -> str:
+        """Return a constant: the options decide everything."""
+        return ""
+
+    def samples(self, location: str) -> Iterator[RawSample]:
+        """Yield the colors, without a split."""
+        for start in range(0, self.count, _AT_ONCE):
+            numbers = np.arange(start, min(start + _AT_ONCE, self.count), dtype=np.uint64)
+            colors = uniforms(seed=self.seed, epoch=0, sample_ids=numbers, stream=0, count=3).astype("<f4")
+            corners = (colors > 0.5) @ [4, 2, 1]
+            for number, color, corner in zip(numbers, colors, corners, strict=True):
+                yield RawSample(color.tobytes(), CORNERS[corner], "", f"colors#{number}")
+
+    def number_of_inputs(self, location: str) -> int:
+        """Return the number of the options."""
+        return self.count
