@@ -4,7 +4,7 @@ import hashlib
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 from cl_core.errors import DataError, SpecError
 from cl_core.refs import IMAGE
@@ -107,6 +107,13 @@ class Source(Component):
         """Return what a person should know about how the location was read, as a phrase; mostly empty."""
         del location
         return ""
+
+    def content(self) -> Mapping[str, Any]:
+        """Return what the source knows of payloads beyond themselves, such as the names of columns.
+
+        It is asked after the samples were read.
+        """
+        return {}
 
     def passed_over(self) -> dict[str, int]:
         """Return how many files were passed over when the location was last listed or read, by suffix or name."""

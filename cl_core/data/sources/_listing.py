@@ -1,5 +1,6 @@
 """Files below a folder: which are listed and which passed over, which links are followed, and when one has changed."""
 
+import hashlib
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
@@ -107,6 +108,23 @@ def file_state(path: Path) -> str:
     except OSError:
         return ""
     return f"{state.st_size} {state.st_mtime_ns} {state.st_ctime_ns} {state.st_ino}"
+
+
+def fingerprint_of(paths: Iterable[Path]) -> str:
+    """Return a digest of the path and state of every file."""
+    seen = hashlib.sha256()
+    for path in paths:
+        seen.update(os.fsencode(path) + f"\0{file_state(path)}\0".encode())
+    return seen.hexdigest()
+
+
+def is_lfs_pointer(path: Path) -> bool:
+    """Tell whether Git left a pointer in place of a file, which could not be read as what it is named."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(LFS_POINTER)) == LFS_POINTER
+    except OSError:
+        return False
 
 
 def text_of(parts: Iterable[str]) -> str:

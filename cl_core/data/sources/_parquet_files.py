@@ -1,9 +1,9 @@
-"""Parquet files: which files below a folder are, the columns that their paths hold, and how they are opened."""
+"""Files of tables: which files below a folder are, the columns that their paths hold, and how Parquet is opened."""
 
 import math
 import stat
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,18 +13,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cl_core.data.path_roots import confined
-from cl_core.data.sources._listing import LFS_POINTER, NOT_OF_PEOPLE, counted, listed_files, text_of
+from cl_core.data.sources._listing import NOT_OF_PEOPLE, counted, is_lfs_pointer, listed_files, text_of
 from cl_core.data.sources._path_labels import partition_values
 from cl_core.errors import DataError
 
-_SUFFIXES = frozenset((".parquet", ".pq", ".parq"))
-_MAGIC = b"PAR1"
+PARQUET_SUFFIXES = frozenset((".parquet", ".pq", ".parq"))
+PARQUET_MAGIC = b"PAR1"
 # Summaries, unfinished files and logs that Spark, Dask and Delta Lake write beside the data.
 _OF_ENGINES = frozenset(("_metadata", "_common_metadata", "_temporary", "_delta_log"))
 
 
 @dataclass(frozen=True)
-class ParquetFile:
+class TableFile:
     """A file of the source, by its path relative to the location."""
 
     path: Path
@@ -41,37 +41,47 @@ class ParquetFile:
         return partition_values(self.parts[:-1])
 
 
-def parquet_files(location: str, passed_over: Counter[str]) -> list[ParquetFile]:
+def table_files(
+    location: str, passed_over: Counter[str], *, others: Set[str] = frozenset(), wanted: str = "a Parquet file"
+) -> list[TableFile]:
     """List the file at a location, or all files below it, by name; count what is passed over.
 
+    Args:
+        location: A file, or a folder.
+        passed_over: Counts what is passed over.
+        others: Suffixes of files that are read beside Parquet, in lowercase.
+        wanted: One such file, for messages.
+
     Raises:
-        DataError: When the location is missing, unreadable or without Parquet files, or one of them is no file.
+        DataError: When the location is missing, unreadable or without such files, or one of them is no file.
         InputError: When one of them is a link out of the folders of CL_DATA_ROOTS.
     """
     if not location:
-        raise DataError("data.location is empty; give a Parquet file, or a folder of them")
+        raise DataError(f"data.location is empty; give {wanted}, or a folder of them")
     root = confined(location, field="data.location")
     try:
         if stat.S_ISREG(root.stat().st_mode):
-            return [ParquetFile(root, (root.name,))]
+            return [TableFile(root, (root.name,))]
     except (FileNotFoundError, NotADirectoryError) as error:
         raise DataError(
-            f"data.location: there is no file or folder {root}; give a Parquet file, or a folder of them"
+            f"data.location: there is no file or folder {root}; give {wanted}, or a folder of them"
         ) from error
     except OSError as error:
         raise DataError(
             f"data.location: {root} cannot be read ({error.strerror}); make it readable, or move it away"
         ) from error
     left_out = NOT_OF_PEOPLE | _OF_ENGINES
-    listed = listed_files(root, suffixes=_SUFFIXES, starts=_starts, passed_over=passed_over, left_out=left_out)
-    files = sorted((ParquetFile(path, tuple(parts)) for parts, path in listed), key=lambda file: file.parts)
+    suffixes = PARQUET_SUFFIXES | others
+    listed = listed_files(root, suffixes=suffixes, starts=_starts, passed_over=passed_over, left_out=left_out)
+    files = sorted((TableFile(path, tuple(parts)) for parts, path in listed), key=lambda file: file.parts)
     for file in files:
         confined(file.path, field="data.location")  # A row cannot be quarantined before its file is opened.
         if not _is_file(file.path):  # Opening a pipe would wait for its writer.
             raise DataError(f"data.location: {file.path} is a broken link, or no readable file; move it away")
     if not files:
-        others = f"; {counted(passed_over)}" if passed_over else ""
-        raise DataError(f"data.location: {root} has no .parquet files at any depth{others}; give the folder that does")
+        names = " or ".join([".parquet", *sorted(others)])
+        besides = f"; {counted(passed_over)}" if passed_over else ""
+        raise DataError(f"data.location: {root} has no {names} files at any depth{besides}; give the folder that does")
     return files
 
 
@@ -83,7 +93,7 @@ def _is_file(path: Path) -> bool:
 
 
 def _starts(head: bytes) -> bool:
-    return head.startswith(_MAGIC)
+    return head.startswith(PARQUET_MAGIC)
 
 
 @contextmanager
@@ -92,18 +102,10 @@ def opened_parquet(path: Path) -> Iterator[pq.ParquetFile]:
     try:
         with pq.ParquetFile(path, memory_map=True) as file:
             yield file
-    except (pa.ArrowException, OSError) as error:
-        if _is_pointer(path):
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        if is_lfs_pointer(path):
             raise DataError(f"data.location: {path} is a pointer of Git LFS; run `git lfs pull`") from error
         raise DataError(f"data.location: {path} cannot be read as Parquet ({error}); export it again") from error
-
-
-def _is_pointer(path: Path) -> bool:
-    try:
-        with path.open("rb") as file:
-            return file.read(len(LFS_POINTER)) == LFS_POINTER
-    except OSError:
-        return False
 
 
 def check_image_column(schema: pa.Schema, column: str, path: Path) -> None:

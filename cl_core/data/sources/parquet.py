@@ -1,10 +1,7 @@
 """Parquet files with images in a column, as exported by a warehouse or the Hugging Face hub."""
 
-import hashlib
-import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from fnmatch import fnmatch
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -15,16 +12,16 @@ from pydantic import Field, PrivateAttr, model_validator
 
 from cl_core.data.sources import RawSample, Source, Unreadable, unchanged
 from cl_core.data.sources._labels import LabelColumn
-from cl_core.data.sources._listing import file_state
+from cl_core.data.sources._listing import fingerprint_of
 from cl_core.data.sources._parquet_files import (
-    ParquetFile,
+    TableFile,
     check_group_column,
     check_image_column,
     group_of,
     opened_parquet,
-    parquet_files,
     rows_at,
     rows_by_column,
+    table_files,
 )
 from cl_core.data.sources._path_labels import (
     LABEL,
@@ -36,12 +33,12 @@ from cl_core.data.sources._path_labels import (
     partition_note,
     trimmed,
 )
-from cl_core.data.sources._path_splits import PathSplits, path_splits
+from cl_core.data.sources._path_splits import PathSplits
+from cl_core.data.sources._split_options import check_split_options, split_of_row, splits_of_files
 from cl_core.errors import DataError
 from cl_core.registry import SOURCES
 
 _BATCH_ROWS = 64
-_LISTED = 10
 
 
 @SOURCES.register("parquet")
@@ -85,17 +82,7 @@ class ParquetFiles(Source):
 
     @model_validator(mode="after")
     def _one_thing_decides_the_split(self) -> Self:
-        if self.test_files and self.split_column:
-            raise ValueError(
-                f"test_files {self.test_files!r} and split_column {self.split_column!r} would both decide the split; "
-                "leave one of them empty"
-            )
-        for option, way in {"split_column": "column", "test_files": "file_name"}.items():
-            if (value := getattr(self, option)) and self.split_from not in ("auto", way):
-                ignored = f"{option} {value!r} would not be read with split_from {self.split_from!r}"
-                raise ValueError(f"{ignored}; leave one of them out")
-        if self.split_from == "column" and not self.split_column:
-            raise ValueError("split_from 'column' needs the name of the column; set split_column")
+        check_split_options(self)
         return self
 
     @model_validator(mode="after")
@@ -108,15 +95,12 @@ class ParquetFiles(Source):
 
     def fingerprint(self, location: str) -> str:
         """Return a digest of the path and state of every file."""
-        seen = hashlib.sha256()
-        for file in self._files(location):
-            seen.update(os.fsencode(file.path) + f"\0{file_state(file.path)}\0".encode())
-        return seen.hexdigest()
+        return fingerprint_of(file.path for file in self._files(location))
 
     def samples(self, location: str) -> Iterator[RawSample | Unreadable]:
         """Yield every row; a row without image bytes becomes unreadable. An empty or missing label is None."""
         files = self._files(location)
-        splits = self._path_splits(files, Path(location))
+        splits = splits_of_files(self, files, Path(location))
         unnamed = self.label_from == "column" and not self.label_column
         keys = {key for file in files for key in file.partitions} if unnamed else ()
         self._notes[:] = filter(None, [splits.note, partition_note(keys)])
@@ -165,21 +149,11 @@ class ParquetFiles(Source):
             payloads |= unchanged(filter(None, map(_payload, found)), origins)
         return payloads
 
-    def _files(self, location: str) -> list[ParquetFile]:
+    def _files(self, location: str) -> list[TableFile]:
         self._passed_over.clear()
-        return parquet_files(location, self._passed_over)
+        return table_files(location, self._passed_over)
 
-    def _path_splits(self, files: list[ParquetFile], root: Path) -> PathSplits:
-        if self.test_files and not any(fnmatch(file.path.name, self.test_files) for file in files):
-            raise DataError(
-                f"source_options.test_files: no file below {root} is named {self.test_files!r}; there are: "
-                f"{', '.join(file.name for file in files[:_LISTED])}"
-            )
-        if self.test_files or self.split_column or self.split_from == "none":
-            return PathSplits()
-        return path_splits([file.parts for file in files], self.split_from, root)
-
-    def _path_label(self, file: ParquetFile, splits: PathSplits) -> str | None:
+    def _path_label(self, file: TableFile, splits: PathSplits) -> str | None:
         """Return the class that a file's path names; None where it is in a column."""
         if self.label_from == "folder":
             return folder_label([folder for folder in file.parts[:-1] if not splits.names_split(folder)])
@@ -187,7 +161,7 @@ class ParquetFiles(Source):
             return name_label(file.parts[-1], self.label_pattern)
         return trimmed(file.partitions.get(LABEL)) if self.label_from == "column" else None
 
-    def _columns_of_path(self, file: ParquetFile, schema: pa.Schema) -> dict[str, str | None]:
+    def _columns_of_path(self, file: TableFile, schema: pa.Schema) -> dict[str, str | None]:
         """Return label, split and group as far as they are folders and no columns of the file; check the columns."""
         partitions = file.partitions
         wanted = {self.label_column, self.split_column, self._group_column} - {"", *schema.names}
@@ -200,7 +174,7 @@ class ParquetFiles(Source):
 
     def _rows(
         self,
-        file: ParquetFile,
+        file: TableFile,
         opened: pq.ParquetFile,
         labels: LabelColumn | None,
         fixed: Mapping[str, str | None],
@@ -218,24 +192,10 @@ class ParquetFiles(Source):
                 yield Unreadable(origin, f"column {self.image_column!r} has no bytes in this row")
             else:
                 label = labels.label(row[self.label_column], origin) if labels else path_label
-                split = path_split or self._split(row.get(self.split_column), file.path, origin)
+                split = path_split or split_of_row(self, row.get(self.split_column), file.path, origin)
                 yield RawSample(payload, label, split, origin, group=group_of(row.get(self._group_column)))
 
-    def _split(self, value: Any, path: Path, origin: str) -> str:
-        if self.test_files:
-            return "test" if fnmatch(path.name, self.test_files) else "train"
-        if not self.split_column:
-            return ""
-        if str(value) == self.train_value:
-            return "train"
-        if str(value) == self.test_value:
-            return "test"
-        raise DataError(
-            f"{origin}: column {self.split_column!r} is {value!r}; expected {self.train_value!r} or "
-            f"{self.test_value!r} (source_options.train_value, source_options.test_value)"
-        )
-
-    def _check_columns(self, file: ParquetFile, schema: pa.Schema, fixed: Mapping[str, str | None]) -> None:
+    def _check_columns(self, file: TableFile, schema: pa.Schema, fixed: Mapping[str, str | None]) -> None:
         path = file.path
         for option in ("image_column", "label_column", "split_column"):
             name = getattr(self, option)
