@@ -1,5 +1,6 @@
 """Types of parameters that flows share: their titles and help in forms and on the command line, and their bounds."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -63,5 +64,25 @@ Recipes = Annotated[
     list[Path],
     *_shown("Recipes", "JSON files with parameters of `retrain`, all on the same data."),
     Parameter(negative=()),
+]
+
+
+def _comma_separated(_: Any, tokens: Sequence[Any]) -> list[int]:
+    """Read numbers such as 0,1,2 from the command line.
+
+    Raises:
+        ValueError: When one is not a whole number; cyclopts names the option.
+    """
+    return [int(number) for token in tokens for number in token.value.split(",")]
+
+
+Seeds = Annotated[
+    list[int],
+    *_shown(
+        "Seeds",
+        "Train each recipe once with each of these seeds, such as 0,1,2, and show mean and spread. No version is "
+        "promoted then. Empty: once, with the recipe's own seed.",
+    ),
+    Parameter(negative=(), converter=_comma_separated),
 ]
 TableFile = Annotated[Path | None, *_shown("Table file", "File to write the table to, in Markdown; none if left out.")]

@@ -10,7 +10,7 @@ from cl_core.modalities._processor import Processor
 
 
 class VectorProcessor(Processor):
-    """Standardize vectors; a missing value becomes the mean, and is told apart by a mask if the training data have any.
+    """Standardize vectors; a missing value becomes the mean, and a mask says so if the training data have any.
 
     Args:
         mean: (D,) float32, of the training split.

@@ -1,29 +1,37 @@
 """Compare several trainings in a Markdown table."""
 
-from collections.abc import Mapping
+import statistics
+from collections.abc import Mapping, Sequence
 
 from cl_core.refs import RepresentationReport, RetrainResult
-from cl_core.report.wording import format_score, humanized
+from cl_core.report.wording import format_number, format_score, humanized
 
 _UNTRAINED = "the same encoder, untrained"
 _SCORES = {"linear_probe.accuracy": "linear probe", "knn_20.accuracy": "20 neighbors"}
+_FIGURES = {"geometry.uniformity": 2, "geometry.effective_rank": 0}
+"""Digits by score."""
 
 
-def comparison_markdown(results: Mapping[str, RetrainResult]) -> str:
+def comparison_markdown(results: Mapping[str, Sequence[RetrainResult]]) -> str:
     """Return one line per recipe, the best linear probe first, then the baselines.
 
-    All results are on the same test split.
+    All results are on the same test split. Those of a recipe are of different seeds: of one seed a score has its 95 %
+    interval, of several the mean, the standard deviation over seeds, and the least and the greatest.
     """
     head = ["recipe", *_SCORES.values(), "uniformity", "effective rank", "training, min", "peak memory, GiB"]
     rows = []
-    for recipe, result in sorted(results.items(), key=lambda item: -_deciding(item[1])):
-        trained = result.checkpoint
-        minutes, peak = f"{trained.seconds / 60:.1f}", f"{trained.peak_bytes / 2**30:.1f}"
-        rows.append([f"`{recipe}`", *_cells(result.evaluation.trained), minutes, peak])
+    for recipe, runs in sorted(results.items(), key=lambda item: -_deciding(item[1])):
+        minutes = statistics.mean(run.checkpoint.seconds for run in runs) / 60
+        peak = max(run.checkpoint.peak_bytes for run in runs) / 2**30
+        name = f"`{recipe}`" + (f", {len(runs)} seeds" if len(runs) > 1 else "")
+        rows.append([name, *_cells([run.evaluation.trained for run in runs]), f"{minutes:.1f}", f"{peak:.1f}"])
     baselines = {
-        (_UNTRAINED if name == "untrained" else humanized(name), *_cells(measured))
-        for result in results.values()
-        for name, measured in result.evaluation.representations.items()
+        (
+            _UNTRAINED if name == "untrained" else humanized(name),
+            *_cells([run.evaluation.representations[name] for run in runs]),
+        )
+        for runs in results.values()
+        for name in runs[0].evaluation.representations
         if name != "trained"
     }
     rows += [[name, *cells, "", ""] for name, *cells in sorted(baselines)]
@@ -31,14 +39,24 @@ def comparison_markdown(results: Mapping[str, RetrainResult]) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def _deciding(result: RetrainResult) -> float:
-    score = result.evaluation.trained.scores.get("linear_probe.accuracy")
-    return score.value if score else 0.0
+def _deciding(runs: Sequence[RetrainResult]) -> float:
+    scores = [run.evaluation.trained.scores.get("linear_probe.accuracy") for run in runs]
+    return statistics.mean(score.value if score else 0.0 for score in scores)
 
 
-def _cells(report: RepresentationReport) -> list[str]:
-    cells = [format_score(report.scores.get(name), "") for name in _SCORES]
-    for name, digits in (("geometry.uniformity", 2), ("geometry.effective_rank", 0)):
-        score = report.scores.get(name)
-        cells.append(f"{score.value:.{digits}f}" if score else "")
+def _cells(reports: Sequence[RepresentationReport]) -> list[str]:
+    cells = [_score(reports, name) for name in _SCORES]
+    for name, digits in _FIGURES.items():
+        values = [report.scores[name].value for report in reports if name in report.scores]
+        cells.append(f"{statistics.mean(values):.{digits}f}" if values else "")
     return cells
+
+
+def _score(reports: Sequence[RepresentationReport], name: str) -> str:
+    if len(reports) == 1:
+        return format_score(reports[0].scores.get(name), "")
+    values = [report.scores[name].value for report in reports if name in report.scores]
+    if len(values) < len(reports):
+        return ""
+    mean, least, greatest = map(format_number, (statistics.mean(values), min(values), max(values)))
+    return f"{mean} ± {statistics.stdev(values):.4f} ({least} to {greatest})"

@@ -117,7 +117,9 @@ def ingest_source(
             conflicting=staged_index / CONFLICTING,
             groups=groups.draw() if groups else None,
             modality=modality,
-        ).model_copy(update={"passed_over": source.passed_over()})
+        )
+        known = {"passed_over": source.passed_over(), "content": {**profile.content, **source.content()}}
+        profile = profile.model_copy(update=known)
         if not sum(profile.rows.values()):
             reasons = f" ({', '.join(f'{count:,} {reason}' for reason, count in profile.quarantined.items())})"
             raise nothing_usable(spec, profile.inputs, next(rejected.rows(), None), reasons, unit=modality.unit)
