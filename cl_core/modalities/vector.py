@@ -51,12 +51,7 @@ class Vectors(Modality):
         """Count the values of a vector, and those that are missing; see `Modality`."""
         del fingerprint
         values = _values(payload)
-        missing = np.isnan(values)
-        if np.isinf(values).any():
-            raise Rejected("infinite", f"value {int(np.argmax(np.isinf(values)))} of {len(values)} is infinite")
-        if missing.all():
-            raise Rejected("no_values", f"all {len(values)} values are missing")
-        measures = _MEASURES.pack(len(values), int(missing.sum()))
+        measures = _MEASURES.pack(len(values), int(np.isnan(values).sum()))
         return PayloadInfo(hashlib.sha256(payload).digest(), "float32", measures, None)
 
     def profiler(self) -> "VectorProfiler":
@@ -201,7 +196,7 @@ def _values(payload: bytes) -> NDArray[np.float32]:
     """Return the values of a payload.
 
     Raises:
-        Rejected: When it has none, too many, or ends within one.
+        Rejected: When it has none, too many, or an infinite one, ends within one, or all are missing.
     """
     if not payload:
         raise Rejected("empty", "it has no values")
@@ -211,7 +206,12 @@ def _values(payload: bytes) -> NDArray[np.float32]:
         raise Rejected(
             "too_large", f"it has {len(payload) // _TYPE.itemsize:,} values, at most {MAX_VALUES:,} are read"
         )
-    return np.frombuffer(payload, _TYPE)
+    row = np.frombuffer(payload, _TYPE)
+    if (infinite := np.isinf(row)).any():
+        raise Rejected("infinite", f"value {int(np.argmax(infinite))} of {len(row)} is infinite")
+    if np.isnan(row).all():
+        raise Rejected("no_values", f"all {len(row)} values are missing")
+    return row
 
 
 def _path(values: NDArray[np.float64]) -> str:

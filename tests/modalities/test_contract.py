@@ -24,7 +24,7 @@ from cl_core.data.snapshot import snapshot_profile
 from cl_core.evaluation import representations
 from cl_core.evaluation.runner import assess
 from cl_core.export import EmbeddingModel, export_program
-from cl_core.modalities import Modality, ModelInput, Rejected
+from cl_core.modalities import ArraySpec, Modality, ModelInput, Rejected
 from cl_core.registry import MODALITIES, VIEWS
 from cl_core.rng import SampleRng
 from cl_core.specs import ComputeSpec, DataSpec, EvaluationSpec, TrainingSpec
@@ -102,6 +102,10 @@ def test_hostile_payloads_are_rejected_with_a_reason_and_a_sentence(case: Case) 
         with pytest.raises(Rejected) as caught:
             modality.inspect(payload, fingerprint=modality.has_fingerprints)
         assert caught.value.reason and caught.value.detail, payload
+        # `cl embed` decodes what was never inspected.
+        array = modality.known_array() or ArraySpec(modality.dtype, (9,))
+        with pytest.raises(Rejected):
+            modality.decode(payload, array)
 
 
 def test_a_payload_is_decoded_to_the_same_bytes_in_any_process(case: Case, tmp_path: Path) -> None:
