@@ -155,7 +155,7 @@ def pretrain(job: "TrainingJob", *, force: bool) -> CheckpointRef:
         with bar_over("pretrain") as bar:
 
             def show(progress: Progress) -> None:
-                figures = f"epoch {progress.epoch:.2f}, {progress.headline}, {progress.images_per_s:,.0f} images/s"
+                figures = f"epoch {progress.epoch:.2f}, {progress.headline}, {progress.images_per_s:,.0f} samples/s"
                 bar(progress.step, progress.steps, figures)
                 artifact(progress)
 

@@ -27,7 +27,7 @@ CURVES = {
     "feature_std": "Standard deviation of a coordinate",
     "effective_rank": "Effective rank",
     "learning_rate": "Learning rate",
-    "images_per_s": "Images per second",
+    "images_per_s": "Samples per second",
 }
 # Fields of a progress report that say when it was written.
 _AXES = {"step", "steps", "epoch", "seconds", "seconds_left"}

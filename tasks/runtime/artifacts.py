@@ -34,7 +34,7 @@ def training_artifact() -> Callable[[Progress], None]:
             progress.step,
             progress.steps,
             f"epoch {progress.epoch:.2f}, step {progress.step} of {progress.steps}, {progress.figures}, "
-            f"{progress.images_per_s:,.0f} images/s, {progress.seconds_left:.0f} s left",
+            f"{progress.images_per_s:,.0f} samples/s, {progress.seconds_left:.0f} s left",
         )
 
     return show

@@ -218,7 +218,7 @@ def test_the_prefect_ui_shows_data_scores_decision_links_and_costs(refused: Fini
     assert "models:/shapes/1" in links and "mlflow ui --backend-store-uri sqlite:///" in links
     progress = shown["training-progress"]
     assert progress["data"] == 100
-    for words in ("epoch 2.00", "step 12 of 12", "loss ", "images/s", "0 s left"):
+    for words in ("epoch 2.00", "step 12 of 12", "loss ", "samples/s", "0 s left"):
         assert words in progress["description"], progress["description"]
     costs = {row["step"]: row for row in json.loads(shown["time-accounting"]["data"])}
     assert float(costs["pretrain"]["seconds"]) > 0 and float(costs["pretrain"]["CPU-seconds"]) > 0

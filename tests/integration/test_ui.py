@@ -129,14 +129,14 @@ def test_a_form_that_is_sent_becomes_a_run_that_shows_how_far_it_is_and_is_cance
     # The page of an artifact shows what it was when the page was opened.
     wait(lambda: any(one["data"] > 0 for one in artifacts(machine, run["id"], type="progress")), PATIENCE_S)
     (progress,) = artifacts(machine, run["id"], type="progress")
-    form.open(page(machine, f"artifacts/artifact/{progress['id']}"), until="images/s")
+    form.open(page(machine, f"artifacts/artifact/{progress['id']}"), until="samples/s")
     form.keep("progress")
     shown = form.text
     for what in (
         r"epoch [\d.]+",
         r"step \d+ of \d+",
         r"loss [\d.]+",
-        r"[\d,]+ images/s",
+        r"[\d,]+ samples/s",
         r"\d+ s left",
         r"Progress: \d+",
     ):
