@@ -1,13 +1,23 @@
 """Nearest neighbors by cosine, and their vote: exact, with ties broken the same way always."""
 
+from collections.abc import Iterator
+from functools import partial, reduce
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cl_core.columns import Column
+
 # Similarities held at a time: 64 MiB.
 _SIMILARITIES = 1 << 24
+# Numbers of queries, and of a bank, that are read at a time: 64 MiB each.
+_NUMBERS = 1 << 24
+# Neighbors held at a time, a cosine and a position each: 24 MiB.
+_NEIGHBORS = 1 << 21
+# Queries that are compared with a block of a bank at once: at least so many, if there are.
+_QUERIES = 1 << 8
 # Columns in a group of similarities of which only the greatest is compared first.
 _FOLDS = 16
 
@@ -22,13 +32,34 @@ class Neighbors(NamedTuple):
 def nearest(queries: Tensor, bank: Tensor, *, k: int) -> Neighbors:
     """Return the k rows of an (M, D) bank of greatest cosine to each of (Q, D) queries; the earlier row wins ties."""
     columns = -(-len(bank) // _FOLDS) * _FOLDS
-    unit = F.pad(F.normalize(bank.float(), dim=1), (0, 0, 0, columns - len(bank)))
+    unit = torch.zeros(columns, bank.shape[1])
+    F.normalize(bank.float(), dim=1, out=unit[: len(bank)])
+    # Of equal size, but for one row: a product of a few rows is computed by another kernel, with other last bits, and
+    # a query has to be as similar to a row as to its copy in another block of a bank.
+    count = max(1, -(-len(queries) * columns // _SIMILARITIES))
     blocks = []
-    for block in torch.split(F.normalize(queries.float(), dim=1), max(1, _SIMILARITIES // columns)):
+    for block in F.normalize(queries.float(), dim=1).tensor_split(count):
         cosines = block @ unit.T
         cosines[:, len(bank) :] = -torch.inf
         blocks.append(_greatest(cosines, k))
     return Neighbors(*(torch.cat(parts) for parts in zip(*blocks, strict=True)))
+
+
+def nearest_in_blocks(queries: Column, bank: Column, *, k: int) -> Iterator[Neighbors]:
+    """Yield what `nearest` returns, for one block of queries after another; the bank is read in blocks, too.
+
+    Args:
+        queries: Q rows of (D,) float32.
+        bank: M rows of (D,) float32; read once for each block of queries.
+        k: 1 to M.
+
+    Yields:
+        (q, k) neighbors of the next q queries, in order.
+    """
+    (width,) = bank.shape
+    rows = min(_NUMBERS // width, _SIMILARITIES // _QUERIES)
+    for block in _blocks(queries, min(_NUMBERS // width, _NEIGHBORS // k)):
+        yield reduce(partial(_first, k=k), _nearest_of_each(block, _blocks(bank, rows), k))
 
 
 def vote(neighbors: Neighbors, classes_of_bank: Tensor, *, k: int, classes: int, temperature: float) -> Tensor:
@@ -45,7 +76,32 @@ def vote(neighbors: Neighbors, classes_of_bank: Tensor, *, k: int, classes: int,
     groups = classes_of_bank[neighbors.positions[:, :k]]
     # Minus 1: the same order, and no overflow.
     votes = torch.exp((neighbors.cosines[:, :k] - 1) / temperature)
-    return torch.zeros(len(groups), classes).scatter_add_(1, groups, votes).argmax(dim=1)
+    # Where there are many classes, of few queries at a time.
+    parts = (torch.split(part, max(1, _SIMILARITIES // classes)) for part in (groups, votes))
+    sums = (torch.zeros(len(of), classes).scatter_add_(1, of, cast) for of, cast in zip(*parts, strict=True))
+    return torch.cat([block.argmax(dim=1) for block in sums])
+
+
+def _blocks(column: Column, most: int) -> Iterator[Tensor]:
+    """Yield all rows in order, in blocks of about equal size, of at most so many rows."""
+    count = -(-len(column) // max(1, most))
+    return map(torch.from_numpy, column.blocks(-(-len(column) // count)))
+
+
+def _nearest_of_each(queries: Tensor, blocks: Iterator[Tensor], k: int) -> Iterator[Neighbors]:
+    """Yield the nearest rows of each block of a bank, at most k; positions are those in the bank."""
+    start = 0
+    for rows in blocks:
+        cosines, positions = nearest(queries, rows, k=min(k, len(rows)))
+        yield Neighbors(cosines, positions + start)
+        start += len(rows)
+
+
+def _first(earlier: Neighbors, later: Neighbors, *, k: int) -> Neighbors:
+    """Return the k nearest of two parts of a bank; the earlier row wins ties."""
+    cosines, positions = (torch.cat(pair, dim=1) for pair in zip(earlier, later, strict=True))
+    values, ranks = cosines.sort(dim=1, descending=True, stable=True)
+    return Neighbors(values[:, :k], positions.gather(1, ranks[:, :k]))
 
 
 def _greatest(cosines: Tensor, k: int) -> Neighbors:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cl_core import artifact_dir
 from cl_core.code_digest import code_digest
-from cl_core.columns import Split
+from cl_core.columns import Column, Split
 from cl_core.data.cache import load_split
 from cl_core.data.snapshot import snapshot_profile
 from cl_core.errors import SpecError
@@ -52,7 +52,7 @@ def assess(representation: Representation, spec: EvaluationSpec, *, embeddings: 
         splits = cached(partial(load_split, representation.prepared.cache))
         kept = _kept_features(representation, splits, embeddings)
         train, test = (
-            Features(kept[name].embeddings, splits(name).labels, splits(name).ids) for name in ("train", "test")
+            Features(Column(kept[name].embeddings), splits(name).labels, splits(name).ids) for name in ("train", "test")
         )
         test = replace(test, views=(kept["view-0"].embeddings, kept["view-1"].embeddings))
         classes = representation.prepared.snapshot.classes

@@ -3,6 +3,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from cl_core.columns import Column
 from cl_core.evaluation.protocols import Features
 
 CLASSES = ["bag", "boot", "coat", "shirt"]
@@ -29,6 +30,6 @@ def blobs() -> Blobs:
         ids = generator.integers(256, size=(samples, 32), dtype=np.uint8)
         for array in (embeddings, labels, ids):
             array.flags.writeable = False  # As when they lie in a file that is mapped.
-        return Features(embeddings, labels, ids)
+        return Features(Column(embeddings), labels, ids)
 
     return make

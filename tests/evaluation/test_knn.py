@@ -6,8 +6,9 @@ import pytest
 import torch
 from sklearn.neighbors import KNeighborsClassifier
 
+from cl_core.columns import Column
 from cl_core.errors import DataError, SpecError
-from cl_core.evaluation.nearest import nearest
+from cl_core.evaluation.nearest import Neighbors, nearest, nearest_in_blocks, vote
 from cl_core.evaluation.protocols import Features
 from cl_core.evaluation.protocols.knn import Knn
 
@@ -17,8 +18,8 @@ SETTINGS = {"resamples": 200, "seed": 0}
 def test_votes_are_those_of_the_paper(blobs, classes):
     train, test = blobs(60, seed=2), blobs(40, seed=3)
     outcome = Knn(ks=(7,), temperature=0.2)(train, test, classes=classes, **SETTINGS)
-    for query, predicted in zip(test.embeddings.astype(np.float64), outcome.predictions["knn_7"], strict=True):
-        cosines = [query @ row / np.linalg.norm(query) / np.linalg.norm(row) for row in train.embeddings]
+    for query, predicted in zip(test.embeddings.values.astype(np.float64), outcome.predictions["knn_7"], strict=True):
+        cosines = [query @ row / np.linalg.norm(query) / np.linalg.norm(row) for row in train.embeddings.values]
         votes = [0.0] * len(classes)
         for neighbor in sorted(range(60), key=lambda i: -cosines[i])[:7]:
             votes[train.labels[neighbor]] += math.exp(cosines[neighbor] / 0.2)
@@ -31,8 +32,8 @@ def test_predictions_are_sklearns(blobs, classes):
     for k in (20, 200):
         theirs = KNeighborsClassifier(
             k, metric="cosine", algorithm="brute", weights=lambda distances: np.exp((1 - distances) / 0.1)
-        ).fit(train.embeddings.astype(np.float64), train.labels)
-        predicted = theirs.predict(test.embeddings.astype(np.float64))
+        ).fit(train.embeddings.values.astype(np.float64), train.labels)
+        predicted = theirs.predict(test.embeddings.values.astype(np.float64))
         np.testing.assert_array_equal(outcome.predictions[f"knn_{k}"], predicted)
         score = outcome.scores[f"knn_{k}.accuracy"]
         assert score.value == pytest.approx((predicted == test.labels).mean())
@@ -60,13 +61,40 @@ def test_many_queries_are_answered_block_by_block(monkeypatch):
     torch.testing.assert_close(nearest(queries, bank, k=9), whole)
 
 
+@pytest.mark.parametrize("k", [1, 20, 150])
+@pytest.mark.parametrize(("bank_rows", "query_rows"), [(100, 200), (333, 64), (700, 50)])
+def test_a_bank_that_is_read_in_blocks_has_the_same_neighbors_bit_for_bit(monkeypatch, k, bank_rows, query_rows):
+    generator = np.random.default_rng(k)
+    bank = generator.normal(size=(700, 24)).astype(np.float32)
+    bank[400:] = bank[generator.integers(30, size=300)]  # Copies, far from what they are copies of.
+    queries = np.concatenate([bank[:40], generator.normal(size=(160, 24)).astype(np.float32)])
+    order = generator.permutation(700)
+    whole = nearest(torch.from_numpy(queries), torch.from_numpy(bank[order]), k=k)
+    monkeypatch.setattr("cl_core.evaluation.nearest._NUMBERS", 24 * bank_rows)
+    monkeypatch.setattr("cl_core.evaluation.nearest._NEIGHBORS", k * query_rows)
+    found = list(nearest_in_blocks(Column(queries), Column(bank, order), k=k))
+    assert len(found) == -(-200 // min(bank_rows, query_rows))
+    for ours, expected in zip(zip(*found, strict=True), whole, strict=True):
+        assert torch.equal(torch.cat(ours), expected)
+
+
+def test_votes_for_many_classes_are_counted_block_by_block(monkeypatch):
+    generator = torch.Generator().manual_seed(0)
+    neighbors = Neighbors(*torch.randn(50, 70, generator=generator).sort(dim=1, descending=True))
+    groups = torch.randint(9, (70,), generator=generator)
+    whole = vote(neighbors, groups, k=30, classes=9, temperature=0.5)
+    monkeypatch.setattr("cl_core.evaluation.nearest._SIMILARITIES", 7 * 9)
+    assert torch.equal(vote(neighbors, groups, k=30, classes=9, temperature=0.5), whole)
+    assert len(whole.unique()) > 3
+
+
 def test_collapsed_features_vote_by_the_least_hashes(classes):
     labels = np.array([0] * 10 + [1] * 30)
     ids = np.zeros((40, 32), dtype=np.uint8)
     ids[:, 31] = np.arange(40)
     shuffle = np.random.default_rng(0).permutation(40)
-    train = Features(np.ones((40, 3), dtype=np.float32), labels[shuffle], ids[shuffle])
-    test = Features(np.ones((5, 3), dtype=np.float32), np.zeros(5, dtype=np.int64), ids[:5])
+    train = Features(Column(np.ones((40, 3), dtype=np.float32)), labels[shuffle], ids[shuffle])
+    test = Features(Column(np.ones((5, 3), dtype=np.float32)), np.zeros(5, dtype=np.int64), ids[:5])
     outcome = Knn(ks=(15, 40))(train, test, classes=classes, **SETTINGS)
     assert outcome.predictions["knn_15"].tolist() == [0] * 5
     assert outcome.predictions["knn_40"].tolist() == [1] * 5

@@ -7,6 +7,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import confusion_matrix, f1_score
 from sklearn.preprocessing import StandardScaler
 
+from cl_core.columns import Column
 from cl_core.errors import DataError, SpecError
 from cl_core.evaluation.protocols._logistic_regression import Probe, fit
 from cl_core.evaluation.protocols.linear_probe import LinearProbe, standardized, validation_order
@@ -18,7 +19,7 @@ SETTINGS = {"resamples": 200, "seed": 0}
 def fitted(features: np.ndarray, labels: np.ndarray, *, l2: float, tolerance: float = 1e-10) -> Probe:
     examples = torch.from_numpy(features)
     return fit(
-        examples,
+        [examples],
         torch.tensor(labels),
         l2=l2,
         start=Probe.zero(examples.shape[1], int(labels.max()) + 1),
@@ -43,7 +44,7 @@ def objective(weights: np.ndarray, biases: np.ndarray, features: np.ndarray, lab
 @pytest.mark.parametrize("l2", [0.5, 10.0, 300.0])
 def test_the_classifier_is_sklearns(blobs, l2):
     train = blobs(600, seed=2)
-    features = StandardScaler().fit_transform(train.embeddings)
+    features = StandardScaler().fit_transform(train.embeddings.values)
     ours, theirs = fitted(features, train.labels, l2=l2), sklearn_fitted(features, train.labels, l2=l2)
     np.testing.assert_allclose(ours.weights.numpy(), theirs.coef_, atol=2e-3)
     # Adding one number to all biases changes no probability.
@@ -52,9 +53,27 @@ def test_the_classifier_is_sklearns(blobs, l2):
     )
 
 
+@pytest.mark.parametrize("rows", [7, 250, 600])
+def test_the_classifier_is_sklearns_whatever_the_size_of_the_blocks(blobs, rows):
+    train = blobs(600, seed=2)
+    features = StandardScaler().fit_transform(train.embeddings.values)
+    examples = torch.from_numpy(features)
+    probe = fit(
+        examples.split(rows),
+        torch.tensor(train.labels),
+        l2=10.0,
+        start=Probe.zero(12, 4),
+        curvature=examples.T @ examples / 600,
+        tolerance=1e-10,
+    )
+    theirs = sklearn_fitted(features, train.labels, l2=10.0)
+    np.testing.assert_allclose(probe.weights.numpy(), theirs.coef_, atol=2e-3)
+    np.testing.assert_array_equal(probe.predict(examples.split(rows)), theirs.predict(features))
+
+
 def test_nothing_near_the_classifier_is_better(blobs):
     train = blobs(80, seed=2)
-    features = StandardScaler().fit_transform(train.embeddings)
+    features = StandardScaler().fit_transform(train.embeddings.values)
     probe = fitted(features, train.labels, l2=5.0)
     weights, biases = probe.weights.double().numpy(), probe.biases.double().numpy()
     least = objective(weights, biases, features, train.labels, 5.0)
@@ -67,9 +86,28 @@ def test_nothing_near_the_classifier_is_better(blobs):
 
 def test_features_are_standardized_as_by_sklearn(blobs):
     train, test = blobs(200, seed=2), blobs(50, seed=3)
-    scaler = StandardScaler().fit(train.embeddings)
-    _, ours = standardized(train.embeddings, test.embeddings)
-    np.testing.assert_allclose(ours, scaler.transform(test.embeddings), atol=1e-4)
+    scaler = StandardScaler().fit(train.embeddings.values)
+    ours = np.concatenate(list(standardized(train.embeddings, classes=4).of(test.embeddings)))
+    np.testing.assert_allclose(ours, scaler.transform(test.embeddings.values), atol=1e-4)
+
+
+def test_features_that_are_read_in_each_iteration_are_those_that_are_held(monkeypatch, blobs):
+    train, test = blobs(200, seed=2), blobs(50, seed=3)
+    whole = np.concatenate(list(standardized(train.embeddings, classes=4).of(test.embeddings)))
+    monkeypatch.setattr("cl_core.evaluation.protocols.linear_probe._READ", 12 * 30)
+    features = standardized(train.embeddings, classes=4)
+    (held,) = features.held()
+    assert [len(block) for block in features] == [30] * 6 + [20]
+    assert torch.cat(list(features)).equal(held)
+    np.testing.assert_allclose(np.concatenate(list(features.of(test.embeddings))), whole, atol=1e-6)
+    monkeypatch.setattr("cl_core.evaluation.protocols.linear_probe._HELD", 12 * 199)
+    assert features.held() is features
+
+
+def test_many_classes_make_blocks_smaller():
+    """16 rows have 64 MiB of logits."""
+    features = standardized(Column(np.ones((40, 2), dtype=np.float32)), classes=1 << 20)
+    assert [len(block) for block in features.held()] == [16, 16, 8]
 
 
 def test_the_strength_is_the_one_best_on_the_validation_part(blobs, classes):
@@ -77,7 +115,7 @@ def test_the_strength_is_the_one_best_on_the_validation_part(blobs, classes):
     probe = LinearProbe(l2_strengths=(300, 30, 3, 0.3), validation_share=0.4, tolerance=1e-9)
     outcome = probe(train, test, classes=classes, **SETTINGS)
 
-    features = StandardScaler().fit_transform(train.embeddings)
+    features = StandardScaler().fit_transform(train.embeddings.values)
     order = validation_order(train, seed=0)
     held_out, kept = order[:60], order[60:]
     accuracies = {
@@ -91,9 +129,11 @@ def test_scores_are_sklearns_on_the_test_split(blobs, classes):
     train, test = blobs(600, seed=2), blobs(400, seed=3)
     outcome = LinearProbe(tolerance=1e-9)(train, test, classes=classes, **SETTINGS)
 
-    scaler = StandardScaler().fit(train.embeddings)
-    theirs = sklearn_fitted(scaler.transform(train.embeddings), train.labels, l2=outcome.choices["linear_probe.l2"])
-    predicted = theirs.predict(scaler.transform(test.embeddings))
+    scaler = StandardScaler().fit(train.embeddings.values)
+    theirs = sklearn_fitted(
+        scaler.transform(train.embeddings.values), train.labels, l2=outcome.choices["linear_probe.l2"]
+    )
+    predicted = theirs.predict(scaler.transform(test.embeddings.values))
     np.testing.assert_array_equal(outcome.predictions["linear_probe"], predicted)
     assert outcome.confusion == confusion_matrix(test.labels, predicted).tolist()
     assert outcome.scores["linear_probe.accuracy"].value == pytest.approx((predicted == test.labels).mean())
@@ -141,7 +181,7 @@ def test_features_that_never_vary_change_nothing(blobs, classes):
 
     def padded(split):
         constants = np.full((len(split.ids), 2), [0.1, 0], dtype=np.float32)
-        return replace(split, embeddings=np.hstack([split.embeddings, constants]))
+        return replace(split, embeddings=Column(np.hstack([split.embeddings.values, constants])))
 
     plain = LinearProbe(tolerance=1e-9)(train, test, classes=classes, **SETTINGS)
     wide = LinearProbe(tolerance=1e-9)(padded(train), padded(test), classes=classes, **SETTINGS)

@@ -10,6 +10,7 @@ from typing import ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from cl_core.columns import Column
 from cl_core.errors import DataError
 from cl_core.refs import Score
 from cl_core.registry import Component
@@ -20,13 +21,13 @@ class Features:
     """Features of one split.
 
     Args:
-        embeddings: (N, D) float32, not normalized.
+        embeddings: N rows of (D,) float32, not normalized; on the disk until they are taken.
         labels: (N,) int64 indices of classes, -1 for a sample without one; None when no sample has one.
         ids: (N, 32) uint8, content hashes; they decide validation parts and break ties.
         views: Two (M, D) float32 arrays, row i of each an augmented view of one sample; for alignment.
     """
 
-    embeddings: NDArray[np.float32]
+    embeddings: Column
     labels: NDArray[np.int64] | None
     ids: NDArray[np.uint8]
     views: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None
@@ -42,7 +43,7 @@ class Features:
         return np.ascontiguousarray(self.ids[:, :8]).view(">u8").ravel().astype(np.uint64)
 
     def labeled(self, split: str) -> "Features":
-        """Return the samples that have a label, without views.
+        """Return the samples that have a label, without views; their embeddings are not read.
 
         Args:
             split: Name of the split, for the message.
@@ -59,8 +60,9 @@ class Features:
         return self.rows(has_label)
 
     def rows(self, chosen: NDArray[np.int64] | NDArray[np.bool_]) -> "Features":
-        """Select samples, without views, by positions or by a mask."""
-        return Features(self.embeddings[chosen], self.groups[chosen], self.ids[chosen])
+        """Select samples, without views, by positions or by a mask; their embeddings are not read."""
+        positions = np.arange(len(self.ids))[chosen]
+        return Features(self.embeddings.select(positions), self.groups[positions], self.ids[positions])
 
 
 @dataclass(frozen=True)

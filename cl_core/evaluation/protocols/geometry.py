@@ -43,7 +43,7 @@ class Geometry(Evaluation):
     def __call__(self, train: Features, test: Features, *, classes: list[str], resamples: int, seed: int) -> Outcome:
         """Measure the test features; training features, labels and classes are not used."""
         chosen = np.argsort(test.sample_ids, kind="stable")[: self.samples]
-        embeddings = torch.from_numpy(test.embeddings[chosen])
+        embeddings = torch.from_numpy(test.embeddings.take(chosen))
 
         def resampled(statistic: Callable[[Tensor], Tensor]) -> np.ndarray:
             blocks = resample_counts(len(embeddings), resamples=resamples, seed=seed)

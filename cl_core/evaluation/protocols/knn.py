@@ -4,11 +4,12 @@ from typing import Annotated, ClassVar, Self
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import Field
 
 from cl_core.errors import SpecError
 from cl_core.evaluation.bootstrap import accuracy_score
-from cl_core.evaluation.nearest import nearest, vote
+from cl_core.evaluation.nearest import nearest_in_blocks, vote
 from cl_core.evaluation.protocols import Evaluation, Features, Outcome
 from cl_core.registry import EVALUATIONS
 
@@ -57,15 +58,17 @@ class Knn(Evaluation):
         test.labeled("test")
         ks = self.fitted_to(labeled=len(train.ids)).ks
         order = np.lexsort(train.ids.T[::-1])
-        bank, queries = (torch.tensor(rows) for rows in (train.embeddings[order], test.embeddings))
-        neighbors = nearest(queries, bank, k=max(ks))
         groups = torch.from_numpy(train.groups[order])
+        votes: dict[int, list[NDArray[np.int64]]] = {k: [] for k in ks}
+        for neighbors in nearest_in_blocks(test.embeddings, train.embeddings.select(order), k=max(ks)):
+            for k, predicted in votes.items():
+                block = vote(neighbors, groups, k=k, classes=len(classes), temperature=self.temperature)
+                predicted.append(block.numpy())
 
         scored = test.groups >= 0
-        outcome = Outcome(scores={})
-        for k in ks:
-            predicted = vote(neighbors, groups, k=k, classes=len(classes), temperature=self.temperature).numpy()
-            right = (predicted == test.groups)[scored]
-            outcome.scores[f"knn_{k}.accuracy"] = accuracy_score(right)
-            outcome.predictions[f"knn_{k}"] = predicted
-        return outcome
+        predictions = {f"knn_{k}": np.concatenate(predicted) for k, predicted in votes.items()}
+        right = {name: (predicted == test.groups)[scored] for name, predicted in predictions.items()}
+        return Outcome(
+            scores={f"{name}.accuracy": accuracy_score(correct) for name, correct in right.items()},
+            predictions=predictions,
+        )

@@ -1,6 +1,8 @@
 """Linear probe: how well a linear classifier on frozen features separates the classes."""
 
 import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar, NamedTuple, Self
 
 import numpy as np
@@ -9,6 +11,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
+from cl_core.columns import Column
 from cl_core.errors import DataError
 from cl_core.evaluation.bootstrap import classification_scores, confusion_matrix
 from cl_core.evaluation.protocols import Evaluation, Features, Outcome
@@ -18,8 +21,13 @@ from cl_core.rng import uniforms
 
 # Of the draws that pick the validation part, away from those of the view policies.
 _STREAM = (1 << 16) - 1
+_DRAWS = 1 << 16  # At a time.
 # Choosing among strengths needs no more: the validation part is far noisier.
 _SELECTION_COARSER = 10
+# Numbers of features, and of logits, that are held at most: 64 MiB each.
+_HELD = 1 << 24
+# Numbers of features in a block that is read: 4 MiB stay in the processor's cache until they are multiplied.
+_READ = 1 << 20
 
 
 @EVALUATIONS.register("linear_probe")
@@ -67,17 +75,17 @@ class LinearProbe(Evaluation):
     def __call__(self, train: Features, test: Features, *, classes: list[str], resamples: int, seed: int) -> Outcome:
         """Fit and score the probe; see `Evaluation`. The choice is `linear_probe.l2`."""
         train = train.labeled("training")
+        test.labeled("test")
         self.fitted_to(labeled=len(train.ids))
-        features, test_features = standardized(train.embeddings, test.embeddings)
         # Classes that only the test split has get no weights: nothing could hold them back.
         known, groups = np.unique(train.groups, return_inverse=True)
         targets = torch.from_numpy(groups)
+        features = standardized(train.embeddings, classes=len(known))
 
         choice = self._choose(features, targets, validation_order(train, seed=seed))
-        probe = fit(features, targets, **choice._asdict(), tolerance=self.tolerance)
-        predicted = known[probe.predict(test_features)]
+        probe = fit(features.held(), targets, **choice._asdict(), tolerance=self.tolerance)
+        predicted = known[probe.predict(features.of(test.embeddings))]
 
-        test.labeled("test")
         scored = test.groups >= 0
         confusion = confusion_matrix(test.groups[scored], predicted[scored], classes=len(classes))
         scores, per_class = classification_scores(confusion, classes=classes, resamples=resamples, seed=seed)
@@ -89,32 +97,80 @@ class LinearProbe(Evaluation):
             choices={"linear_probe.l2": choice.l2},
         )
 
-    def _choose(self, features: Tensor, targets: Tensor, order: NDArray[np.int64]) -> "Choice":
+    def _choose(self, features: "Standardized", targets: Tensor, order: NDArray[np.int64]) -> "Choice":
         """Return the strength that is most accurate on the validation part; the stronger wins ties."""
         held_out = math.ceil(self.validation_share * len(order))
-        validation, fitted = (torch.from_numpy(part) for part in (order[:held_out], order[held_out:]))
-        fitted = fitted[: self.selection_samples]
-        examples, answers = features[fitted], targets[fitted]
-        curvature = examples.T @ examples / len(examples)
-        probe = Probe.zero(features.shape[1], int(targets.max()) + 1)
+        validation, fitted = order[:held_out], order[held_out:][: self.selection_samples]
+        examples, unseen = (features.of(features.column.select(part)).held() for part in (fitted, validation))
+        answers, truths = targets[fitted], targets[validation].numpy()
+        (width,) = features.column.shape
+        curvature = sum((block.T @ block for block in examples), torch.zeros(width, width)) / len(fitted)
+        probe = Probe.zero(width, features.classes)
         tolerance = _SELECTION_COARSER * self.tolerance
         best, most = Choice(math.nan, probe, curvature), -1.0
         # From strong to weak: each optimum is near the one before, the first near zero.
         for l2 in sorted(self.l2_strengths, reverse=True):
             probe = fit(examples, answers, l2=l2, start=probe, curvature=curvature, tolerance=tolerance)
-            accuracy = float(np.mean(probe.predict(features[validation]) == targets[validation].numpy()))
+            accuracy = float(np.mean(probe.predict(unseen) == truths))
             if accuracy > most:
                 best, most = Choice(l2, probe, curvature), accuracy
         return best
 
 
-def standardized(train: NDArray[np.float32], test: NDArray[np.float32]) -> tuple[Tensor, Tensor]:
-    """Return (N, D) and (M, D) features with mean 0 and standard deviation 1, or constant 0, on the training split."""
-    mean = train.mean(0, dtype=np.float64).astype(np.float32)
-    std = np.sqrt(np.square(train - mean).mean(0, dtype=np.float64)).astype(np.float32)
+@dataclass(frozen=True)
+class Standardized:
+    """Blocks of (n, D) float32 features, standardized when they are read; can be iterated over again and again.
+
+    Args:
+        column: N rows of (D,) float32, as they are.
+        mean: (D,) float32, subtracted.
+        std: (D,) float32, divides.
+        classes: C of the classifier; decides with D how many rows are a block.
+    """
+
+    column: Column
+    mean: NDArray[np.float32]
+    std: NDArray[np.float32]
+    classes: int
+
+    def __iter__(self) -> Iterator[Tensor]:
+        for rows in self.column.blocks(_block_rows(len(self.mean), self.classes)):
+            rows -= self.mean
+            rows /= self.std
+            yield torch.from_numpy(rows)
+
+    def of(self, column: Column) -> "Standardized":
+        """Return other rows, standardized by the same numbers."""
+        return replace(self, column=column)
+
+    def held(self) -> Iterable[Tensor]:
+        """Return the same rows for many iterations: a single block in memory where they are few."""
+        few = len(self.column) * max(len(self.mean), self.classes) <= _HELD
+        return [torch.cat(list(self))] if few else self
+
+
+def standardized(train: Column, *, classes: int) -> Standardized:
+    """Return the features of N rows of (D,) float32 with mean 0 and standard deviation 1; what is constant becomes 0.
+
+    `classes` is C of the classifier that they are for.
+    """
+    (width,) = train.shape
+    rows = _block_rows(width, classes)
+    mean = _column_means(train.blocks(rows), len(train))
+    std = np.sqrt(_column_means((np.square(block - mean) for block in train.blocks(rows)), len(train)))
     # What is left of a constant after rounding is no variation.
     std[std <= 4 * np.finfo(np.float32).eps * np.abs(mean)] = 1
-    return torch.from_numpy((train - mean) / std), torch.from_numpy((test - mean) / std)
+    return Standardized(train, mean, std, classes)
+
+
+def _block_rows(width: int, classes: int) -> int:
+    return max(1, min(_READ // width, _HELD // classes))
+
+
+def _column_means(blocks: Iterable[NDArray[np.float32]], rows: int) -> NDArray[np.float32]:
+    """Return (D,) means over all rows, summed in float64."""
+    means: NDArray[np.float64] = sum(block.sum(0, dtype=np.float64) for block in blocks) / rows
+    return means.astype(np.float32)
 
 
 class Choice(NamedTuple):
@@ -130,5 +186,8 @@ def validation_order(train: Features, *, seed: int) -> NDArray[np.int64]:
 
     The hash itself may have decided the split, so that its order is no longer random within one: it is mixed anew.
     """
-    draws = uniforms(seed=seed, epoch=0, sample_ids=train.sample_ids, stream=_STREAM, count=1)[:, 0]
-    return np.lexsort((train.sample_ids, draws))
+    sample_ids = train.sample_ids
+    # In parts, because a draw takes over 100 bytes and does not depend on the other samples.
+    parts = np.array_split(sample_ids, -(-len(sample_ids) // _DRAWS))
+    draws = [uniforms(seed=seed, epoch=0, sample_ids=part, stream=_STREAM, count=1)[:, 0] for part in parts]
+    return np.lexsort((sample_ids, np.concatenate(draws)))
