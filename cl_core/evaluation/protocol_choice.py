@@ -25,7 +25,8 @@ class ProtocolChoice(NamedTuple):
         predictors = [protocol.predictors for protocol in self.running.values()]
         if None in predictors:
             return None
-        return [f"{name}.accuracy" for names in predictors for name in names or ()]
+        means = [score for protocol in self.running.values() for score in protocol.per_sample_scores]
+        return [f"{name}.accuracy" for names in predictors for name in names or ()] + means
 
 
 def protocols(spec: EvaluationSpec) -> dict[str, Evaluation]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from functools import cache as cached
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from cl_core.columns import Column, Split
 from cl_core.data.cache import load_split
 from cl_core.data.snapshot import snapshot_profile
 from cl_core.errors import SpecError
-from cl_core.evaluation.bootstrap import paired_gain
+from cl_core.evaluation.bootstrap import mean_score, paired_gain
 from cl_core.evaluation.features import FeatureBlocks, SplitFeatures, cached_features
 from cl_core.evaluation.protocol_choice import choose_protocols
 from cl_core.evaluation.protocols import Features, Outcome
@@ -37,6 +38,7 @@ class Assessment:
     cached: bool  # Whether it was kept already, so that nothing was computed.
     report: RepresentationReport  # Scores with intervals.
     predictions: Mapping[str, NDArray[np.int64]]  # By protocol, (N,) predicted class of each test sample.
+    per_sample: Mapping[str, NDArray[np.float64]]  # By other score, (N,) of each test sample, NaN for none.
     labels: NDArray[np.int64] | None  # (N,) true classes of the test samples; None without labels.
 
 
@@ -70,7 +72,8 @@ def read_assessment(ref: AssessmentRef) -> Assessment:
     columns = read_arrays(ref.path / "predictions.parquet")
     del columns["id"]
     labels = columns.pop("label", None)
-    return Assessment(ref=ref, cached=True, report=report, predictions=columns, labels=labels)
+    per_sample = {name: columns.pop(name) for name in [name for name in columns if "." in name]}
+    return Assessment(ref=ref, cached=True, report=report, predictions=columns, per_sample=per_sample, labels=labels)
 
 
 def features_of_test(representation: Representation, *, embeddings: Path) -> NDArray[np.float32]:
@@ -80,19 +83,24 @@ def features_of_test(representation: Representation, *, embeddings: Path) -> NDA
 
 
 def gain(first: Assessment, second: Assessment, score: str, spec: EvaluationSpec) -> Score | None:
-    """Return the accuracy of `first` minus that of `second` on the same labeled test samples; None without labels.
+    """Return a score of `first` minus that of `second` on the same test samples, paired; None without labels.
 
-    The score names the protocol, such as `linear_probe.accuracy`.
+    The score is the accuracy of a protocol that predicts classes, such as `linear_probe.accuracy`, or any other mean
+    over test samples, such as `view_retrieval.recall_at_1`, which may need no labels.
 
     Raises:
-        SpecError: When the score is not the accuracy of a protocol that predicts classes.
+        SpecError: When the score is neither.
     """
     name, _, figure = score.rpartition(".")
-    if first.labels is None or not first.predictions:
+    if score in first.per_sample:
+        gains = first.per_sample[score] - second.per_sample[score]
+        return mean_score(gains[np.isfinite(gains)], resamples=spec.resamples, seed=spec.seed)
+    if not first.predictions and not first.per_sample:
         return None
     if figure != "accuracy" or name not in first.predictions:
-        choices = ", ".join(f"{protocol}.accuracy" for protocol in first.predictions)
+        choices = ", ".join([*(f"{protocol}.accuracy" for protocol in first.predictions), *first.per_sample])
         raise SpecError(f"promotion.score: {score!r} cannot decide; choose one of: {choices}")
+    assert first.labels is not None, "classes are predicted only where there are labels"
     scored = first.labels >= 0
     correct, reference = ((one.predictions[name] == first.labels)[scored] for one in (first, second))
     return paired_gain(correct, reference, resamples=spec.resamples, seed=spec.seed)
@@ -124,7 +132,9 @@ def _keep(folder: Path, outcomes: Sequence[Outcome], test: Features, made_from: 
         confusion=next((outcome.confusion for outcome in outcomes if outcome.confusion), []),
         choices={name: value for outcome in outcomes for name, value in outcome.choices.items()},
     )
-    columns = {name: array for outcome in outcomes for name, array in outcome.predictions.items()}
+    # Names of protocols have no dot, names of scores have one.
+    kept = [of for outcome in outcomes for of in (outcome.predictions, outcome.per_sample)]
+    columns: dict[str, NDArray[Any]] = {name: array for of in kept for name, array in of.items()}
     if test.labels is not None:
         columns["label"] = test.labels
     with artifact_dir.staging(folder.parent) as staged:

@@ -16,6 +16,10 @@ MEANING = {
     "precision": "Fraction of the samples predicted as a class that belong to it; mean over classes. Higher is better.",
     "recall": "Fraction of a class that is predicted correctly; mean over classes. Higher is better.",
     "f1": "Harmonic mean of precision and recall; mean over classes. Higher is better.",
+    "recall_at_1": "Fraction of samples whose match, of the same class or their own other view, is most similar.",
+    "recall_at_10": "Fraction of samples with a match among the 10 most similar ones. Higher is better.",
+    "mean_average_precision": "How far matches come before others in a sample's search. Higher is better.",
+    "reciprocal_rank": "Mean of 1 / rank of a sample's other view among all. Higher is better.",
     "alignment": "Mean squared distance between two views of the same image. Lower is better.",
     "uniformity": "Log of the mean Gaussian potential between embeddings. Lower: spread more evenly over the sphere.",
     "effective_rank": "Number of directions that the embeddings use. Near 1 they have collapsed.",
@@ -27,7 +31,8 @@ _BARS = "▁▂▃▄▅▆▇█"
 
 def is_share(score: str) -> bool:
     """Tell by its name whether a score is a fraction of the test split: between 0 and 1, higher is better."""
-    return score.rsplit(".", 1)[-1].endswith(SHARES)
+    figure = score.rsplit(".", 1)[-1]
+    return figure.endswith(SHARES) or figure.startswith("recall_at_")
 
 
 def format_number(value: float) -> str:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from small_training import JobOf
 
+from cl_core.errors import SpecError
 from cl_core.evaluation import representations
 from cl_core.evaluation.representations import Representation
 from cl_core.evaluation.runner import Assessment, assess, features_of_test, gain, read_assessment
@@ -72,6 +73,27 @@ def test_a_gain_counts_labeled_samples_only_and_without_any_there_is_none(job: T
     assert difference is not None and difference.value == 1
     nothing = replace(pixels, labels=np.full_like(half, -1), predictions={})
     assert gain(nothing, nothing, "knn_20.accuracy", KNN) is None
+
+
+def test_a_score_of_each_sample_decides_also_where_there_are_no_labels(
+    job: TrainingJob, assessed: Assess, tmp_path: Path
+) -> None:
+    spec = EvaluationSpec(protocols=["view_retrieval", "retrieval"], resamples=200)
+    folders = {"embeddings": tmp_path / "e", "evaluations": tmp_path / "v"}
+    pixels, untrained = (
+        assess(representation, spec, **folders)
+        for representation in (representations.baseline(job), representations.untrained(job))
+    )
+    for score in ("view_retrieval.recall_at_1", "retrieval.mean_average_precision"):
+        first, second = (read_assessment(one.ref).per_sample[score] for one in (untrained, pixels))
+        found = gain(replace(untrained, labels=None), replace(pixels, labels=None), score, spec)
+        assert found is not None
+        assert found.value == pytest.approx(np.nanmean(first - second), abs=1e-12)
+        assert untrained.report.scores[score].value == pytest.approx(np.nanmean(first))
+    with pytest.raises(
+        SpecError, match=r"choose one of: view_retrieval.recall_at_1, .*mean_average_precision$"
+    ):
+        gain(untrained, pixels, "linear_probe.accuracy", spec)
 
 
 def test_a_report_takes_the_kept_features_and_computes_lost_ones(

@@ -76,6 +76,8 @@ class Outcome:
         predictions: By name, (N,) int64 predicted class of each test sample, labeled or not, in the order of the
             test split; what paired comparisons need.
         choices: What was chosen on the validation part.
+        per_sample: By name of a score that is a mean over test samples, (N,) float64 of each in the order of the test
+            split, NaN where a sample has none; what paired comparisons need.
     """
 
     scores: dict[str, Score]
@@ -83,6 +85,7 @@ class Outcome:
     confusion: list[list[int]] = field(default_factory=list)
     predictions: dict[str, NDArray[np.int64]] = field(default_factory=dict)
     choices: dict[str, float] = field(default_factory=dict)
+    per_sample: dict[str, NDArray[np.float64]] = field(default_factory=dict)
 
 
 class Evaluation(Component):
@@ -94,6 +97,11 @@ class Evaluation(Component):
     def predictors(self) -> tuple[str, ...] | None:
         """Names under which it predicts classes; the gate decides by the accuracy of one. None: not known before."""
         return None
+
+    @property
+    def per_sample_scores(self) -> tuple[str, ...]:
+        """Names of its scores that are means over test samples, beside accuracies; the gate can decide by one."""
+        return ()
 
     def fitted_to(self, *, labeled: int) -> Self:
         """Return the protocol for so many labeled training samples: with defaults that fit, and as it is if all do.

@@ -1,0 +1,90 @@
+"""Retrieval, by class and by the other view of a sample, against loops and scikit-learn."""
+
+import numpy as np
+import pytest
+from sklearn.metrics import average_precision_score
+
+from cl_core.columns import Column
+from cl_core.errors import DataError
+from cl_core.evaluation.protocols import Features
+from cl_core.evaluation.protocols.retrieval import Retrieval, searched
+from cl_core.evaluation.protocols.view_retrieval import ViewRetrieval, own_ranks
+
+
+def ids_of(count: int) -> np.ndarray:
+    return np.random.default_rng(9).integers(256, size=(count, 32), dtype=np.uint8)
+
+
+def cosines(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    first, second = first.astype(np.float64), second.astype(np.float64)
+    return (first @ second.T) / np.linalg.norm(first, axis=1)[:, None] / np.linalg.norm(second, axis=1)
+
+
+@pytest.fixture
+def embeddings() -> np.ndarray:
+    return np.random.default_rng(0).normal(size=(90, 6)).astype(np.float32)
+
+
+def test_average_precision_is_that_of_scikit_learn_and_recall_that_of_a_loop(embeddings: np.ndarray) -> None:
+    groups = np.random.default_rng(1).integers(0, 4, 90)
+    hits, precision = searched(embeddings, groups, ks=(1, 5))
+    similar = cosines(embeddings, embeddings)
+    for query in range(90):
+        others = np.delete(np.arange(90), query)
+        same = groups[others] == groups[query]
+        wanted = average_precision_score(same, similar[query, others])
+        assert precision[query] == pytest.approx(wanted, abs=1e-6)
+        nearest = others[np.argsort(-similar[query, others])]
+        for column, k in enumerate((1, 5)):
+            assert hits[query, column] == (groups[nearest[:k]] == groups[query]).any()
+
+
+def test_a_sample_that_is_alone_in_its_class_has_no_score(embeddings: np.ndarray) -> None:
+    groups = np.array([7, *([0] * 50), *([1] * 39)])
+    hits, precision = searched(embeddings, groups, ks=(1,))
+    assert np.isnan(precision).tolist() == [True] + [False] * 89 and np.isnan(hits[0, 0])
+
+
+def test_scores_are_means_over_the_labeled_test_samples_and_kept_for_each(embeddings: np.ndarray) -> None:
+    groups = np.where(np.arange(90) % 9 == 0, -1, np.arange(90) % 3)
+    test = Features(Column(embeddings), groups, ids_of(90))
+    outcome = Retrieval(ks=(1,))(test, test, classes=["a", "b", "c"], resamples=200, seed=0)
+    assert set(outcome.scores) == set(Retrieval(ks=(1,)).per_sample_scores) == set(outcome.per_sample)
+    for name, values in outcome.per_sample.items():
+        assert np.isnan(values).tolist() == (groups < 0).tolist()
+        assert outcome.scores[name].value == pytest.approx(np.nanmean(values))
+        assert outcome.scores[name].low < outcome.scores[name].value < outcome.scores[name].high
+
+
+def test_without_labels_it_is_refused(embeddings: np.ndarray) -> None:
+    test = Features(Column(embeddings), None, ids_of(90))
+    with pytest.raises(DataError, match="the test split has no labeled sample"):
+        Retrieval()(test, test, classes=[], resamples=200, seed=0)
+
+
+def test_the_rank_of_the_own_view_is_that_of_a_loop(embeddings: np.ndarray) -> None:
+    second = embeddings + np.random.default_rng(2).normal(size=embeddings.shape).astype(np.float32)
+    similar = cosines(embeddings, second)
+    wanted = [(similar[row] > similar[row, row]).sum() for row in range(90)]
+    assert own_ranks(embeddings, second).tolist() == wanted
+    assert own_ranks(embeddings, embeddings).tolist() == [0] * 90
+
+
+def test_embeddings_that_have_collapsed_find_nothing() -> None:
+    same = np.ones((20, 4), np.float32)
+    assert own_ranks(same, same).tolist() == [19] * 20
+
+
+def test_views_are_of_the_first_samples_and_need_no_labels(embeddings: np.ndarray) -> None:
+    second = embeddings + 0.5
+    test = Features(Column(embeddings), None, ids_of(90), views=(embeddings[:40], second[:40]))
+    protocol = ViewRetrieval(ks=(1, 3))
+    outcome = protocol(test, test, classes=[], resamples=200, seed=0)
+    assert set(outcome.scores) == set(protocol.per_sample_scores)
+    ranks = own_ranks(embeddings[:40], second[:40])
+    for name, wanted in {"recall_at_3": ranks < 3, "reciprocal_rank": 1 / (1 + ranks)}.items():
+        values = outcome.per_sample[f"view_retrieval.{name}"]
+        np.testing.assert_allclose(values[:40], wanted)
+        assert np.isnan(values[40:]).all() and outcome.scores[f"view_retrieval.{name}"].value == pytest.approx(
+            wanted.mean()
+        )
