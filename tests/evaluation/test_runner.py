@@ -90,9 +90,7 @@ def test_a_score_of_each_sample_decides_also_where_there_are_no_labels(
         assert found is not None
         assert found.value == pytest.approx(np.nanmean(first - second), abs=1e-12)
         assert untrained.report.scores[score].value == pytest.approx(np.nanmean(first))
-    with pytest.raises(
-        SpecError, match=r"choose one of: view_retrieval.recall_at_1, .*mean_average_precision$"
-    ):
+    with pytest.raises(SpecError, match=r"choose one of: view_retrieval.recall_at_1, .*mean_average_precision$"):
         gain(untrained, pixels, "linear_probe.accuracy", spec)
 
 
