@@ -66,8 +66,9 @@ chaos: setup ## kill deployed retrainings at every failpoint and compare their r
 parity: setup ## compare losses and methods with reference libraries, and write docs/reference/parity.md
 	@PYTHONPATH=$(CURDIR):$(CURDIR)/tests $(BIN)/python -m parity docs/reference/parity.md
 
-bench: setup ## what a training step costs beside its encoder alone
+bench: setup ## what a training step costs beside its encoder alone, and what reading its data costs
 	@$(BIN)/python tests/benchmarks/step.py
+	@$(BIN)/python tests/benchmarks/feed.py infra/recipes/simclr-fashion.json infra/recipes/simclr-fashion-vectors.json infra/recipes/siamese-colors.json
 
 docs: setup ## build the documentation into build/site, links checked; nothing in it loads from the network
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --config-file infra/mkdocs.yml

@@ -4,6 +4,7 @@ import ast
 import re
 from pathlib import Path
 
+import pytest
 from words import offenders
 
 ROOT = Path(__file__).parents[1]
@@ -20,6 +21,7 @@ def sentences(tree: ast.Module) -> list[ast.Constant]:
     ]
 
 
+@pytest.mark.slow_unit(reason="it reads the code of the whole product")
 def test_no_message_of_the_product_has_a_word_that_went():
     found = []
     for path in sorted(path for top in ("cl_core", "tasks", "flows") for path in (ROOT / top).rglob("*.py")):

@@ -1,0 +1,102 @@
+"""How well a linear classifier does with a few labels of each class."""
+
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+from scipy.special import stdtrit
+from sklearn.linear_model import LogisticRegression
+
+from cl_core.errors import DataError
+from cl_core.evaluation.protocols import Evaluation, Features, Outcome
+from cl_core.refs import Score
+from cl_core.registry import EVALUATIONS
+from cl_core.rng import uniforms
+
+# Training features that fix mean and standard deviation; they need no labels.
+_STANDARDIZED_BY = 20_000
+_TEST_ROWS = 4096
+_ITERATIONS = 1000
+# Of the draws of samples, away from those of the view policies and of the linear probe.
+_STREAM = (1 << 16) - 2
+
+
+@EVALUATIONS.register("few_labels")
+class FewLabels(Evaluation):
+    """Logistic regression on standardized features with n labeled training samples of each class, several times.
+
+    A score is the mean accuracy on the test split over draws of the n samples. Its interval is Student's for that mean:
+    it says how far another choice of labels may lead, and not how far another test split may.
+
+    Source: Chen et al. 2020, "Big self-supervised models are strong semi-supervised learners", arXiv:2006.10029,
+    Sec. 3, where a share of the labels is given. Differences: a number for each class, and the encoder is not
+    fine-tuned.
+    """
+
+    needs_labels: ClassVar[bool] = True
+
+    per_class: tuple[Annotated[int, Field(ge=1)], ...] = Field((1, 10, 100), min_length=1, title="Labels per class")
+    """Each n gives a score `few_labels.accuracy_at_N`, if every class has as many training samples. Samples."""
+    draws: int = Field(10, ge=2, le=1000)
+    """Draws of labeled samples. Draws."""
+    inverse_strength: float = Field(1.0, gt=0, title="Inverse of L2 strength")
+    """C of scikit-learn. Dimensionless."""
+
+    @property
+    def predictors(self) -> tuple[str, ...]:
+        """No prediction is kept: there is one for each draw."""
+        return ()
+
+    def __call__(self, train: Features, test: Features, *, classes: list[str], resamples: int, seed: int) -> Outcome:
+        """Classify the test samples; the bootstrap is not used.
+
+        Raises:
+            DataError: When a split has no labels, or a class has fewer training samples than every number asked for.
+        """
+        first = train.embeddings.take(slice(_STANDARDIZED_BY))
+        mean, std = first.mean(0, dtype=np.float64), first.std(0, dtype=np.float64)
+        std[std == 0] = 1
+        train, test = train.labeled("training"), test.labeled("test")
+        rarest = int(np.bincount(train.groups)[np.unique(train.groups)].min())
+        fitting = [number for number in self.per_class if number <= rarest]
+        if not fitting:
+            raise DataError(
+                f"evaluation.options.few_labels.per_class: {min(self.per_class)} labels of each class requested, but "
+                f"the rarest class has {rarest} training samples; choose fewer, or leave few_labels out"
+            )
+        scores = {}
+        for number in fitting:
+            accuracies = [
+                self._accuracy(train.rows(drawn_of_each_class(train, number, seed=seed, draw=draw)), test, mean, std)
+                for draw in range(self.draws)
+            ]
+            scores[f"few_labels.accuracy_at_{number}"] = mean_over_draws(np.array(accuracies))
+        return Outcome(scores=scores)
+
+    def _accuracy(
+        self, labeled: Features, test: Features, mean: NDArray[np.float64], std: NDArray[np.float64]
+    ) -> float:
+        if len(np.unique(labeled.groups)) == 1:
+            return float((test.groups == labeled.groups[0]).mean())
+        probe: Any = LogisticRegression(C=self.inverse_strength, max_iter=_ITERATIONS)  # type: ignore[no-untyped-call]
+        probe.fit((labeled.embeddings.take(slice(None)) - mean) / std, labeled.groups)
+        predicted = [probe.predict((block - mean) / std) for block in test.embeddings.blocks(_TEST_ROWS)]
+        return float((np.concatenate(predicted) == test.groups).mean())
+
+
+def drawn_of_each_class(train: Features, number: int, *, seed: int, draw: int) -> NDArray[np.int64]:
+    """Return positions of `number` samples of each class: those with the least draws, by content and seed alone."""
+    draws = uniforms(seed=seed, epoch=draw, sample_ids=train.sample_ids, stream=_STREAM, count=1)[:, 0]
+    by_class = np.lexsort((draws, train.groups))
+    groups = train.groups[by_class]
+    starts = np.searchsorted(groups, groups)
+    chosen: NDArray[np.int64] = np.sort(by_class[np.arange(len(groups)) - starts < number])
+    return chosen
+
+
+def mean_over_draws(values: NDArray[np.float64]) -> Score:
+    """Return the mean of (d,) accuracies with Student's 95 % interval, within 0 and 1."""
+    mean, error = float(values.mean()), float(values.std(ddof=1)) / len(values) ** 0.5
+    reach = float(stdtrit(len(values) - 1, 0.975)) * error
+    return Score(value=mean, low=max(0.0, mean - reach), high=min(1.0, mean + reach))
