@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from cl_core.errors import InputError
-from cl_core.modalities import ModelInput
+from cl_core.modalities._model_input import ModelInput
 from cl_core.refs import ModelRef, NotComparable
 from tasks.adapters.mlflow.model_store import ModelStore
 from tasks.runtime.settings import Settings

@@ -1,7 +1,8 @@
 """The data of a registered model: a retraining on other data is refused, unless a person allows it."""
 
 from cl_core.errors import InputError
-from cl_core.modalities import ArraySpec, Modality, ModelInput
+from cl_core.modalities import ArraySpec, Modality
+from cl_core.modalities._model_input import ModelInput
 from cl_core.specs import DataSpec
 from tasks.adapters.mlflow.model_store import model_store
 from tasks.adapters.mlflow.model_version import RegisteredData

@@ -13,8 +13,8 @@ from torch import nn
 
 from cl_core.evaluation.promotion_gate import Gains
 from cl_core.export import EmbeddingModel
-from cl_core.modalities import ModelInput
 from cl_core.modalities._image_processor import ImageProcessor
+from cl_core.modalities._model_input import ModelInput
 from cl_core.refs import CheckpointRef, EvaluationReport, Lineage, RepresentationReport, Score, SnapshotRef
 from cl_core.specs import PromotionSpec, TrainingSpec
 from tasks.adapters.mlflow.model_store import ModelStore

@@ -15,7 +15,8 @@ from cl_core.data.ingest.collect import input_batches
 from cl_core.data.sources import RawSample, Unreadable
 from cl_core.data.worker_pool import map_batches
 from cl_core.embedding.embeddings_file import EmbeddedRow
-from cl_core.modalities import ModelInput, Rejected
+from cl_core.modalities import Rejected
+from cl_core.modalities._model_input import ModelInput
 
 Input = RawSample | Unreadable
 

@@ -16,7 +16,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from cl_core.errors import InputError, IntegrityError
 from cl_core.hashing import file_sha256
-from cl_core.modalities import ModelInput
+from cl_core.modalities._model_input import ModelInput
 from cl_core.refs import Ref
 from cl_core.specs import SourceSpec
 from cl_core.tables import rows_of, schema_of, table_of

@@ -12,7 +12,8 @@ from cl_core.data.sources import built_source
 from cl_core.embedding.embeddings_file import EmbeddedRow, EmbeddingsMetadata, embedding_groups, rows_at
 from cl_core.errors import DataError, InputError
 from cl_core.evaluation.nearest import nearest
-from cl_core.modalities import ModelInput, Rejected
+from cl_core.modalities import Rejected
+from cl_core.modalities._model_input import ModelInput
 
 
 class Hit(NamedTuple):

@@ -30,7 +30,7 @@ from cl_core.embedding.embeddings_file import (
 )
 from cl_core.errors import DataError, IntegrityError
 from cl_core.hashing import digest_of
-from cl_core.modalities import ModelInput
+from cl_core.modalities._model_input import ModelInput
 from cl_core.refs import Ref
 from cl_core.specs import SourceSpec
 from cl_core.tables import rows_of, table_of

@@ -4,10 +4,7 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, Self
 
-from pydantic import Field
-
-from cl_core.refs import IMAGE, Ref
-from cl_core.registry import MODALITIES, Component
+from cl_core.registry import Component
 
 if TYPE_CHECKING:
     import numpy as np
@@ -122,8 +119,8 @@ class Modality(Component):
 
     @property
     def digest_part(self) -> bytes:
-        """The hidden options as a part of a snapshot's digest."""
-        return f"variant {self.variant}\n".encode() if self.variant else b""
+        """The modality and its hidden options as a part of a snapshot's digest."""
+        return f"modality {self.registered_name}{self.variant}\n".encode()
 
     # --- arrays, which are cached, and which registered models take
 
@@ -229,34 +226,3 @@ class Modality(Component):
         """The hidden options that differ from their defaults, as JSON values."""
         values = self.model_dump(mode="json", include=set(self.hidden_options), exclude_defaults=True)
         return {name: values[name] for name in self.hidden_options if name in values}
-
-
-class ModelInput(Ref):
-    """What a model takes, as it is stored with the model and with what the model made."""
-
-    modality: str = Field(IMAGE, description="Kind of the samples.")
-    shape: tuple[int, ...] = Field(description="Of a sample, as the model takes it.")
-    hidden: dict[str, Any] = Field({}, description="Options of the modality that the shape does not show.")
-
-    @classmethod
-    def of(cls, modality: Modality, array: ArraySpec) -> "ModelInput":
-        """Return what a model takes that was trained on such arrays."""
-        return cls(modality=modality.registered_name, shape=array.shape, hidden=modality.hidden)
-
-    @property
-    def kind(self) -> Modality:
-        """The modality, with the options that give such arrays.
-
-        Raises:
-            ValueError: When the modality gives no such arrays.
-        """
-        modality: Modality = MODALITIES.build(self.modality, self.hidden, field="modality")
-        return modality.taking(ArraySpec(modality.dtype, self.shape))
-
-    @property
-    def array(self) -> ArraySpec:
-        """A sample, as the model takes it."""
-        return ArraySpec(MODALITIES.get(self.modality, field="modality").dtype, self.shape)
-
-    def __str__(self) -> str:
-        return self.kind.describe(self.array)

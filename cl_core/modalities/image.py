@@ -3,11 +3,8 @@
 import base64
 import hashlib
 import io
-import math
-import struct
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import PIL.Image
@@ -18,6 +15,7 @@ from pydantic import Field
 from cl_core.hashing import canonical_json
 from cl_core.modalities import ArraySpec, Modality, PayloadInfo, Preview
 from cl_core.modalities._image_decoding import FORMATS, decode, decode_image, to_shape
+from cl_core.modalities._image_profile import MEASURES, ImageProfiler
 from cl_core.modalities._perceptual_hash import perceptual_hashes
 from cl_core.registry import MODALITIES
 from cl_core.specs import ValueRange
@@ -29,20 +27,15 @@ if TYPE_CHECKING:
     from cl_core.modalities._image_processor import ImageProcessor
     from cl_core.modalities._processor import Processor
 
-NARROW_SHARE = 1 / 16  # Of a range, that values of 12 bits just use of 16.
-
 _PIXELS_UP_TO = 63
 """Side of images that are shown with their pixels when they are enlarged."""
 
 KINDS = {1: "grayscale", 3: "color"}
 """Images by their number of channels."""
 
-_LISTED_SIZES, _SHOWN_SIZES = 20, 8
+_SHOWN_SIZES = 8
 _LEVELS = np.arange(256, dtype=np.int64)
 _POWERS = np.stack([_LEVELS, _LEVELS**2], axis=1)
-# Width, height, channels, bits of a value, its least and greatest value; then the sums of the R, G and B levels, 0 to
-# 255, and of their squares. Grayscale has three equal channels.
-_MEASURES = struct.Struct("=iibbii6q")
 
 
 @MODALITIES.register("image")
@@ -74,7 +67,7 @@ class Images(Modality):
         sums, squares = (counts @ _POWERS).T.tolist()
         if len(counts) == 1:
             sums, squares = sums * 3, squares * 3
-        measures = _MEASURES.pack(image.width, image.height, len(counts), *stored, *sums, *squares)
+        measures = MEASURES.pack(image.width, image.height, len(counts), *stored, *sums, *squares)
         look = self._fingerprint(image, len(counts)) if fingerprint else None
         return PayloadInfo(hashlib.sha256(payload).digest(), name, measures, look)
 
@@ -196,64 +189,6 @@ class Images(Modality):
         """Return the perceptual hash of the pixels that the training cache will hold; None of a plain image."""
         hashes, meaningful = self.fingerprints(to_shape(image, (self.size, self.size, channels))[None])
         return hashes[:1].astype(">u8").tobytes() if meaningful[0] else None
-
-
-class ImageProfiler:
-    """Sums over images, all of integers, so that the profile does not depend on their order."""
-
-    def __init__(self, value_range: ValueRange | None) -> None:
-        self._value_range = value_range
-        self._sizes: Counter[tuple[int, int]] = Counter()
-        self._values: dict[int, tuple[int, int, int]] = {}  # Images, least and greatest value, by bits of a value.
-        self._channels: Literal[1, 3] = 1
-        self._train_pixels, self._moments = 0, [0] * 6
-
-    def add(self, split: str, measures: bytes) -> None:
-        """Count one distinct image."""
-        width, height, channels, bits, low, high, *moments = _MEASURES.unpack(measures)
-        self._sizes[width, height] += 1
-        if channels == 3:
-            self._channels = 3
-        images, least, greatest = self._values.get(bits, (0, low, high))
-        self._values[bits] = (images + 1, min(least, low), max(greatest, high))
-        if split == "train":
-            self._train_pixels += width * height
-            # Python's integers, as 64 bits could overflow: squares of large images reach 2**42 each.
-            self._moments = [total + part for total, part in zip(self._moments, moments, strict=True)]
-
-    def profile(self) -> dict[str, Any]:
-        """Return channels and their moments, sizes, and what values are used."""
-        moments = [self._channel(channel) for channel in range(self._channels)]
-        sizes = sorted(self._sizes.items(), key=lambda size: (-size[1], size[0]))
-        narrow = [
-            {"bits": bits, "images": images, "low": low, "high": high}
-            for bits, (images, low, high) in sorted(self._values.items())
-            if _is_narrow(low, high, self._value_range or (0, (1 << bits) - 1))
-        ]
-        return {
-            "channels": self._channels,
-            "mean": tuple(mean for mean, _ in moments),
-            "std": tuple(std for _, std in moments),
-            "sizes": [
-                {"width": width, "height": height, "count": count} for (width, height), count in sizes[:_LISTED_SIZES]
-            ],
-            "distinct_sizes": len(sizes),
-            **({"value_range": self._value_range} if self._value_range else {}),
-            **({"narrow": narrow} if narrow else {}),
-        }
-
-    def _channel(self, channel: int) -> tuple[float, float]:
-        """Return mean and standard deviation of a channel in the training split, in 0..1; zeros when it is empty."""
-        n, total, squares = self._train_pixels, self._moments[channel], self._moments[3 + channel]
-        if n == 0:
-            return 0.0, 0.0
-        return total / n / 255, math.sqrt(n * squares - total**2) / n / 255
-
-
-def _is_narrow(low: int, high: int, value_range: ValueRange) -> bool:
-    """Tell whether values cover a small part of a range. A single value says nothing of the range."""
-    first, last = value_range
-    return low < high and min(high, last) - max(low, first) <= NARROW_SHARE * (last - first)
 
 
 def range_text(value_range: Sequence[float]) -> str:

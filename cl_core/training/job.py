@@ -5,7 +5,8 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from cl_core.data.cache import cached_array, processor_state
-from cl_core.modalities import ArraySpec, Modality, ModelInput
+from cl_core.modalities import ArraySpec, Modality
+from cl_core.modalities._model_input import ModelInput
 from cl_core.modalities._processor import Processor
 from cl_core.refs import InitialWeightsRef, SnapshotRef
 from cl_core.specs import ComputeSpec, DataSpec, TrainingSpec

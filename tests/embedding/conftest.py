@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from cl_core.embedding.writer import FinishedModel
-from cl_core.modalities import ModelInput
+from cl_core.modalities._model_input import ModelInput
 
 SIZE = 8
 

@@ -28,7 +28,7 @@ from cl_core.embedding.plane import write_places
 from cl_core.embedding.search import find_payloads, nearest_rows, query_row
 from cl_core.embedding.writer import write_embeddings
 from cl_core.errors import InputError
-from cl_core.modalities import ModelInput
+from cl_core.modalities._model_input import ModelInput
 from cl_core.report.search_page import missing_sentence, search_page
 from cl_core.specs import SourceSpec
 from tasks.embedding import open_atlas

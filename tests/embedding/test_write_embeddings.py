@@ -23,7 +23,7 @@ from cl_core.embedding.embeddings_file import EmbeddingsMetadata, read_metadata
 from cl_core.embedding.search import query_row
 from cl_core.embedding.writer import write_embeddings
 from cl_core.errors import DataError, InputError
-from cl_core.modalities import ModelInput
+from cl_core.modalities._model_input import ModelInput
 from cl_core.modalities.image import Images
 from cl_core.specs import DataSpec, SourceSpec
 

@@ -24,7 +24,8 @@ from cl_core.data.snapshot import snapshot_profile
 from cl_core.evaluation import representations
 from cl_core.evaluation.runner import assess
 from cl_core.export import EmbeddingModel, export_program
-from cl_core.modalities import ArraySpec, Modality, ModelInput, Rejected
+from cl_core.modalities import ArraySpec, Modality, Rejected
+from cl_core.modalities._model_input import ModelInput
 from cl_core.registry import MODALITIES, VIEWS
 from cl_core.rng import SampleRng
 from cl_core.specs import ComputeSpec, DataSpec, EvaluationSpec, TrainingSpec

@@ -1,17 +1,23 @@
 """Vectors: what is rejected, how values are standardized, and how a person sees and asks for one."""
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from modalities.cases import vector_payload
+from pydantic import ValidationError
 from sklearn.preprocessing import StandardScaler
 
 from cl_core.columns import Column, Split
-from cl_core.errors import DataError
+from cl_core.data.ingest.pipeline import ingest_source
+from cl_core.data.sources import built_source
+from cl_core.errors import DataError, SpecError
 from cl_core.modalities import ArraySpec, Rejected
+from cl_core.modalities.image import Images
 from cl_core.modalities.vector import Vectors
+from cl_core.specs import DataSpec
 
 VECTORS = Vectors()
 
@@ -112,3 +118,33 @@ def test_a_vector_is_shown_as_a_line_with_gaps_where_values_are_missing() -> Non
 def test_the_baseline_is_the_standardized_values() -> None:
     rows = np.array([[1, 2], [3, 6]], np.float32)
     assert VECTORS.baseline_features(rows, fitted(rows)).tolist() == [[-1, -1], [1, 1]]
+
+
+def test_near_duplicates_of_vectors_cannot_be_kept_together(tmp_path: Path) -> None:
+    spec = DataSpec(name="colors", source="colors", modality="vector", near_duplicates_together=True)
+    with pytest.raises(SpecError, match=r"^data.near_duplicates_together: near-duplicates of vectors are not found"):
+        ingest_source(spec, datasets=tmp_path)
+
+
+def test_the_same_bytes_as_another_modality_are_another_snapshot() -> None:
+    """Images keep the digests that they had before there were other modalities."""
+    assert VECTORS.digest_part == b"modality vector\n"
+    assert Images().digest_part == b""
+
+
+def test_the_options_of_images_are_refused_for_vectors_and_the_other_way_round() -> None:
+    for wrong, sentence in (
+        ({"modality": "vector", "image_size": 32}, "image_size: 32 is an option of images, and modality is 'vector'"),
+        ({"modality_options": {"size": 3}}, "modality_options: images have none here"),
+    ):
+        with pytest.raises(ValidationError, match=sentence):
+            DataSpec(name="a", source="colors", **wrong)
+    stored = DataSpec(name="a", source="colors", modality="vector").model_dump(mode="json")
+    assert stored["modality"] == "vector" and "image_size" not in stored and "modality_options" not in stored
+    assert "modality" not in DataSpec(name="a", source="synthetic").model_dump(mode="json")
+
+
+def test_a_source_of_images_delivers_no_vectors() -> None:
+    spec = DataSpec(name="a", source="image_folder", modality="vector")
+    with pytest.raises(SpecError, match=r"^data.source: 'image_folder' delivers image, not vector; choose another"):
+        built_source(spec, spec.modality)

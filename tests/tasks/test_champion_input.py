@@ -22,9 +22,9 @@ from cl_core.data.cache import build_cache, load_split
 from cl_core.data.snapshot import SPLITS, row_groups
 from cl_core.evaluation.runner import read_assessment
 from cl_core.export import EmbeddingModel
-from cl_core.modalities import ModelInput
 from cl_core.modalities._image_decoding import decode
 from cl_core.modalities._image_processor import ImageProcessor
+from cl_core.modalities._model_input import ModelInput
 from cl_core.modalities.image import Images
 from cl_core.refs import AssessmentRef, ModelRef, NotComparable
 from cl_core.specs import EvaluationSpec

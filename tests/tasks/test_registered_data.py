@@ -9,7 +9,8 @@ import pytest
 from registering import CHANNELS, NAME, SIZE, registration, store_at
 
 from cl_core.errors import InputError
-from cl_core.modalities import ArraySpec, ModelInput
+from cl_core.modalities import ArraySpec
+from cl_core.modalities._model_input import ModelInput
 from cl_core.specs import DataSpec
 from tasks.adapters.mlflow.connection import connected
 from tasks.adapters.mlflow.model_version import DATA_NAME, INPUT, RegisteredData

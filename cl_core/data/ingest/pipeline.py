@@ -18,7 +18,7 @@ from cl_core.data.ingest.split_groups import SplitGroups
 from cl_core.data.path_roots import confined
 from cl_core.data.snapshot import QUARANTINE_TABLE, SnapshotProfile, open_snapshot
 from cl_core.data.sources import Source, built_source
-from cl_core.errors import IntegrityError
+from cl_core.errors import IntegrityError, SpecError
 from cl_core.failpoints import failpoint
 from cl_core.hashing import digest_of, file_sha256
 from cl_core.modalities import Modality
@@ -75,6 +75,11 @@ def ingest_source(
     root = datasets.absolute() / spec.name
     state = source.fingerprint(spec.location)
     modality: Modality = spec.built_modality
+    if spec.near_duplicates_together and not modality.has_fingerprints:
+        raise SpecError(
+            f"data.near_duplicates_together: near-duplicates of {modality.unit}s are not found; leave it off, and keep "
+            "samples together by data.group"
+        )
     modules = (__name__, type(source).__module__, type(modality).__module__)
     code = digest_of([code_digest(*modules), *map(version, modality.libraries)])
     # An index of other inspections is another one. A fingerprint depends on all options.

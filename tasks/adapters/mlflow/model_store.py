@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 from cl_core import artifact_dir
 from cl_core.errors import InfrastructureError, InputError
 from cl_core.evaluation.promotion_gate import Gains
-from cl_core.modalities import ModelInput
+from cl_core.modalities._model_input import ModelInput
 from cl_core.refs import Decision, EvaluationReport, ModelRef
 from cl_core.specs import PromotionSpec
 from tasks.adapters.mlflow import champion_decisions, lookup

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, Field
 
-from cl_core.modalities import ModelInput
+from cl_core.modalities._model_input import ModelInput
 from cl_core.refs import IMAGE, CheckpointRef, EvaluationReport, Lineage, ModelRef, Ref, Score, SnapshotRef
 from cl_core.registry import MODALITIES
 

@@ -14,7 +14,7 @@ from registering import NAME, STEPS, evaluation, registration, store_at
 from safetensors.torch import load_file
 
 from cl_core.errors import InputError
-from cl_core.modalities import ModelInput
+from cl_core.modalities._model_input import ModelInput
 from cl_core.refs import Score
 from tasks.adapters.mlflow.connection import connected
 
