@@ -141,7 +141,7 @@ class ModelRef(StepResult):
 
 
 class EmbeddingsRef(StepResult):
-    """Embeddings of many images, in one Parquet file."""
+    """Embeddings of many samples, in one Parquet file."""
 
     path: Path
     model_uri: str = Field(description="models:/NAME/VERSION of the model that made them.")

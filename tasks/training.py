@@ -90,9 +90,9 @@ def plan(
     array = cached_array(cached.path)
     if not allow_new_data:
         check_registered_data(data, model_name, array=array)
-    processor = modality.processor(array, processor_state(cached.path))
+    fitted = processor_state(cached.path)
     if modality.known_array() is None:
-        check_views(training, modality, processor)
+        check_views(training, modality, modality.processor(array, fitted))
     facts = snapshot_profile(snapshot.path)
     share = training.spec.held_out_share
     of_groups = TrainedOn.of_groups(load_split(cached.path, "train"), snapshot.classes, share)
@@ -116,7 +116,7 @@ def plan(
         training,
         model_name=model_name,
         request=digest_of([model_name, digest_from()]),
-        view_shape=processor.view_shape,
+        restored=lambda state: modality.processor(array, state or fitted),
     )
     digest = digest_from(start_sha256=weights.sha256 if weights else "")
     job = TrainingJob(

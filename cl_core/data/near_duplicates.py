@@ -16,12 +16,12 @@ I64 = NDArray[np.int64]
 MAX_DISTANCE = 3
 _BANDS, _BAND_BITS = 4, 16
 _CHUNK_PAIRS = 1 << 22
-_MOST_PAIRS = 1 << 26  # Compared in two seconds; without a limit, images all much alike would cost their square.
+_MOST_PAIRS = 1 << 26  # Compared in two seconds; without a limit, samples all much alike would cost their square.
 _MOST_GROUPED_PAIRS = 1 << 32  # Compared in some minutes: groups leave no pair out.
 
 
 class Matches(NamedTuple):
-    """Pairs of one image each of two splits, at a distance of at most `MAX_DISTANCE`."""
+    """Pairs of one sample each of two splits, at a distance of at most `MAX_DISTANCE`."""
 
     pairs: int  # How many.
     second_images: int  # Images of the second split that are in a pair.
@@ -31,7 +31,7 @@ class Matches(NamedTuple):
 
 def near_duplicates(first: U64, second: U64, *, examples: int) -> Matches:
     """Find pairs of equal or nearly equal hashes between two splits: (N,) and (M,) uint64."""
-    # Many images may share one hash: compared once, counted with their number.
+    # Many samples may share one hash: compared once, counted with their number.
     left, left_row, left_count = np.unique(first, return_index=True, return_counts=True)
     right, right_row, right_count = np.unique(second, return_index=True, return_counts=True)
     pairs, complete = 0, True

@@ -39,7 +39,8 @@ FILE_BYTES = 1 << 28
 
 PAYLOAD = 1
 """Position of the payload among the columns of a split, which is named after the modality's."""
-# Encoded images do not compress, have no repeats, and their least and greatest say nothing but bloat the footer.
+# Payloads such as encoded images do not compress and have no repeats; their least and greatest say nothing, and bloat
+# the footer.
 ROWS_SETTINGS: dict[str, Any] = {"compression": "NONE", "use_dictionary": ["label"], "write_statistics": ["id"]}
 
 SOURCES_TABLE = pa.schema(required(id=pa.binary(ID_BYTES), split=pa.string(), origin=pa.string()))

@@ -1,1 +1,1 @@
-"""Embed many images with a registered model into one Parquet file, and search it."""
+"""Embed many samples with a registered model into one Parquet file, and search it."""

@@ -169,7 +169,11 @@ class Modality(Component):
 
     @abstractmethod
     def processor(self, array: ArraySpec, state: Mapping[str, "Tensor"]) -> "Processor":
-        """Return the fitted processor whose buffers are `state`."""
+        """Return the fitted processor whose buffers are `state`.
+
+        Raises:
+            ValueError: When they are of other arrays.
+        """
 
     @abstractmethod
     def example_processor(self, array: ArraySpec) -> "Processor":

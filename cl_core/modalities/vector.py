@@ -114,10 +114,16 @@ class Vectors(Modality):
         )
 
     def processor(self, array: ArraySpec, state: Mapping[str, "Tensor"]) -> "VectorProcessor":
-        """Return the standardization that `state` describes."""
+        """Return the standardization that `state` describes.
+
+        Raises:
+            ValueError: When it is of vectors of another length.
+        """
         from cl_core.modalities._vector_processor import VectorProcessor
 
         mean, std = (state[name].numpy() for name in ("mean", "std"))
+        if mean.shape != array.shape:
+            raise ValueError(f"it is of vectors of {len(mean):,} values, and these have {array.shape[0]:,}")
         return VectorProcessor(mean, std, masked=bool(state["masked"]))
 
     def example_processor(self, array: ArraySpec) -> "VectorProcessor":

@@ -22,7 +22,7 @@ def unit_rows(embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def map_sample(rows: int) -> NDArray[np.int64]:
-    """Return the indices of the test images that the map shows: all of a few, a seeded sample of many."""
+    """Return the indices of the test samples that the map shows: all of a few, a seeded sample of many."""
     return np.sort(np.random.default_rng(0).permutation(rows)[:LARGEST_MAP])
 
 

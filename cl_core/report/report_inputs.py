@@ -46,7 +46,7 @@ class ReportInputs:
     modality: Modality  # Of the samples.
     rows: AnyColumn  # M test samples as they are cached, read when they are drawn.
     embeddings: NDArray[np.float32]  # (M, F), of the trained encoder.
-    # (M,) index into `classes`, -1 without a label; none when no image has one.
+    # (M,) index into `classes`, -1 without a label; none when no sample has one.
     labels: NDArray[np.integer] | None = None
     # (M,) index into `classes`, as the linear probe predicts, -1 where it did not; without it the neighbors vote.
     predicted: NDArray[np.integer] | None = None

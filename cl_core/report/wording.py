@@ -20,7 +20,7 @@ MEANING = {
     "recall_at_10": "Fraction of samples with a match among the 10 most similar ones. Higher is better.",
     "mean_average_precision": "How far matches come before others in a sample's search. Higher is better.",
     "reciprocal_rank": "Mean of 1 / rank of a sample's other view among all. Higher is better.",
-    "alignment": "Mean squared distance between two views of the same image. Lower is better.",
+    "alignment": "Mean squared distance between two views of the same sample. Lower is better.",
     "uniformity": "Log of the mean Gaussian potential between embeddings. Lower: spread more evenly over the sphere.",
     "effective_rank": "Number of directions that the embeddings use. Near 1 they have collapsed.",
 }

@@ -1,6 +1,7 @@
 """Warm start: the champion's weights as the initial weights of an encoder."""
 
 import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,15 @@ from torch import Tensor
 
 from cl_core.encoders import Encoder
 from cl_core.errors import SpecError
+from cl_core.modalities._processor import Processor
 from cl_core.registry import ENCODERS
 from cl_core.training.components import Parts
+
+Restored = Callable[[Mapping[str, Tensor]], Processor]
+"""Buffers of a processor to the processor of these samples that has them.
+
+A ValueError means that they are of other samples.
+"""
 
 WEIGHTS, SPEC = "weights.safetensors", "spec.json"
 """The files of a registered version that a training starts from."""
@@ -25,11 +33,11 @@ def load_initial_weights(encoder: Encoder, folder: Path) -> None:
     encoder.load_state_dict(state_of("encoder", folder / WEIGHTS))
 
 
-def check_initial_weights(folder: Path, parts: Parts, *, champion: str, view_shape: tuple[int, ...]) -> None:
+def check_initial_weights(folder: Path, parts: Parts, *, champion: str, restored: Restored) -> None:
     """Refuse a champion whose encoder differs from the one to be trained.
 
-    `folder` holds `WEIGHTS` and `SPEC` of the champion; `champion` is its address, for the message. `view_shape` is
-    that of a sample as the encoder takes it.
+    `folder` holds `WEIGHTS` and `SPEC` of the champion; `champion` is its address, for the message. `restored` gives
+    the processor of the training with the champion's buffers.
 
     Raises:
         SpecError: Naming both encoders, and what to do.
@@ -38,16 +46,25 @@ def check_initial_weights(folder: Path, parts: Parts, *, champion: str, view_sha
     mine = _described(parts.spec.encoder, parts.spec.encoder_options)
     found = _described(theirs["encoder"], _completed(theirs["encoder"], theirs["encoder_options"]))
     if found == mine:
+        view_shape = _view_shape(folder, restored)
         with torch.device("meta"):
-            shapes = _shapes(parts.encoder.build(view_shape).state_dict())
+            shapes = _shapes(parts.encoder.build(view_shape).state_dict()) if view_shape else {}
         if shapes == _shapes(state_of("encoder", folder / WEIGHTS)):
             return
-        mine += f" for inputs of the shape {view_shape}"
+        mine += f" for inputs of the shape {view_shape}" if view_shape else " for these samples"
         found += " for inputs of another shape"
     raise SpecError(
         f"training.start_from: wanted a champion with encoder {mine}, but {champion} has {found}; set "
         "training.encoder and encoder_options to the champion's, or start from 'scratch'"
     )
+
+
+def _view_shape(folder: Path, restored: Restored) -> tuple[int, ...]:
+    """Return the shape of a view by the champion's processor; empty where that is of other samples."""
+    try:
+        return restored(state_of("processor", folder / WEIGHTS)).view_shape
+    except ValueError:
+        return ()
 
 
 def _completed(name: str, options: dict[str, Any]) -> dict[str, Any]:

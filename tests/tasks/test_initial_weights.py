@@ -2,6 +2,7 @@
 
 import dataclasses
 import shutil
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,9 @@ from safetensors.torch import load_file
 from cl_core.errors import InputError, SpecError
 from cl_core.export import EmbeddingModel
 from cl_core.hashing import file_sha256
+from cl_core.modalities import ArraySpec
 from cl_core.modalities._image_processor import ImageProcessor
+from cl_core.modalities.image import Images
 from cl_core.refs import InitialWeightsRef
 from cl_core.specs import TrainingSpec
 from cl_core.training.components import assemble
@@ -56,7 +59,10 @@ def start(
     training = TrainingSpec.model_validate({**TRAINING.model_dump(), **changes})
     with disable_run_logger():
         return initial_weights.find_initial_weights(
-            assemble(training), model_name=name, request=request, view_shape=(CHANNELS, size, size)
+            assemble(training),
+            model_name=name,
+            request=request,
+            restored=partial(Images(size=size).processor, ArraySpec("uint8", (size, size, CHANNELS))),
         )
 
 

@@ -1,9 +1,13 @@
 """A training that starts from given weights: they are there before the first step, in every copy of the encoder."""
 
 import hashlib
+import json
 import signal
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
@@ -11,13 +15,19 @@ from small_methods import changes
 from small_training import JobOf, train_in_a_process
 from torch import Tensor
 
+from cl_core.errors import SpecError
 from cl_core.export import EmbeddingModel, save_weights
+from cl_core.modalities import ArraySpec
+from cl_core.modalities._processor import Processor
+from cl_core.modalities._vector_processor import VectorProcessor
 from cl_core.modalities.image import Images
+from cl_core.modalities.vector import Vectors
 from cl_core.refs import InitialWeightsRef
+from cl_core.specs import TrainingSpec
 from cl_core.training.components import assemble, training_digest
 from cl_core.training.job import TrainingJob
 from cl_core.training.loop import train
-from cl_core.training.warm_start import WEIGHTS
+from cl_core.training.warm_start import SPEC, WEIGHTS, check_initial_weights
 
 # So small that float32 weights stay what they are.
 STILL = {"learning_rate": 1e-30, "weight_decay": 0.0, "epochs": 1, "warmup_epochs": 0.1}
@@ -100,3 +110,44 @@ def test_other_first_weights_are_another_training(job_of: JobOf) -> None:
         for sha256 in ("", "0" * 64, "1" * 64)
     }
     assert len(digests) == 3
+
+
+def test_the_champions_normalization_comes_with_its_weights(job_of: JobOf, tmp_path: Path) -> None:
+    """What it was trained on is what its weights mean; the statistics of tonight's data are a little different."""
+    job = started(job_of(**STILL), tmp_path / "start")
+    file = tmp_path / "start" / WEIGHTS
+    state = safetensors.torch.load_file(file)
+    safetensors.torch.save_file(state | {"processor.mean": torch.full((1, 1, 1, 1), 0.125)}, file)
+    assert job.processor.mean.tolist() == [[[[0.125]]]]
+    assert torch.equal(job.processor.std, job_of().processor.std)
+    # Version 0.1.0 registered the normalization under other names.
+    safetensors.torch.save_file({name: t for name, t in state.items() if name.startswith("encoder.")}, file)
+    assert torch.equal(job.processor.mean, job_of().processor.mean)
+
+
+def vectors(folder: Path, width: int, *, masked: bool) -> VectorProcessor:
+    """Write the files of a champion that takes vectors, and return its processor."""
+    processor = VectorProcessor(np.zeros(width, np.float32), np.ones(width, np.float32), masked=masked)
+    spec = TrainingSpec(views="scarf", encoder="mlp", encoder_options={"hidden": 4, "features": 3})
+    folder.mkdir()
+    save_weights(EmbeddingModel(processor, assemble(spec).encoder.build(processor.view_shape)), folder / WEIGHTS)
+    (folder / SPEC).write_text(json.dumps({"training": spec.model_dump(mode="json")}))
+    return processor
+
+
+def test_a_champion_of_vectors_without_missing_values_is_retrained_on_some_with_them(tmp_path: Path) -> None:
+    """The encoder takes no mask, and goes on without one; that of the data would be of another shape."""
+    vectors(tmp_path / "champion", 9, masked=False)
+    spec = TrainingSpec(views="scarf", encoder="mlp", encoder_options={"hidden": 4, "features": 3})
+    for width in (9, 8):
+        tonight = vectors(tmp_path / f"tonight-{width}", width, masked=True).state_dict()
+        array = ArraySpec("float32", (width,))
+
+        def restored(state: Mapping[str, Tensor], array: ArraySpec = array, tonight: Any = tonight) -> Processor:
+            return Vectors().processor(array, state or tonight)
+
+        if width == 9:
+            check_initial_weights(tmp_path / "champion", assemble(spec), champion="models:/a/1", restored=restored)
+            continue
+        with pytest.raises(SpecError, match=r"for these samples, but models:/a/1 has .* for inputs of another shape"):
+            check_initial_weights(tmp_path / "champion", assemble(spec), champion="models:/a/1", restored=restored)

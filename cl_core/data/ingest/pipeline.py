@@ -50,7 +50,7 @@ def ingest_source(
     The digest follows from content, labels and splits alone: order, file names, copies and workers do not change it.
     An unchanged source is not read again. Of a changed source that lists its inputs, only new and changed inputs are
     read; the snapshot is the same as if all had been. Memory does not grow with the number of samples; the disk holds
-    the encoded images twice during the work.
+    the payloads twice during the work.
 
     Args:
         spec: Which source, and how it is split.
