@@ -75,7 +75,7 @@ def test_bad_rows_are_quarantined_with_their_reasons_and_the_rest_is_trained_on(
     assert manifest["modality"] == "vector" and manifest["columns"][-2:] == ["site=north", "site=south"]
 
 
-def test_it_is_scored_beside_its_standardized_values_and_the_lines_to_fetch_it_name_vectors(
+def test_it_is_scored_beside_its_standardized_values_and_fetched_as_what_it_is(
     retrained: Finished,
 ) -> None:
     assert re.search(r"standardized values", retrained.out)
