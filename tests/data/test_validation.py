@@ -25,6 +25,7 @@ def validated(tmp_path):
     return run
 
 
+@pytest.mark.slow_unit(reason="it ingests the committed sample")
 def test_sound_data_passes_with_its_numbers(sample, tmp_path):
     options = {"label_column": "label", "split_column": "split"}
     spec = DataSpec(name="fashion", source="parquet", location=str(sample), source_options=options)

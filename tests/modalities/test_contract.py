@@ -109,6 +109,7 @@ def test_hostile_payloads_are_rejected_with_a_reason_and_a_sentence(case: Case) 
             modality.decode(payload, array)
 
 
+@pytest.mark.slow_unit(reason="another process imports the modality")
 def test_a_payload_is_decoded_to_the_same_bytes_in_any_process(case: Case, tmp_path: Path) -> None:
     snapshot, cache = prepared(case, tmp_path)
     row = next(iter(load_split(cache, "train").column.blocks(1)))[0]
@@ -168,6 +169,7 @@ def test_the_processor_gives_finite_views_of_its_shape_and_takes_them_back(case:
     assert example.array == array and example(rows).shape[0] == 10
 
 
+@pytest.mark.slow_unit(reason="it makes each view three times")
 @pytest.mark.parametrize("policy", ["of the training", "of the evaluation"])
 def test_a_sample_gets_the_same_views_in_any_batch_and_on_any_number_of_workers(
     case: Case, tmp_path: Path, policy: str

@@ -98,6 +98,7 @@ def test_a_version_of_0_1_0_which_records_no_data_is_passed_over(home: Path) -> 
     check_registered_data(EMOJI, NAME, array=images(28, 3))
 
 
+@pytest.mark.slow_unit(reason="it reads the signatures of registered models")
 def test_a_range_of_values_is_recorded_and_another_one_is_refused(home: Path) -> None:
     takes = ModelInput(shape=(SIZE, SIZE, CHANNELS), hidden={"value_range": [0.0, 4095.0]})
     tags = replace(registration(), takes=takes).tags

@@ -244,6 +244,7 @@ def test_moving_a_file_changes_no_training(code):
     assert digest() != before
 
 
+@pytest.mark.slow_unit(reason="it reads the sources of the components twice")
 @pytest.mark.parametrize(
     ("file", "old", "new"),
     [
@@ -266,6 +267,7 @@ def test_a_change_of_the_maths_is_another_training(code, file, old, new):
     assert digest_of_edited(code / file, old, new) != before
 
 
+@pytest.mark.slow_unit(reason="it reads the sources of the components twice")
 def test_a_change_of_another_component_is_no_other_training(code):
     before = digest()
     for file, old, new in [

@@ -544,6 +544,7 @@ def a_million_columns(tmp_path_factory):
     return str(path)
 
 
+@pytest.mark.slow_unit(reason="it writes a million names")
 def test_a_million_columns_are_refused_at_once(a_million_columns):
     assert refused(a_million_columns) == (
         f"source_options.columns: {a_million_columns} has 1,000,000 columns of values; at most 65,536 are read, so "
