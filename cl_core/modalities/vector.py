@@ -158,7 +158,7 @@ class Vectors(Modality):
             if file.startswith(_NPY):
                 values = np.load(BytesIO(file), allow_pickle=False)
             else:
-                values = np.loadtxt(BytesIO(file), delimiter=",", ndmin=2, max_rows=2)
+                values = np.loadtxt(BytesIO(file), delimiter=",", ndmin=2, max_rows=2, converters=_number)
             row = np.asarray(values, np.float64).astype(_TYPE)
         except (ValueError, EOFError, OSError, UnicodeDecodeError) as error:
             raise Rejected("damaged", f"it holds no row of numbers: {error}") from error
@@ -218,6 +218,11 @@ def _values(payload: bytes) -> NDArray[np.float32]:
     if np.isnan(row).all():
         raise Rejected("no_values", f"all {len(row)} values are missing")
     return row
+
+
+def _number(text: str) -> float:
+    """Return the number in a field of a `.csv` file; nothing is a missing value."""
+    return float(text) if text.strip() else np.nan
 
 
 def _path(values: NDArray[np.float64]) -> str:

@@ -102,6 +102,7 @@ def test_a_file_with_one_row_of_numbers_is_what_a_person_searches_by() -> None:
     file = io.BytesIO()
     np.save(file, np.array([[1.5, -2, 3]]))
     assert VECTORS.payload_of(file.getvalue()) == VECTORS.payload_of(b"1.5,-2,3\n") == vector_payload([1.5, -2, 3])
+    assert VECTORS.payload_of(b"1,,3,\n") == vector_payload([1, np.nan, 3, np.nan])
     for wrong in (b"1,2\n3,4\n", b"a,b\n", b"\x93NUMPY\x01\x00", b"\xff\xfe"):
         with pytest.raises(Rejected, match="it holds"):
             VECTORS.payload_of(wrong)
