@@ -24,7 +24,7 @@ from tasks.runtime.step import log_outcome
 
 if TYPE_CHECKING:
     from cl_core.training.components import Parts
-    from cl_core.training.warm_start import Restored
+    from cl_core.training.warm_start import Continued
 
 
 class _InitialWeights(BaseModel):
@@ -46,7 +46,7 @@ def check_start_from(training: TrainingSpec, model_name: str) -> None:
 
 
 def find_initial_weights(
-    parts: "Parts", *, model_name: str, request: str, restored: "Restored"
+    parts: "Parts", *, model_name: str, request: str, continued: "Continued"
 ) -> InitialWeightsRef | None:
     """Find the weights that a training starts from; None when it starts from scratch.
 
@@ -54,7 +54,7 @@ def find_initial_weights(
         parts: The training.
         model_name: Registered model whose champion is looked up.
         request: Digest of everything that decides the training except the champion, the model's name included.
-        restored: Gives the processor of the samples with the champion's buffers.
+        continued: Gives the processor of the samples with the champion's buffers.
 
     Raises:
         SpecError: When the champion has another encoder.
@@ -72,7 +72,7 @@ def find_initial_weights(
             initial = _InitialWeights.model_validate_json(answer.read_text(encoding="utf-8"))
             when = ", as when this training was first requested"
         else:
-            initial = _look_up(folder, parts, model_name, restored)
+            initial = _look_up(folder, parts, model_name, continued)
             artifact_dir.write_text(answer, initial.model_dump_json(indent=1) + "\n")
             when = ""
         if initial.champion is None:
@@ -85,14 +85,14 @@ def find_initial_weights(
     return InitialWeightsRef(champion=initial.champion.uri, sha256=initial.sha256, path=weights)
 
 
-def _look_up(folder: Path, parts: "Parts", model_name: str, restored: "Restored") -> _InitialWeights:
+def _look_up(folder: Path, parts: "Parts", model_name: str, continued: "Continued") -> _InitialWeights:
     from cl_core.training.warm_start import check_initial_weights
 
     champion = model_store().champion(model_name)
     if champion is None:
         return _InitialWeights(champion=None)
     with _fetched(folder, champion) as (staged, sha256):
-        check_initial_weights(staged, parts, champion=champion.uri, restored=restored)
+        check_initial_weights(staged, parts, champion=champion.uri, continued=continued)
         artifact_dir.publish(staged, folder / sha256, {"champion": champion.uri})
     return _InitialWeights(champion=champion, sha256=sha256)
 

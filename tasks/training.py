@@ -116,7 +116,7 @@ def plan(
         training,
         model_name=model_name,
         request=digest_of([model_name, digest_from()]),
-        restored=lambda state: modality.processor(array, state or fitted),
+        continued=lambda champion: modality.continued_processor(array, champion, fitted),
     )
     digest = digest_from(start_sha256=weights.sha256 if weights else "")
     job = TrainingJob(

@@ -175,6 +175,23 @@ class Modality(Component):
             ValueError: When they are of other arrays.
         """
 
+    def continued_processor(
+        self, array: ArraySpec, champion: Mapping[str, "Tensor"], fitted: Mapping[str, "Tensor"]
+    ) -> "Processor":
+        """Return the processor of a training that starts from the champion's weights.
+
+        By default it is the champion's: without its mask, or its vocabulary, its weights would mean something else.
+
+        Args:
+            array: What the processor takes.
+            champion: Buffers of the champion's processor; empty where it was registered without them.
+            fitted: Buffers of the processor that was fitted to the data of this training.
+
+        Raises:
+            ValueError: When the champion's are of other arrays.
+        """
+        return self.processor(array, champion or fitted)
+
     @abstractmethod
     def example_processor(self, array: ArraySpec) -> "Processor":
         """Return a processor of such arrays that was fitted to nothing, to try components with."""

@@ -65,10 +65,11 @@ class TrainingJob(PreparedData):
 
     @property
     def processor(self) -> Processor:
-        """The processor of the weights that the encoder starts from, else that of the cache."""
-        start = self.initial_weights
-        state = state_of("processor", start.path / WEIGHTS) if start else {}
-        return self.modality.processor(self.array, state or processor_state(self.cache))
+        """What turns cached rows into what the encoder takes: fitted, or that of the weights it starts from."""
+        if self.initial_weights is None:
+            return super().processor
+        champion = state_of("processor", self.initial_weights.path / WEIGHTS)
+        return self.modality.continued_processor(self.array, champion, processor_state(self.cache))
 
     @property
     def training(self) -> TrainingSpec:

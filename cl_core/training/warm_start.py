@@ -15,8 +15,8 @@ from cl_core.modalities._processor import Processor
 from cl_core.registry import ENCODERS
 from cl_core.training.components import Parts
 
-Restored = Callable[[Mapping[str, Tensor]], Processor]
-"""Buffers of a processor to the processor of these samples that has them.
+Continued = Callable[[Mapping[str, Tensor]], Processor]
+"""Buffers of a champion's processor to that of a training on these samples that starts from its weights.
 
 A ValueError means that they are of other samples.
 """
@@ -33,10 +33,10 @@ def load_initial_weights(encoder: Encoder, folder: Path) -> None:
     encoder.load_state_dict(state_of("encoder", folder / WEIGHTS))
 
 
-def check_initial_weights(folder: Path, parts: Parts, *, champion: str, restored: Restored) -> None:
+def check_initial_weights(folder: Path, parts: Parts, *, champion: str, continued: Continued) -> None:
     """Refuse a champion whose encoder differs from the one to be trained.
 
-    `folder` holds `WEIGHTS` and `SPEC` of the champion; `champion` is its address, for the message. `restored` gives
+    `folder` holds `WEIGHTS` and `SPEC` of the champion; `champion` is its address, for the message. `continued` gives
     the processor of the training with the champion's buffers.
 
     Raises:
@@ -46,7 +46,7 @@ def check_initial_weights(folder: Path, parts: Parts, *, champion: str, restored
     mine = _described(parts.spec.encoder, parts.spec.encoder_options)
     found = _described(theirs["encoder"], _completed(theirs["encoder"], theirs["encoder_options"]))
     if found == mine:
-        view_shape = _view_shape(folder, restored)
+        view_shape = _view_shape(folder, continued)
         with torch.device("meta"):
             shapes = _shapes(parts.encoder.build(view_shape).state_dict()) if view_shape else {}
         if shapes == _shapes(state_of("encoder", folder / WEIGHTS)):
@@ -59,10 +59,10 @@ def check_initial_weights(folder: Path, parts: Parts, *, champion: str, restored
     )
 
 
-def _view_shape(folder: Path, restored: Restored) -> tuple[int, ...]:
+def _view_shape(folder: Path, continued: Continued) -> tuple[int, ...]:
     """Return the shape of a view by the champion's processor; empty where that is of other samples."""
     try:
-        return restored(state_of("processor", folder / WEIGHTS)).view_shape
+        return continued(state_of("processor", folder / WEIGHTS)).view_shape
     except ValueError:
         return ()
 

@@ -151,9 +151,7 @@ def test_a_challenger_that_started_from_the_champion_wins_on_the_new_test_split(
     decision = decided(shared_cl, 2)
     assert decision.promoted
     assert decision.gain is not None
-    # With its own statistics in place of the champion's normalization it was 0.093 [0.053, 0.128], and with that it is
-    # 0.086 [0.046, 0.122]: three samples of 475 are between them.
-    assert decision.gain.value > 0.07 and decision.gain.low > 0.03, "by far, not by luck"
+    assert decision.gain.low > 0.05, "by far, not by luck"
     assert "over the champion, version 1" in decision.reason
 
 

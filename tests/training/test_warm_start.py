@@ -112,17 +112,26 @@ def test_other_first_weights_are_another_training(job_of: JobOf) -> None:
     assert len(digests) == 3
 
 
-def test_the_champions_normalization_comes_with_its_weights(job_of: JobOf, tmp_path: Path) -> None:
-    """What it was trained on is what its weights mean; the statistics of tonight's data are a little different."""
+def test_images_are_normalized_by_the_data_of_the_training_whatever_the_champion_had(
+    job_of: JobOf, tmp_path: Path
+) -> None:
     job = started(job_of(**STILL), tmp_path / "start")
     file = tmp_path / "start" / WEIGHTS
     state = safetensors.torch.load_file(file)
     safetensors.torch.save_file(state | {"processor.mean": torch.full((1, 1, 1, 1), 0.125)}, file)
-    assert job.processor.mean.tolist() == [[[[0.125]]]]
-    assert torch.equal(job.processor.std, job_of().processor.std)
-    # Version 0.1.0 registered the normalization under other names.
-    safetensors.torch.save_file({name: t for name, t in state.items() if name.startswith("encoder.")}, file)
-    assert torch.equal(job.processor.mean, job_of().processor.mean)
+    for name in ("mean", "std"):
+        assert torch.equal(getattr(job.processor, name), getattr(job_of().processor, name))
+
+
+def test_vectors_are_standardized_as_for_the_champion_and_by_the_data_where_it_has_no_numbers() -> None:
+    champion, fitted = (
+        {"mean": torch.full((3,), mean), "std": torch.ones(3), "masked": torch.tensor([masked])}
+        for mean, masked in ((0.5, False), (0.25, True))
+    )
+    array = ArraySpec("float32", (3,))
+    continued = Vectors().continued_processor(array, champion, fitted)
+    assert continued.mean.tolist() == [0.5] * 3 and continued.view_shape == (3,)
+    assert Vectors().continued_processor(array, {}, fitted).view_shape == (6,)
 
 
 def vectors(folder: Path, width: int, *, masked: bool) -> VectorProcessor:
@@ -143,11 +152,11 @@ def test_a_champion_of_vectors_without_missing_values_is_retrained_on_some_with_
         tonight = vectors(tmp_path / f"tonight-{width}", width, masked=True).state_dict()
         array = ArraySpec("float32", (width,))
 
-        def restored(state: Mapping[str, Tensor], array: ArraySpec = array, tonight: Any = tonight) -> Processor:
-            return Vectors().processor(array, state or tonight)
+        def continued(state: Mapping[str, Tensor], array: ArraySpec = array, tonight: Any = tonight) -> Processor:
+            return Vectors().continued_processor(array, state, tonight)
 
         if width == 9:
-            check_initial_weights(tmp_path / "champion", assemble(spec), champion="models:/a/1", restored=restored)
+            check_initial_weights(tmp_path / "champion", assemble(spec), champion="models:/a/1", continued=continued)
             continue
         with pytest.raises(SpecError, match=r"for these samples, but models:/a/1 has .* for inputs of another shape"):
-            check_initial_weights(tmp_path / "champion", assemble(spec), champion="models:/a/1", restored=restored)
+            check_initial_weights(tmp_path / "champion", assemble(spec), champion="models:/a/1", continued=continued)
