@@ -25,13 +25,17 @@ def validated(tmp_path):
     return run
 
 
-@pytest.mark.slow_unit(reason="it ingests the committed sample")
-def test_sound_data_passes_with_its_numbers(sample, tmp_path):
+@pytest.fixture
+def clothes(sample, tmp_path):
+    """The committed sample, ingested and cached."""
     options = {"label_column": "label", "split_column": "split"}
     spec = DataSpec(name="fashion", source="parquet", location=str(sample), source_options=options)
     snapshot = ingest_source(spec, datasets=tmp_path).snapshot
-    cache = build_cache(snapshot, Images(size=28), caches=tmp_path)
-    report = validate_snapshot(snapshot, cache, spec)
+    return snapshot, build_cache(snapshot, Images(size=28), caches=tmp_path), spec
+
+
+def test_sound_data_passes_with_its_numbers(clothes):
+    report = validate_snapshot(*clothes)
     assert (report.train_samples, report.test_samples, report.classes, report.smallest_class) == (2000, 500, 10, 200)
     assert (report.quarantined, report.quarantined_share, report.duplicates, report.unlabelled) == (0, 0.0, 0, 0)
     assert ValidationReport.model_validate(json.loads(report.model_dump_json())) == report

@@ -244,7 +244,6 @@ def test_moving_a_file_changes_no_training(code):
     assert digest() != before
 
 
-@pytest.mark.slow_unit(reason="it reads the sources of the components twice")
 @pytest.mark.parametrize(
     ("file", "old", "new"),
     [
@@ -267,16 +266,18 @@ def test_a_change_of_the_maths_is_another_training(code, file, old, new):
     assert digest_of_edited(code / file, old, new) != before
 
 
-@pytest.mark.slow_unit(reason="it reads the sources of the components twice")
-def test_a_change_of_another_component_is_no_other_training(code):
-    before = digest()
-    for file, old, new in [
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
         ("losses/triplet.py", "pulled - pushed + self.margin", "pushed - pulled + self.margin"),
         ("methods/swav.py", "_ASSIGNED_VIEWS = 2", "_ASSIGNED_VIEWS = 3"),
         ("training/online_knn.py", "import numpy as np", "import numpy as np\nimport math"),
         ("report/page.py", "import json", "import json\nimport math"),
-    ]:
-        assert digest_of_edited(code / file, old, new) == before
+    ],
+)
+def test_a_change_of_another_component_is_no_other_training(code, file, old, new):
+    before = digest()
+    assert digest_of_edited(code / file, old, new) == before
 
 
 # What the training loop imports without its deciding the weights.

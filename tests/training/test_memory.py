@@ -3,8 +3,6 @@
 import subprocess
 import sys
 
-import pytest
-
 MEBIBYTE = 1 << 20
 # In small processes of their own: of a large one the system takes cold pages away meanwhile.
 _FORGET = """
@@ -25,7 +23,6 @@ def printed_by(program: str) -> list[int]:
     return [int(line) for line in done.stdout.split()]
 
 
-@pytest.mark.slow_unit(reason="it takes memory until that is seen")
 def test_a_peak_from_before_is_forgotten_and_a_later_one_is_seen() -> None:
     first, before, later = printed_by(_FORGET)
     assert first > 200 * MEBIBYTE
