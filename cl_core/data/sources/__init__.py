@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, Self
 
+from pydantic import PrivateAttr
+
 from cl_core.errors import DataError, SpecError
 from cl_core.refs import IMAGE
 from cl_core.registry import SOURCES, Component
@@ -66,10 +68,13 @@ class Source(Component):
     modalities: ClassVar[tuple[str, ...]] = (IMAGE,)
     """Kinds of payloads that it can deliver; empty where it may deliver any."""
 
+    _modality: str = PrivateAttr(IMAGE)
+
     def delivering(self, modality: str) -> Self:
-        """Return this source with one of its kinds of payloads."""
-        del modality
-        return self
+        """Return this source with one of its kinds of payloads, which it finds in `_modality`."""
+        copy = self.model_copy()
+        copy._modality = modality
+        return copy
 
     @abstractmethod
     def fingerprint(self, location: str) -> str:

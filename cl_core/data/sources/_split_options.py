@@ -3,8 +3,11 @@
 from collections.abc import Sequence
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Self
 
+from pydantic import Field, model_validator
+
+from cl_core.data.sources import Source
 from cl_core.data.sources._parquet_files import TableFile
 from cl_core.data.sources._path_splits import PathSplits, path_splits
 from cl_core.errors import DataError
@@ -12,80 +15,69 @@ from cl_core.errors import DataError
 _LISTED = 10
 
 
-class SplitOptions(Protocol):
-    """The options of a source of tables that decide the split."""
+class SplitTables(Source):
+    """A source of tables, with the options that decide the split."""
 
-    @property
-    def split_from(self) -> str:
-        """`auto`, `column`, `folder`, `file_name` or `none`."""
+    split_from: Literal["auto", "column", "folder", "file_name", "none"] = "auto"
+    """What names the split: `split_column`, folders such as `train` and `test`, file names that begin so, or nothing.
+    `auto`: what other options say; else folders or file names if they tell two splits apart; else the content's
+    hash."""
+    split_column: str = ""
+    """Column with the split."""
+    test_files: str = ""
+    """Pattern of the names of the files that are the test split, such as `test*`; all others are the training
+    split."""
+    train_value: str = Field("train", title="Training value")
+    """Value of the split column for training."""
+    test_value: str = "test"
+    """Value of the split column for testing."""
 
-    @property
-    def split_column(self) -> str:
-        """Column with the split; empty without one."""
+    @model_validator(mode="after")
+    def _one_thing_decides_the_split(self) -> Self:
+        """Refuse options that contradict one another, or that would not be read."""
+        if self.test_files and self.split_column:
+            raise ValueError(
+                f"test_files {self.test_files!r} and split_column {self.split_column!r} would both decide the split; "
+                "leave one of them empty"
+            )
+        for option, way in {"split_column": "column", "test_files": "file_name"}.items():
+            if (value := getattr(self, option)) and self.split_from not in ("auto", way):
+                ignored = f"{option} {value!r} would not be read with split_from {self.split_from!r}"
+                raise ValueError(f"{ignored}; leave one of them out")
+        if self.split_from == "column" and not self.split_column:
+            raise ValueError("split_from 'column' needs the name of the column; set split_column")
+        return self
 
-    @property
-    def test_files(self) -> str:
-        """Pattern of the names of the files that are the test split; empty without one."""
+    def splits_of(self, files: Sequence[TableFile], root: Path) -> PathSplits:
+        """Return what the paths of files say about splits, unless other options decide.
 
-    @property
-    def train_value(self) -> str:
-        """Value of the column for training."""
+        Raises:
+            DataError: When `test_files` names none of them, or `path_splits` does not find what is asked for.
+        """
+        if self.test_files and not any(fnmatch(file.path.name, self.test_files) for file in files):
+            raise DataError(
+                f"source_options.test_files: no file below {root} is named {self.test_files!r}; there are: "
+                f"{', '.join(file.name for file in files[:_LISTED])}"
+            )
+        if self.test_files or self.split_column or self.split_from == "none":
+            return PathSplits()
+        return path_splits([file.parts for file in files], self.split_from, root)
 
-    @property
-    def test_value(self) -> str:
-        """Value of the column for testing."""
+    def split_of_row(self, value: Any, path: Path, origin: str) -> str:
+        """Return the split of a row by its file's name or its value in the column; empty where neither decides.
 
-
-def check_split_options(options: SplitOptions) -> None:
-    """Refuse options that contradict one another, or that would not be read.
-
-    Raises:
-        ValueError: With the options' names.
-    """
-    if options.test_files and options.split_column:
-        raise ValueError(
-            f"test_files {options.test_files!r} and split_column {options.split_column!r} would both decide the "
-            "split; leave one of them empty"
-        )
-    for option, way in {"split_column": "column", "test_files": "file_name"}.items():
-        if (value := getattr(options, option)) and options.split_from not in ("auto", way):
-            ignored = f"{option} {value!r} would not be read with split_from {options.split_from!r}"
-            raise ValueError(f"{ignored}; leave one of them out")
-    if options.split_from == "column" and not options.split_column:
-        raise ValueError("split_from 'column' needs the name of the column; set split_column")
-
-
-def splits_of_files(options: SplitOptions, files: Sequence[TableFile], root: Path) -> PathSplits:
-    """Return what the paths of files say about splits, unless other options decide.
-
-    Raises:
-        DataError: When `test_files` names none of them, or `path_splits` does not find what is asked for.
-    """
-    if options.test_files and not any(fnmatch(file.path.name, options.test_files) for file in files):
+        Raises:
+            DataError: When the value is none of the two.
+        """
+        if self.test_files:
+            return "test" if fnmatch(path.name, self.test_files) else "train"
+        if not self.split_column:
+            return ""
+        if str(value) == self.train_value:
+            return "train"
+        if str(value) == self.test_value:
+            return "test"
         raise DataError(
-            f"source_options.test_files: no file below {root} is named {options.test_files!r}; there are: "
-            f"{', '.join(file.name for file in files[:_LISTED])}"
+            f"{origin}: column {self.split_column!r} is {value!r}; expected {self.train_value!r} or "
+            f"{self.test_value!r} (source_options.train_value, source_options.test_value)"
         )
-    if options.test_files or options.split_column or options.split_from == "none":
-        return PathSplits()
-    return path_splits([file.parts for file in files], options.split_from, root)
-
-
-def split_of_row(options: SplitOptions, value: Any, path: Path, origin: str) -> str:
-    """Return the split of a row by its file's name or its value in the column; empty where neither decides.
-
-    Raises:
-        DataError: When the value is none of the two.
-    """
-    if options.test_files:
-        return "test" if fnmatch(path.name, options.test_files) else "train"
-    if not options.split_column:
-        return ""
-    if str(value) == options.train_value:
-        return "train"
-    if str(value) == options.test_value:
-        return "test"
-    raise DataError(
-        f"{origin}: column {options.split_column!r} is {value!r}; expected {options.train_value!r} or "
-        f"{options.test_value!r} (source_options.train_value, source_options.test_value)"
-    )

@@ -1,30 +1,22 @@
-"""Columns of tables as vectors: which columns are values, what they hold, and a batch of them as rows of float32."""
+"""Columns of tables: which are values, and what they hold."""
 
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fnmatch import translate
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-from numpy.typing import NDArray
 from pyarrow import types
 
-from cl_core.data.sources._table_files import Table, among_numbers, is_number, not_utf8
-from cl_core.data.sources._vectors import EXACT, payloads_of, rows_at_once
+from cl_core.data.sources._csv_files import not_utf8
+from cl_core.data.sources._table_files import Table
 from cl_core.errors import DataError
 from cl_core.modalities.vector import MAX_VALUES
 
-MAX_LEVELS = 1000
-"""Levels that are found in a column; more may be given."""
-
-_COLUMNS = "source_options.columns"
-_CATEGORIES = "source_options.categories"
+COLUMNS = "source_options.columns"
+CATEGORIES = "source_options.categories"
 _LISTED = 10
-_SEARCHED_ROWS = 1 << 14
-_LISTS_AT_ONCE = 256  # Their length is known when the first is read.
 _WITHOUT = "!"
 _INDEX = "__index_level_"  # So pandas begins the name of an index in Parquet; in text it has none.
 _KINDS = {
@@ -87,18 +79,18 @@ def selected_names(
         sought = pattern.removeprefix(_WITHOUT) if without else pattern
         found = {sought} & present or _matching(sought, present)
         if not found:
-            raise DataError(f"{_COLUMNS}: {path} has no column {sought!r}; it has: {listed(names)}")
+            raise DataError(f"{COLUMNS}: {path} has no column {sought!r}; it has: {listed(names)}")
         (chosen.difference_update if without else chosen.update)(found)
     indexes = {name for name in chosen if not name or name.startswith(_INDEX)}
     chosen -= {*others, *({*groups, *indexes} - set(patterns))}
     if len(chosen) > MAX_VALUES:
         raise DataError(
-            f"{_COLUMNS}: {path} has {len(chosen):,} columns of values; at most {MAX_VALUES:,} are read, so name fewer"
+            f"{COLUMNS}: {path} has {len(chosen):,} columns of values; at most {MAX_VALUES:,} are read, so name fewer"
         )
     if not chosen:
-        raise DataError(f"{_COLUMNS}: of {path} no column is left for values; it has: {listed(names)}")
+        raise DataError(f"{COLUMNS}: of {path} no column is left for values; it has: {listed(names)}")
     selected = [name for name in names if name in chosen]
-    check_names(table, dict.fromkeys(chosen, _COLUMNS))
+    check_names(table, dict.fromkeys(chosen, COLUMNS))
     return selected
 
 
@@ -148,7 +140,7 @@ def value_columns(
     order = selected[first]
     if unknown := [name for name in categories if name not in set(order)]:
         raise DataError(
-            f"{_CATEGORIES}: {unknown[0]!r} is no column of values of {first.file.path}; those are: {listed(order)}"
+            f"{CATEGORIES}: {unknown[0]!r} is no column of values of {first.file.path}; those are: {listed(order)}"
         )
     columns: dict[str, ValueColumn] = {}
     for table in tables:
@@ -184,13 +176,13 @@ def _column(name: str, type_: pa.DataType, table: Table, alone: bool, levels: tu
     if levels:
         if kind not in ("text", "empty") and not is_whole:
             raise DataError(
-                f"{_CATEGORIES}: column {name!r} of {table.file.path} is {type_}; levels are of text or whole numbers"
+                f"{CATEGORIES}: column {name!r} of {table.file.path} is {type_}; levels are of text or whole numbers"
             )
         return ValueColumn(name, "text", levels=levels)
     if any(test(type_) for test in _LISTS) and _kind(type_.value_type) in ("number", "boolean"):
         if not alone:
             raise DataError(
-                f"{_COLUMNS}: column {name!r} of {table.file.path} is {type_}, a list, beside other columns; name it "
+                f"{COLUMNS}: column {name!r} of {table.file.path} is {type_}, a list, beside other columns; name it "
                 "alone, or leave it out"
             )
         return ValueColumn(name, "list")
@@ -198,7 +190,7 @@ def _column(name: str, type_: pa.DataType, table: Table, alone: bool, levels: tu
         raise not_utf8(name, table.file)
     if not kind:
         raise DataError(
-            f"{_COLUMNS}: column {name!r} of {table.file.path} is {type_}; wanted numbers, booleans or text, so leave "
+            f"{COLUMNS}: column {name!r} of {table.file.path} is {type_}; wanted numbers, booleans or text, so leave "
             f"it out, for example with {_WITHOUT + name!r} after '*'"
         )
     return ValueColumn(name, kind, is_whole)
@@ -209,152 +201,3 @@ def _kind(type_: pa.DataType) -> str:
     if types.is_dictionary(type_):
         return _kind(type_.value_type)
     return next((kind for kind, tests in _KINDS.items() if any(test(type_) for test in tests)), "")
-
-
-def with_levels(columns: Sequence[ValueColumn], tables: Iterable[Table]) -> list[ValueColumn]:
-    """Return the columns with all levels: those that are not given are the sorted texts of all files.
-
-    Raises:
-        DataError: When a column has too many different texts, or numbers among them in a file without types, or all
-            columns together become too many values.
-    """
-    found: dict[str, set[str]] = {
-        column.name: set() for column in columns if column.kind == "text" and not column.levels
-    }
-    for table in tables if found else ():
-        for _, batch in table.batches(dict.fromkeys(found, pa.string()), _SEARCHED_ROWS):
-            for name, levels in found.items():
-                _add_levels(levels, batch.column(name), name, table)
-        for name, levels in found.items():
-            _check_levels(levels, name, table)
-    complete = [
-        replace(column, levels=tuple(sorted(found[column.name]))) if column.name in found else column
-        for column in columns
-        if found.get(column.name, True)  # Of a text that is missing everywhere there is nothing to mark.
-    ]
-    if not complete:
-        raise DataError(f"{_COLUMNS}: there is no text in any row of {', '.join(found)}; name columns with values")
-    if (values := sum(len(column.values) for column in complete)) > MAX_VALUES:
-        raise DataError(
-            f"{_COLUMNS}: the columns become {values:,} values, a level of text being one; at most {MAX_VALUES:,} are "
-            "read, so name fewer columns"
-        )
-    return complete
-
-
-def _add_levels(levels: set[str], texts: pa.Array, name: str, table: Table) -> None:
-    try:
-        levels.update(filter(None, pc.unique(_as_text(texts)).to_pylist()))
-    except UnicodeDecodeError as error:
-        raise not_utf8(name, table.file) from error
-    if len(levels) > MAX_LEVELS:
-        _check_levels(levels, name, table)
-        raise DataError(
-            f"{_COLUMNS}: column {name!r} of {table.file.path} has more than {MAX_LEVELS:,} different texts; name the "
-            f"columns of numbers alone, or give the levels of this one in {_CATEGORIES}"
-        )
-
-
-def _check_levels(levels: Collection[str], name: str, table: Table) -> None:
-    """Refuse a text file's column that is text only because a word stands for missing numbers."""
-    words = sorted(level for level in levels if not is_number(level))
-    if not table.is_typed and words and len(levels) >= 2 * len(words):
-        raise among_numbers(name, table.file, words[0])
-
-
-def _as_text(values: pa.Array) -> pa.Array:
-    return pc.cast(values, pa.string())
-
-
-def _rows_of_batch(batch: pa.RecordBatch, columns: Sequence[ValueColumn]) -> NDArray[np.float32]:
-    """Return the values of a batch as (n, D) float32, NaN where one is missing."""
-    rows = np.empty((len(batch), sum(len(column.values) for column in columns)), np.float32)
-    place = 0
-    for column in columns:
-        values = batch.column(column.name)
-        if column.levels:
-            _mark(rows[:, place : place + len(column.levels)], values, column.levels)
-        else:
-            rows[:, place] = _as_float32(values)
-        place += len(column.values)
-    return rows
-
-
-def _mark(rows: NDArray[np.float32], values: pa.Array, levels: Sequence[str]) -> None:
-    """Write 1 where a text is the level, 0 where it is another, NaN where it is missing."""
-    texts = _as_text(values)
-    places = pc.fill_null(pc.index_in(texts, pa.array(levels, pa.string())), -1).to_numpy()
-    rows[:] = places[:, None] == np.arange(len(levels))
-    rows[pc.fill_null(pc.equal(texts, ""), True).to_numpy(zero_copy_only=False)] = np.nan
-
-
-class ColumnVectors:
-    """Vectors of columns: one value for each number or boolean, one for each level of a text."""
-
-    def __init__(self, columns: Sequence[ValueColumn]) -> None:
-        self._columns = columns
-        self._whole = [column.name for column in columns if column.is_whole]
-        self.names = [name for column in columns for name in column.values]
-        self.types = {column.name: column.read_as for column in columns}
-        self.rows_at_once = rows_at_once(len(self.names))
-        self.lost_digits = False
-
-    def payloads(self, batch: pa.RecordBatch) -> list[bytes]:
-        """Return the payload of each row."""
-        self.lost_digits = self.lost_digits or any(map(_loses_digits, map(batch.column, self._whole)))
-        return payloads_of(_rows_of_batch(batch, self._columns))
-
-
-class ListVectors:
-    """Vectors of a column of lists, all of the length of the first that has values."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self.names: list[str] = []
-        self.types = {name: pa.null()}
-        self.rows_at_once = _LISTS_AT_ONCE
-        self.lost_digits = False
-
-    def payloads(self, batch: pa.RecordBatch) -> list[bytes | str]:
-        """Return the payload of each row, or why it has none: it is null, or of another length.
-
-        Raises:
-            DataError: When the first list is too long.
-        """
-        lists = batch.column(self._name)
-        if types.is_null(lists.type):
-            lists = lists.cast(pa.list_(pa.float32()))
-        lengths = pc.list_value_length(lists)
-        found = lengths.to_pylist()
-        if not self.names:
-            self._begin(next(filter(None, found), 0))
-        if not (length := len(self.names)):
-            return ["null, or a list without values"] * len(found)
-        values = lists.filter(pc.fill_null(pc.equal(lengths, length), False)).flatten()
-        self.lost_digits = self.lost_digits or (types.is_integer(values.type) and _loses_digits(values))
-        payloads = iter(payloads_of(_as_float32(values).reshape(-1, length)))
-        return [next(payloads) if each == length else _misfit(each, length) for each in found]
-
-    def _begin(self, length: int) -> None:
-        if length > MAX_VALUES:
-            raise DataError(
-                f"{_COLUMNS}: the first list of column {self._name!r} has {length:,} values; at most {MAX_VALUES:,} "
-                "are read, so shorten the lists"
-            )
-        self.names = [f"{self._name}[{place}]" for place in range(length)]
-
-
-def _misfit(found: int | None, length: int) -> str:
-    what = "null" if found is None else f"a list of length {found:,}"
-    return f"{what}, and the first list of the table has length {length:,}"
-
-
-def _as_float32(values: pa.Array) -> NDArray[np.float32]:
-    floats: NDArray[np.float32] = pc.cast(values, pa.float32(), safe=False).to_numpy(zero_copy_only=False)
-    return floats
-
-
-def _loses_digits(numbers: pa.Array) -> bool:
-    """Tell whether a whole number is not exact in float32."""
-    bounds = pc.min_max(numbers).as_py()
-    return bounds["max"] is not None and (bounds["max"] > EXACT or bounds["min"] < -EXACT)

@@ -1,9 +1,13 @@
 """Vectors as payloads: the bytes of a row of float32, and how many rows are turned into them at once."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from cl_core.modalities._png import encode_png
+from cl_core.refs import IMAGE
 
 EXACT = 1 << 24
 """Whole numbers up to this one, and down to its negative, are exact in float32."""
@@ -11,6 +15,11 @@ LOST_DIGITS = f"whole numbers beyond {EXACT:,} lose digits, since values are sto
 
 _BLOCK_VALUES = 1 << 22
 _BLOCK_ROWS = 1 << 14
+
+
+def pixel_encoder(modality: str) -> Callable[[NDArray[np.uint8]], bytes]:
+    """Return what turns (H, W, C) pixels into a payload: a PNG file, or a vector of their values, 0 to 255."""
+    return encode_png if modality == IMAGE else lambda pixels: payloads_of(pixels.reshape(1, -1))[0]
 
 
 def rows_at_once(values: int) -> int:

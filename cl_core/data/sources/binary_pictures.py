@@ -6,7 +6,8 @@ from typing import ClassVar
 import numpy as np
 from pydantic import Field
 
-from cl_core.data.sources import RawSample, Source
+from cl_core.data.sources import RawSample
+from cl_core.data.sources._generated import Generated
 from cl_core.registry import SOURCES
 from cl_core.rng import uniforms
 
@@ -14,21 +15,15 @@ _AT_ONCE = 4096
 
 
 @SOURCES.register("binary_pictures")
-class BinaryPictures(Source):
+class BinaryPictures(Generated):
     """Pictures whose pixels are 0 or 1, each by the toss of a coin; the class says which are more."""
 
     modalities: ClassVar[tuple[str, ...]] = ("vector",)
 
     count: int = Field(20_000, ge=1, le=10_000_000, title="Samples")
-    """Number of pictures."""
+    """Number of samples."""
     side: int = Field(6, ge=2, le=64)
     """Side of a picture. Pixels."""
-    seed: int = Field(0, ge=0, lt=2**32)
-    """Decides every picture."""
-
-    def fingerprint(self, location: str) -> str:
-        """Return a constant: the options decide everything."""
-        return ""
 
     def samples(self, location: str) -> Iterator[RawSample]:
         """Yield the pictures, row by row of pixels, without a split."""
@@ -39,7 +34,3 @@ class BinaryPictures(Source):
             for number, picture in zip(numbers, (draws < 0.5).astype("<f4"), strict=True):
                 label = "light" if picture.sum() > pixels / 2 else "dark"
                 yield RawSample(picture.tobytes(), label, "", f"binary_pictures#{number}")
-
-    def number_of_inputs(self, location: str) -> int:
-        """Return the number of the options."""
-        return self.count

@@ -6,7 +6,8 @@ from typing import ClassVar
 import numpy as np
 from pydantic import Field
 
-from cl_core.data.sources import RawSample, Source
+from cl_core.data.sources import RawSample
+from cl_core.data.sources._generated import Generated
 from cl_core.registry import SOURCES
 from cl_core.rng import uniforms
 
@@ -17,19 +18,13 @@ _AT_ONCE = 4096
 
 
 @SOURCES.register("colors")
-class Colors(Source):
+class Colors(Generated):
     """Colors drawn evenly from the cube of red, green and blue, 0 to 1 each; the nearest corner is the class."""
 
     modalities: ClassVar[tuple[str, ...]] = ("vector",)
 
     count: int = Field(20_000, ge=1, le=10_000_000, title="Samples")
-    """Number of colors."""
-    seed: int = Field(0, ge=0, lt=2**32)
-    """Decides every color."""
-
-    def fingerprint(self, location: str) -> str:
-        """Return a constant: the options decide everything."""
-        return ""
+    """Number of samples."""
 
     def samples(self, location: str) -> Iterator[RawSample]:
         """Yield the colors, without a split."""
@@ -39,7 +34,3 @@ class Colors(Source):
             corners = (colors > 0.5) @ [4, 2, 1]
             for number, color, corner in zip(numbers, colors, corners, strict=True):
                 yield RawSample(color.tobytes(), CORNERS[corner], "", f"colors#{number}")
-
-    def number_of_inputs(self, location: str) -> int:
-        """Return the number of the options."""
-        return self.count

@@ -5,17 +5,16 @@ import hashlib
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import PrivateAttr
 
 from cl_core.data.download import download
 from cl_core.data.path_roots import confined
 from cl_core.data.sources import RawSample, Source
+from cl_core.data.sources._vectors import pixel_encoder
 from cl_core.errors import DataError
-from cl_core.modalities._png import encode_png
 from cl_core.registry import SOURCES
 
 CLASSES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
@@ -62,14 +61,6 @@ class FashionMNIST(Source):
     download_folder: str = "~/.cache/counterpoint/fashion-mnist"
     """Where files are downloaded to if no other place has them. Empty: nothing is downloaded."""
 
-    _modality: str = PrivateAttr("image")
-
-    def delivering(self, modality: str) -> Self:
-        """Return this source with images as PNG, or as vectors of their 784 pixels, 0 to 255."""
-        copy = self.model_copy()
-        copy._modality = modality
-        return copy
-
     def fingerprint(self, location: str) -> str:
         """Return the four checksums, which `samples` requires: there is only one Fashion-MNIST."""
         self._folder(location)
@@ -77,7 +68,7 @@ class FashionMNIST(Source):
 
     def samples(self, location: str) -> Iterator[RawSample]:
         """Yield all 70,000 images, with the names of their classes, in the splits of the publication."""
-        encoded = encode_png if self._modality == "image" else _as_vector
+        encoded = pixel_encoder(self._modality)
         folder = self._folder(location)
         for split, prefix in PREFIXES.items():
             images = _read(folder, f"{prefix}-images-idx3-ubyte", _IMAGES_HEADER_BYTES).reshape(-1, 28, 28, 1)
@@ -120,10 +111,6 @@ class FashionMNIST(Source):
             f"{self.download_folder!r} failed ({problem}). "
             f"On Debian or Ubuntu run `apt-get install {DEBIAN_PACKAGE}`; elsewhere give a folder with the four files"
         )
-
-
-def _as_vector(image: NDArray[np.uint8]) -> bytes:
-    return image.astype("<f4").tobytes()
 
 
 def _missing(folder: Path) -> list[str]:

@@ -1,41 +1,32 @@
 """Arrays of NumPy: `.npy` files of numbers, a row for each sample."""
 
 import os
-import stat
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import repeat
 from pathlib import Path
-from tokenize import TokenError
 from typing import Any, ClassVar
 
-import numpy as np
 from numpy.typing import NDArray
 from pydantic import PrivateAttr
 
 from cl_core.data.path_roots import confined
 from cl_core.data.sources import RawSample, Source, unchanged
-from cl_core.data.sources._listing import counted, entries, fingerprint_of, is_folder, is_lfs_pointer, text_of
+from cl_core.data.sources._listing import counted, entries, fingerprint_of, is_folder, text_of
+from cl_core.data.sources._npy_files import LOCATION, mapped_file, type_name, values_of, width_of
 from cl_core.data.sources._path_splits import path_splits, split_meaning
 from cl_core.data.sources._vectors import EXACT, LOST_DIGITS, payloads_of, rows_at_once
 from cl_core.errors import DataError
-from cl_core.modalities.vector import MAX_VALUES
 from cl_core.registry import SOURCES
 
-_LOCATION = "data.location"
 _LABELS = "source_options.labels"
 _SPLIT = "{split}"
 _DEFAULT_LABELS = "{split}_labels.npy"
 _UNLABELED = -1
 _SUFFIX = ".npy"
-_SHOWN = 200
-_MAGIC = b"\x93NUMPY"
-_ZIP = b"PK\x03\x04"
-_NUMBERS, _NAMES = "biuf", "biuUS"  # Kinds of types, as NumPy writes them.
+_NAMES = "biuUS"  # Kinds of types, as NumPy writes them.
 # An array in columns is read from all over the file for each block of rows, so its blocks are larger.
 _BLOCKS_OF_COLUMNS = 16
-# What NumPy raises for headers that are damaged, and for files that are shorter than their header says.
-_DAMAGED = (ValueError, TypeError, OverflowError, SyntaxError, TokenError, MemoryError, RecursionError, OSError)
 
 
 @SOURCES.register("npy")
@@ -103,13 +94,13 @@ class NumpyArrays(Source):
 
     def _arrays(self, location: str) -> dict[Path, NDArray[Any]]:
         """Map the arrays of all files of values, by file; their rows have the same number of values."""
-        arrays = {file: _values(file) for file in self._files(location)}
+        arrays = {file: values_of(file) for file in self._files(location)}
         (first, like), *others = arrays.items()
         for file, array in others:
-            if (width := _width(array)) != _width(like):
+            if (width := width_of(array)) != width_of(like):
                 raise DataError(
-                    f"{_LOCATION}: {file} has rows of {width:,} values, and {first.name} has rows of "
-                    f"{_width(like):,}; write both alike"
+                    f"{LOCATION}: {file} has rows of {width:,} values, and {first.name} has rows of "
+                    f"{width_of(like):,}; write both alike"
                 )
         return arrays
 
@@ -121,8 +112,8 @@ class NumpyArrays(Source):
         """
         self._passed_over.clear()
         if not location:
-            raise DataError(f"{_LOCATION} is empty; give a .npy file, or a folder with train.npy and test.npy")
-        root = confined(location, field=_LOCATION)
+            raise DataError(f"{LOCATION} is empty; give a .npy file, or a folder with train.npy and test.npy")
+        root = confined(location, field=LOCATION)
         if not os.path.isdir(root):  # noqa: PTH112 - `Path.is_dir` raises errors where folders are closed.
             return [root]
         present = [root / entry.name for entry in entries(root, self._passed_over) if not is_folder(entry)]
@@ -132,7 +123,7 @@ class NumpyArrays(Source):
         if not files:
             others = f"; {counted(self._passed_over)}" if self._passed_over else ""
             raise DataError(
-                f"{_LOCATION}: {root} has no train.npy or test.npy{others}; give one .npy file, or name the files so"
+                f"{LOCATION}: {root} has no train.npy or test.npy{others}; give one .npy file, or name the files so"
             )
         if self.labels and _SPLIT not in self.labels and len(files) > 1:
             raise DataError(
@@ -151,10 +142,10 @@ class NumpyArrays(Source):
         path = self._labels_of(file)
         if path is None:
             return None
-        labels = _mapped(path, _LABELS)
+        labels = mapped_file(path, _LABELS)
         if labels.dtype.kind not in _NAMES:
             raise DataError(
-                f"{_LABELS}: {path} holds {_type_name(labels)}; wanted whole numbers, booleans or text, one for each "
+                f"{_LABELS}: {path} holds {type_name(labels)}; wanted whole numbers, booleans or text, one for each "
                 "row; convert it, for example with .astype(int)"
             )
         if labels.ndim == 0 or labels.size != len(labels):
@@ -174,87 +165,9 @@ class NumpyArrays(Source):
         return f"labels are those of {', '.join(found)}" if found else ""
 
 
-def _mapped(path: Path, field: str) -> NDArray[Any]:
-    """Map an array into memory; `field` is the option that names its file.
-
-    Raises:
-        DataError: When there is none, or it cannot be read.
-    """
-    confined(path, field=field)
-    head = _head(path, field)
-    if head != _MAGIC:
-        raise DataError(f"{field}: {path} is {_what_instead(path, head)}")
-    try:
-        # A plain view of the map, since slices of `memmap` are slow to make.
-        return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
-    except _DAMAGED as error:
-        if "Python objects" in str(error):
-            raise DataError(
-                f"{field}: {path} holds Python objects (a pickle), which could run any code; convert the array, for "
-                "example with .astype('float32') or .astype(str), and save it again"
-            ) from error
-        problem = " ".join(str(error).split())[:_SHOWN]  # NumPy quotes the whole header.
-        raise DataError(f"{field}: {path} is cut off or damaged ({problem}); save it again with numpy.save") from error
-
-
-def _head(path: Path, field: str) -> bytes:
-    try:
-        if not stat.S_ISREG(path.stat().st_mode):  # Opening a pipe would wait for its writer.
-            raise DataError(f"{field}: {path} is not a file; give a .npy file")
-        with path.open("rb") as file:
-            return file.read(len(_MAGIC))
-    except FileNotFoundError as error:
-        raise DataError(f"{field}: there is no file {path}; give a .npy file that exists") from error
-    except OSError as error:
-        raise DataError(
-            f"{field}: {path} cannot be read ({error.strerror}); make it readable, or move it away"
-        ) from error
-
-
-def _what_instead(path: Path, head: bytes) -> str:
-    if is_lfs_pointer(path):
-        return "a pointer of Git LFS; run `git lfs pull`"
-    if not head:
-        return "empty; save the array again with numpy.save"
-    if head.startswith(_ZIP):
-        return "an .npz archive; save each of its arrays as a .npy file with numpy.save"
-    return "no .npy file, by its first bytes; save the array with numpy.save"
-
-
-def _values(path: Path) -> NDArray[Any]:
-    """Map an array of values, (N, ...).
-
-    Raises:
-        DataError: When it is no array of numbers with rows, or the rows have too many values.
-    """
-    array = _mapped(path, _LOCATION)
-    if array.dtype.kind not in _NUMBERS:
-        raise DataError(
-            f"{_LOCATION}: {path} holds {_type_name(array)}; wanted whole numbers, booleans or floats; convert it, for "
-            "example with .astype('float32')"
-        )
-    if array.ndim == 0 or array.size == 0:
-        what = "a single number" if array.ndim == 0 else f"no values, its shape is {array.shape}"
-        raise DataError(f"{_LOCATION}: {path} holds {what}; wanted (N, ...), a row for each sample")
-    if (width := _width(array)) > MAX_VALUES:
-        raise DataError(
-            f"{_LOCATION}: the rows of {path} have {width:,} values each; at most {MAX_VALUES:,} are read, so reduce "
-            "them, or choose another modality"
-        )
-    return array
-
-
-def _type_name(array: NDArray[Any]) -> str:
-    return f"{array.dtype} (a structured type)" if array.dtype.names else f"{array.dtype}"
-
-
-def _width(array: NDArray[Any]) -> int:
-    return array.size // len(array)
-
-
 def _blocks(array: NDArray[Any]) -> Iterator[tuple[int, NDArray[Any]]]:
     """Yield blocks of rows, flattened to (n, D), each with the number of its first row."""
-    rows = rows_at_once(_width(array))
+    rows = rows_at_once(width_of(array))
     if not array.flags.c_contiguous:
         rows *= _BLOCKS_OF_COLUMNS
     for start in range(0, len(array), rows):

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import Field, PrivateAttr, model_validator
 
-from cl_core.data.sources import RawSample, Source, Unreadable, unchanged
+from cl_core.data.sources import RawSample, Unreadable, unchanged
 from cl_core.data.sources._labels import LabelColumn
 from cl_core.data.sources._listing import fingerprint_of
 from cl_core.data.sources._parquet_files import (
@@ -34,7 +34,7 @@ from cl_core.data.sources._path_labels import (
     trimmed,
 )
 from cl_core.data.sources._path_splits import PathSplits
-from cl_core.data.sources._split_options import check_split_options, split_of_row, splits_of_files
+from cl_core.data.sources._split_options import SplitTables
 from cl_core.errors import DataError
 from cl_core.registry import SOURCES
 
@@ -42,7 +42,7 @@ _BATCH_ROWS = 64
 
 
 @SOURCES.register("parquet")
-class ParquetFiles(Source):
+class ParquetFiles(SplitTables):
     """One Parquet file, or all below a folder, in which a column may also be a folder, such as `label=cat`.
 
     A file is one by its suffix, in any case, or by its first bytes. Without other options, folders such as
@@ -62,28 +62,9 @@ class ParquetFiles(Source):
     label_pattern: str = Field(NAME_PATTERN)
     """Regular expression with one group, which finds the class in a file's name without its suffix. As it is, that is
     all before a number at the end: cat of cat-00000-of-00001.parquet. Read with `label_from` file_name."""
-    split_from: Literal["auto", "column", "folder", "file_name", "none"] = "auto"
-    """What names the split: `split_column`, folders such as `train` and `test`, file names that begin so, or nothing.
-    `auto`: what other options say; else folders or file names if they tell two splits apart; else the content's
-    hash."""
-    split_column: str = ""
-    """Column with the split; where the files lack it, their folders `split=train`."""
-    test_files: str = ""
-    """Pattern of the names of the files that are the test split, such as `test*.parquet`; all others are the training
-    split."""
-    train_value: str = Field("train", title="Training value")
-    """Value of the split column for training."""
-    test_value: str = "test"
-    """Value of the split column for testing."""
-
     _group_column: str = PrivateAttr("")
     _passed_over: Counter[str] = PrivateAttr(default_factory=Counter)
     _notes: list[str] = PrivateAttr(default_factory=list)
-
-    @model_validator(mode="after")
-    def _one_thing_decides_the_split(self) -> Self:
-        check_split_options(self)
-        return self
 
     @model_validator(mode="after")
     def _one_thing_names_the_class(self) -> Self:
@@ -100,7 +81,7 @@ class ParquetFiles(Source):
     def samples(self, location: str) -> Iterator[RawSample | Unreadable]:
         """Yield every row; a row without image bytes becomes unreadable. An empty or missing label is None."""
         files = self._files(location)
-        splits = splits_of_files(self, files, Path(location))
+        splits = self.splits_of(files, Path(location))
         unnamed = self.label_from == "column" and not self.label_column
         keys = {key for file in files for key in file.partitions} if unnamed else ()
         self._notes[:] = filter(None, [splits.note, partition_note(keys)])
@@ -192,7 +173,7 @@ class ParquetFiles(Source):
                 yield Unreadable(origin, f"column {self.image_column!r} has no bytes in this row")
             else:
                 label = labels.label(row[self.label_column], origin) if labels else path_label
-                split = path_split or split_of_row(self, row.get(self.split_column), file.path, origin)
+                split = path_split or self.split_of_row(row.get(self.split_column), file.path, origin)
                 yield RawSample(payload, label, split, origin, group=group_of(row.get(self._group_column)))
 
     def _check_columns(self, file: TableFile, schema: pa.Schema, fixed: Mapping[str, str | None]) -> None:

@@ -4,12 +4,11 @@ from collections.abc import Iterator, Mapping
 from itertools import chain, groupby
 from operator import itemgetter
 from pathlib import Path
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Literal
 
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
-from pydantic import PrivateAttr
 
 from cl_core.artifact_dir import MANIFEST, manifest_of
 from cl_core.data.path_roots import confined
@@ -30,14 +29,6 @@ class SnapshotFolder(Source):
     splits: Literal["both", "train", "test"] = "both"
     """Which samples are read."""
 
-    _modality: str = PrivateAttr("")
-
-    def delivering(self, modality: str) -> Self:
-        """Return this source for snapshots of one modality."""
-        copy = self.model_copy()
-        copy._modality = modality
-        return copy
-
     def fingerprint(self, location: str) -> str:
         """Return the checksum of the manifest, which holds those of all files."""
         return file_sha256(_folder(location) / MANIFEST)
@@ -45,7 +36,7 @@ class SnapshotFolder(Source):
     def samples(self, location: str) -> Iterator[RawSample]:
         """Yield the rows of the test split, then of the training split, each sorted by id; compare checksums first."""
         snapshot = open_snapshot(_folder(location))
-        if self._modality not in ("", snapshot.modality):
+        if self._modality != snapshot.modality:
             raise DataError(
                 f"data.location: {location} is a snapshot of {snapshot.modality}, not of {self._modality}; give "
                 "another snapshot"

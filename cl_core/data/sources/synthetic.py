@@ -1,14 +1,15 @@
 """Synthetic images of simple shapes: for tests, and to try things without data."""
 
 from collections.abc import Callable, Iterator
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, PrivateAttr
+from pydantic import Field
 
-from cl_core.data.sources import RawSample, Source
-from cl_core.modalities._png import encode_png
+from cl_core.data.sources import RawSample
+from cl_core.data.sources._generated import Generated
+from cl_core.data.sources._vectors import pixel_encoder
 from cl_core.registry import SOURCES
 from cl_core.rng import U64, uniforms
 
@@ -33,13 +34,11 @@ _PLACE, _NOISE = 0, 1  # Streams of random numbers.
 
 
 @SOURCES.register("synthetic")
-class Synthetic(Source):
+class Synthetic(Generated):
     """Bright shapes on a dark, noisy ground, at random places, in random sizes and colors; the shape is the class."""
 
     modalities: ClassVar[tuple[str, ...]] = ("image", "vector")
 
-    count: int = Field(1000, ge=1, le=100_000_000, title="Samples")
-    """Number of images."""
     classes: int = Field(4, ge=1, le=len(SHAPES))
     """Number of shapes, equally frequent."""
     size: int = Field(28, ge=8, le=512)
@@ -50,24 +49,10 @@ class Synthetic(Source):
     """Whether the name of the shape is the label."""
     noise: float = Field(0.1, ge=0, le=0.5)
     """Height of the noise. Fraction of full brightness."""
-    seed: int = Field(0, ge=0, lt=2**32)
-    """Decides every image."""
-
-    _modality: str = PrivateAttr("image")
-
-    def delivering(self, modality: str) -> Self:
-        """Return this source with images as PNG, or as vectors of their values, 0 to 255."""
-        copy = self.model_copy()
-        copy._modality = modality
-        return copy
-
-    def fingerprint(self, location: str) -> str:
-        """Return a constant: the options decide everything."""
-        return ""
 
     def samples(self, location: str) -> Iterator[RawSample]:
         """Yield the images, without a split; no two are equal, unless there is no noise."""
-        encoded = encode_png if self._modality == "image" else _as_vector
+        encoded = pixel_encoder(self._modality)
         names = list(SHAPES)[: self.classes]
         per_batch = max(1, _BATCH_PIXELS // self.size**2)
         for start in range(0, self.count, per_batch):
@@ -75,10 +60,6 @@ class Synthetic(Source):
             shapes = (numbers % self.classes).astype(np.int64)
             for number, shape, image in zip(numbers, shapes, self._draw(numbers, shapes), strict=True):
                 yield RawSample(encoded(image), names[shape] if self.labelled else None, "", f"synthetic#{number}")
-
-    def number_of_inputs(self, location: str) -> int:
-        """Return the number of the options."""
-        return self.count
 
     def _draw(self, numbers: U64, shapes: NDArray[np.int64]) -> NDArray[np.uint8]:
         """Draw (N, H, W, C) uint8 images of the given shapes; each follows from its number and the seed alone."""
@@ -96,7 +77,3 @@ class Synthetic(Source):
         noise = uniforms(seed=self.seed, epoch=0, sample_ids=numbers, stream=_NOISE, count=size**2)
         brightness = mask[..., None] * color + self.noise * noise.reshape(n, size, size, 1)
         return (255 * np.minimum(brightness, 1)).round().astype(np.uint8)
-
-
-def _as_vector(image: NDArray[np.uint8]) -> bytes:
-    return image.astype("<f4").tobytes()

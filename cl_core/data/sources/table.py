@@ -4,26 +4,26 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import repeat
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Self
 
 import pyarrow as pa
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
-from cl_core.data.sources import RawSample, Source, Unreadable, unchanged
+from cl_core.data.sources import RawSample, Unreadable, unchanged
+from cl_core.data.sources._column_vectors import ColumnVectors, ListVectors
+from cl_core.data.sources._csv_files import CSV_SUFFIXES
 from cl_core.data.sources._labels import LabelColumn
+from cl_core.data.sources._levels import with_levels
 from cl_core.data.sources._listing import fingerprint_of
 from cl_core.data.sources._parquet_files import TableFile, check_group_column, group_of, rows_by_column, table_files
-from cl_core.data.sources._split_options import check_split_options, split_of_row, splits_of_files
-from cl_core.data.sources._table_files import CSV_SUFFIXES, Table, table_of_file
+from cl_core.data.sources._split_options import SplitTables
+from cl_core.data.sources._table_files import Table, table_of_file
 from cl_core.data.sources._value_columns import (
-    ColumnVectors,
-    ListVectors,
     ValueColumn,
     check_names,
     index_columns,
     selected_names,
     value_columns,
-    with_levels,
 )
 from cl_core.data.sources._vectors import LOST_DIGITS
 from cl_core.registry import SOURCES
@@ -32,7 +32,7 @@ _NAMED = 5
 
 
 @SOURCES.register("table")
-class TableFiles(Source):
+class TableFiles(SplitTables):
     """One Parquet, CSV or TSV file, or all below a folder; each row is a sample, its columns are the values.
 
     Numbers stay as they are, booleans become 0 and 1, a column of text becomes a column of 0 and 1 for each of its
@@ -51,20 +51,6 @@ class TableFiles(Source):
     categories: dict[str, list[str]] = Field({})
     """Levels of columns of text, such as {"color": ["red", "blue"]}: each becomes a column of 0 and 1, and any other
     text is 0 in all of them. Without an entry they are all texts in the files, sorted, at most 1,000."""
-    split_from: Literal["auto", "column", "folder", "file_name", "none"] = "auto"
-    """What names the split: `split_column`, folders such as `train` and `test`, file names that begin so, or nothing.
-    `auto`: what other options say; else folders or file names if they tell two splits apart; else the content's
-    hash."""
-    split_column: str = ""
-    """Column with the split."""
-    test_files: str = ""
-    """Pattern of the names of the files that are the test split, such as `test*.csv`; all others are the training
-    split."""
-    train_value: str = Field("train", title="Training value")
-    """Value of the split column for training."""
-    test_value: str = "test"
-    """Value of the split column for testing."""
-
     _group_column: str = PrivateAttr("")
     _passed_over: Counter[str] = PrivateAttr(default_factory=Counter)
     _notes: list[str] = PrivateAttr(default_factory=list)
@@ -77,11 +63,6 @@ class TableFiles(Source):
             if not levels or "" in levels or len(set(levels)) < len(levels):
                 raise ValueError(f"the levels of {name!r} are {levels}; wanted one or more different texts, none empty")
         return categories
-
-    @model_validator(mode="after")
-    def _one_thing_decides_the_split(self) -> Self:
-        check_split_options(self)
-        return self
 
     @model_validator(mode="after")
     def _labels_and_splits_are_no_values(self) -> Self:
@@ -97,7 +78,7 @@ class TableFiles(Source):
     def samples(self, location: str) -> Iterator[RawSample | Unreadable]:
         """Yield every row; of a column of lists, a row of another length than the first becomes unreadable."""
         files = self._files(location)
-        splits = splits_of_files(self, files, Path(location))
+        splits = self.splits_of(files, Path(location))
         tables = list(map(table_of_file, files))
         columns = self._value_columns(tables)
         self._notes[:] = filter(None, [splits.note, _index_note(tables[0], columns), _levels_note(columns)])
@@ -115,7 +96,7 @@ class TableFiles(Source):
         path, name = table.file.path, table.file.name
         # Looked up once, since a private attribute of a model is slow to read.
         label_column, split_column, group_column = self.label_column, self.split_column, self._group_column
-        split = path_split or ("" if split_column else split_of_row(self, None, path, name))
+        split = path_split or ("" if split_column else self.split_of_row(None, path, name))
         named = list(self._columns_beside_values)
         types = {**dict.fromkeys(named, pa.string()), **vectors.types}
         for start, batch in table.batches(types, vectors.rows_at_once):
@@ -128,7 +109,7 @@ class TableFiles(Source):
                 label = labels.label(row[label_column], origin) if labels else None
                 group = group_of(row[group_column]) if group_column else None
                 if split_column:
-                    split = split_of_row(self, row[split_column], path, origin)
+                    split = self.split_of_row(row[split_column], path, origin)
                 yield RawSample(payload, label, split, origin, group=group)
 
     def note(self, location: str) -> str:

@@ -113,7 +113,7 @@ def test_a_csv_and_a_parquet_file_of_the_same_numbers_have_the_same_bytes(place,
 @pytest.mark.parametrize("rows", [1, 7, 8, 9, 100])
 def test_several_batches_and_row_groups_have_all_rows_in_order(place, tmp_path, monkeypatch, rows):
     monkeypatch.setattr("cl_core.data.sources._vectors._BLOCK_VALUES", 16)
-    monkeypatch.setattr("cl_core.data.sources._table_files._BLOCK_BYTES", 64)
+    monkeypatch.setattr("cl_core.data.sources._csv_files._BLOCK_BYTES", 64)
     frame = pd.DataFrame({"x": np.arange(rows), "y": np.arange(rows) / 2})
     frame.to_parquet(tmp_path / "a.parquet", row_group_size=5)
     frame.to_csv(tmp_path / "a.csv", index=False)
@@ -133,7 +133,7 @@ def test_words_for_missing_numbers_are_missing(place, word):
 def test_a_column_that_begins_whole_may_continue_with_fractions_and_one_that_begins_empty_with_numbers(
     place, monkeypatch
 ):
-    monkeypatch.setattr("cl_core.data.sources._table_files._BLOCK_BYTES", 16)
+    monkeypatch.setattr("cl_core.data.sources._csv_files._BLOCK_BYTES", 16)
     location = place("a.csv", "x,y\n1,\n2,\n3,\n4,\n5.5,6\n")
     same(table_of(location), pd.DataFrame({"x": [1, 2, 3, 4, 5.5], "y": [NAN] * 4 + [6]}))
 
@@ -532,7 +532,7 @@ def test_a_word_among_more_than_a_thousand_numbers_is_named_as_well(place):
 
 @pytest.mark.parametrize("first", ["1", "true", "1.5", ""])
 def test_a_word_after_the_first_block_is_refused_with_file_column_and_value(place, monkeypatch, first):
-    monkeypatch.setattr("cl_core.data.sources._table_files._BLOCK_BYTES", 32)
+    monkeypatch.setattr("cl_core.data.sources._csv_files._BLOCK_BYTES", 32)
     path = place("a.csv", "x,y\n" + f"1,{first}\n" * 20 + "2,oops\n")
     assert f"column 'y' of {path} holds 'oops' among numbers" in refused(path)
 
@@ -560,7 +560,8 @@ def test_a_few_of_many_columns_may_be_read(place):
 
 
 def test_too_many_columns_of_parquet_and_too_many_levels_together_are_refused(place, monkeypatch):
-    monkeypatch.setattr("cl_core.data.sources._value_columns.MAX_VALUES", 3)
+    for module in ("_value_columns", "_levels"):
+        monkeypatch.setattr(f"cl_core.data.sources.{module}.MAX_VALUES", 3)
     assert "has 4 columns of values; at most 3 are read" in refused(place("a.parquet", a=[1], b=[1], c=[1], d=[1]))
     path = place("b.parquet", x=[1, 2], t=["a", "b"], s=["c", "c"])
     assert refused(path) == (
@@ -695,7 +696,7 @@ def test_few_rows_are_found_again_without_the_other_rows(tmp_path, monkeypatch, 
 
 
 def test_of_text_no_row_after_the_last_wanted_one_is_read(place, monkeypatch):
-    monkeypatch.setattr("cl_core.data.sources._table_files._BLOCK_BYTES", 64)
+    monkeypatch.setattr("cl_core.data.sources._csv_files._BLOCK_BYTES", 64)
     path = place("a.csv", "x,y\n" + "1,2\n" * 50 + "1,broken\n")
     payload = np.array([1, 2], "<f4").tobytes()
     key = hashlib.sha256(payload).digest()
