@@ -83,9 +83,13 @@ def untrained(job: TrainingJob) -> Representation:
 
 def baseline(on: PreparedData) -> Representation:
     """Represent samples by what they are without any training, such as pixels."""
-    name, processor = on.modality.baseline, on.processor
+    name, modality = on.modality.baseline, on.modality
+    processor = cache(lambda: on.processor)
+
+    def embed(rows: NDArray[Any]) -> NDArray[np.float32]:
+        return modality.baseline_features(rows, processor())
+
     digest = digest_of([name, _samples(on), _code(on)])
-    embed = partial(on.modality.baseline_features, processor=processor)
     return Representation(name, digest, "", on, embed, lambda views: views.flatten(1))
 
 
@@ -94,8 +98,7 @@ def registered(load: Callable[[], nn.Module], training_digest: str, on: Prepared
 
     `load` fetches the model, which maps N rows to (N, F) float32; it is called once, and only if needed.
     """
-    model = cache(load)
-    processor = on.processor
+    model, processor = cache(load), cache(lambda: on.processor)
 
     def forward(rows: torch.Tensor) -> torch.Tensor:
         return torch.cat([model()(block) for block in torch.split(rows, BLOCK)])
@@ -106,7 +109,7 @@ def registered(load: Callable[[], nn.Module], training_digest: str, on: Prepared
 
     def embed_processed(views: torch.Tensor) -> torch.Tensor:
         # The model's input is stored rows, such as pixels, so the views go back to rows.
-        return forward(processor.restored(views))
+        return forward(processor().restored(views))
 
     digest = digest_of(["registered", training_digest, _samples(on), _code(on)])
     return Representation("champion", digest, training_digest, on, embed, embed_processed)

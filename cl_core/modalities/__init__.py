@@ -4,6 +4,7 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, Self
 
+from cl_core.hashing import digest_of
 from cl_core.registry import Component
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ class Modality(Component):
     @property
     def variant(self) -> str:
         """The hidden options as a part of a file's name; empty for the defaults."""
-        return ""
+        return f"-{digest_of(self.hidden)[:12]}" if self.hidden else ""
 
     @property
     def digest_part(self) -> bytes:

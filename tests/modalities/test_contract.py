@@ -144,6 +144,13 @@ def test_what_a_model_takes_is_stored_and_found_again(case: Case, tmp_path: Path
         ModelInput(modality=case.name, shape=(3, 4, 5, 6)).kind.describe(job.array)
 
 
+def test_other_hidden_options_are_another_snapshot_and_another_cache(plugin: None) -> None:
+    """Even if a modality says nothing of how they are written."""
+    plain, upper = (MODALITIES.build("beads", options, field="modality") for options in ({}, {"upper_case": True}))
+    assert plain.variant == "" and plain.variant != upper.variant and plain.digest_part != upper.digest_part
+    assert upper.hidden == {"upper_case": True}
+
+
 def test_the_processor_is_fitted_to_the_training_split_alone(case: Case, tmp_path: Path) -> None:
     _, first = prepared(case, tmp_path / "all")
     _, second = prepared(case, tmp_path / "few", changed=lambda payload, label: label if payload[-1] % 2 else None)

@@ -38,10 +38,6 @@ class Beads(Modality):
     def profiler(self) -> "BeadProfiler":
         return BeadProfiler()
 
-    @property
-    def variant(self) -> str:
-        return "-upper" if self.upper_case else ""
-
     def array_spec(self, content):
         return ArraySpec(self.dtype, (MOST,))
 
