@@ -12,9 +12,11 @@ from cl_core import artifact_dir
 from cl_core.errors import InputError
 from cl_core.failpoints import failpoint
 from cl_core.modalities import ArraySpec
+from cl_core.modalities._model_input import ModelInput
 from cl_core.refs import ModelRef
 from tasks.adapters.mlflow.compat import installed_requirements
 from tasks.adapters.mlflow.connection import pytorch_flavor
+from tasks.adapters.mlflow.model_version import modality_from_tags
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -101,12 +103,28 @@ def save_model(model: "EmbeddingModel", folder: Path, logged: "LoggedModel") -> 
         )
 
 
-def input_array(ref: ModelRef) -> ArraySpec:
-    """Return the rows that a version takes, from its signature; call it inside `connected`.
+def model_input(client: "MlflowClient", ref: ModelRef) -> ModelInput:
+    """Return what a version takes, from its signature and tags; call it inside `connected`.
 
     Raises:
-        InputError: When its signature is not one array.
+        InputError: When its signature is not one array, or its modality gives no such arrays: another program
+            registered it.
     """
+    array = _input_array(ref)
+    name, hidden = modality_from_tags(client.get_model_version(ref.name, str(ref.version)).tags)
+    taken = ModelInput(modality=name, shape=array.shape, hidden=hidden)
+    try:
+        if array != taken.array:
+            raise ValueError(f"its arrays are {array.dtype}")
+        taken.kind.describe(array)
+    except ValueError as error:
+        raise InputError(
+            f"{ref.uri} takes nothing that {name!r} gives: {error}; choose a model that `cl retrain` registered"
+        ) from error
+    return taken
+
+
+def _input_array(ref: ModelRef) -> ArraySpec:
     pytorch_flavor()
     from mlflow.models import get_model_info
 

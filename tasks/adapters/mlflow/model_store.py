@@ -21,13 +21,12 @@ from cl_core.specs import PromotionSpec
 from tasks.adapters.mlflow import champion_decisions, lookup
 from tasks.adapters.mlflow.champion_history import last_decision
 from tasks.adapters.mlflow.connection import connected, pytorch_flavor
-from tasks.adapters.mlflow.logged_model import copy_model, input_array
+from tasks.adapters.mlflow.logged_model import copy_model, model_input
 from tasks.adapters.mlflow.model_version import (
     CHAMPION,
     RegisteredData,
     Registration,
     VersionRow,
-    modality_from_tags,
     model_ref,
     version_row,
 )
@@ -199,18 +198,7 @@ class ModelStore:
             InputError: When its modality gives no such arrays: another program registered it.
         """
         with connected(self.tracking_uri) as client:
-            array = input_array(ref)
-            name, hidden = modality_from_tags(client.get_model_version(ref.name, str(ref.version)).tags)
-        taken = ModelInput(modality=name, shape=array.shape, hidden=hidden)
-        try:
-            if array != taken.array:
-                raise ValueError(f"its arrays are {array.dtype}")
-            taken.kind.describe(array)
-        except ValueError as error:
-            raise InputError(
-                f"{ref.uri} takes nothing that {name!r} gives: {error}; choose a model that `cl retrain` registered"
-            ) from error
-        return taken
+            return model_input(client, ref)
 
     def fetch(self, ref: ModelRef, files: Sequence[str], into: Path) -> None:
         """Copy files that were registered with a version into a folder.
