@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 from mlflow import MlflowClient
-from mlflow.models import Model
+from mlflow.models import Model, ModelSignature
 from mlflow.models.model import MLMODEL_FILE_NAME
+from mlflow.types import Schema, TensorSpec
 from PIL import Image
 from prefect.logging import disable_run_logger
 from registering import CHANNELS, FEATURES, NAME, SIZE, registration, store_at
@@ -75,11 +76,11 @@ def champion(home: Path, request: pytest.FixtureRequest) -> ModelRef | None:
 
 
 @pytest.fixture
-def foreign_champion(home: Path) -> None:
-    """A version that another program has registered: it takes no images."""
+def foreign_champion(home: Path, request: pytest.FixtureRequest) -> None:
+    """A version that another program has registered, with a signature or without: it takes no images."""
     folder = home / "theirs"
     folder.mkdir()
-    Model().save(folder / MLMODEL_FILE_NAME)
+    Model(signature=request.param).save(folder / MLMODEL_FILE_NAME)
     client = MlflowClient(f"sqlite:///{home}/mlflow.db")
     client.create_model_version(NAME, source=str(folder))
     store_at(home).promote(NAME, 4, "of another program")
@@ -175,15 +176,35 @@ def test_it_may_take_images_of_a_size_that_the_data_of_a_run_may_not_have(home: 
     assert job.data.with_options_of(larger.kind).built_modality.example_processor(larger.array).size == 600
 
 
+def taking(*inputs: TensorSpec) -> ModelSignature:
+    return ModelSignature(inputs=Schema(list(inputs)))
+
+
+@pytest.mark.parametrize(
+    ("foreign_champion", "taken"),
+    [
+        (None, "inputs without a signature, not one array"),
+        (
+            taking(*(TensorSpec(np.dtype("uint8"), (-1, 8, 8, 1), name) for name in "ab")),
+            "['a': Tensor('uint8', (-1, 8, 8, 1)), 'b': Tensor('uint8', (-1, 8, 8, 1))], not one array",
+        ),
+        (taking(TensorSpec(np.dtype("float64"), (-1, 8, 8, 1))), "nothing that 'image' gives: its arrays are float64"),
+        (
+            taking(TensorSpec(np.dtype("uint8"), (-1, 8))),
+            "nothing that 'image' gives: its signature names no images, so another program registered it",
+        ),
+    ],
+    indirect=["foreign_champion"],
+    ids=["no signature", "two arrays", "float64", "rows"],
+)
 def test_of_a_champion_that_takes_no_images_the_reason_is_returned_with_what_to_do(
-    home: Path, foreign_champion: None, job: TrainingJob, checked: Checked
+    home: Path, foreign_champion: None, taken: str, job: TrainingJob, checked: Checked
 ) -> None:
     found = evaluated(job)
     assert isinstance(found, NotComparable) and found.version == 4
     assert found.reason == (
-        "models:/shoes/4, the champion, cannot be evaluated on these samples: models:/shoes/4 takes inputs "
-        "without a signature, not one array; choose a model that `cl retrain` registered; promote by hand with "
-        "`cl promote`, or choose another model_name"
+        f"models:/shoes/4, the champion, cannot be evaluated on these samples: models:/shoes/4 takes {taken}; "
+        "choose a model that `cl retrain` registered; promote by hand with `cl promote`, or choose another model_name"
     )
     assert f"warning: the version will not be promoted, whatever its scores: {found.reason}" in checked()
 
