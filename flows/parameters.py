@@ -73,7 +73,11 @@ def _comma_separated(_: Any, tokens: Sequence[Any]) -> list[int]:
     Raises:
         ValueError: When one is not a whole number; cyclopts names the option.
     """
-    return [int(number) for token in tokens for number in token.value.split(",")]
+    text = ",".join(token.value for token in tokens)
+    try:
+        return [int(number) for number in text.split(",")]
+    except ValueError:
+        raise ValueError(f"wanted whole numbers with commas between them, such as 0,1,2; got {text!r}") from None
 
 
 Seeds = Annotated[

@@ -96,14 +96,14 @@ class DataSpec(Described):
         """Refuse options that would be ignored."""
         if self.modality == IMAGE and self.modality_options:
             raise ValueError(
-                f"modality_options: images have none here, got {self.modality_options}; set "
+                f"modality_options are {self.modality_options}, and images have none here; set "
                 f"{' and '.join(f'data.{name}' for name in _OF_IMAGES)} instead"
             )
         fields = type(self).model_fields
         for name in _OF_IMAGES:
             if self.modality != IMAGE and (value := getattr(self, name)) != fields[name].default:
                 raise ValueError(
-                    f"{name}: {value} is an option of images, and modality is {self.modality!r}; leave it out"
+                    f"{name} {value} is an option of images, and modality is {self.modality!r}; leave it out"
                 )
         return self
 

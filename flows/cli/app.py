@@ -4,7 +4,6 @@ A command is a flow, or a function of `flows.cli`, imported when it is called (`
 defaults and option help are written there and nowhere else.
 """
 
-import json as json_format
 import shlex
 import sys
 import time
@@ -17,15 +16,12 @@ from typing import Annotated, NoReturn
 
 import cyclopts
 from cyclopts import App, Group, Parameter
-from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
 
 from cl_core import registry
 from cl_core.errors import CounterpointError, InputError
-from cl_core.retention.policy import RetentionSpec
-from cl_core.specs import ComputeSpec, DataSpec, EvaluationSpec, PromotionSpec, SourceSpec, TrainingSpec
-from flows.cli import commands
+from flows.cli import commands, refusals
 from flows.cli.commands import COMMANDS
 
 FAILED, WRONG_INPUT, INTERRUPTED = 1, 2, 130
@@ -40,10 +36,6 @@ _EPILOGUE = (
 _RECIPE = "JSON file with values of any of the command's options; the command line wins."
 _JSON = "Print the result as one JSON document on stdout."
 _OPTIONS = Group.create_ordered("Options")
-# In a message, a spec's fields are named as on the command line.
-_PREFIXES = {spec.__name__: name for spec, name in (
-    (DataSpec, "data"), (SourceSpec, "data"), (TrainingSpec, "training"), (EvaluationSpec, "evaluation"),
-    (PromotionSpec, "promotion"), (ComputeSpec, "compute"), (RetentionSpec, ""))}  # fmt: skip
 
 
 def main() -> None:
@@ -58,7 +50,7 @@ def main() -> None:
             set_environment()
         code = make_app().meta(tokens, exit_on_error=False, print_error=False)
     except cyclopts.CycloptsError as error:
-        _fail(_explained(error), WRONG_INPUT)
+        _fail(refusals.explained(error), WRONG_INPUT)
     except InputError as error:
         _fail(str(error), WRONG_INPUT)
     except CounterpointError as error:
@@ -189,31 +181,6 @@ def _component_names() -> str:
     return "Names to choose from:\n\n" + "\n\n".join(f"{o}: {', '.join(r.names())}" for o, r in options.items())
 
 
-def _explained(error: cyclopts.CycloptsError) -> str:
-    cause = error.__cause__ or error.__context__
-    name = error.argument.name.lstrip("-").replace("-", "_") if error.argument else ""
-    if (
-        isinstance(error, cyclopts.MissingArgumentError)
-        and cause is None
-        and name.startswith("data.")
-        and not error.tokens_so_far
-    ):
-        # With nothing of the group given, cyclopts names only its first field.
-        cause = _problem_of_no_data()
-    if isinstance(cause, ValidationError):
-        # The error of a plain parameter is titled by its type; it goes by the parameter's name.
-        sentence = registry.explain_validation_error(cause, _PREFIXES.get(cause.title, name), [])
-        if all(problem["type"] != "missing" for problem in cause.errors()):
-            return sentence
-        # Cyclopts looks for what is missing first; a mistyped option is why it is.
-        unknown = [token.partition("=")[0] for token in error.unused_tokens or () if token.startswith("-")]
-        mistyped = f"there is no option {unknown[0]}; " if unknown else ""
-        return f"{mistyped}{sentence}; for example: --data.name parts --data.source image_folder --data.location photos"
-    if isinstance(cause, json_format.JSONDecodeError):
-        return f'{name}: wanted JSON, such as {{"a": 1}}; got {cause.doc!r}: {cause}'
-    return str(error)
-
-
 def _unforeseen(error: Exception) -> str:
     """Keep the traceback in a file, and return a sentence that names it; with CL_DEBUG=1, let the error rise."""
     import tempfile
@@ -230,14 +197,6 @@ def _unforeseen(error: Exception) -> str:
         traceback.print_exception(error, file=log)
     said = str(error).strip().split("\n")[0].rstrip(".") or "no message"
     return f"unforeseen {type(error).__name__}: {said}. The traceback is in {log.name}; CL_DEBUG=1 shows it"
-
-
-def _problem_of_no_data() -> ValidationError | None:
-    try:
-        DataSpec.model_validate({})
-    except ValidationError as error:
-        return error
-    return None
 
 
 def _fail(message: str, code: int) -> NoReturn:

@@ -106,13 +106,20 @@ def sentence_of(ended):
     return ended.err.removeprefix("error: ").removesuffix("\n")
 
 
+REFUSED_PROGRAMS = {
+    ("retrain", "--training.method", "simclrr"): "training.method: there is no method named 'simclrr'",
+    # In a program just started, pydantic has not built the spec's own validator yet and titles its errors otherwise.
+    ("retrain", "--data.source", "image_folder"): "data.name: required, and not given; for example: --data.name",
+}
+
+
 @pytest.fixture(scope="module")
 def programs(tmp_path_factory):
     """How some commands end as programs, by their arguments; a program's start takes a second of a core."""
     folder = tmp_path_factory.mktemp("programs")
     ended = {
         arguments: program(*arguments, folder=folder)
-        for arguments in ((), ("--help",), ("--version",), ("retrain", "--training.method", "simclrr"))
+        for arguments in ((), ("--help",), ("--version",), *REFUSED_PROGRAMS)
     }
     assert list(folder.iterdir()) == []
     return ended
@@ -139,10 +146,10 @@ def test_the_version_is_that_of_the_package(programs):
     assert programs["--version",] == Ended(0, version("counterpoint") + "\n", "")
 
 
-def test_the_program_refuses_on_stderr_with_code_2_as_its_function_does(programs, cl):
-    arguments = ("retrain", "--training.method", "simclrr")
+@pytest.mark.parametrize("arguments", REFUSED_PROGRAMS)
+def test_the_program_refuses_on_stderr_with_code_2_as_its_function_does(programs, cl, arguments):
     assert programs[arguments] == cl(*arguments)
-    assert sentence_of(programs[arguments]).startswith("training.method: there is no method named 'simclrr'")
+    assert sentence_of(programs[arguments]).startswith(REFUSED_PROGRAMS[arguments])
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -309,6 +316,7 @@ def test_flows_are_imported_without_what_their_steps_use(imported_with_flows):
             ["validate", "--data.name", "a", "--data.source", "image_folder", "--data.group", "patient"],
             r"data\.group: expected 'column:NAME' .*; got 'patient'",
         ),
+        (["compare", "a.json", "--seeds", "0,one"], r".*--seeds: wanted whole numbers with commas .*; got '0,one'"),
         # Square brackets are no markup.
         (
             ["ingest", "--data.name", "parts", "--data.source", "[red]x[/]"],

@@ -135,8 +135,8 @@ def test_the_same_bytes_as_another_modality_are_another_snapshot() -> None:
 
 def test_the_options_of_images_are_refused_for_vectors_and_the_other_way_round() -> None:
     for wrong, sentence in (
-        ({"modality": "vector", "image_size": 32}, "image_size: 32 is an option of images, and modality is 'vector'"),
-        ({"modality_options": {"size": 3}}, "modality_options: images have none here"),
+        ({"modality": "vector", "image_size": 32}, "image_size 32 is an option of images, and modality is 'vector'"),
+        ({"modality_options": {"size": 3}}, "modality_options are {'size': 3}, and images have none here"),
     ):
         with pytest.raises(ValidationError, match=sentence):
             DataSpec(name="a", source="colors", **wrong)
