@@ -87,6 +87,9 @@ class RepresentationReport(Ref):
     per_class: dict[str, dict[str, Score]] = Field(description="precision, recall, f1 by class name.")
     confusion: list[list[int]] = Field(description="Rows are true classes, columns predicted ones; may be empty.")
     choices: dict[str, float] = Field(description="What was chosen on the validation part, such as the L2 strength.")
+    roc: list[tuple[float, float]] = Field(
+        [], description="False accept rate and true accept rate of pairs at falling thresholds; may be empty."
+    )
 
 
 class AssessmentRef(StepResult):

@@ -25,6 +25,7 @@ from tasks.runtime.step import log_outcome, step
 
 if TYPE_CHECKING:
     from cl_core.evaluation.protocol_choice import ProtocolChoice
+    from cl_core.evaluation.protocols import LabelCounts
     from cl_core.evaluation.representations import Representation
     from cl_core.evaluation.runner import Assessment
     from cl_core.training.job import PreparedData, TrainingJob
@@ -43,7 +44,7 @@ def plan_evaluation(snapshot: SnapshotRef, evaluation: EvaluationSpec, promotion
 
     choice = _choice(snapshot, evaluation)
     if promotion is not None:
-        check_deciding_score(promotion.score, choice, labeled=snapshot_profile(snapshot.path).labeled["train"])
+        check_deciding_score(promotion.score, choice, _labels(snapshot))
     if choice.left_out:
         log_outcome(f"{choice.reason}: {' and '.join(choice.left_out)} will be left out")
     for sentence in choice.adapted:
@@ -190,7 +191,13 @@ def _assess(representation: "Representation", evaluation: EvaluationSpec) -> "As
 def _choice(snapshot: SnapshotRef, evaluation: EvaluationSpec) -> "ProtocolChoice":
     from cl_core.evaluation.protocol_choice import choose_protocols
 
-    return choose_protocols(evaluation, labeled=snapshot_profile(snapshot.path).labeled)
+    return choose_protocols(evaluation, _labels(snapshot))
+
+
+def _labels(snapshot: SnapshotRef) -> "LabelCounts":
+    from cl_core.evaluation.protocols import LabelCounts
+
+    return LabelCounts(**snapshot_profile(snapshot.path).per_class)
 
 
 def _report(

@@ -8,7 +8,7 @@ from cl_core.data.snapshot_diff import describe_changes, previous_profile
 from cl_core.data.validation import ValidationReport
 from cl_core.failpoints import failpoint
 from cl_core.refs import CacheRef, SnapshotRef
-from cl_core.report.wording import counts, parted_groups_warning
+from cl_core.report.wording import counts, parted_groups_warning, test_only_warning
 from cl_core.specs import ComputeSpec, DataSpec
 from tasks.runtime.artifacts import publish_profile
 from tasks.runtime.console import counting
@@ -81,6 +81,8 @@ def validate(snapshot: SnapshotRef, cached: CacheRef, data: DataSpec) -> Validat
             f"warning: classes {', '.join(map(repr, names))} look alike; if they are one, "
             "give them one name in the source"
         )
+    if warning := test_only_warning(report.test_only, len(facts.classes)):
+        log_outcome(f"warning: {warning}")
     changed = describe_changes(previous_profile(snapshot.path), facts)
     publish_profile(facts, report, note=step_messages().get("ingest", ""), changed=changed)
     return report

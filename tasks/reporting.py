@@ -60,6 +60,7 @@ def report(
     # A champion that this decision has replaced is not the champion that users compare with.
     replaced = decision is not None and champion is not None and decision.champion != champion.version
     rival = champion if isinstance(champion, AssessmentRef) and not replaced else None
+    compared = read_assessment(rival).report if rival else None
     specs = {"data": job.data, "training": job.training, "evaluation": evaluation, "compute": job.compute}
     inputs = ReportInputs(
         title=f"{model.name}, version {model.version}",
@@ -68,7 +69,8 @@ def report(
         uri=model.uri,
         decision=decision,
         evaluation=scores,
-        champion=read_assessment(rival).report.scores if rival else {},
+        champion=compared.scores if compared else {},
+        champion_roc=compared.roc if compared else [],
         curves=[progress.model_dump() for progress in job.progress.read()],
         profile=snapshot_profile(job.snapshot.path),
         near_duplicates=validation.near_duplicates,

@@ -132,11 +132,6 @@ class SnapshotProfile(BaseModel):
         return modality
 
     @property
-    def labeled(self) -> dict[str, int]:
-        """Return how many samples of each split have a label."""
-        return {split: sum(self.per_class[split].values()) for split in SPLITS}
-
-    @property
     def quarantined_share(self) -> float:
         """Return the fraction of the inputs that was rejected."""
         return sum(self.quarantined.values()) / max(1, self.inputs)

@@ -5,7 +5,7 @@ Single inputs are rejected when they are ingested; `cl_core/modalities` has the 
 
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Mapping, Set
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,7 @@ class ValidationReport(Ref):
     passed_over: dict[str, int] = Field({}, description="Files that are no inputs, by suffix or name.")
     near_duplicates: NearDuplicates | None = Field(description="None where the modality has no fingerprints.")
     look_alikes: list[list[str]] = Field([], description="Classes whose names differ in case, blanks or Unicode alone.")
+    test_only: list[str] = Field([], description="Classes of test samples that no training sample has.")
 
 
 def validate_snapshot(snapshot: SnapshotRef, cache: Path, spec: DataSpec) -> ValidationReport:
@@ -87,6 +88,7 @@ def validate_snapshot(snapshot: SnapshotRef, cache: Path, spec: DataSpec) -> Val
         passed_over=profile.passed_over,
         near_duplicates=_near_duplicates(snapshot.path, cache, spec.built_modality, profile.rows["test"]),
         look_alikes=look_alikes(profile.classes),
+        test_only=_test_only(profile.per_class),
     )
 
 
@@ -96,6 +98,12 @@ def look_alikes(classes: Iterable[str]) -> list[list[str]]:
     for name in classes:
         alike["".join(unicodedata.normalize("NFKC", name).casefold().split())].append(name)
     return [names for names in alike.values() if len(names) > 1]
+
+
+def _test_only(per_class: Mapping[str, Mapping[str, int]]) -> list[str]:
+    """Return the classes of the test split that a labeled training split does not have."""
+    trained = {name for name, count in per_class["train"].items() if count}
+    return [name for name, count in per_class["test"].items() if count and name not in trained] if trained else []
 
 
 def _problems(profile: SnapshotProfile, snapshot: SnapshotRef, spec: DataSpec) -> list[str]:

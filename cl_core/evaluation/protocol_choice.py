@@ -1,14 +1,12 @@
 """Which protocols run on a snapshot, with which options: what its labels allow, known before anything is trained."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from cl_core.errors import SpecError
-from cl_core.evaluation.protocols import Evaluation
+from cl_core.evaluation.protocols import Evaluation, LabelCounts
 from cl_core.registry import EVALUATIONS
 from cl_core.specs import EvaluationSpec
-
-_SPLITS = {"train": "training", "test": "test"}
 
 
 class ProtocolChoice(NamedTuple):
@@ -46,48 +44,50 @@ def protocols(spec: EvaluationSpec) -> dict[str, Evaluation]:
     }
 
 
-def choose_protocols(spec: EvaluationSpec, *, labeled: Mapping[str, int]) -> ProtocolChoice:
+def choose_protocols(spec: EvaluationSpec, labels: LabelCounts) -> ProtocolChoice:
     """Return the protocols that run: those that need labels only if both splits have some, with options that fit.
 
-    `labeled` are the labeled samples of each split.
-
     Raises:
-        InputError: As `protocols`, or when a given option does not fit the labeled training samples.
+        InputError: As `protocols`, or when a given option does not fit the labeled samples.
     """
     chosen = protocols(spec)
-    missing = [name for split, name in _SPLITS.items() if not labeled[split]]
+    splits = {"training": labels.train, "test": labels.test}
+    missing = [name for name, counts in splits.items() if not sum(counts.values())]
     if not missing:
-        fitted = {name: protocol.fitted_to(labeled=labeled["train"]) for name, protocol in chosen.items()}
-        adapted = [one for name in chosen for one in _replaced(name, chosen[name], fitted[name], labeled["train"])]
+        fitted = {name: protocol.fitted_to(labels) for name, protocol in chosen.items()}
+        adapted = [one for name in chosen for one in _replaced(name, chosen[name], fitted[name], labels)]
         return ProtocolChoice(fitted, [], "", adapted)
-    reason = f"the {missing[0]} split has no labels" if len(missing) < len(_SPLITS) else "the data have no labels"
+    reason = f"the {missing[0]} split has no labels" if len(missing) < len(splits) else "the data have no labels"
     running = {name: protocol for name, protocol in chosen.items() if not protocol.needs_labels}
     left_out = [name for name in chosen if name not in running]
     return ProtocolChoice(running, left_out, reason if left_out else "", [])
 
 
-def check_deciding_score(score: str, choice: ProtocolChoice, *, labeled: int) -> None:
-    """Refuse a deciding score that is not measured where others are; `labeled` are the labeled training samples.
+def check_deciding_score(score: str, choice: ProtocolChoice, labels: LabelCounts) -> None:
+    """Refuse a deciding score that is not measured where others are.
 
     Raises:
         SpecError: With the scores to choose from.
     """
     if choice.deciding_scores and score not in choice.deciding_scores:
         raise SpecError(
-            f"promotion.score: {score!r} cannot decide: with {labeled} labeled training samples it is not measured; "
-            f"choose one of: {', '.join(choice.deciding_scores)}"
+            f"promotion.score: {score!r} cannot decide: with {sum(labels.train.values())} labeled training samples it "
+            f"is not measured; choose one of: {', '.join(choice.deciding_scores)}"
         )
 
 
-def _replaced(name: str, given: Evaluation, fitted: Evaluation, labeled: int) -> Iterator[str]:
+def _replaced(name: str, given: Evaluation, fitted: Evaluation, labels: LabelCounts) -> Iterator[str]:
     """Give a sentence for each option that was replaced."""
     for option, value in given:
         if (now := getattr(fitted, option)) != value:
             yield (
                 f"evaluation.options.{name}.{option}: {_listed(now)} in place of the default {_listed(value)}: "
-                f"there are {labeled} labeled training samples"
+                f"there are {sum(labels.train.values())} labeled training samples, {labels.rarest} of the rarest class"
             )
 
 
 def _listed(value: object) -> str:
-    return " and ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    if not isinstance(value, tuple):
+        return str(value)
+    *others, last = map(str, value)
+    return f"{', '.join(others)} and {last}" if others else last

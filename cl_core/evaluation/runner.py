@@ -19,7 +19,7 @@ from cl_core.errors import SpecError
 from cl_core.evaluation.bootstrap import mean_score, paired_gain
 from cl_core.evaluation.features import FeatureBlocks, SplitFeatures, cached_features
 from cl_core.evaluation.protocol_choice import choose_protocols
-from cl_core.evaluation.protocols import Features, Outcome
+from cl_core.evaluation.protocols import Features, LabelCounts, Outcome
 from cl_core.evaluation.representations import BLOCK, Representation
 from cl_core.hashing import digest_of
 from cl_core.refs import AssessmentRef, RepresentationReport, Score
@@ -44,8 +44,8 @@ class Assessment:
 
 def assess(representation: Representation, spec: EvaluationSpec, *, embeddings: Path, evaluations: Path) -> Assessment:
     """Evaluate a representation with every protocol that its data allows, unless its assessment is up to date."""
-    labeled = snapshot_profile(representation.prepared.snapshot.path).labeled
-    chosen = choose_protocols(spec, labeled=labeled).running
+    labels = LabelCounts(**snapshot_profile(representation.prepared.snapshot.path).per_class)
+    chosen = choose_protocols(spec, labels).running
     code = code_digest(*(type(protocol).__module__ for protocol in chosen.values()), alone=[__name__])
     digest = digest_of([representation.digest, spec, {name: p.model_dump() for name, p in chosen.items()}, code])
     ref = AssessmentRef(name=representation.name, digest=digest, path=evaluations / digest)
@@ -131,6 +131,7 @@ def _keep(folder: Path, outcomes: Sequence[Outcome], test: Features, made_from: 
         per_class=next((outcome.per_class for outcome in outcomes if outcome.per_class), {}),
         confusion=next((outcome.confusion for outcome in outcomes if outcome.confusion), []),
         choices={name: value for outcome in outcomes for name, value in outcome.choices.items()},
+        roc=next((outcome.roc for outcome in outcomes if outcome.roc), []),
     )
     # Names of protocols have no dot, names of scores have one.
     kept = [of for outcome in outcomes for of in (outcome.predictions, outcome.per_sample)]

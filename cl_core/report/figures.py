@@ -93,6 +93,27 @@ def score_intervals(columns: Mapping[str, Mapping[str, Score]]) -> Figure | None
     return figure
 
 
+def roc_figure(curves: Mapping[str, Sequence[tuple[float, float]]]) -> Figure:
+    """Draw true accepts of pairs by false accepts, a line for each representation; false accepts on a log scale.
+
+    Args:
+        curves: Points (false accept rate, true accept rate) from (0, 0) to (1, 1), by representation.
+    """
+    figure = new_figure(460, 330)
+    axes = plain_axes(figure)
+    least = min(far for points in curves.values() for far, _ in points if far > 0)
+    chance = np.geomspace(least, 1, DRAWN_POINTS)
+    axes.plot(chance, chance, color=drawing.MUTED, linewidth=1, linestyle=":")
+    for name, points in reversed(list(curves.items())):
+        far, tar = np.array(points).T
+        axes.step(far, tar, where="post", color=_COLUMN_COLORS.get(name, drawing.BASELINE), linewidth=2)
+    axes.set(xscale="log", xlim=(least, 1), ylim=(0, 1.02))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.set_xlabel("false accept rate", color=drawing.MUTED, fontsize=11)
+    axes.set_ylabel("true accept rate", color=drawing.MUTED, fontsize=11)
+    return figure
+
+
 def confusion_figure(confusion: Sequence[Sequence[int]], classes: Sequence[str]) -> Figure:
     """Draw counts of true (rows) against predicted class (columns), shaded by the fraction of the row.
 

@@ -11,10 +11,17 @@ from cl_core.report import wording
 from cl_core.report.costs import lost
 from cl_core.report.drawing import to_svg
 from cl_core.report.embedding_map import embedding_map, map_sample, project, unit_rows
-from cl_core.report.figures import SHOWN_CLASSES, class_counts, confusion_figure, score_intervals, training_curve
+from cl_core.report.figures import (
+    SHOWN_CLASSES,
+    class_counts,
+    confusion_figure,
+    roc_figure,
+    score_intervals,
+    training_curve,
+)
 from cl_core.report.gallery import LARGEST_SIDE, gallery
 from cl_core.report.markdown import template_environment
-from cl_core.report.report_inputs import ReportInputs, score_columns
+from cl_core.report.report_inputs import ReportInputs, roc_curves, score_columns
 from cl_core.report.summary import fetch_lines
 
 CURVES = {
@@ -43,6 +50,7 @@ def render_report(inputs: ReportInputs) -> str:
     trained = inputs.evaluation.trained
     columns = score_columns(inputs.evaluation, inputs.champion)
     scores = score_intervals(columns)
+    roc = roc_curves(inputs.evaluation, inputs.champion_roc)
     confusion = None
     if inputs.labels is not None and trained.confusion:
         confusion = to_svg(confusion_figure(trained.confusion, inputs.classes), "Confusion matrix of the test split")
@@ -54,6 +62,8 @@ def render_report(inputs: ReportInputs) -> str:
         headline=[name for name in trained.scores if wording.is_share(name)][:3] or list(trained.scores)[:3],
         fetch=fetch_lines(inputs.fetch_uri, inputs.profile.modality),
         score_figure=scores and to_svg(scores, "Scores with their 95 % intervals"),
+        roc_names=list(roc),
+        roc=roc and to_svg(roc_figure(roc), "True accepts of pairs by false accepts"),
         meanings={k: text for k, text in wording.MEANING.items() if any(name.endswith(k) for name in trained.scores)},
         confusion=confusion,
         label_free=LABEL_FREE if inputs.labels is None else "",

@@ -34,6 +34,7 @@ class ReportInputs:
     evaluation: EvaluationReport
     # Scores, on the same test split, of the champion that the gate compared with; empty without one.
     champion: Mapping[str, Score] = field(default_factory=dict)
+    champion_roc: Sequence[tuple[float, float]] = ()  # Its points, where pairs are verified.
     # One mapping per report of the trainer: step, epoch, seconds, loss, accuracy, alignment, ... in order of step.
     curves: Sequence[Mapping[str, float]] = ()
     profile: SnapshotProfile
@@ -85,6 +86,15 @@ class ReportInputs:
         """Return the classes with fewer than 5 scored test samples, and how many they have."""
         samples = {name: sum(row) for name, row in zip(self.classes, self.evaluation.trained.confusion, strict=False)}
         return {name: count for name, count in samples.items() if 0 < count < _FEW_SAMPLES}
+
+
+def roc_curves(
+    report: EvaluationReport, champion: Sequence[tuple[float, float]]
+) -> dict[str, Sequence[tuple[float, float]]]:
+    """Return the points of each representation, in the order of `score_columns`; empty where no pair was verified."""
+    of = {"trained": report.trained} | report.representations
+    curves: dict[str, Sequence[tuple[float, float]]] = {name: measured.roc for name, measured in of.items()}
+    return {name: points for name, points in (curves | {"champion": champion}).items() if points}
 
 
 def score_columns(report: EvaluationReport, champion: Mapping[str, Score]) -> dict[str, Mapping[str, Score]]:

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from cl_core.data.snapshot import GroupCounts
     from cl_core.data.validation import NearDuplicates
 
-SHARES = ("accuracy", "precision", "recall", "f1")
+SHARES = ("accuracy", "precision", "recall", "f1", "auc")
 
 MEANING = {
     "accuracy": "Fraction of the test split whose class is predicted correctly. Higher is better.",
@@ -18,6 +18,10 @@ MEANING = {
     "f1": "Harmonic mean of precision and recall; mean over classes. Higher is better.",
     "recall_at_1": "Fraction of samples whose match, of the same class or their own other view, is most similar.",
     "recall_at_10": "Fraction of samples with a match among the 10 most similar ones. Higher is better.",
+    "verification.accuracy": "Fraction of pairs that are rightly taken as one class or two. Chance is 0.5.",
+    "auc": "Chance that a pair of one class is more similar than a pair of two. Chance level is 0.5.",
+    "tar_at_far_1_in_100": "Fraction of pairs of one class accepted where 1 in 100 of two classes is accepted, too.",
+    "tar_at_far_1_in_1000": "The same where 1 in 1,000 pairs of two classes is accepted. Higher is better.",
     "mean_average_precision": "How far matches come before others in a sample's search. Higher is better.",
     "reciprocal_rank": "Mean of 1 / rank of a sample's other view among all. Higher is better.",
     "alignment": "Mean squared distance between two views of the same sample. Lower is better.",
@@ -30,9 +34,9 @@ _BARS = "▁▂▃▄▅▆▇█"
 
 
 def is_share(score: str) -> bool:
-    """Tell by its name whether a score is a fraction of the test split: between 0 and 1, higher is better."""
+    """Tell by its name whether a score is a fraction of samples or pairs: between 0 and 1, higher is better."""
     figure = score.rsplit(".", 1)[-1]
-    return figure.endswith(SHARES) or figure.startswith("recall_at_")
+    return figure.endswith(SHARES) or figure.startswith(("recall_at_", "accuracy_at_", "tar_at_far_"))
 
 
 def format_number(value: float) -> str:
@@ -88,6 +92,17 @@ def few_samples(classes: Mapping[str, int]) -> str:
     )
 
 
+def test_only_warning(classes: Sequence[str], of: int) -> str:
+    """Warn of classes that no classifier can predict, because no training sample has them; empty without any."""
+    if not classes:
+        return ""
+    named = ", ".join(classes[:3]) + (", ..." if len(classes) > 3 else "")
+    return (
+        f"{len(classes):,} of {of:,} classes have test samples and no training sample ({named}): linear probe and "
+        "nearest neighbors cannot predict them; the evaluations retrieval and verification measure such classes."
+    )
+
+
 def near_duplicate_warning(near: "NearDuplicates | None", unit: str) -> str:
     """Warn beside the scores if many test samples resemble a training sample; empty otherwise."""
     if near is None or near.test_share <= _MANY_NEAR_DUPLICATES:
@@ -135,6 +150,7 @@ WORDING_FILTERS = {
     "thousands": "{:,}".format,
     "counts": counts,
     "few_samples": few_samples,
+    "test_only_warning": test_only_warning,
     "near_duplicate_warning": near_duplicate_warning,
     "parted_groups_warning": parted_groups_warning,
     "sparkline": sparkline,

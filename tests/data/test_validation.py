@@ -51,6 +51,11 @@ def test_classes_of_folders_that_look_alike_are_named(folder, validated):
     assert validated(folder, test_share=0.3).look_alikes == [["Cat", "cat"]]
 
 
+def test_classes_without_a_training_sample_are_named(folder, validated):
+    assert validated(folder, test_share=0.3).test_only == []
+    assert validated(folder, test_share=0.5, group="folder:1").test_only == ["cat"]
+
+
 def test_too_few_training_samples_are_refused(folder, validated):
     with pytest.raises(DataError, match=r"3\d unique training samples, at least 64 are needed; add samples, or lower"):
         validated(folder, min_train_samples=64)

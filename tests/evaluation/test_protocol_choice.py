@@ -4,7 +4,13 @@ import pytest
 
 from cl_core.errors import DataError, SpecError
 from cl_core.evaluation.protocol_choice import check_deciding_score, choose_protocols, protocols
+from cl_core.evaluation.protocols import LabelCounts
 from cl_core.specs import EvaluationSpec
+
+
+def labels(*, train: int, test: int) -> LabelCounts:
+    """Labels of two classes; the rarer one has a tenth."""
+    return LabelCounts(*({"common": count - count // 10, "rare": count // 10} for count in (train, test)))
 
 
 @pytest.mark.parametrize(
@@ -16,28 +22,52 @@ from cl_core.specs import EvaluationSpec
     ],
 )
 def test_protocols_that_need_labels_are_left_out_where_a_split_has_none(labeled: dict[str, int], reason: str) -> None:
-    choice = choose_protocols(EvaluationSpec(), labeled=labeled)
+    choice = choose_protocols(EvaluationSpec(), labels(**labeled))
     assert (list(choice.running), choice.left_out, choice.reason) == (["geometry"], ["linear_probe", "knn"], reason)
 
 
 def test_with_labels_in_both_splits_all_protocols_run() -> None:
-    choice = choose_protocols(EvaluationSpec(), labeled={"train": 300, "test": 1})
+    choice = choose_protocols(EvaluationSpec(), labels(train=300, test=1))
     assert (list(choice.running), choice.left_out, choice.reason) == (["linear_probe", "knn", "geometry"], [], "")
 
 
 def test_default_neighbors_are_reduced_and_reported() -> None:
-    choice = choose_protocols(EvaluationSpec(), labeled={"train": 60, "test": 10})
+    choice = choose_protocols(EvaluationSpec(), labels(train=60, test=10))
     assert choice.deciding_scores == ["linear_probe.accuracy", "knn_20.accuracy"]
     assert choice.adapted == [
-        "evaluation.options.knn.ks: 20 in place of the default 20 and 200: there are 60 labeled training samples"
+        (
+            "evaluation.options.knn.ks: 20 in place of the default 20 and 200: there are 60 labeled training samples, "
+            "6 of the rarest class"
+        )
     ]
+
+
+def test_default_numbers_of_labels_are_those_of_the_rarest_class() -> None:
+    choice = choose_protocols(EvaluationSpec(protocols=["few_labels"]), labels(train=500, test=10))
+    assert choice.running["few_labels"].per_class == (1, 10)
+    assert choice.adapted == [
+        (
+            "evaluation.options.few_labels.per_class: 1 and 10 in place of the default 1, 10 and 100: there are 500 "
+            "labeled training samples, 50 of the rarest class"
+        )
+    ]
+
+
+def test_given_numbers_of_labels_that_a_class_lacks_are_refused_before_the_training() -> None:
+    given = EvaluationSpec(protocols=["few_labels"], options={"few_labels": {"per_class": [1, 51]}})
+    with pytest.raises(SpecError) as caught:
+        choose_protocols(given, labels(train=500, test=10))
+    assert str(caught.value) == (
+        "evaluation.options.few_labels.per_class: 51 labels of each class requested, but the rarest class has 50 "
+        "training samples; choose fewer, or leave few_labels out"
+    )
 
 
 def test_given_neighbors_that_do_not_fit_are_refused() -> None:
     given = EvaluationSpec(options={"knn": {"ks": [20, 200]}})
-    assert choose_protocols(given, labeled={"train": 200, "test": 10}).adapted == []
+    assert choose_protocols(given, labels(train=200, test=10)).adapted == []
     with pytest.raises(SpecError) as caught:
-        choose_protocols(given, labeled={"train": 199, "test": 10})
+        choose_protocols(given, labels(train=199, test=10))
     assert str(caught.value) == (
         "evaluation.options.knn.ks: 200 neighbors requested, but the training split has only 199 labeled samples; "
         "choose at most 199"
@@ -46,14 +76,14 @@ def test_given_neighbors_that_do_not_fit_are_refused() -> None:
 
 def test_a_single_label_is_refused_by_the_linear_probe() -> None:
     with pytest.raises(DataError, match="besides its validation part; got 1 labeled training sample"):
-        choose_protocols(EvaluationSpec(), labeled={"train": 1, "test": 10})
+        choose_protocols(EvaluationSpec(), labels(train=1, test=10))
 
 
 def test_a_deciding_score_that_is_not_measured_is_refused_with_those_that_are() -> None:
-    choice = choose_protocols(EvaluationSpec(), labeled={"train": 60, "test": 10})
-    check_deciding_score("knn_20.accuracy", choice, labeled=60)
+    choice = choose_protocols(EvaluationSpec(), labels(train=60, test=10))
+    check_deciding_score("knn_20.accuracy", choice, labels(train=60, test=10))
     with pytest.raises(SpecError) as caught:
-        check_deciding_score("knn_200.accuracy", choice, labeled=60)
+        check_deciding_score("knn_200.accuracy", choice, labels(train=60, test=10))
     assert str(caught.value) == (
         "promotion.score: 'knn_200.accuracy' cannot decide: with 60 labeled training samples it is not measured; "
         "choose one of: linear_probe.accuracy, knn_20.accuracy"
@@ -61,9 +91,9 @@ def test_a_deciding_score_that_is_not_measured_is_refused_with_those_that_are() 
 
 
 def test_without_labels_any_deciding_score_is_accepted_since_a_person_decides() -> None:
-    choice = choose_protocols(EvaluationSpec(), labeled={"train": 60, "test": 0})
+    choice = choose_protocols(EvaluationSpec(), labels(train=60, test=0))
     assert choice.deciding_scores == []
-    check_deciding_score("knn_200.accuracy", choice, labeled=60)
+    check_deciding_score("knn_200.accuracy", choice, labels(train=60, test=10))
 
 
 def test_every_protocol_says_under_which_names_it_predicts() -> None:

@@ -1,5 +1,6 @@
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from typing import Any
 
@@ -239,3 +240,22 @@ def test_groups_in_both_splits_of_the_source_are_a_warning_beside_the_scores(mak
     scores = Page(render_report(inputs)).text.partition("Scores")[2].partition("Confusion")[0]
     assert warning in scores
     assert "2 groups have samples in both splits" in summary_markdown(inputs)
+
+
+def test_pairs_that_were_verified_have_a_curve_for_each_representation(make_inputs: Make, page_of_all: str) -> None:
+    """The lines of the trained encoder, the baseline and the champion, each in its color, and that of chance."""
+    assert "<h2>Verification</h2>" not in page_of_all
+    inputs = make_inputs()
+    points = [(0.0, 0.0), (0.01, 0.5), (0.1, 0.9), (1.0, 1.0)]
+    measured = {
+        name: report.model_copy(update={"roc": points if name != "untrained" else []})
+        for name, report in inputs.evaluation.representations.items()
+    }
+    verified = inputs.evaluation.model_copy(update={"representations": measured})
+    section = render_report(replace(inputs, evaluation=verified, champion_roc=points)).split("<h2>Verification</h2>")[1]
+    section = section.split("</section>")[0]
+    legend = re.findall(r'<span class="dot (\w+)"></span>([\w ]+)</span>', section)
+    assert legend == [("trained", "trained"), ("raw_pixels", "raw pixels"), ("champion", "champion")]
+    for color, lines in (("trained", 1), ("baseline", 1), ("champion", 1), ("untrained", 0), ("muted", 1)):
+        assert len(re.findall(rf"stroke: var\(--{color}\)", section)) >= lines, color
+    assert "false accept rate" in section and "of classes never trained on" in section

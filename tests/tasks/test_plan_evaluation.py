@@ -38,7 +38,10 @@ def test_few_labels_are_reported_with_the_neighbors_taken_or_refuse_the_score(
 ) -> None:
     few = with_labels(snapshot, tmp_path, train={"circle": 30, "square": 30})
     assert lines(few, EvaluationSpec(), PromotionSpec(score="knn_20.accuracy")) == [
-        "evaluation.options.knn.ks: 20 in place of the default 20 and 200: there are 60 labeled training samples"
+        (
+            "evaluation.options.knn.ks: 20 in place of the default 20 and 200: there are 60 labeled training samples, "
+            "30 of the rarest class"
+        )
     ]
     with pytest.raises(SpecError, match=r"^promotion\.score: 'knn_200.accuracy' cannot decide: with 60 labeled"):
         lines(few, EvaluationSpec(), PromotionSpec(score="knn_200.accuracy"))

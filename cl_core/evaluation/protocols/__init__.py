@@ -4,8 +4,9 @@ None of them updates an encoder; each sees the training features, the test featu
 """
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Self
+from typing import ClassVar, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,6 +66,31 @@ class Features:
         return Features(self.embeddings.select(positions), self.groups[positions], self.ids[positions])
 
 
+class LabelCounts(NamedTuple):
+    """How many samples of each class have a label."""
+
+    train: Mapping[str, int]
+    test: Mapping[str, int]
+
+    @property
+    def rarest(self) -> int:
+        """Training samples of the rarest class that has any; 0 without labels."""
+        return min((count for count in self.train.values() if count), default=0)
+
+    @property
+    def unseen(self) -> dict[str, int]:
+        """Test samples of the classes that have no training sample."""
+        return {name: count for name, count in self.test.items() if count and not self.train.get(name)}
+
+
+def label_counts(train: Features, test: Features, classes: list[str]) -> LabelCounts:
+    """Count the labeled samples of each class in both splits."""
+    train_counts, test_counts = (
+        np.bincount(split.groups[split.groups >= 0], minlength=len(classes)).tolist() for split in (train, test)
+    )
+    return LabelCounts(dict(zip(classes, train_counts, strict=True)), dict(zip(classes, test_counts, strict=True)))
+
+
 @dataclass(frozen=True)
 class Outcome:
     """The result of an evaluation.
@@ -78,6 +104,7 @@ class Outcome:
         choices: What was chosen on the validation part.
         per_sample: By name of a score that is a mean over test samples, (N,) float64 of each in the order of the test
             split, NaN where a sample has none; what paired comparisons need.
+        roc: Points (false accept rate, true accept rate) from (0, 0) to (1, 1), where pairs are verified.
     """
 
     scores: dict[str, Score]
@@ -86,6 +113,7 @@ class Outcome:
     predictions: dict[str, NDArray[np.int64]] = field(default_factory=dict)
     choices: dict[str, float] = field(default_factory=dict)
     per_sample: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    roc: list[tuple[float, float]] = field(default_factory=list)
 
 
 class Evaluation(Component):
@@ -103,11 +131,11 @@ class Evaluation(Component):
         """Names of its scores that are means over test samples, beside accuracies; the gate can decide by one."""
         return ()
 
-    def fitted_to(self, *, labeled: int) -> Self:
-        """Return the protocol for so many labeled training samples: with defaults that fit, and as it is if all do.
+    def fitted_to(self, labels: LabelCounts) -> Self:
+        """Return the protocol for so many labeled samples: with defaults that fit, and as it is if all do.
 
         Raises:
-            InputError: When an option that was given does not fit; the message has the number of samples.
+            InputError: When an option that was given does not fit; the message has the numbers.
         """
         return self
 

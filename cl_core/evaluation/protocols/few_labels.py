@@ -1,6 +1,6 @@
 """How well a linear classifier does with a few labels of each class."""
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,8 +8,8 @@ from pydantic import Field
 from scipy.special import stdtrit
 from sklearn.linear_model import LogisticRegression
 
-from cl_core.errors import DataError
-from cl_core.evaluation.protocols import Evaluation, Features, Outcome
+from cl_core.errors import SpecError
+from cl_core.evaluation.protocols import Evaluation, Features, LabelCounts, Outcome, label_counts
 from cl_core.refs import Score
 from cl_core.registry import EVALUATIONS
 from cl_core.rng import uniforms
@@ -37,7 +37,7 @@ class FewLabels(Evaluation):
     needs_labels: ClassVar[bool] = True
 
     per_class: tuple[Annotated[int, Field(ge=1)], ...] = Field((1, 10, 100), min_length=1, title="Labels per class")
-    """Each n gives a score `few_labels.accuracy_at_N`, if every class has as many training samples. Samples."""
+    """Each n gives a score `few_labels.accuracy_at_N`. The default is reduced to what the rarest class has. Samples."""
     draws: int = Field(10, ge=2, le=1000)
     """Draws of labeled samples. Draws."""
     inverse_strength: float = Field(1.0, gt=0, title="Inverse of L2 strength")
@@ -48,25 +48,30 @@ class FewLabels(Evaluation):
         """No prediction is kept: there is one for each draw."""
         return ()
 
-    def __call__(self, train: Features, test: Features, *, classes: list[str], resamples: int, seed: int) -> Outcome:
-        """Classify the test samples; the bootstrap is not used.
+    def fitted_to(self, labels: LabelCounts) -> Self:
+        """Leave out default numbers that the rarest class does not have.
 
         Raises:
-            DataError: When a split has no labels, or a class has fewer training samples than every number asked for.
+            SpecError: When a number that was given exceeds what the rarest class has.
         """
+        if max(self.per_class) <= labels.rarest:
+            return self
+        fitting = tuple(number for number in self.per_class if number <= labels.rarest)
+        if "per_class" in self.model_fields_set or not fitting:
+            raise SpecError(
+                f"evaluation.options.few_labels.per_class: {max(self.per_class)} labels of each class requested, but "
+                f"the rarest class has {labels.rarest} training samples; choose fewer, or leave few_labels out"
+            )
+        return self.model_copy(update={"per_class": fitting})
+
+    def __call__(self, train: Features, test: Features, *, classes: list[str], resamples: int, seed: int) -> Outcome:
+        """Classify the test samples; the bootstrap is not used. See `Evaluation` and `fitted_to`."""
         first = train.embeddings.take(slice(_STANDARDIZED_BY))
         mean, std = first.mean(0, dtype=np.float64), first.std(0, dtype=np.float64)
         std[std == 0] = 1
         train, test = train.labeled("training"), test.labeled("test")
-        rarest = int(np.bincount(train.groups)[np.unique(train.groups)].min())
-        fitting = [number for number in self.per_class if number <= rarest]
-        if not fitting:
-            raise DataError(
-                f"evaluation.options.few_labels.per_class: {min(self.per_class)} labels of each class requested, but "
-                f"the rarest class has {rarest} training samples; choose fewer, or leave few_labels out"
-            )
         scores = {}
-        for number in fitting:
+        for number in self.fitted_to(label_counts(train, test, classes)).per_class:
             accuracies = [
                 self._accuracy(train.rows(drawn_of_each_class(train, number, seed=seed, draw=draw)), test, mean, std)
                 for draw in range(self.draws)

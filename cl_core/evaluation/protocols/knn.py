@@ -10,7 +10,7 @@ from pydantic import Field
 from cl_core.errors import SpecError
 from cl_core.evaluation.bootstrap import accuracy_score
 from cl_core.evaluation.nearest import nearest_in_blocks, vote
-from cl_core.evaluation.protocols import Evaluation, Features, Outcome
+from cl_core.evaluation.protocols import Evaluation, Features, LabelCounts, Outcome, label_counts
 from cl_core.registry import EVALUATIONS
 
 
@@ -37,12 +37,13 @@ class Knn(Evaluation):
         """One for each k."""
         return tuple(f"knn_{k}" for k in self.ks)
 
-    def fitted_to(self, *, labeled: int) -> Self:
+    def fitted_to(self, labels: LabelCounts) -> Self:
         """Leave out default ks above the number of labeled samples; if all are, take all samples as neighbors.
 
         Raises:
             SpecError: When a k that was given exceeds the number.
         """
+        labeled = sum(labels.train.values())
         if max(self.ks) <= labeled:
             return self
         if "ks" in self.model_fields_set:
@@ -56,7 +57,7 @@ class Knn(Evaluation):
         """Classify the test samples; see `Evaluation` and `fitted_to`."""
         train = train.labeled("training")
         test.labeled("test")
-        ks = self.fitted_to(labeled=len(train.ids)).ks
+        ks = self.fitted_to(label_counts(train, test, classes)).ks
         order = np.lexsort(train.ids.T[::-1])
         groups = torch.from_numpy(train.groups[order])
         votes: dict[int, list[NDArray[np.int64]]] = {k: [] for k in ks}

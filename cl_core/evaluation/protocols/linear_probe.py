@@ -14,7 +14,7 @@ from torch import Tensor
 from cl_core.columns import Column
 from cl_core.errors import DataError
 from cl_core.evaluation.bootstrap import classification_scores, confusion_matrix
-from cl_core.evaluation.protocols import Evaluation, Features, Outcome
+from cl_core.evaluation.protocols import Evaluation, Features, LabelCounts, Outcome, label_counts
 from cl_core.evaluation.protocols._logistic_regression import Probe, fit
 from cl_core.registry import EVALUATIONS
 from cl_core.rng import uniforms
@@ -59,12 +59,13 @@ class LinearProbe(Evaluation):
         """The probe itself."""
         return ("linear_probe",)
 
-    def fitted_to(self, *, labeled: int) -> Self:
+    def fitted_to(self, labels: LabelCounts) -> Self:
         """Refuse labeled samples of which the validation part leaves none to fit.
 
         Raises:
             DataError: With the number of samples.
         """
+        labeled = sum(labels.train.values())
         if math.ceil(self.validation_share * labeled) == labeled:
             raise DataError(
                 f"the linear probe needs training samples besides its validation part; got {labeled} labeled "
@@ -76,7 +77,7 @@ class LinearProbe(Evaluation):
         """Fit and score the probe; see `Evaluation`. The choice is `linear_probe.l2`."""
         train = train.labeled("training")
         test.labeled("test")
-        self.fitted_to(labeled=len(train.ids))
+        self.fitted_to(label_counts(train, test, classes))
         # Classes that only the test split has get no weights: nothing could hold them back.
         known, groups = np.unique(train.groups, return_inverse=True)
         targets = torch.from_numpy(groups)
