@@ -34,7 +34,7 @@ up: setup ## run Prefect, MLflow and a worker with the deployments of infra/pref
 down: setup ## end what `make up` runs
 	@$(BIN)/cl down
 
-methods: setup ## retrain every method's Fashion-MNIST recipe that does not stand, and write infra/methods.md (about 40 minutes)
+methods: setup ## retrain every method's Fashion-MNIST recipe that is not up to date, and write infra/methods.md (about 40 minutes)
 	@infra/fashion-mnist.sh $(FASHION_MNIST)
 	@for recipe in infra/recipes/*-fashion.json; do $(BIN)/cl retrain --recipe $$recipe || exit 1; done
 	@$(BIN)/cl compare infra/recipes/*-fashion.json --table infra/methods.md
@@ -51,7 +51,7 @@ sweep: setup ## what is too long for every commit: faults everywhere, fetching i
 	@infra/debian-packages.sh
 	@$(BIN)/pytest --sweep -m "sweep and not whole" --numprocesses 3
 
-test-all: test integration sweep ## all tests: the sweep too, and `cl chaos` at every place (about an hour more)
+test-all: test integration sweep ## all tests: the sweep too, and `make chaos` at every place (about an hour more)
 	@$(BIN)/pytest --sweep -m whole --numprocesses 3
 
 check: setup ## format, lint, types and import rules

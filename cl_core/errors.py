@@ -8,6 +8,7 @@
     ├── TrainingError                  the optimization itself went wrong; never retried
     │   ├── NotFiniteLossError         the loss became NaN or infinite
     │   └── CollapseError              the loss is finite, and nothing is learned
+    ├── TooManyAttemptsError           the process of a run died again and again; never retried
     └── InfrastructureError            a machine or a network did it; retried with backoff
         ├── StorageFullError           no space left (not retried: a disk does not empty itself in a minute)
         ├── StoreUnreachableError      MLflow does not answer
@@ -71,3 +72,7 @@ class StoreUnreachableError(InfrastructureError):
 
 class WorkersLostError(InfrastructureError):
     """Training workers died, and were restarted, more often than allowed."""
+
+
+class TooManyAttemptsError(CounterpointError):
+    """The process of one flow run died so often that a person has to look."""

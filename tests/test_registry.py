@@ -13,8 +13,8 @@ import pytest
 from pydantic import BaseModel, Field, ValidationError
 
 from cl_core import registry
-from cl_core.code_digest import forget_code
 from cl_core.errors import SpecError
+from cl_core.hashing.code_digest import forget_code
 from cl_core.losses import info_nce
 from cl_core.modalities.image import Images
 from cl_core.registry import (

@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cl_core.artifact_dir import manifest_of, publish, staging, verify
-from cl_core.code_digest import code_digest
 from cl_core.columns import AnyColumn, Column, ColumnWriter, RaggedColumn, Split, mapped
 from cl_core.data.snapshot import ID_BYTES, SPLITS, SnapshotRow, row_groups, snapshot_profile
 from cl_core.data.worker_pool import map_batches
 from cl_core.errors import IntegrityError
 from cl_core.failpoints import failpoint
+from cl_core.hashing.code_digest import code_digest
 from cl_core.modalities import ArraySpec, Modality
 from cl_core.refs import SnapshotRef
 

@@ -27,7 +27,7 @@ def allowed_roots() -> list[Path] | None:
         raise InputError(
             f"{SETTING} must name absolute folders, separated by {os.pathsep!r}; got {', '.join(relative)} in it"
         )
-    home = Path(os.environ.get("CL_HOME", ".counterpoint")).expanduser().absolute()
+    home = Path(os.environ.get("CL_HOME") or ".counterpoint").expanduser().absolute()
     return [_real(path) for path in (*named, home)]
 
 

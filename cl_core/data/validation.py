@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from pydantic import Field, model_validator
+from pydantic import AliasChoices, Field, model_validator
 
 from cl_core.data.cache import load_split
 from cl_core.data.near_duplicates import MAX_DISTANCE, near_duplicates
@@ -56,7 +56,9 @@ class ValidationReport(Ref):
     test_samples: int
     classes: int = Field(description="0 without labels.")
     smallest_class: int = Field(description="Training samples of the rarest class; 0 without labels.")
-    unlabelled: int
+    unlabeled: int = Field(
+        validation_alias=AliasChoices("unlabeled", "unlabelled"), description="Samples without a label."
+    )
     quarantined: int
     quarantined_share: float = Field(description="Fraction of all inputs.")
     duplicates: int = Field(description="Copies merged within a split.")
@@ -81,7 +83,7 @@ def validate_snapshot(snapshot: SnapshotRef, cache: Path, spec: DataSpec) -> Val
         test_samples=profile.rows["test"],
         classes=len(profile.classes),
         smallest_class=min((profile.per_class["train"].get(name, 0) for name in profile.classes), default=0),
-        unlabelled=sum(profile.unlabelled.values()),
+        unlabeled=sum(profile.unlabelled.values()),
         quarantined=snapshot.quarantined,
         quarantined_share=profile.quarantined_share,
         duplicates=profile.duplicates,

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from cl_core.artifact_dir import is_intact, manifest_of, publish, replacing, staging
-from cl_core.code_digest import code_digest
 from cl_core.data.ingest.collect import nothing_usable
 from cl_core.data.snapshot import QUARANTINE_TABLE, TEXT_SETTINGS
 from cl_core.data.sources import Source, built_source
@@ -30,6 +29,7 @@ from cl_core.embedding.embeddings_file import (
 )
 from cl_core.errors import DataError, IntegrityError
 from cl_core.hashing import digest_of
+from cl_core.hashing.code_digest import code_digest
 from cl_core.modalities._model_input import ModelInput
 from cl_core.refs import Ref
 from cl_core.specs import SourceSpec

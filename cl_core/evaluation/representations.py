@@ -14,11 +14,11 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from cl_core.code_digest import code_digest
 from cl_core.columns import SamplePool, Split
 from cl_core.encoders import Encoder, EncoderOptions
 from cl_core.evaluation.features import extract
 from cl_core.hashing import digest_of
+from cl_core.hashing.code_digest import code_digest
 from cl_core.registry import VIEWS
 from cl_core.rng import SampleRng
 from cl_core.training.checkpoint import load_encoder_state

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cl_core import artifact_dir
-from cl_core.code_digest import code_digest
 from cl_core.columns import Column, Split
 from cl_core.data.cache import load_split
 from cl_core.data.snapshot import snapshot_profile
@@ -22,6 +21,7 @@ from cl_core.evaluation.protocol_choice import choose_protocols
 from cl_core.evaluation.protocols import Features, LabelCounts, Outcome
 from cl_core.evaluation.representations import BLOCK, Representation
 from cl_core.hashing import digest_of
+from cl_core.hashing.code_digest import code_digest
 from cl_core.refs import AssessmentRef, RepresentationReport, Score
 from cl_core.specs import EvaluationSpec
 from cl_core.tables import read_arrays, write_arrays

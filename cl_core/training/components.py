@@ -5,10 +5,10 @@ from typing import Any, Literal, Self
 import torch
 from pydantic import BaseModel, ConfigDict, ModelWrapValidatorHandler, model_serializer, model_validator
 
-from cl_core.code_digest import code_digest
 from cl_core.encoders import EncoderOptions
 from cl_core.errors import SpecError
 from cl_core.hashing import digest_of
+from cl_core.hashing.code_digest import code_digest
 from cl_core.losses import PairLoss
 from cl_core.methods import FromPaper, MethodOptions
 from cl_core.modalities import Modality

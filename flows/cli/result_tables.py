@@ -41,7 +41,7 @@ def show_validation(report: "ValidationReport") -> None:
         "test samples": f"{report.test_samples:,}",
         "classes": f"{report.classes:,}",
         "training samples of the rarest class": f"{report.smallest_class:,}",
-        "unlabeled samples": f"{report.unlabelled:,}",
+        "unlabeled samples": f"{report.unlabeled:,}",
         "quarantined inputs": f"{report.quarantined:,} ({report.quarantined_share:.1%})",
         "files passed over": counts(report.passed_over) or "none",
         "duplicates merged": f"{report.duplicates:,}",

@@ -183,7 +183,8 @@ def _form_values(flow: "Flow[..., Any]", values: dict[str, Any], *, where: str) 
 
 def _flow(path: str) -> "Flow[..., Any]":
     if path in RENAMED_FLOWS:
-        new = path.replace("measure", "evaluate_model") if path.endswith(".measure") else RENAMED_FLOWS[path]
+        # Of this flow the name has changed, too, so that the old one has a flow of its own.
+        new = "flows.evaluate_model.evaluate_model" if path.endswith(".measure") else RENAMED_FLOWS[path]
         echo("deployments", f"warning: flow {path} is renamed to {new}; the old name goes with the next release")
         path = RENAMED_FLOWS[path]
     module, _, name = path.rpartition(".")

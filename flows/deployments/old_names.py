@@ -16,7 +16,9 @@ RENAMED_FLOWS = {
     "flows.evaluate.evaluate": "flows.stages.evaluate",
     "flows.register.register": "flows.stages.register",
     "flows.report.report": "flows.stages.report",
-    "flows.evaluate_model.measure": "flows.deployments.old_names.measure",
+    "flows.measure.measure": "flows.deployments.old_names.measure",
+    "flows.promote.promote": "flows.champion.promote",
+    "flows.promote.rollback": "flows.champion.rollback",
 }
 """Old entrypoint -> entrypoint that runs instead."""
 
@@ -25,8 +27,6 @@ ENTRYPOINTS_0_1 = frozenset(
         *RENAMED_FLOWS,
         "flows.retrain.retrain",
         "flows.embed.embed",
-        "flows.champion.promote",
-        "flows.champion.rollback",
         "flows.prune.prune",
         "flows.compare.compare",
     }

@@ -33,7 +33,7 @@ _WITHOUT_TRACEBACK = _WithoutTraceback()
 
 def _began(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
     del state
-    Settings.begin_run()
+    Settings.begin_run(str(flow_run.id))
     for name in ("prefect.flow_runs", "prefect.task_runs"):
         logging.getLogger(name).addFilter(_WITHOUT_TRACEBACK)
     run_log(str(flow_run.id)).append(
@@ -56,8 +56,8 @@ def _ended(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
 
 
 def _over(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
-    del flow, flow_run, state
-    Settings.end_run()
+    del flow, state
+    Settings.end_run(str(flow_run.id))
 
 
 _LAST = (run_owner.release, _over)

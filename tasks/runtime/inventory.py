@@ -17,7 +17,7 @@ from cl_core import artifact_dir, processes
 from cl_core.errors import IntegrityError
 from cl_core.refs import CheckpointRef
 from cl_core.retention.inventory_items import InventoryItem
-from tasks.runtime.locks import try_lock
+from tasks.runtime.locks import is_locked, try_lock
 from tasks.runtime.settings import Settings
 
 
@@ -124,10 +124,8 @@ def _trainings(folder: Path) -> Iterator[InventoryItem]:
         if result.exists():
             with contextlib.suppress(ValueError, OSError):
                 made_from = CheckpointRef.model_validate_json(result.read_text(encoding="utf-8")).snapshot_digest
-        with try_lock(path / LOCK) as free:
-            yield _item(
-                "training", path, training=path.name, snapshot=made_from, finished=result.exists(), busy=not free
-            )
+        busy = is_locked(path / LOCK)
+        yield _item("training", path, training=path.name, snapshot=made_from, finished=result.exists(), busy=busy)
 
 
 def _snapshots(folder: Path) -> Iterator[InventoryItem]:

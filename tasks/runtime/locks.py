@@ -56,7 +56,7 @@ def exclusive_model(model_name: str) -> AbstractContextManager[None]:
     in which another model's name was filled in.
     """
     name = urllib.parse.quote(model_name, safe="")
-    lock = Settings.from_environment().work / "turns" / f"{name}.lock"
+    lock = Settings.from_environment().work / "locks" / f"{name}.lock"
     return exclusive(lock, "retrain", f"which retrains {model_name}")
 
 

@@ -43,7 +43,8 @@ class Settings(BaseSettings):
         use_attribute_docstrings=True,
     )
 
-    _of_run: ClassVar[ContextVar["Settings | None"]] = ContextVar("settings", default=None)
+    # Of the runs that this one is nested in, and of itself: id and settings, the innermost last.
+    _of_runs: ClassVar[ContextVar[tuple[tuple[str, "Settings"], ...]]] = ContextVar("settings", default=())
 
     home: Path = Field(Path(".counterpoint"), validation_alias="CL_HOME")
     """Folder of everything that is kept; its path has no ?, # or %. Path."""
@@ -92,7 +93,8 @@ class Settings(BaseSettings):
             InputError: When a variable has a value that it cannot have.
         """
         try:
-            settings = cls._of_run.get() or cls()
+            runs = cls._of_runs.get()
+            settings = runs[-1][1] if runs else cls()
         except ValidationError as error:
             first = error.errors()[0]
             raise InputError(f"{first['loc'][0]}: {first['msg']}; got {first['input']!r}") from error
@@ -121,15 +123,22 @@ class Settings(BaseSettings):
             ) from error
 
     @classmethod
-    def begin_run(cls) -> None:
-        """Read the settings that hold until `end_run`."""
-        cls.end_run()
-        cls._of_run.set(cls.from_environment())
+    def begin_run(cls, run: str) -> None:
+        """Read the settings that hold until `end_run`, or until a run nested in this one begins. `run` is its id."""
+        cls.end_run(run)
+        around = cls._of_runs.get()
+        cls._of_runs.set(())
+        try:
+            around = (*around, (run, cls.from_environment()))
+        finally:
+            cls._of_runs.set(around)
 
     @classmethod
-    def end_run(cls) -> None:
-        """Forget the settings of the flow run, because it has ended."""
-        cls._of_run.set(None)
+    def end_run(cls, run: str) -> None:
+        """Forget the settings of a flow run that has ended; those of the run that it is nested in hold again."""
+        runs = cls._of_runs.get()
+        at = next((place for place, (name, _) in enumerate(runs) if name == run), len(runs))
+        cls._of_runs.set(runs[:at])
 
     datasets: ClassVar[_Place] = _Place("datasets", "Snapshots, by name and digest.")
     caches: ClassVar[_Place] = _Place("caches", "Training caches, by snapshot and size.")

@@ -16,7 +16,7 @@ from prefect.tasks import exponential_backoff
 from pydantic import BaseModel
 
 from cl_core import processes
-from cl_core.errors import CounterpointError
+from cl_core.errors import CounterpointError, TooManyAttemptsError
 from cl_core.hashing import digest_of
 from cl_core.training.progress import Repeated
 from tasks.runtime.compat import run_cancelled
@@ -53,10 +53,6 @@ STEP: dict[str, Any] = {
     "result_serializer": "json",
 }
 """Options of every step's task."""
-
-
-class TooManyAttemptsError(CounterpointError):
-    """The process of one flow run died so often that a person has to look."""
 
 
 def check_attempts() -> None:

@@ -46,7 +46,7 @@ def orphaned_files(settings: Settings) -> list[Diagnosis]:
 def lock_files(settings: Settings) -> list[Path]:
     """Return the lock files of trainings and of models."""
     models = [lock for lock in settings.work.glob("*.lock") if lock != settings.up_lock]
-    return [*settings.trainings.glob("*/lock"), *models, *settings.work.glob("turns/*.lock")]
+    return [*settings.trainings.glob("*/lock"), *models, *settings.work.glob("locks/*.lock")]
 
 
 def _services(settings: Settings) -> Iterator[Diagnosis]:

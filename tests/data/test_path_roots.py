@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from cl_core.data.ingest.pipeline import ingest_source
-from cl_core.data.path_roots import confined
+from cl_core.data.path_roots import allowed_roots, confined
 from cl_core.data.sources import RawSample, Unreadable
 from cl_core.data.sources.fashion_mnist import FashionMNIST
 from cl_core.data.sources.image_folder import ImageFolder
@@ -48,6 +48,13 @@ def test_without_the_setting_every_path_is_as_it_was_given(places, monkeypatch):
     monkeypatch.delenv("CL_DATA_ROOTS")
     (places / "link").symlink_to(places / "secret")
     assert confined(places / "link", field="f") == places / "link"
+
+
+def test_an_empty_cl_home_is_an_unset_one(places, monkeypatch):
+    """And never the working folder, which would be allowed then."""
+    monkeypatch.chdir(places)
+    monkeypatch.setenv("CL_HOME", "")
+    assert places / ".counterpoint" in allowed_roots() and places not in allowed_roots()
 
 
 def test_a_relative_root_is_refused(places, monkeypatch):

@@ -25,9 +25,9 @@ def shuffled(*, seed=0, epoch=0, rows=100, batch_size=16):
     return shuffled_batches(seed=seed, epoch=epoch, rows=rows, batch_size=batch_size)
 
 
-def labels_of(sizes, *, unlabelled=0, seed=0):
+def labels_of(sizes, *, unlabeled=0, seed=0):
     """Labels of classes of these sizes and of some samples without one, in random order."""
-    labels = np.repeat([*range(len(sizes)), -1], [*sizes, unlabelled])
+    labels = np.repeat([*range(len(sizes)), -1], [*sizes, unlabeled])
     return np.random.default_rng(seed).permutation(labels)
 
 
@@ -68,7 +68,7 @@ def test_every_batch_holds_k_samples_of_each_of_p_classes():
 
 
 def test_a_sample_is_visited_at_most_once_and_one_without_a_label_never():
-    labels = labels_of([40, 25, 31, 60, 12], unlabelled=50)
+    labels = labels_of([40, 25, 31, 60, 12], unlabeled=50)
     visited = balanced(labels, classes=3, each=4).flatten()
     assert len(np.unique(visited)) == len(visited)
     assert (labels[visited] >= 0).all()
@@ -105,7 +105,7 @@ def test_equal_classes_meet_each_other_in_every_combination():
 
 
 def test_a_balanced_epoch_is_a_pure_function_of_seed_and_epoch():
-    labels = labels_of([40, 25, 31, 60, 12], unlabelled=9)
+    labels = labels_of([40, 25, 31, 60, 12], unlabeled=9)
     first, again = (balanced(labels, classes=3, each=4, seed=5, epoch=2) for _ in range(2))
     assert np.array_equal(first, again)
     others = [balanced(labels, classes=3, each=4, seed=seed, epoch=epoch) for seed in (5, 6) for epoch in range(3)]
@@ -114,7 +114,7 @@ def test_a_balanced_epoch_is_a_pure_function_of_seed_and_epoch():
 
 def test_names_of_classes_do_not_matter():
     """Labels are numbers of classes; a gap between them is as good as none."""
-    labels = labels_of([40, 25, 31], unlabelled=9)
+    labels = labels_of([40, 25, 31], unlabeled=9)
     gaps = np.array([3, 70, 500, -1])[labels]
     assert np.array_equal(balanced(labels, classes=2, each=4), balanced(gaps, classes=2, each=4))
 
@@ -125,10 +125,10 @@ def test_names_of_classes_do_not_matter():
     sizes=st.lists(st.integers(0, 60), min_size=2, max_size=8),
     classes=st.integers(2, 4),
     each=st.integers(1, 5),
-    unlabelled=st.integers(0, 10),
+    unlabeled=st.integers(0, 10),
 )
-def test_every_epoch_has_as_many_batches_and_no_order_could_make_more(sizes, classes, each, unlabelled):
-    labels = labels_of(sizes, unlabelled=unlabelled)
+def test_every_epoch_has_as_many_batches_and_no_order_could_make_more(sizes, classes, each, unlabeled):
+    labels = labels_of(sizes, unlabeled=unlabeled)
     made = [balanced(labels, classes=classes, each=each, epoch=epoch) for epoch in range(3)]
     # b batches hold at most b chunks of a class and P of all: by trying every b, where the count is by bisection.
     chunks = [size // each for size in sizes]

@@ -37,7 +37,7 @@ def clothes(sample, tmp_path):
 def test_sound_data_passes_with_its_numbers(clothes):
     report = validate_snapshot(*clothes)
     assert (report.train_samples, report.test_samples, report.classes, report.smallest_class) == (2000, 500, 10, 200)
-    assert (report.quarantined, report.quarantined_share, report.duplicates, report.unlabelled) == (0, 0.0, 0, 0)
+    assert (report.quarantined, report.quarantined_share, report.duplicates, report.unlabeled) == (0, 0.0, 0, 0)
     assert ValidationReport.model_validate(json.loads(report.model_dump_json())) == report
 
 

@@ -198,7 +198,15 @@ def test_a_deployment_is_ours_by_its_mark_or_as_0_1_0_made_it(
     assert made_by_cl_up(deployment, "pool") is ours
 
 
+FLOWS_0_1 = """
+    flows.retrain.retrain flows.ingest.ingest flows.validate.validate flows.pretrain.pretrain flows.evaluate.evaluate
+    flows.register.register flows.report.report flows.embed.embed flows.measure.measure flows.promote.promote
+    flows.promote.rollback flows.prune.prune flows.compare.compare
+"""
+
+
 def test_every_flow_of_0_1_0_still_runs_under_its_old_name() -> None:
+    assert set(FLOWS_0_1.split()) == ENTRYPOINTS_0_1
     for old in ENTRYPOINTS_0_1:
         assert isinstance(load_flow_from_entrypoint(RENAMED_FLOWS.get(old, old)), Flow), old
 

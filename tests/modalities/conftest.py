@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from modalities.cases import MAKERS, NAMES, PLUGIN, Case, Given
 
-from cl_core.code_digest import forget_code
+from cl_core.hashing.code_digest import forget_code
 from cl_core.registry import MODALITIES, SOURCES
 
 

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 import cl_core
-from cl_core.code_digest import forget_code, imported_modules
 from cl_core.encoders.mlp import MLP
 from cl_core.errors import SpecError
+from cl_core.hashing.code_digest import forget_code, imported_modules
 from cl_core.losses.info_nce import InfoNCE
 from cl_core.methods.simclr import SimCLROptions
 from cl_core.modalities.image import Images

@@ -9,7 +9,6 @@ from pathlib import Path
 from pydantic import Field
 
 from cl_core.artifact_dir import MANIFEST, is_intact, manifest_of, publish, staging, write_text
-from cl_core.code_digest import code_digest
 from cl_core.data.ingest.collect import INPUTS, collect_inputs, nothing_usable
 from cl_core.data.ingest.external_sort import RUN_BYTES, ExternalSort
 from cl_core.data.ingest.incremental_index import CONFLICTING, LISTING, Counts, IncrementalIndex, index_writer
@@ -21,6 +20,7 @@ from cl_core.data.sources import Source, built_source
 from cl_core.errors import IntegrityError, SpecError
 from cl_core.failpoints import failpoint
 from cl_core.hashing import digest_of, file_sha256
+from cl_core.hashing.code_digest import code_digest
 from cl_core.modalities import Modality
 from cl_core.refs import Ref, SnapshotRef
 from cl_core.specs import DataSpec, GroupRule

@@ -59,13 +59,28 @@ def test_a_variable_of_the_name_of_a_field_is_none_of_ours(monkeypatch: pytest.M
 
 def test_a_run_keeps_the_settings_that_it_began_with(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("CL_HOME", str(tmp_path / "first"))
-    Settings.begin_run()
+    Settings.begin_run("run")
     try:
         monkeypatch.setenv("CL_HOME", str(tmp_path / "second"))
         assert Settings.from_environment().home == tmp_path / "first"
     finally:
-        Settings.end_run()
+        Settings.end_run("run")
     assert Settings.from_environment().home == tmp_path / "second"
+
+
+def test_a_nested_run_has_settings_of_its_own_and_leaves_those_of_the_outer_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    homes = []
+    for name in ("outer", "inner", "retried"):
+        monkeypatch.setenv("CL_HOME", str(tmp_path / name))
+        # A flow that is retried begins again without having ended.
+        Settings.begin_run("inner" if name == "retried" else name)
+        homes.append(Settings.from_environment().home.name)
+    for name in ("inner", "outer"):
+        Settings.end_run(name)
+        homes.append(Settings.from_environment().home.name)
+    assert homes == ["outer", "inner", "retried", "outer", "retried"]
 
 
 def test_every_setting_has_a_description_that_ends_with_its_unit() -> None:

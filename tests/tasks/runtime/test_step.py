@@ -8,7 +8,7 @@ from prefect.states import exception_to_failed_state
 
 from cl_core import errors
 from tasks.registration import find_version
-from tasks.runtime.step import STEP, TooManyAttemptsError, check_attempts
+from tasks.runtime.step import STEP, check_attempts
 
 
 @pytest.mark.parametrize(
@@ -44,6 +44,6 @@ def test_a_flow_without_a_preflight_stops_too_when_its_process_has_died_ten_time
     monkeypatch.setenv("PREFECT__RUNTIME__FLOW_RUN__RUN_COUNT", "10")
     check_attempts()
     monkeypatch.setenv("PREFECT__RUNTIME__FLOW_RUN__RUN_COUNT", "11")
-    with pytest.raises(TooManyAttemptsError, match="died 10 times, so it is not retried again") as refused:
+    with pytest.raises(errors.TooManyAttemptsError, match="died 10 times, so it is not retried again") as refused:
         check_attempts()
     assert not refused.value.retriable

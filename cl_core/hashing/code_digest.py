@@ -18,7 +18,7 @@ from cl_core.hashing import canonical_json, digest_of
 
 # What modules share without it deciding any result: how errors are named, components found, values passed on,
 # artifacts written and specs stored. A completed spec is in the digest by itself.
-_SHARED = {"artifact_dir", "code_digest", "errors", "failpoints", "hashing", "processes", "refs", "registry", "specs"}
+_SHARED = {"artifact_dir", "errors", "failpoints", "hashing", "processes", "refs", "registry", "specs"}
 
 # Fields of nodes that follow from the rest or that only type checkers read.
 _REDUNDANT_FIELDS = frozenset({"ctx", "kind", "type_comment", "type_ignores"})

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from cl_core.code_digest import code_digest, forget_code, imported_modules
+from cl_core.hashing.code_digest import code_digest, forget_code, imported_modules
 
 MAIN = '''
 """Adds things."""
