@@ -34,10 +34,11 @@ up: setup ## run Prefect, MLflow and a worker with the deployments of infra/pref
 down: setup ## end what `make up` runs
 	@$(BIN)/cl down
 
-methods: setup ## retrain every method's Fashion-MNIST recipe that is not up to date, and write infra/methods.md (about 40 minutes)
+methods: setup ## retrain the Fashion-MNIST recipes that are not up to date, and write infra/methods*.md (about 45 minutes)
 	@infra/fashion-mnist.sh $(FASHION_MNIST)
-	@for recipe in infra/recipes/*-fashion.json; do $(BIN)/cl retrain --recipe $$recipe || exit 1; done
+	@for recipe in infra/recipes/*-fashion*.json; do $(BIN)/cl retrain --recipe $$recipe || exit 1; done
 	@$(BIN)/cl compare infra/recipes/*-fashion.json --table infra/methods.md
+	@$(BIN)/cl compare infra/recipes/*-fashion-vectors.json --table infra/methods-vectors.md
 
 test: setup ## unit tests, contracts and one real retraining (under five minutes on two cores)
 	@$(BIN)/pytest

@@ -16,18 +16,29 @@ class VectorProcessor(Processor):
         mean: (D,) float32, of the training split.
         std: (D,) float32 above 0, of the training split.
         masked: Whether encoders take a mask beside the values: 1 where a value is missing.
+        columns: (D,) int64, rising from 0: which values are of one column, as the 0/1 values of a category are; None
+            where each value is a column.
     """
 
     mean: Tensor
     std: Tensor
     masked: Tensor
+    columns: Tensor | None
 
-    def __init__(self, mean: NDArray[np.float32], std: NDArray[np.float32], *, masked: bool) -> None:
+    def __init__(
+        self,
+        mean: NDArray[np.float32],
+        std: NDArray[np.float32],
+        *,
+        masked: bool,
+        columns: NDArray[np.int64] | None = None,
+    ) -> None:
         super().__init__(ArraySpec("float32", mean.shape))
         self.has_mask = masked
         self.register_buffer("mean", torch.tensor(mean))
         self.register_buffer("std", torch.tensor(std))
         self.register_buffer("masked", torch.tensor([masked]))
+        self.register_buffer("columns", None if columns is None else torch.tensor(columns))
 
     @property
     def view_shape(self) -> tuple[int, ...]:

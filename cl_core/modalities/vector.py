@@ -111,6 +111,7 @@ class Vectors(Modality):
             # A value that never changes says nothing; divided by 1, it is 0 for all of the training split.
             np.where(std > 0, std, 1).astype(np.float32),
             masked=bool((counts < len(column)).any()),
+            columns=_columns_of_values(content, values),
         )
 
     def processor(self, array: ArraySpec, state: Mapping[str, "Tensor"]) -> "VectorProcessor":
@@ -122,9 +123,10 @@ class Vectors(Modality):
         from cl_core.modalities._vector_processor import VectorProcessor
 
         mean, std = (state[name].numpy() for name in ("mean", "std"))
+        columns = state["columns"].numpy() if "columns" in state else None
         if mean.shape != array.shape:
             raise ValueError(f"it is of vectors of {len(mean):,} values, and these have {array.shape[0]:,}")
-        return VectorProcessor(mean, std, masked=bool(state["masked"]))
+        return VectorProcessor(mean, std, masked=bool(state["masked"]), columns=columns)
 
     def example_processor(self, array: ArraySpec) -> "VectorProcessor":
         """Return a standardization that changes nothing."""
@@ -196,6 +198,12 @@ class VectorProfiler:
             "lengths": len(self._lengths),
             "missing": self._missing / max(1, total),
         }
+
+
+def _columns_of_values(content: Mapping[str, Any], values: int) -> NDArray[np.int64] | None:
+    """Return (values,) which column each value is of; None where each is a column, or the source does not say."""
+    widths = content.get("column_widths", [])
+    return np.repeat(np.arange(len(widths)), widths) if sum(widths) == values else None
 
 
 def _values(payload: bytes) -> NDArray[np.float32]:

@@ -1,9 +1,10 @@
-"""SCARF's views of vectors: some values replaced by those of other samples."""
+"""SCARF's views of vectors: some columns replaced by those of other samples."""
 
 from typing import ClassVar, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
@@ -19,36 +20,48 @@ _STREAMS = 2
 
 @VIEWS.register("scarf")
 class SCARFViews(Views):
-    """Two views, the sample itself and a corrupted one: some of its values, each by a draw from its marginal.
+    """Two views, the sample itself and a corrupted one: some of its columns, each by a draw from its marginal.
 
-    Exactly floor(rate * D) of D values are replaced, each by the same value of another training sample.
+    Exactly floor(rate * C) of C columns are replaced, each by the same column of another training sample. A number is a
+    column, and so are all 0/1 values of a category of the source `table`.
 
     Source: Bahri et al. 2022, "SCARF: Self-supervised contrastive learning using random feature corruption",
-    arXiv:2106.15147, Algorithm 1. Differences: a category that was written as several 0/1 values is corrupted value by
-    value.
+    arXiv:2106.15147, Algorithm 1. Differences: none.
     """
 
     modalities: ClassVar[tuple[str, ...]] = ("vector",)
     count: ClassVar[int] = 2
 
     corruption_rate: float = Field(0.6, ge=0, le=1)
-    """Share of the values that are replaced. Paper: 0.6. Fraction."""
+    """Share of the columns that are replaced. Paper: 0.6. Fraction."""
     corrupted: Literal["one", "both"] = "one"
     """Views that are corrupted. Paper: one, beside the sample itself."""
 
     def __call__(self, rows: Tensor, *, rng: SampleRng, processor: Processor, pool: SamplePool) -> tuple[Tensor, ...]:
         """Make the views of a batch; see `Views`."""
         clean = [rows] if self.corrupted == "one" else []
-        corrupted = [self._corrupted(rows, rng, pool, view) for view in range(self.count - len(clean))]
+        columns = getattr(processor, "columns", None)
+        values = np.arange(rows.shape[1]) if columns is None else columns.numpy(force=True)
+        corrupted = [self._corrupted(rows, values, rng, pool, view) for view in range(self.count - len(clean))]
         return tuple(processor(view) for view in [*clean, *corrupted])
 
-    def _corrupted(self, rows: Tensor, rng: SampleRng, pool: SamplePool, view: int) -> Tensor:
-        values = rows.shape[1]
+    def _corrupted(
+        self, rows: Tensor, column_of: NDArray[np.int64], rng: SampleRng, pool: SamplePool, view: int
+    ) -> Tensor:
+        """Corrupt (B, D) rows; `column_of` is (D,), rising from 0."""
+        columns = int(column_of[-1]) + 1
         # The rounding keeps 0.6 * 5 from falling below 3.
-        replaced = int(np.floor(round(self.corruption_rate * values, 9)))
-        ranks = rng.uniforms(stream=_STREAMS * view, count=values)
+        replaced = int(np.floor(round(self.corruption_rate * columns, 9)))
+        ranks = rng.uniforms(stream=_STREAMS * view, count=columns)
         chosen = np.argsort(ranks, axis=1, kind="stable")[:, :replaced]
-        # Number i belongs to value i, whether it is replaced or not.
-        positions = rng.positions(stream=_STREAMS * view + 1, count=values, size=len(pool.column)).T
-        drawn = pool.values(np.take_along_axis(positions, chosen, axis=1), chosen)
-        return rows.scatter(1, torch.from_numpy(chosen).to(rows.device), drawn)
+        # Number i belongs to column i, whether it is replaced or not.
+        positions = rng.positions(stream=_STREAMS * view + 1, count=columns, size=len(pool.column)).T
+        if columns == len(column_of):
+            drawn = pool.values(np.take_along_axis(positions, chosen, axis=1), chosen)
+            return rows.scatter(1, torch.from_numpy(chosen).to(rows.device), drawn)
+        mask = np.zeros((len(rows), columns), np.bool_)
+        np.put_along_axis(mask, chosen, True, axis=1)
+        every = np.broadcast_to(np.arange(len(column_of)), rows.shape)
+        return torch.where(
+            torch.from_numpy(mask[:, column_of]).to(rows.device), pool.values(positions[:, column_of], every), rows
+        )

@@ -18,15 +18,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mlflow import MlflowClient
 from servers import free_port
 from small_training import JobOf
 
-from cl_core.data.cache import load_split
+from cl_core.data.cache import build_cache, load_split
+from cl_core.data.ingest.pipeline import ingest_source
 from cl_core.evaluation import representations
 from cl_core.evaluation.runner import assess
 from cl_core.export import EmbeddingModel
 from cl_core.refs import EvaluationReport, Lineage
-from cl_core.specs import EvaluationSpec
+from cl_core.report.summary import fetch_lines
+from cl_core.specs import ComputeSpec, DataSpec, EvaluationSpec, TrainingSpec
+from cl_core.training.components import assemble, training_digest
 from cl_core.training.job import TrainingJob
 from cl_core.training.loop import train
 from tasks.adapters.mlflow.model_store import ModelStore
@@ -68,7 +72,30 @@ def champion(job_of: JobOf, tmp_path: Path) -> tuple[Path, np.ndarray]:
     """A folder with images.npy and an MLflow in which a trained encoder is the champion; and what the trained
     encoder itself says of the images.
     """
-    job = job_of("training", epochs=1, warmup_epochs=0.1)
+    return championed(job_of("training", epochs=1, warmup_epochs=0.1), tmp_path)
+
+
+@pytest.fixture
+def champion_of_vectors(tmp_path: Path) -> tuple[Path, np.ndarray]:
+    """The same of vectors, in vectors.npy; some of their values are missing."""
+    options = {"count": 320, "classes": 4}
+    data = DataSpec(name="numbers", source="synthetic", modality="vector", source_options=options)
+    snapshot = ingest_source(data, datasets=tmp_path / "datasets").snapshot
+    training = {"views": "scarf", "encoder": "mlp", "epochs": 1, "warmup_epochs": 0.1, "held_out_share": 0}
+    parts = assemble(TrainingSpec(**training, batch_size=64, precision="fp32"))
+    job = TrainingJob(
+        digest=training_digest(parts, snapshot_digest=snapshot.digest, modality=data.built_modality),
+        snapshot=snapshot,
+        data=data,
+        parts=parts,
+        compute=ComputeSpec(threads=1),
+        cache=build_cache(snapshot, data.built_modality, caches=tmp_path / "caches"),
+        folder=tmp_path / "training",
+    )
+    return championed(job, tmp_path)
+
+
+def championed(job: TrainingJob, tmp_path: Path) -> tuple[Path, np.ndarray]:
     checkpoint = train(job)
     store = ModelStore(f"sqlite:///{tmp_path}/mlflow.db", tmp_path / "artifacts", tmp_path / "work")
     encoder = representations.trained_encoder(job, checkpoint.path)
@@ -87,9 +114,11 @@ def champion(job_of: JobOf, tmp_path: Path) -> tuple[Path, np.ndarray]:
         )
     )
     store.promote(NAME, version.version, "to be fetched")
-    images = load_split(job.cache, "test").column.take(slice(None))
-    np.save(tmp_path / "images.npy", images)
-    features = representations.trained(job, checkpoint.path).embed(images)
+    rows = load_split(job.cache, "test").column.take(slice(None))
+    if job.data.modality == "vector":
+        rows[::7, 0] = np.nan
+    np.save(tmp_path / f"{job.modality.unit}s.npy", rows)
+    features = representations.trained(job, checkpoint.path).embed(rows)
     return tmp_path, features / np.linalg.norm(features, axis=1, keepdims=True)
 
 
@@ -148,6 +177,27 @@ def test_the_readmes_lines_fetch_the_champion_where_there_is_only_mlflow_and_tor
     with serving(serve_line.replace(PORT, port), port, environment, folder):
         answer = json.loads(run(["sh", "-e", "-c", ask_lines.replace(PORT, port)], environment, folder))
     np.testing.assert_allclose(answer["predictions"], wanted, atol=CLOSE)
+
+
+def test_the_lines_of_a_report_fetch_a_champion_of_vectors(
+    environment: Path, champion_of_vectors: tuple[Path, np.ndarray]
+) -> None:
+    folder, wanted = champion_of_vectors
+    lines = fetch_lines(f"models:/{NAME}@champion", "vector")
+    card = re.findall(r"```python\n(.*?)```", the_card(folder), re.DOTALL)
+    for written in ("\n".join(lines), card[0]):
+        assert "mlflow.pyfunc.load_model" in written and "cl_core" not in written
+        loaded = f"import numpy\nvectors = numpy.load('vectors.npy')\n{written}\n"
+        run(["python", "-c", f"{loaded}numpy.save('embeddings.npy', embeddings)"], environment, folder)
+        found = np.load(folder / "embeddings.npy")
+        assert found.dtype == np.float32
+        np.testing.assert_allclose(found, wanted, atol=CLOSE)
+
+
+def the_card(folder: Path) -> str:
+    """What the version's page in MLflow shows."""
+    description: str = MlflowClient(f"sqlite:///{folder}/mlflow.db").get_model_version(NAME, "1").description
+    return description
 
 
 @contextlib.contextmanager

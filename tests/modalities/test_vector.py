@@ -149,3 +149,15 @@ def test_a_source_of_images_delivers_no_vectors() -> None:
     spec = DataSpec(name="a", source="image_folder", modality="vector")
     with pytest.raises(SpecError, match=r"^data.source: 'image_folder' delivers image, not vector; choose another"):
         built_source(spec, spec.modality)
+
+
+def test_the_processor_knows_and_keeps_which_values_are_of_one_column() -> None:
+    rows = np.random.default_rng(0).normal(size=(9, 5)).astype(np.float32)
+    processor = VECTORS.fit_processor(split_of(rows), {"column_widths": [1, 3, 1]})
+    stored = VECTORS.processor(ArraySpec("float32", (5,)), processor.state_dict())
+    for each in (processor, stored):
+        assert each.columns is not None and each.columns.tolist() == [0, 1, 1, 1, 2]
+    # Where each value is a column, as before, nothing is kept.
+    assert "columns" not in fitted(rows).state_dict()
+    # Widths of other vectors, as after a change of the source, say nothing of these.
+    assert VECTORS.fit_processor(split_of(rows), {"column_widths": [1, 3]}).columns is None

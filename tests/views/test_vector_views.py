@@ -60,6 +60,32 @@ def test_a_replaced_value_is_drawn_from_the_training_values_of_its_own_column() 
     assert abs(np.corrcoef(found[:, 0], found[:, 1])[0, 1]) < 0.05
 
 
+def test_a_category_is_replaced_as_a_whole_and_counts_as_one_column() -> None:
+    """Two numbers and a category of three levels: of the training samples, level i occurs i + 1 times."""
+    columns = np.array([0, 1, 1, 1, 2])
+    levels = np.eye(3, dtype=np.float32)[[0, 1, 1, 2, 2, 2]]
+    split = np.concatenate([np.full((6, 1), 5), levels, np.full((6, 1), 5)], axis=1).astype(np.float32)
+    processor = VectorProcessor(np.zeros(5, np.float32), np.ones(5, np.float32), masked=False, columns=columns)
+    rows = np.full((6000, 5), -1, np.float32)
+    _, corrupted = made("scarf", rows, split, processor=processor, corruption_rate=0.34)
+    values = corrupted.numpy()
+    replaced = np.stack([values[:, 0] == 5, (values[:, 1:4] >= 0).all(axis=1), values[:, 4] == 5], axis=1)
+    assert (replaced.sum(axis=1) == 1).all()  # floor(0.34 * 3)
+    assert scipy.stats.chisquare(replaced.sum(axis=0)).pvalue > 1e-3
+    category = values[replaced[:, 1], 1:4]
+    assert (category.sum(axis=1) == 1).all() and (values[~replaced[:, 1], 1:4] == -1).all()
+    assert scipy.stats.chisquare(category.sum(axis=0), len(category) * np.array([1, 2, 3]) / 6).pvalue > 1e-3
+
+
+def test_columns_of_one_value_each_are_replaced_as_if_none_were_named() -> None:
+    rows = np.random.default_rng(0).normal(size=(50, WIDTH)).astype(np.float32)
+    named = VectorProcessor(
+        np.zeros(WIDTH, np.float32), np.ones(WIDTH, np.float32), masked=False, columns=np.arange(WIDTH)
+    )
+    plain_views, views = made("scarf", rows, rows), made("scarf", rows, rows, processor=named)
+    assert all(torch.equal(one, other) for one, other in zip(plain_views, views, strict=True))
+
+
 def test_both_views_may_be_corrupted_and_then_differ() -> None:
     rows = np.random.default_rng(0).normal(size=(50, WIDTH)).astype(np.float32)
     first, second = made("scarf", rows, rows, corrupted="both")

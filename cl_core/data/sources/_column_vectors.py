@@ -1,6 +1,7 @@
 """Batches of a table as payloads: the values of some columns, or the lists in one."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -49,6 +50,12 @@ class ColumnVectors:
         self.rows_at_once = rows_at_once(len(self.names))
         self.lost_digits = False
 
+    @property
+    def content(self) -> dict[str, Any]:
+        """Return the names of the values and, where a column has several, how many each column has."""
+        widths = [len(column.values) for column in self._columns]
+        return {"columns": self.names} | ({"column_widths": widths} if max(widths) > 1 else {})
+
     def payloads(self, batch: pa.RecordBatch) -> list[bytes]:
         """Return the payload of each row."""
         self.lost_digits = self.lost_digits or any(map(_loses_digits, map(batch.column, self._whole)))
@@ -64,6 +71,11 @@ class ListVectors:
         self.types = {name: pa.null()}
         self.rows_at_once = _LISTS_AT_ONCE
         self.lost_digits = False
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """Return the names of the values."""
+        return {"columns": self.names}
 
     def payloads(self, batch: pa.RecordBatch) -> list[bytes | str]:
         """Return the payload of each row, or why it has none: it is null, or of another length.

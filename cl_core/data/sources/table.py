@@ -118,8 +118,8 @@ class TableFiles(SplitTables):
         return "; ".join([*self._notes, *([LOST_DIGITS] if lost else [])])
 
     def content(self) -> dict[str, Any]:
-        """Return the names of the values."""
-        return {"columns": self._vectors.names} if self._vectors else {}
+        """Return the names of the values and, where a column has several, how many each column has."""
+        return self._vectors.content if self._vectors else {}
 
     def passed_over(self) -> dict[str, int]:
         """Return how many files the last listing passed over: by suffix, or by name where a system has made them."""

@@ -285,7 +285,7 @@ def test_the_levels_are_those_of_all_files(place, tmp_path):
     place("train.csv", "t\na\nb\n")
     place("test.parquet", t=["c", "a"])
     source, samples = read(str(tmp_path))
-    assert source.content() == {"columns": ["t=a", "t=b", "t=c"]}
+    assert source.content() == {"columns": ["t=a", "t=b", "t=c"], "column_widths": [3]}
     assert {sample.origin: row for sample, row in zip(samples, values_of(samples), strict=True)} == {
         "test.parquet#0": [0, 0, 1],
         "test.parquet#1": [1, 0, 0],
