@@ -5,12 +5,11 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from cl_core.evaluation.nearest import nearest
-from cl_core.report.embedding_map import unit_rows
+from cl_core.columns import Column
+from cl_core.evaluation.nearest import nearest_in_blocks
 
 QUERIES = 8
 NEIGHBORS = 8
@@ -45,11 +44,10 @@ def gallery(
 ) -> list[GalleryRow]:
     """Return random queries of different classes, then the most confident mistakes; nothing for a single sample.
 
-    `preview` gives a sample as HTML, by its position.
+    `preview` gives a sample as HTML, by its position. Embeddings are read in blocks.
     """
     if len(embeddings) < 2:
         return []
-    unit = unit_rows(embeddings)
 
     def picture(index: int, query: int, similarity: float) -> Picture:
         label, of_query = (-1, -1) if labels is None else (labels[index], labels[query])
@@ -57,26 +55,27 @@ def gallery(
         name = classes[label] if label >= 0 else ""
         return Picture(preview(index), name, similarity, same_class)
 
-    mistakes = [] if labels is None else confident_mistakes(unit, labels, predicted, QUERIES // 2, seed)
+    mistakes = [] if labels is None else confident_mistakes(embeddings, labels, predicted, QUERIES // 2, seed)
     wrong = {query: classes[label] for query, label in mistakes}
     queries = random_queries(len(embeddings), labels, set(wrong), QUERIES - len(wrong), seed) + list(wrong)
     rows = []
-    for query, (indices, similarities) in zip(queries, nearest_neighbors(unit, queries, NEIGHBORS), strict=True):
+    for query, (indices, similarities) in zip(queries, nearest_neighbors(embeddings, queries, NEIGHBORS), strict=True):
         neighbors = [picture(index, query, cosine) for index, cosine in zip(indices, similarities, strict=True)]
         rows.append(GalleryRow(picture(query, query, 1.0), wrong.get(query, ""), neighbors))
     return rows
 
 
 def nearest_neighbors(
-    unit: NDArray[np.float32], queries: Sequence[int], count: int
+    embeddings: NDArray[np.float32], queries: Sequence[int], count: int
 ) -> list[tuple[list[int], list[float]]]:
     """Return for each query the `count` other rows of highest cosine similarity, nearest first, and the cosines."""
     if not queries:
         return []
-    count = min(count, len(unit) - 1)
-    results = nearest(torch.from_numpy(unit[list(queries)]), torch.from_numpy(unit), k=count + 1)
+    count, bank = min(count, len(embeddings) - 1), Column(embeddings)
+    found = nearest_in_blocks(bank.select(np.asarray(queries)), bank, k=count + 1)
+    rows = [row for block in found for row in zip(block.positions.tolist(), block.cosines.tolist(), strict=True)]
     neighbors = []
-    for query, positions, cosines in zip(queries, results.positions.tolist(), results.cosines.tolist(), strict=True):
+    for query, (positions, cosines) in zip(queries, rows, strict=True):
         others = [rank for rank, position in enumerate(positions) if position != query][:count]
         neighbors.append(([positions[rank] for rank in others], [cosines[rank] for rank in others]))
     return neighbors
@@ -97,7 +96,7 @@ def random_queries(
 
 
 def confident_mistakes(
-    unit: NDArray[np.float32],
+    embeddings: NDArray[np.float32],
     labels: NDArray[np.integer],
     predicted: NDArray[np.integer] | None,
     count: int,
@@ -112,7 +111,9 @@ def confident_mistakes(
         candidates &= (predicted >= 0) & (predicted != labels)
     examined = np.random.default_rng(seed).permutation(np.flatnonzero(candidates))[:EXAMINED_MISTAKES].tolist()
     ranked = []
-    for query, (indices, similarities) in zip(examined, nearest_neighbors(unit, examined, NEIGHBORS), strict=True):
+    for query, (indices, similarities) in zip(
+        examined, nearest_neighbors(embeddings, examined, NEIGHBORS), strict=True
+    ):
         votes = Counter(label for label in labels[indices].tolist() if label >= 0)
         label = (votes or Counter({-1: 1})).most_common(1)[0][0] if predicted is None else int(predicted[query])
         if label not in (-1, labels[query]):

@@ -1,5 +1,6 @@
 """Nearest-neighbor accuracy on held-out samples while training."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,10 +15,11 @@ from cl_core.modalities._processor import Processor
 from cl_core.parallel import collectives
 from cl_core.training.job import TrainingJob
 
-# Rows of the bank: at most so many, or one in so many of the split. Enough for a trend, at two hundredths of an epoch's
-# work, because they are embedded once and without gradient.
+# Rows of the bank: a tenth of the split, within these bounds. Enough for a trend, at two hundredths of an epoch's work,
+# because they are embedded once and without gradient; and few enough to be held in memory, however large the split is.
 _LEAST_BANK = 4096
 _ROWS_PER_BANK_ROW = 10
+_LARGEST_BANK = 20_000
 _NEIGHBORS = 20
 _TEMPERATURE = 0.1
 _SAMPLES_AT_ONCE = 256
@@ -41,37 +43,40 @@ class OnlineKnn:
         """
         assert self.trained.labels is not None and self.held_out.labels is not None, "only labeled samples are held out"
         labeled = np.flatnonzero(self.trained.labels >= 0)
-        bank = labeled[: max(_LEAST_BANK, len(labeled) // _ROWS_PER_BANK_ROW)]
-        answers = collectives.all_gather(self._features(encoder, self.trained, _own(bank)).to(self.device)).cpu()
-        asked = _own(np.arange(len(self.held_out.ids)))
-        neighbors = nearest(self._features(encoder, self.held_out, asked), answers, k=min(_NEIGHBORS, len(bank)))
-        guessed = vote(
-            neighbors,
-            torch.from_numpy(self.trained.labels[bank]),
-            k=_NEIGHBORS,
-            classes=len(self.job.snapshot.classes),
-            temperature=_TEMPERATURE,
-        )
-        right = (guessed == torch.from_numpy(self.held_out.labels[asked])).sum()
+        bank = labeled[: min(max(_LEAST_BANK, len(labeled) // _ROWS_PER_BANK_ROW), _LARGEST_BANK)]
+        own = [torch.empty(0, encoder.features), *self._features(encoder, self.trained, _own(bank))]
+        answers = collectives.all_gather(torch.cat(own).to(self.device)).cpu()
+        classes = torch.from_numpy(self.trained.labels[bank])
+        asked, right = _own(np.arange(len(self.held_out.ids))), torch.tensor(0)
+        for rows, queries in zip(_in_blocks(asked), self._features(encoder, self.held_out, asked), strict=True):
+            guessed = vote(
+                nearest(queries, answers, k=min(_NEIGHBORS, len(bank))),
+                classes,
+                k=_NEIGHBORS,
+                classes=len(self.job.snapshot.classes),
+                temperature=_TEMPERATURE,
+            )
+            right += (guessed == torch.from_numpy(self.held_out.labels[rows])).sum()
         return collectives.all_reduce_sum(right.to(self.device)).item() / len(self.held_out.ids)
 
-    def _features(self, encoder: Encoder, split: Split, rows: np.ndarray) -> Tensor:
-        if not len(rows):
-            return torch.empty(0, encoder.features)
+    def _features(self, encoder: Encoder, split: Split, rows: np.ndarray) -> Iterator[Tensor]:
+        """Yield the features of some samples, a block at a time."""
         spec = self.job.training
-        features = [
-            extract(
+        for block in _in_blocks(rows):
+            features = extract(
                 encoder,
-                block,
+                split.column.take(block),
                 processor=self.processor,
                 batch_size=_SAMPLES_AT_ONCE,
                 device=self.device,
                 precision=spec.precision,
                 channels_last=spec.channels_last,
             )
-            for block in split.column.select(rows).blocks(_SAMPLES_AT_ONCE)
-        ]
-        return torch.from_numpy(np.concatenate(features))
+            yield torch.from_numpy(features)
+
+
+def _in_blocks(rows: np.ndarray) -> list[np.ndarray]:
+    return [rows[start : start + _SAMPLES_AT_ONCE] for start in range(0, len(rows), _SAMPLES_AT_ONCE)]
 
 
 def _own(rows: np.ndarray) -> np.ndarray:

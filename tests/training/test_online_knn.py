@@ -77,6 +77,18 @@ def test_of_a_large_split_the_least_hashes_answer(job_of: JobOf, monkeypatch: py
     first = trained.select(slice(40))
     fewer = OnlineKnn(knn.held_out, first, job, job.processor, "cpu")
     assert knn.accuracy(encoder) == fewer.accuracy(encoder)
+    # However large the split is, no more rows are held in memory.
+    monkeypatch.setattr(online_knn, "_LEAST_BANK", 4096)
+    monkeypatch.setattr(online_knn, "_LARGEST_BANK", 40)
+    assert knn.accuracy(encoder) == fewer.accuracy(encoder)
+
+
+def test_held_out_samples_are_asked_in_blocks(job_of: JobOf, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = job_of(**HELD_OUT)
+    knn, encoder = knn_of(job), encoder_of(job)
+    at_once = knn.accuracy(encoder)
+    monkeypatch.setattr(online_knn, "_SAMPLES_AT_ONCE", 7)
+    assert knn.accuracy(encoder) == at_once
 
 
 def test_encoder_and_random_state_are_the_same_afterwards(job_of: JobOf) -> None:
