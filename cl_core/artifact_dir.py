@@ -23,6 +23,8 @@ from cl_core.hashing import file_sha256
 MANIFEST = "manifest.json"
 STAGING = ".staging-"
 _TEMPORARY = ".tmp"
+# Between the name of a file and the token of the process that writes it: no name of a host has it, and both have dots.
+_BY = ".@"
 
 
 @contextlib.contextmanager
@@ -147,10 +149,10 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         StorageFullError: When the disk is full; the old file is kept.
     """
-    for temporary in path.parent.glob(f".{glob.escape(path.name)}.*{_TEMPORARY}"):
-        if processes.is_gone(temporary.name.removeprefix(f".{path.name}.")):
+    for temporary in path.parent.glob(f".{glob.escape(path.name)}{_BY}*{_TEMPORARY}"):
+        if _is_left(temporary):
             temporary.unlink(missing_ok=True)
-    temporary = path.with_name(f".{path.name}.{processes.token()}{_TEMPORARY}")
+    temporary = path.with_name(f".{path.name}{_BY}{processes.token()}{_TEMPORARY}")
     with disk_full_as_error(path):
         try:
             yield temporary
@@ -179,17 +181,26 @@ def disk_full_as_error(path: Path) -> Iterator[None]:
 def orphaned(folder: Path) -> list[Path]:
     """List staging directories and temporary files below a folder that killed processes of this host left."""
     paths = [path for path in folder.rglob(f"{STAGING}*") if is_orphaned(path)]
-    for path in folder.rglob(f".*{_TEMPORARY}"):
-        # The name starts with that of the file to be written, which may have dots itself.
-        parts = path.name.removesuffix(_TEMPORARY).split(".")
-        if any(processes.is_gone(".".join(parts[start:])) for start in range(2, len(parts))):
-            paths.append(path)
+    paths += [path for path in folder.rglob(f".*{_TEMPORARY}") if _is_left(path)]
     return [path for path in paths if not any(other in path.parents for other in paths)]
 
 
 def is_orphaned(staged: Path) -> bool:
     """Tell whether the process of this host that made a staging directory has ended; others may be at work."""
     return processes.is_gone(staged.name.removeprefix(STAGING))
+
+
+def _is_left(temporary: Path) -> bool:
+    """Return whether the process of this host that wrote a temporary file has ended.
+
+    Version 0.1.0 had a dot before the token. Its host is then known only where the name of the written file is.
+    """
+    _, by, token = temporary.name.removesuffix(_TEMPORARY).rpartition(_BY)
+    if by:
+        return processes.is_gone(token)
+    parts = temporary.name.removesuffix(_TEMPORARY).split(".")
+    splits = ((".".join(parts[1:at]), ".".join(parts[at:])) for at in range(2, len(parts)))
+    return any(processes.is_gone(token) and temporary.with_name(name).exists() for name, token in splits)
 
 
 def _fsync(path: Path) -> None:

@@ -289,6 +289,19 @@ def test_what_killed_processes_left_is_found_wherever_it_is_and_what_living_ones
         end(alive)
 
 
+def test_a_host_whose_name_ends_with_that_of_another_is_another(tmp_path, monkeypatch):
+    """A machine `lab` beside `gpu.lab`, and files whose names have dots."""
+    gone = "999999-1"
+    theirs = [f".a.json.@gpu.lab-{gone}b01234567.tmp", f".b.json.gpu.lab-{gone}.tmp"]
+    ours = [f".a.b.json.@lab-{gone}b01234567.tmp", f".b.json.lab-{gone}.tmp"]
+    for name in ("b.json", *theirs, *ours):
+        (tmp_path / name).touch()
+    monkeypatch.setattr("socket.gethostname", lambda: "lab")
+    assert sorted(path.name for path in artifact_dir.orphaned(tmp_path)) == sorted(ours)
+    monkeypatch.setattr("socket.gethostname", lambda: "gpu.lab")
+    assert sorted(path.name for path in artifact_dir.orphaned(tmp_path)) == sorted(theirs)
+
+
 def test_writing_a_text_leaves_only_the_text(tmp_path):
     for text in ("old", "new"):
         artifact_dir.write_text(tmp_path / "state.json", text)

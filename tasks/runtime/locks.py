@@ -5,6 +5,7 @@ The system releases the lock of a process that has died. A record of its owner l
 
 import contextlib
 import os
+import socket
 import urllib.parse
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -134,8 +135,15 @@ def try_lock(lock: Path) -> Iterator[bool]:
 
 
 def is_locked(lock: Path) -> bool:
-    """Return whether a living process holds a lock, without taking it, so that no one waits for the answer."""
+    """Return whether a living process holds a lock, without taking it, so that no one waits for the answer.
+
+    Another host's process cannot be looked at: a container may have been replaced, or its machine switched off. The
+    file system knows whether the lock is free, and is asked for an instant.
+    """
     owner = lock_owner(lock)
+    if owner and processes.host_of(owner.process) not in ("", socket.gethostname()):
+        with try_lock(lock) as free:
+            return not free
     return not owner.is_stale if owner else _is_locked_in_kernel(lock)
 
 

@@ -18,9 +18,10 @@ from typing import NamedTuple
 
 import httpx
 import psutil
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from cl_core import artifact_dir, processes
-from cl_core.errors import InfrastructureError
+from cl_core.errors import InfrastructureError, InputError
 
 # The first start of an empty database takes long on a small machine.
 _START_TIMEOUT_S = 180
@@ -167,6 +168,16 @@ class Supervisor:
             return False
 
 
+class _Recorded(BaseModel):
+    """A service in the record."""
+
+    name: str
+    process: str  # Its token.
+
+
+_RECORD = TypeAdapter(list[_Recorded])
+
+
 class Orphans(NamedTuple):
     """Services that a killed supervisor had left running."""
 
@@ -178,20 +189,29 @@ def stop_orphaned_services(record: Path) -> Orphans:
     """Stop the services of a supervisor that was killed, the last one first, and remove their record.
 
     Those of another host, such as a container that was replaced over the same CL_HOME, are only named.
+
+    Raises:
+        InputError: When the record cannot be read; it stays.
     """
     if not record.exists():
         return Orphans([], [])
-    services = json.loads(record.read_text(encoding="utf-8"))
+    try:
+        services = _RECORD.validate_json(record.read_bytes())
+    except ValidationError as error:
+        raise InputError(
+            f"{record} should list the services of a killed `cl up`, and cannot be read: "
+            f"{error.errors()[0]['msg']}; stop services that still run, remove the file, and run the command again"
+        ) from error
     stopped, elsewhere = [], []
     for service in reversed(services):
-        pid, token = processes.pid_of(service["process"]), service["process"]
-        if processes.is_gone(token):
+        pid = processes.pid_of(service.process)
+        if processes.is_gone(service.process):
             continue
-        if pid:
+        if pid > 1:
             terminate_tree(pid)
-            stopped.append(service["name"])
+            stopped.append(service.name)
         else:
-            elsewhere.append(f"{service['name']} of {processes.host_of(token) or 'an unknown host'}")
+            elsewhere.append(f"{service.name} of {processes.host_of(service.process) or 'an unknown host'}")
     record.unlink(missing_ok=True)
     return Orphans(stopped[::-1], elsewhere[::-1])
 

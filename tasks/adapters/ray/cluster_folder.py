@@ -3,7 +3,6 @@
 import contextlib
 import os
 import shutil
-import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +13,7 @@ from cl_core import processes
 
 _ROOT = Path("/tmp")  # noqa: S108 - the folders in it are private
 _FOLDER = "cl-ray-"
-_TRAINING = "training.txt"
+_TRAINING, _DRIVER = "training.txt", "driver.txt"
 _KILL_TIMEOUT_S = 10
 
 
@@ -26,7 +25,9 @@ def temporary_folder(training: Path) -> Iterator[Path]:
     """
     for abandoned in abandoned_folders():
         remove_abandoned(abandoned)
-    folder = Path(tempfile.mkdtemp(prefix=f"{_FOLDER}{os.getpid()}-{processes.started()}-", dir=_ROOT))
+    folder = Path(tempfile.mkdtemp(prefix=f"{_FOLDER}{os.getpid()}-", dir=_ROOT))
+    # In a file: with the name of a long host, paths in the folder would be too long.
+    (folder / _DRIVER).write_text(processes.token(), encoding="utf-8")
     (folder / _TRAINING).write_text(str(training), encoding="utf-8")
     try:
         yield folder
@@ -35,12 +36,15 @@ def temporary_folder(training: Path) -> Iterator[Path]:
 
 
 def abandoned_folders() -> list[Path]:
-    """Return the folders of clusters of this machine whose driver has exited."""
-    return [
-        folder
-        for folder in _ROOT.glob(f"{_FOLDER}*-*-*")
-        if processes.is_gone(f"{socket.gethostname()}-{folder.name.removeprefix(_FOLDER)}")
-    ]
+    """Return the folders of clusters of this host whose driver has exited; containers may share their parent."""
+    drivers = _ROOT.glob(f"{_FOLDER}*/{_DRIVER}")
+    return [driver.parent for driver in drivers if processes.is_gone(_read(driver))]
+
+
+def _read(file: Path) -> str:
+    with contextlib.suppress(OSError):  # Another user's, or just removed.
+        return file.read_text(encoding="utf-8")
+    return ""
 
 
 def is_for(folder: Path, home: Path) -> bool:

@@ -56,6 +56,17 @@ def test_a_lock_whose_owner_left_no_record_is_held_as_the_kernel_lists_it(tmp_pa
     assert not is_locked(lock)
 
 
+def test_a_lock_of_another_host_is_held_as_the_file_system_says(tmp_path: Path) -> None:
+    """A container that was replaced over a kept folder leaves its record; one that runs holds the lock."""
+    lock = tmp_path / "up.lock"
+    lock.touch()
+    lock.with_suffix(OWNER).write_text(LockOwner(process="oldcontainer-7-123b01234567").model_dump_json())
+    assert not is_locked(lock)
+    with FileLock(lock):
+        lock.with_suffix(OWNER).write_text(LockOwner(process="oldcontainer-7-123b01234567").model_dump_json())
+        assert is_locked(lock)
+
+
 def test_the_record_goes_with_the_lock(tmp_path: Path) -> None:
     lock = tmp_path / "model.lock"
     with recorded_owner(lock, "this test"):

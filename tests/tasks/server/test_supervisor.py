@@ -5,7 +5,11 @@ import socket
 import subprocess
 import sys
 
+import pytest
+
 from cl_core import processes
+from cl_core.errors import InputError
+from tasks.server.supervisor import stop_orphaned_services
 
 STOP = """
 import sys
@@ -35,6 +39,18 @@ def test_services_of_other_hosts_and_impossible_numbers_get_no_signal(tmp_path):
     assert "service 0 of oldcontainer" in elsewhere and f"service 1 of {host}-2" in elsewhere
     assert processes.started(1), "process 1 still runs"
     assert "service 0" not in stopped
+    # Process 1 gets no signal, so it is not said to be stopped.
+    assert stopped == "[]"
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", "{}", '[{"name": "worker"}]', '["worker"]', '[{"name": 1, "process": 2}]']
+)
+def test_a_record_that_cannot_be_read_is_named_and_kept(tmp_path, content):
+    (record := tmp_path / "services.json").write_text(content)
+    with pytest.raises(InputError, match=r"services\.json should list the services .* remove the file"):
+        stop_orphaned_services(record)
+    assert record.read_text() == content
 
 
 def test_a_service_that_still_runs_is_stopped(tmp_path):
