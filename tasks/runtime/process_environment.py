@@ -26,6 +26,8 @@ _DECIDED_IN_FILES = {
         "database",
     ),
 }
+# Of MLflow's clients and servers. Models are registered where their runs are recorded, and nowhere else.
+_REGISTRIES = ("MLFLOW_REGISTRY_URI", "MLFLOW_REGISTRY_STORE_URI")
 SAFE_PATH = {"PYTHONSAFEPATH": "1"}
 """Of every child process: it imports nothing from the folder that it is started in, such as a `tasks.py` there."""
 
@@ -44,6 +46,7 @@ def set_variables(variables: Mapping[str, str]) -> None:
 
 def inherited(*without: str) -> dict[str, str]:
     """Return the environment for a child process, without some variables."""
+    without = (*without, *_REGISTRIES)
     return {**{name: value for name, value in os.environ.items() if name not in without}, **SAFE_PATH}
 
 

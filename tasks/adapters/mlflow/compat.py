@@ -61,17 +61,26 @@ def import_pytorch_flavor() -> ModuleType:
 
 @contextlib.contextmanager
 def process_tracking_uri(tracking_uri: str) -> Iterator[None]:
-    """Set the address of the process for the body, without leaving it in the environment.
+    """Set the address of the process, as its store and its registry, for the body; afterwards it is what it was.
 
-    MLflow resolves addresses such as `models:/m-...` through the address of the process. `mlflow.set_tracking_uri` also
-    writes it into MLFLOW_TRACKING_URI, where it would become a setting that no one made.
+    MLflow resolves addresses such as `models:/m-...` through the tracking address of the process, and `models:/parts/1`
+    through its registry address. Where none was set, that is MLFLOW_REGISTRY_URI, perhaps of another project.
+    `mlflow.set_tracking_uri` and `mlflow.set_registry_uri` also write the variables, where the address would become a
+    setting that no one made.
     https://github.com/mlflow/mlflow/blob/v3.17.2/mlflow/tracking/_tracking_service/utils.py
+    https://github.com/mlflow/mlflow/blob/v3.17.2/mlflow/tracking/_model_registry/utils.py
     """
     import mlflow
+    from mlflow.tracking._model_registry import utils as registry
+    from mlflow.tracking._tracking_service.utils import _use_tracking_uri
 
-    with restored("MLFLOW_TRACKING_URI"):
-        mlflow.set_tracking_uri(tracking_uri)
-        yield
+    before = registry._registry_uri
+    with restored("MLFLOW_TRACKING_URI"), restored("MLFLOW_REGISTRY_URI"), _use_tracking_uri(tracking_uri):
+        mlflow.set_registry_uri(tracking_uri)
+        try:
+            yield
+        finally:
+            registry._registry_uri = before
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ import urllib.request
 import pytest
 
 from cl_core.errors import InputError
-from tasks.runtime.process_environment import keep_loopback_direct, refuse_prefect_files
+from tasks.runtime.process_environment import inherited, keep_loopback_direct, refuse_prefect_files
 
 
 @pytest.mark.parametrize(
@@ -56,3 +56,12 @@ def test_files_that_say_nothing_of_that_are_no_matter(tmp_path, monkeypatch):
     (tmp_path / "pyproject.toml").write_text("[tool.ruff]\nline-length = 88\n")
     (tmp_path / "prefect.toml").write_text("no TOML")
     refuse_prefect_files(tmp_path)
+
+
+def test_no_server_or_worker_inherits_the_registry_of_another_project(monkeypatch):
+    monkeypatch.setenv("MLFLOW_REGISTRY_URI", "http://10.0.0.5:5000")
+    monkeypatch.setenv("MLFLOW_REGISTRY_STORE_URI", "sqlite:////theirs.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "anna")
+    child = inherited("CL_DATABASE_URL")
+    assert child["MLFLOW_TRACKING_USERNAME"] == "anna"
+    assert not {"MLFLOW_REGISTRY_URI", "MLFLOW_REGISTRY_STORE_URI"} & set(child)

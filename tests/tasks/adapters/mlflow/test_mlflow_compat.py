@@ -35,16 +35,24 @@ def test_mlflow_still_imports_lightning_by_the_name_that_is_hidden():
 
 
 @pytest.mark.parametrize("before", [None, "sqlite:////set/by/a/person.db"])
-def test_mlflow_writes_its_address_into_the_environment_and_we_do_not_leave_it_there(monkeypatch, before):
-    if before is None:
-        monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    else:
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", before)
-    # Another one each time: MLflow passes over an address that is set already.
-    address = f"sqlite:////elsewhere/{before is None}.db"
-    with process_tracking_uri(address):
-        assert os.environ["MLFLOW_TRACKING_URI"] == address, "the workaround is still needed"
-    assert os.environ.get("MLFLOW_TRACKING_URI") == before
+def test_mlflow_writes_its_addresses_into_the_environment_and_we_do_not_leave_them_there(monkeypatch, before):
+    import mlflow
+
+    variables = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")
+    for name in variables:
+        if before is None:
+            monkeypatch.delenv(name, raising=False)
+        else:
+            monkeypatch.setenv(name, before)
+    addresses = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
+    with process_tracking_uri("sqlite:////elsewhere/a.db"):
+        with process_tracking_uri("sqlite:////elsewhere/b.db"):
+            assert mlflow.get_tracking_uri() == mlflow.get_registry_uri() == "sqlite:////elsewhere/b.db"
+        assert mlflow.get_tracking_uri() == mlflow.get_registry_uri() == "sqlite:////elsewhere/a.db"
+        for name in variables:
+            assert os.environ[name] == "sqlite:////elsewhere/a.db", "the workaround is still needed"
+    assert [os.environ.get(name) for name in variables] == [before, before]
+    assert (mlflow.get_tracking_uri(), mlflow.get_registry_uri()) == addresses
 
 
 def test_mlflow_compares_requirements_by_the_name_that_is_replaced(monkeypatch):

@@ -262,3 +262,17 @@ def test_a_version_is_copied_by_its_number_or_alias_and_never_over_something(ful
     assert (folder / "MLmodel").exists()
     with pytest.raises(InputError, match="exists already; remove it, or give another"):
         store.copy(store.named("shoes/3"), folder)
+
+
+@pytest.mark.parametrize("elsewhere", ["http://127.0.0.1:9", "sqlite:////nowhere/registry.db"])
+def test_the_registry_of_another_project_is_never_asked(full_home, tmp_path, monkeypatch, elsewhere):
+    """MLflow itself prefers MLFLOW_REGISTRY_URI; `cl fetch`, `cl embed` and scores of champions failed then."""
+    monkeypatch.setenv("MLFLOW_REGISTRY_URI", elsewhere)
+    store = store_at(full_home)
+    ref = store.named("shoes/3")
+    assert store.model_input(ref) == ModelInput(shape=(8, 8, 1))
+    store.copy(ref, tmp_path / "copy")
+    assert (tmp_path / "copy" / "MLmodel").exists()
+    with torch.no_grad():
+        assert store.load(ref)(torch.zeros(2, 8, 8, 1, dtype=torch.uint8)).shape == (2, 4)
+    assert os.environ["MLFLOW_REGISTRY_URI"] == elsewhere
