@@ -92,6 +92,13 @@ def mean_score(values: NDArray[np.floating], *, resamples: int, seed: int) -> Sc
     return score(float(exact.mean()), np.concatenate(sums) / len(exact))
 
 
+def per_sample_score(values: NDArray[np.floating], *, resamples: int, seed: int) -> Score:
+    """Return the mean of (N,) per-sample values with its interval: of values that are all 0 or 1, as a share."""
+    if np.isin(values, (0, 1)).all():
+        return accuracy_score(values == 1)
+    return mean_score(values, resamples=resamples, seed=seed)
+
+
 def accuracy_score(correct: NDArray[np.bool_]) -> Score:
     """Return the share of correct ones among (N,) samples with its interval."""
     return share_score(float(correct.mean()), len(correct))

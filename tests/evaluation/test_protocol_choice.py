@@ -99,3 +99,9 @@ def test_without_labels_any_deciding_score_is_accepted_since_a_person_decides() 
 def test_every_protocol_says_under_which_names_it_predicts() -> None:
     names = [protocol.predictors for protocol in protocols(EvaluationSpec()).values()]
     assert names == [("linear_probe",), ("knn_20", "knn_200"), ()]
+
+
+def test_a_search_in_which_no_sample_has_another_of_its_class_is_refused_before_the_training() -> None:
+    alone = LabelCounts({"a": 300}, {"a": 1, "b": 1})
+    with pytest.raises(DataError, match="two test samples or more; each of the 2 classes has at most one"):
+        choose_protocols(EvaluationSpec(protocols=["retrieval"]), alone)

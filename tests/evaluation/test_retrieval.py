@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 from sklearn.metrics import average_precision_score
 
 from cl_core.columns import Column
@@ -88,3 +89,16 @@ def test_views_are_of_the_first_samples_and_need_no_labels(embeddings: np.ndarra
         assert np.isnan(values[40:]).all() and outcome.scores[f"view_retrieval.{name}"].value == pytest.approx(
             wanted.mean()
         )
+
+
+def test_a_share_of_samples_has_the_interval_of_a_share() -> None:
+    """All of 30 samples found leave room for those that are not, as Wilson's interval says."""
+    groups = np.repeat([0, 1, 2], 10)
+    apart = (np.eye(3, 6)[groups] + 0.01 * np.random.default_rng(0).normal(size=(30, 6))).astype(np.float32)
+    views = Features(Column(apart), groups, ids_of(30), views=(apart, apart + 0.001 * apart[::-1]))
+    outcome = Retrieval(ks=(1,))(views, views, classes=["a", "b", "c"], resamples=200, seed=0)
+    low, high = stats.binomtest(30, 30).proportion_ci(method="wilson")
+    recall = outcome.scores["retrieval.recall_at_1"]
+    assert (recall.value, recall.low, recall.high) == pytest.approx((1, low, high), abs=1e-6)
+    found = ViewRetrieval(ks=(1,))(views, views, classes=[], resamples=200, seed=0).scores
+    assert found["view_retrieval.recall_at_1"].low == pytest.approx(low, abs=1e-6)

@@ -1,6 +1,6 @@
 """Samples of the same class among the most similar ones."""
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import numpy as np
 import torch
@@ -8,8 +8,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from pydantic import Field
 
-from cl_core.evaluation.bootstrap import mean_score
-from cl_core.evaluation.protocols import Evaluation, Features, Outcome
+from cl_core.errors import DataError
+from cl_core.evaluation.bootstrap import per_sample_score
+from cl_core.evaluation.protocols import Evaluation, Features, LabelCounts, Outcome
 from cl_core.registry import EVALUATIONS
 
 # Cosines that are held at a time: 16 MiB.
@@ -45,6 +46,19 @@ class Retrieval(Evaluation):
         """One for each k, and the mean average precision."""
         return (*(f"retrieval.recall_at_{k}" for k in self.ks), "retrieval.mean_average_precision")
 
+    def fitted_to(self, labels: LabelCounts) -> Self:
+        """Refuse a test split in which each sample is alone in its class.
+
+        Raises:
+            DataError: With the number of classes.
+        """
+        if max(labels.test.values(), default=0) < 2:
+            raise DataError(
+                f"retrieval needs a class with two test samples or more; each of the {len(labels.test)} classes has at "
+                "most one: give more samples a label, or leave retrieval out of evaluation.protocols"
+            )
+        return self
+
     def __call__(self, train: Features, test: Features, *, classes: list[str], resamples: int, seed: int) -> Outcome:
         """Measure the labeled test samples; training features are not used."""
         test.labeled("test")
@@ -59,7 +73,7 @@ class Retrieval(Evaluation):
             per_sample[name][chosen] = of_chosen
         return Outcome(
             scores={
-                name: mean_score(of_chosen[np.isfinite(of_chosen)], resamples=resamples, seed=seed)
+                name: per_sample_score(of_chosen[np.isfinite(of_chosen)], resamples=resamples, seed=seed)
                 for name, of_chosen in values.items()
                 if np.isfinite(of_chosen).any()
             },

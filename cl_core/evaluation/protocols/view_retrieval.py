@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from pydantic import Field
 
-from cl_core.evaluation.bootstrap import mean_score
+from cl_core.evaluation.bootstrap import per_sample_score
 from cl_core.evaluation.protocols import Evaluation, Features, Outcome
 from cl_core.registry import EVALUATIONS
 
@@ -52,7 +52,7 @@ class ViewRetrieval(Evaluation):
         # Views are of the first test samples; the others have no score.
         beyond = np.full(len(test.ids) - len(ranks), np.nan)
         return Outcome(
-            scores={name: mean_score(values, resamples=resamples, seed=seed) for name, values in found.items()},
+            scores={name: per_sample_score(values, resamples=resamples, seed=seed) for name, values in found.items()},
             per_sample={name: np.concatenate([values, beyond]) for name, values in found.items()},
         )
 
