@@ -1,5 +1,6 @@
 """Search: find the rows of a file whose embeddings are nearest to a query's."""
 
+import stat
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 
 from cl_core.columns import padded
 from cl_core.data.sources import built_source
+from cl_core.data.sources._listing import file_kind
 from cl_core.embedding.embeddings_file import EmbeddedRow, EmbeddingsMetadata, embedding_groups, rows_at
 from cl_core.errors import DataError, InputError
 from cl_core.evaluation.nearest import nearest
@@ -42,10 +44,12 @@ def query_row(file: Path, takes: ModelInput) -> NDArray[Any]:
     """Return the sample in a file, such as an image, as a batch of one that a model takes.
 
     Raises:
-        InputError: When the file cannot be read or decoded.
+        InputError: When the file cannot be read or decoded, or is no regular file.
     """
     modality = takes.kind
     try:
+        if not stat.S_ISREG(mode := file.stat().st_mode):  # Opening a pipe would wait for its writer.
+            raise InputError(f"{file} is a {file_kind(mode)}, not a file; give {modality.query}")
         row = modality.decode(modality.payload_of(file.read_bytes()), takes.array)
         return np.array(padded(row, takes.shape))[None]
     except OSError as error:

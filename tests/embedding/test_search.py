@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import urllib.request
 
@@ -134,6 +135,17 @@ def test_a_query_that_cannot_be_read_as_an_image_is_refused(tmp_path, name, mess
     (tmp_path / "text.jpg").write_text("no image")
     with pytest.raises(InputError, match=message):
         query_row(tmp_path / name, FACTS.takes)
+
+
+@pytest.mark.parametrize("takes", [FACTS.takes, ModelInput(shape=(4,), modality="vector")])
+def test_a_query_that_is_no_regular_file_is_refused_and_nothing_waits_for_it(tmp_path, takes):
+    os.mkfifo(tmp_path / "pipe.png")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "socket.png"))
+    for file, what in {"pipe.png": "pipe", "socket.png": "socket", ".": "folder", "/dev/zero": "device"}.items():
+        with pytest.raises(InputError) as refused:
+            query_row(tmp_path / file, takes)
+        assert str(refused.value) == f"{tmp_path / file} is a {what}, not a file; give {takes.kind.query}"
 
 
 def test_the_plane_of_a_map_keeps_the_most_variance_two_directions_can(cloud, tmp_path):

@@ -15,7 +15,7 @@ from pydantic import Field, PrivateAttr, model_validator
 from cl_core.data.path_roots import confined, leads_out
 from cl_core.data.sources import RawSample, Source, SourceEntry, Unreadable, unchanged
 from cl_core.data.sources._folder_layout import Layout, folder_layout, image_files
-from cl_core.data.sources._listing import LFS_POINTER, OUTSIDE, counted, file_state, text_of
+from cl_core.data.sources._listing import LFS_POINTER, OUTSIDE, counted, file_kind, file_state, text_of
 from cl_core.data.sources._path_labels import NAME_PATTERN, check_pattern, name_label, no_name_matches, trimmed
 from cl_core.errors import DataError
 from cl_core.modalities._image_decoding import MAX_PAYLOAD_BYTES
@@ -107,7 +107,7 @@ class ImageFolder(Source):
                 raise PermissionError(errno.EPERM, OUTSIDE)
             state = path.stat()
             if not stat.S_ISREG(state.st_mode):  # Opening a pipe would wait for its writer.
-                return Unreadable(listed.origin, f"it is not a file but a {_kind(state.st_mode)}", listed)
+                return Unreadable(listed.origin, f"it is not a file but a {file_kind(state.st_mode)}", listed)
             if state.st_size > MAX_PAYLOAD_BYTES:
                 detail = f"{state.st_size:,} bytes; the limit is {MAX_PAYLOAD_BYTES:,}"
                 return Unreadable(listed.origin, detail, listed)
@@ -154,8 +154,3 @@ def _root(location: str) -> Path:
     if not stat.S_ISDIR(mode):
         raise DataError(f"data.location: {root} is a file; give the folder with the images")
     return root
-
-
-def _kind(mode: int) -> str:
-    kinds = {stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket", stat.S_IFDIR: "folder"}
-    return kinds.get(stat.S_IFMT(mode), "device")
