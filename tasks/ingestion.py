@@ -8,7 +8,7 @@ from cl_core.data.snapshot_diff import describe_changes, previous_profile
 from cl_core.data.validation import ValidationReport
 from cl_core.failpoints import failpoint
 from cl_core.refs import CacheRef, SnapshotRef
-from cl_core.report.wording import counts, parted_groups_warning, test_only_warning
+from cl_core.report.wording import counts, near_duplicate_warning, parted_groups_warning, test_only_warning
 from cl_core.specs import ComputeSpec, DataSpec
 from tasks.runtime.artifacts import publish_profile
 from tasks.runtime.console import counting
@@ -72,17 +72,19 @@ def validate(snapshot: SnapshotRef, cached: CacheRef, data: DataSpec) -> Validat
     facts = snapshot_profile(snapshot.path)
     if facts.groups:
         log_outcome(f"kept together: {facts.groups.phrase}")
-    if warning := parted_groups_warning(facts.groups):
-        log_outcome(f"warning: {warning}")
-    for warning in modality.warnings(facts.content):
+    warnings = [
+        near_duplicate_warning(near, modality.unit),
+        parted_groups_warning(facts.groups),
+        *modality.warnings(facts.content),
+        test_only_warning(report.test_only, len(facts.classes)),
+    ]
+    for warning in filter(None, warnings):
         log_outcome(f"warning: {warning}")
     for names in report.look_alikes:
         log_outcome(
             f"warning: classes {', '.join(map(repr, names))} look alike; if they are one, "
             "give them one name in the source"
         )
-    if warning := test_only_warning(report.test_only, len(facts.classes)):
-        log_outcome(f"warning: {warning}")
     changed = describe_changes(previous_profile(snapshot.path), facts)
     publish_profile(facts, report, note=step_messages().get("ingest", ""), changed=changed)
     return report

@@ -48,13 +48,15 @@ def show_validation(report: "ValidationReport") -> None:
     }
     if near := report.near_duplicates:
         at_least = "" if near.complete else "at least "
-        closest = "\n".join(f"{train[:12]} {test[:12]}" for train, test in near.examples)
+        # What 0.1.0 stored has ids alone.
+        pairs = near.origins or [(train[:12], test[:12]) for train, test in near.examples]
+        closest = "\n".join(f"{train} {test}" for train, test in pairs)
         alike = f"{at_least}{near.test_samples:,} ({near.test_share:.1%})"
         numbers |= {
             "test samples with a near-duplicate in training": alike,
             f"near-duplicate pairs (at most {near.max_distance} of 64 bits differ)": f"{at_least}{near.pairs:,}",
             "plain samples (images of one color), not compared": f"{near.plain_samples:,}",
-            "closest pairs, by id (training, test)": closest or "none",
+            "closest pairs (training, test)": closest or "none",
         }
     wide_console().print(text_table(["", ""], numbers.items(), "Data accepted for training", show_header=False))
 

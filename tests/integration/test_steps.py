@@ -131,6 +131,9 @@ def test_validation_is_printed_as_a_table_with_near_duplicates(evaluated: Comman
     assert rows["quarantined inputs"] == "0 (0.0%)"
     near = int(rows["test samples with a near-duplicate in training"].split()[0])
     assert 0 < near <= int(rows["near-duplicate pairs (at most 3 of 64 bits differ)"])
+    # Of 500 test samples, one in twenty is worth a warning, which names rows of the file.
+    assert ("scores may be too high" in finished.err) == (near > 25), near
+    assert ".parquet#" in rows["closest pairs (training, test)"]
 
 
 def test_an_mlflow_that_never_comes_ends_the_run_after_three_more_tries(
