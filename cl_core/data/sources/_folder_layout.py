@@ -1,12 +1,12 @@
 """Folders of images: which files are listed, and which folders are splits and which are classes."""
 
-import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cl_core.data.sources._listing import entries, is_folder, listed_files
+from cl_core.data.path_roots import leads_out
+from cl_core.data.sources._listing import entries, is_folder, listed_files, passed_over_as
 from cl_core.data.sources._path_splits import split_meaning, validation_note
 from cl_core.errors import DataError
 from cl_core.modalities._image_decoding import starts_like_image
@@ -19,6 +19,7 @@ IMAGE_SUFFIXES = {
 }
 # The folder beside annotations in a split, as labeling tools export it.
 _IMAGES = "images"
+_OR_NONE = "or set source_options.split_from to 'none' to take all folders as classes"
 
 
 @dataclass(frozen=True)
@@ -26,18 +27,18 @@ class Layout:
     """Which folders are splits.
 
     Args:
-        above: The only folder at the top, which holds the splits; empty where they are at the top.
+        above: The folders that hold the splits, from the top; empty where the splits are at the top.
         splits: Split by the name of its folder; empty without splits.
         inside: By the name of a split's folder, one that holds all its images and is no class.
     """
 
-    above: str = ""
+    above: Sequence[str] = ()
     splits: Mapping[str, str] = field(default_factory=dict)
     inside: Mapping[str, str] = field(default_factory=dict)
 
     def place(self, folders: Sequence[str]) -> tuple[str, Sequence[str]]:
         """Return the split of a file in these folders, and the folders below it that are classes."""
-        below = folders[1:] if self.above and folders else folders
+        below = folders[len(self.above) :]
         if not below or below[0] not in self.splits:
             return "", folders
         name, *classes = below
@@ -54,48 +55,98 @@ class Layout:
 
 
 def folder_layout(root: Path) -> Layout:
-    """Tell which folders are splits, not classes.
+    """Tell which folders are splits, not classes. They are at the top, or in the only folder that holds images.
 
     Raises:
-        DataError: When it is ambiguous: other folders are beside splits, or two folders have the name of one split.
+        DataError: When it is ambiguous: images or other folders are beside splits, several folders hold splits, a split
+            holds another, or two folders have the name of one split.
     """
-    top = [entry.name for entry in entries(root) if is_folder(entry)]
-    above = ""
-    if len(top) == 1 and not split_meaning(top[0]) and not any(map(_is_image, entries(root))):
-        inner = [entry.name for entry in entries(root / top[0]) if is_folder(entry)]
-        if len({split_meaning(name) for name in inner} - {""}) > 1:
-            above, top = top[0], inner
-    named = {name: meaning for name in top if (meaning := split_meaning(name))}
-    others = sorted(set(top) - set(named))
-    meanings = sorted(named.values())
-    here = root / above if above else root
-    if len(set(meanings)) > 1 and others:
-        raise DataError(
-            f"data.location: {here} holds {_listed(named)} beside {_listed(others)}; {_listed(named)} are splits: move "
-            "the others away or into one of them, or set source_options.split_from to 'none' to take all as classes"
-        )
-    if others or not named:
+    above = _above_splits(root)
+    here = root.joinpath(*above)
+    names = {name: meaning for name in _folders(here) if (meaning := split_meaning(name))}
+    if not names:
         return Layout()
-    if len(set(meanings)) < len(meanings):
-        raise DataError(f"data.location: {here} holds {_listed(named)}; give each split one folder")
-    validation = "train" if "test" in meanings else "test"
-    splits = {name: validation if meaning == "val" else meaning for name, meaning in named.items()}
-    return Layout(above, splits, {name: _IMAGES for name in named if _only_images(here / name)})
+    if others := _beside(here, names):
+        raise DataError(
+            f"data.location: {here} holds {_listed(names)} beside {others}; move what is in no split away or into one, "
+            f"{_OR_NONE}"
+        )
+    if len(set(names.values())) < len(names):
+        raise DataError(f"data.location: {here} holds {_listed(names)}; give each split one folder")
+    inside = {name: folder for name in names if (folder := _holder(here / name))}
+    for name in names:
+        split = here / name / inside.get(name, "")
+        if within := list(filter(split_meaning, _folders(split))):
+            raise DataError(f"data.location: the split {split} holds {_listed(within)}; move it up, {_OR_NONE}")
+    validation = "train" if "test" in names.values() else "test"
+    return Layout(above, {name: validation if of == "val" else of for name, of in names.items()}, inside)
 
 
-def _only_images(split: Path) -> bool:
-    """Tell whether a split has its images in one folder of that name, perhaps beside one of annotations."""
-    inside = entries(split)
-    holding = [entry.name for entry in inside if is_folder(entry) and any(True for _ in image_files(Path(entry)))]
-    return holding == [_IMAGES] and not any(map(_is_image, inside))
+def _above_splits(root: Path) -> list[str]:
+    """Return the folders that hold the splits, if there are any.
+
+    Raises:
+        DataError: When images lie beside the folder that holds splits, in other folders or in none.
+    """
+    above: list[str] = []
+    here, seen = root, set()
+    while len(names := _folders(here)) == 1 and not split_meaning(names[0]) and not _loose_image(here):
+        if (place := here.resolve()) in seen:  # A link leads in circles.
+            return []
+        seen.add(place)
+        above.append(names[0])
+        here /= names[0]
+    if any(map(split_meaning, names)):
+        return above
+    holders = [name for name in names if any(map(split_meaning, _folders(here / name))) and _holds_images(here / name)]
+    others = _beside(here, holders)
+    if len(holders) > 1 or (holders and others):
+        beside = f" beside {others}" if others else ""
+        raise DataError(
+            f"data.location: {here} has splits in {_listed(holders)}{beside}; put the splits at the top, as in "
+            f"{next(filter(split_meaning, _folders(here / holders[0])))}/{holders[0]}/, {_OR_NONE}"
+        )
+    return [*above, *holders]
+
+
+def _beside(here: Path, splits: Collection[str]) -> str:
+    """Return what has images beside these folders, for people; empty for nothing."""
+    others = [name for name in _folders(here) if name not in splits and _holds_images(here / name)]
+    return ", ".join(filter(None, [_listed(others), _loose_image(here)]))
+
+
+def _holder(split: Path) -> str:
+    """Return the folder that holds all images of a split and is no class; empty without one.
+
+    It is named `images`, perhaps beside annotations, or like the split, as archives unpack into folders of their name.
+    """
+    holding = [name for name in _folders(split) if _holds_images(split / name)]
+    no_classes = {_IMAGES, *filter(split_meaning, holding)}
+    if len(holding) != 1 or holding[0] not in no_classes or _loose_image(split):
+        return ""
+    return holding[0] if split_meaning(holding[0]) in ("", split_meaning(split.name)) else ""
+
+
+def _folders(folder: Path) -> list[str]:
+    """List the folders in a folder; none of a link out of the folders of CL_DATA_ROOTS."""
+    return [] if leads_out(folder) else [entry.name for entry in entries(folder) if is_folder(entry)]
+
+
+def _loose_image(folder: Path) -> str:
+    """Return the name of an image in a folder itself; empty without one."""
+    for entry in [] if leads_out(folder) else entries(folder):
+        if not is_folder(entry) and not passed_over_as(entry, IMAGE_SUFFIXES, starts_like_image):
+            return entry.name
+    return ""
+
+
+def _holds_images(folder: Path) -> bool:
+    return next(image_files(folder), None) is not None
 
 
 def _listed(names: Iterable[str]) -> str:
-    return ", ".join(f"{name}/" for name in sorted(names)[:5])
-
-
-def _is_image(entry: os.DirEntry[str]) -> bool:
-    return Path(entry.name).suffix.lower() in IMAGE_SUFFIXES and not is_folder(entry)
+    shown = sorted(names)
+    return ", ".join(f"{name}/" for name in shown[:5]) + (", ..." if len(shown) > 5 else "")
 
 
 def image_files(root: Path, passed_over: Counter[str] | None = None) -> Iterator[tuple[list[str], Path]]:

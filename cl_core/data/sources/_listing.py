@@ -50,11 +50,17 @@ def listed_files(
             if is_folder(entry) and not leads_out(Path(entry)):
                 waiting.append((below, folder / entry.name, above | {here}))
                 continue
-            suffix = Path(entry.name).suffix.lower()
-            if is_folder(entry) or suffix in suffixes or starts(_head(entry)):
-                yield below, folder / entry.name
+            counted_as = "" if is_folder(entry) else passed_over_as(entry, suffixes, starts)
+            if counted_as:
+                passed_over[counted_as] += 1
             else:
-                passed_over[suffix or "no suffix"] += 1
+                yield below, folder / entry.name
+
+
+def passed_over_as(entry: os.DirEntry[str], suffixes: Set[str], starts: Callable[[bytes], bool]) -> str:
+    """Return what a file is counted as that is passed over; empty for one that is listed. See `listed_files`."""
+    suffix = Path(entry.name).suffix.lower()
+    return "" if suffix in suffixes or starts(_head(entry)) else suffix or "no suffix"
 
 
 def entries(

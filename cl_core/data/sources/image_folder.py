@@ -29,9 +29,10 @@ class ImageFolder(Source):
 
     With `label_from` folders, the first folder on the way to a file is its class; files outside any folder have no
     label. With `split_from` folders, `train`, `val` (or `valid`, `validation`) and `test` folders, in any case, at the
-    top or in the only folder there, are the splits, with the classes below. Without `test` the validation images are
-    the test split, beside it they are trained on. A folder `images` that holds all images of a split is no class.
-    Symbolic links are followed, but not in circles, and not out of the folders of CL_DATA_ROOTS.
+    top or in the only folder with images there, are the splits, with the classes below. Images beside splits are
+    refused. Without `test` the validation images are the test split, beside it they are trained on. A folder `images`
+    that holds all images of a split is no class. Symbolic links are followed, but not in circles, and not out of the
+    folders of CL_DATA_ROOTS.
     """
 
     label_from: Literal["folder", "file_name", "none"] = "folder"

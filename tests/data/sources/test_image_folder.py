@@ -54,16 +54,86 @@ def test_train_and_test_folders_are_splits(place):
     }
 
 
-def test_a_class_named_train_is_a_class_beside_others(place):
-    location = place("train/a.jpg", "car/b.jpg")
-    assert delivered(ImageFolder(), location) == {("train/a.jpg", "train", ""), ("car/b.jpg", "car", "")}
-
-
-def test_splits_beside_another_folder_are_ambiguous(place):
-    location = place("train/a.jpg", "test/b.jpg", "car/c.jpg")
-    with pytest.raises(DataError, match=r"holds test/, train/ beside car/.*source_options.split_from to 'none'"):
+@pytest.mark.parametrize("split", ["train", "VAL", "Valid", "validation", "test"])
+@pytest.mark.parametrize("other", ["extra/b.jpg", "b.jpg", "b"])
+@pytest.mark.parametrize("above", ["", "data/", "a/b/c/"])
+def test_images_beside_a_split_are_refused_as_they_are_in_none(place, tmp_path, split, other, above):
+    location = place(f"{above}{split}/cat/a.jpg", f"{above}{other}")
+    (tmp_path / above / other).write_bytes(b"\xff\xd8\xff\xe0, as a JPEG begins")
+    with pytest.raises(DataError) as refused:
         list(ImageFolder().samples(location))
-    assert {label for _, label, _ in delivered(ImageFolder(split_from="none"), location)} == {"train", "test", "car"}
+    folder, _, name = other.rpartition("/")
+    assert str(refused.value) == (
+        f"data.location: {tmp_path.joinpath(above)} holds {split}/ beside {folder + '/' if folder else name}; move "
+        "what is in no split away or into one, or set source_options.split_from to 'none' to take all folders as "
+        "classes"
+    )
+    labels = {label for _, label, _ in delivered(ImageFolder(split_from="none"), location)}
+    assert labels <= {split, "extra", None, *above.split("/")[:1]} and len(labels) <= 2
+
+
+@pytest.mark.parametrize("beside", [("train/a.jpg", "test/b.jpg", "car/c.jpg"), ("val/a.jpg", "other/b.jpg")])
+def test_no_split_is_a_class_unless_it_is_asked_for(place, beside):
+    location = place(*beside)
+    with pytest.raises(DataError, match=r"holds .* beside (car|other)/; .*source_options.split_from to 'none'"):
+        list(ImageFolder().samples(location))
+    classes = {name.partition("/")[0] for name in beside}
+    assert {label for _, label, _ in delivered(ImageFolder(split_from="none"), location)} == classes
+
+
+@pytest.mark.parametrize(
+    ("names", "problem"),
+    [
+        (["data/train/a.jpg", "data/val/b.jpg", "docs/x.jpg"], "has splits in data/ beside docs/; put the splits at"),
+        (["data/train/a.jpg", "data/val/b.jpg", "x.jpg"], "has splits in data/ beside x.jpg; put the splits at the"),
+        (["cat/train/a.jpg", "cat/test/b.jpg", "dog/c.jpg"], "has splits in cat/ beside dog/; put the splits at the"),
+        (
+            ["cat/train/a.jpg", "cat/test/b.jpg", "dog/train/c.jpg", "dog/test/d.jpg"],
+            "has splits in cat/, dog/; put the splits at the top, as in test/cat/, or set source_options.split_from to",
+        ),
+        (["images/train/a.jpg", "masks/train/a.png"], "has splits in images/, masks/; put the splits at the top, as"),
+        (["vehicles/train/a.jpg", "vehicles/car/b.jpg"], "vehicles holds train/ beside car/; move what is in no split"),
+        (["train/cat/a.jpg", "train/test/b.jpg"], "train holds test/; move it up, or set source_options.split_from"),
+        (["train/images/val/a.jpg", "train/labels/a.txt"], "images holds val/; move it up, or set source_options"),
+        (["train/Train/test/a.jpg"], "Train holds test/; move it up, or set source_options.split_from to 'none'"),
+        (["data/val/a.jpg", "data/Valid/b.jpg"], "data holds Valid/, val/; give each split one folder"),
+    ],
+)
+def test_splits_where_they_are_ambiguous_are_refused_with_what_to_do(place, names, problem):
+    location = place(*names)
+    for ask in (lambda source: list(source.samples(location)), lambda source: source.note(location)):
+        with pytest.raises(DataError) as refused:
+            ask(ImageFolder())
+        assert problem in str(refused.value)
+    assert len(delivered(ImageFolder(split_from="none"), location)) == len([n for n in names if n[-3:] != "txt"])
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["data/train/cat/a.jpg", "data/train/dog/b.jpg"], {("cat", "train"), ("dog", "train")}),
+        (["a/b/train/cat/a.jpg", "a/b/TEST/dog/b.jpg"], {("cat", "train"), ("dog", "test")}),
+        (["images/train/a.jpg", "images/val/b.jpg", "labels/train/a.txt"], {(None, "train"), (None, "test")}),
+        (["cat/train/a.jpg", "cat/test/b.jpg"], {(None, "train"), (None, "test")}),
+        (["data/train/cat/a.jpg", "data/val/cat/b.jpg", "docs/x.md"], {("cat", "train"), ("cat", "test")}),
+        (["train/cat/a.jpg", "test/cat/b.jpg", "annotations/x.json"], {("cat", "train"), ("cat", "test")}),
+        (["train/train/cat/a.jpg", "test/Test/b.jpg"], {("cat", "train"), (None, "test")}),
+        (["pets/2024/cat/a.jpg"], {("pets", "")}),
+    ],
+)
+def test_splits_one_level_down_are_splits_whatever_lies_beside_without_images(place, names, expected):
+    found = delivered(ImageFolder(), place(*names))
+    assert {(label, split) for _, label, split in found} == expected
+
+
+def test_folders_that_lead_in_circles_hold_no_splits(place, tmp_path):
+    (tmp_path / "again").symlink_to(tmp_path, target_is_directory=True)
+    place("above/cat/a.jpg")
+    (tmp_path / "above" / "cat" / "a.jpg").rename(tmp_path / "above" / "a.jpg")
+    assert delivered(ImageFolder(), str(tmp_path)) == {("above/a.jpg", "above", "")}
+    (tmp_path / "loop").mkdir()
+    (tmp_path / "loop" / "loop").symlink_to(tmp_path / "loop", target_is_directory=True)
+    assert ImageFolder().note(str(tmp_path / "loop")) == ""
 
 
 def test_without_labels_no_folder_is_a_class(place):
