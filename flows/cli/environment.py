@@ -56,6 +56,19 @@ def begin() -> None:
         (settings.home / "prefect").mkdir(mode=0o700, exist_ok=True)
 
 
+def cancel_at_ctrl_c() -> None:
+    """Let Ctrl-C end a flow's run as Cancelled, wherever it is: in a step, between two, or waiting for another run."""
+    # Where a shell started the command in the background, Ctrl-C stays ignored.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _cancel_run)
+
+
+def _cancel_run(*_: object) -> None:
+    from tasks.runtime.compat import run_cancelled
+
+    raise run_cancelled("")
+
+
 def start_prefect() -> None:
     """Start Prefect's temporary server if there is no other one."""
     if Settings.from_environment().prefect_api_url:
