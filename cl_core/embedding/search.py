@@ -44,7 +44,7 @@ def query_row(file: Path, takes: ModelInput) -> NDArray[Any]:
     """Return the sample in a file, such as an image, as a batch of one that a model takes.
 
     Raises:
-        InputError: When the file cannot be read or decoded, or is no regular file.
+        InputError: When the file cannot be read or decoded, or is not a regular file.
     """
     modality = takes.kind
     try:

@@ -138,7 +138,7 @@ def test_a_query_that_cannot_be_read_as_an_image_is_refused(tmp_path, name, mess
 
 
 @pytest.mark.parametrize("takes", [FACTS.takes, ModelInput(shape=(4,), modality="vector")])
-def test_a_query_that_is_no_regular_file_is_refused_and_nothing_waits_for_it(tmp_path, takes):
+def test_a_query_that_is_not_a_regular_file_is_refused_and_nothing_waits_for_it(tmp_path, takes):
     os.mkfifo(tmp_path / "pipe.png")
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tmp_path / "socket.png"))

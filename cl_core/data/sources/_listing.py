@@ -135,7 +135,7 @@ def is_lfs_pointer(path: Path) -> bool:
 
 
 def file_kind(mode: int) -> str:
-    """Return what something that is no regular file is, by its `st_mode`."""
+    """Return what it is that is not a regular file, by its `st_mode`."""
     kinds = {stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket", stat.S_IFDIR: "folder"}
     return kinds.get(stat.S_IFMT(mode), "device")
 

@@ -23,13 +23,21 @@ def partition_values(folders: Sequence[str]) -> dict[str, str | None]:
     """Return the columns that are folders, as Hive and Spark write them: of `label=cat` the value `cat` of `label`.
 
     Names and values are percent-decoded. The partition of null values has None.
+
+    Raises:
+        DataError: When two of the folders are one column.
     """
-    pairs = (folder.partition("=") for folder in folders)
-    return {
-        unquote(text_of([key])): None if value == _NO_VALUE else unquote(text_of([value]))
-        for key, equals, value in pairs
-        if key and equals
-    }
+    columns: dict[str, str | None] = {}
+    for folder in folders:
+        key, equals, value = folder.partition("=")
+        if key and equals:
+            name = unquote(text_of([key]))
+            if name in columns:
+                raise DataError(
+                    f"data.location: two folders of {text_of(folders)} are the column {name!r}; rename one of them"
+                )
+            columns[name] = None if value == _NO_VALUE else unquote(text_of([value]))
+    return columns
 
 
 def partition_note(names: Collection[str]) -> str:

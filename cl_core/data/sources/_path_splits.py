@@ -22,6 +22,16 @@ def split_meaning(folder: str) -> str:
     return _MEANINGS.get(folder.casefold(), "")
 
 
+def folder_meaning(name: str) -> str:
+    """Return `train`, `test` or `val` for a folder of a split, also as the hub and Hive name it; else nothing."""
+    return split_meaning(_FOLDER_PREFIX.sub("", name))
+
+
+def without_split(name: str) -> str:
+    """Return what follows the split with which a file's name begins, as `cat` of `train-cat`."""
+    return _FILE_NAME.sub("", name, count=1).lstrip("-_. ") if _FILE_NAME.match(name) else name
+
+
 def validation_note(taken: Mapping[str, str]) -> str:
     """Return which split each of these validation splits was taken for; empty without any."""
     how = {"test": "is the test split", "train": "is trained on, since there is a test split"}
@@ -46,10 +56,6 @@ class PathSplits:
         """Return the split of a file; empty where its path does not say."""
         return self.splits[_named(parts, self.by)] if self.by else ""
 
-    def names_split(self, folder: str) -> bool:
-        """Tell whether a folder is one of the splits."""
-        return self.by == "folder" and folder in self.splits
-
 
 def path_splits(files: Sequence[Sequence[str]], split_from: str, root: Path) -> PathSplits:
     """Tell the splits of files by their folders or names.
@@ -66,7 +72,7 @@ def path_splits(files: Sequence[Sequence[str]], split_from: str, root: Path) -> 
     ways: tuple[Literal["folder", "file_name"], ...] = ("folder", "file_name")
     single = ""
     for by in ways if split_from == "auto" else [way for way in ways if way == split_from]:
-        names = {name: _meaning(name) for name in sorted({_named(parts, by) for parts in files}) if name}
+        names = {name: folder_meaning(name) for name in sorted({_named(parts, by) for parts in files}) if name}
         if len(set(names.values())) > (split_from == "auto"):
             return _told_apart(files, by, names, root)
         single = single or ", ".join(names)
@@ -93,10 +99,6 @@ def _told_apart(
     return PathSplits(by, splits, f"{note}; {taken}" if taken else note)
 
 
-def _meaning(name: str) -> str:
-    return split_meaning(_FOLDER_PREFIX.sub("", name))
-
-
 def _named(parts: Sequence[str], by: str) -> str:
     """Return the folder that is a split, or the beginning of the file's name; empty without one.
 
@@ -106,8 +108,8 @@ def _named(parts: Sequence[str], by: str) -> str:
     if by == "file_name":
         match = _FILE_NAME.match(parts[-1])
         return match[0] if match else ""
-    found = [folder for folder in parts[:-1] if _meaning(folder)]
-    if len({_meaning(folder) for folder in found}) > 1:
+    found = [folder for folder in parts[:-1] if folder_meaning(folder)]
+    if len({folder_meaning(folder) for folder in found}) > 1:
         raise DataError(
             f"data.location: {text_of(parts)} is in folders of two splits, {found[0]} and {found[1]}; move it, or set "
             "source_options.split_from to 'none'"

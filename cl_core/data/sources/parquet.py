@@ -33,7 +33,7 @@ from cl_core.data.sources._path_labels import (
     partition_note,
     trimmed,
 )
-from cl_core.data.sources._path_splits import PathSplits
+from cl_core.data.sources._path_splits import PathSplits, folder_meaning, without_split
 from cl_core.data.sources._split_options import SplitTables
 from cl_core.errors import DataError
 from cl_core.registry import SOURCES
@@ -136,10 +136,14 @@ class ParquetFiles(SplitTables):
 
     def _path_label(self, file: TableFile, splits: PathSplits) -> str | None:
         """Return the class that a file's path names; None where it is in a column."""
+        no_classes = folder_meaning if self.split_from != "none" else lambda _: ""
         if self.label_from == "folder":
-            return folder_label([folder for folder in file.parts[:-1] if not splits.names_split(folder)])
+            return folder_label([name for name in file.parts[:-1] if not no_classes(name)])
         if self.label_from == "file_name":
-            return name_label(file.parts[-1], self.label_pattern)
+            label = name_label(file.parts[-1], self.label_pattern) or ""
+            if self.label_pattern == NAME_PATTERN and (splits.by == "file_name" or self.test_files):
+                label = without_split(label)
+            return None if no_classes(label) else label or None
         return trimmed(file.partitions.get(LABEL)) if self.label_from == "column" else None
 
     def _columns_of_path(self, file: TableFile, schema: pa.Schema) -> dict[str, str | None]:

@@ -270,6 +270,41 @@ def test_the_folder_of_a_file_is_its_class_without_the_folders_of_splits(place):
     assert labels_of(place(*names), label_from="folder") == dict(zip(names, ["cat", "dog", None, "b c"], strict=True))
 
 
+@pytest.mark.parametrize("split", ["train", "TEST", "partial-train", "split=val", "Validation"])
+def test_the_folder_of_a_split_is_no_class_even_where_there_is_no_other_split(place, split):
+    names = [f"{split}/0.parquet", f"cat/{split}/1.parquet", f"{split}/dog/2.parquet"]
+    found = labels_of(place(*names), label_from="folder")
+    assert found == dict(zip(names, [None, "cat", "dog"], strict=True))
+    taken = labels_of(place(), label_from="folder", split_from="none")
+    assert taken == dict(zip(names, [split.removeprefix("split="), split.removeprefix("split="), "dog"], strict=True))
+
+
+@pytest.mark.parametrize("options", [{}, {"split_from": "file_name"}, {"test_files": "test*"}])
+def test_the_split_that_file_names_begin_with_is_not_in_the_class(place, options):
+    names = ["train-cat-00000-of-00001.parquet", "train_dog_2.parquet", "test-cat-0.parquet", "test.parquet"]
+    found = labels_of(place(*names), label_from="file_name", **options)
+    assert found == dict(zip(names, ["cat", "dog", "cat", None], strict=True))
+
+
+@pytest.mark.parametrize("name", ["train-00000-of-00001.parquet", "Train.parquet", "test_1.parquet", "valid-2.parquet"])
+def test_a_file_name_that_is_a_split_alone_is_no_class(place, name):
+    found = labels_of(place(name, "cat-0.parquet"), label_from="file_name")
+    assert found == {name: None, "cat-0.parquet": "cat"}
+    assert labels_of(place(), label_from="file_name", split_from="none")[name]
+
+
+def test_a_class_whose_name_only_begins_like_a_split_is_kept(place):
+    found = labels_of(place("train_station-0.parquet", "harbor-0.parquet"), label_from="file_name")
+    assert set(found.values()) == {"train_station", "harbor"}
+
+
+def test_a_column_that_occurs_twice_on_a_path_is_refused(place):
+    message = r"two folders of label=cat/label=dog are the column 'label'; rename one of them"
+    for options in ({}, {"label_column": "label"}, {"label_from": "folder"}):
+        with pytest.raises(DataError, match=message):
+            labels_of(place("label=cat/label=dog/0.parquet"), **options)
+
+
 def test_two_partitions_are_no_folder_of_a_class(place):
     message = r"label_from: 'folder' is ambiguous in year=2024/label=cat; .*label_column to one of year, label"
     with pytest.raises(DataError, match=message):
