@@ -13,8 +13,8 @@ from tasks.runtime.hooks import FLOW
 def embed(
     output: Output,
     *,
+    model_name: ModelName,
     data: SourceSpec = SourceSpec(),
-    model_name: ModelName = "fashion-mnist",
     version: VersionOrChampion = 0,
     workers: Workers = 1,
 ) -> EmbeddingsRef:

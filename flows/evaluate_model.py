@@ -6,13 +6,13 @@ import tasks.evaluation
 import tasks.ingestion
 from cl_core.refs import EvaluationReport
 from cl_core.specs import ComputeSpec, DataSpec, EvaluationSpec
-from flows.parameters import ModelName, VersionOrChampion
+from flows.parameters import ModelNameOrData, VersionOrChampion
 from tasks.runtime.hooks import FLOW
 
 
 @flow(name="evaluate-model", **FLOW)
 def evaluate_model(
-    model_name: ModelName = "fashion-mnist",
+    model_name: ModelNameOrData = "",
     version: VersionOrChampion = 0,
     *,
     data: DataSpec,
@@ -20,7 +20,7 @@ def evaluate_model(
     compute: ComputeSpec = ComputeSpec(),
 ) -> EvaluationReport:
     """Evaluate a registered version on the snapshot of a source."""
-    model = tasks.evaluation.select_model(model_name, version, data)
+    model = tasks.evaluation.select_model(model_name or data.name, version, data)
     snapshot = tasks.ingestion.ingest(data, compute, force=False)
     cache = tasks.ingestion.cache(snapshot, data, compute)
     tasks.ingestion.validate(snapshot, cache, data)

@@ -17,13 +17,24 @@ def _shown(title: str, description: str, **bounds: Any) -> tuple[Parameter, Any]
     return Parameter(help=description), Field(title=title, description=description, json_schema_extra=extra, **bounds)
 
 
+_MODEL_NAME = "[A-Za-z0-9][A-Za-z0-9._-]*"
+_MODEL_NAME_MAX = 100
 ModelName = Annotated[
     str,
     *_shown(
         "Model name",
         "Name of the registered model. Letters, digits, dots, dashes and underscores.",
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
-        max_length=100,
+        pattern=rf"^{_MODEL_NAME}$",
+        max_length=_MODEL_NAME_MAX,
+    ),
+]
+ModelNameOrData = Annotated[
+    str,
+    *_shown(
+        "Model name",
+        "Name of the registered model; empty: the name of the dataset. Letters, digits, dots, dashes and underscores.",
+        pattern=rf"^({_MODEL_NAME})?$",
+        max_length=_MODEL_NAME_MAX,
     ),
 ]
 Force = Annotated[bool, *_shown("Force", "Ignore existing results of ingestion and training, and make them again.")]

@@ -9,7 +9,7 @@ import tasks.reporting
 import tasks.training
 from cl_core.refs import RetrainResult
 from cl_core.specs import ComputeSpec, DataSpec, EvaluationSpec, PromotionSpec, TrainingSpec
-from flows.parameters import AllowNewData, Force, ModelName, RecipeName
+from flows.parameters import AllowNewData, Force, ModelNameOrData, RecipeName
 from tasks.runtime.hooks import FLOW
 from tasks.runtime.locks import exclusive_model
 
@@ -17,7 +17,7 @@ from tasks.runtime.locks import exclusive_model
 @flow(name="retrain", **FLOW)
 def retrain(
     *,
-    model_name: ModelName = "fashion-mnist",
+    model_name: ModelNameOrData = "",
     data: DataSpec,
     training: TrainingSpec = TrainingSpec(),
     evaluation: EvaluationSpec = EvaluationSpec(),
@@ -28,6 +28,7 @@ def retrain(
     recipe: RecipeName = "",
 ) -> RetrainResult:
     """Ingest, pretrain, evaluate, register and, if the gate accepts it, promote. Unchanged steps are skipped."""
+    model_name = model_name or data.name
     with exclusive_model(model_name):
         parts = tasks.training.preflight(data, training, evaluation, compute, model_name, allow_new_data=allow_new_data)
         snapshot = tasks.ingestion.ingest(data, compute, force=force)

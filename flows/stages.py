@@ -12,7 +12,7 @@ import tasks.training
 from cl_core.data.validation import ValidationReport
 from cl_core.refs import CacheRef, CheckpointRef, EvaluationReport, ModelRef, ReportRef, SnapshotRef
 from cl_core.specs import ComputeSpec, DataSpec, EvaluationSpec, TrainingSpec
-from flows.parameters import AllowNewData, Force, ModelName, RecipeName
+from flows.parameters import AllowNewData, Force, ModelNameOrData, RecipeName
 from tasks.runtime.hooks import FLOW
 
 if TYPE_CHECKING:  # It brings torch.
@@ -64,7 +64,7 @@ def evaluate(
 @flow(name="register", **FLOW)
 def register(
     *,
-    model_name: ModelName = "fashion-mnist",
+    model_name: ModelNameOrData = "",
     data: DataSpec,
     training: TrainingSpec = TrainingSpec(),
     evaluation: EvaluationSpec = EvaluationSpec(),
@@ -74,6 +74,7 @@ def register(
     recipe: RecipeName = "",
 ) -> ModelRef:
     """Train an encoder if needed, and register it as a version. The champion stays."""
+    model_name = model_name or data.name
     job, _ = _planned(data, training, evaluation, compute, model_name, force=force, allow_new_data=allow_new_data)
     checkpoint = tasks.training.pretrain(job, force=force)
     scores = tasks.evaluation.evaluate(job, checkpoint, evaluation)
@@ -83,13 +84,14 @@ def register(
 @flow(name="report", **FLOW)
 def report(
     *,
-    model_name: ModelName = "fashion-mnist",
+    model_name: ModelNameOrData = "",
     data: DataSpec,
     training: TrainingSpec = TrainingSpec(),
     evaluation: EvaluationSpec = EvaluationSpec(),
     compute: ComputeSpec = ComputeSpec(),
 ) -> ReportRef:
     """Write the report of the version registered under these specs."""
+    model_name = model_name or data.name
     job, validation = _planned(data, training, evaluation, compute, model_name, force=False)
     # Before the training, which takes long where there is none yet: a mistyped spec is refused in seconds.
     model = tasks.registration.find_version(model_name, job)

@@ -38,6 +38,9 @@ def explained(error: CycloptsError) -> str:
         return f"{mistyped}{sentence}; for example: --data.name parts --data.source image_folder --data.location photos"
     if isinstance(cause, json.JSONDecodeError):
         return f'{name}: wanted JSON, such as {{"a": 1}}; got {cause.doc!r}: {cause}'
+    if isinstance(error, MissingArgumentError) and error.keyword is None and not error.tokens_so_far:
+        # Cyclopts says that the option needs an argument, whether or not the option was there.
+        return f"{name}: required, and not given; `cl {' '.join(error.command_chain or ())} --help` describes it"
     return str(error)
 
 

@@ -28,6 +28,7 @@ from flows.deployments.old_names import ENTRYPOINTS_0_1, RENAMED_FLOWS
 from flows.deployments.schema import Declaration, Deployment
 from tasks.runtime.console import echo
 from tasks.runtime.notifications import CRASHED, FAILED
+from tasks.runtime.run_log import model_of
 from tasks.runtime.settings import Settings
 
 MARK = "counterpoint"
@@ -135,10 +136,10 @@ def _planned(declared: Deployment, work_pool: str, folder: Path) -> RunnerDeploy
             f"{where} has a schedule, but neither its recipe nor its parameters set {', '.join(open_fields)}, which "
             "has no default; set it there, or remove the schedule"
         )
-    queue = _model_queue(parameters, is_open="model_name" not in given and not declared.schedules)
-    if queue is not None:
+    model = _only_model(parameters, is_open="model_name" not in given and not declared.schedules)
+    if model is not None:
         # A run for another model would wait in this model's queue, and keep its runs waiting.
-        parameters["model_name"] = freeze(parameters["model_name"])
+        parameters["model_name"] = freeze(model)
     planned = flow.to_deployment(
         declared.name,
         entrypoint_type=EntrypointType.MODULE_PATH,
@@ -147,21 +148,22 @@ def _planned(declared: Deployment, work_pool: str, folder: Path) -> RunnerDeploy
         schedules=schedules,
         tags=[*declared.tags, MARK],
         work_pool_name=work_pool,
-        work_queue_name=queue,
+        work_queue_name=None if model is None else f"model-{model}",
     )
     assert isinstance(planned, RunnerDeployment)
     return planned
 
 
-def _model_queue(parameters: dict[str, Any], *, is_open: bool) -> str | None:
-    """Return the queue in which a model's retrainings wait for each other; None for the work pool's default queue.
+def _only_model(parameters: dict[str, Any], *, is_open: bool) -> str | None:
+    """Return the one model of a form, in whose queue its runs wait for each other; None for the default queue.
 
     Prefect takes a run's queue from its deployment, whatever the form says. So a form is either open to any model, and
     its runs wait at the lock of their model, or it has the queue of its one model.
     """
     if is_open or not {"model_name", "training"} <= parameters.keys():
         return None
-    return f"model-{parameters['model_name']}"
+    model: str = model_of(parameters)
+    return model
 
 
 def _form_values(flow: "Flow[..., Any]", values: dict[str, Any], *, where: str) -> dict[str, Any]:

@@ -98,7 +98,8 @@ def failure_automations(block: str, *, restart_within_s: float = RESTART_WITHIN_
     subject = "Run {{ flow_run.name }} of {{ flow.name }} has {{ flow_run.state.name | lower }}"
     body = (
         f"{subject}.\n"
-        "{% if flow_run.parameters.model_name %}Model: {{ flow_run.parameters.model_name }}\n{% endif %}"
+        "{% if flow_run.parameters.model_name is defined %}"
+        "Model: {{ flow_run.parameters.model_name or flow_run.parameters.data.name }}\n{% endif %}"
         "Reason: {{ flow_run.state.message }}\n"
         f"Run: {page}"
     )

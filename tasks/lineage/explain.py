@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from cl_core.report.costs import StepCost
-from tasks.runtime.run_log import RunRecord, StepAttempt, step_costs
+from tasks.runtime.run_log import RunRecord, StepAttempt, model_of, step_costs
 
 # Neither changes a result: where it is computed, and that it is computed again.
 _WITHOUT_EFFECT = frozenset({"compute", "force"})
@@ -25,7 +25,7 @@ def previous_run(record: RunRecord, records: list[RunRecord]) -> RunRecord | Non
     """Return the newest run of the same flow and model that began before this one, of records sorted newest first."""
     run = record.run
     for other in records:
-        same = (other.run.flow, other.run.parameters.get("model_name")) == (run.flow, run.parameters.get("model_name"))
+        same = (other.run.flow, model_of(other.run.parameters)) == (run.flow, model_of(run.parameters))
         if same and other.run.began < run.began:
             return other
     return None

@@ -20,6 +20,7 @@ from prefect.utilities.urls import url_for
 from cl_core.errors import InputError
 from cl_core.refs import Decision
 from tasks.runtime.console import echo
+from tasks.runtime.run_log import model_of
 from tasks.runtime.run_state import RunState
 from tasks.runtime.settings import Settings
 
@@ -57,7 +58,7 @@ def notify_failure(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -
     with get_client(sync_client=True) as client:
         if client.read_automations_by_name(FAILED):
             return
-    model = str((flow_run.parameters or {}).get("model_name", ""))
+    model = model_of(flow_run.parameters or {})
     what = f"Run {flow_run.name} of {flow.name} has {(state.name or 'failed').lower()}"
     reason = state.message or "no reason given"
     _send(what, str(flow_run.id), flow_run_logger(flow_run), model=model, version=0, reason=reason)

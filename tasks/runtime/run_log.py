@@ -10,7 +10,7 @@ import logging
 import os
 import time
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -164,3 +164,13 @@ def _cost(step: str, attempts: list[StepAttempt]) -> StepCost:
         repeated_steps=sum(attempt.repeated_steps or 0 for attempt in attempts),
         why=last.error or ". ".join(last.messages),
     )
+
+
+def model_of(parameters: Mapping[str, Any]) -> str:
+    """Return the name of the model that a flow's parameters name, by default that of the dataset; empty for no model.
+
+    `parameters` are as Prefect stores them.
+    """
+    if "model_name" not in parameters:
+        return ""
+    return str(parameters["model_name"] or (parameters.get("data") or {}).get("name", ""))

@@ -303,7 +303,9 @@ def test_flows_are_imported_without_what_their_steps_use(imported_with_flows):
         (["promote", "fashion", "0"], r"version: input should be greater than or equal to 1; got 0"),
         (["promote", "fashion", "3", "--reason", ""], r"reason: string should have at least 1 character; got ''"),
         (["promote", "fashion", "new"], r'Invalid value for VERSION: unable to convert "new" into int\.'),
-        (["promote", "fashion"], r".*--version.*requires an argument.*"),
+        (["promote", "fashion"], r"version: required, and not given; `cl promote --help` describes it"),
+        (["promote", "fashion", "--version"], r".*--version.*requires an argument.*"),
+        (["embed", "a.parquet"], r"model_name: required, and not given; `cl embed --help` describes it"),
         (
             ["validate", "--data.name", "a", "--data.source", "image_folder", "--data.value-range", "5"],
             r".*--data\.value-range requires 2 positional arguments\. Only got 1\.",

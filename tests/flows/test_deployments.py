@@ -109,8 +109,9 @@ def test_a_form_that_is_open_to_any_model_occupies_no_models_queue(tmp_path: Pat
             f"{{name: c, flow: flows.retrain.retrain, {data}, {nightly}}}",
         )
     )
-    # The last one runs by itself, always for the default model.
-    assert [one.work_queue_name for one in deployments] == [None, None, "model-fashion-mnist"]
+    # The last one runs by itself, always for the model named after its data.
+    assert [one.work_queue_name for one in deployments] == [None, None, "model-parts"]
+    assert [one.parameters["model_name"] for one in deployments] == ["", "", "parts"]
     queues = [own[name].work_queue_name for name in ("retrain/free", "retrain/nightly")]
     assert queues == [None, "model-fashion-mnist"]
 

@@ -8,7 +8,7 @@ from tasks.lineage.explain import previous_run, step_reasons
 from tasks.lineage.graph import parse_version
 from tasks.runtime.run_log import FlowRun, RunRecord, StepAttempt
 
-DATA = {"source": "synthetic", "source_options": {"count": 400}}
+DATA = {"name": "shapes", "source": "synthetic", "source_options": {"count": 400}}
 
 
 def run(
@@ -122,6 +122,10 @@ def test_a_run_is_compared_with_the_newest_earlier_one_of_its_model() -> None:
     newest_first = [run(5), run(4, model="other"), run(3), run(2)]
     assert previous_run(run(5), newest_first) == run(3)
     assert previous_run(run(2), newest_first) is None
+    # Without a name, a model has that of its dataset.
+    assert previous_run(run(6, model=""), [run(5, model="parts"), run(4, model=DATA["name"])]) == run(
+        4, model=DATA["name"]
+    )
 
 
 @pytest.mark.parametrize(
