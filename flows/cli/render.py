@@ -5,6 +5,7 @@ name; tests/flows/test_commands.py compares them with the annotations of all com
 """
 
 import resource
+import shlex
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -63,7 +64,8 @@ def _show_retraining(result: "RetrainResult", seconds: float) -> None:
     total = time.time() - psutil.Process().create_time()
     console.print(f"Took     {seconds:.0f} s in the flow, {total:.0f} s in all; peak memory {peak:.1f} GiB")
     champion = f"models:/{result.model.name}@champion" if result.decision.champion else result.model.uri
-    console.print(f"\nFetch it (with MLFLOW_TRACKING_URI={redacted_uri(Settings.from_environment().tracking_uri)}):\n")
+    address = redacted_uri(Settings.from_environment().tracking_uri)
+    console.print(f"\nFetch it (with MLFLOW_TRACKING_URI={shlex.quote(address)}):\n", soft_wrap=True)
     for line in fetch_lines(champion, result.snapshot.modality):
         console.print(f"    {line}")
 

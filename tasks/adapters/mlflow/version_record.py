@@ -1,6 +1,7 @@
 """What MLflow records about one version: where it comes from, what followed it, and where to look at it."""
 
 import json
+import shlex
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -124,7 +125,7 @@ def version_links(tracking_uri: str, model: ModelRef, report: Path) -> dict[str,
             "Model version": model.uri,
             "Report": str(report),
             "MLflow's database": redacted_uri(tracking_uri),
-            "To look at it": f"mlflow ui --backend-store-uri {redacted_uri(tracking_uri)}",
+            "To look at it": f"mlflow ui --backend-store-uri {shlex.quote(redacted_uri(tracking_uri))}",
         }
     with connected(tracking_uri) as client:
         experiment = client.get_run(model.run_id).info.experiment_id

@@ -1,5 +1,6 @@
 """What MLflow knows of a version: what it came from, whom it followed, and where its pages are."""
 
+import shlex
 import shutil
 from pathlib import Path
 
@@ -70,6 +71,12 @@ def test_a_database_has_no_pages_but_a_command_that_shows_it(store: ModelStore) 
     assert links["To look at it"] == f"mlflow ui --backend-store-uri {store.tracking_uri}"
     assert links["Report"] == "/reports/version-1-abc.html"
     assert "http" not in str(links)
+
+
+def test_that_command_can_be_copied_into_a_shell(store: ModelStore) -> None:
+    address = "sqlite:////home/a folder [1] & more/mlflow.db"
+    command = version_links(address, record(store, "1").model, Path("/reports/version-1-abc.html"))["To look at it"]
+    assert shlex.split(command) == ["mlflow", "ui", "--backend-store-uri", address]
 
 
 @pytest.mark.integration
