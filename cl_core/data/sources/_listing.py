@@ -13,8 +13,11 @@ from cl_core.errors import DataError
 # Folders that macOS, NAS boxes, Linux and Windows make: previews, resource forks, deleted and recovered files.
 NOT_OF_PEOPLE = frozenset(("__MACOSX", "@eaDir", "#recycle", "lost+found", "$RECYCLE.BIN", "System Volume Information"))
 OUTSIDE = f"a link out of the folders of {SETTING}; it is not followed"
-# What Git leaves in place of a large file that was not downloaded.
-LFS_POINTER = b"version https://git-lfs"
+LFS_POINTERS = "Git LFS pointers (run `git lfs pull`)"
+"""What the pointers are counted as that Git leaves in place of large files that were not downloaded."""
+_LFS_POINTER = b"version https://git-lfs"
+_MAX_POINTER_BYTES = 1024  # As Git LFS itself has it.
+_HEAD_BYTES = 512
 
 
 def listed_files(
@@ -32,8 +35,9 @@ def listed_files(
     Args:
         root: Folder that is listed.
         suffixes: Of such files, in lowercase.
-        starts: Tells by its first 16 bytes whether a file with another suffix is one.
-        passed_over: Counts what is passed over: by suffix, or by name where it is in `left_out`.
+        starts: Tells by its first 512 bytes whether a file with another suffix is one.
+        passed_over: Counts what is passed over: by suffix, or by name where it is in `left_out`; and pointers of Git
+            LFS.
         left_out: Names of files and folders that are passed over, beside hidden ones.
     """
     # The folders on the way down, by device and inode: a link to one of them would lead in circles.
@@ -60,7 +64,24 @@ def listed_files(
 def passed_over_as(entry: os.DirEntry[str], suffixes: Set[str], starts: Callable[[bytes], bool]) -> str:
     """Return what a file is counted as that is passed over; empty for one that is listed. See `listed_files`."""
     suffix = Path(entry.name).suffix.lower()
-    return "" if suffix in suffixes or starts(_head(entry)) else suffix or "no suffix"
+    # The suffix is enough for files that are too large for a pointer: they are not opened.
+    head = b"" if suffix in suffixes and not _may_be_pointer(entry) else _head(entry)
+    if head.startswith(_LFS_POINTER):
+        return LFS_POINTERS
+    return "" if suffix in suffixes or starts(head) else suffix or "no suffix"
+
+
+def nothing_listed(root: Path, passed_over: Mapping[str, int], otherwise: str) -> DataError:
+    """Return the error of a folder without inputs; `otherwise` says what it lacks where Git LFS is not the reason."""
+    pointers = f"data.location: the files below {root} are pointers of Git LFS; run `git lfs pull`"
+    return DataError(pointers if LFS_POINTERS in passed_over else otherwise)
+
+
+def _may_be_pointer(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.stat().st_size <= _MAX_POINTER_BYTES
+    except OSError:
+        return False
 
 
 def entries(
@@ -98,7 +119,7 @@ def _head(entry: os.DirEntry[str]) -> bytes:
         if not entry.is_file() or leads_out(Path(entry)):
             return b""
         with Path(entry).open("rb") as file:
-            return file.read(16)
+            return file.read(_HEAD_BYTES)
     except OSError:
         return b""
 
@@ -129,7 +150,7 @@ def is_lfs_pointer(path: Path) -> bool:
     """Tell whether Git left a pointer in place of a file, which could not be read as what it is named."""
     try:
         with path.open("rb") as file:
-            return file.read(len(LFS_POINTER)) == LFS_POINTER
+            return file.read(len(_LFS_POINTER)) == _LFS_POINTER
     except OSError:
         return False
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cl_core.data.path_roots import confined
-from cl_core.data.sources._listing import NOT_OF_PEOPLE, counted, is_lfs_pointer, listed_files, text_of
+from cl_core.data.sources._listing import NOT_OF_PEOPLE, counted, is_lfs_pointer, listed_files, nothing_listed, text_of
 from cl_core.data.sources._path_labels import partition_values
 from cl_core.errors import DataError
 
@@ -81,7 +81,8 @@ def table_files(
     if not files:
         names = " or ".join([".parquet", *sorted(others)])
         besides = f"; {counted(passed_over)}" if passed_over else ""
-        raise DataError(f"data.location: {root} has no {names} files at any depth{besides}; give the folder that does")
+        lacks = f"data.location: {root} has no {names} files at any depth{besides}; give the folder that does"
+        raise nothing_listed(root, passed_over, lacks)
     return files
 
 

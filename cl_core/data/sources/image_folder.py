@@ -15,7 +15,7 @@ from pydantic import Field, PrivateAttr, model_validator
 from cl_core.data.path_roots import confined, leads_out
 from cl_core.data.sources import RawSample, Source, SourceEntry, Unreadable, unchanged
 from cl_core.data.sources._folder_layout import Layout, folder_layout, image_files
-from cl_core.data.sources._listing import LFS_POINTER, OUTSIDE, counted, file_kind, file_state, text_of
+from cl_core.data.sources._listing import OUTSIDE, counted, file_kind, file_state, nothing_listed, text_of
 from cl_core.data.sources._path_labels import NAME_PATTERN, check_pattern, name_label, no_name_matches, trimmed
 from cl_core.errors import DataError
 from cl_core.modalities._image_decoding import MAX_PAYLOAD_BYTES
@@ -66,9 +66,11 @@ class ImageFolder(Source):
             seen.update(os.fsencode("/".join(parts)) + f"\0{file_state(path)}\0".encode())
         if empty:
             others = f"; {counted(self._passed_over)}" if self._passed_over else ""
-            raise DataError(
+            raise nothing_listed(
+                root,
+                self._passed_over,
                 f"data.location: {root} has no image files at any depth (names that end in .jpg, .png, .webp, .gif, "
-                f"...{others}); give the folder with the images"
+                f"...{others}); give the folder with the images",
             )
         return seen.hexdigest()
 
@@ -112,12 +114,7 @@ class ImageFolder(Source):
             if state.st_size > MAX_PAYLOAD_BYTES:
                 detail = f"{state.st_size:,} bytes; the limit is {MAX_PAYLOAD_BYTES:,}"
                 return Unreadable(listed.origin, detail, listed)
-            payload = path.read_bytes()
-            if payload.startswith(LFS_POINTER):
-                return Unreadable(
-                    listed.origin, "a pointer of Git LFS in place of the image; run `git lfs pull`", listed
-                )
-            return RawSample(payload, listed.label, listed.split, listed.origin, listed)
+            return RawSample(path.read_bytes(), listed.label, listed.split, listed.origin, listed)
         except OSError as error:
             return Unreadable(listed.origin, str(error.strerror), listed)
 

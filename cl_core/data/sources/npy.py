@@ -12,7 +12,15 @@ from pydantic import PrivateAttr
 
 from cl_core.data.path_roots import confined
 from cl_core.data.sources import RawSample, Source, unchanged
-from cl_core.data.sources._listing import counted, entries, fingerprint_of, is_folder, text_of
+from cl_core.data.sources._listing import (
+    counted,
+    entries,
+    fingerprint_of,
+    is_folder,
+    nothing_listed,
+    passed_over_as,
+    text_of,
+)
 from cl_core.data.sources._npy_files import LOCATION, mapped_file, type_name, values_of, width_of
 from cl_core.data.sources._path_splits import path_splits, split_meaning
 from cl_core.data.sources._vectors import EXACT, LOST_DIGITS, payloads_of, rows_at_once
@@ -116,14 +124,20 @@ class NumpyArrays(Source):
         root = confined(location, field=LOCATION)
         if not os.path.isdir(root):  # noqa: PTH112 - `Path.is_dir` raises errors where folders are closed.
             return [root]
-        present = [root / entry.name for entry in entries(root, self._passed_over) if not is_folder(entry)]
-        files = [file for file in present if file.suffix.lower() == _SUFFIX and split_meaning(file.stem)]
+        kinds = {
+            root / entry.name: passed_over_as(entry, {_SUFFIX}, lambda _: False)
+            for entry in entries(root, self._passed_over)
+            if not is_folder(entry)
+        }
+        files = [file for file, other in kinds.items() if not other and split_meaning(file.stem)]
         read = {*files, *(self._labels_of(file) for file in files)}
-        self._passed_over.update(file.suffix.lower() or "no suffix" for file in present if file not in read)
+        self._passed_over.update(other or _SUFFIX for file, other in kinds.items() if file not in read)
         if not files:
             others = f"; {counted(self._passed_over)}" if self._passed_over else ""
-            raise DataError(
-                f"{LOCATION}: {root} has no train.npy or test.npy{others}; give one .npy file, or name the files so"
+            raise nothing_listed(
+                root,
+                self._passed_over,
+                f"{LOCATION}: {root} has no train.npy or test.npy{others}; give one .npy file, or name the files so",
             )
         if self.labels and _SPLIT not in self.labels and len(files) > 1:
             raise DataError(

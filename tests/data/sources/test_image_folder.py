@@ -403,10 +403,17 @@ def test_what_is_passed_over_is_counted(place, tmp_path):
         assert source.passed_over() == counts
 
 
-def test_a_pointer_of_git_lfs_is_unreadable_and_says_what_to_do(place, tmp_path):
-    location = place("cat/1.png", "cat/2.jpg")
+def test_pointers_of_git_lfs_are_passed_over_and_the_message_says_what_to_do(place, tmp_path):
+    location = place("cat/1.png", "cat/2.jpg", "dog/3")
     pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 12345\n"
-    (tmp_path / "cat" / "2.jpg").write_text(pointer)
-    sample, unreadable = sorted(ImageFolder().samples(location), key=lambda sample: sample.origin)
-    assert isinstance(sample, RawSample) and isinstance(unreadable, Unreadable)
-    assert unreadable.detail == "a pointer of Git LFS in place of the image; run `git lfs pull`"
+    for name in ("cat/2.jpg", "dog/3"):
+        (tmp_path / name).write_text(pointer)
+    (tmp_path / "cat" / "4.jpg").write_text(pointer + "x" * 2000)  # Too long to be a pointer.
+    source = ImageFolder()
+    assert {origin for origin, _, _ in delivered(source, location)} == {"cat/1.png", "cat/4.jpg"}
+    assert source.passed_over() == {"Git LFS pointers (run `git lfs pull`)": 2}
+    assert source.number_of_inputs(location) == 2
+    with pytest.raises(DataError) as refused:
+        source.fingerprint(str(tmp_path / "dog"))
+    problem = f"the files below {tmp_path / 'dog'} are pointers of Git LFS; run `git lfs pull`"
+    assert str(refused.value) == f"data.location: {problem}"

@@ -245,6 +245,20 @@ def test_a_file_that_is_not_an_intact_array_is_refused_in_one_sentence(tmp_path,
     assert message.startswith(f"data.location: {tmp_path / 'x.npy'} {problem}")
 
 
+def test_pointers_of_git_lfs_in_a_folder_are_passed_over_unless_they_are_labels(tmp_path):
+    pointer = b"version https://git-lfs.github.com/spec/v1\n"
+    np.save(tmp_path / "train.npy", np.ones((2, 3)))
+    for name in ("test.npy", "more.npy", "model.bin"):
+        (tmp_path / name).write_bytes(pointer)
+    source = NumpyArrays()
+    assert [sample.origin for sample in source.samples(str(tmp_path))] == ["train.npy#0", "train.npy#1"]
+    assert source.passed_over() == {"Git LFS pointers (run `git lfs pull`)": 3}
+    (tmp_path / "train_labels.npy").write_bytes(pointer)
+    assert refused(str(tmp_path)).endswith("train_labels.npy is a pointer of Git LFS; run `git lfs pull`")
+    (tmp_path / "train.npy").unlink()
+    assert refused(str(tmp_path)).endswith(f"the files below {tmp_path} are pointers of Git LFS; run `git lfs pull`")
+
+
 def test_a_pickle_is_never_loaded(tmp_path):
     class Evil:
         def __reduce__(self):

@@ -92,10 +92,18 @@ def test_a_pipe_and_a_broken_link_are_refused_by_name_and_nothing_waits(place, t
         ParquetFiles().fingerprint(location)
 
 
-def test_a_pointer_of_git_lfs_says_what_to_do(tmp_path):
-    (tmp_path / "a.parquet").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 12345\n")
-    with pytest.raises(DataError, match=r"a\.parquet is a pointer of Git LFS; run `git lfs pull`"):
-        list(ParquetFiles().samples(str(tmp_path)))
+def test_pointers_of_git_lfs_are_passed_over_and_alone_they_are_refused(place, tmp_path):
+    location = place("a.parquet")
+    pointer = tmp_path / "export" / "b.parquet"
+    pointer.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 12345\n")
+    source = ParquetFiles()
+    assert [sample.origin for sample in source.samples(location)] == ["a.parquet#0"]
+    assert source.passed_over() == {"Git LFS pointers (run `git lfs pull`)": 1}
+    with pytest.raises(DataError, match=r"b\.parquet is a pointer of Git LFS; run `git lfs pull`"):
+        list(source.samples(str(pointer)))
+    (tmp_path / "export" / "a.parquet").unlink()
+    with pytest.raises(DataError, match=r"the files below .*export are pointers of Git LFS; run `git lfs pull`"):
+        source.fingerprint(location)
 
 
 def test_another_content_of_the_same_size_and_time_changes_the_fingerprint(place, tmp_path):

@@ -478,6 +478,14 @@ def test_a_file_that_is_not_a_table_is_refused_in_one_sentence(place, name, cont
     assert message.startswith(problem.format(path=path)) and "\n" not in message
 
 
+def test_pointers_of_git_lfs_beside_tables_are_passed_over_and_counted(place, tmp_path):
+    place("b.csv", "x\n1\n")
+    place("c.tsv", "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
+    source = TableFiles()
+    assert [sample.origin for sample in source.samples(str(tmp_path))] == ["b.csv#0"]
+    assert source.passed_over() == {"Git LFS pointers (run `git lfs pull`)": 1}
+
+
 def test_a_file_of_parquet_that_ends_early_or_has_a_damaged_page_is_refused(place, tmp_path):
     path = place("a.parquet", x=RNG.normal(size=1000), y=RNG.normal(size=1000))
     content = (tmp_path / "a.parquet").read_bytes()
