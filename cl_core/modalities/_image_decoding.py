@@ -26,11 +26,7 @@ MAX_TEXT_BYTES = 1 << 20  # Of PNM files that are text, which Pillow reads at le
 _TEXT_PNM = re.compile(rb"P[123]\s")
 # What files of these formats begin with; the box of an AVIF file has its length first.
 _SIGNATURES = re.compile(
-    rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|RIFF|GIF8|BM|II\*\0|MM\0\*|P[1-6]\s|.{4}ftypavi[fs]", re.DOTALL
-)
-# Without those of two letters, which texts begin with, too.
-_UNMISTAKABLE = re.compile(
-    rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|RIFF....WEBP|GIF8[79]a|II\*\0|MM\0\*|.{4}ftypavi[fs]", re.DOTALL
+    rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|RIFF|GIF8|BM|II[*+]\0|MM\0[*+]|P[1-6]\s|.{4}ftypavi[fs]", re.DOTALL
 )
 _PNG_DEPTH = 24  # Where the header has the bits of a value.
 _TIFF_BITS_PER_SAMPLE = 258
@@ -40,11 +36,6 @@ _TOO_LARGE = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 # What says more than that bytes are broken.
 _DECISIVE = (Rejected, MemoryError, *_TOO_LARGE)
-
-
-def starts_like_image(head: bytes) -> bool:
-    """Tell by its first 16 bytes whether a file is an image, whatever it is called."""
-    return _UNMISTAKABLE.match(head) is not None
 
 
 class StoredValues(NamedTuple):

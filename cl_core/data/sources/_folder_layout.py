@@ -9,7 +9,7 @@ from cl_core.data.path_roots import leads_out
 from cl_core.data.sources._listing import entries, is_folder, listed_files, passed_over_as
 from cl_core.data.sources._path_splits import split_meaning, validation_note
 from cl_core.errors import DataError
-from cl_core.modalities._image_decoding import starts_like_image
+from cl_core.modalities._image_head import starts_like_image
 
 # Files with these suffixes that cannot be decoded are quarantined. Other files (README.txt, labels.csv) and hidden
 # files (.DS_Store, ._a.jpg) are passed over, unless they begin like an image.

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from cl_core.data.path_roots import SETTING, leads_out
 from cl_core.errors import DataError
+from cl_core.modalities._image_head import HEAD_BYTES
 
 # Folders that macOS, NAS boxes, Linux and Windows make: previews, resource forks, deleted and recovered files.
 NOT_OF_PEOPLE = frozenset(("__MACOSX", "@eaDir", "#recycle", "lost+found", "$RECYCLE.BIN", "System Volume Information"))
@@ -17,7 +18,6 @@ LFS_POINTERS = "Git LFS pointers (run `git lfs pull`)"
 """What the pointers are counted as that Git leaves in place of large files that were not downloaded."""
 _LFS_POINTER = b"version https://git-lfs"
 _MAX_POINTER_BYTES = 1024  # As Git LFS itself has it.
-_HEAD_BYTES = 512
 
 
 def listed_files(
@@ -35,7 +35,7 @@ def listed_files(
     Args:
         root: Folder that is listed.
         suffixes: Of such files, in lowercase.
-        starts: Tells by its first 512 bytes whether a file with another suffix is one.
+        starts: Tells by its first `HEAD_BYTES` whether a file with another suffix is one.
         passed_over: Counts what is passed over: by suffix, or by name where it is in `left_out`; and pointers of Git
             LFS.
         left_out: Names of files and folders that are passed over, beside hidden ones.
@@ -119,7 +119,7 @@ def _head(entry: os.DirEntry[str]) -> bytes:
         if not entry.is_file() or leads_out(Path(entry)):
             return b""
         with Path(entry).open("rb") as file:
-            return file.read(_HEAD_BYTES)
+            return file.read(HEAD_BYTES)
     except OSError:
         return b""
 

@@ -387,9 +387,13 @@ def test_content_decides_where_the_suffix_says_nothing(tmp_path):
     image.save(tmp_path / "cat" / "1.png")
     (tmp_path / "cat" / "2.dat").write_bytes(jpeg.getvalue())
     (tmp_path / "cat" / "3").write_bytes((tmp_path / "cat" / "1.png").read_bytes())
+    image.save(tmp_path / "cat" / "4", "BMP")
+    image.save(tmp_path / "cat" / "5.raw", "PPM")
     # Two letters that bitmaps begin with are those of a word.
     (tmp_path / "cat" / "notes.txt").write_text("BMW, P5 and others")
-    assert {origin for origin, _, _ in delivered(ImageFolder(), str(tmp_path))} == {"cat/1.png", "cat/2.dat", "cat/3"}
+    (tmp_path / "cat" / "patients.txt").write_text("P1 10 20\nP2 7 8 9\n")
+    found = {"cat/1.png", "cat/2.dat", "cat/3", "cat/4", "cat/5.raw"}
+    assert {origin for origin, _, _ in delivered(ImageFolder(), str(tmp_path))} == found
 
 
 def test_what_is_passed_over_is_counted(place, tmp_path):
