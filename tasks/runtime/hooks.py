@@ -7,9 +7,11 @@ from prefect import Flow
 from prefect.client.schemas.objects import FlowRun, State
 
 from cl_core.errors import CounterpointError
+from cl_core.registry import explain_validation_error
 from cl_core.report.costs import cost_line, cost_rows
 from tasks.runtime import run_owner
 from tasks.runtime.artifacts import publish_costs
+from tasks.runtime.compat import name_failures, refused_parameters
 from tasks.runtime.console import echo
 from tasks.runtime.notifications import notify_failure
 from tasks.runtime.run_log import run_log, step_costs
@@ -18,24 +20,39 @@ from tasks.runtime.settings import Settings
 _SHOWN_COST_S = 10
 
 
+def _sentence(error: BaseException | None) -> str | None:
+    """Return what a person reads about a foreseen error: the sentence alone; None for another error."""
+    if isinstance(error, CounterpointError):
+        return str(error)
+    if (refused := refused_parameters(error)) is None:
+        return None
+    sentence, cause = refused
+    return explain_validation_error(cause, "", []) if cause else sentence
+
+
 class _WithoutTraceback(logging.Filter):
     """Leaves of a foreseen error its sentence: whoever reads the run's log needs no place in the code."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        error = record.exc_info[1] if record.exc_info else None
-        if isinstance(error, CounterpointError):
-            record.msg, record.args, record.exc_info, record.exc_text = str(error), (), None, None
+        sentence = _sentence(record.exc_info[1]) if record.exc_info else None
+        if sentence is not None:
+            record.msg, record.args, record.exc_info, record.exc_text = sentence, (), None, None
         return True
 
 
 _WITHOUT_TRACEBACK = _WithoutTraceback()
 
 
+def _shorten_log(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
+    """Keep tracebacks of foreseen errors out of the run's log; a run whose parameters are refused never begins."""
+    del flow, flow_run, state
+    for name in ("prefect.flow_runs", "prefect.task_runs"):
+        logging.getLogger(name).addFilter(_WITHOUT_TRACEBACK)
+
+
 def _began(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
     del state
     Settings.begin_run(str(flow_run.id))
-    for name in ("prefect.flow_runs", "prefect.task_runs"):
-        logging.getLogger(name).addFilter(_WITHOUT_TRACEBACK)
     run_log(str(flow_run.id)).append(
         "run began", name=flow_run.name, flow=flow.name, parameters=flow_run.parameters or {}
     )
@@ -62,14 +79,17 @@ def _over(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
 
 _LAST = (run_owner.release, _over)
 
+# At the import, because Prefect validates the parameters of a run before it calls the first hook.
+name_failures(_sentence)
+
 FLOW: dict[str, Any] = {
     "persist_result": True,
     "result_serializer": "json",
     # First claim the run, which ends any process that still works on it.
-    "on_running": [run_owner.claim, _began],
+    "on_running": [run_owner.claim, _shorten_log, _began],
     "on_completion": [_ended, *_LAST],
     "on_cancellation": [_ended, *_LAST],
-    "on_failure": [_ended, notify_failure, *_LAST],
+    "on_failure": [_shorten_log, _ended, notify_failure, *_LAST],
     "on_crashed": [_ended, notify_failure, *_LAST],
 }
 """Options of every flow."""
