@@ -195,9 +195,9 @@ def _choice(snapshot: SnapshotRef, evaluation: EvaluationSpec) -> "ProtocolChoic
 
 
 def _labels(snapshot: SnapshotRef) -> "LabelCounts":
-    from cl_core.evaluation.protocols import LabelCounts
+    from cl_core.evaluation.protocol_choice import counts_of
 
-    return LabelCounts(**snapshot_profile(snapshot.path).per_class)
+    return counts_of(snapshot_profile(snapshot.path))
 
 
 def _report(

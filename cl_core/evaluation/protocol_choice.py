@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from cl_core.data.snapshot import SnapshotProfile
 from cl_core.errors import SpecError
 from cl_core.evaluation.protocols import Evaluation, LabelCounts
 from cl_core.registry import EVALUATIONS
@@ -44,6 +45,11 @@ def protocols(spec: EvaluationSpec) -> dict[str, Evaluation]:
     }
 
 
+def counts_of(profile: SnapshotProfile) -> LabelCounts:
+    """Return what a snapshot knows of its labels."""
+    return LabelCounts(**profile.per_class, grouped=profile.groups is not None)
+
+
 def choose_protocols(spec: EvaluationSpec, labels: LabelCounts) -> ProtocolChoice:
     """Return the protocols that run: those that need labels only if both splits have some, with options that fit.
 
@@ -58,7 +64,7 @@ def choose_protocols(spec: EvaluationSpec, labels: LabelCounts) -> ProtocolChoic
         adapted = [one for name in chosen for one in _replaced(name, chosen[name], fitted[name], labels)]
         return ProtocolChoice(fitted, [], "", adapted)
     reason = f"the {missing[0]} split has no labels" if len(missing) < len(splits) else "the data have no labels"
-    running = {name: protocol for name, protocol in chosen.items() if not protocol.needs_labels}
+    running = {name: protocol.fitted_to(labels) for name, protocol in chosen.items() if not protocol.uses_labels}
     left_out = [name for name in chosen if name not in running]
     return ProtocolChoice(running, left_out, reason if left_out else "", [])
 

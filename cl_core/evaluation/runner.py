@@ -17,8 +17,8 @@ from cl_core.data.snapshot import snapshot_profile
 from cl_core.errors import SpecError
 from cl_core.evaluation.bootstrap import mean_score, paired_gain
 from cl_core.evaluation.features import FeatureBlocks, SplitFeatures, cached_features
-from cl_core.evaluation.protocol_choice import choose_protocols
-from cl_core.evaluation.protocols import Features, LabelCounts, Outcome
+from cl_core.evaluation.protocol_choice import choose_protocols, counts_of
+from cl_core.evaluation.protocols import Features, Outcome
 from cl_core.evaluation.representations import BLOCK, Representation
 from cl_core.hashing import digest_of
 from cl_core.hashing.code_digest import code_digest
@@ -44,8 +44,7 @@ class Assessment:
 
 def assess(representation: Representation, spec: EvaluationSpec, *, embeddings: Path, evaluations: Path) -> Assessment:
     """Evaluate a representation with every protocol that its data allows, unless its assessment is up to date."""
-    labels = LabelCounts(**snapshot_profile(representation.prepared.snapshot.path).per_class)
-    chosen = choose_protocols(spec, labels).running
+    chosen = choose_protocols(spec, counts_of(snapshot_profile(representation.prepared.snapshot.path))).running
     code = code_digest(*(type(protocol).__module__ for protocol in chosen.values()), alone=[__name__])
     digest = digest_of([representation.digest, spec, {name: p.model_dump() for name, p in chosen.items()}, code])
     ref = AssessmentRef(name=representation.name, digest=digest, path=evaluations / digest)
@@ -54,7 +53,10 @@ def assess(representation: Representation, spec: EvaluationSpec, *, embeddings: 
         splits = cached(partial(load_split, representation.prepared.cache))
         kept = _kept_features(representation, splits, embeddings)
         train, test = (
-            Features(Column(kept[name].embeddings), splits(name).labels, splits(name).ids) for name in ("train", "test")
+            Features(
+                Column(kept[name].embeddings), splits(name).labels, splits(name).ids, identities=splits(name).groups
+            )
+            for name in ("train", "test")
         )
         test = replace(test, views=(kept["view-0"].embeddings, kept["view-1"].embeddings))
         classes = representation.prepared.snapshot.classes

@@ -105,3 +105,12 @@ def test_a_search_in_which_no_sample_has_another_of_its_class_is_refused_before_
     alone = LabelCounts({"a": 300}, {"a": 1, "b": 1})
     with pytest.raises(DataError, match="two test samples or more; each of the 2 classes has at most one"):
         choose_protocols(EvaluationSpec(protocols=["retrieval"]), alone)
+
+
+def test_a_search_by_group_needs_groups_and_no_labels() -> None:
+    by_group = EvaluationSpec(protocols=["retrieval", "knn"], options={"retrieval": {"by": "group"}})
+    choice = choose_protocols(by_group, LabelCounts({}, {}, grouped=True))
+    assert (list(choice.running), choice.left_out) == (["retrieval"], ["knn"])
+    assert "retrieval.recall_at_1" in (choice.deciding_scores or [])
+    with pytest.raises(DataError, match=r"by: 'group' needs samples with groups, and data\.group is not set"):
+        choose_protocols(by_group, LabelCounts({}, {}))

@@ -102,3 +102,16 @@ def test_a_share_of_samples_has_the_interval_of_a_share() -> None:
     assert (recall.value, recall.low, recall.high) == pytest.approx((1, low, high), abs=1e-6)
     found = ViewRetrieval(ks=(1,))(views, views, classes=[], resamples=200, seed=0).scores
     assert found["view_retrieval.recall_at_1"].low == pytest.approx(low, abs=1e-6)
+
+
+def test_samples_of_a_group_are_found_without_labels(embeddings: np.ndarray) -> None:
+    """As those of a class are, whatever the numbers of the groups."""
+    classes = np.random.default_rng(1).integers(0, 12, 90)
+    labeled = Features(Column(embeddings), classes, ids_of(90))
+    numbers = np.random.default_rng(2).integers(1 << 40, 1 << 60, 12, dtype=np.uint64)
+    grouped = Features(Column(embeddings), None, ids_of(90), identities=numbers[classes])
+    by_label = Retrieval()(labeled, labeled, classes=[str(n) for n in range(12)], resamples=100, seed=0)
+    by_group = Retrieval(by="group")(grouped, grouped, classes=[], resamples=100, seed=0)
+    assert by_group.scores == by_label.scores
+    for name, values in by_label.per_sample.items():
+        np.testing.assert_array_equal(by_group.per_sample[name], values)

@@ -26,12 +26,14 @@ class Features:
         labels: (N,) int64 indices of classes, -1 for a sample without one; None when no sample has one.
         ids: (N, 32) uint8, content hashes; they decide validation parts and break ties.
         views: Two (M, D) float32 arrays, row i of each an augmented view of one sample; for alignment.
+        identities: (N,) uint64, equal for samples of one `data.group`; None without groups.
     """
 
     embeddings: Column
     labels: NDArray[np.int64] | None
     ids: NDArray[np.uint8]
     views: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None
+    identities: NDArray[np.uint64] | None = None
 
     @property
     def groups(self) -> NDArray[np.int64]:
@@ -67,10 +69,11 @@ class Features:
 
 
 class LabelCounts(NamedTuple):
-    """How many samples of each class have a label."""
+    """How many samples of each class have a label, and whether samples have a group."""
 
     train: Mapping[str, int]
     test: Mapping[str, int]
+    grouped: bool = False
 
     @property
     def rarest(self) -> int:
@@ -88,7 +91,11 @@ def label_counts(train: Features, test: Features, classes: list[str]) -> LabelCo
     train_counts, test_counts = (
         np.bincount(split.groups[split.groups >= 0], minlength=len(classes)).tolist() for split in (train, test)
     )
-    return LabelCounts(dict(zip(classes, train_counts, strict=True)), dict(zip(classes, test_counts, strict=True)))
+    return LabelCounts(
+        dict(zip(classes, train_counts, strict=True)),
+        dict(zip(classes, test_counts, strict=True)),
+        grouped=test.identities is not None,
+    )
 
 
 @dataclass(frozen=True)
@@ -120,6 +127,11 @@ class Evaluation(Component):
     """One evaluation protocol. Its fields are its options."""
 
     needs_labels: ClassVar[bool]
+
+    @property
+    def uses_labels(self) -> bool:
+        """Whether it needs labels with these options."""
+        return self.needs_labels
 
     @property
     def predictors(self) -> tuple[str, ...] | None:

@@ -1,6 +1,6 @@
-"""Samples of the same class among the most similar ones."""
+"""Samples of the same class, or the same group, among the most similar ones."""
 
-from typing import ClassVar, Self
+from typing import ClassVar, Literal, Self
 
 import numpy as np
 import torch
@@ -10,7 +10,7 @@ from pydantic import Field
 
 from cl_core.errors import DataError
 from cl_core.evaluation.bootstrap import per_sample_score
-from cl_core.evaluation.protocols import Evaluation, Features, LabelCounts, Outcome
+from cl_core.evaluation.protocols import Evaluation, Features, LabelCounts, Outcome, label_counts
 from cl_core.registry import EVALUATIONS
 
 # Cosines that are held at a time: 16 MiB.
@@ -19,11 +19,12 @@ _COSINES = 1 << 22
 
 @EVALUATIONS.register("retrieval")
 class Retrieval(Evaluation):
-    """Each labeled test sample searches the others: recall at k, and the mean average precision.
+    """Each test sample searches the others for those of its class, or of its group: recall at k, and mean precision.
 
     Recall at k is the share of samples with one of their class among the k most similar. The average precision of a
     sample is the mean, over all others of its class, of the share of its class down to that rank. A sample that is
-    alone in its class has none.
+    alone in its class has none. Samples of one `data.group`, such as the pictures of one product, may stand for a
+    class; then no label is needed.
 
     Source: Manning et al. 2008, "Introduction to information retrieval", Sec. 8.4; recall as in Song et al. 2016,
     "Deep metric learning via lifted structured feature embedding", arXiv:1511.06452, Sec. 6. Differences: none.
@@ -31,10 +32,17 @@ class Retrieval(Evaluation):
 
     needs_labels: ClassVar[bool] = True
 
+    by: Literal["label", "group"] = "label"
+    """What has to be equal: the label, or the group of `data.group`, which needs no labels."""
     ks: tuple[int, ...] = Field((1, 10), min_length=1, title="Ranks")
     """Each k gives a score `retrieval.recall_at_K`. Samples."""
     samples: int = Field(5000, ge=2, le=50_000)
     """Maximum number of test samples, those with the smallest content hashes. Time grows with its square."""
+
+    @property
+    def uses_labels(self) -> bool:
+        """Whether labels decide what belongs together."""
+        return self.by == "label"
 
     @property
     def predictors(self) -> tuple[str, ...]:
@@ -47,12 +55,17 @@ class Retrieval(Evaluation):
         return (*(f"retrieval.recall_at_{k}" for k in self.ks), "retrieval.mean_average_precision")
 
     def fitted_to(self, labels: LabelCounts) -> Self:
-        """Refuse a test split in which each sample is alone in its class.
+        """Refuse data without groups, or a test split in which each sample is alone in its class.
 
         Raises:
-            DataError: With the number of classes.
+            DataError: With what to do.
         """
-        if max(labels.test.values(), default=0) < 2:
+        if not self.uses_labels and not labels.grouped:
+            raise DataError(
+                "evaluation.options.retrieval.by: 'group' needs samples with groups, and data.group is not set; set it "
+                "(column:NAME, folder:N or pattern:REGEX), or search by label"
+            )
+        if self.uses_labels and max(labels.test.values(), default=0) < 2:
             raise DataError(
                 f"retrieval needs a class with two test samples or more; each of the {len(labels.test)} classes has at "
                 "most one: give more samples a label, or leave retrieval out of evaluation.protocols"
@@ -60,11 +73,16 @@ class Retrieval(Evaluation):
         return self
 
     def __call__(self, train: Features, test: Features, *, classes: list[str], resamples: int, seed: int) -> Outcome:
-        """Measure the labeled test samples; training features are not used."""
-        test.labeled("test")
-        labeled = np.flatnonzero(test.groups >= 0)
-        chosen = labeled[np.argsort(test.sample_ids[labeled], kind="stable")[: self.samples]]
-        hits, precision = searched(test.embeddings.take(chosen), test.groups[chosen], ks=self.ks)
+        """Measure the test samples that have a label or a group; training features are not used."""
+        if self.uses_labels:
+            test.labeled("test")
+        self.fitted_to(label_counts(train, test, classes))
+        alike = test.groups
+        if test.identities is not None and not self.uses_labels:
+            alike = np.unique(test.identities, return_inverse=True)[1]
+        known = np.flatnonzero(alike >= 0)
+        chosen = known[np.argsort(test.sample_ids[known], kind="stable")[: self.samples]]
+        hits, precision = searched(test.embeddings.take(chosen), alike[chosen], ks=self.ks)
         values = {f"retrieval.recall_at_{k}": hits[:, column] for column, k in enumerate(self.ks)}
         values["retrieval.mean_average_precision"] = precision
         per_sample = {}
