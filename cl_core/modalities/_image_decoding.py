@@ -16,6 +16,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError, features
 
 from cl_core.modalities import Rejected
 from cl_core.modalities._metadata import without_metadata
+from cl_core.modalities._png_transparency import correct_transparency
 
 # AVIF, where Pillow was built with it. PPM is all of PNM: PBM, PGM and PPM.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", *(("AVIF",) if features.check("avif") else ()))
@@ -136,6 +137,8 @@ def _decoded(payload: bytes) -> Image.Image:
     if image.width * image.height > MAX_PIXELS:
         raise Rejected("too_large", f"{image.width} x {image.height} pixels; the limit is {MAX_PIXELS:,} in total")
     image.load()
+    if image.format == "PNG":
+        correct_transparency(image, payload)
     if image.mode == "F" or (image.mode == "I" and image.format == "TIFF"):
         kind = "floats" if image.mode == "F" else "signed or 32-bit integers"
         raise Rejected(

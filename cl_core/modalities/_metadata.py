@@ -9,6 +9,8 @@ import zlib
 from collections.abc import Callable
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_PNG_COLOR_TYPE = 25  # Where the header has it.
+_PNG_TRANSPARENCY = {0: 2, 2: 6}  # Bytes of the transparent gray or color.
 _JPEG_START, _JPEG_SCAN = b"\xff\xd8", 0xDA
 # Of JPEG's application segments: the density, and Adobe's, which says how colors are transformed.
 _JPEG_KEPT = {0xE0, 0xEE}
@@ -33,12 +35,13 @@ def without_metadata(payload: bytes, *, keep_exif: bool) -> bytes:
 def _png(payload: bytes, keep_exif: bool) -> bytes:
     """Keep critical chunks as they are (PNG Sec. 5.4: upper case), and transparency with its checksum made right."""
     parts, at = [_PNG_SIGNATURE], len(_PNG_SIGNATURE)
+    transparency = _PNG_TRANSPARENCY.get(payload[_PNG_COLOR_TYPE], 0) if len(payload) > _PNG_COLOR_TYPE else 0
     while at + 8 <= len(payload):
         length, kind = struct.unpack_from(">I4s", payload, at)
         chunk = payload[at : at + 12 + length]
         if kind[:1].isupper():
             parts.append(chunk)
-        elif kind == b"tRNS" or (kind == b"eXIf" and keep_exif):
+        elif (kind == b"tRNS" and length >= transparency) or (kind == b"eXIf" and keep_exif):
             body = chunk[4 : 8 + length]
             parts.append(chunk[:4] + body + struct.pack(">I", zlib.crc32(body)))
         at += 12 + length

@@ -67,6 +67,10 @@ def test_transparency_counts_whatever_its_checksum():
     np.testing.assert_array_equal(pixels[1:], COLORS[1:])
 
 
+def test_transparency_that_ends_early_does_not_count():
+    np.testing.assert_array_equal(decode(with_chunk(encoded("PNG"), chunk(b"tRNS", b"\0\1\0"))), COLORS)
+
+
 def test_a_wrong_checksum_of_what_pixels_need_is_damage():
     png = bytearray(encoded("PNG"))
     at = png.index(b"IHDR") - 4
