@@ -8,6 +8,7 @@ import io
 import re
 import warnings
 from functools import lru_cache
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +18,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError, features
 from cl_core.modalities import Rejected
 from cl_core.modalities._metadata import without_metadata
 from cl_core.modalities._png_transparency import correct_transparency
+from cl_core.modalities._tiff_metadata import is_tiff
 
 # AVIF, where Pillow was built with it. PPM is all of PNM: PBM, PGM and PPM.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", *(("AVIF",) if features.check("avif") else ()))
@@ -117,19 +119,17 @@ def decode_image(
 
 def _loaded(payload: bytes) -> Image.Image:
     """Return the decoded image; metadata that the decoder cannot read do not count."""
-    try:
-        return _decoded(payload)
-    except _DECISIVE:
-        raise
-    except Exception as error:
-        for plain in (without_metadata(payload, keep_exif=keep) for keep in (True, False)):
-            try:
-                return _decoded(plain)
-            except _DECISIVE:
-                raise
-            except Exception:  # noqa: S112 - as damaged without them: the first failure says how
-                continue
-        raise error
+    plain = (without_metadata(payload, keep_exif=keep) for keep in (True, False))
+    first: Exception | None = None
+    for candidate in chain(plain, [payload]) if is_tiff(payload) else chain([payload], plain):
+        try:
+            return _decoded(candidate)
+        except _DECISIVE:
+            raise
+        except Exception as error:
+            first = first or error  # As damaged without metadata: the first failure says how.
+    assert first is not None
+    raise first
 
 
 def _decoded(payload: bytes) -> Image.Image:

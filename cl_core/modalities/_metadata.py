@@ -8,6 +8,8 @@ import struct
 import zlib
 from collections.abc import Callable
 
+from cl_core.modalities._tiff_metadata import is_tiff, tiff_without_metadata
+
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_COLOR_TYPE = 25  # Where the header has it.
 _PNG_TRANSPARENCY = {0: 2, 2: 6}  # Bytes of the transparent gray or color.
@@ -19,7 +21,7 @@ _WEBP_FLAGS = {b"ICCP": 0x20, b"EXIF": 0x08, b"XMP ": 0x04}
 
 
 def without_metadata(payload: bytes, *, keep_exif: bool) -> bytes:
-    """Return a PNG, JPEG or WebP file without metadata; any other as it is.
+    """Return a PNG, JPEG, WebP or TIFF file without metadata; any other as it is.
 
     Args:
         payload: The encoded image.
@@ -29,7 +31,7 @@ def without_metadata(payload: bytes, *, keep_exif: bool) -> bytes:
     for signature, strip in formats.items():
         if payload.startswith(signature):
             return strip(payload, keep_exif)
-    return payload
+    return tiff_without_metadata(payload, keep_exif) if is_tiff(payload) else payload
 
 
 def _png(payload: bytes, keep_exif: bool) -> bytes:
