@@ -44,10 +44,11 @@ def main() -> None:
         _print_anywhere()
         name, tokens = _current_names(sys.argv[1:])
         # To suggest a command for one that is mistyped, cyclopts imports all.
-        if name not in commands.OWN_ENVIRONMENT and any(not token.startswith("-") for token in tokens):
-            from flows.cli.environment import set_environment
+        if any(not token.startswith("-") for token in tokens):
+            from flows.cli import environment
 
-            set_environment()
+            own = name in commands.OWN_ENVIRONMENT
+            environment.set_environment_of_up() if own else environment.set_environment()
         code = make_app().meta(tokens, exit_on_error=False, print_error=False)
     except cyclopts.CycloptsError as error:
         _fail(refusals.explained(error), WRONG_INPUT)

@@ -4,7 +4,6 @@ import json
 import signal
 import warnings
 from contextlib import suppress
-from pathlib import Path
 
 from cl_core.errors import InputError
 from cl_core.specs import ComputeSpec
@@ -12,9 +11,11 @@ from tasks.runtime.process_environment import (
     SAFE_PATH,
     embed_prefect,
     keep_loopback_direct,
-    refuse_prefect_files,
+    keep_prefect_from_files,
     set_defaults,
     set_variables,
+    unset_empty,
+    use_prefect_of,
 )
 from tasks.runtime.settings import Settings
 
@@ -22,7 +23,7 @@ from tasks.runtime.settings import Settings
 def set_environment() -> None:
     """Set the environment of flows. Call it before Prefect or torch is imported: both read theirs then."""
     keep_loopback_direct()
-    refuse_prefect_files(Path())
+    ignore_other_projects()
     find_running_servers()
     embed_prefect(Settings.from_environment())
     set_variables(SAFE_PATH)
@@ -30,6 +31,18 @@ def set_environment() -> None:
     set_defaults({"OMP_WAIT_POLICY": "PASSIVE"})
     # Prefect creates PREFECT_HOME when it is imported; a help page or a refusal leaves no folder behind.
     warnings.filterwarnings("ignore", message="Failed to create the Prefect home directory")
+
+
+def ignore_other_projects() -> None:
+    """Pass over empty variables, and over files of the working folder that are not this project's."""
+    unset_empty()
+    keep_prefect_from_files()
+
+
+def set_environment_of_up() -> None:
+    """Set the environment of `cl up`, which its servers and worker inherit, before Prefect is imported."""
+    ignore_other_projects()
+    use_prefect_of(Settings.from_environment().home)
 
 
 def find_running_servers() -> None:
@@ -42,6 +55,8 @@ def find_running_servers() -> None:
     if is_locked(settings.up_lock):
         with suppress(FileNotFoundError):  # It has just ended.
             set_defaults(json.loads(settings.addresses.read_text(encoding="utf-8")))
+        if not settings.prefect_api_url:
+            use_prefect_of(settings.home)
         account = settings.prefect_account.get_secret_value()
         set_defaults({"PREFECT_API_AUTH_STRING": account} if account else {})
 

@@ -4,12 +4,17 @@ Prefect, MLflow, Ray and torch read their variables when they are imported, and 
 are written here, before; what a person has set is kept.
 """
 
+import functools
+import inspect
 import os
 import tomllib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from pydantic_settings import DotEnvSettingsSource
+from pydantic_settings.sources import ConfigFileSourceMixin
 
 from cl_core.errors import InputError
 from tasks.runtime.settings import Settings
@@ -17,15 +22,7 @@ from tasks.runtime.settings import Settings
 # The automations notice a dead process by its missing heartbeats. 30 s is the least that Prefect allows.
 HEARTBEAT_S = 30
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
-# What says where runs go, and how files name it.
-_DECIDED_IN_FILES = {
-    "PREFECT_API_URL": ("PREFECT_API_URL", "api.url"),
-    "PREFECT_SERVER_DATABASE_CONNECTION_URL": (
-        "PREFECT_SERVER_DATABASE_CONNECTION_URL",
-        "PREFECT_API_DATABASE_CONNECTION_URL",
-        "database",
-    ),
-}
+_OURS = ("CL_", "MLFLOW_", "PREFECT_", "RAY_")
 # Of MLflow's clients and servers. Models are registered where their runs are recorded, and nowhere else.
 _REGISTRIES = ("MLFLOW_REGISTRY_URI", "MLFLOW_REGISTRY_STORE_URI")
 SAFE_PATH = {"PYTHONSAFEPATH": "1"}
@@ -69,41 +66,36 @@ def keep_loopback_direct() -> None:
             os.environ[name] = ",".join([*before, *(host for host in _LOOPBACK if host not in before)])
 
 
-def refuse_prefect_files(folder: Path) -> None:
-    """Refuse a folder whose files would make Prefect ask another project's server or database.
+def unset_empty() -> None:
+    """Remove the variables of this project and its servers that are empty: to Prefect, some of them would be set."""
+    for name in [name for name, value in os.environ.items() if name.startswith(_OURS) and not value.strip()]:
+        del os.environ[name]
 
-    Raises:
-        InputError: When its `.env`, `prefect.toml` or `pyproject.toml` names one, and the environment does not.
+
+def keep_prefect_from_files() -> None:
+    """Keep Prefect from settings in files of the working folder, which are another project's.
+
+    Prefect reads `.env`, `prefect.toml` and `pyproject.toml` there, whenever it makes its settings, and no setting
+    prevents that. A file that it cannot read ends the command.
+    https://github.com/PrefectHQ/prefect/blob/3.8.8/src/prefect/settings/sources.py
     """
-    for file, values in _prefect_files(folder):
-        for name, keys in _DECIDED_IN_FILES.items():
-            if name not in os.environ and any(values.get(key) for key in keys):
-                raise InputError(
-                    f"Prefect reads {file}, which sets {name}: runs would go to another project's server; set {name} "
-                    "itself if that is wanted, or run the command from another folder"
-                )
+    for source, name in ((DotEnvSettingsSource, "_read_env_files"), (ConfigFileSourceMixin, "_read_files")):
+        setattr(source, name, _without_files_for_prefect(inspect.unwrap(getattr(source, name))))
 
 
-def _prefect_files(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """Yield the files from which Prefect takes settings, and their values; of TOML the tables `api` and `server`."""
-    import dotenv
+def _without_files_for_prefect(read: Any) -> Any:
+    @functools.wraps(read)
+    def reading(self: Any, *files: Any, **options: Any) -> Any:
+        return {} if self.settings_cls.__module__.startswith("prefect.") else read(self, *files, **options)
 
-    if (env := folder / ".env").is_file():
-        yield env, dict(dotenv.dotenv_values(env))
-    for name, above in (("prefect.toml", ()), ("pyproject.toml", ("tool", "prefect"))):
-        path = folder / name
-        with suppress(OSError, ValueError):
-            table = tomllib.loads(path.read_text(encoding="utf-8"))
-            for key in above:
-                table = table.get(key, {})
-            server = table.get("server", {})
-            yield (
-                path,
-                {
-                    "api.url": table.get("api", {}).get("url"),
-                    "database": server.get("database", {}).get("connection_url"),
-                },
-            )
+    return reading
+
+
+def use_prefect_of(home: Path) -> None:
+    """Let Prefect keep its files and profiles under this CL_HOME, whichever another project uses."""
+    folder = home / "prefect"
+    os.environ.pop("PREFECT_PROFILE", None)
+    set_variables({"PREFECT_HOME": str(folder), "PREFECT_PROFILES_PATH": str(folder / "profiles.toml")})
 
 
 def embed_prefect(settings: Settings) -> None:
@@ -120,7 +112,31 @@ def embed_prefect(settings: Settings) -> None:
             "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_S),
         }
     )
-    if not settings.prefect_api_url:
-        set_defaults({"PREFECT_HOME": str(settings.home / "prefect")})
-        # Prefect does not take an empty address for none.
-        os.environ.pop("PREFECT_API_URL", None)
+    if settings.prefect_api_url:
+        _check_profiles()
+        return
+    use_prefect_of(settings.home)
+    # Prefect does not take an empty address for none.
+    for name in ("PREFECT_API_URL", "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE"):
+        os.environ.pop(name, None)
+    set_variables({"PREFECT_SERVER_EPHEMERAL_ENABLED": "true"})
+
+
+def _check_profiles() -> None:
+    """Name the file of Prefect's profiles, so that none is looked up in the working folder, and check it.
+
+    Raises:
+        InputError: When Prefect could not read it.
+    """
+    home = Path(os.environ.get("PREFECT_HOME") or "~/.prefect").expanduser()
+    set_defaults({"PREFECT_PROFILES_PATH": str(home / "profiles.toml")})
+    path = Path(os.environ["PREFECT_PROFILES_PATH"])
+    try:
+        tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        pass  # Prefect has a profile of its own then.
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"PREFECT_PROFILES_PATH: Prefect cannot read its profiles in {path} ({error}); correct that file, or name "
+            "another one, which may be missing"
+        ) from error

@@ -18,6 +18,8 @@ from prefect.settings import get_current_settings
 from tasks.runtime.process_environment import inherited
 
 _LIBC = ctypes.CDLL(None)
+# Of the server of `cl up`. This one listens on the loopback alone, and its client has no account.
+_ACCOUNT = "PREFECT_SERVER_API_AUTH_STRING"
 _PR_SET_PDEATHSIG = 1  # Linux, prctl(2).
 
 
@@ -25,7 +27,8 @@ class TemporaryServer(SubprocessASGIServer):
     """Prefect's server process, started otherwise. Once made, it is the one that Prefect's clients start."""
 
     def _run_uvicorn_command(self) -> "subprocess.Popen[Any]":
-        folder = str(Path(prefect.__file__).parents[1])
+        folder, settings = str(Path(prefect.__file__).parents[1]), get_current_settings()
+        variables = settings.to_environment_variables(exclude_unset=True)
         address = ("--host", "127.0.0.1", "--port", str(self.port))
         return subprocess.Popen(  # noqa: S603 - our own command
             [
@@ -33,12 +36,14 @@ class TemporaryServer(SubprocessASGIServer):
                 *("prefect.server.api.server:create_app", *address, "--log-level", "error", "--lifespan", "on"),
             ],
             env={
-                **inherited(),
+                **inherited(_ACCOUNT),
                 "PREFECT_UI_ENABLED": "0",
                 "PREFECT__SERVER_EPHEMERAL": "1",
                 "PREFECT__SERVER_FINAL": "1",
-                **get_current_settings().to_environment_variables(exclude_unset=True),
+                **{name: value for name, value in variables.items() if name != _ACCOUNT},
             },
+            # Not the working folder, whose files Prefect reads for its settings.
+            cwd=settings.home,
             # Not the terminal's: a program in the background may not read there.
             stdin=subprocess.DEVNULL,
             # Ctrl-C in a terminal, and a scheduler's SIGTERM, reach the command's whole group.
