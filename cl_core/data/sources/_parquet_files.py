@@ -109,6 +109,38 @@ def opened_parquet(path: Path) -> Iterator[pq.ParquetFile]:
         raise DataError(f"data.location: {path} cannot be read as Parquet ({error}); export it again") from error
 
 
+def batches_of(
+    opened: pq.ParquetFile, path: Path, columns: list[str], rows_at_once: int, row_groups: list[int] | None = None
+) -> Iterator[pa.RecordBatch]:
+    """Yield some columns of a file, in batches.
+
+    Raises:
+        DataError: When a dictionary has text that is not UTF-8, which is found when it is read.
+    """
+    try:
+        yield from opened.iter_batches(rows_at_once, row_groups=row_groups, columns=columns)
+    except pa.ArrowInvalid as error:
+        for name in columns:
+            if pa.types.is_dictionary(opened.schema_arrow.field(name).type) and _is_broken(opened, name):
+                raise _not_utf8(name, path, str(error)) from error
+        raise
+
+
+def _is_broken(opened: pq.ParquetFile, column: str) -> bool:
+    try:
+        for _ in opened.iter_batches(columns=[column]):
+            pass
+    except pa.ArrowInvalid:
+        return True
+    return False
+
+
+def _not_utf8(column: str, path: Path, problem: str) -> DataError:
+    return DataError(
+        f"data.location: column {column!r} of {path} has text that is not UTF-8 ({problem}); export it again"
+    )
+
+
 def check_image_column(schema: pa.Schema, column: str, path: Path) -> None:
     """Refuse a column that does not hold encoded images.
 
@@ -155,9 +187,7 @@ def rows_by_column(batch: pa.RecordBatch, path: Path) -> list[dict[str, Any]]:
         try:
             columns[name] = batch.column(name).to_pylist()
         except UnicodeDecodeError as error:
-            raise DataError(
-                f"data.location: column {name!r} of {path} has text that is not UTF-8 ({error.reason}); export it again"
-            ) from error
+            raise _not_utf8(name, path, error.reason) from error
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from cl_core.data.sources._csv_files import CsvTable, head_of
-from cl_core.data.sources._parquet_files import PARQUET_MAGIC, PARQUET_SUFFIXES, TableFile, opened_parquet
+from cl_core.data.sources._parquet_files import PARQUET_MAGIC, PARQUET_SUFFIXES, TableFile, batches_of, opened_parquet
 
 
 class Table(Protocol):
@@ -89,7 +89,7 @@ class ParquetTable:
         """Yield the columns as they are; row groups that hold none of the wanted rows are not read."""
         with opened_parquet(self.file.path) as opened:
             for number, groups in _row_groups(opened.metadata, wanted):
-                for batch in opened.iter_batches(rows_at_once, row_groups=groups, columns=list(types)):
+                for batch in batches_of(opened, self.file.path, list(types), rows_at_once, groups):
                     yield number, batch
                     number += len(batch)
 

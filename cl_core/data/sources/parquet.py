@@ -15,6 +15,7 @@ from cl_core.data.sources._labels import LabelColumn
 from cl_core.data.sources._listing import fingerprint_of
 from cl_core.data.sources._parquet_files import (
     TableFile,
+    batches_of,
     check_group_column,
     check_image_column,
     group_of,
@@ -166,9 +167,7 @@ class ParquetFiles(SplitTables):
         splits: PathSplits,
     ) -> Iterator[RawSample | Unreadable]:
         names = dict.fromkeys((self.image_column, self.label_column, self.split_column, self._group_column))
-        batches = opened.iter_batches(
-            batch_size=_BATCH_ROWS, columns=[name for name in names if name not in ("", *fixed)]
-        )
+        batches = batches_of(opened, file.path, [name for name in names if name not in ("", *fixed)], _BATCH_ROWS)
         path_split, path_label, prefix = splits.split(file.parts), self._path_label(file, splits), file.name
         for number, values in enumerate(chain.from_iterable(rows_by_column(batch, file.path) for batch in batches)):
             row, origin = {**values, **fixed}, f"{prefix}#{number}"

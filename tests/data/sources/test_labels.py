@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from cl_core.data.sources._labels import LabelColumn
 from cl_core.data.sources.parquet import ParquetFiles
 from cl_core.errors import DataError
 
@@ -48,7 +49,7 @@ def test_whole_numbers_are_classes(tmp_path, type_):
     assert labels_of(tmp_path) == ["0", "7", None]
 
 
-@pytest.mark.parametrize("type_", [pa.float32(), pa.float64()])
+@pytest.mark.parametrize("type_", [pa.float16(), pa.float32(), pa.float64()])
 def test_whole_floats_are_whole_numbers_and_nan_is_no_label(tmp_path, type_):
     write(tmp_path / "a.parquet", pa.array([0.0, -0.0, 3.0, float("nan"), None], type_, from_pandas=False))
     assert labels_of(tmp_path) == ["0", "0", "3", None, None]
@@ -91,6 +92,16 @@ def test_a_value_that_cannot_be_a_class_is_refused_with_its_row(tmp_path, value,
     "labels",
     [
         pa.array([[1, 2], [3]]),
+        pa.array([[1, 2], [3]], pa.large_list(pa.int8())),
+        pa.array([[1], [3]], pa.list_(pa.int8(), 1)),
+        pa.array([[1, 2], [3]], pa.list_view(pa.int8())),
+        pa.array([[1, 2], [3]], pa.large_list_view(pa.int8())),
+        pa.array([[("a", 1)], []], pa.map_(pa.string(), pa.int8())),
+        pa.array([1, None], pa.duration("s")),
+        pa.array([datetime.date(2026, 1, 1), None]).dictionary_encode(),
+        pa.ExtensionArray.from_storage(pa.uuid(), pa.array([bytes(16), None], pa.binary(16))),
+        pa.ExtensionArray.from_storage(pa.json_(pa.string()), pa.array(['"cat"', None])),
+        pa.ExtensionArray.from_storage(pa.bool8(), pa.array([1, None], pa.int8())),
         pa.array([{"a": 1}, {"a": 2}]),
         pa.array([datetime.date(2026, 1, 1), None]),
         pa.array([datetime.datetime(2026, 1, 1), None]),
@@ -111,18 +122,64 @@ def test_a_type_that_cannot_be_a_class_is_refused_with_column_and_type(tmp_path,
     )
 
 
-def test_text_that_is_not_utf8_is_one_sentence_with_file_and_column(tmp_path):
-    broken = pa.array([b"cat", b"\xff"]).view(pa.string())
+@pytest.mark.parametrize(
+    "type_", [pa.month_day_nano_interval(), pa.run_end_encoded(pa.int32(), pa.string())], ids=lambda type_: str(type_)
+)
+def test_a_type_that_parquet_does_not_hold_today_is_refused_in_the_same_words(tmp_path, type_):
+    with pytest.raises(
+        DataError, match=r"column 'label' of .*a\.parquet is .*; expected text, whole numbers, booleans"
+    ):
+        LabelColumn.of(pa.schema([("label", type_)]), "label", tmp_path / "a.parquet")
+
+
+BROKEN = pa.array([b"cat", b"\xff"])
+TEXTS = {
+    "string": BROKEN.view(pa.string()),
+    "large_string": BROKEN.cast(pa.large_binary()).view(pa.large_string()),
+    "string_view": BROKEN.cast(pa.binary_view()).view(pa.string_view()),
+}
+
+
+# Parquet does not hold dictionaries of string_view.
+@pytest.mark.parametrize(
+    ("kind", "is_dictionary"),
+    [("string", False), ("large_string", False), ("string_view", False), ("string", True), ("large_string", True)],
+)
+def test_text_that_is_not_utf8_is_one_sentence_with_file_and_column(tmp_path, kind, is_dictionary):
+    broken = TEXTS[kind]
+    if is_dictionary:
+        broken = pa.DictionaryArray.from_arrays(pa.array([0, 0, 1]), broken)
     write(tmp_path / "a.parquet", broken)
-    with pytest.raises(DataError, match=r"column 'label' of .*a\.parquet has text that is not UTF-8 \(.*\); export"):
+    with pytest.raises(DataError) as caught:
+        labels_of(tmp_path)
+    assert str(caught.value).startswith(f"data.location: column 'label' of {tmp_path / 'a.parquet'} has text that is ")
+    assert "not UTF-8" in str(caught.value) and str(caught.value).endswith("; export it again")
+
+
+def test_bytes_of_a_dictionary_that_are_not_utf8_are_refused_with_their_row(tmp_path):
+    write(tmp_path / "a.parquet", pa.DictionaryArray.from_arrays(pa.array([0, 1]), BROKEN))
+    with pytest.raises(DataError, match=r"^a\.parquet#1: column 'label' is .*; expected bytes that are UTF-8 text"):
         labels_of(tmp_path)
 
 
-def test_a_column_that_occurs_twice_is_refused(tmp_path):
-    table = pa.Table.from_arrays([pa.array([b"1"]), pa.array(["a"]), pa.array(["b"])], ["image", "label", "label"])
+COLUMNS = {"image": [b"1"], "label": ["a"], "split": ["train"], "patient": ["p"], "other": [1]}
+OPTIONS = {"image_column": "image", "label_column": "label", "split_column": "split"}
+
+
+@pytest.mark.parametrize("twice", COLUMNS)
+def test_a_column_that_occurs_twice_is_refused_if_it_is_read(tmp_path, twice):
+    names = [*COLUMNS, twice]
+    table = pa.Table.from_arrays([pa.array(COLUMNS[name]) for name in names], names)
     pq.write_table(table, tmp_path / "a.parquet")
-    with pytest.raises(DataError, match=r"label_column: .*a\.parquet has 2 columns 'label'; write it with one column"):
-        labels_of(tmp_path)
+    source = ParquetFiles(**OPTIONS).grouped_by("patient")
+    if twice == "other":
+        (sample,) = source.samples(str(tmp_path))
+        assert (sample.label, sample.split, sample.group) == ("a", "train", "p")
+        return
+    option = "data.group" if twice == "patient" else f"source_options.{twice}_column"
+    with pytest.raises(DataError) as caught:
+        list(source.samples(str(tmp_path)))
+    assert str(caught.value).startswith(f"{option}: {tmp_path / 'a.parquet'} has 2 columns {twice!r}; ")
 
 
 def test_files_of_one_dataset_must_mean_the_same(tmp_path):

@@ -478,6 +478,32 @@ def test_a_file_that_is_not_a_table_is_refused_in_one_sentence(place, name, cont
     assert message.startswith(problem.format(path=path)) and "\n" not in message
 
 
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_a_column_that_occurs_twice_is_refused_unless_nothing_reads_it(place, tmp_path, suffix):
+    for twice in ("x", "kind", "part", "patient", "other"):
+        names = ["x", "kind", "part", "patient", "other", twice]
+        path = place(f"{twice}/a.{suffix}", ",".join(names) + "\n1,a,train,p,2,3\n")
+        if suffix == "parquet":
+            values = [1, "a", "train", "p", 2, 3]
+            pq.write_table(pa.Table.from_arrays([pa.array([value]) for value in values], names), path)
+        source = TableFiles(columns=["x"], label_column="kind", split_column="part").grouped_by("patient")
+        if twice == "other":
+            (sample,) = source.samples(path)
+            assert (sample.label, sample.split, sample.group) == ("a", "train", "p")
+            continue
+        option = {"x": "source_options.columns", "patient": "data.group", "kind": "source_options.label_column"}
+        with pytest.raises(DataError) as caught:
+            list(source.samples(path))
+        problem = f"{option.get(twice, 'source_options.split_column')}: {path} has 2 columns {twice!r}; write it with"
+        assert str(caught.value).startswith(problem)
+
+
+def test_a_dictionary_of_text_that_is_not_utf8_is_refused_with_its_column(place):
+    words = pa.DictionaryArray.from_arrays(pa.array([0, 1]), pa.array([b"a", b"\xff"]).view(pa.string()))
+    with pytest.raises(DataError, match=r"column 'word' of .*a\.parquet has text that is not UTF-8 \(.*\); export it"):
+        list(TableFiles().samples(place("a.parquet", word=words, x=[1, 2])))
+
+
 def test_pointers_of_git_lfs_beside_tables_are_passed_over_and_counted(place, tmp_path):
     place("b.csv", "x\n1\n")
     place("c.tsv", "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
