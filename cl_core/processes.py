@@ -114,6 +114,15 @@ def cpu_count() -> int:
     return max(1, math.floor(allowed))
 
 
+def thread_limits() -> dict[str, str]:
+    """Return variables for libraries that count CPUs and do not see the quota of a container; empty without a quota.
+
+    OpenMP, BLAS and Arrow read them when they are imported.
+    """
+    quota = _cpu_quota()
+    return {} if quota == math.inf else {"OMP_NUM_THREADS": str(max(1, math.floor(quota)))}
+
+
 def _cpu_quota() -> float:
     """Return the CPUs that the quota of the container allows, perhaps a fraction; infinity without a quota."""
     for files in _CPU_QUOTAS:

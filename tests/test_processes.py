@@ -78,14 +78,14 @@ from cl_core import processes
 root = Path("/sys/fs/cgroup")
 (root / "cpu").mkdir()
 (root / "cpu/cpu.cfs_period_us").write_text("100000")
-print(processes.cpu_count())
+print(processes.cpu_count(), *processes.thread_limits().values() or ["-"])
 for file, quotas in {QUOTAS}.items():
     for quota in quotas:
         (root / file).write_text(quota)
-        print(processes.cpu_count())
+        print(processes.cpu_count(), *processes.thread_limits().values() or ["-"])
     (root / file).unlink()
 os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
-print(processes.cpu_count())
+print(processes.cpu_count(), *processes.thread_limits().values() or ["-"])
 """
 
 
@@ -102,11 +102,14 @@ def test_the_cpus_are_those_that_affinity_and_quota_allow_rounded_down_and_at_le
         text=True,
         check=True,
     )
-    unlimited, *under_quotas, pinned = map(int, counted.stdout.split())
+    cpus, limits = zip(*(line.split() for line in counted.stdout.splitlines()), strict=True)
+    unlimited, *under_quotas, pinned = map(int, cpus)
     assert unlimited == len(os.sched_getaffinity(0))
-    expected = [allowed or unlimited for quotas in QUOTAS.values() for allowed in quotas.values()]
-    assert under_quotas == expected
+    allowed = [number for quotas in QUOTAS.values() for number in quotas.values()]
+    assert under_quotas == [number or unlimited for number in allowed]
     assert pinned == 1
+    # Libraries see what affinity allows by themselves, and no quota.
+    assert limits == ("-", *(str(number or "-") for number in allowed), "-")
 
 
 def test_only_one_function_asks_how_many_cpus_there_are() -> None:

@@ -5,6 +5,7 @@ import signal
 import warnings
 from contextlib import suppress
 
+from cl_core import processes
 from cl_core.errors import InputError
 from cl_core.specs import ComputeSpec
 from tasks.runtime.process_environment import (
@@ -28,7 +29,7 @@ def set_environment() -> None:
     embed_prefect(Settings.from_environment())
     set_variables(SAFE_PATH)
     # Idle threads that spin take a small machine's cores from the work; torch reads it when it is imported.
-    set_defaults({"OMP_WAIT_POLICY": "PASSIVE"})
+    set_defaults({"OMP_WAIT_POLICY": "PASSIVE"} | processes.thread_limits())
     # Prefect creates PREFECT_HOME when it is imported; a help page or a refusal leaves no folder behind.
     warnings.filterwarnings("ignore", message="Failed to create the Prefect home directory")
 
@@ -42,6 +43,7 @@ def ignore_other_projects() -> None:
 def set_environment_of_up() -> None:
     """Set the environment of `cl up`, which its servers and worker inherit, before Prefect is imported."""
     ignore_other_projects()
+    set_defaults(processes.thread_limits())
     use_prefect_of(Settings.from_environment().home)
 
 
