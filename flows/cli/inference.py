@@ -66,6 +66,8 @@ def atlas(
         umap: Place the samples by UMAP, which takes minutes, instead of by the plane of largest variance.
         port: Port of the map on this machine.
     """
+    from flows.cli.environment import check_home
     from tasks.embedding import open_atlas
 
+    check_home()
     sys.exit(open_atlas(embeddings, umap=umap, port=port))

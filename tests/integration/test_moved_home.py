@@ -32,7 +32,12 @@ def succeeded(finished: Finished) -> str:
 
 @pytest.mark.parametrize(
     "arguments",
-    [("models",), ("retrain", "--allow-new-data"), ("embed", "e.parquet", "--model-name", NAME, *SYNTHETIC)],
+    [
+        ("models",),
+        ("retrain", "--allow-new-data"),
+        ("embed", "e.parquet", "--model-name", NAME, *SYNTHETIC),
+        ("atlas", "e.parquet"),
+    ],
 )
 def test_every_command_says_that_the_home_has_moved_and_touches_nothing(
     moved: CommandLine, old: Path, arguments: tuple[str, ...]

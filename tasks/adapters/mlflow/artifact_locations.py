@@ -48,7 +48,8 @@ def check_not_moved(settings: Settings, tracking_uri: str) -> None:
     Raises:
         InputError: When MLflow's database records artifacts in another home.
     """
-    if tracking_uri == f"sqlite:///{settings.mlflow_database}" and settings.mlflow_database.exists():
+    database = Path(tracking_uri.removeprefix("sqlite:///"))
+    if database.exists() and settings.mlflow_database.exists() and database.samefile(settings.mlflow_database):
         refuse_moved(tracking_uri, settings)
 
 

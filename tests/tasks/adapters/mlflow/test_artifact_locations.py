@@ -114,6 +114,16 @@ def test_a_database_outside_the_home_and_a_server_are_not_looked_at(moved: Path,
     assert not (tmp_path / "mlflow.db").exists()
 
 
+def test_the_database_of_the_home_is_known_by_any_of_its_paths(
+    moved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CL_HOME", str(moved))
+    (tmp_path / "linked").symlink_to(moved)
+    for path in (moved, moved / ".." / moved.name, tmp_path / "linked"):
+        with pytest.raises(InputError, match="CL_HOME has moved"):
+            check_not_moved(Settings.from_environment(), address(path))
+
+
 def test_artifacts_that_were_left_behind_are_stranded_and_moved_ones_are_not(moved: Path, old: Path) -> None:
     old.mkdir()
     (moved / "mlflow-artifacts").rename(old / "mlflow-artifacts")
