@@ -3,6 +3,7 @@
 It is plain Parquet: pandas, pyarrow, DuckDB and Embedding Atlas read it as it is.
 """
 
+import stat
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
@@ -14,6 +15,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pydantic import Field, ValidationError, model_validator
 
+from cl_core.data.sources._listing import file_kind
 from cl_core.errors import InputError, IntegrityError
 from cl_core.hashing import file_sha256
 from cl_core.modalities._model_input import ModelInput
@@ -86,6 +88,8 @@ def read_metadata(path: Path) -> EmbeddingsMetadata:
         InputError: When the file does not exist or was not written by `cl embed`.
     """
     try:
+        if not stat.S_ISREG(mode := path.stat().st_mode):  # Opening a pipe would wait for its writer.
+            raise InputError(f"{path} is a {file_kind(mode)}, not a file; give one that `cl embed` wrote")
         metadata = pq.read_schema(path).metadata or {}
         return EmbeddingsMetadata.model_validate_json(metadata[_KEY])
     except FileNotFoundError as error:

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import urllib.request
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -205,3 +206,10 @@ def test_without_embedding_atlas_the_command_that_installs_it_is_named(cloud, mo
     monkeypatch.setattr("sys.executable", "/nowhere/python")
     with pytest.raises(InputError, match=r"pip install 'counterpoint\[embedding-atlas\]'"):
         open_atlas(cloud[0], umap=False, port=5055)
+
+
+def test_embeddings_that_are_no_file_are_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.parquet")
+    for path, kind in ((tmp_path / "pipe.parquet", "pipe"), (tmp_path, "folder"), (Path("/dev/null"), "device")):
+        with pytest.raises(InputError, match=f"is a {kind}, not a file; give one that `cl embed` wrote"):
+            read_metadata(path)
