@@ -137,6 +137,7 @@ def _launch(app: App, tokens: tuple[str, ...], recipe: Path | None, *, as_json: 
         if COMMANDS[name].is_flow:
             environment.check_home()
             environment.start_prefect()
+            environment.check_prefect_answers()
             environment.cancel_at_ctrl_c()
     began = time.monotonic()
     named = {"recipe": recipe.name} if recipe is not None and name in commands.RECORDED_RECIPE else {}

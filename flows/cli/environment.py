@@ -6,7 +6,7 @@ import warnings
 from contextlib import suppress
 
 from cl_core import processes
-from cl_core.errors import InputError
+from cl_core.errors import InfrastructureError, InputError
 from cl_core.specs import ComputeSpec
 from tasks.runtime.process_environment import (
     SAFE_PATH,
@@ -97,6 +97,36 @@ def start_prefect() -> None:
     TemporaryServer()
     with get_client(sync_client=True):
         pass
+
+
+def check_prefect_answers() -> None:
+    """Refuse a flow whose runs no Prefect would record; the temporary server has answered by now.
+
+    Raises:
+        InfrastructureError: When the Prefect server of the settings does not answer.
+        InputError: When it refuses access.
+    """
+    address = Settings.from_environment().prefect_api_url
+    if not address:
+        return
+    import httpx
+    from prefect import get_client
+
+    from tasks.adapters.mlflow.connection import redacted_uri
+
+    server = f"the Prefect server at {redacted_uri(address)}"
+    try:
+        with get_client(sync_client=True) as client:
+            client.raise_for_api_version_mismatch()
+    except httpx.HTTPStatusError as error:
+        raise InputError(
+            f"{server} refuses access ({error.response.status_code}); set PREFECT_API_AUTH_STRING to an account of it"
+        ) from error
+    except (RuntimeError, httpx.HTTPError) as error:
+        raise InfrastructureError(
+            f"{server} does not answer; start it, or correct the setting PREFECT_API_URL (unset, it is that of `cl up` "
+            "or a temporary one), and run the same command again"
+        ) from error
 
 
 def check_prefect_address() -> None:

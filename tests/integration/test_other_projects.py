@@ -64,3 +64,13 @@ def test_models_are_fetched_and_used_from_the_store_they_are_in(
     )
     assert embedded.code == 0, embedded.err
     assert time.monotonic() - began < 120
+
+
+def test_a_prefect_that_does_not_answer_is_named_before_anything_is_read(cl: CommandLine) -> None:
+    ended = CommandLine(cl.home).run("ingest", recipe={"data": SPECS["data"]}, PREFECT_API_URL=f"{NOWHERE}/api")
+    assert (ended.code, ended.out) == (1, "")
+    assert ended.error == (
+        f"error: the Prefect server at {NOWHERE}/api does not answer; start it, or correct the setting PREFECT_API_URL "
+        "(unset, it is that of `cl up` or a temporary one), and run the same command again"
+    )
+    assert not (cl.home / "datasets").exists()
