@@ -116,7 +116,7 @@ def test_a_name_nearly_right_is_suggested():
         LOSSES.build("infonce", {}, field="training.loss")
 
 
-@pytest.mark.parametrize("name", ["_torchvision", "operations", "__init__", ""])
+@pytest.mark.parametrize("name", ["_torchvision", "image_operations", "__init__", ""])
 def test_private_modules_and_sub_packages_are_no_components(name):
     for found in REGISTRIES.values():
         assert name not in found.names()

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from cl_core.losses import PairLoss, Relation
-from cl_core.losses._pair_tiles import Pairs, Tiling, one_tile, ordered, part_of, tiled
+from cl_core.losses._pair_tiles import PairProducts, Tiling, one_tile, ordered, part_of, tiled
 
 # On CPUs exp2 takes a quarter of the time of exp: inside, logits are in bits.
 _NATS_PER_BIT = math.log(2)
@@ -115,7 +115,7 @@ class _PairSums(torch.autograd.Function):
         to_anchors = torch.zeros_like(anchors)
         to_candidates = to_anchors if tiling.one_set else torch.zeros_like(candidates)
         for number, tile in enumerate(tiling.tiles()):
-            pairs = Pairs(*kept[3 * number : 3 * number + 3]) if kept else tiling.look(tile, scaled, candidates)
+            pairs = PairProducts(*kept[3 * number : 3 * number + 3]) if kept else tiling.look(tile, scaled, candidates)
             to_logits = gradient.at(tile.own, pairs)
             if tile.is_mirrored:
                 to_logits += gradient.at(tile.among, pairs.transposed).T
@@ -139,7 +139,7 @@ class _Sums:
         self.of_positives, self.of_negatives = _LogSumExp(like), _LogSumExp(like)
         self.positive_sum, self.positives, self.negatives = (like.new_zeros(len(like)) for _ in range(3))
 
-    def add(self, own: slice, pairs: Pairs) -> None:
+    def add(self, own: slice, pairs: PairProducts) -> None:
         logits, masked, positive = pairs
         self.negatives[own] += logits.shape[1]
         if masked is None or positive is None:
@@ -188,7 +188,7 @@ class _Gradient(NamedTuple):
     positives: _Softmax
     negatives: _Softmax
 
-    def at(self, own: slice, pairs: Pairs) -> Tensor:
+    def at(self, own: slice, pairs: PairProducts) -> Tensor:
         logits, masked, positive = pairs
         to_logits = self.negatives.at(own, logits)
         if masked is not None and positive is not None:

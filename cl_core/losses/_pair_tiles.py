@@ -10,7 +10,7 @@ from torch import Tensor
 from cl_core.losses import Relation, RowIds
 
 
-class Pairs(NamedTuple):
+class PairProducts(NamedTuple):
     """Pairs of some anchors, the rows, with some candidates, the columns.
 
     Args:
@@ -24,10 +24,10 @@ class Pairs(NamedTuple):
     positive: Tensor | None
 
     @property
-    def transposed(self) -> "Pairs":
+    def transposed(self) -> "PairProducts":
         """The same with rows and columns exchanged."""
         masked, positive = (mask if mask is None else mask.T for mask in (self.masked, self.positive))
-        return Pairs(self.products.T, masked, positive)
+        return PairProducts(self.products.T, masked, positive)
 
 
 class Tile(NamedTuple):
@@ -91,14 +91,14 @@ class Tiling:
                 is_mixed = not column.strange and (beside_a_queue or overlap)
                 yield Tile(row.rows, column.rows, is_mixed, self.one_set and row.rows != column.rows)
 
-    def look(self, tile: Tile, anchors: Tensor, candidates: Tensor) -> Pairs:
+    def look(self, tile: Tile, anchors: Tensor, candidates: Tensor) -> PairProducts:
         """Return the pairs of a tile."""
         products = anchors[tile.own] @ candidates[tile.among].T
         if not tile.is_mixed:
-            return Pairs(products, None, None)
+            return PairProducts(products, None, None)
         part = part_of(self.relation, tile.own, tile.among)
         excluded, same_group = part.excluded_mask, part.same_group
-        return Pairs(products, same_group | excluded, same_group & ~excluded)
+        return PairProducts(products, same_group | excluded, same_group & ~excluded)
 
 
 def one_tile(relation: Relation, *, one_set: bool) -> Tiling:

@@ -14,8 +14,8 @@ from cl_core.modalities._processor import Processor
 from cl_core.registry import VIEWS
 from cl_core.rng import SampleRng
 from cl_core.views import Views
-from cl_core.views.operations import distributions
-from cl_core.views.operations.mixup import binary_mixup, geometric_mixup, linear_mixup
+from cl_core.views.image_operations import distributions
+from cl_core.views.image_operations.mixup import binary_mixup, geometric_mixup, linear_mixup
 
 # Column 0 of a sample's uniform numbers is its share; those of a mask follow, one per value.
 _SHARE = 0

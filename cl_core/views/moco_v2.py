@@ -1,8 +1,8 @@
 """MoCo v2's augmentation: SimCLR's, with larger crops and weaker color jitter."""
 
 from cl_core.registry import VIEWS
+from cl_core.views._chain_views import AlikeViews
 from cl_core.views._options import Brightness, Contrast, CropAreaMin, Hue, Saturation
-from cl_core.views._policy import AlikeViews
 
 
 @VIEWS.register("moco_v2")

@@ -6,8 +6,8 @@ from typing import ClassVar
 from pydantic import Field
 
 from cl_core.registry import VIEWS
+from cl_core.views._chain_views import ChainViews, ViewLaw
 from cl_core.views._options import Brightness, Contrast, CropAreaMin, Hue, Saturation
-from cl_core.views._policy import ChainViews, ViewLaw
 
 
 @VIEWS.register("moco_v3")

@@ -5,8 +5,8 @@ from dataclasses import replace
 from pydantic import Field
 
 from cl_core.registry import VIEWS
+from cl_core.views._chain_views import ChainViews, ViewLaw
 from cl_core.views._options import Brightness, Contrast, CropAreaMin, Hue, Saturation
-from cl_core.views._policy import ChainViews, ViewLaw
 
 _GLOBAL_CROPS = 2
 

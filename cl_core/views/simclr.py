@@ -1,8 +1,8 @@
 """SimCLR's augmentation: the policy most contrastive methods start from."""
 
 from cl_core.registry import VIEWS
+from cl_core.views._chain_views import AlikeViews
 from cl_core.views._options import Brightness, Contrast, CropAreaMin, Hue, Saturation
-from cl_core.views._policy import AlikeViews
 
 
 @VIEWS.register("simclr")

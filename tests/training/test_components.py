@@ -251,7 +251,7 @@ def test_moving_a_file_changes_no_training(code):
         ("losses/info_nce.py", "spread - sums.positive_sum", "sums.positive_sum - spread"),
         ("losses/_pair_sums.py", "scale=1 / self.temperature", "scale=self.temperature"),
         ("methods/_in_batch.py", "self.compare(rows, ids, rows, ids)", "self.compare(rows, ids, rows[:1], ids)"),
-        ("views/operations/distributions.py", "low + draws * (high - low)", "high + draws * (low - high)"),
+        ("views/image_operations/distributions.py", "low + draws * (high - low)", "high + draws * (low - high)"),
         ("encoders/resnet_small.py", "Conv2d(before, after, 3, stride=2", "Conv2d(before, after, 3, stride=1"),
         ("training/schedule.py", "0.5 * (1 + ", "0.5 * (2 + "),
         ("training/optimizer.py", "if p.ndim > 1", "if p.ndim > 2"),

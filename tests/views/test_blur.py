@@ -4,7 +4,7 @@ import pytest
 import torch
 from torchvision.transforms.v2 import functional as reference
 
-from cl_core.views.operations.blur import gaussian_blur, kernel_radius
+from cl_core.views.image_operations.blur import gaussian_blur, kernel_radius
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torchvision.transforms.v2 import functional as reference
 
-from cl_core.views.operations.color import (
+from cl_core.views.image_operations.color import (
     adjust_brightness,
     adjust_contrast,
     adjust_hue,

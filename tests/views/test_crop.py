@@ -4,7 +4,7 @@ import pytest
 import torch
 from torchvision.transforms.v2 import functional as reference
 
-from cl_core.views.operations.crop import resized_crop
+from cl_core.views.image_operations.crop import resized_crop
 
 # Weights and sums of at most a few dozen taps in float32: some tens of units in the last place of 1.
 ROUNDING = 1e-5

@@ -5,8 +5,8 @@ import pytest
 import torch
 from torchvision.transforms.v2 import functional as reference
 
-from cl_core.views.operations import distributions
-from cl_core.views.operations.cutout import cutout
+from cl_core.views.image_operations import distributions
+from cl_core.views.image_operations.cutout import cutout
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -12,7 +12,7 @@ from cl_core.columns import Column, SamplePool
 from cl_core.errors import SpecError
 from cl_core.rng import SampleRng
 from cl_core.views.dacl_mixup import DACLMixupViews
-from cl_core.views.operations.mixup import binary_mixup, geometric_mixup, linear_mixup
+from cl_core.views.image_operations.mixup import binary_mixup, geometric_mixup, linear_mixup
 
 MIXINGS = ["linear", "geometric", "binary"]
 SHAPES = [(6,), (3, 8, 8), (1, 5, 2, 2)]

@@ -7,7 +7,7 @@ from scipy import stats
 from view_batches import make, policy_of, random_images
 
 from cl_core.rng import uniforms
-from cl_core.views._policy import DRAWS
+from cl_core.views._chain_views import DRAWS
 
 
 @pytest.mark.parametrize(("size", "local"), [(28, 12), (32, 14), (224, 96)])

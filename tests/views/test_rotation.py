@@ -5,7 +5,7 @@ import torch
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as reference
 
-from cl_core.views.operations.rotation import quarter_turns, tilt
+from cl_core.views.image_operations.rotation import quarter_turns, tilt
 
 
 def images_of(count: int, channels: int, size: int) -> torch.Tensor:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torchvision.transforms.v2 import functional as reference
 
-from cl_core.views.operations.color import solarize
+from cl_core.views.image_operations.color import solarize
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -6,9 +6,9 @@ from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as reference
 
 from cl_core.rng import uniforms
-from cl_core.views._policy import DRAWS
-from cl_core.views.operations.blur import kernel_radius
-from cl_core.views.operations.chain import ViewParameters, make_view
+from cl_core.views._chain_views import DRAWS
+from cl_core.views.image_operations.blur import kernel_radius
+from cl_core.views.image_operations.chain import ViewParameters, make_view
 from cl_core.views.simclr import SimCLRViews
 
 ORACLES = (

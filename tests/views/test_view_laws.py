@@ -8,7 +8,7 @@ import torch
 from scipy import stats
 from torchvision.transforms import RandomResizedCrop
 
-from cl_core.views.operations import distributions
+from cl_core.views.image_operations import distributions
 
 AREA, RATIO = (0.08, 1.0), (3 / 4, 4 / 3)
 UNLIKELY = 1e-3  # the seeds are fixed, so a test that passes once passes always

@@ -11,7 +11,7 @@ from view_batches import CHAINS, POLICIES, make, parameters_of, policy_of, rando
 
 from cl_core.errors import SpecError
 from cl_core.views._options import Operation
-from cl_core.views.operations.chain import ViewParameters
+from cl_core.views.image_operations.chain import ViewParameters
 
 ALL_ON = {
     "rotation_probability": 0.5,

@@ -8,8 +8,8 @@ from cl_core.modalities._image_processor import ImageProcessor
 from cl_core.registry import VIEWS
 from cl_core.rng import SampleRng, uniforms
 from cl_core.views import ImageViews
-from cl_core.views._policy import DRAWS, ChainViews
-from cl_core.views.operations.chain import ViewParameters
+from cl_core.views._chain_views import DRAWS, ChainViews
+from cl_core.views.image_operations.chain import ViewParameters
 
 POLICIES = [name for name in VIEWS.names() if {"image"} >= set(VIEWS.get(name, field="views").modalities)]
 CHAINS = sorted(set(POLICIES) - {"dacl_mixup"})

@@ -191,7 +191,7 @@ def rows_by_column(batch: pa.RecordBatch, path: Path) -> list[dict[str, Any]]:
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
-def rows_at(path: Path, column: str, rows: list[int]) -> Iterator[Any]:
+def values_at(path: Path, column: str, rows: list[int]) -> Iterator[Any]:
     """Yield the values of a column in these rows, as far as the file has them; read just their row groups."""
     with opened_parquet(path) as file:
         start = 0

@@ -20,9 +20,9 @@ from cl_core.data.sources._parquet_files import (
     check_image_column,
     group_of,
     opened_parquet,
-    rows_at,
     rows_by_column,
     table_files,
+    values_at,
 )
 from cl_core.data.sources._path_labels import (
     LABEL,
@@ -127,7 +127,7 @@ class ParquetFiles(SplitTables):
             named = (origin.rpartition("#") for origin in origins.values())
             # Origins of version 0.1.0 are file names without folders.
             rows = [int(row) for name, _, row in named if name in (file.name, file.path.name) and row.isdecimal()]
-            found = rows_at(file.path, self.image_column, rows) if rows else []
+            found = values_at(file.path, self.image_column, rows) if rows else []
             payloads |= unchanged(filter(None, map(_payload, found)), origins)
         return payloads
 

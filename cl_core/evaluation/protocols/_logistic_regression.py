@@ -29,7 +29,7 @@ class Probe(NamedTuple):
         return np.concatenate([F.linear(block, *self).argmax(dim=1).numpy() for block in blocks])
 
 
-def fit(
+def fit_logistic_regression(
     blocks: Iterable[Tensor], targets: Tensor, *, l2: float, start: Probe, curvature: Tensor, tolerance: float
 ) -> Probe:
     """Minimize the summed cross-entropy + l2 / 2 * squared weights (biases are free).

@@ -15,7 +15,7 @@ from cl_core.columns import Column
 from cl_core.errors import DataError
 from cl_core.evaluation.bootstrap import classification_scores, confusion_matrix
 from cl_core.evaluation.protocols import Evaluation, Features, LabelCounts, Outcome, label_counts
-from cl_core.evaluation.protocols._logistic_regression import Probe, fit
+from cl_core.evaluation.protocols._logistic_regression import Probe, fit_logistic_regression
 from cl_core.registry import EVALUATIONS
 from cl_core.rng import uniforms
 
@@ -84,7 +84,7 @@ class LinearProbe(Evaluation):
         features = standardized(train.embeddings, classes=len(known))
 
         choice = self._choose(features, targets, validation_order(train, seed=seed))
-        probe = fit(features.held(), targets, **choice._asdict(), tolerance=self.tolerance)
+        probe = fit_logistic_regression(features.held(), targets, **choice._asdict(), tolerance=self.tolerance)
         predicted = known[probe.predict(features.of(test.embeddings))]
 
         scored = test.groups >= 0
@@ -111,7 +111,9 @@ class LinearProbe(Evaluation):
         best, most = Choice(math.nan, probe, curvature), -1.0
         # From strong to weak: each optimum is near the one before, the first near zero.
         for l2 in sorted(self.l2_strengths, reverse=True):
-            probe = fit(examples, answers, l2=l2, start=probe, curvature=curvature, tolerance=tolerance)
+            probe = fit_logistic_regression(
+                examples, answers, l2=l2, start=probe, curvature=curvature, tolerance=tolerance
+            )
             accuracy = float(np.mean(probe.predict(unseen) == truths))
             if accuracy > most:
                 best, most = Choice(l2, probe, curvature), accuracy

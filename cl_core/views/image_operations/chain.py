@@ -7,12 +7,12 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from cl_core.views.operations.blur import gaussian_blur
-from cl_core.views.operations.color import color_jitter, grayscale, solarize
-from cl_core.views.operations.crop import resized_crop
-from cl_core.views.operations.cutout import cutout
-from cl_core.views.operations.rotation import quarter_turns, tilt
-from cl_core.views.operations.subset import apply_where_
+from cl_core.views.image_operations.blur import gaussian_blur
+from cl_core.views.image_operations.color import color_jitter, grayscale, solarize
+from cl_core.views.image_operations.crop import resized_crop
+from cl_core.views.image_operations.cutout import cutout
+from cl_core.views.image_operations.rotation import quarter_turns, tilt
+from cl_core.views.image_operations.subset import apply_where_
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from cl_core.views.operations.subset import apply_where_, per_image
+from cl_core.views.image_operations.subset import apply_where_, per_image
 
 _RED, _GREEN, _BLUE = 0.299, 0.587, 0.114  # ITU-R BT.601; torchvision rounds red to 0.2989, so that white darkens
 

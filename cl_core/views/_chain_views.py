@@ -12,8 +12,8 @@ from cl_core.columns import SamplePool
 from cl_core.modalities._image_processor import ImageProcessor
 from cl_core.rng import SampleRng
 from cl_core.views._options import ChainOptions, Operation
-from cl_core.views.operations import distributions
-from cl_core.views.operations.chain import ViewParameters, make_view
+from cl_core.views.image_operations import distributions
+from cl_core.views.image_operations.chain import ViewParameters, make_view
 
 # Every draw owns its column of a sample's uniform numbers, used or not: switching one operation off, or drawing
 # another strength, leaves all other draws as they were.

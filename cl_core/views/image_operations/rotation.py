@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
-from cl_core.views.operations.subset import apply_where_
+from cl_core.views.image_operations.subset import apply_where_
 
 
 def quarter_turns(images: Tensor, turns: Tensor) -> Tensor:
