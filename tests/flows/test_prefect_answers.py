@@ -27,7 +27,7 @@ def test_a_server_that_refuses_or_is_down_behind_its_proxy_is_named_without_an_a
 
 
 @pytest.mark.parametrize("address", ["http://127.0.0.1:{port}/api", "nonsense"])
-def test_an_address_that_nobody_serves_is_named_with_its_setting(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+def test_an_address_without_a_server_is_named_with_its_setting(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
     address = address.format(port=free_port())
     monkeypatch.setenv("PREFECT_API_URL", address)
     with pytest.raises(InfrastructureError, match=rf"at {address} does not answer; .* the setting PREFECT_API_URL"):
