@@ -8,7 +8,13 @@ from cl_core.data.snapshot_diff import describe_changes, previous_profile
 from cl_core.data.validation import ValidationReport
 from cl_core.failpoints import failpoint
 from cl_core.refs import CacheRef, SnapshotRef
-from cl_core.report.wording import counts, near_duplicate_warning, parted_groups_warning, test_only_warning
+from cl_core.report.wording import (
+    copies_warning,
+    counts,
+    near_duplicate_warning,
+    parted_groups_warning,
+    test_only_warning,
+)
 from cl_core.specs import ComputeSpec, DataSpec
 from tasks.runtime.artifacts import publish_profile
 from tasks.runtime.console import counting
@@ -49,11 +55,11 @@ def cache(snapshot: SnapshotRef, data: DataSpec, compute: ComputeSpec) -> CacheR
             workers=compute.ingest_workers,
             on_progress=count,
         )
-    made = modality.describe(cached_array(path))
+    description = modality.describe(cached_array(path))
     if samples:
-        log_outcome(f"decoded {samples:,} {modality.unit}s into {made}")
+        log_outcome(f"decoded {samples:,} {modality.unit}s into {description}")
     else:
-        log_outcome(f"cache of snapshot {snapshot.digest[:12]} as {made} is up to date; skipped", cached=True)
+        log_outcome(f"cache of snapshot {snapshot.digest[:12]} as {description} is up to date; skipped", cached=True)
     return CacheRef(digest=path.name, path=path)
 
 
@@ -75,6 +81,7 @@ def validate(snapshot: SnapshotRef, cached: CacheRef, data: DataSpec) -> Validat
     warnings = [
         near_duplicate_warning(near, modality.unit),
         parted_groups_warning(facts.groups),
+        copies_warning(report.copies_of_test, report.copied_origins),
         *modality.warnings(facts.content),
         test_only_warning(report.test_only, len(facts.classes)),
     ]

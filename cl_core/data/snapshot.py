@@ -6,7 +6,7 @@ row group at a time.
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -30,6 +30,8 @@ from cl_core.tables import required, rows_of
 FORMAT_VERSION = 1  # Part of every digest: raise it when the same content should count as another snapshot.
 
 SPLITS = ("test", "train")
+IN_TEST_SPLIT: Final = "in_test_split"
+"""Reason of quarantine of a training input whose copy is tested on: nothing is wrong with it."""
 
 ID_BYTES = 32
 

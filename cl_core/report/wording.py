@@ -34,7 +34,7 @@ _BARS = "▁▂▃▄▅▆▇█"
 
 
 def is_share(score: str) -> bool:
-    """Tell by its name whether a score is a fraction of samples or pairs: between 0 and 1, higher is better."""
+    """Return whether a score is a fraction of samples or pairs, by its name: between 0 and 1, higher is better."""
     figure = score.rsplit(".", 1)[-1]
     return figure.endswith(SHARES) or figure.startswith(("recall_at_", "accuracy_at_", "tar_at_far_"))
 
@@ -89,6 +89,17 @@ def few_samples(classes: Mapping[str, int]) -> str:
     return (
         f"{len(classes)} of the classes have fewer than 5 test samples ({named}{more}): intervals of macro scores are "
         "unreliable, and those of these classes wide."
+    )
+
+
+def copies_warning(copies: int, origins: Sequence[str]) -> str:
+    """Warn of training inputs whose copies are in the test split; empty without any."""
+    if not copies:
+        return ""
+    named = ", ".join(origins[:3]) + (", ..." if copies > 3 else "")
+    return (
+        f"{copies:,} training inputs are copies of test samples ({named}) and are left out; quarantine.parquet lists "
+        "them all."
     )
 
 
@@ -150,6 +161,7 @@ WORDING_FILTERS = {
     "thousands": "{:,}".format,
     "counts": counts,
     "few_samples": few_samples,
+    "copies_warning": copies_warning,
     "test_only_warning": test_only_warning,
     "near_duplicate_warning": near_duplicate_warning,
     "parted_groups_warning": parted_groups_warning,

@@ -74,14 +74,18 @@ def test_one_class_is_refused_and_no_class_is_not(folder, validated):
     assert validated(folder, test_share=0.3, source_options={"label_from": "none"}).classes == 0
 
 
-def test_as_many_copies_in_both_splits_as_that_are_refused_by_their_share(folder, tmp_path, validated):
+def test_copies_in_both_splits_are_left_out_of_the_training_and_named_and_never_stop_a_run(folder, tmp_path, validated):
+    assert validated(folder, test_share=0.3).copies_of_test == 0
     shutil.copytree(folder, tmp_path / "in" / "train")
     shutil.copytree(folder / "cat", tmp_path / "in" / "test" / "cat")
-    with pytest.raises(
-        DataError, match=r"20 of 60 inputs \(33\.3%\) are quarantined \(20 in_test_split\), at most 5\.0%"
-    ):
+    report = validated(tmp_path / "in")
+    assert (report.quarantined, report.copies_of_test, report.train_samples) == (20, 20, 20)
+    assert report.copied_origins[0] == "train/cat/1.png" and len(report.copied_origins) == 8
+    # What cannot be read still stops it, by its own share.
+    for number in range(4):
+        (tmp_path / "in" / "train" / "cat" / f"bad-{number}.png").write_text("no image")
+    with pytest.raises(DataError, match=r"4 of 64 inputs \(6\.2%\) are quarantined \(4 not_an_image\), at most 5\.0%"):
         validated(tmp_path / "in")
-    assert validated(tmp_path / "in", max_quarantined_share=0.4).quarantined == 20
 
 
 def test_too_large_a_quarantined_share_is_refused_with_its_reasons(folder, validated):

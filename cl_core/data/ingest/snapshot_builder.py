@@ -18,6 +18,7 @@ from cl_core.data.ingest.split_groups import DrawnGroups
 from cl_core.data.snapshot import (
     FORMAT_VERSION,
     GROUP_ROWS,
+    IN_TEST_SPLIT,
     QUARANTINE_TABLE,
     ROWS_SETTINGS,
     SOURCES_TABLE,
@@ -120,7 +121,7 @@ def _leak(copies: list[Row], unit: str) -> list[Row]:
     tested = [origin for split, origin, _ in copies if split == "test"]
     named = ", ".join(tested[:_NAMED_LABELS]) + (", …" if len(tested) > _NAMED_LABELS else "")
     detail = f"the test split has the same {unit}: {named}; it is tested on, and not trained on"
-    return [(origin, "in_test_split", detail) for split, origin, _ in copies if split == "train"]
+    return [(origin, IN_TEST_SPLIT, detail) for split, origin, _ in copies if split == "train"]
 
 
 @lru_cache
