@@ -186,7 +186,7 @@ def orphaned(folder: Path) -> list[Path]:
 
 
 def is_orphaned(staged: Path) -> bool:
-    """Tell whether the process of this host that made a staging directory has ended; others may be at work."""
+    """Return whether the process of this host that made a staging directory has ended; others may be at work."""
     return processes.is_gone(staged.name.removeprefix(STAGING))
 
 

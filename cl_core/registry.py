@@ -87,8 +87,8 @@ class Registry(Generic[C]):
         """Module of each component that is a file of this project."""
         spec = importlib.util.find_spec(self.package)
         assert spec is not None and spec.submodule_search_locations is not None, self.package
-        found = pkgutil.iter_modules(spec.submodule_search_locations)
-        return {m.name: f"{self.package}.{m.name}" for m in found if not m.ispkg and not m.name.startswith("_")}
+        modules = pkgutil.iter_modules(spec.submodule_search_locations)
+        return {m.name: f"{self.package}.{m.name}" for m in modules if not m.ispkg and not m.name.startswith("_")}
 
     @cached_property
     def _plugins(self) -> dict[str, EntryPoint]:
@@ -97,13 +97,13 @@ class Registry(Generic[C]):
         Raises:
             SpecError: When its name is taken, since the choice would be ambiguous.
         """
-        found: dict[str, EntryPoint] = {}
+        plugins: dict[str, EntryPoint] = {}
         for point in entry_points(group=self.group):
-            if point.name in self._modules or point.name in found:
-                existing = self._modules.get(point.name) or _described(found[point.name])
+            if point.name in self._modules or point.name in plugins:
+                existing = self._modules.get(point.name) or _described(plugins[point.name])
                 raise self._taken(point.name, existing, _described(point))
-            found[point.name] = point
-        return found
+            plugins[point.name] = point
+        return plugins
 
     def names(self) -> list[str]:
         """Return all names that can be chosen, sorted; nothing is imported.
@@ -184,8 +184,8 @@ def explain_validation_error(error: ValidationError, path: str, known: list[str]
             sentences.append(f"{where}: {problem['ctx']['error']}")
         else:
             message = problem["msg"]
-            wanted = message[0].lower() + message[1:]
-            sentences.append(f"{where}: {wanted}; got {problem['input']!r}")
+            requirement = message[0].lower() + message[1:]
+            sentences.append(f"{where}: {requirement}; got {problem['input']!r}")
     return "; ".join(sentences)
 
 

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 def champion_input(store: ModelStore, champion: ModelRef, job: "TrainingJob") -> ModelInput | NotComparable:
     """Return what the champion takes, or why the samples of a training cannot be made into it."""
     try:
-        taken = store.model_input(champion)
+        model_input = store.model_input(champion)
     except InputError as error:
         return _not_comparable(champion, str(error))
-    if taken.modality != job.data.modality:
-        return _not_comparable(champion, f"it takes {taken}, and the data are of modality {job.data.modality!r}")
-    return taken
+    if model_input.modality != job.data.modality:
+        return _not_comparable(champion, f"it takes {model_input}, and the data are of modality {job.data.modality!r}")
+    return model_input
 
 
 def _not_comparable(champion: ModelRef, reason: str) -> NotComparable:
@@ -31,18 +31,18 @@ def _not_comparable(champion: ModelRef, reason: str) -> NotComparable:
     )
 
 
-def made_into(taken: ModelInput, job: "TrainingJob", champion: ModelRef) -> "PreparedData | NotComparable":
+def made_into(model_input: ModelInput, job: "TrainingJob", champion: ModelRef) -> "PreparedData | NotComparable":
     """Return the samples of a training as the champion takes them, which are cached like its own."""
     from cl_core.data.cache import build_cache
     from cl_core.modalities import Rejected
     from cl_core.training.job import PreparedData
 
-    if taken == job.model_input:
+    if model_input == job.model_input:
         return job
     caches, workers = Settings.from_environment().caches, job.compute.ingest_workers
-    modality = taken.kind
+    modality = model_input.kind
     try:
-        cache = build_cache(job.snapshot, modality, array=taken.array, caches=caches, workers=workers)
+        cache = build_cache(job.snapshot, modality, array=model_input.array, caches=caches, workers=workers)
     except Rejected as error:  # Such as 16-bit color, which has no other range.
-        return _not_comparable(champion, f"a sample cannot be made into one of {taken} ({error.detail})")
+        return _not_comparable(champion, f"a sample cannot be made into one of {model_input} ({error.detail})")
     return PreparedData(snapshot=job.snapshot, data=job.data.with_options_of(modality), cache=cache)

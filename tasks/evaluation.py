@@ -55,23 +55,23 @@ def plan_evaluation(snapshot: SnapshotRef, evaluation: EvaluationSpec, promotion
 
 @step("check champion")
 def check_champion(model_name: str, job: "TrainingJob") -> None:
-    """Say before the training how the champion will be compared: on these samples at another size, or not at all."""
+    """Report before the training how the champion will be compared: on these samples at another size, or not at all."""
     store = model_store()
     try:
         champion = store.champion(model_name)
         # An unchanged training may be the champion's own; then nothing is asked of its files.
         if champion is None or champion.training_digest == job.digest:
             return
-        taken = champion_input(store, champion, job)
+        model_input = champion_input(store, champion, job)
     except StoreUnreachableError as error:
         log_outcome(f"what the champion takes is not known yet: {error}")
         return
-    if isinstance(taken, NotComparable):
-        log_outcome(f"warning: the version will not be promoted, whatever its scores: {taken.reason}")
-    elif taken != (own := job.model_input):
+    if isinstance(model_input, NotComparable):
+        log_outcome(f"warning: the version will not be promoted, whatever its scores: {model_input.reason}")
+    elif model_input != (own := job.model_input):
         log_outcome(
-            f"{champion.uri}, the champion, takes {taken}; it will be evaluated on this run's samples as such, and "
-            f"this run's encoder on {own}"
+            f"{champion.uri}, the champion, takes {model_input}; it will be evaluated on this run's samples as such, "
+            f"and this run's encoder on {own}"
         )
 
 
@@ -114,8 +114,8 @@ def evaluate_champion(
     if champion is None or champion.version == model.version:
         log_outcome(f"{model.uri} is the champion" if champion else f"{model.name} has no champion yet")
         return None
-    taken = champion_input(store, champion, job)
-    prepared = taken if isinstance(taken, NotComparable) else made_into(taken, job, champion)
+    model_input = champion_input(store, champion, job)
+    prepared = model_input if isinstance(model_input, NotComparable) else made_into(model_input, job, champion)
     if isinstance(prepared, NotComparable):
         log_outcome(prepared.reason)
         return prepared
@@ -124,7 +124,7 @@ def evaluate_champion(
     if assessment.cached:
         log_outcome(f"evaluation of {champion.uri} on this snapshot is up to date; skipped", cached=True)
     else:
-        as_it_takes = "" if prepared is job else f", as the {taken} that it takes"
+        as_it_takes = "" if prepared is job else f", as the {model_input} that it takes"
         log_outcome(
             f"evaluated the champion, {champion.uri}, on the same {job.snapshot.rows['test']} test samples{as_it_takes}"
         )
@@ -136,18 +136,18 @@ def select_model(model_name: str, version: int, data: DataSpec) -> ModelRef:
     """Find the version, 0 being the champion; refuse data that it does not take before they are read."""
     store = model_store()
     model = store.find(model_name, version)
-    taken = store.model_input(model)
-    if taken.modality != data.modality:
+    model_input = store.model_input(model)
+    if model_input.modality != data.modality:
         raise InputError(
-            f"data.modality: {model.uri} takes {taken}, got {data.modality!r}; set it to {taken.modality!r}"
+            f"data.modality: {model.uri} takes {model_input}, got {data.modality!r}; set it to {model_input.modality!r}"
         )
-    given, wanted = (dict(spec) for spec in (data, data.with_options_of(taken.kind)))
-    for option in (name for name, value in wanted.items() if value != given[name]):
+    requested, expected = (dict(spec) for spec in (data, data.with_options_of(model_input.kind)))
+    for option in (name for name, value in expected.items() if value != requested[name]):
         raise InputError(
-            f"data.{option}: {model.uri} takes {taken}, got {json.dumps(given[option])}; set it to "
-            f"{json.dumps(wanted[option])}"
+            f"data.{option}: {model.uri} takes {model_input}, got {json.dumps(requested[option])}; set it to "
+            f"{json.dumps(expected[option])}"
         )
-    log_outcome(f"{model.uri} takes {taken}")
+    log_outcome(f"{model.uri} takes {model_input}")
     return model
 
 
@@ -162,15 +162,15 @@ def evaluate_model(
 
     store = model_store()
     prepared = PreparedData(snapshot=snapshot, data=data, cache=cached.path)
-    if (taken := store.model_input(model)) != prepared.model_input:
+    if (model_input := store.model_input(model)) != prepared.model_input:
         raise InputError(
-            f"{model.uri} takes {taken}, and snapshot {snapshot.digest[:12]} holds {prepared.model_input}; evaluate it "
-            "on data like its training data"
+            f"{model.uri} takes {model_input}, and snapshot {snapshot.digest[:12]} holds {prepared.model_input}; "
+            "evaluate it on data like its training data"
         )
     registered = representations.registered(lambda: store.load(model), model.training_digest, prepared)
     baseline = representations.baseline(prepared)
     assessments = {"trained": _assess(registered, evaluation), baseline.name: _assess(baseline, evaluation)}
-    digest = digest_of([model.training_digest, snapshot.digest, taken, evaluation, sorted(assessments)])
+    digest = digest_of([model.training_digest, snapshot.digest, model_input, evaluation, sorted(assessments)])
     log_outcome(
         f"evaluated {', '.join(_choice(snapshot, evaluation).running)} on {model.uri} and "
         f"{humanized(baseline.name)}, on {snapshot.rows['test']} test samples of snapshot {snapshot.digest[:12]}",

@@ -41,9 +41,9 @@ class PruneResult(StepResult):
 def prune_summary(pruned: PruneResult) -> str:
     """Return a sentence about how much was, or would be, removed, and what is kept for a running flow."""
     all_items = [verdict.item for verdict in pruned.retention.verdicts]
-    going = [verdict.item for verdict in pruned.retention.to_delete] if pruned.dry_run else pruned.removed
+    items = [verdict.item for verdict in pruned.retention.to_delete] if pruned.dry_run else pruned.removed
     did, freed = ("would be removed", "would be freed") if pruned.dry_run else ("removed", "freed")
-    text = f"{len(going)} of {len(all_items)} artifacts {did}, {_size(going)} of {_size(all_items)} {freed}"
+    text = f"{len(items)} of {len(all_items)} artifacts {did}, {_size(items)} of {_size(all_items)} {freed}"
     if pruned.running is None:
         return text
     return (

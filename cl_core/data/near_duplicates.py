@@ -112,9 +112,9 @@ def _sharing(left: U64, right: U64, band: int, budget: int) -> tuple[Iterator[tu
     # The smallest groups first: when not all can be compared, the largest groups are left out.
     by_size = np.argsort(number, kind="stable")
     within = np.cumsum(number[by_size]) <= budget
-    taken = by_size[within]
-    taken = taken[number[taken] > 0]
-    return _expanded(order, taken, start[taken], number[taken]), bool(within.all())
+    chosen = by_size[within]
+    chosen = chosen[number[chosen] > 0]
+    return _expanded(order, chosen, start[chosen], number[chosen]), bool(within.all())
 
 
 def _expanded(order: I64, right: I64, start: I64, number: I64) -> Iterator[tuple[I64, I64]]:

@@ -55,7 +55,7 @@ def confined(path: str | Path, *, field: str) -> Path:
 
 
 def leads_out(path: Path) -> bool:
-    """Tell whether a path below a confined folder is a link that leads out of all allowed folders."""
+    """Return whether a path below a confined folder is a link that leads out of all allowed folders."""
     if not os.environ.get(SETTING) or not path.is_symlink():
         return False
     roots = allowed_roots()

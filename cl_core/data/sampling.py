@@ -96,9 +96,9 @@ def _groups_in_batches(groups: list[int], lots: list[int], *, classes_per_batch:
     heapify(remaining)
     batches = []
     while len(remaining) >= classes_per_batch:
-        taken = [heappop(remaining) for _ in range(classes_per_batch)]
-        batches.append([(label, -minus_left - 1) for minus_left, _, label in taken])
-        for minus_left, _, label in taken:
+        drawn = [heappop(remaining) for _ in range(classes_per_batch)]
+        batches.append([(label, -minus_left - 1) for minus_left, _, label in drawn])
+        for minus_left, _, label in drawn:
             if minus_left < -1:
                 heappush(remaining, (minus_left + 1, next(draw), label))
     return np.array(batches, dtype=np.int64).reshape(-1, classes_per_batch, 2)

@@ -42,7 +42,7 @@ class Debiased(SoftmaxLoss):
         mean_negative = sums.negative_lse - sums.negatives.clamp(min=1).log()
         # Which part of R is left. Far below 0 it no longer matters how far, and exp would overflow.
         excess = (mean_positive - mean_negative).masked_fill(lacks_one, 0).clamp(max=50)
-        left = (1 - self.tau_plus * excess.exp()) / (1 - self.tau_plus)
-        log_left = left.masked_fill(left <= 0, 1).log()
+        share = (1 - self.tau_plus * excess.exp()) / (1 - self.tau_plus)
+        log_share = share.masked_fill(share <= 0, 1).log()
         least = sums.negatives.log() - 1 / self.temperature
-        return torch.maximum((sums.negative_lse + log_left).masked_fill(left <= 0, -torch.inf), least)
+        return torch.maximum((sums.negative_lse + log_share).masked_fill(share <= 0, -torch.inf), least)

@@ -66,9 +66,9 @@ class ViewQueues(nn.Module):
     def enter(self, rows: Tensor) -> None:
         """Replace the oldest rows by (V, N, D) rows of all workers; if more come than fit, keep the last ones."""
         size = self.rows.shape[1]
-        kept = rows[:, -size:]
+        newest = rows[:, -size:]
         self.entered += rows.shape[1]
-        self.rows[:, _next_places(self.entered, kept.shape[1], size)] = kept.to(self.rows.dtype)
+        self.rows[:, _next_places(self.entered, newest.shape[1], size)] = newest.to(self.rows.dtype)
 
     def own_share(self, view: int) -> Tensor:
         """Return (Q, D) this worker's share of the queued rows of a view; none until the queue is full."""

@@ -222,12 +222,12 @@ def _stored_values(image: Image.Image, opacity: Image.Image | None = None) -> St
     if opacity is None:
         extremes = np.array(image.getextrema()).reshape(-1, 2)
         return StoredValues(8, int(extremes[:, 0].min()), int(extremes[:, 1].max()))
-    found = np.flatnonzero(np.array(image.histogram(opacity)).reshape(-1, 256).any(axis=0))
-    return StoredValues(8, int(found[0]), int(found[-1])) if len(found) else StoredValues(8, 255, 0)
+    levels = np.flatnonzero(np.array(image.histogram(opacity)).reshape(-1, 256).any(axis=0))
+    return StoredValues(8, int(levels[0]), int(levels[-1])) if len(levels) else StoredValues(8, 255, 0)
 
 
 def _loses_lower_byte(image: Image.Image, payload: bytes) -> bool:
-    """Tell whether a file stores 16 bits of which Pillow keeps 8: color and grayscale with opacity, PNG and TIFF."""
+    """Return whether a file stores 16 bits of which Pillow keeps 8: color and grayscale with opacity, PNG and TIFF."""
     if image.mode.startswith("I"):
         return False
     if image.format == "PNG":

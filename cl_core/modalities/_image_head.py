@@ -26,12 +26,12 @@ _LINES_OF_TEXT = re.compile(rb"[ -~]*[\t\r\n][\t\r\n -~]*")
 
 
 def starts_like_image(head: bytes) -> bool:
-    """Tell by its first `HEAD_BYTES` whether a file is an image, whatever it is called."""
+    """Return whether a file is an image, by its first `HEAD_BYTES`, whatever it is called."""
     return bool(_UNMISTAKABLE.match(head)) or _is_bmp(head) or _is_pnm(head)
 
 
 def _is_bmp(head: bytes) -> bool:
-    """Tell a BMP file from a text that begins with BM, by the numbers in its headers."""
+    """Return whether a file that begins with BM is BMP and not text, by the numbers in its headers."""
     if not head.startswith(b"BM") or len(head) < _BMP_START + 16:
         return False
     pixels_at, size = struct.unpack_from("<II", head, 10)
@@ -42,12 +42,12 @@ def _is_bmp(head: bytes) -> bool:
 
 
 def _is_pnm(head: bytes) -> bool:
-    """Tell a PNM file from a text that begins with P1, by the numbers in its header and what follows them."""
-    found = _PNM.match(head)
-    if not found or len(head) == found.end():
+    """Return whether a file that begins with P1 is PNM and not text, by its header and what follows."""
+    match = _PNM.match(head)
+    if not match or len(head) == match.end():
         return False
-    kind, width, height, *rest = (int(number) for number in found.groups() if number)
-    greatest, pixels = (rest or [1])[0], head[found.end() :]
+    kind, width, height, *rest = (int(number) for number in match.groups() if number)
+    greatest, pixels = (rest or [1])[0], head[match.end() :]
     count = width * height * (3 if kind in _OF_COLORS else 1)
     if kind < _FIRST_BINARY:
         words = _COMMENT.sub(b"", pixels).split()

@@ -69,6 +69,6 @@ class ImageProfiler:
 
 
 def _is_narrow(low: int, high: int, value_range: ValueRange) -> bool:
-    """Tell whether values cover a small part of a range. A single value says nothing of the range."""
+    """Return whether values cover a small part of a range. A single value says nothing of the range."""
     first, last = value_range
     return low < high and min(high, last) - max(low, first) <= NARROW_SHARE * (last - first)

@@ -20,7 +20,7 @@ _PIXELS = {
 
 
 def is_tiff(payload: bytes) -> bool:
-    """Tell whether a file begins like TIFF or BigTIFF."""
+    """Return whether a file begins like TIFF or BigTIFF."""
     return _STARTS.match(payload) is not None
 
 
@@ -42,14 +42,14 @@ def tiff_without_metadata(payload: bytes, keep_orientation: bool) -> bytes:
     end = first + entries * entry_bytes
     if end > len(payload):
         return payload
-    kept = []
+    entries_kept = []
     for start in range(first, end, entry_bytes):
         tag, type_, values, _ = struct.unpack_from(f"{order}{entry}", payload, start)
         is_orientation = tag == _ORIENTATION and type_ == _SHORT and values == 1
         if tag in _PIXELS or (keep_orientation and is_orientation):
-            kept.append(payload[start : start + entry_bytes])
-    if len(kept) == entries:
+            entries_kept.append(payload[start : start + entry_bytes])
+    if len(entries_kept) == entries:
         return payload
     no_other_page = struct.pack(f"{order}{place}", 0)
-    directory = struct.pack(f"{order}{count}", len(kept)) + b"".join(kept) + no_other_page
+    directory = struct.pack(f"{order}{count}", len(entries_kept)) + b"".join(entries_kept) + no_other_page
     return payload[:at] + directory + payload[at + len(directory) :]

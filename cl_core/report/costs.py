@@ -45,7 +45,7 @@ def cost_line(steps: Sequence[StepCost]) -> str:
 
 
 def lost(steps: Sequence[StepCost]) -> str:
-    """Say what failures, kills and retries cost; "nothing lost to retries" when there were none."""
+    """Return what failures, kills and retries cost; "nothing lost to retries" when there were none."""
     retried = [step for step in steps if step.attempts > 1 or step.lost_seconds or step.repeated_steps]
     if not retried:
         return "nothing lost to retries"

@@ -72,8 +72,8 @@ def nearest_neighbors(
     if not queries:
         return []
     count, bank = min(count, len(embeddings) - 1), Column(embeddings)
-    found = nearest_in_blocks(bank.select(np.asarray(queries)), bank, k=count + 1)
-    rows = [row for block in found for row in zip(block.positions.tolist(), block.cosines.tolist(), strict=True)]
+    blocks = nearest_in_blocks(bank.select(np.asarray(queries)), bank, k=count + 1)
+    rows = [row for block in blocks for row in zip(block.positions.tolist(), block.cosines.tolist(), strict=True)]
     neighbors = []
     for query, (positions, cosines) in zip(queries, rows, strict=True):
         others = [rank for rank, position in enumerate(positions) if position != query][:count]

@@ -73,7 +73,7 @@ class ReportInputs:
 
     @property
     def is_champion(self) -> bool:
-        """Tell whether users fetch this version."""
+        """Return whether users fetch this version."""
         return self.decision is not None and self.decision.champion == self.version
 
     @property

@@ -35,7 +35,7 @@ def search_page(
 
 
 def missing_sentence(hits: Sequence[Hit], payloads: Mapping[str, bytes], metadata: EmbeddingsMetadata) -> str:
-    """Say how many samples are not shown, and why; empty when all are."""
+    """Return how many samples are not shown, and why; empty when all are."""
     missing = sum(hit.row.id not in payloads for hit in hits)
     if not missing:
         return ""

@@ -38,8 +38,8 @@ class GroupRule(NamedTuple):
         if self.level:
             index = self.level - 1 if self.level > 0 else self.level
             return folders[index] if -len(folders) <= index < len(folders) else None
-        found = self.pattern.search(name) if self.pattern else None
-        return (found[1] or None) if found else None
+        match = self.pattern.search(name) if self.pattern else None
+        return (match[1] or None) if match else None
 
 
 def _compiled(pattern: str) -> re.Pattern[str]:

@@ -34,6 +34,6 @@ def current_options(source: str, options: Any) -> Any:
         if old in current and new not in current:
             value = current.pop(old)
             current[new] = "folder" if value == "from_folder" else value
-            said = f"data.source_options.{old} of {source} is now {new!r}; use {{{new!r}: {current[new]!r}}} instead"
-            warnings.warn(said, FutureWarning, stacklevel=2)
+            warning = f"data.source_options.{old} of {source} is now {new!r}; use {{{new!r}: {current[new]!r}}} instead"
+            warnings.warn(warning, FutureWarning, stacklevel=2)
     return current

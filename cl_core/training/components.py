@@ -122,10 +122,10 @@ def _fast_precision(*, on_gpu: bool) -> Literal["bf16", "fp32"]:
 def _loss(training: TrainingSpec, method: MethodOptions) -> PairLoss | None:
     if method.paper_loss is None:
         if training.loss != PAPER or training.loss_options:
-            given = f"loss {training.loss!r}" if training.loss != PAPER else "loss_options"
+            setting = f"loss {training.loss!r}" if training.loss != PAPER else "loss_options"
             raise SpecError(
                 f"training.loss: method {training.method!r} has its own objective and takes no other loss; "
-                f"got {given}: leave loss at {PAPER!r} without options, and see training.method_options"
+                f"got {setting}: leave loss at {PAPER!r} without options, and see training.method_options"
             )
         return None
     name, options = _named_or_from_paper(training.loss, training.loss_options, method.paper_loss)

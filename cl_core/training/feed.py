@@ -28,13 +28,13 @@ class Feed:
     def views(self, positions: NDArray[np.int64], *, epoch: int) -> tuple[Tensor, ...]:
         """Make the views of some samples; a pure function of seed, epoch and sample."""
         pool = SamplePool(self.split.column, self.device)
-        made = self.policy(
+        views = self.policy(
             pool.batch(positions),
             rng=SampleRng(self.job.training.seed, epoch, self.split.sample_ids[positions]),
             processor=self.processor,
             pool=pool,
         )
-        return tuple(laid_out(view, channels_last=self.job.training.channels_last) for view in made)
+        return tuple(laid_out(view, channels_last=self.job.training.channels_last) for view in views)
 
     def samples(self, positions: NDArray[np.int64], *, moment: StepInfo) -> Samples:
         """Return ids and labels of some samples."""

@@ -68,7 +68,7 @@ def _backward(roots: list[Tensor], gradients: list[Tensor] | None = None) -> Non
 def _running_statistics_held(method: Method) -> Iterator[None]:
     """Let batch norms use their batch's statistics without updating running statistics."""
     norms = [module for module in method.modules() if isinstance(module, _BatchNorm)]
-    kept = [(norm, norm.momentum, norm.num_batches_tracked) for norm in norms]
+    saved = [(norm, norm.momentum, norm.num_batches_tracked) for norm in norms]
     for norm in norms:
         norm.momentum = 0.0
         if norm.num_batches_tracked is not None:
@@ -76,5 +76,5 @@ def _running_statistics_held(method: Method) -> Iterator[None]:
     try:
         yield
     finally:
-        for norm, momentum, batches in kept:
+        for norm, momentum, batches in saved:
             norm.momentum, norm.num_batches_tracked = momentum, batches

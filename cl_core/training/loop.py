@@ -194,8 +194,8 @@ def _restore(job: TrainingJob, method: Method, optimizer: Optimizer) -> tuple[in
 
     Worker 0 looks and informs the others, so that all resume from the same step.
     """
-    found = job.checkpoints.latest() if collectives.rank() == 0 else None
-    step = 0 if found is None else int(artifact_dir.manifest_of(found)["step"])
+    latest = job.checkpoints.latest() if collectives.rank() == 0 else None
+    step = 0 if latest is None else int(artifact_dir.manifest_of(latest)["step"])
     step = int(collectives.all_reduce_sum(torch.tensor(step)))
     spent, checks = 0.0, []
     if step:

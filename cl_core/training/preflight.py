@@ -48,8 +48,8 @@ def without_held_out(training: TrainingSpec, *, train_rows: int, classes: Mappin
     """
     names = sorted(classes)
     held_out = held_out_counts([classes[name] for name in names], training.held_out_share).tolist()
-    left = {name: classes[name] - n for name, n in zip(names, held_out, strict=True)}
-    return TrainedOn(train_rows - sum(held_out), left)
+    remaining = {name: classes[name] - n for name, n in zip(names, held_out, strict=True)}
+    return TrainedOn(train_rows - sum(held_out), remaining)
 
 
 def check_batches(

@@ -57,19 +57,19 @@ class Progress(BaseModel):
     @property
     def headline(self) -> str:
         """The figures that show at a glance whether the training works."""
-        neighbours = "" if self.knn_accuracy is None else f", neighbors {self.knn_accuracy:.2f}"
-        return f"loss {self.loss:.3f}, accuracy {self.accuracy:.2f}, rank {self.effective_rank:.1f}{neighbours}"
+        neighbors = "" if self.knn_accuracy is None else f", neighbors {self.knn_accuracy:.2f}"
+        return f"loss {self.loss:.3f}, accuracy {self.accuracy:.2f}, rank {self.effective_rank:.1f}{neighbors}"
 
     @property
     def figures(self) -> str:
         """All figures that show whether the training works."""
-        known = {
+        numbers = {
             "alignment": self.alignment,
             "uniformity": self.uniformity,
             "feature std": self.feature_std,
             **(self.__pydantic_extra__ or {}),
         }
-        return ", ".join([self.headline, *(f"{name.replace('_', ' ')} {value:.3g}" for name, value in known.items())])
+        return ", ".join([self.headline, *(f"{name.replace('_', ' ')} {value:.3g}" for name, value in numbers.items())])
 
 
 class Repeated(BaseModel):
@@ -108,12 +108,12 @@ class ProgressLog:
         `seconds` is the time spent training up to the checkpoint of that step.
         """
         lines = self.read()
-        kept = [progress.model_dump_json() + "\n" for progress in lines if progress.step <= step]
+        remaining = [progress.model_dump_json() + "\n" for progress in lines if progress.step <= step]
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        if len(kept) < len(lines):
+        if len(remaining) < len(lines):
             repeated_s = max(0, lines[-1].seconds - seconds)
             _append(self._repeated, Repeated(from_step=step, reached_step=lines[-1].step, seconds=repeated_s))
-        artifact_dir.write_text(self.path, "".join(kept))
+        artifact_dir.write_text(self.path, "".join(remaining))
 
     def repeated(self) -> list[Repeated]:
         """Return the repeats so far, one for each attempt that resumed before the step that another had reached."""

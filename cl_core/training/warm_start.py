@@ -44,17 +44,17 @@ def check_initial_weights(folder: Path, parts: Parts, *, champion: str, continue
     """
     theirs = json.loads((folder / SPEC).read_text(encoding="utf-8"))["training"]
     mine = _described(parts.spec.encoder, parts.spec.encoder_options)
-    found = _described(theirs["encoder"], _completed(theirs["encoder"], theirs["encoder_options"]))
-    if found == mine:
+    champion_encoder = _described(theirs["encoder"], _completed(theirs["encoder"], theirs["encoder_options"]))
+    if champion_encoder == mine:
         view_shape = _view_shape(folder, continued)
         with torch.device("meta"):
             shapes = _shapes(parts.encoder.build(view_shape).state_dict()) if view_shape else {}
         if shapes == _shapes(state_of("encoder", folder / WEIGHTS)):
             return
         mine += f" for inputs of the shape {view_shape}" if view_shape else " for these samples"
-        found += " for inputs of another shape"
+        champion_encoder += " for inputs of another shape"
     raise SpecError(
-        f"training.start_from: wanted a champion with encoder {mine}, but {champion} has {found}; set "
+        f"training.start_from: wanted a champion with encoder {mine}, but {champion} has {champion_encoder}; set "
         "training.encoder and encoder_options to the champion's, or start from 'scratch'"
     )
 

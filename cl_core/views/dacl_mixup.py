@@ -72,8 +72,8 @@ class DACLMixupViews(Views):
             draws = rng.uniforms(stream=view, count=_MASK)
             shares = distributions.between(draws[:, _SHARE], self.alpha, 1.0)
             if self.mixing == "binary":
-                kept = _masks(shares, rows.shape[1:], rng=rng, view=view)
-                views.append(binary_mixup(rows, others, torch.from_numpy(kept)))
+                mask = _masks(shares, rows.shape[1:], rng=rng, view=view)
+                views.append(binary_mixup(rows, others, torch.from_numpy(mask)))
             else:
                 mix = linear_mixup if self.mixing == "linear" else geometric_mixup
                 views.append(mix(rows, others, torch.from_numpy(shares)))

@@ -34,9 +34,9 @@ class Recipe:
         Dict(rest, source=self.source, use_commands_as_keys=False)(app, commands, arguments)
 
     def _hand_over(self, options: Any, argument: Argument) -> None:
-        given = [token.keys for token in argument.tokens]
+        paths = [token.keys for token in argument.tokens]
         for keys, value in _leaves(options):
-            if not any(keys[: len(other)] == other[: len(keys)] for other in given):
+            if not any(keys[: len(other)] == other[: len(keys)] for other in paths):
                 argument.append(Token(keys=keys, implicit_value=value, source=self.source))
 
 

@@ -86,12 +86,12 @@ def doctor(*, fix: bool = False) -> DoctorReport:
     # Prefect reads its settings when it is imported.
     from tasks.server.diagnostics import diagnose
 
-    found = diagnose()
-    fixed = [diagnosis for diagnosis in found if fix and diagnosis.repair]
+    diagnoses = diagnose()
+    fixed = [diagnosis for diagnosis in diagnoses if fix and diagnosis.repair]
     for diagnosis in fixed:
         assert diagnosis.repair is not None
         diagnosis.repair()
-    return DoctorReport(found=found, fixed=fixed, problems=diagnose() if fix and found else found)
+    return DoctorReport(found=diagnoses, fixed=fixed, problems=diagnose() if fix and diagnoses else diagnoses)
 
 
 def _run_stack(settings: Settings, ports: Ports, deployments: Path, host: str) -> None:

@@ -55,8 +55,8 @@ def _without(flow: "Flow[..., Any]", parameters: set[str]) -> "Flow[..., Any]":
     def rest(**values: Any) -> None: ...
 
     signature = inspect.signature(flow.fn)
-    kept = [parameter for name, parameter in signature.parameters.items() if name not in parameters]
-    rest.__signature__ = signature.replace(parameters=kept)  # type: ignore[attr-defined]
+    others = [parameter for name, parameter in signature.parameters.items() if name not in parameters]
+    rest.__signature__ = signature.replace(parameters=others)  # type: ignore[attr-defined]
     return Flow(rest, name=flow.name)
 
 

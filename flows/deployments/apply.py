@@ -128,15 +128,15 @@ def _planned(declared: Deployment, work_pool: str, folder: Path) -> RunnerDeploy
         values["recipe"] = Path(declared.recipe).name
     where = f"deployment {declared.name!r}"
     schedules = [schedule.for_prefect(where=where) for schedule in declared.schedules]
-    given = {**values, **declared.parameters}
-    parameters = _form_values(flow, given, where=where)
+    preset = {**values, **declared.parameters}
+    parameters = _form_values(flow, preset, where=where)
     open_fields = sorted(set(flow.parameters.required) - set(parameters))
     if declared.schedules and open_fields:
         raise InputError(
             f"{where} has a schedule, but neither its recipe nor its parameters set {', '.join(open_fields)}, which "
             "has no default; set it there, or remove the schedule"
         )
-    model = _only_model(parameters, is_open="model_name" not in given and not declared.schedules)
+    model = _only_model(parameters, is_open="model_name" not in preset and not declared.schedules)
     if model is not None:
         # A run for another model would wait in this model's queue, and keep its runs waiting.
         parameters["model_name"] = freeze(model)
@@ -224,11 +224,11 @@ def _ensure_queue(client: SyncPrefectClient, work_pool: str, name: str) -> None:
 
 
 def _ensure_automations(client: SyncPrefectClient) -> None:
-    wanted = [*recovery_automations(), *_failure_automations()]
-    for name in {FAILED, CRASHED, *AUTOMATIONS_0_1} - {automation.name for automation in wanted}:
+    automations = [*recovery_automations(), *_failure_automations()]
+    for name in {FAILED, CRASHED, *AUTOMATIONS_0_1} - {automation.name for automation in automations}:
         for old in client.read_automations_by_name(name):
             client.delete_automation(old.id)
-    for automation in wanted:
+    for automation in automations:
         existing = client.read_automations_by_name(automation.name)
         if not existing:
             client.create_automation(automation)

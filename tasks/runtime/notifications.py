@@ -71,17 +71,17 @@ def notification_block(block: str) -> NotificationBlock:
         InputError: When there is none, or it does not send messages.
     """
     try:
-        found = Block.load(block)
+        loaded = Block.load(block)
     except ValueError as error:
         raise InputError(
             f"CL_NOTIFY: there is no block {block!r} on the Prefect server; create one under Blocks in its UI and set "
             "its type and name, such as slack-webhook/team"
         ) from error
-    if not isinstance(found, NotificationBlock):
+    if not isinstance(loaded, NotificationBlock):
         raise InputError(
             f"CL_NOTIFY: block {block!r} does not send messages; choose one that does, such as slack-webhook"
         )
-    return found
+    return loaded
 
 
 def flow_run_page(flow_run_id: str) -> str:

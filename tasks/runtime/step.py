@@ -117,16 +117,16 @@ def log_outcome(message: str, *, cached: bool = False) -> None:
     attempt = _ATTEMPT.get()
     if attempt is not None:
         attempt.outcome = "cached" if cached else attempt.outcome
-    _tell(message)
+    _log_message(message)
 
 
 def log_warning(message: str) -> None:
     """Log what a person should know before the run goes on, where `log_outcome` logs; in Prefect as a warning."""
     get_run_logger().warning(message)
-    _tell(f"warning: {message}")
+    _log_message(f"warning: {message}")
 
 
-def _tell(message: str) -> None:
+def _log_message(message: str) -> None:
     """Write a message of the running step into the run log, and on the terminal."""
     attempt, context = _ATTEMPT.get(), TaskRunContext.get()
     if attempt is not None:

@@ -32,8 +32,8 @@ def wait_for_automations(stopped: Callable[[], bool], *, timeout_s: float = _TIM
         KeyboardInterrupt: When a person asks to stop meanwhile.
     """
     with get_client(sync_client=True) as client:
-        for left in client.read_automations_by_name(_NAME):
-            client.delete_automation(left.id)
+        for orphan in client.read_automations_by_name(_NAME):
+            client.delete_automation(orphan.id)
         automation = client.create_automation(_automation())
         try:
             _wait(client, automation, stopped, timeout_s)

@@ -87,15 +87,15 @@ class ListVectors:
         if types.is_null(lists.type):
             lists = lists.cast(pa.list_(pa.float32()))
         lengths = pc.list_value_length(lists)
-        found = lengths.to_pylist()
+        row_lengths = lengths.to_pylist()
         if not self.names:
-            self._begin(next(filter(None, found), 0))
+            self._begin(next(filter(None, row_lengths), 0))
         if not (length := len(self.names)):
-            return ["null, or a list without values"] * len(found)
+            return ["null, or a list without values"] * len(row_lengths)
         values = lists.filter(pc.fill_null(pc.equal(lengths, length), False)).flatten()
         self.lost_digits = self.lost_digits or (types.is_integer(values.type) and _loses_digits(values))
         payloads = iter(payloads_of(_as_float32(values).reshape(-1, length)))
-        return [next(payloads) if each == length else _misfit(each, length) for each in found]
+        return [next(payloads) if each == length else _misfit(each, length) for each in row_lengths]
 
     def _begin(self, length: int) -> None:
         if length > MAX_VALUES:
@@ -117,6 +117,6 @@ def _as_float32(values: pa.Array) -> NDArray[np.float32]:
 
 
 def _loses_digits(numbers: pa.Array) -> bool:
-    """Tell whether a whole number is not exact in float32."""
+    """Return whether a whole number is not exact in float32."""
     bounds = pc.min_max(numbers).as_py()
     return bounds["max"] is not None and (bounds["max"] > EXACT or bounds["min"] < -EXACT)

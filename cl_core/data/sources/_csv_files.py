@@ -54,10 +54,10 @@ class CsvTable:
         return pa.schema([(name, inferred.get(name, pa.string())) for name in columns])
 
     def batches(
-        self, types: Mapping[str, pa.DataType], rows_at_once: int, wanted: Sequence[int] | None = None
+        self, types: Mapping[str, pa.DataType], rows_at_once: int, rows: Sequence[int] | None = None
     ) -> Iterator[tuple[int, pa.RecordBatch]]:
-        """Yield the columns as these types; reading ends after the last wanted row."""
-        number, end = 0, None if wanted is None else max(wanted, default=-1)
+        """Yield the columns as these types; reading ends after the last of these rows."""
+        number, end = 0, None if rows is None else max(rows, default=-1)
         with self._opened(list(types), types) as reader:
             for block in reader:
                 for start in range(0, len(block), rows_at_once):
@@ -160,7 +160,7 @@ def _is_unicode(text: str) -> bool:
 
 
 def is_number(text: str) -> bool:
-    """Tell whether text is a number, as Python reads it."""
+    """Return whether text is a number, as Python reads it."""
     try:
         float(text)
     except ValueError:

@@ -55,7 +55,7 @@ class Layout:
 
 
 def folder_layout(root: Path) -> Layout:
-    """Tell which folders are splits, not classes. They are at the top, or in the only folder that holds images.
+    """Return which folders are splits, not classes. They are at the top, or in the only folder that holds images.
 
     Raises:
         DataError: When it is ambiguous: images or other folders are beside splits, several folders hold splits, a split

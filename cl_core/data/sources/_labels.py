@@ -56,10 +56,10 @@ class LabelColumn:
         kind = _kind(type_)
         if not kind:
             raise DataError(f"{_FIELD}: column {column!r} of {path} is {type_}; expected {_WANTED}")
-        found = cls(column, kind, _class_names(schema, column) if kind == "number" else (), path)
+        column_labels = cls(column, kind, _class_names(schema, column) if kind == "number" else (), path)
         if like is None or like.kind == "empty":
-            return found
-        if kind != "empty" and (kind, found.names) != (like.kind, like.names):
+            return column_labels
+        if kind != "empty" and (kind, column_labels.names) != (like.kind, like.names):
             what = f"{kind}, not {like.kind}" if kind != like.kind else "of other class names"
             raise DataError(
                 f"{_FIELD}: column {column!r} of {path} is {what} as in {like.path}; write both files alike"

@@ -106,7 +106,7 @@ def entries(
 
 
 def is_folder(entry: os.DirEntry[str]) -> bool:
-    """Tell whether an entry is a folder, or a link to one; a link to itself is none."""
+    """Return whether an entry is a folder, or a link to one; a link to itself is none."""
     try:
         return entry.is_dir()
     except OSError:
@@ -147,7 +147,7 @@ def fingerprint_of(paths: Iterable[Path]) -> str:
 
 
 def is_lfs_pointer(path: Path) -> bool:
-    """Tell whether Git left a pointer in place of a file, which could not be read as what it is named."""
+    """Return whether Git left a pointer in place of a file, which could not be read as what it is named."""
     try:
         with path.open("rb") as file:
             return file.read(len(_LFS_POINTER)) == _LFS_POINTER

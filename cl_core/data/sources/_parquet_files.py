@@ -42,7 +42,7 @@ class TableFile:
 
 
 def table_files(
-    location: str, passed_over: Counter[str], *, others: Set[str] = frozenset(), wanted: str = "a Parquet file"
+    location: str, passed_over: Counter[str], *, others: Set[str] = frozenset(), expected: str = "a Parquet file"
 ) -> list[TableFile]:
     """List the file at a location, or all files below it, by name; count what is passed over.
 
@@ -50,21 +50,21 @@ def table_files(
         location: A file, or a folder.
         passed_over: Counts what is passed over.
         others: Suffixes of files that are read beside Parquet, in lowercase.
-        wanted: One such file, for messages.
+        expected: One such file, for messages.
 
     Raises:
         DataError: When the location is missing, unreadable or without such files, or one of them is no file.
         InputError: When one of them is a link out of the folders of CL_DATA_ROOTS.
     """
     if not location:
-        raise DataError(f"data.location is empty; give {wanted}, or a folder of them")
+        raise DataError(f"data.location is empty; give {expected}, or a folder of them")
     root = confined(location, field="data.location")
     try:
         if stat.S_ISREG(root.stat().st_mode):
             return [TableFile(root, (root.name,))]
     except (FileNotFoundError, NotADirectoryError) as error:
         raise DataError(
-            f"data.location: there is no file or folder {root}; give {wanted}, or a folder of them"
+            f"data.location: there is no file or folder {root}; give {expected}, or a folder of them"
         ) from error
     except OSError as error:
         raise DataError(

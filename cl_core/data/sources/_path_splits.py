@@ -58,7 +58,7 @@ class PathSplits:
 
 
 def path_splits(files: Sequence[Sequence[str]], split_from: str, root: Path) -> PathSplits:
-    """Tell the splits of files by their folders or names.
+    """Return the splits of files by their folders or names.
 
     Args:
         files: Parts of each file's path, relative to `root`.
@@ -74,7 +74,7 @@ def path_splits(files: Sequence[Sequence[str]], split_from: str, root: Path) -> 
     for by in ways if split_from == "auto" else [way for way in ways if way == split_from]:
         names = {name: folder_meaning(name) for name in sorted({_named(parts, by) for parts in files}) if name}
         if len(set(names.values())) > (split_from == "auto"):
-            return _told_apart(files, by, names, root)
+            return _splits_named_by(files, by, names, root)
         single = single or ", ".join(names)
     if split_from != "auto":
         raise DataError(
@@ -84,7 +84,7 @@ def path_splits(files: Sequence[Sequence[str]], split_from: str, root: Path) -> 
     return PathSplits(note=f"of splits there is {single} alone, so that data.test_share decides" if single else "")
 
 
-def _told_apart(
+def _splits_named_by(
     files: Sequence[Sequence[str]], by: Literal["folder", "file_name"], names: Mapping[str, str], root: Path
 ) -> PathSplits:
     if beside := next((parts for parts in files if not _named(parts, by)), None):
@@ -94,9 +94,9 @@ def _told_apart(
         )
     validation = "train" if "test" in names.values() else "test"
     splits = {name: validation if meaning == "val" else meaning for name, meaning in names.items()}
-    taken = validation_note({name: splits[name] for name, meaning in names.items() if meaning == "val"})
+    validation_text = validation_note({name: splits[name] for name, meaning in names.items() if meaning == "val"})
     note = f"splits are those of the {_WHAT[by]}s {', '.join(names)}"
-    return PathSplits(by, splits, f"{note}; {taken}" if taken else note)
+    return PathSplits(by, splits, f"{note}; {validation_text}" if validation_text else note)
 
 
 def _named(parts: Sequence[str], by: str) -> str:
@@ -108,10 +108,10 @@ def _named(parts: Sequence[str], by: str) -> str:
     if by == "file_name":
         match = _FILE_NAME.match(parts[-1])
         return match[0] if match else ""
-    found = [folder for folder in parts[:-1] if folder_meaning(folder)]
-    if len({folder_meaning(folder) for folder in found}) > 1:
+    folders = [folder for folder in parts[:-1] if folder_meaning(folder)]
+    if len({folder_meaning(folder) for folder in folders}) > 1:
         raise DataError(
-            f"data.location: {text_of(parts)} is in folders of two splits, {found[0]} and {found[1]}; move it, or set "
-            "source_options.split_from to 'none'"
+            f"data.location: {text_of(parts)} is in folders of two splits, {folders[0]} and {folders[1]}; move it, or "
+            "set source_options.split_from to 'none'"
         )
-    return found[0] if found else ""
+    return folders[0] if folders else ""

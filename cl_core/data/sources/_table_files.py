@@ -25,20 +25,20 @@ class Table(Protocol):
 
     @property
     def is_typed(self) -> bool:
-        """Tell whether the file itself says what its columns hold."""
+        """Return whether the file itself declares what its columns hold."""
 
     def schema(self, columns: Sequence[str], texts: Collection[str]) -> pa.Schema:
         """Return what these columns hold, as the file says or its first rows show; `texts` are read as text."""
 
     def batches(
-        self, types: Mapping[str, pa.DataType], rows_at_once: int, wanted: Sequence[int] | None = None
+        self, types: Mapping[str, pa.DataType], rows_at_once: int, rows: Sequence[int] | None = None
     ) -> Iterator[tuple[int, pa.RecordBatch]]:
         """Yield rows of some columns, each batch with the number of its first row.
 
         Args:
             types: What the columns are read as, where the file does not say.
             rows_at_once: Rows of a batch, at most.
-            wanted: Numbers of rows: where batches hold none of them they may be left out. None for all.
+            rows: Numbers of rows: where batches hold none of them they may be left out. None for all.
         """
 
 
@@ -84,24 +84,24 @@ class ParquetTable:
         return pa.schema([self._schema.field(name) for name in columns], self._schema.metadata)
 
     def batches(
-        self, types: Mapping[str, pa.DataType], rows_at_once: int, wanted: Sequence[int] | None = None
+        self, types: Mapping[str, pa.DataType], rows_at_once: int, rows: Sequence[int] | None = None
     ) -> Iterator[tuple[int, pa.RecordBatch]]:
-        """Yield the columns as they are; row groups that hold none of the wanted rows are not read."""
+        """Yield the columns as they are; row groups that hold none of `rows` are not read."""
         with opened_parquet(self.file.path) as opened:
-            for number, groups in _row_groups(opened.metadata, wanted):
+            for number, groups in _row_groups(opened.metadata, rows):
                 for batch in batches_of(opened, self.file.path, list(types), rows_at_once, groups):
                     yield number, batch
                     number += len(batch)
 
 
-def _row_groups(metadata: Any, wanted: Sequence[int] | None) -> Iterator[tuple[int, list[int]]]:
-    """Yield the row groups that hold wanted rows, each with the number of its first row; all at once for None."""
-    if wanted is None:
+def _row_groups(metadata: Any, rows: Sequence[int] | None) -> Iterator[tuple[int, list[int]]]:
+    """Yield the row groups that hold some of `rows`, each with the number of its first row; all at once for None."""
+    if rows is None:
         yield 0, list(range(metadata.num_row_groups))
         return
     start = 0
     for group in range(metadata.num_row_groups):
         stop = start + metadata.row_group(group).num_rows
-        if any(start <= row < stop for row in wanted):
+        if any(start <= row < stop for row in rows):
             yield start, [group]
         start = stop

@@ -77,10 +77,10 @@ def selected_names(
     for pattern in patterns:
         without = pattern.startswith(_WITHOUT)
         sought = pattern.removeprefix(_WITHOUT) if without else pattern
-        found = {sought} & present or _matching(sought, present)
-        if not found:
+        matches = {sought} & present or _matching(sought, present)
+        if not matches:
             raise DataError(f"{COLUMNS}: {path} has no column {sought!r}; it has: {listed(names)}")
-        (chosen.difference_update if without else chosen.update)(found)
+        (chosen.difference_update if without else chosen.update)(matches)
     indexes = {name for name in chosen if not name or name.startswith(_INDEX)}
     chosen -= {*others, *({*groups, *indexes} - set(patterns))}
     if len(chosen) > MAX_VALUES:

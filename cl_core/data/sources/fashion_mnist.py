@@ -143,10 +143,10 @@ def _read(folder: Path, name: str, header_bytes: int) -> NDArray[np.uint8]:
             raise ValueError(f"it holds more than the {_UNPACKED_BYTES:,} bytes of the largest file")
     except (OSError, EOFError, ValueError, zlib.error) as error:
         raise DataError(f"{path} cannot be read ({error}); download it again") from error
-    found = hashlib.sha256(data).hexdigest()
-    if found != SHA256[name]:
+    digest = hashlib.sha256(data).hexdigest()
+    if digest != SHA256[name]:
         raise DataError(
-            f"{path} is not Fashion-MNIST's {name}: sha256 {found[:12]}…, expected {SHA256[name][:12]}…; "
+            f"{path} is not Fashion-MNIST's {name}: sha256 {digest[:12]}…, expected {SHA256[name][:12]}…; "
             "delete it and download it again"
         )
     return np.frombuffer(data, np.uint8, offset=header_bytes)

@@ -95,9 +95,9 @@ class NumpyArrays(Source):
             name = text_of([file.name])
             named = (origin.rpartition("#") for origin in origins.values())
             rows = [int(row) for place, _, row in named if place == name and row.isdecimal()]
-            wanted = [row for row in rows if row < len(array)]
-            if wanted:
-                payloads |= unchanged(payloads_of(array[wanted].reshape(len(wanted), -1)), origins)
+            present = [row for row in rows if row < len(array)]
+            if present:
+                payloads |= unchanged(payloads_of(array[present].reshape(len(present), -1)), origins)
         return payloads
 
     def _arrays(self, location: str) -> dict[Path, NDArray[Any]]:
@@ -175,8 +175,8 @@ class NumpyArrays(Source):
 
     def _labels_note(self, files: Iterable[Path]) -> str:
         """Return which labels were read though no option names them."""
-        found = [] if self.labels else [labels.name for file in files if (labels := self._labels_of(file))]
-        return f"labels are those of {', '.join(found)}" if found else ""
+        names = [] if self.labels else [labels.name for file in files if (labels := self._labels_of(file))]
+        return f"labels are those of {', '.join(names)}" if names else ""
 
 
 def _blocks(array: NDArray[Any]) -> Iterator[tuple[int, NDArray[Any]]]:

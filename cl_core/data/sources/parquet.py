@@ -127,8 +127,8 @@ class ParquetFiles(SplitTables):
             named = (origin.rpartition("#") for origin in origins.values())
             # Origins of version 0.1.0 are file names without folders.
             rows = [int(row) for name, _, row in named if name in (file.name, file.path.name) and row.isdecimal()]
-            found = values_at(file.path, self.image_column, rows) if rows else []
-            payloads |= unchanged(filter(None, map(_payload, found)), origins)
+            values = values_at(file.path, self.image_column, rows) if rows else []
+            payloads |= unchanged(filter(None, map(_payload, values)), origins)
         return payloads
 
     def _files(self, location: str) -> list[TableFile]:
@@ -150,8 +150,8 @@ class ParquetFiles(SplitTables):
     def _columns_of_path(self, file: TableFile, schema: pa.Schema) -> dict[str, str | None]:
         """Return label, split and group as far as they are folders and no columns of the file; check the columns."""
         partitions = file.partitions
-        wanted = {self.label_column, self.split_column, self._group_column} - {"", *schema.names}
-        fixed = {name: partitions[name] for name in wanted if name in partitions}
+        absent = {self.label_column, self.split_column, self._group_column} - {"", *schema.names}
+        fixed = {name: partitions[name] for name in absent if name in partitions}
         self._check_columns(file, schema, fixed)
         note = f"labels are the folders {self.label_column}=..."
         if self.label_column in fixed and note not in self._notes:

@@ -149,8 +149,8 @@ class TableFiles(SplitTables):
 
     def _files(self, location: str) -> list[TableFile]:
         self._passed_over.clear()
-        wanted = "a Parquet, CSV or TSV file"
-        return table_files(location, self._passed_over, others=CSV_SUFFIXES, wanted=wanted)
+        expected = "a Parquet, CSV or TSV file"
+        return table_files(location, self._passed_over, others=CSV_SUFFIXES, expected=expected)
 
     @property
     def _columns_beside_values(self) -> dict[str, str]:
@@ -187,8 +187,8 @@ def _payloads_at(table: Table, vectors: ColumnVectors | ListVectors, rows: Seque
     for start, batch in table.batches(vectors.types, vectors.rows_at_once, rows):
         here = [row - start for row in rows if start <= row < start + len(batch)]
         if here:
-            found = vectors.payloads(batch.take(pa.array(here)))
-            yield from (payload for payload in found if isinstance(payload, bytes))
+            payloads = vectors.payloads(batch.take(pa.array(here)))
+            yield from (payload for payload in payloads if isinstance(payload, bytes))
 
 
 def _index_note(table: Table, columns: Sequence[ValueColumn]) -> str:

@@ -73,8 +73,8 @@ class CollapseWatch:
         first, window = self.checks[0], self.checks[1:][-_CHECKS_PER_WINDOW:]
         if len(window) < _CHECKS_PER_WINDOW or window[0].step <= self.warmup_steps:
             return ""
-        left = (self.steps - check.step) / (self.every * _CHECKS_PER_WINDOW)
-        seen = Seen(first, window, self.trivial_losses, left)
+        checks_left = (self.steps - check.step) / (self.every * _CHECKS_PER_WINDOW)
+        seen = Seen(first, window, self.trivial_losses, checks_left)
         found = [finding for verdict in VERDICTS if (finding := verdict(seen))]
         if not found:
             return ""

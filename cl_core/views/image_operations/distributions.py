@@ -41,12 +41,12 @@ def crop_boxes(draws: F64, *, height: int, width: int, area: tuple[float, float]
     widths, heights = np.rint(np.sqrt(areas * ratios)), np.rint(np.sqrt(areas / ratios))
     fits = (widths > 0) & (widths <= width) & (heights > 0) & (heights <= height)
     samples, first = np.arange(len(draws)), fits.argmax(axis=1)
-    found = fits.any(axis=1)
+    has_fit = fits.any(axis=1)
     central_height, central_width = _largest_box(height, width, ratio)
-    box_heights = np.where(found, heights[samples, first], central_height)
-    box_widths = np.where(found, widths[samples, first], central_width)
-    tops = np.where(found, np.floor(draws[:, -2] * (height - box_heights + 1)), (height - central_height) // 2)
-    lefts = np.where(found, np.floor(draws[:, -1] * (width - box_widths + 1)), (width - central_width) // 2)
+    box_heights = np.where(has_fit, heights[samples, first], central_height)
+    box_widths = np.where(has_fit, widths[samples, first], central_width)
+    tops = np.where(has_fit, np.floor(draws[:, -2] * (height - box_heights + 1)), (height - central_height) // 2)
+    lefts = np.where(has_fit, np.floor(draws[:, -1] * (width - box_widths + 1)), (width - central_width) // 2)
     return np.stack([tops, lefts, box_heights, box_widths], axis=1).astype(np.int64)
 
 

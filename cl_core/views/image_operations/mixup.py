@@ -32,15 +32,15 @@ def geometric_mixup(samples: Tensor, partners: Tensor, shares: Tensor) -> Tensor
     return samples.pow(own).mul_(partners.pow(1 - own))
 
 
-def binary_mixup(samples: Tensor, partners: Tensor, kept: Tensor) -> Tensor:
-    """Keep the sample's own value where `kept`, and take the partner's elsewhere.
+def binary_mixup(samples: Tensor, partners: Tensor, mask: Tensor) -> Tensor:
+    """Keep the sample's own value where `mask` is true, and take the partner's elsewhere.
 
     Args:
         samples: (B, ...) float.
         partners: (B, ...) float.
-        kept: (B, ...) bool.
+        mask: (B, ...) bool.
     """
-    return samples.where(kept.to(samples.device), partners)
+    return samples.where(mask.to(samples.device), partners)
 
 
 def _per_sample(values: Tensor, samples: Tensor) -> Tensor:

@@ -191,11 +191,11 @@ def _forbidden(tracking_uri: str, status: HTTPStatus) -> InputError:
     from mlflow import environment_variables as variables
 
     names = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
-    given = [name for name in names if getattr(variables, name).get()]
+    names_set = [name for name in names if getattr(variables, name).get()]
     return InputError(
         f"MLflow at {redacted_uri(tracking_uri)} refuses access ({status.value} {status.phrase}); set "
         "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, to an account that may read "
-        f"and register there (set now: {', '.join(given) or 'none'}), and run the same command again"
+        f"and register there (set now: {', '.join(names_set) or 'none'}), and run the same command again"
     )
 
 

@@ -76,8 +76,8 @@ def modality_from_tags(tags: Mapping[str, str]) -> tuple[str, dict[str, Any]]:
     """Return the modality that a version's tags record, and its options that the shape of an input does not show."""
     name = tags.get(MODALITY, IMAGE)
     options = MODALITIES.get(name, field=f"tag {MODALITY}").hidden_options
-    found = {option: tags.get(f"{_OPTION}{option}") for option in options}
-    return name, {option: json.loads(value) for option, value in found.items() if value}
+    values = {option: tags.get(f"{_OPTION}{option}") for option in options}
+    return name, {option: json.loads(value) for option, value in values.items() if value}
 
 
 WEIGHTS = "weights.safetensors"
