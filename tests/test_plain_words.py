@@ -1,4 +1,4 @@
-"""Messages, help, forms, docstrings and names of tests are in plain words; tests/words.py lists the words that went."""
+"""Messages, help, forms, comments and names of tests are in plain words; tests/words.py lists the words that went."""
 
 import ast
 import re
@@ -48,4 +48,23 @@ def test_no_test_has_a_word_that_went_in_its_name_or_docstring():
         texts = [name.replace("_", " ") for name in (path.stem, *names)] + docstrings
         for text in texts if offenders("\n".join(texts), names=False) else ():
             found += [f"{path.relative_to(ROOT)}: {text!r}: {offender}" for offender in offenders(text, names=False)]
+    assert found == []
+
+
+def test_no_template_comment_or_change_has_a_word_that_went():
+    """Code in them is left out: names of a template's values, and names that the changes say are renamed."""
+    paths = [path for top in ("cl_core", "tasks", "flows") for path in sorted((ROOT / top).rglob("*.*"))]
+    texts = {path: re.findall(r"(?:^|\s)# (.*)", path.read_text()) for path in paths if path.suffix == ".py"}
+    templates = [path for path in paths if path.suffix in (".j2", ".html")]
+    texts |= {path: [re.sub(r"{[{%].*?[}%]}", "", path.read_text(), flags=re.DOTALL)] for path in templates}
+    texts |= {path: [path.read_text()] for path in (ROOT / "Makefile", ROOT / "pyproject.toml")}
+    changes = ROOT / "CHANGELOG.md"
+    texts[changes] = [re.sub(r"`[^`\n]*`", "", changes.read_text())]
+    assert len(templates) > 5
+    found = [
+        f"{path.relative_to(ROOT)}: {offender}"
+        for path, lines in texts.items()
+        if path.relative_to(ROOT).as_posix() not in EXEMPT
+        for offender in offenders("\n".join(lines), names=False)
+    ]
     assert found == []
