@@ -27,7 +27,6 @@ from flows.deployments.schema import Declaration
 MOST_NOT_RUN = 10
 TUTORIAL = ROOT / "docs" / "tutorial" / "own-images.md"  # First: the others use its model.
 FETCHING = ROOT / "docs" / "how-to" / "fetch-a-model.md"  # Run by tests/integration/test_fetching.py.
-FIRST_MODEL = ROOT / "docs" / "tutorial" / "first-model.md"  # Its model is that of `make demo`.
 
 # Smaller images than a reader's, so that a training takes seconds.
 SMALLER = {"image-size 32": "image-size 16", '"image_size": 32': '"image_size": 16'}
@@ -44,7 +43,7 @@ def as_run(block: Block) -> Block:
 
 ALL = [as_run(block) for page in pages() for block in blocks(page)]
 RUN = [page for page in pages() if any(b.language in ("sh", "python") and not b.not_run for b in blocks(page))]
-RUN = sorted((page for page in RUN if page not in (FETCHING, FIRST_MODEL)), key=lambda page: page != TUTORIAL)
+RUN = sorted((page for page in RUN if page != FETCHING), key=lambda page: page != TUTORIAL)
 
 
 def test_at_most_ten_blocks_are_not_run():

@@ -4,7 +4,7 @@ import importlib
 import re
 from typing import Any
 
-from cl_core.registry import ENCODERS, EVALUATIONS, LOSSES, METHODS, SOURCES, VIEWS, Registry
+from cl_core.registry import ENCODERS, EVALUATIONS, LOSSES, METHODS, MODALITIES, SOURCES, VIEWS, Registry
 from reference.markdown import code, document, table
 from reference.specs import field_table
 
@@ -15,10 +15,11 @@ REGISTRIES: dict[str, Registry[Any]] = {
     "Encoders": ENCODERS,
     "Evaluation protocols": EVALUATIONS,
     "Sources": SOURCES,
+    "Modalities": MODALITIES,
 }
 _FIELDS = {"Methods": "training.method", "Losses": "training.loss", "View policies": "training.views",
            "Encoders": "training.encoder", "Evaluation protocols": "evaluation.protocols",
-           "Sources": "data.source"}  # fmt: skip
+           "Sources": "data.source", "Modalities": "data.modality"}  # fmt: skip
 
 
 def page() -> str:
@@ -36,7 +37,12 @@ def page() -> str:
             f"Chosen with `{_FIELDS[title]}`; entry points in the group `{registry.group}` add to them.",
             table(("name", "summary", "source"), (_row(registry, name) for name in registry.names())),
         ]
-        for name in registry.names():
+        if registry is MODALITIES:
+            parts.append(
+                "`data.image_size` and `data.value_range` are the options of images. Those of any other modality are in "
+                "`data.modality_options`."
+            )
+        for name in registry.names() if registry is not MODALITIES else ():
             if options := field_table(registry.get(name, field="")):
                 parts += [f"### Options of {registry.kind} `{name}`", options]
     return document("Components", *parts)
