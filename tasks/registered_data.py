@@ -19,7 +19,7 @@ def check_registered_data(data: DataSpec, model_name: str, *, array: ArraySpec |
         array: What the samples are decoded to; None before they have been read.
 
     Raises:
-        InputError: When neither version was trained on such data. Versions that do not record theirs are passed over.
+        InputError: When neither version was trained on such data. Versions of other programs are passed over.
     """
     registered = model_store().registered_data(model_name) if model_name else {}
     modality: Modality = data.built_modality

@@ -13,7 +13,7 @@ from cl_core.modalities import ArraySpec
 from cl_core.modalities._model_input import ModelInput
 from cl_core.specs import DataSpec
 from tasks.adapters.mlflow.connection import connected
-from tasks.adapters.mlflow.model_version import DATA_NAME, INPUT, RegisteredData
+from tasks.adapters.mlflow.model_version import DATA_NAME, INPUT, TRAINING_DIGEST, RegisteredData
 from tasks.registered_data import check_registered_data
 
 VALUE_RANGE = "counterpoint.value_range"
@@ -91,10 +91,21 @@ def test_the_data_of_the_champion_and_of_the_newest_version_are_both_accepted(ho
         check_registered_data(EMOJI, NAME, array=images(28, 1))
 
 
-def test_a_version_of_0_1_0_which_records_no_data_is_passed_over(home: Path) -> None:
+def test_of_a_version_of_0_1_0_the_run_and_the_signature_say_what_it_was_trained_on(home: Path) -> None:
     with connected(store_at(home).tracking_uri) as client:
         for version in ("1", "2", "3"):
-            client.delete_model_version_tag(NAME, version, DATA_NAME)
+            for name in (DATA_NAME, INPUT):
+                client.delete_model_version_tag(NAME, version, name)
+    check_registered_data(SHOES, NAME, array=images(SIZE, CHANNELS))
+    with pytest.raises(InputError, match=r"models:/shoes/3 on 'shoe-photos', grayscale images of 8 x 8 pixels"):
+        check_registered_data(EMOJI, NAME, array=images(28, 3))
+
+
+def test_versions_of_another_program_are_passed_over(home: Path) -> None:
+    with connected(store_at(home).tracking_uri) as client:
+        for version in ("1", "2", "3"):
+            for name in (DATA_NAME, TRAINING_DIGEST):
+                client.delete_model_version_tag(NAME, version, name)
     check_registered_data(EMOJI, NAME, array=images(28, 3))
 
 

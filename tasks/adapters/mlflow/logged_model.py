@@ -5,6 +5,7 @@ infer its requirements. Here each step is a call of its own, so that the next at
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,11 +17,12 @@ from cl_core.modalities._model_input import ModelInput
 from cl_core.refs import ModelRef
 from tasks.adapters.mlflow.compat import installed_requirements
 from tasks.adapters.mlflow.connection import pytorch_flavor
-from tasks.adapters.mlflow.model_version import modality_from_tags
+from tasks.adapters.mlflow.model_version import TRAINING_DIGEST, RegisteredData, modality_from_tags, model_ref
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import LoggedModel, Run
+    from mlflow.entities.model_registry import ModelVersion
 
     from cl_core.export import EmbeddingModel
 
@@ -122,6 +124,20 @@ def model_input(client: "MlflowClient", ref: ModelRef) -> ModelInput:
             f"{ref.uri} takes nothing that {name!r} gives: {error}; choose a model that `cl retrain` registered"
         ) from error
     return taken
+
+
+def recorded_data(client: "MlflowClient", version: "ModelVersion") -> RegisteredData | None:
+    """Return the data that a version was trained on; None where another program registered it.
+
+    0.1.0 recorded the name with the run, and what the encoder takes in the signature alone.
+    """
+    if (tagged := RegisteredData.from_tags(version.tags)) is not None or TRAINING_DIGEST not in version.tags:
+        return tagged
+    run = client.get_run(version.run_id or "")
+    for used in run.inputs.dataset_inputs if run.inputs else ():
+        with suppress(InputError):
+            return RegisteredData(name=used.dataset.name, takes=model_input(client, model_ref(version)))
+    return None
 
 
 def _input_array(ref: ModelRef) -> ArraySpec:

@@ -21,7 +21,7 @@ from cl_core.specs import PromotionSpec
 from tasks.adapters.mlflow import champion_decisions, lookup
 from tasks.adapters.mlflow.champion_history import last_decision
 from tasks.adapters.mlflow.connection import connected, pytorch_flavor
-from tasks.adapters.mlflow.logged_model import copy_model, model_input
+from tasks.adapters.mlflow.logged_model import copy_model, model_input, recorded_data
 from tasks.adapters.mlflow.model_version import (
     CHAMPION,
     RegisteredData,
@@ -124,7 +124,7 @@ class ModelStore:
                 return {}
             numbers = {int(model.aliases.get(CHAMPION, 0)), max(lookup.version_numbers(client, name), default=0)}
             versions = [client.get_model_version(name, str(number)) for number in sorted(numbers) if number]
-            data = {model_ref(version).uri: RegisteredData.from_tags(version.tags) for version in versions}
+            data = {model_ref(version).uri: recorded_data(client, version) for version in versions}
             return {uri: known for uri, known in data.items() if known is not None}
 
     def find(self, name: str, version: int) -> ModelRef:
