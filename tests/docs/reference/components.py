@@ -39,7 +39,7 @@ def page() -> str:
         ]
         if registry is MODALITIES:
             parts.append(
-                "`data.image_size` and `data.value_range` are the options of images. Those of any other modality are in "
+                "`data.image_size` and `data.value_range` are the options of images. Those of other modalities are in "
                 "`data.modality_options`."
             )
         for name in registry.names() if registry is not MODALITIES else ():
