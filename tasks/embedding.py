@@ -22,6 +22,7 @@ from tasks.adapters.mlflow.connection import redacted_uri
 from tasks.adapters.mlflow.model_store import model_store
 from tasks.runtime.artifacts import embedding_artifact
 from tasks.runtime.console import bar_over, echo
+from tasks.runtime.process_environment import inherited
 from tasks.runtime.settings import Settings
 from tasks.runtime.step import log_outcome, step
 
@@ -136,7 +137,8 @@ def open_atlas(embeddings: Path, *, umap: bool, port: int) -> int:
             file, options = Path(folder, embeddings.name), ["--x", "x", "--y", "y"]
             write_places(embeddings, file)
         echo("atlas", f"{facts.rows:,} embeddings by {facts.model_uri}; Ctrl-C ends the map")
-        with subprocess.Popen([program, str(file), *options, "--port", str(port)]) as atlas:  # noqa: S603 - looked up above
+        command = [program, str(file), *options, "--port", str(port)]
+        with subprocess.Popen(command, env=inherited()) as atlas:  # noqa: S603 - looked up above
             try:
                 return atlas.wait()
             except KeyboardInterrupt:
