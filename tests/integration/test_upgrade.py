@@ -141,7 +141,9 @@ def test_pruning_keeps_what_its_versions_refer_to(old: CommandLine) -> None:
 def test_retraining_trains_anew_once_and_then_nothing(old: CommandLine) -> None:
     trained = {path.name for path in (old.home / "trainings").iterdir()}
     other = old.run("retrain", "--recipe", str(RECIPE), "--data.name", "emoji")
-    assert other.code == 2 and re.search(r"was trained on other data \(models:/shapes/1 on 'shapes', grayscale", other.err)
+    assert other.code == 2 and re.search(
+        r"was trained on other data \(models:/shapes/1 on 'shapes', grayscale", other.err
+    )
     first = succeeded(old.run("retrain", "--recipe", str(RECIPE)))
     assert versions(old) == {1, 2, 3}
     anew = {path.name for path in (old.home / "trainings").iterdir()} - trained
