@@ -11,6 +11,10 @@ from PIL import Image
 SAMPLE = Path(__file__).with_name("data") / "fashion-mnist-sample.parquet"
 
 
+# What Git leaves in place of a large file: three lines, as long as a real one.
+LFS_POINTER = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 12345\n"
+
+
 @pytest.fixture
 def picture() -> Callable[..., bytes]:
     """A PNG of seeded noise: another number, another picture."""

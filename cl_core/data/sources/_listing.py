@@ -17,7 +17,8 @@ OUTSIDE = f"a link out of the folders of {SETTING}; it is not followed"
 LFS_POINTERS = "Git LFS pointers (run `git lfs pull`)"
 """What the pointers are counted as that Git leaves in place of large files that were not downloaded."""
 _LFS_POINTER = b"version https://git-lfs"
-_MAX_POINTER_BYTES = 1024  # As Git LFS itself has it.
+# Three lines: 119 bytes of version and sum, then the size of the file in digits. Other files are not opened.
+_POINTER_BYTES = range(120, 151)
 
 
 def listed_files(
@@ -64,7 +65,7 @@ def listed_files(
 def passed_over_as(entry: os.DirEntry[str], suffixes: Set[str], starts: Callable[[bytes], bool]) -> str:
     """Return what a file is counted as that is passed over; empty for one that is listed. See `listed_files`."""
     suffix = Path(entry.name).suffix.lower()
-    # The suffix is enough for files that are too large for a pointer: they are not opened.
+    # The suffix is enough for files that no pointer is as long as: a listing opens nothing that has not changed.
     head = b"" if suffix in suffixes and not _may_be_pointer(entry) else _head(entry)
     if head.startswith(_LFS_POINTER):
         return LFS_POINTERS
@@ -79,7 +80,7 @@ def nothing_listed(root: Path, passed_over: Mapping[str, int], otherwise: str) -
 
 def _may_be_pointer(entry: os.DirEntry[str]) -> bool:
     try:
-        return entry.stat().st_size <= _MAX_POINTER_BYTES
+        return entry.stat().st_size in _POINTER_BYTES
     except OSError:
         return False
 

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 from permissions import obeying
+from pictures import LFS_POINTER
 from PIL import Image
 
 from cl_core.data.sources import RawSample, Unreadable
@@ -409,10 +410,9 @@ def test_what_is_passed_over_is_counted(place, tmp_path):
 
 def test_pointers_of_git_lfs_are_passed_over_and_the_message_says_what_to_do(place, tmp_path):
     location = place("cat/1.png", "cat/2.jpg", "dog/3")
-    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 12345\n"
     for name in ("cat/2.jpg", "dog/3"):
-        (tmp_path / name).write_text(pointer)
-    (tmp_path / "cat" / "4.jpg").write_text(pointer + "x" * 2000)  # Too long to be a pointer.
+        (tmp_path / name).write_text(LFS_POINTER)
+    (tmp_path / "cat" / "4.jpg").write_text(LFS_POINTER + "x" * 2000)  # Too long to be a pointer.
     source = ImageFolder()
     assert {origin for origin, _, _ in delivered(source, location)} == {"cat/1.png", "cat/4.jpg"}
     assert source.passed_over() == {"Git LFS pointers (run `git lfs pull`)": 2}

@@ -7,6 +7,7 @@ import struct
 
 import numpy as np
 import pytest
+from pictures import LFS_POINTER
 
 from cl_core.data.sources import RawSample, built_source
 from cl_core.data.sources._vectors import payloads_of
@@ -246,14 +247,13 @@ def test_a_file_that_is_not_an_intact_array_is_refused_in_one_sentence(tmp_path,
 
 
 def test_pointers_of_git_lfs_in_a_folder_are_passed_over_unless_they_are_labels(tmp_path):
-    pointer = b"version https://git-lfs.github.com/spec/v1\n"
     np.save(tmp_path / "train.npy", np.ones((2, 3)))
     for name in ("test.npy", "more.npy", "model.bin"):
-        (tmp_path / name).write_bytes(pointer)
+        (tmp_path / name).write_text(LFS_POINTER)
     source = NumpyArrays()
     assert [sample.origin for sample in source.samples(str(tmp_path))] == ["train.npy#0", "train.npy#1"]
     assert source.passed_over() == {"Git LFS pointers (run `git lfs pull`)": 3}
-    (tmp_path / "train_labels.npy").write_bytes(pointer)
+    (tmp_path / "train_labels.npy").write_text(LFS_POINTER)
     assert refused(str(tmp_path)).endswith("train_labels.npy is a pointer of Git LFS; run `git lfs pull`")
     (tmp_path / "train.npy").unlink()
     assert refused(str(tmp_path)).endswith(f"the files below {tmp_path} are pointers of Git LFS; run `git lfs pull`")

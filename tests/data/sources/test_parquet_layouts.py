@@ -6,6 +6,7 @@ import os
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pictures import LFS_POINTER
 
 from cl_core.data.sources.parquet import ParquetFiles
 from cl_core.errors import DataError, SpecError
@@ -95,7 +96,7 @@ def test_a_pipe_and_a_broken_link_are_refused_by_name_and_nothing_waits(place, t
 def test_pointers_of_git_lfs_are_passed_over_and_alone_they_are_refused(place, tmp_path):
     location = place("a.parquet")
     pointer = tmp_path / "export" / "b.parquet"
-    pointer.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 12345\n")
+    pointer.write_text(LFS_POINTER)
     source = ParquetFiles()
     assert [sample.origin for sample in source.samples(location)] == ["a.parquet#0"]
     assert source.passed_over() == {"Git LFS pointers (run `git lfs pull`)": 1}

@@ -8,6 +8,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pictures import LFS_POINTER
 
 from cl_core.data.sources import RawSample, Unreadable, built_source
 from cl_core.data.sources.table import TableFiles
@@ -506,7 +507,7 @@ def test_a_dictionary_of_text_that_is_not_utf8_is_refused_with_its_column(place)
 
 def test_pointers_of_git_lfs_beside_tables_are_passed_over_and_counted(place, tmp_path):
     place("b.csv", "x\n1\n")
-    place("c.tsv", "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
+    place("c.tsv", LFS_POINTER)
     source = TableFiles()
     assert [sample.origin for sample in source.samples(str(tmp_path))] == ["b.csv#0"]
     assert source.passed_over() == {"Git LFS pointers (run `git lfs pull`)": 1}
