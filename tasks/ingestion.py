@@ -16,6 +16,7 @@ from cl_core.report.wording import (
     test_only_warning,
 )
 from cl_core.specs import ComputeSpec, DataSpec
+from tasks.adapters.ray.resources import check_ingestion
 from tasks.runtime.artifacts import publish_profile
 from tasks.runtime.console import counting
 from tasks.runtime.settings import Settings
@@ -25,6 +26,7 @@ from tasks.runtime.step import log_outcome, step, step_messages
 @step("ingest")
 def ingest(data: DataSpec, compute: ComputeSpec, *, force: bool) -> SnapshotRef:
     """Read the source's samples into a snapshot, unless its snapshot is up to date."""
+    check_ingestion(compute)
     with counting("ingest", "inputs") as show:
         ingested = pipeline.ingest_source(
             data,

@@ -23,6 +23,7 @@ THEIR_FILES = {
 }
 
 
+@pytest.mark.sweep
 def test_a_command_uses_its_own_prefect_whatever_the_working_folder_and_the_environment_name(
     cl: CommandLine, tmp_path: Path
 ) -> None:

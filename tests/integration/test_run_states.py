@@ -69,9 +69,10 @@ def log_of(cl: CommandLine, run: str) -> str:
             {"training": {**SMALL["training"], "warmup_epochs": 3, "epochs": 1}},
             "training: warmup_epochs 3 must be less than epochs 1: the learning rate would never reach its peak",
         ),
-        (
+        pytest.param(
             {"data": {"name": "parts", "source": "image_folder", "location": "/nowhere/parts"}},
             "data.location: there is no folder /nowhere/parts; give the folder with the images",
+            marks=pytest.mark.sweep,
         ),
     ],
 )

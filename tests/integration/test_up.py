@@ -68,6 +68,7 @@ def test_registering_again_doubles_nothing_and_down_leaves_no_process(machine: M
     assert _registered(machine) == before
 
 
+@pytest.mark.sweep
 def test_its_screen_stays_while_a_server_is_down_and_sigterm_leaves_no_process(machine: Machine) -> None:
     last_line = "Ctrl-C stops everything."
     wait(lambda: last_line in _plain(machine.output), 30, lambda: machine.output)

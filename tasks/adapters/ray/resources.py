@@ -5,6 +5,23 @@ from cl_core.errors import SpecError
 from cl_core.specs import ComputeSpec
 from tasks.runtime.settings import Settings
 
+# More would only wait for each other; a few wait for slow disks.
+_INGEST_WORKERS_PER_CPU = 4
+
+
+def check_ingestion(compute: ComputeSpec) -> None:
+    """Refuse more processes that decode than this machine has use for.
+
+    Raises:
+        SpecError: With the number allowed.
+    """
+    cpus = processes.cpu_count()
+    if compute.ingest_workers > (most := _INGEST_WORKERS_PER_CPU * cpus):
+        raise SpecError(
+            f"compute.ingest_workers: {compute.ingest_workers} processes, but this machine has {cpus} CPUs; choose at "
+            f"most {most}, {_INGEST_WORKERS_PER_CPU} for each CPU"
+        )
+
 
 def check_machine(compute: ComputeSpec) -> None:
     """Refuse more threads or GPUs than this machine has; those of a cluster elsewhere are known when it is joined.

@@ -193,7 +193,7 @@ else:
 """
 
 
-@pytest.mark.integration
+@pytest.mark.sweep
 def test_a_stranger_without_this_project_fetches_and_calls_the_model_with_pickles_forbidden(home):
     store = store_at(home)
     store.copy(store.register(registration()), home / "copies" / "shoes")
