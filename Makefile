@@ -69,7 +69,7 @@ parity: setup ## compare losses and methods with reference libraries, and write 
 
 bench: setup ## what a training step costs beside its encoder alone, and what reading its data costs
 	@$(BIN)/python tests/benchmarks/step.py
-	@$(BIN)/python tests/benchmarks/feed.py infra/recipes/simclr-fashion.json infra/recipes/simclr-fashion-vectors.json infra/recipes/siamese-colors.json
+	@$(BIN)/python tests/benchmarks/feed.py infra/recipes/*-fashion.json infra/recipes/simclr-fashion-vectors.json infra/recipes/siamese-colors.json
 
 docs: setup ## build the documentation into build/site, links checked; nothing in it loads from the network
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --config-file infra/mkdocs.yml
