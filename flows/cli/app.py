@@ -16,6 +16,7 @@ from typing import Annotated, NoReturn
 
 import cyclopts
 from cyclopts import App, Group, Parameter
+from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
 
@@ -56,6 +57,11 @@ def main() -> None:
         _fail(str(error), WRONG_INPUT)
     except CounterpointError as error:
         _fail(str(error), FAILED)
+    except ValidationError as error:
+        from tasks.runtime.process_environment import refused_setting
+
+        refused = refused_setting(error)
+        _fail(str(refused), WRONG_INPUT) if refused else _fail(_unforeseen(error), FAILED)
     except Exception as error:
         _fail(_unforeseen(error), FAILED)
     except KeyboardInterrupt as stop:

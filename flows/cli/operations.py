@@ -14,6 +14,7 @@ from rich.console import Console
 
 from cl_core import artifact_dir, processes
 from cl_core.errors import InfrastructureError, InputError
+from tasks.runtime.console import echo
 from tasks.runtime.inventory import Diagnosis
 from tasks.runtime.locks import acquire_lock, is_locked, lock_owner, recorded_owner
 from tasks.runtime.process_environment import keep_loopback_direct, set_variables
@@ -62,6 +63,7 @@ def up(
 
 def down() -> Stopped:
     """Stop what `cl up` started for this CL_HOME."""
+    from flows.cli.environment import check_home
     from tasks.server.supervisor import SUPERVISOR_STOP_TIMEOUT_S, stop_orphaned_services, terminate_tree
 
     settings = Settings.from_environment()
@@ -70,6 +72,10 @@ def down() -> Stopped:
         # It stops the services in order, and itself last.
         terminate_tree(_supervisor_pid(settings), timeout_s=SUPERVISOR_STOP_TIMEOUT_S)
     orphans = stop_orphaned_services(settings.services)
+    try:
+        check_home()
+    except InputError as moved:
+        echo("down", f"warning: {moved}")
     return Stopped(supervisor=running, orphans=orphans.stopped, elsewhere=orphans.elsewhere)
 
 

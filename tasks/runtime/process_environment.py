@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
 from pydantic_settings import DotEnvSettingsSource
 from pydantic_settings.sources import ConfigFileSourceMixin
 
@@ -140,3 +141,14 @@ def _check_profiles() -> None:
             f"PREFECT_PROFILES_PATH: Prefect cannot read its profiles in {path} ({error}); correct that file, or name "
             "another one, which may be missing"
         ) from error
+
+
+def refused_setting(error: ValidationError) -> InputError | None:
+    """Return which variable Prefect refuses when it is imported, with its value; None for another error."""
+    if not error.title.endswith("Settings"):
+        return None
+    problem = error.errors(include_url=False)[0]
+    value, message = problem["input"], problem["msg"]
+    named = (name for name, text in os.environ.items() if name.startswith("PREFECT_") and text == value)
+    variable, wanted = next(named, "a variable PREFECT_..."), message[0].lower() + message[1:]
+    return InputError(f"{variable}: {wanted}; got {value!r}; correct or unset it")

@@ -52,6 +52,11 @@ def test_every_command_says_that_the_home_has_moved_and_touches_nothing(
     assert not old.exists()
 
 
+def test_down_stops_what_runs_and_says_so_too(moved: CommandLine) -> None:
+    finished = moved.run("down")
+    assert finished.code == 0 and "warning: CL_HOME has moved" in finished.err
+
+
 def test_the_doctor_names_it_and_rewrites_it(moved: CommandLine, old: Path) -> None:
     found = moved.run("doctor", COLUMNS="500")
     assert (found.code, "CL_HOME has moved" in found.out) == (1, True), found.out

@@ -7,6 +7,8 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from prefect.settings.models.api import APISettings
+from pydantic import TypeAdapter, ValidationError
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, SettingsConfigDict
 from pydantic_settings.sources import ConfigFileSourceMixin
 
@@ -16,6 +18,7 @@ from tasks.runtime.process_environment import (
     inherited,
     keep_loopback_direct,
     keep_prefect_from_files,
+    refused_setting,
     unset_empty,
 )
 from tasks.runtime.settings import Settings
@@ -162,3 +165,15 @@ def test_no_server_or_worker_inherits_the_registry_of_another_project(monkeypatc
     child = inherited("CL_DATABASE_URL")
     assert child["MLFLOW_TRACKING_USERNAME"] == "anna"
     assert not {"MLFLOW_REGISTRY_URI", "MLFLOW_REGISTRY_STORE_URI"} & set(child)
+
+
+def test_a_variable_that_prefect_refuses_is_named_with_its_value(monkeypatch):
+    monkeypatch.setenv("PREFECT_API_REQUEST_TIMEOUT", "soon")
+    with pytest.raises(ValidationError) as refused:
+        APISettings()
+    sentence = str(refused_setting(refused.value))
+    assert sentence.startswith("PREFECT_API_REQUEST_TIMEOUT: input should be a valid number")
+    assert sentence.endswith("; got 'soon'; correct or unset it")
+    with pytest.raises(ValidationError) as other:
+        TypeAdapter(int).validate_python("soon")
+    assert refused_setting(other.value) is None
