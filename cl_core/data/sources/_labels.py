@@ -5,7 +5,7 @@ The table in `docs/inputs.md` says the same for people.
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ _KINDS = {
     "boolean": (types.is_boolean,),
     "empty": (types.is_null,),
 }
+_PLURALS = {"text": "text", "number": "numbers", "boolean": "booleans"}
 _WANTED = "text, whole numbers, booleans, or one of these as a dictionary; one class for each sample"
 # The index by which Hugging Face's `datasets` marks a sample without a label.
 _UNLABELED = -1
@@ -38,12 +39,16 @@ class LabelColumn:
         kind: `text`, `number`, `boolean` or `empty`; files of one dataset must have the same.
         names: Class names by index, where the file has them as Hugging Face's `datasets` writes them.
         path: The file.
+        type: Its Arrow type there.
+        note: That another file has another type of the same kind; empty where all are alike.
     """
 
     column: str
     kind: str
     names: tuple[str, ...]
     path: Path
+    type: str
+    note: str = ""
 
     @classmethod
     def of(cls, schema: pa.Schema, column: str, path: Path, *, like: "LabelColumn | None" = None) -> "LabelColumn":
@@ -56,7 +61,7 @@ class LabelColumn:
         kind = _kind(type_)
         if not kind:
             raise DataError(f"{_FIELD}: column {column!r} of {path} is {type_}; expected {_WANTED}")
-        column_labels = cls(column, kind, _class_names(schema, column) if kind == "number" else (), path)
+        column_labels = cls(column, kind, _class_names(schema, column) if kind == "number" else (), path, str(type_))
         if like is None or like.kind == "empty":
             return column_labels
         if kind != "empty" and (kind, column_labels.names) != (like.kind, like.names):
@@ -64,7 +69,10 @@ class LabelColumn:
             raise DataError(
                 f"{_FIELD}: column {column!r} of {path} is {what} as in {like.path}; write both files alike"
             )
-        return like
+        if kind == "empty" or str(type_) == like.type or like.note:
+            return like
+        both = f"column {column!r} is {like.type} in {like.path.name} and {type_} in {path.name}"
+        return replace(like, note=f"{both}; both are read as {_PLURALS[kind]}")
 
     def label(self, value: Any, origin: str) -> str | None:
         """Return the class that a value names; None where it is no label.

@@ -96,11 +96,13 @@ class ParquetFiles(SplitTables):
                 if self.label_column:
                     typed = schema if self.label_column not in fixed else pa.schema([(self.label_column, pa.string())])
                     labels = LabelColumn.of(typed, self.label_column, file.path, like=labels)
+                    if labels.note not in self._notes:
+                        self._notes.append(labels.note)
                 yield from self._rows(file, opened, labels, fixed, splits)
 
     def note(self, location: str) -> str:
         """Return which splits and columns were taken from paths when the files were last read."""
-        return "; ".join(self._notes)
+        return "; ".join(filter(None, self._notes))
 
     def passed_over(self) -> dict[str, int]:
         """Return how many files the last listing passed over: by suffix, or by name where a system has made them."""

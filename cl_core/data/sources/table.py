@@ -88,6 +88,8 @@ class TableFiles(SplitTables):
             if self.label_column:
                 schema = table.schema([self.label_column], [self.label_column])
                 labels = LabelColumn.of(schema, self.label_column, table.file.path, like=labels)
+                if labels.note not in self._notes:
+                    self._notes.append(labels.note)
             yield from self._rows(table, vectors, labels, splits.split(table.file.parts))
 
     def _rows(
@@ -115,7 +117,7 @@ class TableFiles(SplitTables):
     def note(self, location: str) -> str:
         """Return how splits and columns were read when the files were last read."""
         lost = self._vectors is not None and self._vectors.lost_digits
-        return "; ".join([*self._notes, *([LOST_DIGITS] if lost else [])])
+        return "; ".join(filter(None, [*self._notes, LOST_DIGITS if lost else ""]))
 
     def content(self) -> dict[str, Any]:
         """Return the names of the values and, where a column has several, how many each column has."""

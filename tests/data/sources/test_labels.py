@@ -198,3 +198,17 @@ def test_files_with_other_class_names_are_refused(tmp_path):
     write(tmp_path / "b.parquet", pa.array([1]), metadata={"huggingface": json.dumps(other)})
     with pytest.raises(DataError, match=r"b\.parquet is of other class names as in .*a\.parquet"):
         labels_of(tmp_path)
+
+
+def test_types_that_mean_the_same_are_read_alike_and_both_files_are_named(tmp_path):
+    """As pandas writes whole numbers of which some are missing, beside others."""
+    write(tmp_path / "a.parquet", pa.array([0, 1], pa.int64()))
+    write(tmp_path / "b.parquet", pa.array([1.0, None], pa.float64()))
+    write(tmp_path / "c.parquet", pa.array([None, None], pa.null()))
+    source = ParquetFiles(label_column="label")
+    assert [sample.label for sample in source.samples(str(tmp_path))] == ["0", "1", "1", None, None, None]
+    note = "column 'label' is int64 in a.parquet and double in b.parquet; both are read as numbers"
+    assert source.note(str(tmp_path)) == note
+    (tmp_path / "b.parquet").unlink()
+    list(source.samples(str(tmp_path)))
+    assert source.note(str(tmp_path)) == ""
