@@ -57,7 +57,7 @@ class FewLabels(Evaluation):
         if max(self.per_class) <= labels.rarest:
             return self
         fitting = tuple(number for number in self.per_class if number <= labels.rarest)
-        if "per_class" in self.model_fields_set or not fitting:
+        if "per_class" in self.model_fields_set:
             raise SpecError(
                 f"evaluation.options.few_labels.per_class: {max(self.per_class)} labels of each class requested, but "
                 f"the rarest class has {labels.rarest} training samples; choose fewer, or leave few_labels out"
