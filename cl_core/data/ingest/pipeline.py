@@ -47,7 +47,8 @@ def ingest_source(
 ) -> IngestResult:
     """Ingest a source's samples into a snapshot, `datasets/NAME/DIGEST/`.
 
-    The digest follows from content, labels and splits alone: order, file names, copies and workers do not change it.
+    The digest follows from content, labels and splits, and from what the source knows of columns, alone: order, file
+    names, copies and workers do not change it.
     An unchanged source is not read again. Of a changed source that lists its inputs, only new and changed inputs are
     read; the snapshot is the same as if all had been. Memory does not grow with the number of samples; the disk holds
     the payloads twice during the work.
@@ -123,7 +124,10 @@ def ingest_source(
             groups=groups.draw() if groups else None,
             modality=modality,
         )
-        known = {"passed_over": source.passed_over(), "content": {**profile.content, **source.content()}}
+        content = dict(source.content())
+        # What the source knows decides what is learned of the same rows, such as which values are of one column.
+        digest = digest_of([profile.digest, content]) if content else profile.digest
+        known = {"passed_over": source.passed_over(), "content": {**profile.content, **content}, "digest": digest}
         profile = profile.model_copy(update=known)
         if not sum(profile.rows.values()):
             reasons = f" ({', '.join(f'{count:,} {reason}' for reason, count in profile.quarantined.items())})"

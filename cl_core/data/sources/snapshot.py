@@ -4,20 +4,24 @@ from collections.abc import Iterator, Mapping
 from itertools import chain, groupby
 from operator import itemgetter
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
+from pydantic import PrivateAttr
 
 from cl_core.artifact_dir import MANIFEST, manifest_of
 from cl_core.data.path_roots import confined
-from cl_core.data.snapshot import ID_BYTES, PAYLOAD, SPLITS, open_snapshot, row_groups
+from cl_core.data.snapshot import ID_BYTES, PAYLOAD, SPLITS, open_snapshot, row_groups, snapshot_profile
 from cl_core.data.sources import RawSample, Source, unchanged
 from cl_core.errors import DataError, IntegrityError
 from cl_core.hashing import file_sha256
 from cl_core.registry import SOURCES
 from cl_core.tables import rows_of
+
+# What a source of tables gives beside the rows.
+_OF_COLUMNS = ("columns", "column_widths")
 
 
 @SOURCES.register("snapshot")
@@ -28,6 +32,8 @@ class SnapshotFolder(Source):
 
     splits: Literal["both", "train", "test"] = "both"
     """Which samples are read."""
+
+    _content: dict[str, Any] = PrivateAttr(default_factory=dict)
 
     def fingerprint(self, location: str) -> str:
         """Return the checksum of the manifest, which holds those of all files."""
@@ -41,6 +47,8 @@ class SnapshotFolder(Source):
                 f"data.location: {location} is a snapshot of {snapshot.modality}, not of {self._modality}; give "
                 "another snapshot"
             )
+        content = snapshot_profile(snapshot.path).content
+        self._content.update({name: content[name] for name in _OF_COLUMNS if name in content})
         for split in self._selected:
             origins = _origins(snapshot.path, split)
             for row in chain.from_iterable(row_groups(snapshot, split)):
@@ -51,6 +59,10 @@ class SnapshotFolder(Source):
                         "ingest the source again"
                     )
                 yield RawSample(row.payload, row.label, split, origin)
+
+    def content(self) -> dict[str, Any]:
+        """Return what the snapshot's own source knew of columns."""
+        return dict(self._content)
 
     def number_of_inputs(self, location: str) -> int:
         """Return the number of rows in the manifest."""

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from pictures import LFS_POINTER
 
+from cl_core.data.ingest.pipeline import ingest_source
 from cl_core.data.sources import RawSample, Unreadable, built_source
 from cl_core.data.sources.table import TableFiles
 from cl_core.errors import DataError, InputError, SpecError
@@ -750,3 +751,18 @@ def test_the_fingerprint_changes_with_a_file(place, tmp_path):
 def test_tables_are_no_images():
     with pytest.raises(SpecError, match=r"data\.source: 'table' delivers vector, not image"):
         built_source(DataSpec(name="x", source="table", location="x"), "image")
+
+
+def test_the_same_rows_with_other_columns_are_another_snapshot_and_a_snapshot_of_it_the_same(place, tmp_path):
+    """Which values are of one category decides what SCARF's views are: it is a part of what a training is named by."""
+    table = place("data/a.csv", "t,x\n" + "".join(f"{'ab'[n % 2]},{n}\n" for n in range(40)))
+    np.save(tmp_path / "a.npy", np.array([[n % 2 == 0, n % 2, n] for n in range(40)], np.float32))
+
+    def ingested(source: str, location: object):
+        spec = DataSpec(name="given", source=source, location=str(location), modality="vector", test_share=0.3)
+        return ingest_source(spec, datasets=tmp_path / source).snapshot
+
+    by_table, by_array = ingested("table", table), ingested("npy", tmp_path / "a.npy")
+    assert by_table.rows == by_array.rows and by_table.digest != by_array.digest
+    assert ingested("snapshot", by_table.path).digest == by_table.digest
+    assert ingested("snapshot", by_array.path).digest == by_array.digest
