@@ -44,6 +44,7 @@ class ImageFolder(Source):
     """Whether folders such as `train`, `val` and `test` are splits; otherwise they are folders like others."""
 
     _passed_over: Counter[str] = PrivateAttr(default_factory=Counter)
+    _layouts: dict[str, Layout] = PrivateAttr(default_factory=dict)  # By location, of the last listing.
 
     @model_validator(mode="before")
     @classmethod
@@ -77,7 +78,7 @@ class ImageFolder(Source):
     def listed(self, location: str) -> Iterator[SourceEntry]:
         """List every image file by its path, which gives its split and class."""
         root = _root(location)
-        layout = folder_layout(root) if self.split_from == "folder" else Layout()
+        layout = self._layouts[location] = folder_layout(root) if self.split_from == "folder" else Layout()
         self._passed_over.clear()
         name, labeled = "", False
         for parts, path in image_files(root, self._passed_over):
@@ -96,7 +97,10 @@ class ImageFolder(Source):
 
     def note(self, location: str) -> str:
         """Return how folders were taken for splits, where that is open."""
-        return folder_layout(_root(location)).note if self.split_from == "folder" else ""
+        layout = self._layouts.get(location)
+        if layout is None:  # Nothing was listed; otherwise the folders are not walked again.
+            layout = folder_layout(_root(location)) if self.split_from == "folder" else Layout()
+        return layout.note
 
     def passed_over(self) -> dict[str, int]:
         """Return how many files the last listing passed over: by suffix, or by name where a system has made them."""
