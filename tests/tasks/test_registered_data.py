@@ -45,6 +45,13 @@ def tag(home: Path, version: int, **tags: str) -> None:
             )
 
 
+def untag(home: Path, *names: str) -> None:
+    with connected(store_at(home).tracking_uri) as client:
+        for version in ("1", "2", "3"):
+            for name in names:
+                client.delete_model_version_tag(NAME, version, name)
+
+
 def test_a_version_records_the_name_of_its_data_and_what_its_encoder_takes() -> None:
     tags = registration().tags
     assert (tags[DATA_NAME], tags[INPUT]) == ("shoe-photos", "8 x 8 x 1")
@@ -92,20 +99,14 @@ def test_the_data_of_the_champion_and_of_the_newest_version_are_both_accepted(ho
 
 
 def test_of_a_version_of_0_1_0_the_run_and_the_signature_say_what_it_was_trained_on(home: Path) -> None:
-    with connected(store_at(home).tracking_uri) as client:
-        for version in ("1", "2", "3"):
-            for name in (DATA_NAME, INPUT):
-                client.delete_model_version_tag(NAME, version, name)
+    untag(home, DATA_NAME, INPUT)
     check_registered_data(SHOES, NAME, array=images(SIZE, CHANNELS))
     with pytest.raises(InputError, match=r"models:/shoes/3 on 'shoe-photos', grayscale images of 8 x 8 pixels"):
         check_registered_data(EMOJI, NAME, array=images(28, 3))
 
 
 def test_versions_of_another_program_are_passed_over(home: Path) -> None:
-    with connected(store_at(home).tracking_uri) as client:
-        for version in ("1", "2", "3"):
-            for name in (DATA_NAME, TRAINING_DIGEST):
-                client.delete_model_version_tag(NAME, version, name)
+    untag(home, DATA_NAME, TRAINING_DIGEST)
     check_registered_data(EMOJI, NAME, array=images(28, 3))
 
 
