@@ -14,7 +14,7 @@ from prefect.client.schemas.objects import FlowRun
 
 from cl_core import artifact_dir, processes
 from tasks.runtime.locks import OwnerRecord
-from tasks.runtime.settings import Settings
+from tasks.runtime.settings import WORKER_FLOW_RUN, Settings
 
 _END_TIMEOUT_S = 30
 
@@ -56,6 +56,16 @@ def run_owners() -> list[RunOwner]:
 def owner_of(flow_run_id: str) -> RunOwner | None:
     """Return the owner of a flow run; None when no process has begun it, or it has ended regularly."""
     return RunOwner.read(_place(flow_run_id))
+
+
+def has_process(flow_run_id: str) -> bool:
+    """Return whether a process of this host was started by a worker for the flow run, whatever it has recorded."""
+    for process in psutil.process_iter():
+        # Of another person, or exited since.
+        with contextlib.suppress(psutil.Error):
+            if process.environ().get(WORKER_FLOW_RUN) == flow_run_id:
+                return True
+    return False
 
 
 def forget_owner(flow_run_id: str) -> None:

@@ -13,6 +13,9 @@ from cl_core.errors import InputError
 # They have a meaning in the addresses of databases and artifacts, which SQLAlchemy and MLflow read differently.
 _NOT_IN_HOME = "?#%"
 
+WORKER_FLOW_RUN = "PREFECT__FLOW_RUN_ID"
+"""Variable in which a Prefect worker tells a process which flow run it was started for."""
+
 _Pause = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 """Of a pause between two tries; operators and tests may shorten it. Seconds."""
 
@@ -74,7 +77,7 @@ class Settings(BaseSettings):
     mlflow_hosts: str = Field("", validation_alias="MLFLOW_SERVER_ALLOWED_HOSTS")
     """Names under which the MLflow server of `cl up` answers other machines; default: this machine's. HOST:PORT,
     separated by commas."""
-    worker_flow_run_id: str = Field("", validation_alias="PREFECT__FLOW_RUN_ID")
+    worker_flow_run_id: str = Field("", validation_alias=WORKER_FLOW_RUN)
     """Flow run that a Prefect worker started this process for; set by the worker. UUID."""
     retry_delay_s: _Pause = Field(5.0, validation_alias="CL_RETRY_DELAY_S")
     """Pause before a step is retried after a failure of a machine or network, doubled each time. Seconds."""

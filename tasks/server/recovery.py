@@ -3,8 +3,8 @@
 Automations notice a process whose heartbeats stop, and reschedule runs that are marked as crashed. No event reports a
 process that dies together with its worker while it starts, or with the whole machine; the run's recorded owner does.
 
-A work pool belongs to one `cl up`. When it starts, a run that Prefect reports as active in the pool, without a living
-process of this host or another, is not active any more.
+A work pool belongs to one `cl up`. A run that Prefect reports as active in the pool, without a living process, is not
+active any more. One that died before it recorded its owner is known by that: no process has its id in its environment.
 """
 
 import time
@@ -97,7 +97,7 @@ class RunRecovery:
         if run.state_type == StateType.PENDING:
             # No process has started; a recorded owner is that of an earlier attempt.
             return ours and (starting or _age(run) > _MAX_PENDING)
-        return owner.is_stale if owner else ours and starting
+        return owner.is_stale if owner else ours and not run_owner.has_process(str(run.id))
 
     def _reschedule_crashed(self, client: SyncPrefectClient) -> Iterator[str]:
         for run in _in_states(client, StateType.CRASHED):

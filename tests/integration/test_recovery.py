@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import psutil
 import pytest
-from machine import DECLARATION, Machine, at_work, start, start_to_train, wait
+from machine import DECLARATION, PATIENCE_S, Machine, at_work, start, start_to_train, wait
 
 from tasks.runtime.run_log import RunLog, step_costs
 
@@ -52,7 +52,7 @@ def test_runs_whose_end_is_not_reported_are_noticed_too(machine: Machine) -> Non
     """A stopped process by its missing heartbeats; one that dies with its worker by the owner in its record."""
     stopped, sleeper = start_to_train(machine, "stopped")
     killed = start(machine, "killed")
-    machine.wait_for(killed, "RUNNING")
+    wait((machine.home / "work" / "runs" / f"{killed}.json").exists, PATIENCE_S)
     dead = [machine.service("worker"), machine.process_of(killed)]
     for process in dead:
         process.kill()

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import subprocess
 import sys
 import time
@@ -80,7 +81,7 @@ def ended() -> str:
 
 def test_while_it_runs_a_dead_process_is_seen_twice_before_its_run_is_closed(pool: Pool, ended: str) -> None:
     dead, alive = pool.run("RUNNING", ended), pool.run("RUNNING", processes.token())
-    unwanted, elsewhere = pool.run("CANCELLING", ended), pool.run("RUNNING")
+    unwanted, elsewhere = pool.run("CANCELLING", ended), Pool(pool.server, pool.home).run("RUNNING")
     command = pool.run("RUNNING", ended, deployed=False)
     run_recovery = RunRecovery(pool.name)
     assert run_recovery.recover() == []
@@ -91,6 +92,21 @@ def test_while_it_runs_a_dead_process_is_seen_twice_before_its_run_is_closed(poo
     assert states == ["AwaitingRetry", "Running", "Cancelled", "Running", "Crashed"]
     assert [path.stem for path in (pool.home / "work" / "runs").glob("*.json")] == [alive]
     assert run_recovery.recover() == []
+
+
+def test_a_run_that_recorded_no_owner_is_closed_once_no_process_was_started_for_it(pool: Pool) -> None:
+    """It was killed, and its worker with it, between the state Running and its record."""
+    run, run_recovery = pool.run("RUNNING"), RunRecovery(pool.name)
+    environment = {**os.environ, "PREFECT__FLOW_RUN_ID": run}
+    with subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=-1, env=environment) as process:
+        assert run_recovery.recover() == [] == run_recovery.recover() and pool.state(run) == "Running"
+        process.kill()
+    assert run_recovery.recover() == []
+    assert [said.split(": ", 1)[-1] for said in run_recovery.recover()] == [
+        "it has no process",
+        "its process had exited",
+    ]
+    assert pool.state(run) == "AwaitingRetry"
 
 
 def test_when_it_starts_nothing_of_its_pool_is_at_work_but_what_has_a_living_process(pool: Pool, ended: str) -> None:
