@@ -49,7 +49,6 @@ def report(
         validation: The numbers of the data.
     """
     from cl_core.evaluation.runner import read_assessment
-    from cl_core.report.page import render_report
     from cl_core.report.summary import score_rows, summary_markdown
 
     settings = Settings.from_environment()
@@ -81,6 +80,8 @@ def report(
         **_pictured(job, checkpoint, scores, pictures=not is_cached),
     )
     if not is_cached:
+        from cl_core.report.page import render_report  # It imports matplotlib.
+
         _publish(model, path, render_report(inputs))
     publish_report(summary_markdown(inputs), score_rows(scores, inputs.champion), links)
     log_outcome(f"{path} is up to date; skipped" if is_cached else f"written to {path}", cached=is_cached)

@@ -83,6 +83,10 @@ RECORDED_RECIPE = frozenset({"retrain", "register"})
 TRAINS = frozenset({"retrain", "pretrain", "evaluate", "register", "report"})
 """Flows that may train, so that their workers and threads must be there."""
 
+_MLFLOW = ("mlflow", "mlflow.store.tracking.sqlalchemy_store")
+IMPORTED_MEANWHILE = {False: _MLFLOW, True: (*_MLFLOW, "cl_core.training.components")}
+"""By whether a flow may train, modules that take seconds to import."""
+
 CHECKED_ADDRESS = frozenset({"prune"})
 """Flows that act on what Prefect reports, so that they must ask the server of this CL_HOME's `cl up`."""
 

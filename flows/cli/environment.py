@@ -1,5 +1,6 @@
 """What a process needs before and while it runs a command: settings, signals, a Prefect server."""
 
+import importlib
 import json
 import signal
 import warnings
@@ -19,6 +20,7 @@ from tasks.runtime.process_environment import (
     use_prefect_of,
 )
 from tasks.runtime.settings import Settings
+from tasks.server.temporary_server import temporary_server
 
 
 def set_environment() -> None:
@@ -26,7 +28,7 @@ def set_environment() -> None:
     keep_loopback_direct()
     ignore_other_projects()
     find_running_servers()
-    embed_prefect(Settings.from_environment())
+    embed_prefect(Settings.from_environment(), temporary_server().api_url)
     set_variables(SAFE_PATH)
     # Idle threads that spin take a small machine's cores from the work; torch reads it when it is imported.
     set_defaults({"OMP_WAIT_POLICY": "PASSIVE"} | processes.thread_limits())
@@ -86,17 +88,25 @@ def _cancel_run(*_: object) -> None:
     raise run_cancelled("")
 
 
-def start_prefect() -> None:
-    """Start Prefect's temporary server if there is no other one."""
-    if Settings.from_environment().prefect_api_url:
+def start_prefect(*meanwhile: str) -> None:
+    """Start Prefect's temporary server if there is no other one, and wait for it.
+
+    Args:
+        meanwhile: Modules that the command needs soon, imported while the server starts.
+
+    Raises:
+        InfrastructureError: When it does not start.
+    """
+    settings = Settings.from_environment()
+    if settings.prefect_api_url:
         return
-    from prefect import get_client
+    temporary_server().start(settings.home / "prefect")
+    for module in meanwhile:
+        importlib.import_module(module)
+    from prefect.settings import get_current_settings
 
-    from tasks.server.temporary_server import TemporaryServer
-
-    TemporaryServer()
-    with get_client(sync_client=True):
-        pass
+    timeout_s = get_current_settings().server.ephemeral.startup_timeout_seconds
+    temporary_server().wait_until_ready(timeout_s=timeout_s)
 
 
 def check_prefect_answers() -> None:

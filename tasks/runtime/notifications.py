@@ -15,11 +15,11 @@ from prefect.blocks.core import Block
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.logging import get_run_logger
 from prefect.logging.loggers import flow_run_logger
-from prefect.utilities.urls import url_for
 
 from cl_core.errors import InputError
 from cl_core.refs import Decision
 from tasks.runtime.console import echo
+from tasks.runtime.provenance import flow_run_url
 from tasks.runtime.run_log import model_of
 from tasks.runtime.run_state import RunState
 from tasks.runtime.settings import Settings
@@ -86,7 +86,7 @@ def notification_block(block: str) -> NotificationBlock:
 
 def flow_run_page(flow_run_id: str) -> str:
     """Return the address of a flow run in the Prefect UI; without a UI, the command that shows the run."""
-    return url_for("flow-run", obj_id=flow_run_id) or f"cl explain {flow_run_id}"
+    return flow_run_url(flow_run_id) or f"cl explain {flow_run_id}"
 
 
 def _send(what: str, flow_run_id: str, logger: Logger, *, model: str, version: int, reason: str) -> None:

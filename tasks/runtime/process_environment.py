@@ -18,7 +18,7 @@ from pydantic_settings import DotEnvSettingsSource
 from pydantic_settings.sources import ConfigFileSourceMixin
 
 from cl_core.errors import InputError
-from tasks.runtime.settings import Settings
+from tasks.runtime.settings import TEMPORARY_PREFECT, Settings
 
 # The automations notice a dead process by its missing heartbeats. 30 s is the least that Prefect allows.
 HEARTBEAT_S = 30
@@ -99,8 +99,13 @@ def use_prefect_of(home: Path) -> None:
     set_variables({"PREFECT_HOME": str(folder), "PREFECT_PROFILES_PATH": str(folder / "profiles.toml")})
 
 
-def embed_prefect(settings: Settings) -> None:
-    """Let Prefect run without a server of its own; call this before Prefect is imported."""
+def embed_prefect(settings: Settings, temporary_url: str) -> None:
+    """Let Prefect use a temporary server where no other one is named; call this before Prefect is imported.
+
+    Args:
+        settings: Of this process.
+        temporary_url: Address of the API of the temporary server, which may be started later.
+    """
     set_defaults(
         {
             # The first start of an empty database takes long on a small machine; Prefect's own limit is 20 s.
@@ -117,10 +122,7 @@ def embed_prefect(settings: Settings) -> None:
         _check_profiles()
         return
     use_prefect_of(settings.home)
-    # Prefect does not take an empty address for none.
-    for name in ("PREFECT_API_URL", "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE"):
-        os.environ.pop(name, None)
-    set_variables({"PREFECT_SERVER_EPHEMERAL_ENABLED": "true"})
+    set_variables({"PREFECT_API_URL": temporary_url, TEMPORARY_PREFECT: temporary_url})
 
 
 def _check_profiles() -> None:

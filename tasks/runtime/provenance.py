@@ -8,6 +8,7 @@ from prefect.utilities.urls import url_for
 
 from cl_core.hashing import source_digest
 from cl_core.refs import Lineage
+from tasks.runtime.settings import Settings
 
 RECIPE_TAG = "recipe:"
 """Before a recipe's name, a tag of runs that version 0.1.0 created."""
@@ -27,8 +28,15 @@ def lineage(recipe: str = "") -> Lineage:
         source_digest=source_digest("cl_core", "tasks", "flows"),
         recipe=recipe or _recipe(set(run.tags) if run else set()),
         flow_run_id=str(run.id) if run else "",
-        flow_run_url=(url_for(run) or "") if run else "",
+        flow_run_url=flow_run_url(str(run.id)) if run else "",
     )
+
+
+def flow_run_url(flow_run_id: str) -> str:
+    """Return the address of a flow run in the Prefect UI; empty where the run has no page that stays."""
+    if not Settings.from_environment().prefect_api_url:
+        return ""
+    return url_for("flow-run", obj_id=flow_run_id) or ""
 
 
 def _recipe(tags: set[str]) -> str:

@@ -5,7 +5,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from cl_core.errors import InputError
@@ -13,6 +13,8 @@ from cl_core.errors import InputError
 # They have a meaning in the addresses of databases and artifacts, which SQLAlchemy and MLflow read differently.
 _NOT_IN_HOME = "?#%"
 
+TEMPORARY_PREFECT = "CL_TEMPORARY_PREFECT"
+"""Variable with the address of the command's own Prefect server, which counts as none."""
 WORKER_FLOW_RUN = "PREFECT__FLOW_RUN_ID"
 """Variable in which a Prefect worker tells a process which flow run it was started for."""
 
@@ -55,6 +57,8 @@ class Settings(BaseSettings):
     """Address of MLflow; default: SQLite under CL_HOME. URI."""
     prefect_api_url: str = Field("", validation_alias="PREFECT_API_URL")
     """Address of the Prefect server's API; default: a temporary server over a database under CL_HOME. URL."""
+    temporary_prefect_url: str = Field("", validation_alias=TEMPORARY_PREFECT)
+    """Address of the API of a command's temporary Prefect server; set by the command. URL."""
     ray_address: str = Field("", validation_alias="RAY_ADDRESS")
     """Address of a Ray cluster; default: a local one, started only for two or more workers. Address."""
     notify: str = Field("", validation_alias="CL_NOTIFY")
@@ -87,6 +91,13 @@ class Settings(BaseSettings):
     """Interval at which `cl up` looks for runs whose process has exited. Seconds."""
     debug: bool = Field(False, validation_alias="CL_DEBUG")
     """Show the traceback of an error that is not foreseen, instead of keeping it in a file. 0 or 1."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_temporary_prefect(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Count the temporary server as none: it has no other runs, no deployments and no worker."""
+        temporary = values.get(TEMPORARY_PREFECT)
+        return {name: value for name, value in values.items() if name != "PREFECT_API_URL" or value != temporary}
 
     @classmethod
     def from_environment(cls) -> "Settings":

@@ -130,10 +130,8 @@ def test_without_an_address_prefect_is_the_one_of_this_home(environment, tmp_pat
         "PREFECT_HOME": "/theirs",
         "PREFECT_PROFILE": "theirs",
         "PREFECT_PROFILES_PATH": "/theirs/profiles.toml",
-        "PREFECT_SERVER_EPHEMERAL_ENABLED": "false",
-        "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",
     }
-    embed_prefect(Settings(home=tmp_path / "home"))
+    embed_prefect(Settings(home=tmp_path / "home"), "http://127.0.0.1:9/api")
     prefect = {name: value for name, value in environment.items() if "HOME" in name or "PROFILE" in name}
     assert prefect == {
         "HOME": str(tmp_path),
@@ -141,21 +139,23 @@ def test_without_an_address_prefect_is_the_one_of_this_home(environment, tmp_pat
         "PREFECT_HOME": str(tmp_path / "home" / "prefect"),
         "PREFECT_PROFILES_PATH": str(tmp_path / "home" / "prefect" / "profiles.toml"),
     }
-    assert environment["PREFECT_SERVER_EPHEMERAL_ENABLED"] == "true"
-    assert "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE" not in environment
+    assert environment["PREFECT_API_URL"] == "http://127.0.0.1:9/api"
+    assert Settings.from_environment().prefect_api_url == "", "the temporary server counts as none"
+    environment["PREFECT_API_URL"] = "http://127.0.0.1:4200/api"
+    assert Settings.from_environment().prefect_api_url == "http://127.0.0.1:4200/api"
 
 
 @pytest.mark.parametrize("content", ["active = caf\xe9", "no TOML"])
 def test_profiles_that_cannot_be_read_are_refused_with_their_file(environment, tmp_path, content):
     with_address = Settings(home=tmp_path / "home", prefect_api_url="http://127.0.0.1:4200/api")
     environment["PREFECT_HOME"] = str(tmp_path)
-    embed_prefect(with_address)
+    embed_prefect(with_address, "unused")
     assert environment["PREFECT_PROFILES_PATH"] == str(tmp_path / "profiles.toml")
     (tmp_path / "profiles.toml").write_text(content, encoding="latin-1")
     with pytest.raises(
         InputError, match=r"PREFECT_PROFILES_PATH: Prefect cannot read its profiles in \S+profiles.toml"
     ):
-        embed_prefect(with_address)
+        embed_prefect(with_address, "unused")
 
 
 def test_no_server_or_worker_inherits_the_registry_of_another_project(monkeypatch):
