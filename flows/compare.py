@@ -10,8 +10,8 @@ from cl_core.data.path_roots import confined
 from cl_core.errors import SpecError
 from cl_core.refs import Ref, RetrainResult
 from cl_core.report.comparison import comparison_markdown
-from flows.cli.recipes import recipe_values, validated_parameters
 from flows.parameters import Recipes, Seeds, TableFile
+from flows.recipes import recipe_values, validated_parameters
 from flows.retrain import retrain
 from tasks.runtime.hooks import FLOW
 

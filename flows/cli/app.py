@@ -13,7 +13,7 @@ from contextlib import suppress
 from importlib.metadata import version
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, NamedTuple, NoReturn
 
 import cyclopts
 from cyclopts import App, Group, Parameter
@@ -38,6 +38,14 @@ _EPILOGUE = (
 _RECIPE = "JSON file with values of any of the command's options; the command line wins."
 _JSON = "Print the result as one JSON document on stdout."
 _OPTIONS = Group.create_ordered("Options")
+
+
+class Finished(NamedTuple):
+    """What a command returned after some seconds, and how to print it."""
+
+    result: object
+    seconds: float
+    as_json: bool
 
 
 def main() -> None:
@@ -112,7 +120,7 @@ def make_app() -> App:
             help_epilogue=names if name in commands.NAMED_COMPONENTS else "",
         )
     app.meta.suppress_keyboard_interrupt = False
-    app.meta.result_action = "return_value"
+    app.meta.result_action = _show
     app.meta["--help"].group = app.meta["--version"].group = _OPTIONS
 
     @app.meta.default
@@ -120,21 +128,21 @@ def make_app() -> App:
         *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
         recipe: Annotated[Path | None, Parameter(help=_RECIPE, group=_OPTIONS)] = None,
         json: Annotated[bool, Parameter(help=_JSON, group=_OPTIONS, negative=(), show_default=False)] = False,
-    ) -> int:
+    ) -> Finished:
         return _launch(app, tokens, recipe, as_json=json)
 
     return app
 
 
-def _launch(app: App, tokens: tuple[str, ...], recipe: Path | None, *, as_json: bool) -> int:
-    """Parse a command line, run its command, print the result, and return the exit code."""
-    from flows.cli.recipes import read_recipe
+def _launch(app: App, tokens: tuple[str, ...], recipe: Path | None, *, as_json: bool) -> Finished:
+    """Parse a command line, and run its command."""
+    from flows.cli.compat import Recipe
 
     name = next((token for token in tokens if token in COMMANDS), "")
     if as_json and name in commands.WITHOUT_RESULT:
         raise InputError(f"--json: `cl {name}` prints no result; run it without --json")
     if recipe is not None:
-        app.config = (read_recipe(recipe),)
+        app.config = (Recipe.read(recipe),)
     command, bound, _ = app.parse_args(tokens, exit_on_error=False, print_error=False)
     asked = not isinstance(getattr(command, "__self__", None), App)  # Help and version are methods of App.
     if asked and name not in commands.OWN_ENVIRONMENT:
@@ -156,11 +164,16 @@ def _launch(app: App, tokens: tuple[str, ...], recipe: Path | None, *, as_json: 
     began = time.monotonic()
     named = {"recipe": recipe.name} if recipe is not None and name in commands.RECORDED_RECIPE else {}
     result = command(*bound.args, **bound.kwargs, **named)
-    if result is None:
+    return Finished(result, time.monotonic() - began, as_json)
+
+
+def _show(finished: Finished | None) -> int:
+    """Print the result of a command, and return the exit code; help and version have none."""
+    if finished is None or finished.result is None:
         return 0
     from flows.cli.render import render, render_json
 
-    return render_json(result) if as_json else render(result, seconds=time.monotonic() - began)
+    return render_json(finished.result) if finished.as_json else render(finished.result, seconds=finished.seconds)
 
 
 def _current_names(tokens: Sequence[str]) -> tuple[str, list[str]]:

@@ -7,10 +7,13 @@ would lose the types that JSON gave them: specs read text as well, but options a
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, get_origin
 
 from cyclopts import App, Argument, ArgumentCollection, Token
 from cyclopts.config import Dict
+
+from flows.recipes import recipe_values
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,15 @@ class Recipe:
 
     values: dict[str, Any]
     source: str
+
+    @classmethod
+    def read(cls, path: Path) -> "Recipe":
+        """Return the recipe in a file.
+
+        Raises:
+            InputError: When there is no such file, or it holds something else.
+        """
+        return cls(recipe_values(path, field="--recipe"), str(path))
 
     def __call__(self, app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
         """Give the arguments the values that the command line has not set."""

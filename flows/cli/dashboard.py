@@ -30,7 +30,7 @@ def watch(stack: LocalStack, supervisor: Supervisor, recovery: "RunRecovery", de
     On a terminal it is one screen; elsewhere one line per event.
     """
     # People name runs: nothing in a name is markup.
-    console = Console(highlight=False, markup=False)
+    console = Console(stderr=True, highlight=False, markup=False)
     events: list[str] = []
     runs: list[tuple[str, str, str]] = []
     read_at = 0.0

@@ -115,7 +115,7 @@ def _run_stack(settings: Settings, ports: Ports, deployments: Path, host: str) -
     from tasks.server.services import LocalStack
     from tasks.server.supervisor import Supervisor, stop_orphaned_services
 
-    console, began = Console(highlight=False, markup=False, soft_wrap=True), time.monotonic()
+    console, began = Console(stderr=True, highlight=False, markup=False, soft_wrap=True), time.monotonic()
     # A second Ctrl-C or SIGTERM changes nothing: while services stop, none may be left.
     came: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):

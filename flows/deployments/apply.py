@@ -22,10 +22,10 @@ from prefect.utilities.annotations import freeze
 from pydantic import BaseModel
 
 from cl_core.errors import InputError
-from flows.cli.recipes import recipe_values, validated_parameters
 from flows.deployments.automations import AUTOMATIONS_0_1, failure_automations, recovery_automations
 from flows.deployments.old_names import ENTRYPOINTS_0_1, RENAMED_FLOWS
 from flows.deployments.schema import Declaration, Deployment
+from flows.recipes import recipe_values, validated_parameters
 from tasks.runtime.console import echo
 from tasks.runtime.notifications import CRASHED, FAILED
 from tasks.runtime.run_log import model_of

@@ -512,10 +512,10 @@ def test_where_names_would_be_read_as_ascii_it_says_what_to_set(ascii_only):
 
 
 def test_an_unforeseen_error_is_one_sentence_and_a_file_with_the_traceback(tmp_path, cl, monkeypatch):
-    def defect(*_):
+    def defect(*_, **_options):
         raise ZeroDivisionError("division by zero\nin the second line")
 
-    monkeypatch.setattr("flows.cli.recipes.read_recipe", defect)
+    monkeypatch.setattr("flows.cli.compat.recipe_values", defect)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     ended = cl("retrain", "--recipe", "a b.json")
     sentence = r"error: unforeseen ZeroDivisionError: division by zero\. The traceback is in (\S+); CL_DEBUG=1 shows it"

@@ -131,7 +131,7 @@ def test_a_form_with_the_queue_of_a_model_takes_no_other_model(own: dict[str, An
     ("declared", "sentence"),
     [
         ("{name: a, flow: flows.retrain.nothing}", "there is no flow 'flows.retrain.nothing'"),
-        ("{name: a, flow: flows.cli.recipes.read_recipe}", "is a function, not a flow"),
+        ("{name: a, flow: flows.recipes.recipe_values}", "is a function, not a flow"),
         ("{name: a, flow: flows.retrain.retrain, recipe: none.json}", "there is no file"),
         ("{recipes: none-*.json, flow: flows.retrain.retrain}", "matches 'none-*.json'"),
         ("{name: a, flow: flows.retrain.retrain, parameters: {training: {epochs: 0}}}", "epochs"),

@@ -12,7 +12,7 @@ from prefect.utilities.schema_tools import validation
 from cl_core.training.components import assemble
 from flows.champion import promote, rollback
 from flows.cli.app import make_app
-from flows.cli.recipes import read_recipe
+from flows.cli.compat import Recipe
 from flows.embed import embed
 from flows.evaluate_model import evaluate_model
 from flows.prune import prune
@@ -120,7 +120,7 @@ def test_a_recipe_asks_the_command_for_what_it_asks_the_flow(recipe):
     """What a deployment passes on as JSON, and what the command reads from the file, is one training."""
     values = json.loads(recipe.read_text())
     app = make_app()
-    app.config = (read_recipe(recipe),)
+    app.config = (Recipe.read(recipe),)
     _, bound, _ = app.parse_args(["retrain"], exit_on_error=False, print_error=False)
     asked = retrain.validate_parameters(values)
     for name in values:

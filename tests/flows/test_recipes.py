@@ -8,7 +8,7 @@ import pytest
 from cl_core.errors import InputError
 from cl_core.specs import DataSpec, EvaluationSpec, TrainingSpec
 from flows.cli.app import make_app
-from flows.cli.recipes import read_recipe
+from flows.cli.compat import Recipe
 from flows.compare import compare
 
 OPTIONS = {
@@ -33,7 +33,7 @@ def asked(tmp_path):
         recipe = {**recipe, "data": {**DATA, **recipe.get("data", {})}}
         (tmp_path / "recipe.json").write_text(json.dumps(recipe))
         app = make_app()
-        app.config = (read_recipe(tmp_path / "recipe.json"),)
+        app.config = (Recipe.read(tmp_path / "recipe.json"),)
         _, bound, _ = app.parse_args(["evaluate", *arguments], exit_on_error=False, print_error=False)
         return bound.arguments
 

@@ -6,19 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cl_core.errors import InputError
-from flows.cli.compat import Recipe
 
 if TYPE_CHECKING:
     from prefect import Flow
-
-
-def read_recipe(path: Path) -> Recipe:
-    """Return the recipe in a file.
-
-    Raises:
-        InputError: When there is no such file, or it holds something else.
-    """
-    return Recipe(recipe_values(path, field="--recipe"), str(path))
 
 
 def validated_parameters(
