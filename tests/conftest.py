@@ -19,7 +19,7 @@ os.environ.setdefault("DO_NOT_TRACK", "1")
 hypothesis.settings.register_profile("no deadline", deadline=None)
 hypothesis.settings.load_profile("no deadline")
 
-pytest_plugins = ["cpu_time", "pictures", "small_training"]
+pytest_plugins = ["compiled", "cpu_time", "pictures", "small_training"]
 
 TESTS = Path(__file__).parent
 INTEGRATION = [TESTS / "integration"]

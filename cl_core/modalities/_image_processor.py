@@ -24,8 +24,8 @@ class ImageProcessor(Processor):
     def __init__(self, mean: Sequence[float], std: Sequence[float], size: int) -> None:
         super().__init__(ArraySpec("uint8", (size, size, len(mean))))
         self.size = size
-        self.mean_values = tuple(mean)
-        """`mean` as numbers: to read them from a GPU would be to wait for it."""
+        self.mean_values, self.std_values = tuple(mean), tuple(std)
+        """`mean` and `std` as numbers: to read them from a GPU would be to wait for it."""
         self.register_buffer("mean", torch.tensor(mean).reshape(1, -1, 1, 1))
         self.register_buffer("std", torch.tensor(std).reshape(1, -1, 1, 1))
 

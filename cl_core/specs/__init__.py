@@ -9,7 +9,7 @@ from cl_core.specs.compute import ComputeSpec
 from cl_core.specs.data import DataSpec, SourceSpec, ValueRange
 from cl_core.specs.evaluation import EvaluationSpec, PromotionSpec
 from cl_core.specs.grouping import GroupRule
-from cl_core.specs.training import PAPER, Precision, TrainingSpec
+from cl_core.specs.training import PAPER, Precision, TrainingSpec, ViewsBackend
 
 __all__ = [
     "PAPER",
@@ -23,4 +23,5 @@ __all__ = [
     "SourceSpec",
     "TrainingSpec",
     "ValueRange",
+    "ViewsBackend",
 ]

@@ -13,7 +13,7 @@ def _default_threads() -> int:
 
 
 class ComputeSpec(Described):
-    """Where a run computes and how fast. Nothing here changes the result, except the precision that auto takes."""
+    """Where a run computes and how fast. Nothing here changes the result, except what auto takes."""
 
     workers: int = Field(1, ge=1, le=4096, title="Training workers")
     """Processes that share each batch. 1 trains in the flow's own process."""

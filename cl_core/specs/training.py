@@ -13,6 +13,9 @@ PAPER = "paper"
 Precision = Literal["auto", "bf16", "fp32"]
 """A completed spec has one of the last two."""
 
+ViewsBackend = Literal["auto", "fused", "torch"]
+"""A completed spec has one of the last two; one that was stored before there was a choice means torch."""
+
 MOST_EPOCHS = 100_000
 
 
@@ -37,6 +40,10 @@ class TrainingSpec(Described):
     """Policy that makes the contrasted views. `paper`: the views and options of the method's paper."""
     views_options: Options = Field({})
     """Options of the view policy, as JSON."""
+    views_backend: ViewsBackend = "auto"
+    """What computes the views: a compiled kernel in one pass (fused), or torch, operation by operation; they differ by
+    rounding. auto takes fused where CPUs train, numba can be imported and the view policy has a kernel, and torch
+    elsewhere."""
     encoder: Annotated[str, NameIn(ENCODERS)] = "resnet_small"
     """Network that is trained, evaluated and registered."""
     encoder_options: Options = Field({})

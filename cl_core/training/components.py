@@ -13,7 +13,7 @@ from cl_core.losses import PairLoss
 from cl_core.methods import FromPaper, MethodOptions
 from cl_core.modalities import Modality
 from cl_core.registry import ENCODERS, LOSSES, METHODS, VIEWS
-from cl_core.specs import PAPER, Options, TrainingSpec
+from cl_core.specs import PAPER, Options, TrainingSpec, ViewsBackend
 from cl_core.specs.training import MOST_EPOCHS
 from cl_core.views import Views
 
@@ -65,6 +65,8 @@ class Parts(BaseModel):
     @classmethod
     def _from_spec(cls, value: Any, assembled: ModelWrapValidatorHandler[Self]) -> "Parts":
         is_spec = isinstance(value, TrainingSpec) or (isinstance(value, dict) and "spec" not in value)
+        if is_spec and isinstance(value, dict):  # Stored; what a person leaves open has been chosen before.
+            value = {"views_backend": "torch", **value}
         return assemble(TrainingSpec.model_validate(value)) if is_spec else assembled(value)
 
 
@@ -73,7 +75,7 @@ def assemble(training: TrainingSpec, *, on_gpu: bool = False) -> Parts:
 
     Args:
         training: A spec as given, or a completed one, which stays as it is.
-        on_gpu: Whether GPUs train: what `precision: auto` depends on.
+        on_gpu: Whether GPUs train, which decides what `auto` takes.
 
     Raises:
         SpecError: When a name or an option is unknown or out of range, or two parts do not fit.
@@ -92,6 +94,7 @@ def assemble(training: TrainingSpec, *, on_gpu: bool = False) -> Parts:
             "views": views[0],
             "views_options": policy.model_dump(mode="json"),
             "encoder_options": encoder.model_dump(mode="json"),
+            "views_backend": _views_backend(policy, training.views_backend, on_gpu=on_gpu),
             "precision": _fast_precision(on_gpu=on_gpu) if training.precision == "auto" else training.precision,
         }
     )
@@ -104,6 +107,13 @@ def assemble(training: TrainingSpec, *, on_gpu: bool = False) -> Parts:
     # Epochs that are left open are checked when the data has decided them.
     method.check(parts.loss, epochs=training.epochs or MOST_EPOCHS)
     return parts
+
+
+def _views_backend(policy: Views, asked: ViewsBackend, *, on_gpu: bool) -> ViewsBackend:
+    """Return the backend that `auto` takes: the kernel computes on CPUs, and is not there for every policy."""
+    if asked != "auto":
+        return asked
+    return "torch" if on_gpu or policy.why_not_fused() else "fused"
 
 
 def _fast_precision(*, on_gpu: bool) -> Literal["bf16", "fp32"]:

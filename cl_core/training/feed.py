@@ -12,7 +12,7 @@ from cl_core.methods import Samples, StepInfo
 from cl_core.modalities._processor import Processor, laid_out
 from cl_core.rng import SampleRng
 from cl_core.training.job import TrainingJob
-from cl_core.views import Views
+from cl_core.views import Views, view_maker
 
 
 @dataclass(frozen=True)
@@ -27,14 +27,17 @@ class Feed:
 
     def views(self, positions: NDArray[np.int64], *, epoch: int) -> tuple[Tensor, ...]:
         """Make the views of some samples; a pure function of seed, epoch and sample."""
-        pool = SamplePool(self.split.column, self.device)
-        views = self.policy(
+        spec = self.job.training
+        # The kernel computes on the CPU, whatever trains.
+        pool = SamplePool(self.split.column, "cpu" if spec.views_backend == "fused" else self.device)
+        views = view_maker(self.policy, spec.views_backend)(
             pool.batch(positions),
-            rng=SampleRng(self.job.training.seed, epoch, self.split.sample_ids[positions]),
+            rng=SampleRng(spec.seed, epoch, self.split.sample_ids[positions]),
             processor=self.processor,
             pool=pool,
         )
-        return tuple(laid_out(view, channels_last=self.job.training.channels_last) for view in views)
+        on_device = (view.to(self.device, non_blocking=True) for view in views)
+        return tuple(laid_out(view, channels_last=spec.channels_last) for view in on_device)
 
     def samples(self, positions: NDArray[np.int64], *, moment: StepInfo) -> Samples:
         """Return ids and labels of some samples."""

@@ -22,6 +22,7 @@ from cl_core.registry import VIEWS
 from cl_core.rng import SampleRng
 from cl_core.specs import ComputeSpec, TrainingSpec
 from cl_core.training.components import Parts
+from cl_core.views import view_maker
 
 
 class TrainedOn(NamedTuple):
@@ -175,8 +176,9 @@ def check_views(parts: Parts, modality: Modality, processor: Processor | None = 
     they say too little, nothing is tried.
 
     Raises:
-        SpecError: When the views are made of another modality, the encoder has too many stages for the smallest views,
-            views have several sizes and the encoder or the method takes one only, or one of these draws random numbers.
+        SpecError: When the views are made of another modality, their backend cannot be used, the encoder has too many
+            stages for the smallest views, views have several sizes and the encoder or the method takes one only, or one
+            of these draws random numbers.
     """
     name, suited = modality.registered_name, parts.views.modalities
     if suited and name not in suited:
@@ -185,6 +187,7 @@ def check_views(parts: Parts, modality: Modality, processor: Processor | None = 
             f"training.views: {parts.spec.views!r} makes views of {' or '.join(suited)}, and data.modality is "
             f"{name!r}; choose one of: {', '.join(fitting)}"
         )
+    view_maker(parts.views, parts.spec.views_backend)
     processor = processor or ((known := modality.known_array()) and modality.example_processor(known))
     if processor is None:
         return

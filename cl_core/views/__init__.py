@@ -1,11 +1,13 @@
 """View policies: how a sample becomes the views that are contrasted. One file each."""
 
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from torch import Tensor
 
 from cl_core.columns import SamplePool
+from cl_core.errors import SpecError
 from cl_core.refs import IMAGE
 from cl_core.registry import Component
 from cl_core.rng import SampleRng
@@ -36,6 +38,30 @@ class Views(Component):
             V tensors, view v (B, *view) float32 on the rows' device, as the processor gives them; of images a policy
             may make some smaller. Larger come first.
         """
+
+    def why_not_fused(self) -> str:
+        """Return why no kernel makes these views in one pass here; empty where `fused` does."""
+        return f"view policy {self.registered_name!r} has no kernel"
+
+    def fused(self, rows: Tensor, *, rng: SampleRng, processor: Any, pool: SamplePool) -> tuple[Tensor, ...]:
+        """Make the same views in one pass, on the CPU: `rows` and the result are there; see `__call__`."""
+        raise NotImplementedError(self.why_not_fused())
+
+
+def view_maker(policy: Views, backend: str) -> Callable[..., tuple[Tensor, ...]]:
+    """Return what makes the views of a policy by a backend, `fused` or `torch`.
+
+    Raises:
+        SpecError: When it cannot be used here.
+    """
+    if backend == "torch":
+        return policy
+    if reason := policy.why_not_fused():
+        raise SpecError(
+            f"training.views_backend: fused is wanted, but {reason}; choose auto, or torch, which makes the same views "
+            "up to rounding"
+        )
+    return policy.fused
 
 
 class ImageViews(Views):

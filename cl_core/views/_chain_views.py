@@ -1,5 +1,6 @@
 """The base of image policies: options and uniform numbers give parameters, from which the chain makes a view."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,15 +50,36 @@ class ChainViews(ChainOptions):
         self, images: Tensor, *, rng: SampleRng, processor: ImageProcessor, pool: SamplePool
     ) -> tuple[Tensor, ...]:
         """Make the views of a batch; see `Views`."""
-        _, height, width, _ = images.shape
         pixels = (images / 255).permute(0, 3, 1, 2)
-        views = []
+        return tuple(
+            processor.view(make_view(pixels, parameters, size=side, fill=processor.mean_values))
+            for parameters, side in self._drawn(images, rng, processor)
+        )
+
+    def why_not_fused(self) -> str:
+        """Return why numba cannot be used; empty where it can."""
+        try:
+            import numba  # noqa: F401
+        except ImportError as error:
+            return f"numba cannot be imported ({error})"
+        return ""
+
+    def fused(
+        self, images: Tensor, *, rng: SampleRng, processor: ImageProcessor, pool: SamplePool
+    ) -> tuple[Tensor, ...]:
+        """Make the views of a batch in one pass; see `Views`."""
+        from cl_core.views.image_operations.fused.fused_views import fused_views
+
+        made = list(self._drawn(images, rng, processor))
+        return fused_views(images, made, mean=processor.mean_values, std=processor.std_values)
+
+    def _drawn(self, images: Tensor, rng: SampleRng, processor: ImageProcessor) -> Iterator[tuple[ViewParameters, int]]:
+        """Yield the parameters of each view of a batch, and its side in pixels."""
+        _, height, width, _ = images.shape
         for view in range(self.count):
             draws = rng.uniforms(stream=view, count=DRAWS)
             side = round(processor.size * self.law(view).side)
-            parameters = self.parameters(draws, view=view, height=height, width=width, size=side)
-            views.append(processor.view(make_view(pixels, parameters, size=side, fill=processor.mean_values)))
-        return tuple(views)
+            yield self.parameters(draws, view=view, height=height, width=width, size=side), side
 
     def parameters(
         self, draws: NDArray[np.float64], *, view: int, height: int, width: int, size: int

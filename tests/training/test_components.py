@@ -84,6 +84,7 @@ def test_a_complete_spec_has_every_option_written_out_and_nothing_else_changed()
         "views_options",
         "encoder_options",
         "precision",
+        "views_backend",
     }
     assert all(getattr(completed, field) == getattr(training, field) for field in kept)
     assert assemble(completed).spec == completed
@@ -106,6 +107,23 @@ def test_automatic_precision_is_what_the_cpu_computes_in_hardware(monkeypatch, c
     assert assemble(TrainingSpec(), on_gpu=True).spec.precision == "bf16"
     assert assemble(TrainingSpec(precision="fp32"), on_gpu=True).spec.precision == "fp32"
     assert assemble(TrainingSpec(precision="bf16")).spec.precision == "bf16"
+
+
+def test_the_automatic_backend_of_views_is_the_kernel_where_cpus_train_and_there_is_one(monkeypatch):
+    assert assemble(TrainingSpec()).spec.views_backend == "fused"
+    assert assemble(TrainingSpec(views_backend="torch")).spec.views_backend == "torch"
+    assert assemble(TrainingSpec(), on_gpu=True).spec.views_backend == "torch"
+    assert assemble(TrainingSpec(views="dacl_mixup")).spec.views_backend == "torch"
+    monkeypatch.setitem(sys.modules, "numba", None)
+    assert assemble(TrainingSpec()).spec.views_backend == "torch"
+
+
+def test_a_spec_that_was_stored_before_there_was_a_choice_of_backend_means_torch():
+    stored = json.loads(assemble(TrainingSpec()).model_dump_json())
+    del stored["views_backend"]
+    assert Parts.model_validate(stored).spec.views_backend == "torch"
+    assert Parts.model_validate_json(json.dumps(stored)).spec.views_backend == "torch"
+    assert Parts.model_validate({**stored, "views_backend": "fused"}).spec.views_backend == "fused"
 
 
 def test_a_digest_is_64_hexadecimal_digits_and_the_same_at_every_call():
@@ -174,6 +192,7 @@ def test_every_other_input_is_another_training():
         {"method": "dacl"},
         {"loss": "decoupled"},
         {"views": "moco_v2"},
+        {"views_backend": "torch"},
     ]
     assert len({digest(**variant) for variant in variants}) == len(variants)
     changed = {name for variant in variants for name in variant} - {"snapshot", "image_size"}

@@ -46,6 +46,18 @@ def test_the_first_twenty_losses_are_those_of_before(job_of: JobOf, name: str) -
     )
 
 
+# Two views of different laws, of the same, and views of two sizes.
+@pytest.mark.parametrize("name", ["moco_v3", "simclr", "swav"])
+@pytest.mark.slow_unit(reason="twenty steps, and those of SwAV take a second")
+@pytest.mark.usefixtures("compiled_views")
+def test_the_curves_are_the_same_with_fused_views(job_of: JobOf, name: str) -> None:
+    compute = ComputeSpec(threads=1, checkpoint_every_s=3600, report_every_s=0)
+    job = job_of(compute=compute, views_backend="fused", **changes(name))
+    train(job)
+    losses = [progress.loss for progress in job.progress.read()][:STEPS]
+    assert losses == pytest.approx(golden()[name], rel=2e-3) and losses != golden()[name]
+
+
 def test_every_golden_curve_belongs_to_a_method() -> None:
     assert sorted(golden()) == NAMES
 

@@ -55,6 +55,23 @@ def test_a_training_that_is_asked_to_stop_keeps_the_step_it_is_at_and_resumes_wi
     assert weights(resumed.path) == weights(undisturbed.path)
 
 
+@pytest.mark.usefixtures("compiled_views")
+def test_with_fused_views_a_resumed_training_has_the_bits_of_an_undisturbed_one(job_of: JobOf) -> None:
+    changes = {"views_backend": "fused", "epochs": 1, "warmup_epochs": 0}
+    undisturbed = train(job_of("undisturbed", compute=UNDISTURBED, **changes))
+    job, asked = job_of("stopped", compute=UNDISTURBED, **changes), iter(range(1, 99))
+    with pytest.raises(KeyboardInterrupt):
+        train(job, stop_requested=lambda: next(asked) == 3)
+    resumed = train(job)
+    assert resumed.resumed_from_step == 3
+    assert weights(resumed.path) == weights(undisturbed.path)
+
+
+def test_the_other_backend_of_views_is_another_training_with_checkpoints_of_its_own(job_of: JobOf) -> None:
+    fused, other = (job_of("one", views_backend=backend) for backend in ("fused", "torch"))
+    assert fused.digest != other.digest
+
+
 KILLED_AT_13 = """
 import os, signal, sys
 from cl_core.training.checkpoint import CheckpointStore

@@ -9,6 +9,7 @@ from cl_core.rng import uniforms
 from cl_core.views._chain_views import DRAWS
 from cl_core.views.image_operations.blur import kernel_radius
 from cl_core.views.image_operations.chain import ViewParameters, make_view
+from cl_core.views.image_operations.fused.fused_views import fused_views
 from cl_core.views.simclr import SimCLRViews
 
 ORACLES = (
@@ -49,14 +50,22 @@ def reference_view(image: torch.Tensor, p: ViewParameters, sample: int, size: in
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize(("height", "width", "size"), [(28, 28, 28), (64, 48, 32), (96, 96, 40)])
 @pytest.mark.parametrize("more", [{}, ALL_ON], ids=["usual", "all"])
-def test_every_sample_equals_the_result_of_the_reference_chain(height, width, size, channels, more):
+@pytest.mark.parametrize("backend", ["torch", "fused"])
+@pytest.mark.usefixtures("compiled_views")
+def test_every_sample_equals_the_result_of_the_reference_chain(height, width, size, channels, more, backend):
     policy = SimCLRViews(brightness=0.8, contrast=0.8, saturation=0.8, hue=0.2, **more)
     ids = torch.arange(64).numpy().astype("uint64")
     draws = uniforms(seed=3, epoch=1, sample_ids=ids, stream=0, count=DRAWS)
     parameters = policy.parameters(draws, view=0, height=height, width=width, size=size)
     fill = torch.tensor([0.3, 0.4, 0.5][:channels])
-    images = torch.rand(64, channels, height, width, generator=torch.Generator().manual_seed(size))
-    views = make_view(images, parameters, size=size, fill=fill.tolist())
+    generator = torch.Generator().manual_seed(size)
+    rows = torch.randint(0, 256, (64, height, width, channels), dtype=torch.uint8, generator=generator)
+    images = rows.permute(0, 3, 1, 2) / 255
+    if backend == "torch":
+        views = make_view(images, parameters, size=size, fill=fill.tolist())
+    else:
+        (views,) = fused_views(rows, [(parameters, size)], mean=fill.tolist(), std=(1,) * channels)
+        views += fill.view(1, -1, 1, 1)
     for sample in range(64):
         wanted = reference_view(images[sample], parameters, sample, size, fill)
         # torchvision's luma is short of red by up to 1e-4; saturation and contrast of up to 1.8 carry that on.

@@ -1,0 +1,94 @@
+"""The views of a batch, made by the kernel in as many threads as torch has."""
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from itertools import product
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cl_core.views.image_operations.chain import ViewParameters
+from cl_core.views.image_operations.fused.view_kernel import view_kernel
+
+# So many parts for each thread: few enough to cost nothing, and enough that no thread waits long for another.
+_PARTS = 4
+
+
+def fused_views(
+    images: Tensor, made: Sequence[tuple[ViewParameters, int]], *, mean: Sequence[float], std: Sequence[float]
+) -> tuple[Tensor, ...]:
+    """Make views of a batch of images; which thread makes a view does not change a bit of it.
+
+    Args:
+        images: (B, H, W, C) uint8 on the CPU, with one or three channels.
+        made: V parameters of B samples, and S, the side of that view in pixels.
+        mean: C values in 0..1 of the channels, which are subtracted. What is cut out becomes 0.
+        std: C values above 0, by which they are divided.
+
+    Returns:
+        V times (B, C, S, S) float32, in channels_last.
+    """
+    pixels = np.require(images.numpy(), requirements=["C", "W"])
+    of_mean, of_std = np.array(mean, np.float32), np.array(std, np.float32)
+    count, channels = len(pixels), pixels.shape[3]
+    assert channels in (1, 3) and len(of_mean) == len(of_std) == channels, (pixels.shape, mean, std)
+    views = [np.empty((count, size, size, channels), np.float32) for _, size in made]
+    tables = [parameter_table(parameters) for parameters, _ in made]
+
+    make_some = view_kernel()
+
+    def make(view: int, start: int) -> None:
+        make_some(pixels, start, min(start + part, count), *tables[view], of_mean, of_std, views[view])
+
+    threads = torch.get_num_threads()
+    part = max(1, -(-count * len(views) // (_PARTS * threads)))
+    _in_threads(make, product(range(len(views)), range(0, count, part)), threads)
+    return tuple(torch.from_numpy(view).permute(0, 3, 1, 2) for view in views)
+
+
+def parameter_table(parameters: ViewParameters) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """Return the parameters of B views as the kernel reads them: (B, 15) int32 and (B, 7) float32.
+
+    What was not drawn for a view has the value that changes nothing.
+    """
+    p = {name: values.numpy() for name, values in vars(parameters).items()}
+    jitter = p["jitter"]
+    whole = np.column_stack(
+        [p["boxes"], p["flip"], p["turns"], p["order"], p["grayscale"], p["holes"] * p["cutout"][:, None]]
+    )
+    real = np.column_stack(
+        [
+            p["tilt"],
+            *(np.where(jitter, p[name], 1) for name in ("brightness", "contrast", "saturation")),
+            p["hue"] * jitter,
+            p["sigma"] * p["blur"],
+            np.where(p["solarize"], p["threshold"], np.inf),
+        ]
+    )
+    return np.ascontiguousarray(whole, np.int32), np.ascontiguousarray(real, np.float32)
+
+
+def _in_threads(work: Callable[..., None], parts: Iterable[tuple[int, ...]], threads: int) -> None:
+    """Call `work` with each part, in this thread and others, which end before this returns.
+
+    They are started anew for each batch: threads that wait for the next one would not survive a fork.
+    """
+    left, errors = iter(list(parts)), list[BaseException]()
+
+    def take() -> None:
+        try:
+            for part in left:
+                work(*part)
+        except BaseException as error:
+            errors.append(error)
+
+    others = [threading.Thread(target=take, daemon=True) for _ in range(threads - 1)]
+    for thread in others:
+        thread.start()
+    take()
+    for thread in others:
+        thread.join()
+    if errors:
+        raise errors[0]
