@@ -3,7 +3,8 @@
     CounterpointError
     ├── InputError (a ValueError)      a person has to fix it; never retried
     │   ├── SpecError                  a field of a spec: unknown name, out of range, contradiction
-    │   └── DataError                  the data: missing, empty, too few, leaking, corrupt at the source
+    │   ├── DataError                  the data: missing, empty, too few, leaking, corrupt at the source
+    │   └── ForeignModelError          a registered model that takes nothing that a modality gives
     ├── IntegrityError                 bytes on disk differ from their checksum; never retried
     ├── TrainingError                  the optimization itself went wrong; never retried
     │   ├── NotFiniteLossError         the loss became NaN or infinite
@@ -17,6 +18,7 @@
 Every message says what was wanted, what came, and what to do.
 """
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 
@@ -36,6 +38,14 @@ class SpecError(InputError):
 
 class DataError(InputError):
     """The data cannot be read or cannot be trained on."""
+
+
+class ForeignModelError(InputError):
+    """A registered model takes nothing that a modality gives. `reason` has the fields of a `ComparisonReason`."""
+
+    def __init__(self, message: str, reason: Mapping[str, str]) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class IntegrityError(CounterpointError):

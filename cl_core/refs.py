@@ -1,9 +1,9 @@
 """Refs: the small values that travel between tasks, as JSON: paths, digests and numbers, no sentences."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 IMAGE = "image"
 """The modality of what names none: there was no other before."""
@@ -23,6 +23,23 @@ class StepResult(Ref):
     def _without_note(cls, values: Any) -> Any:
         # Version 0.1.0 stored a sentence for people with each result.
         return {name: value for name, value in values.items() if name != "note"} if isinstance(values, dict) else values
+
+
+class Reason(Ref):
+    """Base of reasons: a code, and the values that its sentence needs. `cl_core.report.reasons` has the sentences."""
+
+    stored: str = Field("", description="The sentence itself, where an earlier version stored no code.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_sentence(cls, stored: Any) -> Any:
+        return {"code": "stored", "stored": stored} if isinstance(stored, str) else stored
+
+    @model_serializer(mode="wrap")
+    def _without_defaults(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Each code uses a few of the fields.
+        fields = type(self).model_fields
+        return {name: value for name, value in dump(self).items() if getattr(self, name) != fields[name].default}
 
 
 class SnapshotRef(StepResult):
@@ -101,11 +118,28 @@ class AssessmentRef(StepResult):
     version: int = Field(0, description="Version of the registered model; 0 when it is not registered.")
 
 
+class ComparisonReason(Reason):
+    """Why a champion cannot be evaluated on the challenger's samples."""
+
+    code: Literal["not_one_array", "other_arrays", "unknown_modality", "other_modality", "rejected_sample", "stored"]
+    takes: str = Field("", description="What the champion takes, such as grayscale images of 28 x 28 pixels.")
+    modality: str = Field("", description="Modality of the champion; of the data, if it is another one.")
+    detail: str = Field("", description="What the modality reports of the champion's arrays, or of a sample.")
+
+
 class NotComparable(StepResult):
     """A champion that cannot be evaluated on the challenger's samples."""
 
     version: int = Field(description="Version of the champion.")
-    reason: str = Field(description="Why not, and what to do.")
+    uri: str = Field("", description="models:/NAME/VERSION of the champion.")
+    reason: ComparisonReason
+
+
+class LeftOut(Reason):
+    """A protocol that could not run, and why."""
+
+    code: Literal["no_labels", "no_training_labels", "no_test_labels", "stored"]
+    protocol: str = ""
 
 
 class EvaluationReport(StepResult):
@@ -118,7 +152,7 @@ class EvaluationReport(StepResult):
     representations: dict[str, RepresentationReport] = Field(
         description="`trained`, `untrained` (the same encoder before training) and the baseline, such as `raw_pixels`."
     )
-    left_out: list[str] = Field(description="Protocols that could not run, each with its reason.")
+    left_out: list[LeftOut] = Field(description="Protocols that could not run.")
     assessments: dict[str, AssessmentRef] = Field({}, description="Where the predictions behind the scores are kept.")
 
     @property
@@ -154,6 +188,28 @@ class EmbeddingsRef(StepResult):
     quarantined: int = Field(description="Inputs that could not be embedded, listed in a file beside it.")
 
 
+Refusal = Literal[
+    "collapsed", "not_measured", "not_finite", "not_compared", "not_better", "champion_changed", "rolled_back_before"
+]
+
+
+class DecisionReason(Reason):
+    """Why a version was promoted, refused or rolled back."""
+
+    code: Literal["better", "promoted_by_hand", "rolled_back", "already_champion", "stored"] | Refusal
+    score: str = Field("", description="Name of the score that decided.")
+    reached: Score | None = Field(None, description="Its value; none if it is not a number.")
+    least: float = Field(0, description="Lower bound of that score, or of the gain over the champion.")
+    measured: list[str] = Field([], description="Scores that were measured in place of it.")
+    baseline: str = Field("", description="What it was compared with, such as raw_pixels; empty for the champion.")
+    gain: Score | None = Field(None, description="Its difference from that; none if it is not a number.")
+    champion: int = Field(0, description="Champion at that time; 0 when there was none.")
+    compared: int = Field(0, description="Champion that it was compared with, if it is another; 0 for none.")
+    not_comparable: NotComparable | None = Field(None, description="Why it was not compared with the champion.")
+    words: str = Field("", description="What the person who decided gave as the reason.")
+    earlier: "Decision | None" = Field(None, description="The decision that made it the champion.")
+
+
 class Decision(Ref):
     """The last decision about a version."""
 
@@ -161,7 +217,7 @@ class Decision(Ref):
     version: int
     champion: int = Field(description="Version that users fetch after the decision; 0 when there is none.")
     promoted: bool
-    reason: str = Field(description="One readable sentence.")
+    reason: DecisionReason
     gain: Score | None = Field(None, description="Score of the challenger minus the champion's; none without one.")
 
 

@@ -2,9 +2,9 @@
 
 from typing import TYPE_CHECKING
 
-from cl_core.errors import InputError
+from cl_core.errors import ForeignModelError
 from cl_core.modalities._model_input import ModelInput
-from cl_core.refs import ModelRef, NotComparable
+from cl_core.refs import ComparisonReason, ModelRef, NotComparable
 from tasks.adapters.mlflow.model_store import ModelStore
 from tasks.runtime.settings import Settings
 
@@ -16,19 +16,15 @@ def champion_input(store: ModelStore, champion: ModelRef, job: "TrainingJob") ->
     """Return what the champion takes, or why the samples of a training cannot be made into it."""
     try:
         model_input = store.model_input(champion)
-    except InputError as error:
-        return _not_comparable(champion, str(error))
+    except ForeignModelError as error:
+        return _not_comparable(champion, **error.reason)
     if model_input.modality != job.data.modality:
-        return _not_comparable(champion, f"it takes {model_input}, and the data are of modality {job.data.modality!r}")
+        return _not_comparable(champion, code="other_modality", takes=str(model_input), modality=job.data.modality)
     return model_input
 
 
-def _not_comparable(champion: ModelRef, reason: str) -> NotComparable:
-    return NotComparable(
-        version=champion.version,
-        reason=f"{champion.uri}, the champion, cannot be evaluated on these samples: {reason}; promote by hand with "
-        "`cl promote`, or choose another model_name",
-    )
+def _not_comparable(champion: ModelRef, **reason: str) -> NotComparable:
+    return NotComparable(version=champion.version, uri=champion.uri, reason=ComparisonReason.model_validate(reason))
 
 
 def made_into(model_input: ModelInput, job: "TrainingJob", champion: ModelRef) -> "PreparedData | NotComparable":
@@ -44,5 +40,5 @@ def made_into(model_input: ModelInput, job: "TrainingJob", champion: ModelRef) -
     try:
         cache = build_cache(job.snapshot, modality, array=model_input.array, caches=caches, workers=workers)
     except Rejected as error:  # Such as 16-bit color, which has no other range.
-        return _not_comparable(champion, f"a sample cannot be made into one of {model_input} ({error.detail})")
+        return _not_comparable(champion, code="rejected_sample", takes=str(model_input), detail=error.detail)
     return PreparedData(snapshot=job.snapshot, data=job.data.with_options_of(modality), cache=cache)

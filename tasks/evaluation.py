@@ -15,6 +15,7 @@ from cl_core.refs import (
     NotComparable,
     SnapshotRef,
 )
+from cl_core.report.reasons import comparison_sentence, missing_labels
 from cl_core.report.wording import humanized
 from cl_core.specs import DataSpec, EvaluationSpec, PromotionSpec
 from tasks.adapters.mlflow.model_store import model_store
@@ -46,7 +47,8 @@ def plan_evaluation(snapshot: SnapshotRef, evaluation: EvaluationSpec, promotion
     if promotion is not None:
         check_deciding_score(promotion.score, choice, _labels(snapshot))
     if choice.left_out:
-        log_outcome(f"{choice.reason}: {' and '.join(choice.left_out)} will be left out")
+        names = " and ".join(one.protocol for one in choice.left_out)
+        log_outcome(f"{missing_labels(choice.left_out[0])}: {names} will be left out")
     for sentence in choice.adapted:
         log_outcome(sentence)
     if promotion is not None and choice.deciding_scores == []:
@@ -67,7 +69,9 @@ def check_champion(model_name: str, job: "TrainingJob") -> None:
         log_outcome(f"what the champion takes is not known yet: {error}")
         return
     if isinstance(model_input, NotComparable):
-        log_outcome(f"warning: the version will not be promoted, whatever its scores: {model_input.reason}")
+        log_outcome(
+            f"warning: the version will not be promoted, whatever its scores: {comparison_sentence(model_input)}"
+        )
     elif model_input != (own := job.model_input):
         log_outcome(
             f"{champion.uri}, the champion, takes {model_input}; it will be evaluated on this run's samples as such, "
@@ -117,7 +121,7 @@ def evaluate_champion(
     model_input = champion_input(store, champion, job)
     prepared = model_input if isinstance(model_input, NotComparable) else made_into(model_input, job, champion)
     if isinstance(prepared, NotComparable):
-        log_outcome(prepared.reason)
+        log_outcome(comparison_sentence(prepared))
         return prepared
     representation = representations.registered(lambda: store.load(champion), champion.training_digest, prepared)
     assessment = _assess(representation, evaluation)
@@ -214,6 +218,6 @@ def _report(
         snapshot_digest=prepared.snapshot.digest,
         path=Settings.from_environment().evaluations,
         representations={name: assessment.report for name, assessment in assessments.items()},
-        left_out=[f"{name}: {choice.reason}" for name in choice.left_out],
+        left_out=choice.left_out,
         assessments={name: assessment.ref for name, assessment in assessments.items()},
     )

@@ -16,6 +16,7 @@ from pydantic import Field
 from cl_core.errors import InputError
 from cl_core.refs import StepResult
 from cl_core.report.markdown import table
+from cl_core.report.reasons import broken_lineage_sentence, retention_sentence
 from cl_core.retention.inventory_items import InventoryItem, OldestRun, VersionInputs
 from cl_core.retention.policy import RetentionPlan, RetentionSpec, plan_retention
 from tasks.adapters.mlflow.connection import redacted_uri
@@ -60,7 +61,7 @@ def prune_rows(pruned: PruneResult) -> list[dict[str, str]]:
             "what": _shortened(verdict.item.path.relative_to(pruned.home).as_posix()),
             "size": readable_size(verdict.item.size_bytes),
             "last used": f"{verdict.item.last_used:%Y-%m-%d %H:%M} UTC",
-            "why": verdict.reason,
+            "why": retention_sentence(verdict),
         }
         for verdict in sorted(pruned.retention.to_delete, key=lambda verdict: -verdict.item.size_bytes)
     ]
@@ -68,7 +69,10 @@ def prune_rows(pruned: PruneResult) -> list[dict[str, str]]:
 
 def prune_markdown(pruned: PruneResult) -> str:
     """Return the list as Markdown, for Prefect."""
-    parts = [f"**{prune_summary(pruned)}.**", "\n".join(f"- {loss.sentence}" for loss in pruned.retention.broken)]
+    parts = [
+        f"**{prune_summary(pruned)}.**",
+        "\n".join(f"- {broken_lineage_sentence(loss)}" for loss in pruned.retention.broken),
+    ]
     if rows := prune_rows(pruned):
         parts.append(table(rows[:_ROWS_SHOWN]))
     if len(rows) > _ROWS_SHOWN:
@@ -160,15 +164,14 @@ def _apply(settings: Settings, plan: RetentionPlan) -> tuple[list[InventoryItem]
     """Remove what is planned and log each item; first record on the versions what they lose."""
     record_broken_lineage(settings.tracking_uri, plan.broken)
     for loss in plan.broken:
-        log_outcome(loss.sentence)
+        log_outcome(broken_lineage_sentence(loss))
     removed: list[InventoryItem] = []
     skipped: list[InventoryItem] = []
     for verdict in plan.to_delete:
         is_removed = remove_item(verdict.item)
         (removed if is_removed else skipped).append(verdict.item)
         did = "removed" if is_removed else "skipped, because it is in use now:"
-        get_run_logger().info(
-            "%s %s (%s): %s", did, verdict.item.path, readable_size(verdict.item.size_bytes), verdict.reason
-        )
+        size, why = readable_size(verdict.item.size_bytes), retention_sentence(verdict)
+        get_run_logger().info("%s %s (%s): %s", did, verdict.item.path, size, why)
     forget_ingests(settings.datasets)
     return removed, skipped

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from cl_core.evaluation.promotion_gate import Gains
 from cl_core.refs import AssessmentRef, CheckpointRef, Decision, EvaluationReport, ModelRef, NotComparable, Score
-from cl_core.report.wording import humanized
+from cl_core.report.reasons import decision_sentence
 from cl_core.specs import EvaluationSpec, PromotionSpec
 from tasks.adapters.mlflow.model_store import ModelStore, model_store
 from tasks.adapters.mlflow.model_version import Registration
@@ -87,11 +87,12 @@ def promote(
     gains = _gains(scores, champion, evaluation, promotion.score)
     before = _champion_before(store, model.name)
     last = store.last_decision(model)
-    last_reason = first_seen("last reason", last.reason if last else "")
+    last_reason = first_seen("last reason", decision_sentence(last) if last else "")
     decision = store.decide(model.name, model.version, promotion, scores, gains)
-    log_outcome(decision.reason, cached=before == model.version)
+    sentence = decision_sentence(decision)
+    log_outcome(sentence, cached=before == model.version)
     publish_decision(decision)
-    notify_decision(decision, before=before, news=decision.reason != last_reason)
+    notify_decision(decision, before=before, news=sentence != last_reason)
     # Of a version that is the champion already, the record says why it became the champion.
     return store.last_decision(model) or decision
 
@@ -100,7 +101,7 @@ def promote(
 def find_decision(model: ModelRef) -> Decision | None:
     """Find the last recorded decision about a version; None before the first."""
     decision = model_store().last_decision(model)
-    log_outcome(decision.reason if decision else f"{model.uri} has no decision yet")
+    log_outcome(decision_sentence(decision) if decision else f"{model.uri} has no decision yet")
     return decision
 
 
@@ -120,7 +121,7 @@ def _move(model_name: str, move: Callable[[ModelStore], Decision]) -> Decision:
     store = model_store()
     before = _champion_before(store, model_name)
     decision = move(store)
-    log_outcome(decision.reason)
+    log_outcome(decision_sentence(decision))
     publish_decision(decision)
     notify_decision(decision, before=before)
     return decision
@@ -145,8 +146,8 @@ def _gains(
     return Gains(
         over_untrained=over(scores.assessments["untrained"]),
         over_baseline=over(scores.assessments[scores.baseline]),
-        baseline=humanized(scores.baseline),
+        baseline=scores.baseline,
         over_champion=over(champion) if isinstance(champion, AssessmentRef) else None,
         champion=champion.version if champion else 0,
-        not_comparable=champion.reason if isinstance(champion, NotComparable) else "",
+        not_comparable=champion if isinstance(champion, NotComparable) else None,
     )

@@ -109,7 +109,7 @@ def gains(champion: int = 0) -> Gains:
     return Gains(
         over_untrained=gain(0.05),
         over_baseline=gain(0.04),
-        baseline="raw pixels",
+        baseline="raw_pixels",
         over_champion=gain(0.01) if champion else None,
         champion=champion,
     )

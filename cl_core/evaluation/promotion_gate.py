@@ -1,4 +1,4 @@
-"""The gate: whether a challenger becomes the champion that users fetch, and why, in one sentence.
+"""The gate: whether a challenger becomes the champion that users fetch, and why.
 
 A pure function of the measurements. Whatever the champion is, a model must be better than its own encoder before
 training and than the raw input, and must not map everything to one point.
@@ -6,10 +6,12 @@ training and than the raw input, and must not map everything to one point.
 
 import math
 from collections.abc import Iterator
+from functools import partial
+from typing import Any
 
 from pydantic import Field
 
-from cl_core.refs import EvaluationReport, Ref, Score
+from cl_core.refs import DecisionReason, EvaluationReport, NotComparable, Ref, Score
 from cl_core.specs import PromotionSpec
 
 # 1 is full collapse: all embeddings on one line. Working encoders use tens of directions.
@@ -23,75 +25,63 @@ class Gains(Ref):
 
     over_untrained: Score | None = Field(description="Gain over the same encoder before training; none without labels.")
     over_baseline: Score | None = Field(description="Gain over features without an encoder; none without labels.")
-    baseline: str = Field(description="What these features are, such as raw pixels.")
+    baseline: str = Field(description="What these features are, such as raw_pixels.")
     over_champion: Score | None = Field(
         description="Gain over the champion, both embedded in this run; none without a champion."
     )
     champion: int = Field(0, description="Version that `over_champion` compares with; 0 when there is none.")
-    not_comparable: str = Field("", description="Why the champion cannot be compared with, and what to do.")
+    not_comparable: NotComparable | None = Field(None, description="Why the champion cannot be compared with.")
 
 
 class GateVerdict(Ref):
     """The decision of the gate, with its reason."""
 
     promote: bool
-    reason: str
+    reason: DecisionReason
 
 
-def judge(version: int, promotion: PromotionSpec, evaluation: EvaluationReport, gains: Gains) -> GateVerdict:
+def judge(promotion: PromotionSpec, evaluation: EvaluationReport, gains: Gains) -> GateVerdict:
     """Decide whether the challenger passes, with the first reason against it or the number in its favor.
 
-    The 95 % intervals of the gains decide.
+    The 95 % intervals of the gains decide. Without automatic promotion, a version that passes is not promoted either.
     """
-    if objection := next(_objections(promotion, evaluation, gains), ""):
-        return GateVerdict(promote=False, reason=f"version {version} is not promoted: {objection}")
-    merit = _merit(promotion, evaluation, gains)
-    if promotion.automatic:
-        return GateVerdict(promote=True, reason=f"version {version} is promoted: {merit}")
-    reason = f"version {version} would be promoted: {merit}; automatic promotion is off"
-    return GateVerdict(promote=False, reason=reason)
+    if objection := next(_objections(promotion, evaluation, gains), None):
+        return GateVerdict(promote=False, reason=objection)
+    other: dict[str, Any] = {"baseline": gains.baseline, "gain": gains.over_baseline}
+    if gains.over_champion:
+        other = {"champion": gains.champion, "gain": gains.over_champion}
+    reached = evaluation.trained.scores[promotion.score]
+    reason = DecisionReason(code="better", score=promotion.score, reached=reached, **other)
+    return GateVerdict(promote=promotion.automatic, reason=reason)
 
 
-def _objections(promotion: PromotionSpec, evaluation: EvaluationReport, gains: Gains) -> Iterator[str]:
+def finite(score: Score | None) -> Score | None:
+    """Return a score that JSON can hold: none in place of one that is not a number."""
+    return score if score and all(map(math.isfinite, (score.value, score.low, score.high))) else None
+
+
+def _objections(promotion: PromotionSpec, evaluation: EvaluationReport, gains: Gains) -> Iterator[DecisionReason]:
     """Yield what speaks against the challenger: collapse, no score, nothing learned, no gain."""
     scores = evaluation.trained.scores
     least = {"geometry.effective_rank": LEAST_EFFECTIVE_RANK, "geometry.feature_std": LEAST_FEATURE_STD}
     for name, bound in least.items():
         # Not a number is a collapse too: hence "not at least", where "less than" would let it pass.
         if name in scores and not scores[name].value >= bound:
-            yield f"its embeddings have collapsed ({name} {scores[name].value:.3g}, at least {bound:g} wanted)"
+            yield DecisionReason(code="collapsed", score=name, reached=finite(scores[name]), least=bound)
+    refused = partial(DecisionReason, score=promotion.score)
     if promotion.score not in scores:
-        present = ", ".join(sorted(scores)) or "none"
-        yield (
-            f"the deciding score {promotion.score} was not measured (there are: {present}); "
-            "without it, as with data that have no labels, only a person promotes"
-        )
+        yield refused(code="not_measured", measured=sorted(scores))
     elif not math.isfinite(scores[promotion.score].value):
-        yield f"its {promotion.score} is not a finite number"
-    baselines = {"the untrained encoder": gains.over_untrained, gains.baseline: gains.over_baseline}
-    for baseline, gain in baselines.items():
+        yield refused(code="not_finite")
+    for baseline, gain in {"untrained": gains.over_untrained, gains.baseline: gains.over_baseline}.items():
         if gain is None:
-            yield f"it was not compared with {baseline} on {promotion.score}"
+            yield refused(code="not_compared", baseline=baseline)
         elif not gain.low > 0:
-            yield f"{promotion.score} is not proven better than that of {baseline}: difference {_signed(gain)}"
-    if gains.champion and gains.over_champion is None:
-        why = f": {gains.not_comparable}" if gains.not_comparable else ""
-        yield f"it was not compared with the champion, version {gains.champion}, on {promotion.score}{why}"
-    elif gains.champion and gains.over_champion and not gains.over_champion.low > -promotion.tolerance:
-        yield (
-            f"its gain in {promotion.score} over the champion, version {gains.champion}, is "
-            f"{_signed(gains.over_champion)}, but the interval must lie above {-promotion.tolerance:g}"
-        )
-
-
-def _merit(promotion: PromotionSpec, evaluation: EvaluationReport, gains: Gains) -> str:
-    score = evaluation.trained.scores[promotion.score]
-    reached = f"{promotion.score} is {score.value:.4f} [{score.low:.4f}, {score.high:.4f}]"
-    if gains.over_champion is None:
-        assert gains.over_baseline is not None
-        return f"{reached}, {_signed(gains.over_baseline)} over {gains.baseline}, and there was no champion"
-    return f"{reached}, {_signed(gains.over_champion)} over the champion, version {gains.champion}"
-
-
-def _signed(gain: Score) -> str:
-    return f"{gain.value:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}]"
+            yield refused(code="not_better", baseline=baseline, gain=finite(gain))
+    champion, gain = gains.champion, gains.over_champion
+    if champion and gain is None:
+        yield refused(code="not_compared", champion=champion, not_comparable=gains.not_comparable)
+    elif champion and gain and not gain.low > -promotion.tolerance:
+        yield refused(
+            code="not_better", champion=champion, gain=finite(gain), least=0 - promotion.tolerance
+        )  # Never -0.

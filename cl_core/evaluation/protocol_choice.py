@@ -6,6 +6,7 @@ from typing import NamedTuple
 from cl_core.data.snapshot import SnapshotProfile
 from cl_core.errors import SpecError
 from cl_core.evaluation.protocols import Evaluation, LabelCounts
+from cl_core.refs import LeftOut
 from cl_core.registry import EVALUATIONS
 from cl_core.specs import EvaluationSpec
 
@@ -14,8 +15,7 @@ class ProtocolChoice(NamedTuple):
     """The protocols of a spec that the labels of a snapshot allow."""
 
     running: dict[str, Evaluation]  # By name, in the order of the spec.
-    left_out: list[str]  # Names of the others.
-    reason: str  # Why these are left out; empty if none is.
+    left_out: list[LeftOut]  # The others.
     adapted: list[str]  # A sentence for each default that was replaced by what fits.
 
     @property
@@ -62,11 +62,11 @@ def choose_protocols(spec: EvaluationSpec, labels: LabelCounts) -> ProtocolChoic
     if not missing:
         fitted = {name: protocol.fitted_to(labels) for name, protocol in chosen.items()}
         adapted = [one for name in chosen for one in _replaced(name, chosen[name], fitted[name], labels)]
-        return ProtocolChoice(fitted, [], "", adapted)
-    reason = f"the {missing[0]} split has no labels" if len(missing) < len(splits) else "the data have no labels"
+        return ProtocolChoice(fitted, [], adapted)
+    code = f"no_{missing[0]}_labels" if len(missing) < len(splits) else "no_labels"
     running = {name: protocol.fitted_to(labels) for name, protocol in chosen.items() if not protocol.uses_labels}
-    left_out = [name for name in chosen if name not in running]
-    return ProtocolChoice(running, left_out, reason if left_out else "", [])
+    left_out = [LeftOut(code=code, protocol=name) for name in chosen if name not in running]
+    return ProtocolChoice(running, left_out, [])
 
 
 def check_deciding_score(score: str, choice: ProtocolChoice, labels: LabelCounts) -> None:

@@ -7,11 +7,12 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from cl_core.report.reasons import REASON_FILTERS
 from cl_core.report.wording import WORDING_FILTERS
 
 
 def template_environment(package: str) -> Environment:
-    """Return an environment of a package's templates that escapes every value as HTML, with the words of `wording`."""
+    """Return an environment of a package's templates that escapes every value, with filters that word values."""
     environment = Environment(
         loader=PackageLoader(package, ""),
         autoescape=True,
@@ -19,7 +20,7 @@ def template_environment(package: str) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= WORDING_FILTERS
+    environment.filters |= WORDING_FILTERS | REASON_FILTERS
     return environment
 
 

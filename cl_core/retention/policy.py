@@ -5,17 +5,20 @@ reports are deleted with their inputs. Items that no version refers to are kept 
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Literal, get_args
 
-from pydantic import Field
+from pydantic import AliasChoices, Field
 
-from cl_core.refs import Ref
+from cl_core.refs import Reason, Ref
 from cl_core.registry import Described
 from cl_core.retention.inventory_items import InventoryItem, OldestRun, VersionInputs
 
-_SHOWN = 12  # Digits of a digest in a sentence.
+Deleted = Literal["incomplete", "versions_superseded", "training_deleted", "snapshot_deleted", "unused"]
+Kept = Literal["in_use", "used_by_run", "version_kept", "training_kept", "snapshot_kept", "used_recently"]
+
 # Between the server that says when a run began and the disk that says when an artifact was used.
 _CLOCKS_DIFFER = timedelta(minutes=2)
 # Whether a process of another machine is alive cannot be seen from here; a living one writes more often than this.
@@ -35,12 +38,29 @@ class RetentionSpec(Described):
     """Artifacts that a running flow may use are kept; a run that began longer ago counts as dead. Days."""
 
 
+class RetentionReason(Reason):
+    """Why an item is deleted or kept."""
+
+    code: Deleted | Kept | Literal["stored"]
+    versions: list[VersionInputs] = Field([], description="Versions that refer to it.")
+    newest: int = Field(0, description="How many of the newest versions keep their inputs; 0 if it is of an older one.")
+    training: str = Field("", description="Digest of a kept training that was made from it.")
+    run: str = Field("", description="Name of a flow run that may still use it.")
+    days: float = Field(0, description="Days since its last use.")
+    keep_days: float = Field(0, description="Days that it is kept after its last use.")
+
+    @property
+    def deletes(self) -> bool:
+        """Return whether the item is deleted."""
+        return self.code in get_args(Deleted)
+
+
 class RetentionVerdict(Ref):
     """Whether to delete an item, and why."""
 
     item: InventoryItem
     delete: bool
-    reason: str
+    reason: RetentionReason
 
 
 class BrokenLineage(Ref):
@@ -48,7 +68,11 @@ class BrokenLineage(Ref):
 
     name: str
     version: int
-    sentence: str
+    training: str = Field("", description="Digest of its training, if the checkpoint is lost.")
+    snapshot: str = Field("", description="Digest of its training data, if they are lost.")
+    stored: str = Field(
+        "", validation_alias=AliasChoices("stored", "sentence"), description="What an earlier version stored of it."
+    )
 
 
 class RetentionPlan(Ref):
@@ -73,25 +97,24 @@ def plan_retention(
 ) -> RetentionPlan:
     """Decide about every item; `running` is the oldest flow run that is still running. Times have a time zone."""
     judge = _Judge(items, versions, spec, now=now, running=running)
-    verdicts = []
-    for item in items:
-        delete, reason = judge(item)
-        verdicts.append(RetentionVerdict(item=item, delete=delete, reason=reason))
+    verdicts = [
+        RetentionVerdict(item=item, delete=reason.deletes, reason=reason)
+        for item, reason in zip(items, map(judge, items), strict=True)
+    ]
     deleted = [verdict.item for verdict in verdicts if verdict.delete]
     return RetentionPlan(verdicts=verdicts, broken=_broken(deleted, versions))
 
 
-def kept_versions(versions: Sequence[VersionInputs], keep_versions: int) -> dict[tuple[str, int], str]:
+def kept_versions(versions: Sequence[VersionInputs], keep_versions: int) -> dict[tuple[str, int], RetentionReason]:
     """Return why a version's inputs are kept, by name and number; without the versions whose inputs are not."""
     reasons = {}
     seen: Counter[str] = Counter()
     for version in sorted(versions, key=lambda version: -version.version):
-        because = [*version.held_by]
         seen[version.name] += 1
-        if seen[version.name] <= keep_versions:
-            because.append(f"among the newest {keep_versions}" if keep_versions > 1 else "the newest")
-        if because:
-            reasons[version.name, version.version] = f"{version} ({', '.join(because)})"
+        newest = keep_versions if seen[version.name] <= keep_versions else 0
+        if newest or version.held_by:
+            reason = RetentionReason(code="version_kept", versions=[version], newest=newest)
+            reasons[version.name, version.version] = reason
     return reasons
 
 
@@ -112,87 +135,78 @@ class _Judge:
         for version in self.all_versions:
             self.users["training", version.training].append(version)
             self.users["snapshot", version.snapshot].append(version)
-        kept = [item for item in self.items if item.kind == "training" and not self(item)[0]]
+        kept = [item for item in self.items if item.kind == "training" and not self(item).deletes]
         self.kept_trainings = {item.training for item in kept}
         self.trained_on = {item.snapshot: item.training for item in kept}
-        self.kept_snapshots = {item.snapshot for item in self.items if item.kind == "snapshot" and not self(item)[0]}
+        self.kept_snapshots = {
+            item.snapshot for item in self.items if item.kind == "snapshot" and not self(item).deletes
+        }
 
-    def __call__(self, item: InventoryItem) -> tuple[bool, str]:
-        """Return whether to delete an item, and why."""
+    def __call__(self, item: InventoryItem) -> RetentionReason:
+        """Return why to delete an item, or to keep it."""
         if item.kind == "orphan" and item.finished:
-            return True, "left incomplete by a process that has ended"
+            return RetentionReason(code="incomplete")
         if item.busy:
-            return False, "in use by a process"
+            return RetentionReason(code="in_use")
         if self.running is not None and item.last_used >= self.running.since - _CLOCKS_DIFFER:
-            return False, f"used since flow run {self.running.name!r} began, which may still be running"
+            return RetentionReason(code="used_by_run", run=self.running.name)
         if item.kind == "orphan":
-            return self._aged(item, "left incomplete by a process of another machine", at_least=_ELSEWHERE_DAYS)
-        if item.kind == "initial weights":
-            return self._aged(item, "initial weights of trainings; MLflow keeps them with their version")
-        decide = {"training": self._training, "snapshot": self._snapshot, "report": self._report}
+            return self._aged(item, at_least=_ELSEWHERE_DAYS)
+        decide: dict[str, Callable[[InventoryItem], RetentionReason]] = {
+            "training": self._training,
+            "snapshot": self._snapshot,
+            "report": self._report,
+            "initial weights": self._aged,
+        }
         return decide.get(item.kind, self._derived)(item)
 
-    def _training(self, item: InventoryItem) -> tuple[bool, str]:
-        unused = "no version was made from it" if item.finished else "of a failed run, without a result"
-        return self._by_versions(self.users["training", item.training], "made") or self._aged(item, unused)
+    def _training(self, item: InventoryItem) -> RetentionReason:
+        return self._by_versions(self.users["training", item.training]) or self._aged(item)
 
-    def _snapshot(self, item: InventoryItem) -> tuple[bool, str]:
-        verdict = self._by_versions(self.users["snapshot", item.snapshot], "data of")
-        if (verdict is None or verdict[0]) and item.snapshot in self.trained_on:
-            return False, f"training {self.trained_on[item.snapshot][:_SHOWN]}, which is kept, was made from it"
-        return verdict or self._aged(item, "no version was made from it")
+    def _snapshot(self, item: InventoryItem) -> RetentionReason:
+        reason = self._by_versions(self.users["snapshot", item.snapshot])
+        if (reason is None or reason.deletes) and item.snapshot in self.trained_on:
+            return RetentionReason(code="training_kept", training=self.trained_on[item.snapshot])
+        return reason or self._aged(item)
 
-    def _report(self, item: InventoryItem) -> tuple[bool, str]:
+    def _report(self, item: InventoryItem) -> RetentionReason:
         version = self.versions.get((item.model, item.version))
-        if version is None:
-            return self._aged(item, f"{item.model} has no version {item.version}")
-        delete, reason = self._by_versions([version], "about") or (False, "")
-        return delete, f"{reason}; MLflow keeps a copy" if delete else reason
+        return self._by_versions([version] if version else []) or self._aged(item)
 
-    def _derived(self, item: InventoryItem) -> tuple[bool, str]:
+    def _derived(self, item: InventoryItem) -> RetentionReason:
         """Decide about caches, features and scores, which can be made again from their inputs."""
         if not item.snapshot:
-            return self._aged(item, "of unknown inputs, and can be made again")
+            return self._aged(item)
         if item.snapshot not in self.kept_snapshots:
-            return True, f"made from snapshot {item.snapshot[:_SHOWN]}, which is deleted"
+            return RetentionReason(code="snapshot_deleted")
         if not item.training or item.training in self.kept_trainings:
-            return False, f"made from snapshot {item.snapshot[:_SHOWN]}, which is kept"
-        deleted = True, f"made by training {item.training[:_SHOWN]}, which is deleted"
-        return self._by_versions(self.users["training", item.training], "of") or deleted
+            return RetentionReason(code="snapshot_kept")
+        return self._by_versions(self.users["training", item.training]) or RetentionReason(code="training_deleted")
 
-    def _by_versions(self, users: Sequence[VersionInputs], how: str) -> tuple[bool, str] | None:
+    def _by_versions(self, users: Sequence[VersionInputs]) -> RetentionReason | None:
         """Decide by the versions that refer to it; None when none does."""
         if not users:
             return None
         for user in users:
             if (reason := self.kept.get((user.name, user.version))) is not None:
-                return False, f"{how} {reason}"
-        names = ", ".join(map(str, users))
-        return True, f"{how} {names}: no alias, and {self.spec.keep_versions} newer versions"
+                return reason
+        return RetentionReason(code="versions_superseded", versions=users, newest=self.spec.keep_versions)
 
-    def _aged(self, item: InventoryItem, what: str, *, at_least: float = 0) -> tuple[bool, str]:
+    def _aged(self, item: InventoryItem, *, at_least: float = 0) -> RetentionReason:
         days, keep_days = (self.now - item.last_used) / timedelta(days=1), max(self.spec.keep_days, at_least)
-        if days < keep_days:
-            return False, f"{what}; last used {days:.1f} days ago, kept for {keep_days:g}"
-        return True, f"{what}; last used {days:.1f} days ago"
+        return RetentionReason(code="used_recently" if days < keep_days else "unused", days=days, keep_days=keep_days)
 
 
 def _broken(deleted: Sequence[InventoryItem], versions: Sequence[VersionInputs]) -> list[BrokenLineage]:
     snapshots = {item.snapshot for item in deleted if item.kind == "snapshot"}
     trainings = {item.training for item in deleted if item.kind == "training"}
-    broken = []
-    for version in versions:
-        lost, cannot = [], []
-        if version.training in trainings:
-            lost.append(f"checkpoint (training {version.training[:_SHOWN]})")
-            cannot.append("be resumed")
-        if version.snapshot in snapshots:
-            lost.append(f"training data snapshot {version.snapshot[:_SHOWN]}")
-            cannot = ["be resumed", "re-evaluated on its own data"]
-        if lost:
-            sentence = (
-                f"lineage of {version}: its {' and its '.join(lost)} {'is' if len(lost) == 1 else 'are'} removed; "
-                f"the version still loads, but it cannot {' or '.join(cannot)}"
-            )
-            broken.append(BrokenLineage(name=version.name, version=version.version, sentence=sentence))
-    return broken
+    losses = [
+        BrokenLineage(
+            name=version.name,
+            version=version.version,
+            training=version.training if version.training in trainings else "",
+            snapshot=version.snapshot if version.snapshot in snapshots else "",
+        )
+        for version in versions
+    ]
+    return [loss for loss in losses if loss.training or loss.snapshot]

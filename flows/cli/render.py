@@ -52,13 +52,14 @@ def _show_retraining(result: "RetrainResult", seconds: float) -> None:
     """Print the scores, the registered model, the gate's decision, the report, and how to fetch the model."""
     import psutil
 
+    from cl_core.report.reasons import decision_sentence
     from cl_core.report.summary import fetch_lines
     from tasks.adapters.mlflow.connection import redacted_uri
 
     console = result_tables.wide_console()
     result_tables.show_scores(result.evaluation)
     console.print(f"\nModel    {result.model.uri}")
-    console.print(f"Gate     {result.decision.reason}")
+    console.print(f"Gate     {decision_sentence(result.decision)}")
     console.print(f"Report   {result.report.path}")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     total = time.time() - psutil.Process().create_time()
@@ -95,7 +96,7 @@ RENDERERS: Mapping[str, Callable[[Any], None]] = {
     "ModelRef": lambda model: print(model.uri),
     "ReportRef": _show_path,
     "EmbeddingsRef": _show_path,
-    "Decision": lambda decision: result_tables.wide_console().print(decision.reason),
+    "Decision": result_tables.show_decision,
     "Comparison": result_tables.show_comparison,
     "FetchedModel": _show_path,
     "ModelVersions": result_tables.show_models,

@@ -9,7 +9,7 @@ from rich.table import Table
 
 if TYPE_CHECKING:  # They bring Prefect, numpy or torch.
     from cl_core.data.validation import ValidationReport
-    from cl_core.refs import EvaluationReport
+    from cl_core.refs import Decision, EvaluationReport
     from flows.cli.explanations import Explanation
     from flows.cli.inference import SearchHits
     from flows.cli.models import ModelVersions
@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # They bring Prefect, numpy or torch.
 
 def show_scores(report: "EvaluationReport") -> None:
     """Print a table of scores, the trained encoder beside its baselines."""
+    from cl_core.report.reasons import left_out_sentence
     from cl_core.report.summary import score_rows
 
     rows = score_rows(report)
@@ -29,7 +30,14 @@ def show_scores(report: "EvaluationReport") -> None:
     columns = list(rows[0])
     wide_console().print(text_table(columns, map(dict.values, rows), title, right=columns[1:], no_wrap=True))
     for protocol in report.left_out:
-        wide_console().print(f"left out: {protocol}")
+        wide_console().print(f"left out: {left_out_sentence(protocol)}")
+
+
+def show_decision(decision: "Decision") -> None:
+    """Print what was decided about a version, and why."""
+    from cl_core.report.reasons import decision_sentence
+
+    wide_console().print(decision_sentence(decision))
 
 
 def show_validation(report: "ValidationReport") -> None:
@@ -112,6 +120,7 @@ def _show_table_of_problems(problems: "list[Diagnosis]", *, title: str) -> None:
 
 def show_pruned(pruned: "PruneResult") -> None:
     """Print what is removed, with sizes and reasons; which versions lose what; and the sum."""
+    from cl_core.report.reasons import broken_lineage_sentence
     from tasks.pruning import prune_rows, prune_summary
 
     console = wide_console()
@@ -119,7 +128,7 @@ def show_pruned(pruned: "PruneResult") -> None:
         title = "To be removed" if pruned.dry_run else "Removed"
         console.print(text_table(rows[0], map(dict.values, rows), title, right=["size"]))
     for loss in pruned.retention.broken:
-        console.print(loss.sentence)
+        console.print(broken_lineage_sentence(loss))
     for item in pruned.skipped_in_use:
         console.print(f"kept, because it is now in use: {item.path}")
     console.print(prune_summary(pruned))

@@ -19,6 +19,7 @@ from cl_core.data.snapshot import SnapshotProfile
 from cl_core.data.validation import ValidationReport
 from cl_core.refs import Decision
 from cl_core.report.markdown import render_markdown
+from cl_core.report.reasons import decision_sentence
 from cl_core.training.progress import Progress
 
 # Each update is a request to the server.
@@ -79,7 +80,7 @@ def publish_profile(facts: SnapshotProfile, validation: ValidationReport, *, not
 def publish_decision(decision: Decision) -> None:
     """Publish a decision about a version, its reason, and the champion."""
     page = render_markdown("decision.md.j2", decision=decision)
-    create_markdown_artifact(page, key="decision", description=decision.reason)
+    create_markdown_artifact(page, key="decision", description=decision_sentence(decision))
 
 
 def publish_report(markdown: str, rows: list[dict[str, str]], links: Mapping[str, str]) -> None:

@@ -18,6 +18,7 @@ from prefect.logging.loggers import flow_run_logger
 
 from cl_core.errors import InputError
 from cl_core.refs import Decision
+from cl_core.report.reasons import decision_sentence
 from tasks.runtime.console import echo
 from tasks.runtime.provenance import flow_run_url
 from tasks.runtime.run_log import model_of
@@ -47,8 +48,8 @@ def notify_decision(decision: Decision, *, before: int, news: bool = True) -> No
         what, affected = f"The gate refused version {version} of {name}", version
     else:
         return
-    flow_run_id = str(runtime.flow_run.id)
-    _send(what, flow_run_id, get_run_logger(), model=name, version=affected, reason=decision.reason)
+    flow_run_id, reason = str(runtime.flow_run.id), decision_sentence(decision)
+    _send(what, flow_run_id, get_run_logger(), model=name, version=affected, reason=reason)
 
 
 def notify_failure(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:

@@ -4,7 +4,14 @@ from pathlib import Path
 import pytest
 
 from cl_core.evaluation.promotion_gate import Gains, judge
-from cl_core.refs import EvaluationReport, RepresentationReport, Score
+from cl_core.refs import (
+    ComparisonReason,
+    DecisionReason,
+    EvaluationReport,
+    NotComparable,
+    RepresentationReport,
+    Score,
+)
 from cl_core.specs import PromotionSpec
 
 PROVEN = Score(value=0.05, low=0.02, high=0.08)
@@ -31,11 +38,11 @@ def evaluation(**scores):
     )
 
 
-def gains(untrained=PROVEN, raw_pixels=PROVEN, over_champion=None, champion=0, not_comparable=""):
+def gains(untrained=PROVEN, raw_pixels=PROVEN, over_champion=None, champion=0, not_comparable=None):
     return Gains(
         over_untrained=untrained,
         over_baseline=raw_pixels,
-        baseline="raw pixels",
+        baseline="raw_pixels",
         over_champion=over_champion,
         champion=champion,
         not_comparable=not_comparable,
@@ -43,30 +50,42 @@ def gains(untrained=PROVEN, raw_pixels=PROVEN, over_champion=None, champion=0, n
 
 
 def test_the_first_version_that_beats_both_baselines_is_promoted():
-    verdict = judge(1, promotion(), evaluation(), gains())
+    verdict = judge(promotion(), evaluation(), gains())
     assert verdict.promote
-    assert verdict.reason == (
-        "version 1 is promoted: linear_probe.accuracy is 0.9000 [0.9000, 0.9000], "
-        "+0.0500 [+0.0200, +0.0800] over raw pixels, and there was no champion"
+    assert verdict.reason == DecisionReason(
+        code="better",
+        score="linear_probe.accuracy",
+        reached=Score(value=0.9, low=0.9, high=0.9),
+        baseline="raw_pixels",
+        gain=PROVEN,
     )
 
 
-@pytest.mark.parametrize(("baseline", "name"), [("untrained", "the untrained encoder"), ("raw_pixels", "raw pixels")])
+@pytest.mark.parametrize("baseline", ["untrained", "raw_pixels"])
 @pytest.mark.parametrize("gain", [UNPROVEN, EVEN, Score(value=0.1, low=0.0, high=0.2)])
-def test_a_version_not_proven_better_than_a_baseline_is_refused(baseline, name, gain):
-    verdict = judge(3, promotion(tolerance=1.0), evaluation(), gains(**{baseline: gain}))
+def test_a_version_not_proven_better_than_a_baseline_is_refused(baseline, gain):
+    verdict = judge(promotion(tolerance=1.0), evaluation(), gains(**{baseline: gain}))
     assert not verdict.promote
-    assert f"not proven better than that of {name}" in verdict.reason
+    assert (verdict.reason.code, verdict.reason.baseline, verdict.reason.gain) == ("not_better", baseline, gain)
+
+
+def test_a_gain_that_is_not_a_number_proves_nothing_and_is_none_in_the_reason():
+    unknown = Score(value=math.nan, low=math.nan, high=math.nan)
+    verdict = judge(promotion(), evaluation(), gains(untrained=unknown))
+    assert not verdict.promote
+    assert (verdict.reason.code, verdict.reason.gain) == ("not_better", None)
 
 
 def test_a_version_that_was_not_compared_is_refused():
-    assert "not compared with raw pixels" in judge(1, promotion(), evaluation(), gains(raw_pixels=None)).reason
-    verdict = judge(4, promotion(), evaluation(), gains(champion=3))
-    assert not verdict.promote and "not compared with the champion, version 3" in verdict.reason
-    why = gains(champion=3, not_comparable="it is a")
-    assert judge(4, promotion(), evaluation(), why).reason.endswith(
-        "it was not compared with the champion, version 3, on linear_probe.accuracy: it is a"
-    )
+    refused = judge(promotion(), evaluation(), gains(raw_pixels=None))
+    assert not refused.promote
+    assert (refused.reason.code, refused.reason.baseline) == ("not_compared", "raw_pixels")
+    why = NotComparable(version=3, uri="models:/n/3", reason=ComparisonReason(code="not_one_array"))
+    for not_comparable in (None, why):
+        refused = judge(promotion(), evaluation(), gains(champion=3, not_comparable=not_comparable))
+        assert not refused.promote
+        assert (refused.reason.code, refused.reason.champion) == ("not_compared", 3)
+        assert refused.reason.not_comparable == not_comparable
 
 
 @pytest.mark.parametrize(
@@ -74,33 +93,39 @@ def test_a_version_that_was_not_compared_is_refused():
     [(PROVEN, 0.0, True), (EVEN, 0.0, False), (EVEN, 0.01, False), (EVEN, 0.011, True), (UNPROVEN, 0.02, True)],
 )
 def test_the_interval_of_the_gain_over_the_champion_has_to_lie_above_minus_the_tolerance(gain, tolerance, promoted):
-    verdict = judge(4, promotion(tolerance=tolerance), evaluation(), gains(over_champion=gain, champion=3))
+    verdict = judge(promotion(tolerance=tolerance), evaluation(), gains(over_champion=gain, champion=3))
     assert verdict.promote is promoted
-    assert "over the champion, version 3" in verdict.reason
+    assert verdict.reason.code == ("better" if promoted else "not_better")
+    assert (verdict.reason.champion, verdict.reason.gain) == (3, gain)
+    assert verdict.reason.least == (0 if promoted else -tolerance)
 
 
 @pytest.mark.parametrize(
-    "collapsed", [{"geometry.effective_rank": 1.02}, {"geometry.effective_rank": math.nan}, {"geometry.feature_std": 0}]
+    ("name", "value", "least"),
+    [("geometry.effective_rank", 1.02, 2), ("geometry.effective_rank", math.nan, 2), ("geometry.feature_std", 0, 1e-3)],
 )
-def test_a_collapsed_version_is_refused_whatever_its_scores(collapsed):
-    verdict = judge(2, promotion(), evaluation(**collapsed), gains())
-    assert not verdict.promote and "collapsed" in verdict.reason
+def test_a_collapsed_version_is_refused_whatever_its_scores(name, value, least):
+    verdict = judge(promotion(), evaluation(**{name: value}), gains())
+    assert not verdict.promote
+    reached = None if math.isnan(value) else Score(value=value, low=value, high=value)
+    assert verdict.reason == DecisionReason(code="collapsed", score=name, reached=reached, least=least)
 
 
 def test_without_labels_only_a_person_promotes():
-    verdict = judge(2, promotion(), evaluation(**{"linear_probe.accuracy": None}), gains(None, None))
+    verdict = judge(promotion(), evaluation(**{"linear_probe.accuracy": None}), gains(None, None))
     assert not verdict.promote
-    assert "linear_probe.accuracy was not measured (there are: geometry.effective_rank)" in verdict.reason
-    assert "only a person promotes" in verdict.reason
+    assert verdict.reason == DecisionReason(
+        code="not_measured", score="linear_probe.accuracy", measured=["geometry.effective_rank"]
+    )
 
 
 def test_a_score_that_is_not_finite_is_refused():
-    verdict = judge(2, promotion(), evaluation(**{"linear_probe.accuracy": math.nan}), gains())
-    assert not verdict.promote and "not a finite number" in verdict.reason
-
-
-def test_with_automatic_promotion_off_the_verdict_is_only_said():
-    verdict = judge(2, promotion(automatic=False), evaluation(), gains())
+    verdict = judge(promotion(), evaluation(**{"linear_probe.accuracy": math.nan}), gains())
     assert not verdict.promote
-    assert verdict.reason.startswith("version 2 would be promoted: ")
-    assert verdict.reason.endswith("; automatic promotion is off")
+    assert verdict.reason == DecisionReason(code="not_finite", score="linear_probe.accuracy")
+
+
+def test_with_automatic_promotion_off_the_version_is_not_promoted_for_the_same_reason():
+    verdict = judge(promotion(automatic=False), evaluation(), gains())
+    assert not verdict.promote
+    assert verdict.reason == judge(promotion(), evaluation(), gains()).reason

@@ -5,6 +5,7 @@ import pytest
 from cl_core.errors import DataError, SpecError
 from cl_core.evaluation.protocol_choice import check_deciding_score, choose_protocols, protocols
 from cl_core.evaluation.protocols import LabelCounts
+from cl_core.refs import LeftOut
 from cl_core.specs import EvaluationSpec
 
 
@@ -14,21 +15,22 @@ def labels(*, train: int, test: int) -> LabelCounts:
 
 
 @pytest.mark.parametrize(
-    ("labeled", "reason"),
+    ("labeled", "code"),
     [
-        ({"train": 300, "test": 0}, "the test split has no labels"),
-        ({"train": 0, "test": 60}, "the training split has no labels"),
-        ({"train": 0, "test": 0}, "the data have no labels"),
+        ({"train": 300, "test": 0}, "no_test_labels"),
+        ({"train": 0, "test": 60}, "no_training_labels"),
+        ({"train": 0, "test": 0}, "no_labels"),
     ],
 )
-def test_protocols_that_need_labels_are_left_out_where_a_split_has_none(labeled: dict[str, int], reason: str) -> None:
+def test_protocols_that_need_labels_are_left_out_where_a_split_has_none(labeled: dict[str, int], code: str) -> None:
     choice = choose_protocols(EvaluationSpec(), labels(**labeled))
-    assert (list(choice.running), choice.left_out, choice.reason) == (["geometry"], ["linear_probe", "knn"], reason)
+    assert list(choice.running) == ["geometry"]
+    assert choice.left_out == [LeftOut(code=code, protocol=name) for name in ("linear_probe", "knn")]
 
 
 def test_with_labels_in_both_splits_all_protocols_run() -> None:
     choice = choose_protocols(EvaluationSpec(), labels(train=300, test=1))
-    assert (list(choice.running), choice.left_out, choice.reason) == (["linear_probe", "knn", "geometry"], [], "")
+    assert (list(choice.running), choice.left_out) == (["linear_probe", "knn", "geometry"], [])
 
 
 def test_default_neighbors_are_reduced_and_reported() -> None:
@@ -110,7 +112,7 @@ def test_a_search_in_which_no_sample_has_another_of_its_class_is_refused_before_
 def test_a_search_by_group_needs_groups_and_no_labels() -> None:
     by_group = EvaluationSpec(protocols=["retrieval", "knn"], options={"retrieval": {"by": "group"}})
     choice = choose_protocols(by_group, LabelCounts({}, {}, grouped=True))
-    assert (list(choice.running), choice.left_out) == (["retrieval"], ["knn"])
+    assert (list(choice.running), [one.protocol for one in choice.left_out]) == (["retrieval"], ["knn"])
     assert "retrieval.recall_at_1" in (choice.deciding_scores or [])
     with pytest.raises(DataError, match=r"by: 'group' needs samples with groups, and data\.group is not set"):
         choose_protocols(by_group, LabelCounts({}, {}))

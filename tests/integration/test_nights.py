@@ -17,6 +17,7 @@ from clothes import CLOTHES
 from pictures import SAMPLE
 
 from cl_core.refs import Decision
+from cl_core.report.reasons import decision_sentence
 from tasks.adapters.mlflow.connection import connected
 from tasks.adapters.mlflow.model_version import SNAPSHOT_DIGEST
 
@@ -152,7 +153,7 @@ def test_a_challenger_that_started_from_the_champion_wins_on_the_new_test_split(
     assert decision.promoted
     assert decision.gain is not None
     assert decision.gain.low > 0.05, "by far, not by luck"
-    assert "over the champion, version 1" in decision.reason
+    assert (decision.reason.code, decision.reason.champion) == ("better", 1)
 
 
 def test_both_were_measured_on_the_same_new_test_split(second: Finished, shared_cl: CommandLine) -> None:
@@ -194,8 +195,8 @@ def test_on_the_third_night_a_challenger_that_loses_is_not_promoted_and_says_why
     assert "version 3 is not promoted" in gate(third)
     decision = decided(shared_cl, 3)
     assert (decision.promoted, decision.champion) == (False, 2)
-    assert decision.reason in gate(third)
-    assert SCORE in decision.reason
+    assert decision_sentence(decision) in gate(third)
+    assert decision.reason.score == SCORE
     assert snapshot_of(shared_cl, 3) not in (snapshot_of(shared_cl, 1), snapshot_of(shared_cl, 2))
     assert champion(shared_cl) == 2
 

@@ -11,7 +11,7 @@ from cl_core.columns import Column
 from cl_core.data.snapshot import SnapshotProfile
 from cl_core.data.validation import NearDuplicates
 from cl_core.modalities.image import Images
-from cl_core.refs import Decision, EvaluationReport, RepresentationReport, Score
+from cl_core.refs import Decision, EvaluationReport, LeftOut, RepresentationReport, Score
 from cl_core.report.costs import Outcome, StepCost
 from cl_core.report.report_inputs import ReportInputs
 
@@ -133,7 +133,7 @@ def label_free(make_inputs: Callable[..., ReportInputs]) -> ReportInputs:
             "representations": {
                 name: measured(0, 0, scores=geometry) for name in ("trained", "untrained", "raw_pixels")
             },
-            "left_out": ["linear_probe needs labels, and the snapshot has none."],
+            "left_out": [LeftOut(code="no_labels", protocol="linear_probe")],
         }
     )
     facts = profile([]).model_copy(update={"per_class": {"train": {}, "test": {}}})

@@ -151,7 +151,7 @@ def test_data_without_labels_has_no_confusion_and_says_why(label_free: ReportInp
     assert "Per class" not in html
     assert "Samples per class" not in html
     assert html.count("The test split has no labels:") == 1
-    assert "linear_probe needs labels, and the snapshot has none." in html
+    assert "linear_probe: the data have no labels" in html
     assert {"Scores", "Map of the test embeddings", "Nearest neighbors", "Training", "Data"} <= set(headings(html))
     assert "geometry.effective_rank" in html.split("<section>")[0]
 

@@ -51,7 +51,7 @@ def test_the_summary_has_verdict_scores_loss_and_places(make_inputs: Make):
 def test_the_summary_of_data_without_labels_has_the_scores_there_are(label_free: ReportInputs):
     summary = summary_markdown(label_free)
     assert "geometry.effective\\_rank" in summary
-    assert "_linear\\_probe needs labels, and the snapshot has none._" in summary
+    assert "_linear\\_probe: the data have no labels_" in summary
 
 
 def test_names_cannot_break_the_markdown(make_inputs: Make):

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cl_core.report.reasons import broken_lineage_sentence, retention_sentence
 from cl_core.retention.inventory_items import InventoryItem, OldestRun, VersionInputs
 from cl_core.retention.policy import RetentionSpec, kept_versions, plan_retention
 
@@ -37,7 +38,7 @@ def version(number, *, snapshot=DIGESTS[0], training=DIGESTS[0], held_by=(), nam
 def going(items, versions=(), *, running=None, **spec):
     decided = plan_retention(items, versions, RetentionSpec(**spec), now=NOW, running=running)
     assert [verdict.item for verdict in decided.verdicts] == list(items)
-    return {verdict.item.path.name: verdict.reason for verdict in decided.to_delete}
+    return {verdict.item.path.name: retention_sentence(verdict) for verdict in decided.to_delete}
 
 
 @st.composite
@@ -152,7 +153,7 @@ def test_exactly_the_versions_that_lose_their_training_or_data_are_listed(home, 
     items, versions = home
     decided = plan_retention(items, versions, spec, now=NOW, running=running)
     left = [verdict.item for verdict in decided.to_delete]
-    assert all(verdict.reason for verdict in decided.verdicts)
+    assert all(retention_sentence(verdict) for verdict in decided.verdicts)
     expected = {
         (v.name, v.version)
         for v in versions
@@ -170,7 +171,7 @@ def test_an_old_version_loses_checkpoint_and_data_and_the_list_says_so():
     decided = plan_retention(items, versions, RetentionSpec(keep_versions=1), now=NOW, running=None)
     assert [verdict.item.path.name for verdict in decided.to_delete] == ["snapshot-a", "training-aa"]
     (loss,) = decided.broken
-    assert loss.sentence == (
+    assert broken_lineage_sentence(loss) == (
         "lineage of clothes version 1: its checkpoint (training aaaaaaaaaaaa) and its training data snapshot "
         "aaaaaaaaaaaa are removed; the version still loads, but it cannot be resumed or re-evaluated on its own data"
     )
@@ -182,7 +183,7 @@ def test_an_old_version_on_data_that_a_newer_one_shares_loses_only_its_checkpoin
     items = [item("snapshot", snapshot=a), item("training", training=a, snapshot=a), item("cache", snapshot=a)]
     decided = plan_retention(items, versions, RetentionSpec(keep_versions=1), now=NOW, running=None)
     assert [verdict.item.path.name for verdict in decided.to_delete] == ["training-aa"]
-    assert decided.broken[0].sentence == (
+    assert broken_lineage_sentence(decided.broken[0]) == (
         "lineage of clothes version 1: its checkpoint (training aaaaaaaaaaaa) is removed; "
         "the version still loads, but it cannot be resumed"
     )
@@ -194,7 +195,8 @@ def test_an_alias_or_a_rollback_to_come_holds_an_old_version(why):
     versions = [version(1, snapshot=a, training=a, held_by=[why]), version(2, snapshot=b, training=b)]
     items = [item("snapshot", snapshot=a, days=90), item("training", training=a, snapshot=a, days=90)]
     assert going(items, versions, keep_versions=1, keep_days=0) == {}
-    assert kept_versions(versions, 1)["clothes", 1] == f"clothes version 1 ({why})"
+    kept = kept_versions(versions, 1)["clothes", 1]
+    assert (kept.code, kept.versions, kept.newest) == ("version_kept", [versions[0]], 0)
 
 
 def test_the_newest_versions_are_counted_model_by_model():

@@ -27,10 +27,11 @@ from cl_core.modalities._image_decoding import decode
 from cl_core.modalities._image_processor import ImageProcessor
 from cl_core.modalities._model_input import ModelInput
 from cl_core.modalities.image import Images
-from cl_core.refs import AssessmentRef, ModelRef, NotComparable
+from cl_core.refs import AssessmentRef, ComparisonReason, ModelRef, NotComparable
+from cl_core.report.reasons import comparison_sentence, decision_sentence
 from cl_core.specs import EvaluationSpec
 from cl_core.training.job import TrainingJob
-from tasks.adapters.mlflow.model_version import Registration
+from tasks.adapters.mlflow.model_version import MODALITY, Registration
 from tasks.champion_input import made_into
 from tasks.evaluation import check_champion, evaluate_champion
 
@@ -202,11 +203,29 @@ def test_of_a_champion_that_takes_no_images_the_reason_is_returned_with_what_to_
 ) -> None:
     found = evaluated(job)
     assert isinstance(found, NotComparable) and found.version == 4
-    assert found.reason == (
+    assert comparison_sentence(found) == (
         f"models:/shoes/4, the champion, cannot be evaluated on these samples: models:/shoes/4 takes {taken}; "
         "choose a model that `cl retrain` registered; promote by hand with `cl promote`, or choose another model_name"
     )
-    assert f"warning: the version will not be promoted, whatever its scores: {found.reason}" in checked()
+    assert f"warning: the version will not be promoted, whatever its scores: {comparison_sentence(found)}" in checked()
+
+
+def test_a_champion_of_a_modality_that_is_not_installed_is_named_with_its_modality(
+    home: Path, job: TrainingJob, checked: Checked
+) -> None:
+    MlflowClient(f"sqlite:///{home}/mlflow.db").set_model_version_tag(NAME, "1", MODALITY, "beads")
+    found = evaluated(job)
+    assert isinstance(found, NotComparable)
+    assert found.reason == ComparisonReason(code="unknown_modality", modality="beads")
+    assert "models:/shoes/1 takes modality 'beads', which is not installed; install the package" in checked()
+
+
+@pytest.mark.parametrize("foreign_champion", [None], indirect=True)
+def test_a_version_without_a_run_has_the_sentence_of_its_decision_alone(home: Path, foreign_champion: None) -> None:
+    again = store_at(home).promote(NAME, 4, "once more")
+    assert decision_sentence(again) == (
+        "version 4 is the champion already (version 4 is promoted by hand: of another program)"
+    )
 
 
 def test_before_the_training_it_says_what_each_of_them_is_evaluated_on(home: Path, checked: Checked) -> None:

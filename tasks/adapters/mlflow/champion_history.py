@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from cl_core.failpoints import failpoint
 from cl_core.refs import Decision
+from cl_core.report.reasons import decision_sentence
 from tasks.adapters.mlflow.model_version import CHAMPION, DECISION
 
 if TYPE_CHECKING:
@@ -132,25 +133,23 @@ def apply_change(client: "MlflowClient", name: str, history: ChampionHistory) ->
 
 def record_decision(client: "MlflowClient", decision: Decision, version: int) -> None:
     """Record the decision with a version that it affects: a tag for lists, and files in its run."""
-    run_id = client.get_model_version(decision.name, str(version)).run_id
+    run_id, sentence = client.get_model_version(decision.name, str(version)).run_id, decision_sentence(decision)
     if run_id:
         client.log_text(run_id, decision.model_dump_json(indent=1) + "\n", _DECISION_FILE)
-        client.log_text(run_id, f"# {decision.name}, version {version}\n\n{decision.reason}.\n", "decision.md")
+        client.log_text(run_id, f"# {decision.name}, version {version}\n\n{sentence}.\n", "decision.md")
         failpoint("promote.files-logged")
-    client.set_model_version_tag(decision.name, str(version), DECISION, decision.reason)
+    client.set_model_version_tag(decision.name, str(version), DECISION, sentence)
     failpoint("promote.reason-tagged")
 
 
 def last_decision(client: "MlflowClient", name: str, version: int, staged: Path) -> Decision | None:
     """Return the decision recorded last with a version, with the champion of this moment; None without one."""
     stored = client.get_model_version(name, str(version))
-    if DECISION not in stored.tags or not stored.run_id:
+    if DECISION not in stored.tags:
         return None
-    decision = Path(client.download_artifacts(stored.run_id, _DECISION_FILE, str(staged))).read_text(encoding="utf-8")
     champion = int(client.get_registered_model(name).aliases.get(CHAMPION, 0))
+    if not stored.run_id:  # Another program registered it; of the decision there is the sentence alone.
+        sentence = stored.tags[DECISION]
+        return Decision(name=name, version=version, champion=champion, promoted=version == champion, reason=sentence)
+    decision = Path(client.download_artifacts(stored.run_id, _DECISION_FILE, str(staged))).read_text(encoding="utf-8")
     return Decision.model_validate_json(decision).model_copy(update={"champion": champion})
-
-
-def champion_label(champion: int) -> str:
-    """Return a champion in words."""
-    return f"version {champion}" if champion else "no champion"

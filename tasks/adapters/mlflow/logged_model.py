@@ -10,14 +10,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cl_core import artifact_dir
-from cl_core.errors import InputError
+from cl_core.errors import ForeignModelError, InputError
 from cl_core.failpoints import failpoint
 from cl_core.modalities import ArraySpec
 from cl_core.modalities._model_input import ModelInput
-from cl_core.refs import ModelRef
+from cl_core.refs import ComparisonReason, ModelRef
+from cl_core.registry import MODALITIES
+from cl_core.report.reasons import foreign_sentence
 from tasks.adapters.mlflow.compat import installed_requirements
 from tasks.adapters.mlflow.connection import pytorch_flavor
-from tasks.adapters.mlflow.model_version import TRAINING_DIGEST, RegisteredData, modality_from_tags, model_ref
+from tasks.adapters.mlflow.model_version import (
+    TRAINING_DIGEST,
+    RegisteredData,
+    modality_from_tags,
+    model_ref,
+    recorded_modality,
+)
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -109,20 +117,21 @@ def model_input(client: "MlflowClient", ref: ModelRef) -> ModelInput:
     """Return what a version takes, from its signature and tags; call it inside `connected`.
 
     Raises:
-        InputError: When its signature is not one array, or its modality gives no such arrays: another program
-            registered it.
+        ForeignModelError: When its signature is not one array, or its modality is not installed, or gives no such
+            arrays: another program registered it.
     """
     array = _input_array(ref)
-    name, hidden = modality_from_tags(client.get_model_version(ref.name, str(ref.version)).tags)
+    tags = client.get_model_version(ref.name, str(ref.version)).tags
+    if (name := recorded_modality(tags)) not in MODALITIES.names():
+        raise _foreign(ref, code="unknown_modality", modality=name)
+    name, hidden = modality_from_tags(tags)
     taken = ModelInput(modality=name, shape=array.shape, hidden=hidden)
     try:
         if array != taken.array:
             raise ValueError(f"its arrays are {array.dtype}")
         taken.kind.describe(array)
     except ValueError as error:
-        raise InputError(
-            f"{ref.uri} takes nothing that {name!r} gives: {error}; choose a model that `cl retrain` registered"
-        ) from error
+        raise _foreign(ref, code="other_arrays", modality=name, detail=str(error)) from error
     return taken
 
 
@@ -148,11 +157,12 @@ def _input_array(ref: ModelRef) -> ArraySpec:
     inputs = signature.inputs.inputs if signature else []
     shape = tuple(int(side) for side in inputs[0].shape[1:]) if inputs and hasattr(inputs[0], "shape") else ()
     if len(inputs) != 1 or not shape:
-        raise InputError(
-            f"{ref.uri} takes {signature.inputs if signature else 'inputs without a signature'}, not one array; "
-            "choose a model that `cl retrain` registered"
-        )
+        raise _foreign(ref, code="not_one_array", takes=str(signature.inputs) if signature else "")
     return ArraySpec(inputs[0].type.name, shape)
+
+
+def _foreign(ref: ModelRef, **reason: str) -> ForeignModelError:
+    return ForeignModelError(foreign_sentence(ref.uri, ComparisonReason.model_validate(reason)), reason)
 
 
 def copy_model(ref: ModelRef, folder: Path) -> None:

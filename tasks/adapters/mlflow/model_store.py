@@ -86,8 +86,8 @@ class ModelStore:
         Raises:
             InputError: When there is no such model or version.
         """
-        with self.locked(name) as client:
-            return champion_decisions.decide(client, name, version, promotion, evaluation, gains)
+        with self.locked(name) as client, artifact_dir.staging(self.work) as staged:
+            return champion_decisions.decide(client, name, version, promotion, evaluation, gains, staged)
 
     def promote(self, name: str, version: int, reason: str) -> Decision:
         """Make a version the champion by hand, whatever the gate decided; the reason is recorded with it.
@@ -95,8 +95,8 @@ class ModelStore:
         Raises:
             InputError: When there is no such model or version.
         """
-        with self.locked(name) as client:
-            return champion_decisions.apply_promotion(client, name, version, reason)
+        with self.locked(name) as client, artifact_dir.staging(self.work) as staged:
+            return champion_decisions.apply_promotion(client, name, version, reason, staged)
 
     def rollback(self, name: str, reason: str = "no reason given") -> Decision:
         """Make the champion before the last one the champion again.

@@ -72,9 +72,14 @@ class RegisteredData(Ref):
         return tags | named | {f"{_OPTION}{name}": json.dumps(value) for name, value in self.takes.hidden.items()}
 
 
+def recorded_modality(tags: Mapping[str, str]) -> str:
+    """Return the name of the modality that a version's tags record, whether it is installed or not."""
+    return tags.get(MODALITY, IMAGE)
+
+
 def modality_from_tags(tags: Mapping[str, str]) -> tuple[str, dict[str, Any]]:
     """Return the modality that a version's tags record, and its options that the shape of an input does not show."""
-    name = tags.get(MODALITY, IMAGE)
+    name = recorded_modality(tags)
     options = MODALITIES.get(name, field=f"tag {MODALITY}").hidden_options
     values = {option: tags.get(f"{_OPTION}{option}") for option in options}
     return name, {option: json.loads(value) for option, value in values.items() if value}

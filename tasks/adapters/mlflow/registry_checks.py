@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
+from cl_core.report.reasons import champion_label, decision_sentence
 from tasks.adapters.mlflow import champion_history as champions
 from tasks.adapters.mlflow import lookup
 from tasks.adapters.mlflow.connection import connected
@@ -111,13 +112,13 @@ def _champion(store: ModelStore, name: str, client: "MlflowClient") -> Iterator[
         yield Diagnosis(
             f"a {history.pending.kind} of {name!r} did not finish",
             where,
-            f"finishes it: {history.pending.decision.reason}",
+            f"finishes it: {decision_sentence(history.pending.decision)}",
             partial(_reconcile, store, name),
         )
     elif alias != history.champion:
         yield Diagnosis(
-            f"the alias of {name!r} points at {champions.champion_label(alias)}, its history ends with "
-            f"{champions.champion_label(history.champion)}",
+            f"the alias of {name!r} points at {champion_label(alias)}, its history ends with "
+            f"{champion_label(history.champion)}",
             where,
             "adds the alias to the history: it was set in MLflow itself"
             if alias

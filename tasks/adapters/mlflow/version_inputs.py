@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from cl_core.report.reasons import broken_lineage_sentence
 from cl_core.retention.inventory_items import VersionInputs
 from cl_core.retention.policy import BrokenLineage
 from tasks.adapters.mlflow import lookup
@@ -33,8 +34,8 @@ def record_broken_lineage(tracking_uri: str, broken: Iterable[BrokenLineage]) ->
     with connected(tracking_uri) as client:
         for loss in broken:
             before = client.get_model_version(loss.name, str(loss.version)).tags.get(LOST, "")
-            if loss.sentence not in before:
-                text = f"{before}\n{datetime.now(UTC):%Y-%m-%d}: {loss.sentence}".strip()
+            if (sentence := broken_lineage_sentence(loss)) not in before:
+                text = f"{before}\n{datetime.now(UTC):%Y-%m-%d}: {sentence}".strip()
                 client.set_model_version_tag(loss.name, str(loss.version), LOST, text[-_TAG_CHARACTERS:])
 
 

@@ -6,6 +6,7 @@ import pytest
 from registering import NAME, evaluation, gain, gains, store_at
 
 from cl_core.errors import InputError
+from cl_core.report.reasons import decision_sentence
 from cl_core.specs import PromotionSpec
 from tasks.adapters.mlflow.champion_history import ChampionHistory
 from tasks.adapters.mlflow.connection import connected
@@ -37,13 +38,13 @@ def test_before_the_first_promotion_there_is_no_champion(store):
 def test_the_gate_promotes_and_leaves_its_reason_as_tag_and_artifact(store, tmp_path):
     decision = store.decide(NAME, 1, PromotionSpec(), evaluation(), gains())
     assert decision.promoted and decision.champion == 1 == champion(store)
-    assert store.versions(NAME)[-1].reason == decision.reason
+    assert store.versions(NAME)[-1].reason == decision_sentence(decision)
     with connected(store.tracking_uri) as client:
         run_id = store.champion(NAME).run_id
         kept = Path(client.download_artifacts(run_id, "decision.json", str(tmp_path))).read_text()
         text = Path(client.download_artifacts(run_id, "decision.md", str(tmp_path))).read_text()
     assert json.loads(kept) == decision.model_dump()
-    assert decision.reason in text
+    assert decision_sentence(decision) in text
 
 
 def test_a_refused_challenger_leaves_the_champion_and_a_reason(store):
@@ -58,8 +59,9 @@ def test_a_refused_challenger_leaves_the_champion_and_a_reason(store):
 def test_the_champion_itself_is_not_judged_again(store):
     store.promote(NAME, 1, "first")
     decision = store.decide(NAME, 1, PromotionSpec(), evaluation(), gains())
-    assert decision.promoted and "champion already" in decision.reason
-    assert store.promote(NAME, 1, "again").reason.startswith("version 1 is the champion already")
+    assert decision.promoted and decision.reason.code == "already_champion"
+    already = "version 1 is the champion already (version 1 is promoted by hand: first)"
+    assert decision_sentence(decision) == already == decision_sentence(store.promote(NAME, 1, "again"))
 
 
 def test_a_comparison_with_a_former_champion_decides_nothing(store):
@@ -67,7 +69,11 @@ def test_a_comparison_with_a_former_champion_decides_nothing(store):
     store.promote(NAME, 2, "second")
     decision = store.decide(NAME, 3, PromotionSpec(), evaluation(), gains(champion=1))
     assert not decision.promoted and champion(store) == 2
-    assert "compared with version 1, and by now there is version 2" in decision.reason
+    assert "compared with version 1, and by now there is version 2" in decision_sentence(decision)
+    # What happens to the champion later changes no reason.
+    store.rollback(NAME)
+    found = store.last_decision(store.find(NAME, 3))
+    assert found.champion == 1 and decision_sentence(found) == store.versions(NAME)[0].reason
 
 
 @pytest.mark.slow_unit(reason="three promotions and three rollbacks in a real MLflow store")
@@ -85,10 +91,11 @@ def test_what_a_person_rolled_back_the_gate_never_promotes_but_a_person_may(stor
     store.promote(NAME, 1, "first")
     store.promote(NAME, 2, "second")
     decision = store.rollback(NAME, "wrong colors")
-    assert decision.reason == "version 2 is rolled back, version 1 is the champion again: wrong colors"
-    assert [row.reason for row in store.versions(NAME)[1:]] == [decision.reason] * 2
+    sentence = decision_sentence(decision)
+    assert sentence == "version 2 is rolled back, version 1 is the champion again: wrong colors"
+    assert [row.reason for row in store.versions(NAME)[1:]] == [sentence] * 2
     refused = store.decide(NAME, 2, PromotionSpec(), evaluation(), gains(champion=1))
-    assert not refused.promoted and "a person rolled it back" in refused.reason
+    assert not refused.promoted and "a person rolled it back" in decision_sentence(refused)
     assert store.promote(NAME, 2, "colors fixed").champion == 2 == champion(store)
     assert store.rollback(NAME).champion == 1
 
@@ -138,7 +145,9 @@ def test_a_history_written_by_0_1_0_is_read_and_written_with_the_new_names(store
     }
     with connected(store.tracking_uri) as client:
         client.set_registered_model_tag(NAME, "counterpoint.champions", json.dumps(old))
-    assert store.rollback(NAME).reason == "it was worse", "the rollback of the old release is finished"
+    finished = store.rollback(NAME)
+    assert decision_sentence(finished) == "it was worse", "the rollback of the old release is finished"
+    assert {row.reason for row in store.versions(NAME) if row.version != 2} == {"it was worse"}
     assert champion(store) == 1
     with connected(store.tracking_uri) as client:
         tag = client.get_registered_model(NAME).tags["counterpoint.champions"]

@@ -69,13 +69,14 @@ def test_a_search_that_comes_in_pages_misses_no_version(store, monkeypatch):
 
 
 def test_a_version_names_what_it_has_lost_once_and_keeps_what_it_lost_before(store):
-    for sentence in ("its checkpoint is removed", "its data is removed", "its checkpoint is removed"):
-        record_broken_lineage(store.tracking_uri, [BrokenLineage(name=NAME, version=1, sentence=sentence)])
+    for lost in ({"training": "7" * 64}, {"snapshot": "5" * 64}, {"training": "7" * 64}):
+        record_broken_lineage(store.tracking_uri, [BrokenLineage(name=NAME, version=1, **lost)])
     with connected(store.tracking_uri) as client:
         tag = client.get_model_version(NAME, "1").tags[LOST]
         assert LOST not in client.get_model_version(NAME, "2").tags
     first, second = tag.splitlines()
-    assert first.endswith(": its checkpoint is removed") and second.endswith(": its data is removed")
+    assert "its checkpoint (training 777777777777) is removed" in first
+    assert "its training data snapshot 555555555555 is removed" in second
 
 
 def test_another_mlflow_than_that_of_the_reports_is_refused(store, tmp_path, monkeypatch):
