@@ -157,7 +157,8 @@ def _read_settings_again() -> None:
 
     from tasks.runtime.process_environment import embed_prefect
     from tasks.runtime.settings import Settings
+    from tasks.server.temporary_server import temporary_server
 
     Settings.from_environment().home.mkdir(parents=True, exist_ok=True)
-    embed_prefect(Settings.from_environment())
+    embed_prefect(Settings.from_environment(), temporary_server().api_url)
     refresh_global_settings_context()

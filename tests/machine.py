@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from servers import free_port, give_tables
+from servers import free_port, give_store, give_tables
 
 from cl_core import processes
 
@@ -304,6 +304,7 @@ def at_work(
     machine = Machine(folder / "home", declaration, settings, host=host, folder=working_folder)
     if not new and "CL_DATABASE_URL" not in settings:
         give_tables(machine.home / "prefect")
+        give_store(machine.home)
     try:
         machine.start()
         yield machine

@@ -14,7 +14,7 @@ from tasks.runtime.process_environment import embed_prefect
 from tasks.runtime.settings import Settings
 
 Settings.from_environment().home.mkdir(parents=True, exist_ok=True)
-embed_prefect(Settings.from_environment())
+embed_prefect(Settings.from_environment(), temporary_url="")
 
 import small_training  # noqa: F401 - what forked processes do stands there, too
 import torch

@@ -46,19 +46,40 @@ def free_port() -> int:
 
 def give_tables(prefect_home: Path) -> None:
     """Put Prefect's empty database into its home: a server takes seconds to make one, and all tests share one copy."""
-    numbered = (folder for folder in prefect_home.parents if re.fullmatch(r"pytest-\d+", folder.name))
-    shared = next(numbered, prefect_home.parent) / "prefect-tables"
+
+    def make(making: Path) -> None:
+        mine = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+        environment = {**mine, "PREFECT_HOME": str(making)}
+        upgrade = [sys.executable, "-m", "prefect", "server", "database", "upgrade", "-y"]
+        made = subprocess.run(upgrade, env=environment, capture_output=True, text=True)
+        assert made.returncode == 0, made.stdout + made.stderr
+
+    _give("prefect.db", prefect_home, make)
+
+
+def give_store(home: Path) -> None:
+    """Put an empty MLflow database into a home: its tables take seconds to make, and all tests share one copy."""
+
+    def make(making: Path) -> None:
+        from tasks.adapters.mlflow.model_store import ModelStore
+
+        store = ModelStore(f"sqlite:///{making}/mlflow.db", making / "mlflow-artifacts", making / "work")
+        assert store.names() == []
+
+    _give("mlflow.db", home, make)
+
+
+def _give(file: str, folder: Path, make: Callable[[Path], None]) -> None:
+    """Copy a file into a folder; the first test process that asks makes it, in a folder that all of them know."""
+    numbered = (parent for parent in folder.parents if re.fullmatch(r"pytest-\d+", parent.name))
+    shared = next(numbered, folder.parent) / f"empty-{file}"
     with FileLock(f"{shared}.lock"):
         if not shared.exists():
-            making = shared.with_name("prefect-tables-in-making")
-            mine = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
-            environment = {**mine, "PREFECT_HOME": str(making)}
-            make = [sys.executable, "-m", "prefect", "server", "database", "upgrade", "-y"]
-            made = subprocess.run(make, env=environment, capture_output=True, text=True)
-            assert made.returncode == 0, made.stdout + made.stderr
+            making = shared.with_name(f"{shared.name}-in-making")
+            make(making)
             making.rename(shared)
-    prefect_home.mkdir(parents=True, exist_ok=True)
-    shutil.copy(shared / "prefect.db", prefect_home)
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copy(shared / file, folder)
 
 
 @contextlib.contextmanager

@@ -1,6 +1,5 @@
 """Draw the figures of the report, one function each."""
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from cl_core.refs import Score
 from cl_core.report import drawing
 from cl_core.report.drawing import new_figure, plain_axes
+from cl_core.report.report_inputs import finite_points
 from cl_core.report.wording import is_share, shortened
 
 DRAWN_POINTS = 240
@@ -22,12 +22,6 @@ _COLUMN_COLORS = {
     "untrained": drawing.UNTRAINED,
     "champion": drawing.CHAMPION,
 }
-
-
-def finite_points(curves: Sequence[Mapping[str, float]], name: str) -> NDArray[np.float64]:
-    """Return (P, 2) steps and values of one curve, without what was not reported or is not finite."""
-    points = [(row["step"], row[name]) for row in curves if row.get(name) is not None and math.isfinite(row[name])]
-    return np.array(points, dtype=np.float64).reshape(-1, 2)
 
 
 def downsample(points: NDArray[np.float64], limit: int = DRAWN_POINTS) -> NDArray[np.float64]:

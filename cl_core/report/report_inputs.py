@@ -1,5 +1,6 @@
 """The inputs of a report: plain values, so that rendering reads no file and asks no server."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -102,3 +103,9 @@ def score_columns(report: EvaluationReport, champion: Mapping[str, Score]) -> di
     columns: dict[str, Mapping[str, Score]] = {"trained": report.trained.scores}
     columns |= {name: measured.scores for name, measured in report.representations.items() if name != "trained"}
     return columns | ({"champion": champion} if champion else {})
+
+
+def finite_points(curves: Sequence[Mapping[str, float]], name: str) -> NDArray[np.float64]:
+    """Return (P, 2) steps and values of one curve, without what was not reported or is not finite."""
+    points = [(row["step"], row[name]) for row in curves if row.get(name) is not None and math.isfinite(row[name])]
+    return np.array(points, dtype=np.float64).reshape(-1, 2)

@@ -5,9 +5,8 @@ from collections.abc import Mapping
 
 from cl_core.refs import EvaluationReport, Score
 from cl_core.registry import MODALITIES
-from cl_core.report.figures import finite_points
 from cl_core.report.markdown import render_markdown
-from cl_core.report.report_inputs import ReportInputs, score_columns
+from cl_core.report.report_inputs import ReportInputs, finite_points, score_columns
 from cl_core.report.wording import format_score, humanized, is_share
 
 

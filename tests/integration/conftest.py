@@ -16,10 +16,10 @@ import forked
 import psutil
 import pytest
 from machine import OFTEN, PATIENCE_S, SMALL, Machine, at_work, how_far, wait
-from servers import free_port, give_tables
+from servers import free_port, give_store, give_tables
 from working_folder import own_project
 
-from .golden import copy_home, give_store, golden_home, session_folder
+from .golden import copy_home, golden_home, session_folder
 from .retrainings import Retrainings
 
 AUTHENTICATION = {
@@ -156,22 +156,22 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def cl(session: Path, tmp_path: Path, prefect_server: str) -> CommandLine:
-    give_store(session, tmp_path / "home")
+def cl(tmp_path: Path, prefect_server: str) -> CommandLine:
+    give_store(tmp_path / "home")
     return CommandLine(tmp_path / "home", prefect_server)
 
 
 @pytest.fixture(scope="module")
-def shared_cl(session: Path, tmp_path_factory: pytest.TempPathFactory, prefect_server: str) -> CommandLine:
+def shared_cl(tmp_path_factory: pytest.TempPathFactory, prefect_server: str) -> CommandLine:
     """One home for the tests of a file, which build on each other's results."""
     home = tmp_path_factory.mktemp("shared") / "home"
-    give_store(session, home)
+    give_store(home)
     return CommandLine(home, prefect_server)
 
 
 @pytest.fixture(scope="session")
-def retrainings(session: Path, tmp_path_factory: pytest.TempPathFactory, prefect_server: str) -> Retrainings:
-    return Retrainings(prefect_server, session, tmp_path_factory.mktemp("homes"))
+def retrainings(tmp_path_factory: pytest.TempPathFactory, prefect_server: str) -> Retrainings:
+    return Retrainings(prefect_server, tmp_path_factory.mktemp("homes"))
 
 
 @pytest.fixture(scope="session")
@@ -190,12 +190,12 @@ def golden_cl(golden: Path, tmp_path_factory: pytest.TempPathFactory, prefect_se
 
 @pytest.fixture(scope="session")
 def scheduled_machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
-    """`cl up` in an empty home, with a run every half minute, started in a folder that has modules of its own.
+    """`cl up` with a run every half minute, started in a folder that has modules of its own.
 
     Its path has to be quoted in a shell, and its brackets mean something in patterns and in markup.
     """
     folder = tmp_path_factory.mktemp("machine") / "a folder [1] & more"
-    with at_work(folder, OFTEN, new=True, working_folder=own_project(folder)) as machine:
+    with at_work(folder, OFTEN, working_folder=own_project(folder)) as machine:
         yield machine
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import forked
 from filelock import FileLock
+from servers import give_store
 
 from tasks.adapters.mlflow.artifact_locations import moved_experiments, relocate
 from tasks.adapters.mlflow.model_store import ModelStore
@@ -43,7 +44,7 @@ def golden_home(session: Path, prefect: str) -> Path:
     with FileLock(session / "golden.lock"):
         if not golden.exists():
             making = session / "golden-in-making"
-            give_store(session, making)
+            give_store(making)
             for seed in (0, 1, 2):
                 recipe = session / f"on-data-{seed}.json"
                 recipe.write_text(json.dumps(on_data(seed)))
@@ -59,20 +60,6 @@ def golden_home(session: Path, prefect: str) -> Path:
             copy_home(making, golden)
             shutil.rmtree(making)
     return golden
-
-
-def give_store(session: Path, home: Path) -> None:
-    """Put an empty MLflow database into a home: its tables take seconds to make, and all tests share one copy."""
-    empty = session / "empty-store"
-    with FileLock(session / "empty-store.lock"):
-        if not empty.exists():
-            making = session / "empty-store-in-making"
-            assert (
-                ModelStore(f"sqlite:///{making}/mlflow.db", making / "mlflow-artifacts", making / "work").names() == []
-            )
-            making.rename(empty)
-    home.mkdir(parents=True, exist_ok=True)
-    shutil.copy(empty / "mlflow.db", home)
 
 
 def session_folder(basetemp: Path) -> Path:

@@ -12,9 +12,9 @@ import pytest
 from chaos.audit import Audit, audit
 from chaos.cases import RECIPE
 from machine import PATIENCE_S
+from servers import give_store
 
 from . import retraining_programs as programs
-from .golden import give_store
 
 NAME = "chaos"
 
@@ -24,7 +24,6 @@ class Retrainings:
     """Starts retrainings in processes forked from one that has imported everything."""
 
     prefect: str
-    session: Path
     folder: Path
     reference: Audit | None = None
     made: int = field(default=0)
@@ -33,7 +32,7 @@ class Retrainings:
         """A new one, with an empty MLflow."""
         self.made += 1
         home = self.folder / str(self.made)
-        give_store(self.session, home)
+        give_store(home)
         return home
 
     def start(

@@ -6,14 +6,12 @@ from pathlib import Path
 
 import pytest
 from registering import NAME, evaluation, gains, registration
-from servers import free_port, serving
+from servers import free_port, give_store, serving
 
 from cl_core.errors import StoreUnreachableError
 from cl_core.specs import PromotionSpec
 from tasks.adapters.mlflow.connection import connected, redacted_uri
 from tasks.adapters.mlflow.model_store import ModelStore
-
-from .golden import give_store
 
 
 def ask_while_dying(address: str, end: Callable[[], None]) -> None:
@@ -22,11 +20,9 @@ def ask_while_dying(address: str, end: Callable[[], None]) -> None:
         client.get_registered_model(NAME)
 
 
-def test_a_server_serves_registration_champion_and_model_and_is_named_when_it_dies(
-    session: Path, tmp_path: Path
-) -> None:
+def test_a_server_serves_registration_champion_and_model_and_is_named_when_it_dies(tmp_path: Path) -> None:
     home = tmp_path
-    give_store(session, home)
+    give_store(home)
     with serving(home) as (address, end):
         store = ModelStore(address, None, home / "work")
         ref = store.register(registration())

@@ -32,6 +32,11 @@ def messages(machine: Machine, run: str) -> list[str]:
     return [state["message"] for state in machine.ask(f"flow_run_states/?flow_run_id={run}") if state["message"]]
 
 
+def test_in_an_empty_home_the_servers_make_their_tables_and_are_ready_in_time(machine: Machine) -> None:
+    seconds = re.search(r"ready after (\d+) s", machine.output)
+    assert seconds is not None and int(seconds.group(1)) < 90
+
+
 def test_a_killed_flow_process_is_replaced_and_the_same_run_completes(machine: Machine) -> None:
     run, process = start_to_train(machine, "steady")
     process.kill()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from servers import free_port, serving
+from servers import free_port, give_store, serving
 
 from cl_core.refs import ModelRef
 from cl_core.specs import DataSpec, TrainingSpec
@@ -15,7 +15,7 @@ from tasks.adapters.mlflow.model_store import model_store
 from tasks.runtime.settings import Settings
 
 from .conftest import CommandLine, Finished
-from .golden import NAMED, give_store
+from .golden import NAMED
 
 USER = "night-shift"
 SECRETS = {
@@ -42,11 +42,11 @@ TOLD = {
 
 @pytest.fixture(scope="module")
 def ran(
-    session: Path, shared_cl: CommandLine, tmp_path_factory: pytest.TempPathFactory
+    shared_cl: CommandLine, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[CommandLine, Path, list[Finished]]]:
     """A retraining, a wrong one, and the lists, all with secrets around; MLflow's own folder beside."""
     store = tmp_path_factory.mktemp("mlflow")
-    give_store(session, store)
+    give_store(store)
     with serving(store) as (address, _):
         settings = {
             **SECRETS,

@@ -11,10 +11,10 @@ import pytest
 from clothes import CLOTHES
 from forked import SHORT_PAUSES
 from machine import wait
-from servers import Door, serving
+from servers import Door, give_store, serving
 
 from .conftest import CommandLine, Finished
-from .golden import SPECS, give_store
+from .golden import SPECS
 
 
 @pytest.fixture(scope="module")
@@ -32,10 +32,10 @@ def dead_address() -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def registered(session: Path, evaluated: CommandLine) -> Iterator[tuple[Finished, str]]:
+def registered(evaluated: CommandLine) -> Iterator[tuple[Finished, str]]:
     """A registration whose MLflow begins to answer after the step has failed, and the address of that MLflow."""
     door = Door()
-    give_store(session, evaluated.home.parent)
+    give_store(evaluated.home.parent)
     with serving(evaluated.home.parent) as (server, _):
         arguments = ("register", "--model-name", "clothes")
         with evaluated.start(*arguments, recipe=SPECS, MLFLOW_TRACKING_URI=door.address) as run:

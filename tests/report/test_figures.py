@@ -10,10 +10,10 @@ from cl_core.report.figures import (
     class_counts,
     confusion_figure,
     downsample,
-    finite_points,
     score_intervals,
     training_curve,
 )
+from cl_core.report.report_inputs import finite_points
 
 
 def test_downsampling_keeps_mean_extremes_and_the_last_step():
