@@ -9,6 +9,7 @@ from cl_core.views.image_operations.fused.compiling import inner
 f32 = np.float32
 
 _RED, _GREEN, _BLUE = f32(0.299), f32(0.587), f32(0.114)
+_SUMMED = 4096  # Longer sums would lose bits of float32.
 _TINY = np.finfo(np.float32).tiny
 
 
@@ -30,20 +31,19 @@ def scale_contrast(values: Any, factor: float, mean: float) -> None:
 @inner
 def mean_luma(planes: Any) -> Any:
     """Return the mean luma of (C, n) values; one channel is its own luma."""
-    first = planes[0]
-    total = np.float64(0)
-    for start in range(0, first.size, 4096):  # Longer sums would lose bits of float32.
-        stop = min(start + 4096, first.size)
-        part = f32(0)
+    total, count = np.float64(0), planes.shape[1]
+    for start in range(0, count, _SUMMED):
+        stop = min(start + _SUMMED, count)
+        part, first = f32(0), planes[0, start:stop]
         if planes.shape[0] == 3:
-            second, third = planes[1], planes[2]
-            for i in range(start, stop):
+            second, third = planes[1, start:stop], planes[2, start:stop]
+            for i in range(first.size):
                 part += _RED * first[i] + _GREEN * second[i] + _BLUE * third[i]
         else:
-            for i in range(start, stop):
+            for i in range(first.size):
                 part += first[i]
         total += part
-    return f32(total / first.size)
+    return f32(total / count)
 
 
 @inner

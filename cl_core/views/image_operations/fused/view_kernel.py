@@ -17,22 +17,45 @@ f32 = np.float32
 
 
 @inner
-def store(planes: Any, threshold: float, hole: Any, mean: Any, std: Any, view: Any) -> None:
-    """Solarize, cut out, normalize and interleave."""
+def store(planes: Any, is_gray: bool, threshold: float, hole: Any, mean: Any, std: Any, view: Any) -> None:
+    """Solarize, normalize and cut out, into pixels with their channels beside each other.
+
+    Args:
+        planes: (C, S * S) float32 in 0..1.
+        is_gray: Whether all channels are as the first one; always with one.
+        threshold: From which on values are inverted; infinite for none.
+        hole: (4,) top, left, height and width of what is cut out.
+        mean: (C,) float32.
+        std: (C,) float32.
+        view: (S, S, C) float32, written.
+    """
     size, channels = view.shape[0], view.shape[2]
-    for c in range(channels):
-        plane = planes[c % planes.shape[0]]
-        of_mean, per_std = mean[c], f32(1) / std[c]
-        for y in range(size):
-            row, target = plane[y], view[y]
-            for x in range(size):
-                value = row[x]
-                value = f32(1) - value if value >= threshold else value
-                target[x, c] = (value - of_mean) * per_std
+    pixels = size * size
+    values = view.reshape(pixels * channels)
+    red, green, blue = planes[0], planes[0 if is_gray else 1], planes[0 if is_gray else 2]
+    if channels == 3:
+        for i in range(pixels):
+            values[3 * i] = (_solarized(red[i], threshold) - mean[0]) / std[0]
+            values[3 * i + 1] = (_solarized(green[i], threshold) - mean[1]) / std[1]
+            values[3 * i + 2] = (_solarized(blue[i], threshold) - mean[2]) / std[2]
+    else:
+        for i in range(pixels):
+            values[i] = (_solarized(red[i], threshold) - mean[0]) / std[0]
     for y in range(hole[0], hole[0] + hole[2]):
         for x in range(hole[1], hole[1] + hole[3]):
             for c in range(channels):
                 view[y, x, c] = f32(0)
+
+
+@inner
+def _solarized(value: Any, threshold: float) -> Any:
+    return f32(1) - value if value >= threshold else value
+
+
+@inner
+def _copy(values: Any, into: Any) -> None:
+    for i in range(values.size):
+        into[i] = values[i]
 
 
 @cache
@@ -60,34 +83,34 @@ def _make_views(images: Any, start: int, stop: int, whole: Any, real: Any, mean:
     _, height, width, channels = images.shape
     size = views.shape[1]
     longest = max(height, width, size)
-    planes = np.empty((channels, size, size), np.float32)
-    other = np.empty((channels, longest, size), np.float32)
-    line = np.empty((channels, 3 * longest + 1), np.float32)
-    first = np.empty(size, np.int32)
-    most = 2 * longest // size + 2
-    weights = np.empty((most, size), np.float32)
+    planes = np.empty((channels, size * size), np.float32)
+    spare = np.empty(channels * (longest + 1) * size, np.float32)
+    rows = spare.reshape(channels, longest + 1, size)
+    others = spare[: planes.size].reshape(planes.shape)
+    line = np.empty(3 * longest + 3, np.float32)
+    first, weights = np.empty(size, np.uint32), np.empty((2 * longest // size + 3, size), np.float32)
     radius = max(1, size // 20)
-    taps = np.empty(radius + 1, np.float32)
+    taps = np.empty(radius + 2, np.float32)
     for sample in range(start, stop):
         w, r = whole[sample], real[sample]
-        resample(images[sample], w[0], w[1], w[2], w[3], w[4] != 0, planes, other, line, first, weights)
+        cube = planes.reshape(channels, size, size)
+        resample(images[sample], w[0], w[1], w[2], w[3], w[4] != 0, cube, rows, line, first, weights)
         for c in range(channels):
-            square = other[c, :size]
             if w[5] != 0:
-                turn_quarters(planes[c], w[5], square)
-                planes[c] = square
+                turn_quarters(planes[c].reshape(size, size), w[5], others[c].reshape(size, size))
+                _copy(others[c], planes[c])
             if r[0] != 0:
-                tilt_plane(planes[c], r[0], square)
-                planes[c] = square
-        flat = planes.reshape(channels, size * size)
-        jitter(flat, w[6:10], r[1:5])
-        used = planes
-        if w[10] != 0 and channels == 3:
-            gray_first_channel(flat)
-            used = planes[:1]
+                tilt_plane(planes[c].reshape(size, size), r[0], others[c].reshape(size, size))
+                _copy(others[c], planes[c])
+        jitter(planes, w[6:10], r[1:5])
+        is_gray = channels == 1 or w[10] != 0
+        if channels == 3 and is_gray:
+            gray_first_channel(planes)
+        view = views[sample]
         if r[5] > 0:
             reach = gaussian_taps(r[5], radius, taps)
-            for c in range(used.shape[0]):
-                blur(used[c], taps, reach, other[c, :size], line[0])
-            used = other[: used.shape[0], :size]
-        store(used, r[6], w[11:15], mean, std, views[sample])
+            for c in range(1 if is_gray else 3):
+                blur(planes[c].reshape(size, size), taps, reach, others[c].reshape(size, size), line)
+            store(others, is_gray, r[6], w[11:15], mean, std, view)
+        else:
+            store(planes, is_gray, r[6], w[11:15], mean, std, view)
