@@ -12,12 +12,12 @@ from cl_core.data.validation import ValidationReport
 from cl_core.failpoints import failpoint
 from cl_core.hashing import digest_of
 from cl_core.refs import AssessmentRef, CheckpointRef, Decision, EvaluationReport, ModelRef, NotComparable, ReportRef
+from cl_core.report.costs import step_costs
 from cl_core.report.report_inputs import ReportInputs
 from cl_core.specs import EvaluationSpec
 from tasks.adapters.mlflow.model_store import model_store
 from tasks.adapters.mlflow.version_record import version_links
 from tasks.runtime.artifacts import publish_report
-from tasks.runtime.run_log import step_costs
 from tasks.runtime.settings import Settings
 from tasks.runtime.step import attempts_so_far, log_outcome, step, step_messages
 

@@ -1,6 +1,7 @@
-"""Report the cost of a run, in a line and in rows: the same on the terminal, in the Prefect UI and in the report."""
+"""The cost of each step of a run, from its attempts; in a line and in rows, the same wherever it is shown."""
 
 from collections.abc import Sequence
+from itertools import zip_longest
 from typing import Any, Literal
 
 from pydantic import Field
@@ -12,6 +13,23 @@ Outcome = Literal["ran", "cached", "failed", "killed", "interrupted", "running"]
 """`interrupted`: a person stopped it, and all that it had done is kept."""
 
 _SHOWN_S = 0.05  # Shorter steps are left out of the line.
+
+
+class StepAttempt(Ref):
+    """One attempt of a step."""
+
+    step: str
+    began: float = Field(description="Seconds since 1970.")
+    seconds: float = Field(0.0, description="Wall time; of a killed attempt, until its last heartbeat.")
+    cpu_seconds: float = Field(0.0, description="CPU time of the process and of those that it started in the step.")
+    gpu_seconds: float = Field(0.0, description="Wall time from the start of training, times the number of GPUs held.")
+    outcome: Outcome = Field("running", description="`cached`: its result was up to date, so it was skipped.")
+    messages: list[str] = Field([], description="What the step logged about itself.")
+    inputs: dict[str, str] = Field({}, description="Digests of the step's arguments, by name.")
+    error: str = Field("", description="Why it failed; empty otherwise.")
+    repeated_steps: int | None = Field(None, description="Training steps taken again; none without training.")
+    repeated_seconds: float = Field(0.0, description="Time that those had taken before.")
+    result: dict[str, Any] = Field({}, description="The plain values of its result.")
 
 
 class StepCost(Ref):
@@ -27,6 +45,33 @@ class StepCost(Ref):
     waited_seconds: float = Field(description="Between such an attempt and the next one.")
     repeated_steps: int = Field(description="Training steps repeated after a failure.")
     why: str = Field(description="Message of the last attempt, or why it failed.")
+
+
+def step_costs(attempts: Sequence[StepAttempt]) -> list[StepCost]:
+    """Return the cost of each step, in the order in which the steps began."""
+    steps = dict.fromkeys(attempt.step for attempt in attempts)
+    return [_cost([attempt for attempt in attempts if attempt.step == step]) for step in steps]
+
+
+def _cost(attempts: Sequence[StepAttempt]) -> StepCost:
+    last = attempts[-1]
+    # Attempts without a result, each with the one that followed it.
+    failures = [pair for pair in zip_longest(attempts, attempts[1:]) if pair[0].outcome in ("failed", "killed")]
+    # A training resumes from its checkpoint: of the attempt before, only the repeated steps are lost.
+    lost = [one.seconds for one, following in failures if following is None or following.repeated_steps is None]
+    waited = [max(0.0, following.began - one.began - one.seconds) for one, following in failures if following]
+    return StepCost(
+        step=last.step,
+        outcome=last.outcome,
+        attempts=len(attempts),
+        seconds=_total(attempts, "seconds"),
+        cpu_seconds=_total(attempts, "cpu_seconds"),
+        gpu_seconds=_total(attempts, "gpu_seconds"),
+        lost_seconds=_total(attempts, "repeated_seconds") + sum(lost),
+        waited_seconds=sum(waited),
+        repeated_steps=sum(attempt.repeated_steps or 0 for attempt in attempts),
+        why=last.error or ". ".join(last.messages),
+    )
 
 
 def cost_line(steps: Sequence[StepCost]) -> str:
@@ -79,8 +124,8 @@ def _row(name: str, outcome: str, steps: Sequence[StepCost], why: str) -> dict[s
     }
 
 
-def _total(steps: Sequence[StepCost], field: str) -> Any:
-    return sum(getattr(step, field) for step in steps)
+def _total(parts: Sequence[StepAttempt | StepCost], field: str) -> Any:
+    return sum(getattr(part, field) for part in parts)
 
 
 def _used(cpu_seconds: float, gpu_seconds: float) -> str:

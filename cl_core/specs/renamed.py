@@ -16,6 +16,12 @@ RUN_LOG = {"said": "message", "sentence": "message", "made": "result", "stood": 
 """Keys and outcomes in the run logs of version 0.1.0."""
 
 
+def current_log_line(line: dict[str, Any]) -> dict[str, Any]:
+    """Return a line of a run log under the present names of its keys, its event and its outcome."""
+    current = {RUN_LOG.get(key, key): value for key, value in line.items()}
+    return current | {key: RUN_LOG.get(current[key], current[key]) for key in current.keys() & {"event", "outcome"}}
+
+
 def current_value(field: str, value: str) -> str:
     """Return the present name of a value of the training spec; warn with the field's path where it is an old one."""
     current = TRAINING_VALUES.get(value)

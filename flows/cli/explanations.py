@@ -3,10 +3,10 @@
 from pydantic import BaseModel, Field
 
 from cl_core.errors import InputError, StoreUnreachableError
-from cl_core.report.costs import StepCost, cost_line
+from cl_core.report.costs import StepCost, cost_line, step_costs
 from tasks.lineage.explain import previous_run, step_reasons
 from tasks.lineage.graph import LineageReport, explain_version, parse_version
-from tasks.runtime.run_log import FlowRun, RunRecord, run_records, step_costs
+from tasks.runtime.run_log import FlowRun, logged_runs
 from tasks.runtime.settings import Settings
 
 
@@ -36,17 +36,14 @@ def explain(what: str) -> Explanation:
     if version := parse_version(what):
         return Explanation(versions=[explain_version(*version)])
     settings = Settings.from_environment()
-    records = run_records(settings)
-    here = (record for record in records if what in (record.run.id, record.run.name))
-    record = next(here, None) or _record_of_server(what, settings, records)
+    runs = logged_runs(settings)
+    run = next((run for run in runs if what in (run.id, run.name)), None) or _run_of_server(what, settings, runs)
     explanation = Explanation(
-        run=record.run,
-        steps=[
-            StepReason(step=step, reason=reason) for step, reason in step_reasons(record, previous_run(record, records))
-        ],
-        cost=cost_line(step_costs(record.attempts)),
+        run=run,
+        steps=[StepReason(step=step, reason=reason) for step, reason in step_reasons(run, previous_run(run, runs))],
+        cost=cost_line(step_costs(run.attempts)),
     )
-    for uri in sorted({str(attempt.result["uri"]) for attempt in record.attempts if "uri" in attempt.result}):
+    for uri in sorted({str(attempt.result["uri"]) for attempt in run.attempts if "uri" in attempt.result}):
         version = parse_version(uri)
         assert version is not None
         try:
@@ -56,20 +53,20 @@ def explain(what: str) -> Explanation:
     return explanation
 
 
-def _record_of_server(run: str, settings: Settings, here: list[RunRecord]) -> RunRecord:
-    """Return the Prefect server's record of a run of which this machine has none."""
-    record = None
+def _run_of_server(what: str, settings: Settings, here: list[FlowRun]) -> FlowRun:
+    """Return a run that this machine has no log of, as the Prefect server has it."""
+    run = None
     if settings.has_prefect:
         from flows.cli.environment import start_prefect
 
         start_prefect()
         from tasks.lineage.prefect_history import run_from_server
 
-        record = run_from_server(run)
-    if record is None:
-        names = ", ".join(record.run.name for record in here[:5]) or "none"
+        run = run_from_server(what)
+    if run is None:
+        names = ", ".join(other.name for other in here[:5]) or "none"
         raise InputError(
-            f"there is no flow run with the id or name {run!r}, here or on the Prefect server; the latest here: "
+            f"there is no flow run with the id or name {what!r}, here or on the Prefect server; the latest here: "
             f"{names}. For a version, write NAME/N or NAME@champion"
         )
-    return record
+    return run

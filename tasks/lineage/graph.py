@@ -10,7 +10,7 @@ from pydantic.dataclasses import dataclass
 from cl_core.artifact_dir import MANIFEST, manifest_of
 from cl_core.errors import IntegrityError
 from tasks.adapters.mlflow.version_record import VersionRecord, version_links, version_record
-from tasks.runtime.run_log import FlowRun, run_records
+from tasks.runtime.run_log import FlowRun, logged_runs
 from tasks.runtime.settings import Settings
 
 _VERSION = re.compile(r"(?:models:/)?(?P<name>[^/@]+)(?:/(?P<number>\d+)|(?P<alias>@[\w.-]+))")
@@ -120,10 +120,10 @@ def _derived(record: VersionRecord, settings: Settings) -> Iterator[LineageEntry
 def _runs_of(record: VersionRecord, settings: Settings) -> Iterator[tuple[FlowRun, str]]:
     """Give the flow runs that made or used the version, oldest first, with what they logged about it."""
     identities = {record.model.uri, record.model.training_digest}
-    for run, attempts in reversed(run_records(settings)):
+    for run in reversed(logged_runs(settings)):
         related = [
             attempt
-            for attempt in attempts
+            for attempt in run.attempts
             if identities
             & {attempt.result.get("uri"), attempt.result.get("digest"), attempt.result.get("training_digest")}
         ]

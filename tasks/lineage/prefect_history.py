@@ -11,14 +11,14 @@ from prefect.client.schemas.objects import TaskRun
 from prefect.client.schemas.sorting import FlowRunSort, LogSort
 
 from cl_core.errors import InfrastructureError
-from cl_core.report.costs import Outcome
+from cl_core.report.costs import Outcome, StepAttempt
 from tasks.lineage.compat import ENGINE_MESSAGES
-from tasks.runtime.run_log import FlowRun, RunRecord, StepAttempt
+from tasks.runtime.run_log import FlowRun
 
 _OUTCOMES: dict[str, Outcome] = {"COMPLETED": "ran", "FAILED": "failed", "CRASHED": "killed"}
 
 
-def run_from_server(run: str) -> RunRecord | None:
+def run_from_server(run: str) -> FlowRun | None:
     """Return the newest flow run of that id or name, from the server's task runs and logs; None without one.
 
     Raises:
@@ -34,7 +34,7 @@ def run_from_server(run: str) -> RunRecord | None:
         ) from error
 
 
-def _read(client: SyncPrefectClient, run: str) -> RunRecord | None:
+def _read(client: SyncPrefectClient, run: str) -> FlowRun | None:
     try:
         condition: dict[str, Any] = {"id": {"any_": [UUID(run)]}}
     except ValueError:
@@ -52,17 +52,15 @@ def _read(client: SyncPrefectClient, run: str) -> RunRecord | None:
         if not log.message.startswith(ENGINE_MESSAGES):
             messages.setdefault(log.task_run_id, []).append(log.message)
     ordered = sorted((task for task in tasks if task.start_time), key=lambda task: str(task.start_time))
-    return RunRecord(
-        FlowRun(
-            id=str(flow_run.id),
-            name=flow_run.name,
-            flow=client.read_flow(flow_run.flow_id).name,
-            parameters=flow_run.parameters,
-            began=flow_run.start_time.timestamp() if flow_run.start_time else 0.0,
-            state=flow_run.state_name or "",
-            message=(flow_run.state.message or "") if flow_run.state else "",
-        ),
-        [_attempt(task, messages.get(task.id, [])) for task in ordered],
+    return FlowRun(
+        id=str(flow_run.id),
+        name=flow_run.name,
+        flow=client.read_flow(flow_run.flow_id).name,
+        parameters=flow_run.parameters,
+        began=flow_run.start_time.timestamp() if flow_run.start_time else 0.0,
+        state=flow_run.state_name or "",
+        message=(flow_run.state.message or "") if flow_run.state else "",
+        attempts=[_attempt(task, messages.get(task.id, [])) for task in ordered],
     )
 
 

@@ -8,13 +8,13 @@ from prefect.client.schemas.objects import FlowRun, State
 
 from cl_core.errors import CounterpointError
 from cl_core.registry import explain_validation_error
-from cl_core.report.costs import cost_line, cost_rows
+from cl_core.report.costs import cost_line, cost_rows, step_costs
 from tasks.runtime import run_owner
 from tasks.runtime.artifacts import publish_costs
 from tasks.runtime.compat import name_failures, refused_parameters
 from tasks.runtime.console import echo
 from tasks.runtime.notifications import notify_failure
-from tasks.runtime.run_log import run_log, step_costs
+from tasks.runtime.run_log import run_log
 from tasks.runtime.settings import Settings
 
 _SHOWN_COST_S = 10

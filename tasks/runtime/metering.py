@@ -4,6 +4,7 @@ Prefect has the wall time of a task that ended; of a killed one, and of processe
 """
 
 import contextlib
+import operator
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,8 +21,7 @@ class Meter:
 
     def __init__(self) -> None:
         self._process = psutil.Process()
-        self._began = time.monotonic()
-        self._own, self._reaped = self._cpu_times()
+        self._began, self._cpu_before = time.monotonic(), self._process.cpu_times()
         # Told apart as processes, not by their times: the system gives the time of its start in whole seconds, so that
         # a process can seem to be up to a second older than it is.
         self._before = set(self._process.children(recursive=True))
@@ -37,14 +37,14 @@ class Meter:
         for process in set(self._process.children(recursive=True)) - self._before:
             with contextlib.suppress(psutil.Error):
                 self._started[process] = sum(process.cpu_times()[:2])
-        own, reaped = self._cpu_times()
+        user, system, *reaped = map(operator.sub, self._process.cpu_times()[:4], self._cpu_before)
         # Two lower bounds on what the started processes used: the system's sum of those that exited and were waited
         # for, and the sum of what was last seen. The larger one is closer.
-        started = max(sum(self._started.values()), reaped - self._reaped)
+        started = max(sum(self._started.values()), sum(reaped))
         now = time.monotonic()
         return {
             "seconds": now - self._began,
-            "cpu_seconds": own - self._own + started,
+            "cpu_seconds": user + system + started,
             "gpu_seconds": self._gpus * (now - self._held_since),
         }
 
@@ -71,7 +71,3 @@ class Meter:
         finally:
             stop.set()
             thread.join()
-
-    def _cpu_times(self) -> tuple[float, float]:
-        own = self._process.cpu_times()
-        return sum(own[:2]), sum(own[2:4])

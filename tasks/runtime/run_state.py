@@ -44,7 +44,7 @@ class RunState:
             state: dict[str, Any] = json.loads(self._path.read_text(encoding="utf-8"))
             return state
         # Version 0.1.0 kept both in the run log.
-        lines = run_log(self._flow_run_id).lines()
+        lines = list(run_log(self._flow_run_id).lines())
         first: dict[str, Any] = {}
         for line in lines:
             if line["event"] == "found":

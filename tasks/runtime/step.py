@@ -18,11 +18,12 @@ from pydantic import BaseModel
 from cl_core import processes
 from cl_core.errors import CounterpointError, TooManyAttemptsError
 from cl_core.hashing import digest_of
+from cl_core.report.costs import StepAttempt
 from cl_core.training.progress import Repeated
 from tasks.runtime.compat import run_cancelled
 from tasks.runtime.console import echo
 from tasks.runtime.metering import Meter
-from tasks.runtime.run_log import StepAttempt, run_log
+from tasks.runtime.run_log import run_log
 from tasks.runtime.run_state import RunState
 from tasks.runtime.settings import Settings
 

@@ -100,8 +100,9 @@ def test_ctrl_c_keeps_the_step_a_training_is_at_and_the_run_is_cancelled(cl: Com
     assert "arning" not in err and "Traceback" not in err
     assert [path.name for path in cl.home.glob("trainings/*/checkpoints/*")] == ["step-00000040"]
     (log,) = (cl.home / "work" / "runs").glob("*.jsonl")
-    run, attempts = RunLog(log).read()
-    assert (run.state, attempts[-1].step, attempts[-1].outcome) == ("Cancelled", "pretrain", "interrupted")
+    run = RunLog(log).read()
+    last = run.attempts[-1]
+    assert (run.state, last.step, last.outcome) == ("Cancelled", "pretrain", "interrupted")
     (seen,) = ask(cl, "flow_runs/filter", {"flow_runs": {"id": {"any_": [run.id]}}})
     assert seen["state_name"] == "Cancelled"
     resumed = cl.run("pretrain", recipe=hourly)

@@ -7,7 +7,8 @@ import psutil
 import pytest
 from machine import DECLARATION, PATIENCE_S, Machine, at_work, start, start_to_train, wait
 
-from tasks.runtime.run_log import RunLog, step_costs
+from cl_core.report.costs import step_costs
+from tasks.runtime.run_log import RunLog
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -45,9 +46,9 @@ def test_a_killed_flow_process_is_replaced_and_the_same_run_completes(machine: M
     assert completes_at_the_second_attempt(machine, run)
     machine.wait_for_log(run, "resumed at step")
     machine.wait_for_log(run, "registered as models:/steady/1")
-    account = RunLog(machine.home / "work" / "runs" / f"{run}.jsonl").read()
-    [pretrain] = [cost for cost in step_costs(account.attempts) if cost.step == "pretrain"]
-    assert [one.outcome for one in account.attempts if one.step == "pretrain"] == ["killed", "ran"]
+    logged = RunLog(machine.home / "work" / "runs" / f"{run}.jsonl").read()
+    [pretrain] = [cost for cost in step_costs(logged.attempts) if cost.step == "pretrain"]
+    assert [one.outcome for one in logged.attempts if one.step == "pretrain"] == ["killed", "ran"]
     # It goes on from a checkpoint: what the killed attempt did up to there is not lost.
     assert pretrain.lost_seconds < pretrain.seconds / 2
     assert pretrain.waited_seconds > 14

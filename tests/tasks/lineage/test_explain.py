@@ -3,10 +3,10 @@
 import pytest
 
 from cl_core.hashing import digest_of
-from cl_core.report.costs import Outcome
+from cl_core.report.costs import Outcome, StepAttempt
 from tasks.lineage.explain import previous_run, step_reasons
 from tasks.lineage.graph import parse_version
-from tasks.runtime.run_log import FlowRun, RunRecord, StepAttempt
+from tasks.runtime.run_log import FlowRun
 
 DATA = {"name": "shapes", "source": "synthetic", "source_options": {"count": 400}}
 
@@ -22,7 +22,7 @@ def run(
     champion: int = 0,
     workers: int = 1,
     recorded: bool = True,
-) -> RunRecord:
+) -> FlowRun:
     """A run whose training starts from a champion; its log names the inputs of the steps unless told otherwise."""
     data, training, compute = DATA, {"epochs": epochs}, {"workers": workers}
     parameters = {"model_name": model, "data": data, "training": training, "compute": compute, "force": force}
@@ -56,13 +56,18 @@ def run(
     ]
     if not recorded:
         attempts = [attempt.model_copy(update={"inputs": {}}) for attempt in attempts]
-    return RunRecord(
-        FlowRun(id=f"{began}", name=f"run-{began:.0f}", flow="retrain", parameters=parameters, began=began), attempts
+    return FlowRun(
+        id=f"{began}",
+        name=f"run-{began:.0f}",
+        flow="retrain",
+        parameters=parameters,
+        began=began,
+        attempts=attempts,
     )
 
 
-def why(account: RunRecord, earlier: RunRecord | None) -> dict[str, str]:
-    return {cost.step: reason for cost, reason in step_reasons(account, earlier)}
+def why(run: FlowRun, earlier: FlowRun | None) -> dict[str, str]:
+    return {cost.step: reason for cost, reason in step_reasons(run, earlier)}
 
 
 def test_a_skipped_step_says_what_it_logged_and_one_without_a_result_runs_every_time() -> None:
