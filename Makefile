@@ -4,6 +4,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+PEERS := build/peers
 FASHION_MNIST := /usr/share/datasets/fashion-mnist
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -67,9 +68,18 @@ chaos: setup ## kill deployed retrainings at every failpoint and compare their r
 parity: setup ## compare losses and methods with reference libraries, and write docs/reference/parity.md
 	@PYTHONPATH=$(CURDIR):$(CURDIR)/tests $(BIN)/python -m parity docs/reference/parity.md
 
-bench: setup ## what a training step costs beside its encoder alone, and what reading its data costs
-	@$(BIN)/python tests/benchmarks/step.py
-	@$(BIN)/python tests/benchmarks/feed.py infra/recipes/*-fashion.json infra/recipes/simclr-fashion-vectors.json infra/recipes/siamese-colors.json
+# Each block is a file of tests/benchmarks. A void one does not keep the others from being measured.
+BLOCK ?= step feed views
+ARGS_feed := infra/recipes/*-fashion.json infra/recipes/simclr-fashion-vectors.json infra/recipes/siamese-colors.json
+
+bench: setup $(PEERS)/.ready ## measure this project beside other libraries; BLOCK=views measures one part
+	@$(foreach block,$(BLOCK),PYTHONPATH=$(CURDIR)/$(PEERS) $(BIN)/python tests/benchmarks/$(block).py $(ARGS_$(block)) || failed=1;) exit $$failed
+
+# Libraries that are only compared with, beside those of .venv.
+$(PEERS)/.ready: tests/benchmarks/requirements.lock $(READY)
+	@rm -rf $(PEERS)
+	@$(BIN)/pip install --quiet --no-deps --target $(PEERS) -r $<
+	@touch $@
 
 docs: setup ## build the documentation into build/site, links checked; nothing in it loads from the network
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --config-file infra/mkdocs.yml

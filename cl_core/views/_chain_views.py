@@ -70,7 +70,7 @@ class ChainViews(ChainOptions):
         """Make the views of a batch in one pass; see `Views`."""
         from cl_core.views.image_operations.fused.fused_views import fused_views
 
-        made = list(self._drawn(images, rng, processor))
+        made = self._drawn(images, rng, processor)
         return fused_views(images, made, mean=processor.mean_values, std=processor.std_values)
 
     def _drawn(self, images: Tensor, rng: SampleRng, processor: ImageProcessor) -> Iterator[tuple[ViewParameters, int]]:

@@ -1,8 +1,8 @@
 """The views of a batch, made by the kernel in as many threads as torch has."""
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
-from itertools import product
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -17,13 +17,14 @@ _PARTS = 4
 
 
 def fused_views(
-    images: Tensor, made: Sequence[tuple[ViewParameters, int]], *, mean: Sequence[float], std: Sequence[float]
+    images: Tensor, made: Iterable[tuple[ViewParameters, int]], *, mean: Sequence[float], std: Sequence[float]
 ) -> tuple[Tensor, ...]:
     """Make views of a batch of images; which thread makes a view does not change a bit of it.
 
     Args:
         images: (B, H, W, C) uint8 on the CPU, with one or three channels.
-        made: V parameters of B samples, and S, the side of that view in pixels.
+        made: V parameters of B samples, and S, the side of that view in pixels. One thread draws the next ones while
+            others make views.
         mean: C values in 0..1 of the channels, which are subtracted. What is cut out becomes 0.
         std: C values above 0, by which they are divided.
 
@@ -34,17 +35,17 @@ def fused_views(
     of_mean, of_std = np.array(mean, np.float32), np.array(std, np.float32)
     count, channels = len(pixels), pixels.shape[3]
     assert channels in (1, 3) and len(of_mean) == len(of_std) == channels, (pixels.shape, mean, std)
-    views = [np.empty((count, size, size, channels), np.float32) for _, size in made]
-    tables = [parameter_table(parameters) for parameters, _ in made]
+    threads, views, make = torch.get_num_threads(), list[NDArray[np.float32]](), view_kernel()
+    share = max(1, -(-count // (_PARTS * threads)))
 
-    make_some = view_kernel()
+    def parts() -> Iterator[Callable[[], None]]:
+        for parameters, size in made:
+            views.append(np.empty((count, size, size, channels), np.float32))
+            table = parameter_table(parameters)
+            for start in range(0, count, share):
+                yield partial(make, pixels, start, min(start + share, count), *table, of_mean, of_std, views[-1])
 
-    def make(view: int, start: int) -> None:
-        make_some(pixels, start, min(start + part, count), *tables[view], of_mean, of_std, views[view])
-
-    threads = torch.get_num_threads()
-    part = max(1, -(-count * len(views) // (_PARTS * threads)))
-    _in_threads(make, product(range(len(views)), range(0, count, part)), threads)
+    _in_threads(parts(), threads)
     return tuple(torch.from_numpy(view).permute(0, 3, 1, 2) for view in views)
 
 
@@ -70,17 +71,21 @@ def parameter_table(parameters: ViewParameters) -> tuple[NDArray[np.int32], NDAr
     return np.ascontiguousarray(whole, np.int32), np.ascontiguousarray(real, np.float32)
 
 
-def _in_threads(work: Callable[..., None], parts: Iterable[tuple[int, ...]], threads: int) -> None:
-    """Call `work` with each part, in this thread and others, which end before this returns.
+def _in_threads(parts: Iterator[Callable[[], None]], threads: int) -> None:
+    """Call all parts, in this thread and others, which end before this returns.
 
     They are started anew for each batch: threads that wait for the next one would not survive a fork.
     """
-    left, errors = iter(list(parts)), list[BaseException]()
+    one_at_a_time, errors = threading.Lock(), list[BaseException]()
 
     def take() -> None:
         try:
-            for part in left:
-                work(*part)
+            while not errors:
+                with one_at_a_time:
+                    part = next(parts, None)
+                if part is None:
+                    return
+                part()
         except BaseException as error:
             errors.append(error)
 
