@@ -57,7 +57,9 @@ class ChainViews(ChainOptions):
         )
 
     def why_not_fused(self) -> str:
-        """Return why numba cannot be used; empty where it can."""
+        """Return why these views are no plain chain, or numba cannot be used; empty where it can."""
+        if type(self).__call__ is not ChainViews.__call__:
+            return f"view policy {self.registered_name!r} makes its views itself"
         try:
             import numba  # noqa: F401
         except ImportError as error:

@@ -29,6 +29,7 @@ class Contestant(NamedTuple):
 
 class Measured(NamedTuple):
     rates: dict[str, list[float]]  # Units per second by contestant, one for each round.
+    cpu_rates: dict[str, list[float]]  # Units per second of a core, which other programs disturb less.
     machine: dict[str, list[float]]  # GB/s of a copy, and GFLOP/s of a bf16 product.
 
     def against(self, name: str, other: str) -> list[float]:
@@ -45,6 +46,7 @@ def measure(contestants: Mapping[str, Contestant], *, rounds: int) -> Measured:
     """Let all run once to warm up, then in turns."""
     copied, product = torch.zeros(_COPIED, dtype=torch.uint8), torch.rand(_SIDE, _SIDE).bfloat16()
     rates: dict[str, list[float]] = {name: [] for name in contestants}
+    cpu_rates: dict[str, list[float]] = {name: [] for name in contestants}
     machine: dict[str, list[float]] = {"copy": [], "bf16 product": []}
     for turn in range(rounds + 1):
         torch.set_num_threads(max(one.threads for one in contestants.values()))
@@ -52,17 +54,17 @@ def measure(contestants: Mapping[str, Contestant], *, rounds: int) -> Measured:
         multiply = 2 * _SIDE**3 / _seconds(lambda: product @ product) / 1e9
         for name, contestant in contestants.items():
             torch.set_num_threads(contestant.threads)
-            units, began, ended = 0, time.perf_counter(), 0.0
+            units, began, ended, cpu_began = 0, time.perf_counter(), 0.0, time.process_time()
             while ended < began + (_LEAST_S if turn else 0):
                 units += contestant.run()
                 ended = time.perf_counter()
-            rate = units / (ended - began)
             if turn:  # The first round warms up.
-                rates[name].append(rate)
+                rates[name].append(units / (ended - began))
+                cpu_rates[name].append(units / (time.process_time() - cpu_began))
         if turn:
             machine["copy"].append(copy)
             machine["bf16 product"].append(multiply)
-    return Measured(rates, machine)
+    return Measured(rates, cpu_rates, machine)
 
 
 def _seconds(work: Callable[[], object]) -> float:

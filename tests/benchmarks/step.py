@@ -20,6 +20,7 @@ from cl_core.specs import TrainingSpec
 from cl_core.training.components import assemble
 from cl_core.training.gradients import backward
 from cl_core.training.optimizer import build_optimizer
+from cl_core.views import view_maker
 
 
 def contestants(encoder: str, *, batch_size: int, size: int, channels: int) -> dict[str, Callable[[], None]]:
@@ -31,12 +32,13 @@ def contestants(encoder: str, *, batch_size: int, size: int, channels: int) -> d
     rng = SampleRng(0, 0, np.arange(batch_size, dtype=np.uint64))
     processor = ImageProcessor((0.3,) * channels, (0.3,) * channels, size)
     pool = SamplePool(Column(images.numpy()))
+    make = view_maker(parts.views, parts.spec.views_backend)
     method = parts.method.build(parts.encoder.build((channels, size, size)), parts.loss)
     method = method.to(memory_format=torch.channels_last).train()
     optimizer = build_optimizer(method, spec)
 
     def views() -> tuple[torch.Tensor, ...]:
-        return parts.views(images, rng=rng, processor=processor, pool=pool)
+        return make(images, rng=rng, processor=processor, pool=pool)
 
     ready = torch.cat(views()).contiguous(memory_format=torch.channels_last)
 

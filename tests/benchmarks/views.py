@@ -158,8 +158,9 @@ def main() -> None:
         measured = measure(contestants, rounds=1 if chosen.small else chosen.rounds)
         print(f"\n{size} px, {f'blur with probability {blur}' if blur else 'no blur'}; pairs of views a second")
         for name in contestants:
-            rate, ratios = statistics.median(measured.rates[name]), measured.against(name, BASE)
-            print(f"  {name:<30} {rate:>10,.0f}   {spread(ratios)} x {BASE}", flush=True)
+            rate, cpu_rate = (statistics.median(of[name]) for of in (measured.rates, measured.cpu_rates))
+            ratios = spread(measured.against(name, BASE))
+            print(f"  {name:<30} {rate:>10,.0f}  {ratios:>26} x {BASE}; {cpu_rate:>9,.0f} per core", flush=True)
         print(f"  the machine drifted by {measured.drift:.0%}")
         drifted |= measured.drift > MOST_DRIFT
     if drifted and not chosen.small:

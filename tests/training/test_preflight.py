@@ -1,5 +1,7 @@
 """What is refused before anything is trained: batches, labels and image sizes that do not fit."""
 
+import sys
+
 import pytest
 import torch
 from pydantic import ValidationError
@@ -30,6 +32,13 @@ def refusal(training, size):
 @pytest.mark.parametrize("method", METHODS.names())
 def test_every_method_takes_its_own_views_of_small_images(method):
     check_image_size(TrainingSpec(method=method), image_size=28)
+
+
+def test_fused_views_without_numba_are_refused_before_the_training(monkeypatch):
+    training = TrainingSpec(views_backend="fused")
+    check_image_size(training, image_size=28)
+    monkeypatch.setitem(sys.modules, "numba", None)
+    assert refusal(training, 28).startswith("training.views_backend: fused is wanted, but numba cannot be imported")
 
 
 def test_images_too_small_for_the_encoders_stages_are_refused():

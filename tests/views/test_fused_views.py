@@ -18,6 +18,7 @@ from cl_core.errors import SpecError
 from cl_core.views import view_maker
 from cl_core.views._options import Operation
 from cl_core.views.image_operations.fused import compiling
+from cl_core.views.simclr import SimCLRViews
 
 pytestmark = pytest.mark.usefixtures("compiled_views")
 
@@ -125,6 +126,14 @@ def test_a_backend_that_cannot_be_used_is_refused_with_what_to_choose(monkeypatc
     with pytest.raises(SpecError, match=r"^training\.views_backend: .* numba cannot be imported .*; choose auto, or"):
         view_maker(policy_of("simclr"), "fused")
     assert view_maker(policy := policy_of("simclr"), "torch") is policy
+
+
+def test_a_policy_that_makes_its_views_itself_is_not_taken_for_a_plain_chain():
+    class Inverted(SimCLRViews):
+        def __call__(self, images, **given):
+            return tuple(-view for view in super().__call__(images, **given))
+
+    assert "makes its views itself" in Inverted().why_not_fused() and SimCLRViews().why_not_fused() == ""
 
 
 WITHOUT_NUMBA = """

@@ -6,6 +6,7 @@ so the folder is its user's alone.
 
 import logging
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -36,10 +37,14 @@ def compiled(function: F, *signature: Any) -> F:
     """
     folder = _own_folder(function.__module__)
     before, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(folder or "")
+    began = time.monotonic()
     try:
-        return cast(F, numba.njit(signature, cache=folder is not None, **_OPTIONS)(function))
+        kernel = numba.njit(signature, cache=folder is not None, **_OPTIONS)(function)
     finally:
         numba.config.CACHE_DIR = before
+    if not kernel.stats.cache_hits:
+        logger.info("compiled the kernel of views in %.0f s; kept in %s", time.monotonic() - began, folder)
+    return cast(F, kernel)
 
 
 def _own_folder(module: str) -> Path | None:
