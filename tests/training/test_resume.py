@@ -56,7 +56,7 @@ def test_a_training_that_is_asked_to_stop_keeps_the_step_it_is_at_and_resumes_wi
 
 
 @pytest.mark.usefixtures("compiled_views")
-def test_with_fused_views_a_resumed_training_has_the_bits_of_an_undisturbed_one(job_of: JobOf) -> None:
+def test_with_fused_views_a_resumed_training_has_the_bits_of_an_uninterrupted_one(job_of: JobOf) -> None:
     changes = {"views_backend": "fused", "epochs": 1, "warmup_epochs": 0}
     undisturbed = train(job_of("undisturbed", compute=UNDISTURBED, **changes))
     job, asked = job_of("stopped", compute=UNDISTURBED, **changes), iter(range(1, 99))
