@@ -69,7 +69,7 @@ parity: setup ## compare losses and methods with reference libraries, and write 
 	@PYTHONPATH=$(CURDIR):$(CURDIR)/tests $(BIN)/python -m parity docs/reference/parity.md
 
 # Each block is a file of tests/benchmarks. A void one does not keep the others from being measured.
-BLOCK ?= step feed views
+BLOCK ?= cold_start step feed views loss
 ARGS_feed := infra/recipes/*-fashion.json infra/recipes/simclr-fashion-vectors.json infra/recipes/siamese-colors.json
 
 bench: setup $(PEERS)/.ready ## measure this project beside other libraries; BLOCK=views measures one part
