@@ -22,6 +22,7 @@ DIM = 128
 TEMPERATURE = 0.2
 TIMED = (1024, 4096, 8192, 16_384)
 GROWING = (8192, 16_384, 32_768, 65_536)
+_SMALL = (1024,)
 _LARGEST_MATRIX = 16_384
 
 
@@ -106,7 +107,7 @@ def main() -> None:
     check()
     print(f"{this_machine()}\n\n| rows | all at once, ms | tiles, times as fast |\n|---|---|---|")
     drift = 0.0
-    for count in chosen.rows[:1] if chosen.small else chosen.rows:
+    for count in _SMALL if chosen.small else chosen.rows:
         rows = embeddings(count)
         turns = {name: Contestant(partial(run_once, loss, rows), chosen.threads) for name, loss in LOSSES.items()}
         measured = measure(turns, rounds=1 if chosen.small else chosen.rounds)
@@ -114,7 +115,7 @@ def main() -> None:
         print(f"| {count:,} | {spread(whole)} | {spread(measured.against('tiles', 'all at once'), '{:.2f}')} |")
         drift = max(drift, measured.drift)
     print("\nPeak memory beside the rows, MiB:\n\n| rows | all at once | tiles |\n|---|---|---|")
-    for count in GROWING[:1] if chosen.small else GROWING:
+    for count in _SMALL if chosen.small else GROWING:
         whole = f"{peak_mib('all at once', count):,.0f}" if count <= _LARGEST_MATRIX else "not run"
         print(f"| {count:,} | {whole} | {peak_mib('tiles', count):,.0f} |")
     print(f"\nDrift of the machine: {drift:.0%}.")

@@ -12,8 +12,8 @@ BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 @pytest.mark.parametrize(
     ("block", "row", "rows"),
     [
-        ("views", "x lightly, 1 core", 12),
-        ("loss", "| 8,192 |", 1),
+        ("views", "x lightly, 1 core", 6),
+        ("loss", "| 1,024 |", 2),
         pytest.param("cold_start", "| cl retrain, nothing changed |", 1, marks=pytest.mark.sweep),
     ],
 )
