@@ -27,17 +27,25 @@ class StepInfo:
 
 @dataclass(frozen=True)
 class Samples:
-    """The ids and labels of one worker's share of a batch.
+    """Who the samples of one worker's share of a batch are.
 
     Args:
         ids: (B,) int64, unique per sample of the dataset.
         labels: (B,) int64, -1 where unknown; None when the dataset has none.
         moment: Position of the step in the training.
+        identities: (B,) int64, the same for samples that are the same thing, such as two captions of one picture: the
+            id of one of them. None where each sample is its own.
     """
 
     ids: Tensor
     labels: Tensor | None = None
     moment: StepInfo = field(default_factory=StepInfo)
+    identities: Tensor | None = None
+
+    @property
+    def groups(self) -> Tensor:
+        """(B,) int64, the identity of each: rows of one group are positives of each other, never negatives."""
+        return self.ids if self.identities is None else self.identities
 
 
 @dataclass(frozen=True)

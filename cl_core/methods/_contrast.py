@@ -71,15 +71,15 @@ def row_ids(samples: Samples, *, views: int, by_label: bool = False) -> RowIds:
     Args:
         samples: Of one view's rows.
         views: How many views there are.
-        by_label: Rows of one class are positives of each other; otherwise rows of one sample are. A sample without a
-            label is alone with its own views.
+        by_label: Rows of one class are positives of each other; otherwise rows of one sample are, or of samples with
+            one identity. A sample without a label is alone with these.
     """
     ids = samples.ids.repeat(views)
     view = torch.arange(views, device=ids.device).repeat_interleave(len(samples.ids))
-    groups = ids
+    groups = samples.groups.repeat(views)
     if by_label:
         assert samples.labels is not None, "a method that needs labels is refused data without them"
         # Labels are small and ids are hashes of 64 bits: what must not meet is kept apart by the sign.
-        alone = -1 - (samples.ids & torch.iinfo(torch.int64).max)
+        alone = -1 - (samples.groups & torch.iinfo(torch.int64).max)
         groups = torch.where(samples.labels >= 0, samples.labels, alone).repeat(views)
     return RowIds(samples=ids, views=view, groups=groups)

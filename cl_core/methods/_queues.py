@@ -11,7 +11,7 @@ _NO_SAMPLE = torch.iinfo(torch.int64).min
 
 
 class KeyQueue(nn.Module):
-    """The most recent keys, each with the id of its sample.
+    """The most recent keys, each with the identity of its sample.
 
     It starts with random unit rows of no sample, drawn from torch's global generator.
 
@@ -36,7 +36,7 @@ class KeyQueue(nn.Module):
 
     @torch.no_grad()
     def enter(self, keys: Tensor, samples: Tensor) -> None:
-        """Replace the oldest keys by (N, D) keys of (N,) samples; if more come than fit, keep the last ones."""
+        """Replace the oldest keys by (N, D) keys of (N,) identities; if more come than fit, keep the last ones."""
         size = len(self.keys)
         self.entered += len(keys)
         keys, samples = keys[-size:], samples[-size:]

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from cl_core.encoders import Encoder
 from cl_core.losses import PairLoss, Relation, RowIds, at_least_float32
 from cl_core.methods import FromPaper, Method, MethodOptions, Samples, Step, StepInfo, option_error, require_loss
-from cl_core.methods._contrast import Contrast
+from cl_core.methods._contrast import Contrast, gathered
 from cl_core.methods._momentum import MomentumNetwork
 from cl_core.methods._queues import KeyQueue
 from cl_core.parallel import collectives
@@ -73,7 +73,8 @@ class MoCoV2(Method):
     statistics, do.
 
     If a sample occurs again while its key is in the queue, that key is left out: it is not a negative.
-    Each query has one positive, the key of its own batch, as in the paper's Eq. 1.
+    Each query has one positive, the key of its own batch, as in the paper's Eq. 1, unless other samples of the batch
+    have its identity.
 
     The momentum does not warm up, as moving averages elsewhere do: f_k would change so much while the queue fills that
     their age would distinguish its keys. With min(momentum, (1 + t) / (10 + t)) at step t, embeddings on Fashion-MNIST
@@ -116,32 +117,34 @@ class MoCoV2(Method):
 
     def contrast(self, embedded: tuple[Tensor, ...], samples: Samples) -> Step:
         """Compare this worker's queries with their keys and the queue."""
-        ids, directions = samples.ids, len(self.query_views)
+        ids, groups, directions = samples.ids, samples.groups, len(self.query_views)
         queries = torch.cat(embedded[:directions])
         # Sample by sample: in which order keys enter the queue must not depend on how samples are shared out.
         keys = collectives.all_gather(torch.stack(embedded[directions:], dim=1).detach()).flatten(0, 1)
-        key_ids = collectives.all_gather(ids).repeat_interleave(directions)
-        self._to_enter.append((keys, key_ids))
         query_views = torch.tensor(self.query_views, device=ids.device).repeat_interleave(len(ids))
-        key_views = torch.tensor(self.key_views, device=ids.device).repeat(len(keys) // directions)
-        of, among = _ids(ids.repeat(directions), query_views), _ids(key_ids, key_views)
+        key_views = torch.tensor(self.key_views, device=ids.device).repeat(len(ids))
+        of = RowIds(ids.repeat(directions), query_views, groups.repeat(directions))
+        own_keys = RowIds(ids.repeat_interleave(directions), key_views, groups.repeat_interleave(directions))
+        among = gathered(own_keys)
+        self._to_enter.append((keys, among.groups))
         relation = beside_a_queue(of, among, self.queue.samples)
         return Step(
             loss=self.compare.against(queries, torch.cat([keys, self.queue.keys]), relation),
             embeddings=torch.cat(embedded[:2]).detach(),
-            groups=ids.repeat(2),
+            groups=groups.repeat(2),
         )
 
     def after_step(self, moment: StepInfo) -> None:
         """Update the key network; enqueue the keys of all batches and both directions of the step."""
         self.key_network.follow(nn.Sequential(self.encoder, self.projector), momentum=self.momentum)
-        for keys, samples in self._to_enter:
-            self.queue.enter(keys, samples)
+        for keys, groups in self._to_enter:
+            self.queue.enter(keys, groups)
         self._to_enter.clear()
 
     def trivial_losses(self, samples: int) -> dict[str, float]:
         """Return the loss of a query equally similar to its key and to every other; for any number of samples."""
-        query, key = (_ids(torch.zeros(1, dtype=torch.int64), torch.tensor([view])) for view in (0, 1))
+        same = torch.zeros(1, dtype=torch.int64)
+        query, key = (RowIds(same, torch.tensor([view]), same) for view in (0, 1))
         others = torch.ones_like(self.queue.samples, device="cpu")
         relation = beside_a_queue(query, key, others)
         return {"every embedding is the same": self.compare.collapsed_loss(relation)}
@@ -153,13 +156,9 @@ def beside_a_queue(queries: RowIds, keys: RowIds, queued: Tensor) -> Relation:
     Args:
         queries: Of this worker.
         keys: Of all workers.
-        queued: (K,) int64, the sample that each key in the queue is of.
+        queued: (K,) int64, the identity of the sample that each key in the queue is of.
     """
-    among = torch.cat([keys.samples, queued])
-    behind = torch.arange(len(among), device=among.device) >= len(keys.samples)
+    samples, groups = (torch.cat([of, queued]) for of in (keys.samples, keys.groups))
+    behind = torch.arange(len(groups), device=groups.device) >= len(keys.groups)
     views = torch.cat([keys.views, torch.zeros_like(queued)])
-    return Relation(queries, RowIds(samples=among, views=views, groups=among), queued=behind)
-
-
-def _ids(samples: Tensor, views: Tensor) -> RowIds:
-    return RowIds(samples=samples, views=views, groups=samples)
+    return Relation(queries, RowIds(samples=samples, views=views, groups=groups), queued=behind)

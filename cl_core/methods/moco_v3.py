@@ -93,7 +93,7 @@ class MoCoV3(Method):
         second = replace(first, views=first.views + 1)
         there = self.compare(queries[0], first, keys[1], second)
         back = self.compare(queries[1], second, keys[0], first)
-        return Step(2 * self.temperature * (there + back), torch.cat(queries).detach(), samples.ids.repeat(2))
+        return Step(2 * self.temperature * (there + back), torch.cat(queries).detach(), samples.groups.repeat(2))
 
     def after_step(self, moment: StepInfo) -> None:
         """Update the key network."""

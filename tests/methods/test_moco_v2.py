@@ -241,6 +241,25 @@ def test_a_sample_twice_in_a_batch_is_twice_a_positive():
     assert loss_and_gradient(method, queries, keys, ids)[0].item() == pytest.approx(expected.item(), abs=1e-12)
 
 
+def test_a_key_of_the_same_thing_is_a_positive_in_the_batch_and_no_negative_in_the_queue():
+    """Samples 0 and 2 are captions of one picture, of which the queue has another one; so has it of sample 1."""
+    method, identities = moco(queue_size=4), [3, 8, 3, 9]
+    method.queue.samples.copy_(torch.tensor([8, 1, 3, 2]))
+    queries, keys = (F.normalize(rows(4, WIDTH, seed=seed), dim=1) for seed in (1, 2))
+    samples = Samples(torch.tensor([3, 8, 5, 9]), identities=torch.tensor(identities))
+    step = method.contrast((queries, keys), samples)
+    terms = []
+    for query, identity in zip(queries, identities, strict=True):
+        positives = [query @ key for key, of in zip(keys, identities, strict=True) if of == identity]
+        others = [query @ key for key, of in zip(method.queue.keys, [8, 1, 3, 2], strict=True) if of != identity]
+        logits = torch.stack(positives + others) / TEMPERATURE
+        terms += [logits.logsumexp(0) - logits[place] for place in range(len(positives))]
+    assert len(terms) == 6 and step.loss.item() == pytest.approx(torch.stack(terms).mean().item(), abs=1e-12)
+    assert step.groups.tolist() == identities * 2
+    method.after_step(StepInfo())
+    assert method.queue.samples.tolist() == identities
+
+
 LOSSES_AND_OPTIONS = [
     pytest.param(name, options, id=f"{name} {options}")
     for name in LOSSES.names()

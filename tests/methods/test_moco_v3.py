@@ -107,6 +107,19 @@ def algorithm_1(method, steps):
     raise AssertionError
 
 
+def test_keys_of_the_same_thing_are_positives():
+    """Samples 1 and 4 are captions of one picture."""
+    queries, keys = ([rows(5, WIDTH, seed=seed + view) for view in range(2)] for seed in (1, 3))
+    identities = [0, 7, 2, 3, 7]
+    found = moco().contrast((*queries, *keys), Samples(torch.arange(5), identities=torch.tensor(identities))).loss
+    terms = []
+    for of, against in ((queries[0], keys[1]), (queries[1], keys[0])):
+        logits = F.normalize(of, dim=1) @ F.normalize(against, dim=1).T / TEMPERATURE
+        pairs = [(i, k) for i in range(5) for k in range(5) if identities[i] == identities[k]]
+        terms.append(torch.stack([logits[i].logsumexp(0) - logits[i, k] for i, k in pairs]).mean())
+    assert found.item() == pytest.approx(2 * TEMPERATURE * sum(terms).item(), abs=1e-12)
+
+
 def test_three_steps_are_those_of_algorithm_1():
     method = moco()
     losses, weights, of_keys = algorithm_1(method, 3)

@@ -89,6 +89,16 @@ def test_a_sample_that_occurs_twice_in_a_batch_is_not_its_own_negative(method):
     assert method(views, Samples(ids)).loss.item() == pytest.approx(expected, abs=1e-12)
 
 
+def test_samples_that_are_the_same_thing_are_positives_of_each_other(method):
+    """Samples 0, 3 and 5 are captions of one picture; each row has five positives, and the others one."""
+    views, identities = views_of(7), torch.tensor([2**62, 1, 2, 2**62, 4, 2**62, 6])
+    found = method(views, Samples(torch.arange(7), identities=identities))
+    assert found.loss.item() == pytest.approx(by_hand(method, views, (identities, identities)), abs=1e-12)
+    assert found.groups.tolist() == identities.tolist() * 2
+    own = method(views, Samples(torch.arange(7), identities=torch.arange(7))).loss
+    assert own.equal(method(views, Samples(torch.arange(7))).loss)
+
+
 def test_the_loss_does_not_depend_on_labels(method):
     views, ids = views_of(7), torch.arange(7)
     losses = [method(views, Samples(ids, labels)).loss for labels in (None, torch.zeros(7, dtype=torch.int64))]
