@@ -1,4 +1,4 @@
-"""Columns of a split: rows of numbers that stay on the disk until they are taken.
+"""Columns of a split: rows of numbers that stay on the disk until they are taken. A modality has one or more.
 
 A column is a `.npy` file that is mapped into memory. So a split may be larger than the memory, and all processes of a
 machine share what is read.
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 I64 = NDArray[np.int64]
+Rows = tuple[NDArray[Any], ...]
+"""An array for each column of a modality, in their order: (N, *row), or one sample's row."""
+Batch = tuple["Tensor", ...]
+"""The rows of some samples as tensors: (B, *row) for each column of their modality, in their order."""
 
 
 @dataclass(frozen=True)
@@ -113,16 +117,41 @@ AnyColumn = Column | RaggedColumn
 
 
 @dataclass(frozen=True)
+class Columns:
+    """All columns of some samples."""
+
+    by_name: Mapping[str, AnyColumn]  # N rows each, in the order in which their modality names them.
+
+    def __len__(self) -> int:
+        return len(next(iter(self.by_name.values())))
+
+    def take(self, chosen: I64 | slice) -> Rows:
+        """Return some rows, by position, as arrays of their own: (n, ...) each."""
+        return tuple(column.take(chosen) for column in self.by_name.values())
+
+    def select(self, chosen: I64 | slice) -> "Columns":
+        """Return the columns of some rows, by position, without reading them."""
+        return Columns({name: column.select(chosen) for name, column in self.by_name.items()})
+
+    def blocks(self, rows: int) -> Iterator[Rows]:
+        """Yield all rows in order, at most so many at a time."""
+        for start in range(0, len(self), rows):
+            yield self.take(slice(start, start + rows))
+
+
+@dataclass(frozen=True)
 class Split:
     """Samples of a split, sorted by id."""
 
-    columns: Mapping[str, AnyColumn]  # By the names of the snapshot's columns, N rows each.
+    columns: Columns  # Those of the snapshot, N rows each.
     ids: NDArray[np.uint8]  # (N, 32) the sha256 of each payload.
     sample_ids: NDArray[np.uint64]  # (N,) the leading 64 bits of the ids, big-endian.
     # (N,) index into the snapshot's classes, -1 without a label; None when the dataset has none.
     labels: I64 | None
     # (N,) the same for samples that are kept in one split; None when each sample is drawn by itself.
     groups: NDArray[np.uint64] | None = None
+    # (N,) the same for samples that are the same thing, the sample id of one; None where each is its own.
+    identities: NDArray[np.uint64] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -130,18 +159,14 @@ class Split:
     @property
     def column(self) -> AnyColumn:
         """Return the column of a modality that has one."""
-        (column,) = self.columns.values()
+        (column,) = self.columns.by_name.values()
         return column
 
     def select(self, chosen: I64 | slice) -> "Split":
         """Return some samples, by position; their rows are not read."""
-        return Split(
-            columns={name: column.select(chosen) for name, column in self.columns.items()},
-            ids=self.ids[chosen],
-            sample_ids=self.sample_ids[chosen],
-            labels=None if self.labels is None else self.labels[chosen],
-            groups=None if self.groups is None else self.groups[chosen],
-        )
+        others = {name: getattr(self, name) for name in ("labels", "groups", "identities")}
+        chosen_others = {name: None if values is None else values[chosen] for name, values in others.items()}
+        return Split(self.columns.select(chosen), self.ids[chosen], self.sample_ids[chosen], **chosen_others)
 
 
 # A policy draws from one stream per view, numbered from 0; partners are drawn from a stream above them all.
@@ -152,50 +177,43 @@ _PARTNER_STREAM = 1 << 15
 class SamplePool:
     """The training split, of which views take what they mix a sample with."""
 
-    column: AnyColumn
+    columns: Columns
     device: str = "cpu"
 
-    def batch(self, positions: I64) -> "Tensor":
-        """Return the rows at some positions, (..., *shape), on the device."""
+    def __len__(self) -> int:
+        return len(self.columns)
+
+    def batch(self, positions: I64) -> Batch:
+        """Return the rows at some positions, (..., *row) of each column, on the device."""
         import torch
 
-        rows = self.column.take(positions.ravel()).reshape(*positions.shape, *self.column.shape)
-        return torch.from_numpy(rows).to(self.device, non_blocking=True)
+        taken = (rows.reshape(*positions.shape, *rows.shape[1:]) for rows in self.columns.take(positions.ravel()))
+        return tuple(torch.from_numpy(rows).to(self.device, non_blocking=True) for rows in taken)
 
     def values(self, positions: I64, chosen: I64) -> "Tensor":
-        """Return single values of the rows at some positions, on the device; of rows that are vectors.
+        """Return single values, on the device: number `chosen` of the rows at `positions`, (B, n) all three.
 
-        Args:
-            positions: (B, n) of rows.
-            chosen: (B, n) which value of the row.
-
-        Returns:
-            (B, n) of the type of the rows.
+        Asked of a modality with one column of vectors.
         """
         import torch
 
-        assert isinstance(self.column, Column), "rows of several lengths have no value number n"
-        rows = positions if self.column.positions is None else self.column.positions[positions]
-        return torch.from_numpy(self.column.values[rows, chosen]).to(self.device, non_blocking=True)
+        (column,) = self.columns.by_name.values()
+        assert isinstance(column, Column), "rows of several lengths have no value number n"
+        rows = positions if column.positions is None else column.positions[positions]
+        return torch.from_numpy(column.values[rows, chosen]).to(self.device, non_blocking=True)
 
-    def partners(self, rng: SampleRng, *, count: int) -> "Tensor":
-        """Return rows to mix each sample with, (count, B, *shape): a pure function of seed, epoch and sample.
+    def partners(self, rng: SampleRng, *, count: int) -> Batch:
+        """Return rows to mix each sample with, (count, B, *row): a pure function of seed, epoch and sample.
 
         Each is drawn from the whole split, all equally likely, whatever the others are. So a sample is its own partner
         once in as many draws as there are rows, and mixing then leaves it as it is. The first ones do not depend on
         `count`.
         """
-        return self.batch(rng.positions(stream=_PARTNER_STREAM, count=count, size=len(self.column)))
+        return self.batch(rng.positions(stream=_PARTNER_STREAM, count=count, size=len(self)))
 
 
 class ColumnWriter:
-    """Write the rows of a column one after another into a `.npy` file.
-
-    Args:
-        path: The file.
-        shape: Of a row.
-        dtype: Of a value.
-    """
+    """Write the rows of a column one after another into a `.npy` file; `shape` is that of a row."""
 
     def __init__(self, path: Path, *, shape: tuple[int, ...], dtype: DTypeLike) -> None:
         self._dtype, self._shape, self._rows = np.dtype(dtype).newbyteorder("<"), shape, 0

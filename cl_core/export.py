@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 from torch.nn import functional
 
+from cl_core.columns import Batch
 from cl_core.modalities._processor import Processor
 
 
@@ -35,11 +36,11 @@ class EmbeddingModel(nn.Module):
         """Stay in eval mode, whatever `mode` is."""
         return super().train(False)
 
-    def forward(self, rows: Tensor) -> Tensor:
-        """Embed N rows as (N, F) float32 of unit length; a row of zeros where all features are zero."""
+    def forward(self, *rows: Tensor) -> Tensor:
+        """Embed N rows of each column as (N, F) float32 of unit length; a row of zeros where all features are zero."""
         return functional.normalize(self.encoder(self.processor(rows)), dim=1)
 
-    def example(self, rows: int = 2) -> Tensor:
+    def example(self, rows: int = 2) -> Batch:
         """Return rows of noise, always the same, to trace the model with."""
         return self.processor.example(rows)
 
@@ -50,7 +51,8 @@ def export_program(model: EmbeddingModel) -> ExportedProgram:
     Raises:
         torch._dynamo.exc.UserError: When the encoder's code depends on the batch size, so that it cannot be dynamic.
     """
-    program = torch.export.export(model, (model.example(),), dynamic_shapes=({0: Dim.DYNAMIC},))
+    example = model.example()
+    program = torch.export.export(model, example, dynamic_shapes=(({0: Dim.DYNAMIC},) * len(example),))
     for node in program.graph.nodes:
         # Stack traces contain paths of the training machine, which do not belong in a published model.
         node.meta.pop("stack_trace", None)

@@ -38,7 +38,7 @@ def made_into(model_input: ModelInput, job: "TrainingJob", champion: ModelRef) -
     caches, workers = Settings.from_environment().caches, job.compute.ingest_workers
     modality = model_input.kind
     try:
-        cache = build_cache(job.snapshot, modality, array=model_input.array, caches=caches, workers=workers)
+        cache = build_cache(job.snapshot, modality, arrays=model_input.arrays, caches=caches, workers=workers)
     except Rejected as error:  # Such as 16-bit color, which has no other range.
         return _not_comparable(champion, code="rejected_sample", takes=str(model_input), detail=error.detail)
     return PreparedData(snapshot=job.snapshot, data=job.data.with_options_of(modality), cache=cache)

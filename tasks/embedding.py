@@ -6,12 +6,13 @@ import sys
 import tempfile
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cl_core import artifact_dir
+from cl_core.columns import Rows
 from cl_core.data.path_roots import confined
 from cl_core.embedding.embeddings_file import read_metadata
 from cl_core.embedding.writer import FinishedModel, write_embeddings
@@ -69,11 +70,11 @@ def finished_model(model_name: str, version: int) -> FinishedModel:
     def program() -> "nn.Module":
         return store.load(model)
 
-    def embed_rows(rows: NDArray[Any]) -> NDArray[np.float32]:
+    def embed_rows(rows: Rows) -> NDArray[np.float32]:
         import torch
 
         with torch.inference_mode():
-            embeddings: NDArray[np.float32] = program()(torch.from_numpy(rows)).numpy()
+            embeddings: NDArray[np.float32] = program()(*map(torch.from_numpy, rows)).numpy()
         return embeddings
 
     return FinishedModel(model.name, model.version, model.training_digest, store.model_input(model), embed_rows)

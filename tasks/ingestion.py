@@ -1,7 +1,7 @@
 """The steps that prepare data: ingest a source, cache its samples, validate them."""
 
 from cl_core.data import validation
-from cl_core.data.cache import build_cache, cached_array
+from cl_core.data.cache import build_cache, cached_arrays
 from cl_core.data.ingest import pipeline
 from cl_core.data.snapshot import snapshot_profile
 from cl_core.data.snapshot_diff import describe_changes, previous_profile
@@ -57,7 +57,7 @@ def cache(snapshot: SnapshotRef, data: DataSpec, compute: ComputeSpec) -> CacheR
             workers=compute.ingest_workers,
             on_progress=count,
         )
-    description = modality.describe(cached_array(path))
+    description = modality.describe(cached_arrays(path))
     if samples:
         log_outcome(f"decoded {samples:,} {modality.unit}s into {description}")
     else:

@@ -114,7 +114,7 @@ def _pictured(
         embeddings = features_of_test(trained, embeddings=Settings.from_environment().embeddings)
     return {
         "modality": job.modality,
-        "rows": test.column.select(shown),
+        "rows": test.columns.select(shown),
         "embeddings": embeddings,
         "labels": test.labels[shown] if test.labels is not None and (test.labels >= 0).any() else None,
         "predicted": predictions["linear_probe"][shown] if "linear_probe" in predictions else None,

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cl_core import artifact_dir
-from cl_core.data.cache import cached_array, load_split, processor_state
+from cl_core.data.cache import cached_arrays, load_split, processor_state
 from cl_core.data.snapshot import snapshot_profile
 from cl_core.data.sources import built_source
 from cl_core.errors import IntegrityError
@@ -87,12 +87,12 @@ def plan(
     from cl_core.training.preflight import TrainedOn, check_batches, check_views
 
     modality: Modality = data.built_modality
-    array = cached_array(cached.path)
+    arrays = cached_arrays(cached.path)
     if not allow_new_data:
-        check_registered_data(data, model_name, array=array)
+        check_registered_data(data, model_name, arrays=arrays)
     fitted = processor_state(cached.path)
-    if modality.known_array() is None:
-        check_views(training, modality, modality.processor(array, fitted))
+    if modality.known_arrays() is None:
+        check_views(training, modality, modality.processor(arrays, fitted))
     facts = snapshot_profile(snapshot.path)
     share = training.spec.held_out_share
     of_groups = TrainedOn.of_groups(load_split(cached.path, "train"), snapshot.classes, share)
@@ -116,7 +116,7 @@ def plan(
         training,
         model_name=model_name,
         request=digest_of([model_name, digest_from()]),
-        continued=lambda champion: modality.continued_processor(array, champion, fitted),
+        continued=lambda champion: modality.continued_processor(arrays, champion, fitted),
     )
     digest = digest_from(start_sha256=weights.sha256 if weights else "")
     job = TrainingJob(

@@ -39,7 +39,12 @@ for package in (cl_core, tasks, flows):
 
 with tempfile.TemporaryDirectory() as folder:
     model = EmbeddingModel(ImageProcessor((0.3,), (0.2,), 8), nn.Sequential(nn.Flatten(), nn.Linear(64, 2)))
-    save_model(model, Path(folder, "model"), SimpleNamespace(model_uri="models:/m-0", source_run_id="", model_id="m-0"))
+    save_model(
+        model,
+        ["image"],
+        Path(folder, "model"),
+        SimpleNamespace(model_uri="models:/m-0", source_run_id="", model_id="m-0"),
+    )
 
 import mlflow.store.model_registry.sqlalchemy_store
 import mlflow.store.tracking.sqlalchemy_store  # noqa: F401

@@ -32,7 +32,7 @@ def test_channels_come_last_and_rows_stay_rows():
 @pytest.mark.parametrize("channels", [1, 3])
 def test_the_program_takes_any_number_of_images_and_agrees_with_the_module(channels, rows):
     wrapped = model(channels)
-    images = wrapped.example(rows)
+    (images,) = wrapped.example(rows)
     found = export_program(wrapped).module()(images)
     torch.testing.assert_close(found, wrapped(images), atol=1e-6, rtol=0)
     assert found.shape == (rows, 5) and found.dtype == torch.float32
@@ -42,7 +42,7 @@ def test_the_program_takes_any_number_of_images_and_agrees_with_the_module(chann
 def test_an_embedding_does_not_depend_on_the_rest_of_the_batch_even_when_asked_to_train():
     wrapped = model()
     wrapped.train()
-    images = wrapped.example(6)
+    (images,) = wrapped.example(6)
     assert not wrapped.encoder.training
     torch.testing.assert_close(wrapped(images)[:1], wrapped(images[:1]), atol=1e-6, rtol=0)
 

@@ -71,7 +71,7 @@ def distances(
     rows = load_split(job.cache, "test").column.take(slice(pictures))
     found = {}
     for representation in (representations.trained(job, checkpoint.path), representations.untrained(job)):
-        unit = torch.nn.functional.normalize(torch.from_numpy(representation.embed(rows)), dim=1).double()
+        unit = torch.nn.functional.normalize(torch.from_numpy(representation.embed((rows,))), dim=1).double()
         found[representation.name] = (torch.pdist(torch.from_numpy(rows).double()).numpy(), torch.pdist(unit).numpy())
     return found
 

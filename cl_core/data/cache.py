@@ -1,26 +1,28 @@
-"""Cache a snapshot's samples as arrays of one shape, so that training decodes nothing.
+"""Cache a snapshot's samples as arrays, those of each column in files of their own, so that training decodes nothing.
 
 The arrays stay on the disk: they are mapped into memory, and read when they are used.
 """
 
 import contextlib
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cl_core.artifact_dir import manifest_of, publish, staging, verify
-from cl_core.columns import AnyColumn, Column, ColumnWriter, RaggedColumn, Split, mapped
+from cl_core.columns import AnyColumn, Column, Columns, ColumnWriter, RaggedColumn, Split, mapped
+from cl_core.data.connected import U64, links, merged
 from cl_core.data.snapshot import ID_BYTES, SPLITS, SnapshotRow, row_groups, snapshot_profile
 from cl_core.data.worker_pool import map_batches
 from cl_core.errors import IntegrityError
 from cl_core.failpoints import failpoint
 from cl_core.hashing.code_digest import code_digest
-from cl_core.modalities import ArraySpec, Modality
+from cl_core.modalities import ArraySpec, Modality, Specs
 from cl_core.refs import SnapshotRef
 
 if TYPE_CHECKING:
@@ -31,19 +33,22 @@ if TYPE_CHECKING:
 _PROCESSOR = "processor.safetensors"
 # Of a column whose rows have several lengths: their values one after another, and where each begins.
 _VALUES, _OFFSETS = ".values", ".offsets"
-_NO_ROWS: dict[str, NDArray[Any]] = {
-    "id": np.empty((0, ID_BYTES), np.uint8),
-    "label": np.empty(0, np.int32),
-    "group": np.empty(0, np.uint64),
-}
-_CODE = ("cl_core.columns", "cl_core.data.cache", "cl_core.data.snapshot", "cl_core.tables")
+# Written only if samples may be the same thing although their contents differ.
+_IDENTITY = "identity"
+_CODE = (
+    "cl_core.columns",
+    "cl_core.data.cache",
+    "cl_core.data.connected",
+    "cl_core.data.snapshot",
+    "cl_core.tables",
+)
 
 
 def build_cache(
     snapshot: SnapshotRef,
     modality: Modality,
     *,
-    array: ArraySpec | None = None,
+    arrays: Specs | None = None,
     caches: Path,
     workers: int = 1,
     on_progress: Callable[[int], None] = lambda count: None,
@@ -55,7 +60,7 @@ def build_cache(
     Args:
         snapshot: The samples.
         modality: Decodes their payloads.
-        array: What they are decoded to; None for what the modality makes of this snapshot.
+        arrays: What they are decoded to; None for what the modality makes of this snapshot.
         caches: Folder of all caches.
         workers: Processes that decode.
         on_progress: Called with the number of samples decoded so far.
@@ -66,15 +71,15 @@ def build_cache(
         InfrastructureError: When a worker process is killed.
     """
     profile = snapshot_profile(snapshot.path)
-    array = array or modality.array_spec(profile.content)
-    (column,) = modality.columns
+    arrays = arrays or modality.array_specs(profile.content)
     # A model on other values of the same samples has a cache of its own.
-    final = caches.absolute() / f"{snapshot.digest}-{'x'.join(map(str, array.shape))}{modality.variant}"
-    metadata = {
+    shapes = "+".join("x".join(map(str, array.shape)) for array in arrays)
+    final = caches.absolute() / f"{snapshot.digest}-{shapes}{modality.variant}"
+    metadata: dict[str, Any] = {
         "snapshot": snapshot.digest,
-        "columns": [column],
-        "dtype": array.dtype,
-        "shape": list(array.shape),
+        "columns": [kind.name for kind in modality.columns],
+        "dtypes": [array.dtype for array in arrays],
+        "shapes": [list(array.shape) for array in arrays],
         "rows": snapshot.rows,
         "classes": snapshot.classes,
         "code": code_digest(type(modality).__module__, alone=_CODE),
@@ -85,26 +90,17 @@ def build_cache(
     grouped, count = profile.groups is not None, 0
     with staging(final.parent) as staged:
         for split in SPLITS:
-            with contextlib.ExitStack() as files:
-                layouts = _layouts(column, array, grouped=grouped, ragged=modality.ragged)
-                writers = {
-                    name: files.enter_context(ColumnWriter(staged / f"{split}.{name}.npy", **layout))
-                    for name, layout in layouts.items()
-                }
-                for arrays in _arrays(snapshot, split, modality, array, workers):
-                    for name, writer in writers.items():
-                        writer.add(arrays[name])
-                    count += len(arrays["id"])
-                    on_progress(count)
+            for rows in _write_split(staged, snapshot, split, modality, arrays, grouped=grouped, workers=workers):
+                count += rows
+                on_progress(count)
             failpoint("cache.split-written")
         if count != sum(snapshot.rows.values()):
             raise IntegrityError(
                 f"{snapshot.path} holds {count:,} rows, but its manifest lists {sum(snapshot.rows.values()):,}; delete "
                 "the folder and run again"
             )
-        _save(
-            modality.fit_processor(_split(staged, "train", [column], snapshot.classes, array), profile.content), staged
-        )
+        train = _split(staged, "train", metadata["columns"], snapshot.classes, arrays)
+        _save(modality.fit_processor(train, profile.content), staged)
         shutil.rmtree(final, ignore_errors=True)
         publish(staged, final, metadata)
     return final
@@ -117,13 +113,13 @@ def load_split(cache: Path, split: str) -> Split:
         IntegrityError: When the folder holds no cache.
     """
     manifest = manifest_of(cache)
-    return _split(cache, split, manifest["columns"], manifest["classes"], cached_array(cache))
+    return _split(cache, split, manifest["columns"], manifest["classes"], cached_arrays(cache))
 
 
-def cached_array(cache: Path) -> ArraySpec:
+def cached_arrays(cache: Path) -> Specs:
     """Return what a row of a cache is."""
     manifest = manifest_of(cache)
-    return ArraySpec(manifest["dtype"], tuple(manifest["shape"]))
+    return tuple(map(ArraySpec, manifest["dtypes"], map(tuple, manifest["shapes"])))
 
 
 def processor_state(cache: Path) -> "dict[str, Tensor]":
@@ -146,62 +142,104 @@ def _column(folder: Path, name: str, array: ArraySpec) -> AnyColumn:
     return RaggedColumn(mapped(folder / f"{name}{_VALUES}.npy"), offsets, longest=array.shape[0])
 
 
-def _split(folder: Path, split: str, columns: Sequence[str], classes: Sequence[str], array: ArraySpec) -> Split:
+def _split(folder: Path, split: str, columns: Iterable[str], classes: Sequence[str], arrays: Specs) -> Split:
     ids = mapped(folder / f"{split}.id.npy")
-    groups = folder / f"{split}.group.npy"
+    groups, identities = (folder / f"{split}.{name}.npy" for name in ("group", _IDENTITY))
+    named = zip(columns, arrays, strict=True)
     return Split(
-        columns={name: _column(folder, f"{split}.{name}", array) for name in columns},
+        columns=Columns({name: _column(folder, f"{split}.{name}", array) for name, array in named}),
         ids=ids,
-        sample_ids=ids[:, :8].copy().view(">u8")[:, 0].astype(np.uint64),
+        sample_ids=_leading_bits(ids),
         labels=mapped(folder / f"{split}.label.npy").astype(np.int64) if classes else None,
         groups=mapped(groups).copy() if groups.exists() else None,
+        identities=mapped(identities).copy() if identities.exists() else None,
     )
 
 
-def _layouts(column: str, array: ArraySpec, *, grouped: bool, ragged: bool) -> dict[str, dict[str, Any]]:
-    """Return shape of a row and type of a value of each column; the label is the class's index or -1."""
+def _leading_bits(ids: NDArray[np.uint8]) -> U64:
+    return ids[:, :8].copy().view(">u8")[:, 0].astype(np.uint64)
+
+
+def _layouts(modality: Modality, arrays: Specs, *, grouped: bool) -> dict[str, dict[str, Any]]:
+    """Return shape of a row and type of a value of each file; the label is the class's index or -1."""
     layouts: dict[str, dict[str, Any]] = {
         "id": {"shape": (ID_BYTES,), "dtype": np.uint8},
         "label": {"shape": (), "dtype": np.int32},
     }
-    if ragged:
-        layouts[column + _VALUES] = {"shape": array.shape[1:], "dtype": array.dtype}
-        layouts[column + _OFFSETS] = {"shape": (), "dtype": np.int64}
-    else:
-        layouts[column] = {"shape": array.shape, "dtype": array.dtype}
+    for kind, (dtype, shape) in zip(modality.columns, arrays, strict=True):
+        if kind.ragged:
+            layouts[kind.name + _VALUES] = {"shape": shape[1:], "dtype": dtype}
+            layouts[kind.name + _OFFSETS] = {"shape": (), "dtype": np.int64}
+        else:
+            layouts[kind.name] = {"shape": shape, "dtype": dtype}
     return layouts | ({"group": {"shape": (), "dtype": np.uint64}} if grouped else {})
 
 
-def _arrays(
-    snapshot: SnapshotRef, split: str, modality: Modality, array: ArraySpec, workers: int
-) -> Iterator[dict[str, NDArray[Any]]]:
-    """Yield the rows of a split, a row group of the snapshot at a time."""
-    decoded = partial(_decoded, modality=modality, array=array)
-    (column,) = modality.columns
+def _write_split(
+    folder: Path,
+    snapshot: SnapshotRef,
+    split: str,
+    modality: Modality,
+    arrays: Specs,
+    *,
+    grouped: bool,
+    workers: int,
+) -> Iterator[int]:
+    """Write the files of a split; yield the number of samples of each row group of the snapshot once it is written."""
     classes: dict[str | None, int] = {name: index for index, name in enumerate(snapshot.classes)} | {None: -1}
-    end = np.zeros(1, np.int64)
-    if modality.ragged:
-        yield {**_NO_ROWS, column + _VALUES: np.empty((0, *array.shape[1:]), array.dtype), column + _OFFSETS: end}
-    for rows, (values, lengths) in map_batches(decoded, row_groups(snapshot, split), workers):
-        arrays: dict[str, NDArray[Any]] = {
-            "id": np.frombuffer(b"".join(row.id for row in rows), np.uint8).reshape(-1, ID_BYTES),
-            "label": np.array([classes[row.label] for row in rows], np.int32),
-            "group": np.array([row.group or 0 for row in rows], np.uint64),
+    decode, count = partial(_decoded, modality=modality, arrays=arrays), 0
+    owners, identities = [np.empty(0, np.int64)], [np.empty(0, np.uint64)]
+    with contextlib.ExitStack() as files:
+        writers = {
+            name: files.enter_context(ColumnWriter(folder / f"{split}.{name}.npy", **layout))
+            for name, layout in _layouts(modality, arrays, grouped=grouped).items()
         }
-        if modality.ragged:
-            offsets = end[-1:] + np.cumsum(lengths)
-            end = offsets
-            yield {**arrays, column + _VALUES: values, column + _OFFSETS: offsets}
-        else:
-            yield {**arrays, column: values}
+        ends = {kind.name + _OFFSETS: np.zeros(1, np.int64) for kind in modality.columns if kind.ragged}
+        for name, end in ends.items():
+            writers[name].add(end)
+        for rows, decoded in map_batches(decode, row_groups(snapshot, split), workers):
+            columns: dict[str, NDArray[Any]] = {
+                **decoded.columns,
+                "id": np.frombuffer(b"".join(row.id for row in rows), np.uint8).reshape(-1, ID_BYTES),
+                "label": np.array([classes[row.label] for row in rows], np.int32),
+                "group": np.array([row.group or 0 for row in rows], np.uint64),
+            }
+            for name, end in ends.items():
+                columns[name] = columns[name] + end
+                end[:] = columns[name][-1]
+            for name, writer in writers.items():
+                writer.add(columns[name])
+            owners.append(decoded.owners + count)
+            identities.append(decoded.identities)
+            count += len(rows)
+            yield len(rows)
+    if any(map(len, identities)):
+        sample_ids = _leading_bits(mapped(folder / f"{split}.id.npy"))
+        same = merged(np.arange(count), *links(np.concatenate(owners), np.concatenate(identities)))
+        np.save(folder / f"{split}.{_IDENTITY}.npy", sample_ids[same])
 
 
-def _decoded(rows: list[SnapshotRow], modality: Modality, array: ArraySpec) -> tuple[NDArray[Any], NDArray[np.int64]]:
-    """Return (n, *shape), the arrays of some rows; of ragged ones (t, ...), one after another, and (n,) lengths."""
-    if modality.ragged:
-        decoded = [modality.decode(row.payload, array) for row in rows]
-        return np.concatenate(decoded), np.array(list(map(len, decoded)), np.int64)
-    arrays = np.empty((len(rows), *array.shape), array.dtype)
-    for one, row in zip(arrays, rows, strict=True):
-        one[:] = modality.decode(row.payload, array)
-    return arrays, np.empty(0, np.int64)
+class _Decoded(NamedTuple):
+    """What some rows of a snapshot are decoded to."""
+
+    columns: dict[str, NDArray[Any]]  # By file: (n, *shape), or (t, ...) values and (n,) where each row ends in them.
+    owners: NDArray[np.int64]  # (K,) the row that has each identity.
+    identities: U64  # (K,)
+
+
+def _decoded(rows: list[SnapshotRow], modality: Modality, arrays: Specs) -> _Decoded:
+    columns: dict[str, Any] = {
+        kind.name: [None] * len(rows) if kind.ragged else np.empty((len(rows), *array.shape), array.dtype)
+        for kind, array in zip(modality.columns, arrays, strict=True)
+    }
+    for number, row in enumerate(rows):
+        for kind, part in zip(modality.columns, modality.decode(row.payload, arrays), strict=True):
+            columns[kind.name][number] = part
+    for kind in modality.columns:
+        if kind.ragged:
+            parts = columns.pop(kind.name)
+            columns[kind.name + _VALUES] = np.concatenate(parts)
+            columns[kind.name + _OFFSETS] = np.cumsum(list(map(len, parts)))
+    identities = [modality.identities(row.payload) for row in rows]
+    owners = np.repeat(np.arange(len(rows)), list(map(len, identities)))
+    return _Decoded(columns, owners, np.frombuffer(b"".join(chain.from_iterable(identities)), np.uint64))

@@ -8,10 +8,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-U64 = NDArray[np.uint64]
-I64 = NDArray[np.int64]
+from cl_core.data.connected import I64, U64, merged
 
 MAX_DISTANCE = 3
 _BANDS, _BAND_BITS = 4, 16
@@ -82,23 +80,6 @@ def near_duplicate_groups(hashes: U64) -> I64 | None:
             group = merged(group, i[close], j[close])
     found: I64 = group[of_hash]
     return found
-
-
-def merged(group: I64, first: I64, second: I64) -> I64:
-    """Merge the groups of linked members: `first[k]` with `second[k]`.
-
-    `group` is (N,) int64, of each member the least member of its group, and so is the result.
-    """
-    group = group.copy()
-    while True:
-        one, other = group[first], group[second]
-        apart = one != other
-        if not apart.any():
-            return group
-        first, second, one, other = first[apart], second[apart], one[apart], other[apart]
-        np.minimum.at(group, np.maximum(one, other), np.minimum(one, other))
-        while not np.array_equal(group, shorter := group[group]):
-            group = shorter
 
 
 def _sharing(left: U64, right: U64, band: int, budget: int) -> tuple[Iterator[tuple[I64, I64]], bool]:

@@ -4,7 +4,7 @@ A snapshot is an ingested dataset, immutable, in `datasets/NAME/DIGEST/`. It is 
 row group at a time.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -22,7 +22,7 @@ from pydantic import (
 
 from cl_core.artifact_dir import MANIFEST, manifest_of, verify
 from cl_core.errors import IntegrityError
-from cl_core.modalities import Modality
+from cl_core.modalities import Modality, joined
 from cl_core.refs import IMAGE, Ref, SnapshotRef
 from cl_core.registry import MODALITIES
 from cl_core.tables import required, rows_of
@@ -39,8 +39,6 @@ GROUP_ROWS = 1024
 GROUP_BYTES = 1 << 25  # One row costs its whole group, and more than 2 GB in one group breaks Arrow's offsets.
 FILE_BYTES = 1 << 28
 
-PAYLOAD = 1
-"""Position of the payload among the columns of a split, which is named after the modality's."""
 # Payloads such as encoded images do not compress and have no repeats; their least and greatest say nothing, and bloat
 # the footer.
 ROWS_SETTINGS: dict[str, Any] = {"compression": "NONE", "use_dictionary": ["label"], "write_statistics": ["id"]}
@@ -100,7 +98,9 @@ class SnapshotProfile(BaseModel):
     payload_bytes: int = Field(description="Size of all payloads.")
     inputs: int = Field(description="What the source delivered, duplicates and rejected inputs included.")
     duplicates: int = Field(description="Copies merged into another row of the same split.")
-    leaked: int = Field(description="Contents of the test split whose copies in the training split are quarantined.")
+    leaked: int = Field(
+        description="Contents whose training copies are quarantined, because the test split has the same thing."
+    )
     quarantined: dict[str, int] = Field(description="Rejected inputs by reason.")
     passed_over: dict[str, int] = Field({}, description="Files that are no inputs, by suffix or name.")
     groups: GroupCounts | None = Field(None, description="None where each sample is drawn by itself.")
@@ -139,17 +139,24 @@ class SnapshotProfile(BaseModel):
         return sum(self.quarantined.values()) / max(1, self.inputs)
 
 
-def rows_schema(payload: str, *, grouped: bool) -> pa.Schema:
-    """Return the columns of a split: id, payload under its name, label, and the group if there are groups."""
-    columns = [*required(id=pa.binary(ID_BYTES), **{payload: pa.binary()}), pa.field("label", pa.string())]
+def rows_schema(payload: Iterable[str], *, grouped: bool) -> pa.Schema:
+    """Return the columns of a split: id, those of the payload, label, and the group if there are groups."""
+    parts = dict.fromkeys(payload, pa.binary())
+    columns = [*required(id=pa.binary(ID_BYTES), **parts), pa.field("label", pa.string())]
     return pa.schema([*columns, *(required(group=pa.uint64()) if grouped else [])])
 
 
+def payload_columns(columns: pa.Schema) -> list[str]:
+    """Return the names of those columns of a split that hold payloads, a part each; their order is the modality's."""
+    names: list[str] = columns.names
+    return names[1 : names.index("label")]
+
+
 class SnapshotRow(NamedTuple):
-    """One distinct sample: the columns of a split in their order."""
+    """One distinct sample."""
 
     id: bytes  # (32,) bytes, the sha256 of the payload.
-    payload: bytes  # Such as an encoded image.
+    payload: bytes  # Such as an encoded image; of several columns the parts, joined.
     label: str | None  # Name of its class; None without one.
     group: int | None  # uint64, the same for all samples that are kept in one split; None without groups.
 
@@ -196,7 +203,8 @@ def row_groups(snapshot: SnapshotRef, split: str) -> Iterator[list[SnapshotRow]]
     """
     for part in sorted((snapshot.path / split).glob("part-*.parquet")):
         with pq.ParquetFile(part, memory_map=True) as file:
+            label = 1 + len(payload_columns(file.schema_arrow))
             for group in range(file.num_row_groups):
                 rows = rows_of(file.read_row_group(group))
-                if named := [SnapshotRow._make((*row, None)[:4]) for row in rows]:
+                if named := [SnapshotRow(row[0], joined(row[1:label]), *(*row[label:], None)[:2]) for row in rows]:
                     yield named

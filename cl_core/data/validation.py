@@ -194,6 +194,6 @@ def _origins(snapshot: Path, ids: Set[bytes]) -> dict[bytes, str]:
 def _hashed(cache: Path, split: str, modality: Modality) -> tuple[np.ndarray, np.ndarray, int]:
     """Return ids (n, 32) and fingerprints (n,) of the samples of a split that have one, and how many have none."""
     samples = load_split(cache, split)
-    hashed = [modality.fingerprints(rows) for rows in samples.column.blocks(_HASHED_AT_ONCE)]
+    hashed = [modality.fingerprints(rows) for rows in samples.columns.blocks(_HASHED_AT_ONCE)]
     hashes, meaningful = (np.concatenate(arrays) for arrays in zip(*hashed, strict=True))
     return samples.ids[meaningful], hashes[meaningful], int((~meaningful).sum())

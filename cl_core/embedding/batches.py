@@ -5,18 +5,17 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import chain, islice
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from cl_core.columns import padded
+from cl_core.columns import Rows
 from cl_core.data.ingest.collect import input_batches
 from cl_core.data.sources import RawSample, Unreadable
 from cl_core.data.worker_pool import map_batches
 from cl_core.embedding.embeddings_file import EmbeddedRow
 from cl_core.modalities import Rejected
-from cl_core.modalities._model_input import ModelInput
+from cl_core.modalities._model_input import ModelInput, model_row
 
 Input = RawSample | Unreadable
 
@@ -31,7 +30,7 @@ class PreparedBatch(NamedTuple):
 
     part: int  # Its number.
     rows: list[EmbeddedRow]  # Of the inputs that can be decoded.
-    arrays: NDArray[Any]  # (n, *shape), one per row.
+    arrays: Rows  # (n, *shape) of each column; nothing without a row.
     rejected: list[tuple[str, str, str]]  # Origin, reason and detail of the others.
 
 
@@ -43,7 +42,7 @@ def prepared_batches(
     is_done: Callable[[int], bool],
 ) -> Iterator[PreparedBatch]:
     """Yield the inputs in batches, in their order, as the model takes them; skip parts that are done."""
-    rows = max(1, min(_BATCH_ROWS, _BATCH_VALUES // math.prod(takes.shape)))
+    rows = max(1, min(_BATCH_ROWS, _BATCH_VALUES // sum(map(math.prod, takes.shapes))))
     batches = (
         (part, batch) for part, members in _parts(inputs, is_done) for batch in input_batches(members, rows=rows)
     )
@@ -63,17 +62,16 @@ def _parts(inputs: Iterable[Input], is_done: Callable[[int], bool]) -> Iterator[
 
 def _prepare(batch: tuple[int, list[Input]], takes: ModelInput) -> PreparedBatch:
     part, inputs = batch
-    modality, array = takes.kind, takes.array
-    rows, arrays, rejected = [], [], list[tuple[str, str, str]]()
+    modality, arrays = takes.kind, takes.arrays
+    rows, decoded, rejected = [], [], list[tuple[str, str, str]]()
     for item in inputs:
         try:
             if isinstance(item, Unreadable):
                 raise Rejected("unreadable", item.detail)
-            arrays.append(padded(modality.decode(item.payload, array), array.shape))
+            decoded.append(model_row(item.payload, modality, arrays))
         except Rejected as rejection:
             rejected.append((item.origin, rejection.reason, rejection.detail))
         else:
             sample = hashlib.sha256(item.payload).hexdigest()
             rows.append(EmbeddedRow(sample, item.origin, item.label or None, item.split or None))
-    stacked = np.stack(arrays) if arrays else np.empty((0, *array.shape), array.dtype)
-    return PreparedBatch(part, rows, stacked, rejected)
+    return PreparedBatch(part, rows, tuple(map(np.stack, zip(*decoded, strict=True))), rejected)

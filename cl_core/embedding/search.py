@@ -2,20 +2,20 @@
 
 import stat
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cl_core.columns import padded
+from cl_core.columns import Rows
 from cl_core.data.sources import built_source
 from cl_core.data.sources._listing import file_kind
 from cl_core.embedding.embeddings_file import EmbeddedRow, EmbeddingsMetadata, embedding_groups, rows_at
 from cl_core.errors import DataError, InputError
 from cl_core.evaluation.nearest import nearest
 from cl_core.modalities import Rejected
-from cl_core.modalities._model_input import ModelInput
+from cl_core.modalities._model_input import ModelInput, model_row
 
 
 class Hit(NamedTuple):
@@ -40,7 +40,7 @@ def nearest_rows(query: NDArray[np.float32], embeddings: Path, *, count: int) ->
     return [Hit(row, cosine) for row, (cosine, _, _) in zip(rows, best, strict=True)]
 
 
-def query_row(file: Path, takes: ModelInput) -> NDArray[Any]:
+def query_row(file: Path, takes: ModelInput) -> Rows:
     """Return the sample in a file, such as an image, as a batch of one that a model takes.
 
     Raises:
@@ -50,8 +50,8 @@ def query_row(file: Path, takes: ModelInput) -> NDArray[Any]:
     try:
         if not stat.S_ISREG(mode := file.stat().st_mode):  # Opening a pipe would wait for its writer.
             raise InputError(f"{file} is a {file_kind(mode)}, not a file; give {modality.query}")
-        row = modality.decode(modality.payload_of(file.read_bytes()), takes.array)
-        return np.array(padded(row, takes.shape))[None]
+        row = model_row(modality.payload_of(file.read_bytes()), modality, takes.arrays)
+        return tuple(np.array(part)[None] for part in row)
     except OSError as error:
         raise InputError(f"{file} cannot be read ({error.strerror}); give {modality.query}") from error
     except Rejected as error:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from cl_core.artifact_dir import is_intact, manifest_of, publish, replacing, staging
+from cl_core.columns import Rows
 from cl_core.data.ingest.collect import nothing_usable
 from cl_core.data.snapshot import QUARANTINE_TABLE, TEXT_SETTINGS
 from cl_core.data.sources import Source, built_source
@@ -46,7 +46,7 @@ class FinishedModel:
     version: int  # Its number.
     training_digest: str  # Of the training that made it.
     takes: ModelInput
-    embed: Callable[[NDArray[Any]], NDArray[np.float32]]  # N rows as it takes them to (N, D) float32 unit rows.
+    embed: Callable[[Rows], NDArray[np.float32]]  # N rows as it takes them to (N, D) float32 unit rows.
 
     @property
     def unit(self) -> str:

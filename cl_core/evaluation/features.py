@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from cl_core.artifact_dir import is_intact, publish, staging
-from cl_core.columns import ColumnWriter, mapped
+from cl_core.columns import ColumnWriter, Rows, mapped
 from cl_core.errors import TrainingError
 from cl_core.failpoints import failpoint
 from cl_core.modalities._processor import laid_out
@@ -36,7 +36,7 @@ class FeatureBlocks(NamedTuple):
 
 def extract(
     encoder: nn.Module,
-    rows: NDArray[Any],
+    rows: Rows,
     *,
     processor: nn.Module,
     batch_size: int,
@@ -46,8 +46,8 @@ def extract(
 ) -> NDArray[np.float32]:
     """Return features of samples, by the encoder as it is used: evaluation mode, no gradients, no views.
 
-    `rows` are as they are cached, N at least 1, such as (N, H, W, C) uint8. The processor turns them into what
-    the encoder takes; both are on `device` already. The encoder gives (B, F), and keeps its modes.
+    `rows` are as they are cached, N at least 1, such as (N, H, W, C) uint8, of each column. The processor turns them
+    into what the encoder takes; both are on `device` already. The encoder gives (B, F), and keeps its modes.
 
     Returns:
         (N, F) float32, not normalized.
@@ -57,14 +57,13 @@ def extract(
     """
     modes = {module: module.training for module in encoder.modules()}
     encoder.eval()
+    starts = range(0, len(rows[0]), batch_size)
+    blocks = ([torch.tensor(column[start : start + batch_size], device=device) for column in rows] for start in starts)
     try:
         with torch.inference_mode(), torch.autocast(torch.device(device).type, torch.bfloat16, precision == "bf16"):
             batches = [
-                encoder(laid_out(processor(torch.tensor(block, device=device)), channels_last=channels_last))
-                .float()
-                .cpu()
-                .numpy()
-                for block in (rows[start : start + batch_size] for start in range(0, len(rows), batch_size))
+                encoder(laid_out(processor(tuple(block)), channels_last=channels_last)).float().cpu().numpy()
+                for block in blocks
             ]
     finally:
         for module, training in modes.items():

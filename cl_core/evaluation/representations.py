@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from cl_core.columns import SamplePool, Split
+from cl_core.columns import Batch, Rows, SamplePool, Split
 from cl_core.encoders import Encoder, EncoderOptions
 from cl_core.evaluation.features import extract
 from cl_core.hashing import digest_of
@@ -37,7 +37,7 @@ class Representation:
     digest: str  # Of everything that decides the features, the snapshot and the model's input included.
     training: str  # Digest of the training that made the encoder; empty for a baseline.
     prepared: PreparedData  # The samples.
-    embed: Callable[[NDArray[Any]], NDArray[np.float32]]  # N rows of the cache to (N, F) float32 features.
+    embed: Callable[[Rows], NDArray[np.float32]]  # N rows of the cache to (N, F) float32 features.
     embed_processed: Callable[[torch.Tensor], torch.Tensor]  # The same of views that the processor gives.
 
     @property
@@ -51,7 +51,7 @@ class Representation:
         The views are the same whatever a method was trained with: alignment compares methods only on equal views.
         """
         with torch.inference_mode():
-            pool = SamplePool(split.column)
+            pool = SamplePool(split.columns)
             views = evaluation_views(self.prepared)(
                 pool.batch(np.arange(len(split))),
                 rng=SampleRng(0, 0, split.sample_ids),
@@ -86,7 +86,7 @@ def baseline(on: PreparedData) -> Representation:
     name, modality = on.modality.baseline, on.modality
     processor = cache(lambda: on.processor)
 
-    def embed(rows: NDArray[Any]) -> NDArray[np.float32]:
+    def embed(rows: Rows) -> NDArray[np.float32]:
         return modality.baseline_features(rows, processor())
 
     digest = digest_of([name, _samples(on), _code(on)])
@@ -96,16 +96,17 @@ def baseline(on: PreparedData) -> Representation:
 def registered(load: Callable[[], nn.Module], training_digest: str, on: PreparedData) -> Representation:
     """Represent samples by a registered model, as users call it: stored rows in, unit embeddings out.
 
-    `load` fetches the model, which maps N rows to (N, F) float32; it is called once, and only if needed.
+    `load` fetches the model, which maps N rows of each column to (N, F) float32; it is called once, and only if needed.
     """
     model, processor = cache(load), cache(lambda: on.processor)
 
-    def forward(rows: torch.Tensor) -> torch.Tensor:
-        return torch.cat([model()(block) for block in torch.split(rows, BLOCK)])
+    def forward(rows: Batch) -> torch.Tensor:
+        blocks = zip(*(torch.split(column, BLOCK) for column in rows), strict=True)
+        return torch.cat([model()(*block) for block in blocks])
 
-    def embed(rows: NDArray[Any]) -> NDArray[np.float32]:
+    def embed(rows: Rows) -> NDArray[np.float32]:
         with torch.inference_mode():
-            return forward(torch.from_numpy(rows)).numpy()
+            return forward(tuple(map(torch.from_numpy, rows))).numpy()
 
     def embed_processed(views: torch.Tensor) -> torch.Tensor:
         # The model's input is stored rows, such as pixels, so the views go back to rows.
@@ -140,7 +141,7 @@ def _of_encoder(
     def processor() -> nn.Module:
         return job.processor.to(device)
 
-    def embed(rows: NDArray[Any]) -> NDArray[np.float32]:
+    def embed(rows: Rows) -> NDArray[np.float32]:
         return extract(
             encoder(),
             rows,
@@ -165,7 +166,7 @@ def _fresh_encoder(job: TrainingJob) -> Encoder:
 
 def _samples(on: PreparedData) -> list[Any]:
     """Return what decides the rows that a representation embeds."""
-    return [on.snapshot.digest, on.modality.registered_name, on.modality, on.array]
+    return [on.snapshot.digest, on.modality.registered_name, on.modality, on.arrays]
 
 
 def _code(on: PreparedData, encoder: EncoderOptions | None = None) -> str:

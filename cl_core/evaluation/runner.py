@@ -115,7 +115,7 @@ def _kept_features(
 
     def compute() -> dict[str, FeatureBlocks]:
         features = {
-            name: FeatureBlocks(splits(name).ids, map(representation.embed, splits(name).column.blocks(BLOCK)))
+            name: FeatureBlocks(splits(name).ids, map(representation.embed, splits(name).columns.blocks(BLOCK)))
             for name in ("train", "test")
         }
         # A split is in the order of content hashes: its first samples are a fixed random part.

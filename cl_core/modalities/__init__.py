@@ -1,87 +1,43 @@
 """Modalities: what one kind of payload is, from hostile bytes to the numbers that encoders take. One file each."""
 
+import hashlib
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from cl_core.hashing import digest_of
+from cl_core.modalities._payloads import IDENTITY_BYTES, PayloadInfo, Reason, Rejected, joined, parts_of
+from cl_core.modalities._values import ArraySpec, ColumnKind, Preview, Profiler, Specs
 from cl_core.registry import Component
 
 if TYPE_CHECKING:
     import numpy as np
-    from markupsafe import Markup
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from cl_core.columns import Split
+    from cl_core.columns import Rows, Split
     from cl_core.modalities._processor import Processor
 
-Reason = Literal[
-    "empty",
-    "too_large",
-    "not_an_image",
-    "damaged",
-    "unknown_range",
-    "no_values",
-    "infinite",
-    "other_length",
-    "unreadable",
-    "conflicting_labels",
-    "in_test_split",
+__all__ = [
+    "ArraySpec",
+    "ColumnKind",
+    "Modality",
+    "PayloadInfo",
+    "Preview",
+    "Profiler",
+    "Reason",
+    "Rejected",
+    "Specs",
+    "joined",
+    "parts_of",
 ]
-
-
-class Rejected(Exception):  # noqa: N818 - a verdict on one input, caught by whoever asked, not an error of the run
-    """An input that cannot be used. `reason` is a code to count by, `detail` a sentence for people."""
-
-    def __init__(self, reason: Reason, detail: str) -> None:
-        super().__init__(reason, detail)
-        self.reason = reason
-        self.detail = detail
-
-
-class PayloadInfo(NamedTuple):
-    """What is known of one payload that can be decoded."""
-
-    id: bytes  # (32,) bytes, its sha256.
-    format: str  # Such as PNG.
-    measures: bytes  # What the modality's profiler adds up.
-    fingerprint: bytes | None  # (8,) bytes, big-endian; None where it was not asked for, or would say nothing.
-
-
-class ArraySpec(NamedTuple):
-    """A decoded payload: what is cached, and what a registered model takes."""
-
-    dtype: str
-    shape: tuple[int, ...]
-
-
-class Preview(NamedTuple):
-    """A sample as a person sees it."""
-
-    html: "Markup"  # Self-contained: it loads nothing.
-    text: str  # One line.
-
-
-class Profiler(Protocol):
-    """Adds up the measures of a snapshot's samples; the result does not depend on their order."""
-
-    def add(self, split: str, measures: bytes) -> None:
-        """Count one distinct sample."""
-
-    def profile(self) -> dict[str, Any]:
-        """Return the fields of the snapshot's profile that the modality knows."""
 
 
 class Modality(Component):
     """One kind of payload. Its fields are its options."""
 
-    columns: ClassVar[tuple[str, ...]]
-    """Columns of a snapshot that hold the payload."""
-    dtype: ClassVar[str]
-    """Type of a value of a decoded payload, such as uint8."""
-    layout: ClassVar[str]
-    """Shape of N decoded payloads in letters, such as (N, H, W, C)."""
+    columns: ClassVar[tuple[ColumnKind, ...]]
+    """What a payload has: a part for each column."""
     unit: ClassVar[str]
     """What a payload is called, such as image; its plural has an s."""
     query: ClassVar[str]
@@ -90,8 +46,6 @@ class Modality(Component):
     """Name of the baseline features, such as raw_pixels."""
     evaluation_views: ClassVar[str]
     """View policy by which models are compared, whatever they were trained with."""
-    ragged: ClassVar[bool] = False
-    """Whether arrays differ in length: the first side of a shape is that of the longest, to which others are padded."""
     has_fingerprints: ClassVar[bool] = False
     """Whether near-duplicates can be found."""
     libraries: ClassVar[tuple[str, ...]] = ()
@@ -108,6 +62,31 @@ class Modality(Component):
         Raises:
             Rejected: When they cannot be used.
         """
+
+    def identities(self, payload: bytes) -> tuple[bytes, ...]:
+        """Return by what a sample is the same thing as another, beside its whole content: 8 bytes each.
+
+        Samples that have one in common are never in two splits, and never negatives of each other. By default it is a
+        hash of each part whose column `identifies`; another method is asked only if a column does.
+
+        Raises:
+            Rejected: When the bytes cannot be used.
+        """
+        parts = zip(self.columns, self.parts(payload), strict=True)
+        return tuple(hashlib.sha256(part).digest()[:IDENTITY_BYTES] for kind, part in parts if kind.identifies)
+
+    @property
+    def has_identities(self) -> bool:
+        """Whether samples may be the same thing although their contents differ."""
+        return any(kind.identifies for kind in self.columns)
+
+    def parts(self, payload: bytes) -> tuple[bytes, ...]:
+        """Return the part of each column; see `joined`.
+
+        Raises:
+            Rejected: When the payload has not as many.
+        """
+        return parts_of(payload, len(self.columns))
 
     @abstractmethod
     def profiler(self) -> Profiler:
@@ -126,37 +105,38 @@ class Modality(Component):
     # --- arrays, which are cached, and which registered models take
 
     @abstractmethod
-    def array_spec(self, content: Mapping[str, Any]) -> ArraySpec:
+    def array_specs(self, content: Mapping[str, Any]) -> Specs:
         """Return what payloads are decoded to; `content` are the fields of a profile that the profiler gave."""
 
-    def known_array(self) -> ArraySpec | None:
-        """Return an array that payloads may be decoded to, before any was read; None where the options say too little.
+    def known_arrays(self) -> Specs | None:
+        """Return arrays that payloads may be decoded to, before any was read; None where the options say too little.
 
-        What it leaves open, as the channels of images, decides nothing that is checked on it.
+        What they leave open, as the channels of images, decides nothing that is checked on them.
         """
         return None
 
     @abstractmethod
-    def describe(self, array: ArraySpec) -> str:
+    def describe(self, arrays: Specs) -> str:
         """Return arrays in words, such as: color images of 32 x 32 pixels."""
 
     def asked_for(self) -> str:
         """Return in words what the options say of arrays before any payload was read."""
         return f"{self.unit}s"
 
-    def taking(self, array: ArraySpec) -> Self:
+    def taking(self, arrays: Specs) -> Self:
         """Return the modality with the options that decode payloads to such arrays.
 
         Raises:
             ValueError: When there are none; the message says what the arrays are.
         """
-        if array.dtype != self.dtype:
-            raise ValueError(f"it takes arrays of {array.dtype}, not {self.dtype}")
+        types, own = ([one.dtype for one in several] for several in (arrays, self.columns))
+        if types != own:
+            raise ValueError(f"it takes arrays of {' and '.join(types)}, not {' and '.join(own)}")
         return self
 
     @abstractmethod
-    def decode(self, payload: bytes, array: ArraySpec) -> "NDArray[Any]":
-        """Return the array of one payload that was inspected; one of a ragged modality may be shorter.
+    def decode(self, payload: bytes, arrays: Specs) -> "Rows":
+        """Return the arrays of one payload, one for each column; those of ragged columns may be shorter.
 
         Raises:
             Rejected: When the bytes cannot be used.
@@ -169,7 +149,7 @@ class Modality(Component):
         """Return what turns cached rows into what encoders take, fitted to the training split alone."""
 
     @abstractmethod
-    def processor(self, array: ArraySpec, state: Mapping[str, "Tensor"]) -> "Processor":
+    def processor(self, arrays: Specs, state: Mapping[str, "Tensor"]) -> "Processor":
         """Return the fitted processor whose buffers are `state`.
 
         Raises:
@@ -177,29 +157,29 @@ class Modality(Component):
         """
 
     def continued_processor(
-        self, array: ArraySpec, champion: Mapping[str, "Tensor"], fitted: Mapping[str, "Tensor"]
+        self, arrays: Specs, champion: Mapping[str, "Tensor"], fitted: Mapping[str, "Tensor"]
     ) -> "Processor":
         """Return the processor of a training that starts from the champion's weights.
 
         By default it is the champion's: without its mask, or its vocabulary, its weights would mean something else.
 
         Args:
-            array: What the processor takes.
+            arrays: What the processor takes.
             champion: Buffers of the champion's processor; empty where it was registered without them.
             fitted: Buffers of the processor that was fitted to the data of this training.
 
         Raises:
             ValueError: When the champion's are of other arrays.
         """
-        return self.processor(array, champion or fitted)
+        return self.processor(arrays, champion or fitted)
 
     @abstractmethod
-    def example_processor(self, array: ArraySpec) -> "Processor":
+    def example_processor(self, arrays: Specs) -> "Processor":
         """Return a processor of such arrays that was fitted to nothing, to try components with."""
 
     # --- what is known without any training
 
-    def fingerprints(self, rows: "NDArray[Any]") -> "tuple[NDArray[np.uint64], NDArray[np.bool_]]":
+    def fingerprints(self, rows: "Rows") -> "tuple[NDArray[np.uint64], NDArray[np.bool_]]":
         """Return 64 bits of each of N rows of the cache, alike for rows that are alike, and whether they mean anything.
 
         Asked only of a modality that `has_fingerprints`.
@@ -210,11 +190,11 @@ class Modality(Component):
         raise NotImplementedError(f"{type(self).__name__} has no fingerprints")
 
     @abstractmethod
-    def baseline_features(self, rows: "NDArray[Any]", processor: "Processor") -> "NDArray[np.float32]":
+    def baseline_features(self, rows: "Rows", processor: "Processor") -> "NDArray[np.float32]":
         """Return what the payload is without any training: (N, F) of N rows of the cache."""
 
     @abstractmethod
-    def preview(self, row: "NDArray[Any]", *, side: int) -> Preview:
+    def preview(self, row: "Rows", *, side: int) -> Preview:
         """Return a row of the cache as a person sees it, at most `side` pixels wide and high."""
 
     def preview_payload(self, payload: bytes, *, side: int) -> Preview:

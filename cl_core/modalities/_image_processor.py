@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from cl_core.columns import Batch
 from cl_core.modalities import ArraySpec
 from cl_core.modalities._processor import Processor
 
@@ -22,7 +23,7 @@ class ImageProcessor(Processor):
     std: Tensor
 
     def __init__(self, mean: Sequence[float], std: Sequence[float], size: int) -> None:
-        super().__init__(ArraySpec("uint8", (size, size, len(mean))))
+        super().__init__((ArraySpec("uint8", (size, size, len(mean))),))
         self.size = size
         self.mean_values, self.std_values = tuple(mean), tuple(std)
         """`mean` and `std` as numbers: to read them from a GPU would be to wait for it."""
@@ -34,13 +35,15 @@ class ImageProcessor(Processor):
         """(channels, size, size)."""
         return self.mean.shape[1], self.size, self.size
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, rows: Batch) -> Tensor:
         """Turn (N, H, W, C) uint8 into (N, C, H, W) float32, per channel (value / 255 - mean) / std."""
+        (images,) = rows
         return (images.permute(0, 3, 1, 2).to(torch.float32) / 255 - self.mean) / self.std
 
-    def values(self, rows: Tensor) -> Tensor:
+    def values(self, rows: Batch) -> Tensor:
         """Turn (..., H, W, C) uint8 into (..., C, H, W) float32 in 0..1."""
-        return (rows / 255).movedim(-1, -3)
+        (images,) = rows
+        return (images / 255).movedim(-1, -3)
 
     def view(self, values: Tensor) -> Tensor:
         """Turn (N, C, H, W) float32 in 0..1 into normalized channels, in the format that convolutions read fastest."""
@@ -49,6 +52,6 @@ class ImageProcessor(Processor):
         torch.sub(values, self.mean, out=normalized)
         return normalized.div_(self.std)
 
-    def restored(self, views: Tensor) -> Tensor:
+    def restored(self, views: Tensor) -> Batch:
         """Return the images of (N, C, H, W) normalized float32, rounded: (N, H, W, C) uint8."""
-        return ((views * self.std + self.mean) * 255).round().clamp(0, 255).byte().permute(0, 2, 3, 1)
+        return (((views * self.std + self.mean) * 255).round().clamp(0, 255).byte().permute(0, 2, 3, 1),)

@@ -1,25 +1,37 @@
 """What a model takes, as it is stored with it."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from cl_core.modalities import ArraySpec, Modality
+from cl_core.modalities import ArraySpec, Modality, Specs
 from cl_core.refs import IMAGE, Ref
 from cl_core.registry import MODALITIES
+
+if TYPE_CHECKING:
+    from cl_core.columns import Rows
 
 
 class ModelInput(Ref):
     """What a model takes, as it is stored with the model and with what the model made."""
 
     modality: str = Field(IMAGE, description="Kind of the samples.")
-    shape: tuple[int, ...] = Field(description="Of a sample, as the model takes it.")
-    hidden: dict[str, Any] = Field({}, description="Options of the modality that the shape does not show.")
+    shapes: tuple[tuple[int, ...], ...] = Field(description="Of a sample, as the model takes it: of each column.")
+    hidden: dict[str, Any] = Field({}, description="Options of the modality that the shapes do not show.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_one_column(cls, values: Any) -> Any:
+        """Read what was written when a modality had one column."""
+        if not isinstance(values, dict) or "shape" not in values:
+            return values
+        return {name: value for name, value in values.items() if name != "shape"} | {"shapes": [values["shape"]]}
 
     @classmethod
-    def of(cls, modality: Modality, array: ArraySpec) -> "ModelInput":
+    def of(cls, modality: Modality, arrays: Specs) -> "ModelInput":
         """Return what a model takes that was trained on such arrays."""
-        return cls(modality=modality.registered_name, shape=array.shape, hidden=modality.hidden)
+        shapes = tuple(array.shape for array in arrays)
+        return cls(modality=modality.registered_name, shapes=shapes, hidden=modality.hidden)
 
     @property
     def kind(self) -> Modality:
@@ -29,12 +41,31 @@ class ModelInput(Ref):
             ValueError: When the modality gives no such arrays.
         """
         modality: Modality = MODALITIES.build(self.modality, self.hidden, field="modality")
-        return modality.taking(ArraySpec(modality.dtype, self.shape))
+        return modality.taking(self.arrays)
 
     @property
-    def array(self) -> ArraySpec:
-        """A sample, as the model takes it."""
-        return ArraySpec(MODALITIES.get(self.modality, field="modality").dtype, self.shape)
+    def arrays(self) -> Specs:
+        """A sample, as the model takes it.
+
+        Raises:
+            ValueError: When the modality has another number of columns.
+        """
+        kinds = MODALITIES.get(self.modality, field="modality").columns
+        if len(kinds) != len(self.shapes):
+            raise ValueError(f"it takes {len(self.shapes)} arrays, not {len(kinds)}")
+        return tuple(ArraySpec(kind.dtype, shape) for kind, shape in zip(kinds, self.shapes, strict=True))
 
     def __str__(self) -> str:
-        return self.kind.describe(self.array)
+        return self.kind.describe(self.arrays)
+
+
+def model_row(payload: bytes, modality: Modality, arrays: Specs) -> "Rows":
+    """Return a payload as a model takes it: decoded, and what is shorter padded.
+
+    Raises:
+        Rejected: When the bytes cannot be used.
+    """
+    from cl_core.columns import padded  # It imports NumPy, which reading a version's tags does not need.
+
+    parts = zip(modality.decode(payload, arrays), arrays, strict=True)
+    return tuple(padded(part, array.shape) for part, array in parts)

@@ -5,7 +5,8 @@ from abc import abstractmethod
 import torch
 from torch import Tensor, nn
 
-from cl_core.modalities import ArraySpec
+from cl_core.columns import Batch
+from cl_core.modalities import Specs
 
 
 class Processor(nn.Module):
@@ -14,15 +15,15 @@ class Processor(nn.Module):
     It computes in float32, outside autocast, and an exported program holds it.
 
     Args:
-        array: A row of the cache.
+        arrays: A row of the cache: of each column.
     """
 
-    def __init__(self, array: ArraySpec) -> None:
+    def __init__(self, arrays: Specs) -> None:
         super().__init__()
-        self.array = array
+        self.arrays = arrays
 
-    def forward(self, rows: Tensor) -> Tensor:
-        """Turn (N, *row) as cached into (N, *view) float32."""
+    def forward(self, rows: Batch) -> Tensor:
+        """Turn (N, *row) of each column, as cached, into (N, *view) float32."""
         return self.view(self.values(rows))
 
     @property
@@ -31,24 +32,27 @@ class Processor(nn.Module):
         """Shape of a sample as encoders take it."""
 
     @abstractmethod
-    def values(self, rows: Tensor) -> Tensor:
-        """Turn (..., *row) as cached into float32 numbers that can be mixed with those of other samples."""
+    def values(self, rows: Batch) -> Tensor:
+        """Turn (..., *row) of each column into (..., *values) float32 that can be mixed with those of other samples."""
 
     @abstractmethod
     def view(self, values: Tensor) -> Tensor:
         """Turn (N, ...) such numbers into (N, *view) float32, which encoders take."""
 
     @abstractmethod
-    def restored(self, views: Tensor) -> Tensor:
+    def restored(self, views: Tensor) -> Batch:
         """Return the rows of (N, *view) float32, as they would be cached: the nearest that there are."""
 
-    def example(self, rows: int) -> Tensor:
+    def example(self, rows: int) -> Batch:
         """Return `rows` rows of noise, always the same, to trace a model with."""
-        dtype, shape = getattr(torch, self.array.dtype), (rows, *self.array.shape)
         generator = torch.Generator().manual_seed(0)
-        if dtype.is_floating_point:
-            return torch.randn(shape, dtype=dtype, generator=generator)
-        return torch.randint(0, 256, shape, dtype=dtype, generator=generator)
+        return tuple(_noise(getattr(torch, array.dtype), (rows, *array.shape), generator) for array in self.arrays)
+
+
+def _noise(dtype: torch.dtype, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    if dtype.is_floating_point:
+        return torch.randn(shape, dtype=dtype, generator=generator)
+    return torch.randint(0, 256, shape, dtype=dtype, generator=generator)
 
 
 def laid_out(views: Tensor, *, channels_last: bool) -> Tensor:

@@ -5,6 +5,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cl_core.columns import Batch
 from cl_core.modalities import ArraySpec
 from cl_core.modalities._processor import Processor
 
@@ -33,7 +34,7 @@ class VectorProcessor(Processor):
         masked: bool,
         columns: NDArray[np.int64] | None = None,
     ) -> None:
-        super().__init__(ArraySpec("float32", mean.shape))
+        super().__init__((ArraySpec("float32", mean.shape),))
         self.has_mask = masked
         self.register_buffer("mean", torch.tensor(mean))
         self.register_buffer("std", torch.tensor(std))
@@ -43,21 +44,22 @@ class VectorProcessor(Processor):
     @property
     def view_shape(self) -> tuple[int, ...]:
         """(D,), or (2 * D,) with a mask."""
-        (values,) = self.array.shape
+        values = len(self.mean)
         return (2 * values if self.has_mask else values,)
 
-    def values(self, rows: Tensor) -> Tensor:
+    def values(self, rows: Batch) -> Tensor:
         """Turn (..., D) float32 with NaN into (..., D) standardized values, then the mask if there is one."""
-        missing = torch.isnan(rows)
-        standardized = torch.where(missing, 0.0, (rows - self.mean) / self.std)
+        (vectors,) = rows
+        missing = torch.isnan(vectors)
+        standardized = torch.where(missing, 0.0, (vectors - self.mean) / self.std)
         return torch.cat([standardized, missing.to(standardized.dtype)], dim=-1) if self.has_mask else standardized
 
     def view(self, values: Tensor) -> Tensor:
         """Return the values as they are."""
         return values
 
-    def restored(self, views: Tensor) -> Tensor:
-        """Return the rows of (N, *view) float32; missing where the mask says so."""
+    def restored(self, views: Tensor) -> Batch:
+        """Return the vectors of (N, *view) float32; missing where the mask says so."""
         width = len(self.mean)
-        rows = views[:, :width] * self.std + self.mean
-        return torch.where(views[:, width:] > 0.5, torch.nan, rows) if self.has_mask else rows
+        vectors = views[:, :width] * self.std + self.mean
+        return (torch.where(views[:, width:] > 0.5, torch.nan, vectors) if self.has_mask else vectors,)

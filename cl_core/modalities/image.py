@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from cl_core.hashing import canonical_json
-from cl_core.modalities import ArraySpec, Modality, PayloadInfo, Preview
+from cl_core.modalities import ArraySpec, ColumnKind, Modality, PayloadInfo, Preview, Specs
 from cl_core.modalities._image_decoding import FORMATS, decode, decode_image, to_shape
 from cl_core.modalities._image_profile import MEASURES, ImageProfiler
 from cl_core.modalities._perceptual_hash import perceptual_hashes
@@ -23,7 +23,7 @@ from cl_core.specs import ValueRange
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from cl_core.columns import Split
+    from cl_core.columns import Rows, Split
     from cl_core.modalities._image_processor import ImageProcessor
     from cl_core.modalities._processor import Processor
 
@@ -42,9 +42,7 @@ _POWERS = np.stack([_LEVELS, _LEVELS**2], axis=1)
 class Images(Modality):
     """Square images of one size, grayscale or color."""
 
-    columns: ClassVar[tuple[str, ...]] = ("image",)
-    dtype: ClassVar[str] = "uint8"
-    layout: ClassVar[str] = "(N, H, W, C)"
+    columns: ClassVar[tuple[ColumnKind, ...]] = (ColumnKind("image", "uint8", "(N, H, W, C)"),)
     unit: ClassVar[str] = "image"
     query: ClassVar[str] = f"a {', '.join(FORMATS)} file"
     baseline: ClassVar[str] = "raw_pixels"
@@ -85,17 +83,17 @@ class Images(Modality):
         """The range of values, as it was written before there were other modalities."""
         return f"values {canonical_json(self.value_range)}\n".encode() if self.value_range else b""
 
-    def array_spec(self, content: Mapping[str, Any]) -> ArraySpec:
+    def array_specs(self, content: Mapping[str, Any]) -> Specs:
         """Return (size, size, channels) uint8."""
-        return ArraySpec(self.dtype, (self.size, self.size, content["channels"]))
+        return (ArraySpec("uint8", (self.size, self.size, content["channels"])),)
 
-    def known_array(self) -> ArraySpec:
+    def known_arrays(self) -> Specs:
         """Return the array of a color image; no component depends on the number of channels."""
-        return ArraySpec(self.dtype, (self.size, self.size, 3))
+        return self.array_specs({"channels": 3})
 
-    def describe(self, array: ArraySpec) -> str:
+    def describe(self, arrays: Specs) -> str:
         """Return kind, size and range of values, such as: grayscale images of 28 x 28 pixels."""
-        *_, channels = array.shape
+        ((_, (*_, channels)),) = arrays
         return f"{KINDS[channels]} {self.asked_for()}"
 
     def asked_for(self) -> str:
@@ -103,19 +101,19 @@ class Images(Modality):
         values = f", with {range_text(self.value_range)} as black to white" if self.value_range else ""
         return f"images of {self.size} x {self.size} pixels{values}"
 
-    def taking(self, array: ArraySpec) -> Self:
+    def taking(self, arrays: Specs) -> Self:
         """Return the modality with the size of an array; see `Modality`."""
-        if array.dtype != self.dtype or len(array.shape) != 3:
+        if [(array.dtype, len(array.shape)) for array in arrays] != [("uint8", 3)]:
             raise ValueError("its signature names no images, so another program registered it")
-        height, width, channels = array.shape
+        ((_, (height, width, channels)),) = arrays
         if height != width or channels not in KINDS:
             raise ValueError(f"it takes images of {height} x {width} pixels with {channels} channels")
         return self.model_copy(update={"size": height})
 
-    def decode(self, payload: bytes, array: ArraySpec) -> NDArray[np.uint8]:
+    def decode(self, payload: bytes, arrays: Specs) -> "Rows":
         """Return the largest centered square of an image, resampled (antialiased bicubic); see `Modality`."""
-        height, width, channels = array.shape
-        return to_shape(decode_image(payload, self.value_range)[0], (height, width, channels))
+        ((_, (height, width, channels)),) = arrays
+        return (to_shape(decode_image(payload, self.value_range)[0], (height, width, channels)),)
 
     def fit_processor(self, train: "Split", content: Mapping[str, Any]) -> "ImageProcessor":
         """Return the normalization by the mean and std of each channel, which the profile of the data has."""
@@ -123,48 +121,50 @@ class Images(Modality):
 
         return ImageProcessor(content["mean"], content["std"], self.size)
 
-    def processor(self, array: ArraySpec, state: Mapping[str, "Tensor"]) -> "ImageProcessor":
+    def processor(self, arrays: Specs, state: Mapping[str, "Tensor"]) -> "ImageProcessor":
         """Return the normalization by the mean and std that `state` has; those of other channels become gray's."""
         from cl_core.modalities._image_processor import ImageProcessor
 
-        size, *_, channels = array.shape
+        ((_, (size, *_, channels)),) = arrays
         mean, std = (state[name].flatten().tolist() for name in ("mean", "std"))
         if len(mean) != channels:
             mean, std = ([sum(values) / len(values)] * channels for values in (mean, std))
         return ImageProcessor(mean, std, size)
 
     def continued_processor(
-        self, array: ArraySpec, champion: Mapping[str, "Tensor"], fitted: Mapping[str, "Tensor"]
+        self, arrays: Specs, champion: Mapping[str, "Tensor"], fitted: Mapping[str, "Tensor"]
     ) -> "ImageProcessor":
         """Return the normalization by the data of this training: channels mean the same under any."""
         del champion
-        return self.processor(array, fitted)
+        return self.processor(arrays, fitted)
 
-    def example_processor(self, array: ArraySpec) -> "ImageProcessor":
+    def example_processor(self, arrays: Specs) -> "ImageProcessor":
         """Return a normalization by mean and std 0.5."""
         from cl_core.modalities._image_processor import ImageProcessor
 
-        size, *_, channels = array.shape
+        ((_, (size, *_, channels)),) = arrays
         return ImageProcessor((0.5,) * channels, (0.5,) * channels, size)
 
-    def fingerprints(self, rows: NDArray[Any]) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
+    def fingerprints(self, rows: "Rows") -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
         """Return perceptual hashes; that of an image of one color means nothing."""
-        return perceptual_hashes(rows)
+        return perceptual_hashes(*rows)
 
-    def baseline_features(self, rows: NDArray[Any], processor: "Processor") -> NDArray[np.float32]:
+    def baseline_features(self, rows: "Rows", processor: "Processor") -> NDArray[np.float32]:
         """Return the pixels as one long row each, 0 to 1."""
-        return rows.reshape(len(rows), -1).astype(np.float32) / np.float32(255)
+        (images,) = rows
+        return images.reshape(len(images), -1).astype(np.float32) / np.float32(255)
 
-    def preview(self, row: NDArray[Any], *, side: int) -> Preview:
+    def preview(self, row: "Rows", *, side: int) -> Preview:
         """Return the image itself, shrunk to fit."""
-        height, width = row.shape[:2]
+        (image,) = row
+        height, width = image.shape[:2]
         shown = "pixels" if max(height, width) <= min(side, _PIXELS_UP_TO) else ""
-        html = Markup('<img class="{}" src="{}" alt="">').format(shown, png_uri(row, side))
+        html = Markup('<img class="{}" src="{}" alt="">').format(shown, png_uri(image, side))
         return Preview(html, f"image of {width} x {height} pixels")
 
     def preview_payload(self, payload: bytes, *, side: int) -> Preview:
         """Return the whole image, shrunk to fit."""
-        return self.preview(decode(payload, self.value_range), side=side)
+        return self.preview((decode(payload, self.value_range),), side=side)
 
     def facts(self, content: Mapping[str, Any]) -> dict[str, str]:
         """Return channels, their moments and sizes in words."""
@@ -194,7 +194,7 @@ class Images(Modality):
 
     def _fingerprint(self, image: PIL.Image.Image, channels: int) -> bytes | None:
         """Return the perceptual hash of the pixels that the training cache will hold; None of a plain image."""
-        hashes, meaningful = self.fingerprints(to_shape(image, (self.size, self.size, channels))[None])
+        hashes, meaningful = self.fingerprints((to_shape(image, (self.size, self.size, channels))[None],))
         return hashes[:1].astype(">u8").tobytes() if meaningful[0] else None
 
 

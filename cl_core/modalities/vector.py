@@ -12,13 +12,13 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from cl_core.errors import DataError
-from cl_core.modalities import ArraySpec, Modality, PayloadInfo, Preview, Rejected
+from cl_core.modalities import ArraySpec, ColumnKind, Modality, PayloadInfo, Preview, Rejected, Specs
 from cl_core.registry import MODALITIES
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from cl_core.columns import Split
+    from cl_core.columns import Rows, Split
     from cl_core.modalities._processor import Processor
     from cl_core.modalities._vector_processor import VectorProcessor
 
@@ -39,9 +39,7 @@ _LINE = Markup('<svg class="line" viewBox="0 0 {} 32" preserveAspectRatio="none"
 class Vectors(Modality):
     """Vectors of one length; a value may be missing. A payload is its values as little-endian float32, NaN missing."""
 
-    columns: ClassVar[tuple[str, ...]] = ("vector",)
-    dtype: ClassVar[str] = "float32"
-    layout: ClassVar[str] = "(N, values)"
+    columns: ClassVar[tuple[ColumnKind, ...]] = (ColumnKind("vector", "float32", "(N, values)"),)
     unit: ClassVar[str] = "vector"
     query: ClassVar[str] = "a .npy or .csv file with one row of numbers"
     baseline: ClassVar[str] = "standardized_values"
@@ -58,7 +56,7 @@ class Vectors(Modality):
         """Return a profiler of lengths and missing values; see `Modality`."""
         return VectorProfiler()
 
-    def array_spec(self, content: Mapping[str, Any]) -> ArraySpec:
+    def array_specs(self, content: Mapping[str, Any]) -> Specs:
         """Return (values,) float32.
 
         Raises:
@@ -69,25 +67,25 @@ class Vectors(Modality):
                 f"data.source: the vectors have {content['lengths']:,} different lengths, most of them "
                 f"{content['values']:,} values; one length is expected, so correct the source"
             )
-        return ArraySpec(self.dtype, (content["values"],))
+        return (ArraySpec("float32", (content["values"],)),)
 
-    def describe(self, array: ArraySpec) -> str:
+    def describe(self, arrays: Specs) -> str:
         """Return the length, such as: vectors of 784 values."""
-        (values,) = array.shape
+        ((_, (values,)),) = arrays
         return f"vectors of {values:,} values"
 
-    def taking(self, array: ArraySpec) -> "Vectors":
+    def taking(self, arrays: Specs) -> "Vectors":
         """Return the modality itself; see `Modality`."""
-        if array.dtype != self.dtype or len(array.shape) != 1:
-            raise ValueError(f"it takes arrays of {array.dtype} with the shape {array.shape}, no vectors")
+        if [(dtype, len(shape)) for dtype, shape in arrays] != [("float32", 1)]:
+            raise ValueError(f"it takes {' and '.join(f'{dtype} {shape}' for dtype, shape in arrays)}, no vectors")
         return self
 
-    def decode(self, payload: bytes, array: ArraySpec) -> NDArray[np.float32]:
+    def decode(self, payload: bytes, arrays: Specs) -> "Rows":
         """Return the values; see `Modality`."""
-        values = _values(payload)
+        values, (array,) = _values(payload), arrays
         if values.shape != array.shape:
             raise Rejected("other_length", f"it has {len(values):,} values, and the others have {array.shape[0]:,}")
-        return values
+        return (values,)
 
     def fit_processor(self, train: "Split", content: Mapping[str, Any]) -> "VectorProcessor":
         """Return the standardization by mean and std of each value over the training split, missing ones left out.
@@ -114,7 +112,7 @@ class Vectors(Modality):
             columns=_columns_of_values(content, values),
         )
 
-    def processor(self, array: ArraySpec, state: Mapping[str, "Tensor"]) -> "VectorProcessor":
+    def processor(self, arrays: Specs, state: Mapping[str, "Tensor"]) -> "VectorProcessor":
         """Return the standardization that `state` describes.
 
         Raises:
@@ -124,35 +122,38 @@ class Vectors(Modality):
 
         mean, std = (state[name].numpy() for name in ("mean", "std"))
         columns = state["columns"].numpy() if "columns" in state else None
+        (array,) = arrays
         if mean.shape != array.shape:
             raise ValueError(f"it is of vectors of {len(mean):,} values, and these have {array.shape[0]:,}")
         return VectorProcessor(mean, std, masked=bool(state["masked"]), columns=columns)
 
-    def example_processor(self, array: ArraySpec) -> "VectorProcessor":
+    def example_processor(self, arrays: Specs) -> "VectorProcessor":
         """Return a standardization that changes nothing."""
         from cl_core.modalities._vector_processor import VectorProcessor
 
+        (array,) = arrays
         return VectorProcessor(np.zeros(array.shape, np.float32), np.ones(array.shape, np.float32), masked=False)
 
-    def baseline_features(self, rows: NDArray[Any], processor: "Processor") -> NDArray[np.float32]:
+    def baseline_features(self, rows: "Rows", processor: "Processor") -> NDArray[np.float32]:
         """Return the standardized values, 0 where they are missing."""
         import torch
 
         with torch.inference_mode():
-            features: NDArray[np.float32] = processor(torch.from_numpy(rows)).numpy()
+            features: NDArray[np.float32] = processor(tuple(map(torch.from_numpy, rows))).numpy()
         return features
 
-    def preview(self, row: NDArray[Any], *, side: int) -> Preview:
+    def preview(self, row: "Rows", *, side: int) -> Preview:
         """Return the values as a line, from the least to the greatest; of many the means of neighbors."""
-        parts = np.array_split(row.astype(np.float64), min(len(row), _DRAWN_VALUES))
+        (values,) = row
+        parts = np.array_split(values.astype(np.float64), min(len(values), _DRAWN_VALUES))
         means = np.array([np.nanmean(part) if not np.isnan(part).all() else np.nan for part in parts])
-        named = ", ".join(f"{value:.4g}" for value in row[:_NAMED_VALUES])
-        text = named + (f", ... ({len(row):,} values)" if len(row) > _NAMED_VALUES else "")
+        named = ", ".join(f"{value:.4g}" for value in values[:_NAMED_VALUES])
+        text = named + (f", ... ({len(values):,} values)" if len(values) > _NAMED_VALUES else "")
         return Preview(_LINE.format(max(1, len(means) - 1), side, _path(means)), text)
 
     def preview_payload(self, payload: bytes, *, side: int) -> Preview:
         """Return the values as a line."""
-        return self.preview(_values(payload), side=side)
+        return self.preview((_values(payload),), side=side)
 
     def payload_of(self, file: bytes) -> bytes:
         """Return the one row of a `.npy` or `.csv` file."""

@@ -117,7 +117,8 @@ def _map(inputs: ReportInputs) -> Markup | str:
 
 
 def _preview(inputs: ReportInputs, index: int, side: int) -> Markup:
-    return inputs.modality.preview(inputs.rows.take(slice(index, index + 1))[0], side=side).html
+    row = tuple(column[0] for column in inputs.rows.take(slice(index, index + 1)))
+    return inputs.modality.preview(row, side=side).html
 
 
 def _samples(inputs: ReportInputs) -> list[dict[str, Any]]:

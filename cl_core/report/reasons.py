@@ -99,7 +99,7 @@ def foreign_sentence(uri: str, reason: ComparisonReason) -> str:
         case "unknown_modality":
             return f"{uri} takes modality {reason.modality!r}, which is not installed; install the package that has it"
         case "not_one_array":
-            takes = f"{reason.takes or 'inputs without a signature'}, not one array"
+            takes = f"{reason.takes or 'inputs without a signature'}, not {reason.detail or 'one array'}"
         case _:
             takes = f"nothing that {reason.modality!r} gives: {reason.detail}"
     return f"{uri} takes {takes}; choose a model that `cl retrain` registered"

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cl_core.columns import AnyColumn
+from cl_core.columns import Columns
 from cl_core.data.snapshot import SnapshotProfile
 from cl_core.data.validation import NearDuplicates
 from cl_core.modalities import Modality
@@ -46,7 +46,7 @@ class ReportInputs:
     # Addresses by name, such as the pages of the run in MLflow and Prefect.
     links: Mapping[str, str] = field(default_factory=dict)
     modality: Modality  # Of the samples.
-    rows: AnyColumn  # M test samples as they are cached, read when they are drawn.
+    rows: Columns  # M test samples as they are cached, read when they are drawn.
     embeddings: NDArray[np.float32]  # (M, F), of the trained encoder.
     # (M,) index into `classes`, -1 without a label; none when no sample has one.
     labels: NDArray[np.integer] | None = None

@@ -26,11 +26,16 @@ def score_rows(report: EvaluationReport, champion: Mapping[str, Score] | None = 
 
 def fetch_lines(uri: str, modality: str) -> list[str]:
     """Return the three lines of Python that fetch a registered model of a modality and call it."""
-    kind = MODALITIES.get(modality, field="modality")
+    columns = MODALITIES.get(modality, field="modality").columns
+    arrays = ", ".join(f"{column.dtype} {column.layout}" for column in columns)
+    names = [f"{column.name}s" for column in columns]
+    load, call = "mlflow.pyfunc.load_model", f"model.predict({names[0]})"
+    if len(names) > 1:  # MLflow's pyfunc takes one array.
+        load, call = "mlflow.pytorch.load_model", f"model({', '.join(f'torch.from_numpy({name})' for name in names)})"
     return [
-        "import mlflow",
-        f"model = mlflow.pyfunc.load_model({json.dumps(uri)})",
-        f"embeddings = model.predict({kind.unit}s)  # {kind.dtype} {kind.layout} -> float32 (N, D), unit rows",
+        "import mlflow" if len(names) == 1 else "import mlflow, torch",
+        f"model = {load}({json.dumps(uri)})",
+        f"embeddings = {call}  # {arrays} -> float32 (N, D), unit rows",
     ]
 
 

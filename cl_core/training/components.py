@@ -23,10 +23,13 @@ from cl_core.views import Views
 DECIDES_WEIGHTS = (
     "cl_core.columns",
     "cl_core.data.cache",
+    "cl_core.data.connected",
     "cl_core.data.sampling",
     "cl_core.data.snapshot",
     "cl_core.modalities",
+    "cl_core.modalities._payloads",
     "cl_core.modalities._processor",
+    "cl_core.modalities._values",
     "cl_core.parallel.collectives",
     "cl_core.parallel.sync_batch_norm",
     "cl_core.rng",

@@ -29,7 +29,7 @@ class Feed:
         """Make the views of some samples; a pure function of seed, epoch and sample."""
         spec = self.job.training
         # The kernel computes on the CPU, whatever trains.
-        pool = SamplePool(self.split.column, "cpu" if spec.views_backend == "fused" else self.device)
+        pool = SamplePool(self.split.columns, "cpu" if spec.views_backend == "fused" else self.device)
         views = view_maker(self.policy, spec.views_backend)(
             pool.batch(positions),
             rng=SampleRng(spec.seed, epoch, self.split.sample_ids[positions]),
@@ -40,10 +40,12 @@ class Feed:
         return tuple(laid_out(view, channels_last=spec.channels_last) for view in on_device)
 
     def samples(self, positions: NDArray[np.int64], *, moment: StepInfo) -> Samples:
-        """Return ids and labels of some samples."""
-        labels = self.split.labels
+        """Return ids, labels and identities of some samples."""
+        labels, identities = self.split.labels, self.split.identities
+        ids = torch.from_numpy(self.split.sample_ids[positions].astype(np.int64)).to(self.device)
         return Samples(
-            ids=torch.from_numpy(self.split.sample_ids[positions].astype(np.int64)).to(self.device),
+            ids=ids,
             labels=None if labels is None else torch.from_numpy(labels[positions]).to(self.device),
             moment=moment,
+            identities=None if identities is None else torch.from_numpy(identities[positions].astype(np.int64)).to(ids),
         )

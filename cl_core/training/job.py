@@ -4,8 +4,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from cl_core.data.cache import cached_array, processor_state
-from cl_core.modalities import ArraySpec, Modality
+from cl_core.data.cache import cached_arrays, processor_state
+from cl_core.modalities import Modality, Specs
 from cl_core.modalities._model_input import ModelInput
 from cl_core.modalities._processor import Processor
 from cl_core.refs import InitialWeightsRef, SnapshotRef
@@ -32,14 +32,14 @@ class PreparedData(BaseModel):
         return modality
 
     @property
-    def array(self) -> ArraySpec:
-        """A row of the cache, which the registered model takes."""
-        return cached_array(self.cache)
+    def arrays(self) -> Specs:
+        """A row of the cache, which the registered model takes: of each column."""
+        return cached_arrays(self.cache)
 
     @property
     def model_input(self) -> ModelInput:
         """What a model that is trained on it takes."""
-        return ModelInput.of(self.modality, self.array)
+        return ModelInput.of(self.modality, self.arrays)
 
     @property
     def view_shape(self) -> tuple[int, ...]:
@@ -49,7 +49,7 @@ class PreparedData(BaseModel):
     @property
     def processor(self) -> Processor:
         """What turns cached rows into what the encoder takes, as it was fitted to the training split."""
-        return self.modality.processor(self.array, processor_state(self.cache))
+        return self.modality.processor(self.arrays, processor_state(self.cache))
 
 
 class TrainingJob(PreparedData):
@@ -69,7 +69,7 @@ class TrainingJob(PreparedData):
         if self.initial_weights is None:
             return super().processor
         champion = state_of("processor", self.initial_weights.path / WEIGHTS)
-        return self.modality.continued_processor(self.array, champion, processor_state(self.cache))
+        return self.modality.continued_processor(self.arrays, champion, processor_state(self.cache))
 
     @property
     def training(self) -> TrainingSpec:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from cl_core.columns import Column, SamplePool, Split
+from cl_core.columns import Column, Columns, SamplePool, Split
 from cl_core.data.sampling import (
     class_balanced_count,
     fitting_samples_per_class,
@@ -188,11 +188,12 @@ def check_views(parts: Parts, modality: Modality, processor: Processor | None = 
             f"{name!r}; choose one of: {', '.join(fitting)}"
         )
     view_maker(parts.views, parts.spec.views_backend)
-    processor = processor or ((known := modality.known_array()) and modality.example_processor(known))
     if processor is None:
-        return
-    array = processor.array
-    pool = SamplePool(Column(np.zeros((2, *array.shape), array.dtype)))
+        if (known := modality.known_arrays()) is None:
+            return
+        processor = modality.example_processor(known)
+    zeros = (Column(np.zeros((2, *shape), dtype)) for dtype, shape in processor.arrays)
+    pool = SamplePool(Columns({kind.name: column for kind, column in zip(modality.columns, zeros, strict=True)}))
     views = parts.views(
         pool.batch(np.arange(2)),
         rng=SampleRng(0, 0, np.arange(2, dtype=np.uint64)),
@@ -212,8 +213,8 @@ def check_views(parts: Parts, modality: Modality, processor: Processor | None = 
     except RuntimeError as error:
         raise SpecError(
             f"training.views: method {parts.spec.method!r} with encoder {parts.spec.encoder!r} cannot take views "
-            f"of the shapes {' and '.join(map(str, shapes))}, made of {modality.describe(array)} ({error}); choose "
-            "other views, or a method and an encoder that take several shapes"
+            f"of the shapes {' and '.join(map(str, shapes))}, made of {modality.describe(processor.arrays)} ({error}); "
+            "choose other views, or a method and an encoder that take several shapes"
         ) from error
     if not torch.equal(before, torch.get_rng_state()):
         raise SpecError(

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from cl_core.columns import SamplePool
+from cl_core.columns import Batch, SamplePool
 from cl_core.errors import SpecError
 from cl_core.refs import IMAGE
 from cl_core.registry import Component
@@ -25,11 +25,11 @@ class Views(Component):
         """V, views per sample."""
 
     @abstractmethod
-    def __call__(self, rows: Tensor, *, rng: SampleRng, processor: Any, pool: SamplePool) -> tuple[Tensor, ...]:
+    def __call__(self, rows: Batch, *, rng: SampleRng, processor: Any, pool: SamplePool) -> tuple[Tensor, ...]:
         """Make the views of a batch.
 
         Args:
-            rows: (B, *row) as they are cached, such as (B, H, W, C) uint8 of images.
+            rows: (B, *row) of each column, as they are cached, such as (B, H, W, C) uint8 of images.
             rng: Of these B samples; it decides every draw.
             processor: That of the modality (`cl_core.modalities._processor`): it turns rows into what encoders take.
             pool: The training split, for policies that mix samples.
@@ -43,7 +43,7 @@ class Views(Component):
         """Return why no kernel makes these views in one pass here; empty where `fused` does."""
         return f"view policy {self.registered_name!r} has no kernel"
 
-    def fused(self, rows: Tensor, *, rng: SampleRng, processor: Any, pool: SamplePool) -> tuple[Tensor, ...]:
+    def fused(self, rows: Batch, *, rng: SampleRng, processor: Any, pool: SamplePool) -> tuple[Tensor, ...]:
         """Make the same views in one pass, on the CPU: `rows` and the result are there; see `__call__`."""
         raise NotImplementedError(self.why_not_fused())
 

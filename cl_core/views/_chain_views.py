@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
-from cl_core.columns import SamplePool
+from cl_core.columns import Batch, SamplePool
 from cl_core.modalities._image_processor import ImageProcessor
 from cl_core.rng import SampleRng
 from cl_core.views._options import ChainOptions, Operation
@@ -47,9 +47,10 @@ class ChainViews(ChainOptions):
         )
 
     def __call__(
-        self, images: Tensor, *, rng: SampleRng, processor: ImageProcessor, pool: SamplePool
+        self, rows: Batch, *, rng: SampleRng, processor: ImageProcessor, pool: SamplePool
     ) -> tuple[Tensor, ...]:
         """Make the views of a batch; see `Views`."""
+        (images,) = rows
         pixels = (images / 255).permute(0, 3, 1, 2)
         return tuple(
             processor.view(make_view(pixels, parameters, size=side, fill=processor.mean_values))
@@ -66,12 +67,11 @@ class ChainViews(ChainOptions):
             return f"numba cannot be imported ({error})"
         return ""
 
-    def fused(
-        self, images: Tensor, *, rng: SampleRng, processor: ImageProcessor, pool: SamplePool
-    ) -> tuple[Tensor, ...]:
+    def fused(self, rows: Batch, *, rng: SampleRng, processor: ImageProcessor, pool: SamplePool) -> tuple[Tensor, ...]:
         """Make the views of a batch in one pass; see `Views`."""
         from cl_core.views.image_operations.fused.fused_views import fused_views
 
+        (images,) = rows
         made = self._drawn(images, rng, processor)
         return fused_views(images, made, mean=processor.mean_values, std=processor.std_values)
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
-from cl_core.columns import SamplePool
+from cl_core.columns import Batch, SamplePool
 from cl_core.errors import SpecError
 from cl_core.modalities._processor import Processor
 from cl_core.registry import VIEWS
@@ -45,7 +45,7 @@ class DACLMixupViews(Views):
     without: tuple[Literal["mixup"], ...] = Field((), title="Disabled operations")
     """Operations to disable, for ablations: mixup. Both views are then the sample itself."""
 
-    def __call__(self, rows: Tensor, *, rng: SampleRng, processor: Processor, pool: SamplePool) -> tuple[Tensor, ...]:
+    def __call__(self, rows: Batch, *, rng: SampleRng, processor: Processor, pool: SamplePool) -> tuple[Tensor, ...]:
         """Make the views of a batch; see `Views`."""
         views = (processor.values(rows),) * self.count
         if "mixup" not in self.without:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
-from cl_core.columns import SamplePool
+from cl_core.columns import Batch, SamplePool
 from cl_core.modalities._processor import Processor
 from cl_core.registry import VIEWS
 from cl_core.rng import SampleRng
@@ -32,9 +32,9 @@ class NoiseViews(Views):
     noisy: Literal["one", "both"] = "both"
     """Views with noise; the other is the sample itself."""
 
-    def __call__(self, rows: Tensor, *, rng: SampleRng, processor: Processor, pool: SamplePool) -> tuple[Tensor, ...]:
+    def __call__(self, rows: Batch, *, rng: SampleRng, processor: Processor, pool: SamplePool) -> tuple[Tensor, ...]:
         """Make the views of a batch; see `Views`."""
-        (values,) = processor.array.shape
+        ((_, (values,)),) = processor.arrays
         clean = processor.values(rows)
         views = [clean] * (self.noisy == "one")
         for view in range(self.count - len(views)):

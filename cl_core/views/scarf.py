@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
-from cl_core.columns import SamplePool
+from cl_core.columns import Batch, SamplePool
 from cl_core.modalities._processor import Processor
 from cl_core.registry import VIEWS
 from cl_core.rng import SampleRng
@@ -37,13 +37,14 @@ class SCARFViews(Views):
     corrupted: Literal["one", "both"] = "one"
     """Views that are corrupted. Paper: one, beside the sample itself."""
 
-    def __call__(self, rows: Tensor, *, rng: SampleRng, processor: Processor, pool: SamplePool) -> tuple[Tensor, ...]:
+    def __call__(self, rows: Batch, *, rng: SampleRng, processor: Processor, pool: SamplePool) -> tuple[Tensor, ...]:
         """Make the views of a batch; see `Views`."""
-        clean = [rows] if self.corrupted == "one" else []
+        (vectors,) = rows
+        clean = [vectors] if self.corrupted == "one" else []
         columns = getattr(processor, "columns", None)
-        values = np.arange(rows.shape[1]) if columns is None else columns.numpy(force=True)
-        corrupted = [self._corrupted(rows, values, rng, pool, view) for view in range(self.count - len(clean))]
-        return tuple(processor(view) for view in [*clean, *corrupted])
+        values = np.arange(vectors.shape[1]) if columns is None else columns.numpy(force=True)
+        corrupted = [self._corrupted(vectors, values, rng, pool, view) for view in range(self.count - len(clean))]
+        return tuple(processor((view,)) for view in [*clean, *corrupted])
 
     def _corrupted(
         self, rows: Tensor, column_of: NDArray[np.int64], rng: SampleRng, pool: SamplePool, view: int
@@ -55,7 +56,7 @@ class SCARFViews(Views):
         ranks = rng.uniforms(stream=_STREAMS * view, count=columns)
         chosen = np.argsort(ranks, axis=1, kind="stable")[:, :replaced]
         # Number i belongs to column i, whether it is replaced or not.
-        positions = rng.positions(stream=_STREAMS * view + 1, count=columns, size=len(pool.column)).T
+        positions = rng.positions(stream=_STREAMS * view + 1, count=columns, size=len(pool)).T
         if columns == len(column_of):
             drawn = pool.values(np.take_along_axis(positions, chosen, axis=1), chosen)
             return rows.scatter(1, torch.from_numpy(chosen).to(rows.device), drawn)

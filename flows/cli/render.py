@@ -68,7 +68,7 @@ def _show_retraining(result: "RetrainResult", seconds: float) -> None:
     address = redacted_uri(Settings.from_environment().tracking_uri)
     console.print(f"\nFetch it (with MLFLOW_TRACKING_URI={shlex.quote(address)}):\n", soft_wrap=True)
     for line in fetch_lines(champion, result.snapshot.modality):
-        console.print(f"    {line}")
+        console.print(f"    {line}", soft_wrap=True)
 
 
 def _show_path(result: Any) -> None:

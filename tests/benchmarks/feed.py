@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from cl_core.columns import Column
+from cl_core.columns import Column, Columns
 from cl_core.data.cache import build_cache, load_split
 from cl_core.data.ingest.pipeline import ingest_source
 from cl_core.data.sampling import shuffled_batches
@@ -50,12 +50,13 @@ def efficiencies(job: TrainingJob, *, rounds: int, steps: int) -> list[float]:
     """Return the ratio of each round: seconds on a resident batch divided by seconds on the cache."""
     split, spec = load_split(job.cache, "train"), job.training
     batches = shuffled_batches(seed=0, epoch=0, rows=len(split), batch_size=spec.batch_size)
-    block = split.column.take(np.sort(batches[0]))
-    resident = Column(block, np.arange(len(split)) % len(block))
+    block = split.columns.take(np.sort(batches[0]))
+    places = np.arange(len(split)) % spec.batch_size
+    resident = Columns({name: Column(rows, places) for name, rows in zip(split.columns.by_name, block, strict=True)})
     processor = job.processor
     feeds = [
-        Feed(replace(split, columns={"rows": column}), job, job.parts.views, processor, "cpu")
-        for column in (resident, split.column)
+        Feed(replace(split, columns=columns), job, job.parts.views, processor, "cpu")
+        for columns in (resident, split.columns)
     ]
     torch.manual_seed(spec.seed)
     method = job.parts.method.build(job.parts.encoder.build(job.view_shape), job.parts.loss).train()

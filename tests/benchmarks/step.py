@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from cl_core.columns import Column, SamplePool
+from cl_core.columns import Column, Columns, SamplePool
 from cl_core.methods import Samples
 from cl_core.modalities._image_processor import ImageProcessor
 from cl_core.rng import SampleRng
@@ -31,14 +31,14 @@ def contestants(encoder: str, *, batch_size: int, size: int, channels: int) -> d
     images = torch.randint(0, 256, (batch_size, size, size, channels), dtype=torch.uint8)
     rng = SampleRng(0, 0, np.arange(batch_size, dtype=np.uint64))
     processor = ImageProcessor((0.3,) * channels, (0.3,) * channels, size)
-    pool = SamplePool(Column(images.numpy()))
+    pool = SamplePool(Columns({"image": Column(images.numpy())}))
     make = view_maker(parts.views, parts.spec.views_backend)
     method = parts.method.build(parts.encoder.build((channels, size, size)), parts.loss)
     method = method.to(memory_format=torch.channels_last).train()
     optimizer = build_optimizer(method, spec)
 
     def views() -> tuple[torch.Tensor, ...]:
-        return make(images, rng=rng, processor=processor, pool=pool)
+        return make((images,), rng=rng, processor=processor, pool=pool)
 
     ready = torch.cat(views()).contiguous(memory_format=torch.channels_last)
 

@@ -16,7 +16,7 @@ from PIL import Image
 from rounds import MOST_DRIFT, Contestant, measure, spread, this_machine
 from torch import Tensor
 
-from cl_core.columns import Column, SamplePool
+from cl_core.columns import Column, Columns, SamplePool
 from cl_core.modalities._image_processor import ImageProcessor
 from cl_core.rng import SampleRng
 from cl_core.views import view_maker
@@ -41,11 +41,12 @@ def pictures(count: int, size: int) -> np.ndarray:
 def ours(images: np.ndarray, blur: float) -> dict[str, Make]:
     policy = SimCLRViews(blur_probability=blur)
     processor = ImageProcessor(MEAN, STD, images.shape[1])
-    rng, pool = SampleRng(0, 0, np.arange(len(images), dtype=np.uint64) * 2**40), SamplePool(Column(images))
+    rng = SampleRng(0, 0, np.arange(len(images), dtype=np.uint64) * 2**40)
+    rows, pool = (torch.from_numpy(images),), SamplePool(Columns({"image": Column(images)}))
 
     def maker(backend: str) -> Make:
         make = view_maker(policy, backend)
-        return lambda: list(make(torch.from_numpy(images), rng=rng, processor=processor, pool=pool))
+        return lambda: list(make(rows, rng=rng, processor=processor, pool=pool))
 
     return {"fused": maker("fused"), "torch": maker("torch")}
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cl_core.columns import Column, Split
+from cl_core.columns import Column, Columns, Split
 from cl_core.data.sampling import (
     class_balanced_batches,
     class_balanced_count,
@@ -164,7 +164,7 @@ def split_of(labels: list[int] | None, rows: int) -> Split:
     images = np.zeros((rows, 2, 2, 1), np.uint8)
     images[:, 0, 0, 0], images[:, 0, 1, 0] = numbers // 256, numbers % 256
     of_samples = None if labels is None else np.array(labels)
-    return Split({"image": Column(images)}, ids, numbers.astype(np.uint64), of_samples)
+    return Split(Columns({"image": Column(images)}), ids, numbers.astype(np.uint64), of_samples)
 
 
 def numbers_in(split: Split) -> list[int]:

@@ -14,8 +14,9 @@ from cl_core.modalities._model_input import ModelInput
 SIZE = 8
 
 
-def flat_unit_rows(images: np.ndarray) -> np.ndarray:
+def flat_unit_rows(columns: tuple[np.ndarray, ...]) -> np.ndarray:
     """Each image's pixels as one row of unit length."""
+    (images,) = columns
     rows = images.reshape(len(images), math.prod(images.shape[1:])).astype(np.float32) + 1
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 

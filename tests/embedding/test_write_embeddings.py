@@ -68,7 +68,7 @@ def test_images_come_to_the_models_size_exactly_as_in_training(folder, tmp_path)
         trained |= dict(
             zip(
                 (row.tobytes().hex() for row in loaded.ids),
-                flat_unit_rows(loaded.column.take(slice(None))),
+                flat_unit_rows(loaded.columns.take(slice(None))),
                 strict=True,
             )
         )
@@ -83,7 +83,7 @@ def test_a_color_image_becomes_its_luma_for_a_model_of_gray_ones(tmp_path):
     (tmp_path / "in" / "a.png").write_bytes(encoded(1, SIZE, SIZE))
     seen = []
     write_embeddings(
-        model(lambda images: seen.append(images) or flat_unit_rows(images), channels=1),
+        model(lambda columns: seen.extend(columns) or flat_unit_rows(columns), channels=1),
         of_folder(tmp_path / "in"),
         tmp_path / "out.parquet",
     )
@@ -113,7 +113,7 @@ def test_the_file_says_which_model_and_which_images_and_nothing_of_where_mlflow_
     write_embeddings(model(), of_folder(folder), tmp_path / "out.parquet")
     facts = read_metadata(tmp_path / "out.parquet")
     assert (facts.model_uri, facts.model_version, facts.training_digest) == ("models:/shoes/3", 3, "3" * 64)
-    assert facts.data == of_folder(folder) and facts.takes.shape == (SIZE, SIZE, 3)
+    assert facts.data == of_folder(folder) and facts.takes.shapes == ((SIZE, SIZE, 3),)
     names = pq.read_metadata(tmp_path / "out.parquet").metadata.keys() - {b"ARROW:schema"}
     assert names == {b"counterpoint", b"counterpoint.sha256"}
 
@@ -268,7 +268,7 @@ def test_images_are_stretched_by_the_range_of_the_model_and_another_range_is_ano
     Image.fromarray(values).save(tmp_path / "in" / "a.png")
     seen, output = [], tmp_path / "out.parquet"
     ranged = replace(
-        model(lambda images: seen.append(images) or flat_unit_rows(images), channels=1),
+        model(lambda columns: seen.extend(columns) or flat_unit_rows(columns), channels=1),
         takes=ModelInput(shape=(SIZE, SIZE, 1), hidden={"value_range": [0, 4095]}),
     )
     write_embeddings(ranged, of_folder(tmp_path / "in"), output)
@@ -276,7 +276,7 @@ def test_images_are_stretched_by_the_range_of_the_model_and_another_range_is_ano
     np.testing.assert_array_equal(seen[0][0, :, :, 0], levels)
     assert read_metadata(output).takes == ranged.takes
     # A search reads the range from the file.
-    query = query_row(tmp_path / "in" / "a.png", read_metadata(output).takes)
+    (query,) = query_row(tmp_path / "in" / "a.png", read_metadata(output).takes)
     np.testing.assert_array_equal(query[0, :, :, 0], levels)
     assert not write_embeddings(ranged, of_folder(tmp_path / "in"), output).new
     full = replace(ranged, takes=ModelInput(shape=(SIZE, SIZE, 1)))

@@ -32,7 +32,7 @@ def encoder() -> nn.Module:
 
 
 def test_the_encoder_sees_normalized_pixels_channels_first(images):
-    features = extract(nn.Flatten(), images, **SETTINGS)
+    features = extract(nn.Flatten(), (images,), **SETTINGS)
     expected = (images / 255 - np.array(MEAN)) / np.array(STD)
     np.testing.assert_allclose(features, expected.transpose(0, 3, 1, 2).reshape(10, -1), atol=1e-6)
     assert features.dtype == np.float32
@@ -41,14 +41,14 @@ def test_the_encoder_sees_normalized_pixels_channels_first(images):
 @pytest.mark.parametrize("channels_last", [False, True])
 @pytest.mark.parametrize("batch_size", [1, 3, 10, 64])
 def test_features_depend_neither_on_the_batch_nor_on_the_layout(encoder, images, batch_size, channels_last):
-    reference = extract(encoder, images, **SETTINGS)
-    features = extract(encoder, images, **{**SETTINGS, "batch_size": batch_size, "channels_last": channels_last})
+    reference = extract(encoder, (images,), **SETTINGS)
+    features = extract(encoder, (images,), **{**SETTINGS, "batch_size": batch_size, "channels_last": channels_last})
     np.testing.assert_allclose(features, reference, atol=1e-5)
 
 
 def test_bf16_features_are_float32_near_the_exact_ones(encoder, images):
-    exact = extract(encoder, images, **SETTINGS)
-    rounded = extract(encoder, images, **{**SETTINGS, "precision": "bf16"})
+    exact = extract(encoder, (images,), **SETTINGS)
+    rounded = extract(encoder, (images,), **{**SETTINGS, "precision": "bf16"})
     assert rounded.dtype == np.float32
     assert 0 < np.abs(rounded - exact).max() < 0.05
 
@@ -57,7 +57,7 @@ def test_extraction_leaves_the_encoder_as_it_was(encoder, images):
     encoder.train()
     encoder[1].eval()
     before = {name: value.clone() for name, value in encoder.state_dict().items()}
-    extract(encoder, images, **SETTINGS)
+    extract(encoder, (images,), **SETTINGS)
     assert encoder.training and not encoder[1].training and encoder[4].training
     assert all(torch.equal(value, before[name]) for name, value in encoder.state_dict().items())
 
@@ -65,14 +65,14 @@ def test_extraction_leaves_the_encoder_as_it_was(encoder, images):
 def test_the_encoders_modes_survive_an_error(images):
     encoder = nn.Conv2d(1, 1, 3).train()
     with pytest.raises(RuntimeError, match="to have 1 channels"):
-        extract(encoder, images, **SETTINGS)
+        extract(encoder, (images,), **SETTINGS)
     assert encoder.training
 
 
 def test_features_that_are_not_finite_are_refused(encoder, images):
     nn.init.constant_(encoder[4].bias, float("nan"))
     with pytest.raises(TrainingError, match="10 of 10 samples are NaN or infinite"):
-        extract(encoder, images, **SETTINGS)
+        extract(encoder, (images,), **SETTINGS)
 
 
 @pytest.fixture

@@ -104,7 +104,7 @@ def test_a_report_takes_the_kept_features_and_computes_lost_ones(
         return features_of_test(representation, embeddings=tmp_path / folder)
 
     kept = features(never_embeds(pixels), "embeddings")
-    assert kept.shape == (job.snapshot.rows["test"], 16 * 16 * job.array.shape[-1])
+    assert kept.shape == (job.snapshot.rows["test"], 16 * 16 * job.arrays[0].shape[-1])
     np.testing.assert_array_equal(features(pixels, "elsewhere"), kept)
 
 

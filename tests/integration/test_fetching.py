@@ -118,7 +118,7 @@ def championed(job: TrainingJob, tmp_path: Path) -> tuple[Path, np.ndarray]:
     if job.data.modality == "vector":
         rows[::7, 0] = np.nan
     np.save(tmp_path / f"{job.modality.unit}s.npy", rows)
-    features = representations.trained(job, checkpoint.path).embed(rows)
+    features = representations.trained(job, checkpoint.path).embed((rows,))
     return tmp_path, features / np.linalg.norm(features, axis=1, keepdims=True)
 
 

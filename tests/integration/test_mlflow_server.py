@@ -29,7 +29,7 @@ def test_a_server_serves_registration_champion_and_model_and_is_named_when_it_di
         assert ref.created and not store.register(registration()).created
         assert store.decide(NAME, 1, PromotionSpec(), evaluation(), gains()).promoted
         module = registration().build_model()
-        assert (store.load(store.champion(NAME))(module.example(3)) - module(module.example(3))).abs().max() <= 1e-6
+        assert (store.load(store.champion(NAME))(*module.example(3)) - module(*module.example(3))).abs().max() <= 1e-6
         assert ModelStore(address.replace("//", "//somebody:secret@"), None, home / "work").names() == [NAME]
         assert any((home / "served").rglob("model.pt2"))
         started = time.monotonic()

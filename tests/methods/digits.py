@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from sklearn.datasets import load_digits
 
-from cl_core.columns import Column, SamplePool
+from cl_core.columns import Column, Columns, SamplePool
 from cl_core.data.sampling import class_balanced_batches, shuffled_batches
 from cl_core.encoders.mlp import MLP
 from cl_core.methods import Samples
@@ -23,7 +23,7 @@ _loaded = load_digits()
 ROWS = torch.from_numpy(_loaded.data / 16).float()
 LABELS = torch.from_numpy(_loaded.target).long()
 IDS = np.random.default_rng(0).integers(0, 2**63, len(ROWS)).astype(np.uint64)
-POOL = SamplePool(Column(ROWS[:TRAIN].numpy()))
+POOL = SamplePool(Columns({"digit": Column(ROWS[:TRAIN].numpy())}))
 
 
 def build(options, loss):
@@ -42,7 +42,8 @@ def mixtures(positions, epoch, *, alpha=0.5):
     """DACL's two views."""
     ids = IDS[positions]
     rng = SampleRng(0, epoch, ids)
-    return DACLMixupViews(alpha=alpha).mixed(ROWS[positions], POOL.partners(rng, count=2), rng=rng)
+    (partners,) = POOL.partners(rng, count=2)
+    return DACLMixupViews(alpha=alpha).mixed(ROWS[positions], partners, rng=rng)
 
 
 def samples(positions):

@@ -1,20 +1,22 @@
 """Every modality, also one that another distribution brings, with payloads good and bad."""
 
+import hashlib
 import io
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 from PIL import Image
 
-from cl_core.data.sources import RawSample, Source
+from cl_core.data.sources import RawSample, Source, SourceEntry
+from cl_core.modalities import joined
 
 PLUGIN = Path(__file__).with_name("plugin")
-NAMES = ["beads", "image", "vector"]
+NAMES = ["beads", "image", "necklace", "vector"]
 CLASSES = ("few", "many")
 
 
@@ -99,7 +101,32 @@ def beads() -> Case:
     return Case("beads", {"modality": "beads"}, payloads, b"a", hostile, {"views": "dacl_mixup"})
 
 
-MAKERS = {"beads": beads, "image": image, "vector": vector}
+def necklace() -> Case:
+    """Two columns. Some training samples have the beads of another one, and another clasp."""
+    rng = np.random.default_rng(3)
+    strings = [(string, label) for string, label in beads().samples[:200]]
+    strings += strings[100:140]
+    clasps = rng.normal(size=(240, 3)).astype("<f4")
+    clasps[:, 0] += [3 * (label == CLASSES[0]) for _, label in strings]
+    payloads = [
+        (joined((clasp.tobytes(), string)), label) for clasp, (string, label) in zip(clasps, strings, strict=True)
+    ]
+    clasp, nan = bytes(12), np.array([0, np.nan, 0], "<f4").tobytes()
+    parts = [
+        (b"", b"a"),
+        (clasp[:8], b"a"),
+        (nan, b"a"),
+        (clasp, b""),
+        (clasp, b"a b"),
+        (clasp, b"a" * 13),
+        (b"a", clasp),
+    ]
+    lengths = [(13).to_bytes(8, "little") + clasp, bytes([255] * 8) + clasp + b"a", bytes(8)]
+    hostile = [b"", b"\0" * 7, *lengths, *map(joined, parts)]
+    return Case("necklace", {"modality": "necklace"}, payloads, joined((clasp, b"a")), hostile, {"views": "dacl_mixup"})
+
+
+MAKERS = {"beads": beads, "image": image, "necklace": necklace, "vector": vector}
 
 
 class Given(Source):
@@ -109,8 +136,24 @@ class Given(Source):
     payloads: ClassVar[list[tuple[bytes, str, str]]] = []
 
     def fingerprint(self, location: str) -> str:
-        return location
+        return f"{len(self.payloads)}"
 
     def samples(self, location: str) -> Iterator[RawSample]:
         for number, (payload, label, split) in enumerate(self.payloads):
             yield RawSample(payload, label or None, split, f"given#{number}")
+
+
+class GivenByName(Given):
+    """The same, listed by what they are; `opened` counts those that are read."""
+
+    opened: ClassVar[list[str]] = []
+
+    def listed(self, location: str) -> Iterator[SourceEntry]:
+        for sample in super().samples(location):
+            name = hashlib.sha256(sample.payload).digest()
+            yield SourceEntry(name, "once", sample.label, sample.split, sample.origin)
+
+    def read(self, location: str, listed: SourceEntry) -> RawSample:
+        self.opened.append(listed.origin)
+        by_origin = {sample.origin: sample for sample in super().samples(location)}
+        return replace(by_origin[listed.origin], listed=listed)

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterator
 
 import pytest
-from modalities.cases import MAKERS, NAMES, PLUGIN, Case, Given
+from modalities.cases import MAKERS, NAMES, PLUGIN, Case, Given, GivenByName
 
 from cl_core.hashing.code_digest import forget_code
 from cl_core.registry import MODALITIES, SOURCES
@@ -17,7 +17,7 @@ def plugin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     def forget() -> None:
         for registry in (MODALITIES, SOURCES):
             vars(registry).pop("_plugins", None)
-            for name in ("beads", "bead_lines", "given"):
+            for name in ("beads", "bead_lines", "necklace", "necklace_lines", "given", "given_by_name"):
                 registry._classes.pop(name, None)
         forget_code()
         for module in [name for name in sys.modules if name.startswith("their_beads")]:
@@ -28,6 +28,7 @@ def plugin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         patch.setattr(Given, "payloads", [])
         forget()
         SOURCES.register("given")(Given)
+        SOURCES.register("given_by_name")(GivenByName)
         yield
     forget()
 

@@ -16,15 +16,15 @@ import torch
 from markupsafe import Markup
 from modalities.cases import NAMES, PLUGIN, Case, Given
 
-from cl_core.columns import SamplePool, padded
-from cl_core.data.cache import build_cache, cached_array, load_split, processor_state
+from cl_core.columns import SamplePool
+from cl_core.data.cache import build_cache, cached_arrays, load_split, processor_state
 from cl_core.data.ingest.pipeline import ingest_source
 from cl_core.data.snapshot import snapshot_profile
 from cl_core.evaluation import representations
 from cl_core.evaluation.runner import assess
 from cl_core.export import EmbeddingModel, export_program
 from cl_core.modalities import ArraySpec, Modality, Rejected
-from cl_core.modalities._model_input import ModelInput
+from cl_core.modalities._model_input import ModelInput, model_row
 from cl_core.registry import MODALITIES, VIEWS
 from cl_core.rng import SampleRng
 from cl_core.specs import ComputeSpec, DataSpec, EvaluationSpec, TrainingSpec
@@ -79,7 +79,14 @@ def job_of(case: Case, folder: Path, name: str = "run") -> TrainingJob:
 
 
 def processor_of(cache: Path, modality: Modality):
-    return modality.processor(cached_array(cache), processor_state(cache))
+    return modality.processor(cached_arrays(cache), processor_state(cache))
+
+
+def with_blank(case: Case, cache: Path, rows: int) -> tuple[torch.Tensor, ...]:
+    """Rows of the test split, of each column, behind one that says as little as one may."""
+    blank = model_row(case.blank, modality_of(case), cached_arrays(cache))
+    columns = load_split(cache, "test").columns.take(slice(rows))
+    return tuple(torch.from_numpy(np.stack([first, *others])) for first, others in zip(blank, columns, strict=True))
 
 
 def test_every_modality_of_this_project_has_a_case() -> None:
@@ -103,18 +110,19 @@ def test_hostile_payloads_are_rejected_with_a_reason_and_a_sentence(case: Case) 
             modality.inspect(payload, fingerprint=modality.has_fingerprints)
         assert caught.value.reason and caught.value.detail, payload
         # `cl embed` decodes what was never inspected.
-        array = modality.known_array() or ArraySpec(modality.dtype, (9,))
+        arrays = modality.known_arrays() or tuple(ArraySpec(kind.dtype, (9,)) for kind in modality.columns)
         with pytest.raises(Rejected):
-            modality.decode(payload, array)
+            modality.decode(payload, arrays)
 
 
 ELSEWHERE = """
 import json, sys
 from cl_core.modalities import ArraySpec
 from cl_core.specs import DataSpec
-options, array = json.loads(sys.argv[1]), ArraySpec(sys.argv[2], tuple(json.loads(sys.argv[3])))
+options, arrays = json.loads(sys.argv[1]), [ArraySpec(dtype, tuple(shape)) for dtype, shape in json.loads(sys.argv[2])]
 modality = DataSpec(name="given", source="synthetic", **options).built_modality
-sys.stdout.buffer.write(modality.decode(sys.stdin.buffer.read(), array).tobytes())
+for part in modality.decode(sys.stdin.buffer.read(), tuple(arrays)):
+    sys.stdout.buffer.write(part.tobytes())
 """
 
 
@@ -122,26 +130,28 @@ def test_a_payload_is_decoded_to_the_same_bytes_in_any_process(case: Case) -> No
     modality, profiler = modality_of(case), modality_of(case).profiler()
     for payload, _ in case.samples[:20]:
         profiler.add("train", modality.inspect(payload, fingerprint=False).measures)
-    array = modality.array_spec(profiler.profile())
+    arrays = modality.array_specs(profiler.profile())
     done = subprocess.run(
-        [sys.executable, "-c", ELSEWHERE, json.dumps(case.options), array.dtype, json.dumps(array.shape)],
+        [sys.executable, "-c", ELSEWHERE, json.dumps(case.options), json.dumps(arrays)],
         input=payload,
         capture_output=True,
         env={**os.environ, "PYTHONPATH": str(PLUGIN), "PYTHONHASHSEED": "7"},
         check=False,
     )
     assert done.returncode == 0, done.stderr.decode()
-    assert done.stdout == modality.decode(payload, array).tobytes()
+    assert done.stdout == b"".join(part.tobytes() for part in modality.decode(payload, arrays))
 
 
 def test_what_a_model_takes_is_stored_and_found_again(case: Case, tmp_path: Path) -> None:
     job = job_of(case, tmp_path)
     stored = ModelInput.model_validate_json(job.model_input.model_dump_json())
     assert stored == job.model_input
-    assert stored.kind == modality_of(case) and stored.array == job.array
-    assert str(stored) == modality_of(case).describe(job.array)
+    assert stored.kind == modality_of(case) and stored.arrays == job.arrays
+    assert str(stored) == modality_of(case).describe(job.arrays)
     with pytest.raises(ValueError, match="it"):
-        ModelInput(modality=case.name, shape=(3, 4, 5, 6)).kind.describe(job.array)
+        ModelInput(modality=case.name, shapes=((3, 4, 5, 6),) * len(job.arrays)).kind.describe(job.arrays)
+    with pytest.raises(ValueError, match=f"it takes {len(job.arrays) + 1} arrays"):
+        ModelInput(modality=case.name, shapes=(*stored.shapes, (3,))).arrays  # noqa: B018 - it raises.
 
 
 def test_other_hidden_options_are_another_snapshot_and_another_cache(plugin: None) -> None:
@@ -161,17 +171,17 @@ def test_the_processor_is_fitted_to_the_training_split_alone(case: Case, tmp_pat
 
 def test_the_processor_gives_finite_views_of_its_shape_and_takes_them_back(case: Case, tmp_path: Path) -> None:
     _, cache = prepared(case, tmp_path)
-    modality, array = modality_of(case), cached_array(cache)
+    modality, arrays = modality_of(case), cached_arrays(cache)
     processor = processor_of(cache, modality)
-    blank = padded(modality.decode(case.blank, array), array.shape)
-    rows = torch.from_numpy(np.stack([blank, *load_split(cache, "test").column.take(slice(9))]))
+    rows = with_blank(case, cache, 9)
     views = processor(rows)
     assert views.shape == (10, *processor.view_shape) and views.dtype == torch.float32
     assert torch.isfinite(views).all()
-    torch.testing.assert_close(processor.restored(views), rows, rtol=1e-5, atol=1e-5, equal_nan=True)
+    for restored, column in zip(processor.restored(views), rows, strict=True):
+        torch.testing.assert_close(restored, column, rtol=1e-5, atol=1e-5, equal_nan=True)
     torch.testing.assert_close(processor.view(processor.values(rows)), views, rtol=0, atol=1e-6)
-    example = modality.example_processor(array)
-    assert example.array == array and example(rows).shape[0] == 10
+    example = modality.example_processor(arrays)
+    assert example.arrays == arrays and example(rows).shape[0] == 10
 
 
 @pytest.mark.parametrize("policy", ["of the training", "of the evaluation"])
@@ -181,7 +191,7 @@ def test_a_sample_gets_the_same_views_in_any_batch_and_on_any_number_of_workers(
     _, cache = prepared(case, tmp_path)
     modality, split = modality_of(case), load_split(cache, "train")
     name = case.training["views"] if policy == "of the training" else modality.evaluation_views
-    views, pool = VIEWS.build(name, {}, field="views"), SamplePool(split.column)
+    views, pool = VIEWS.build(name, {}, field="views"), SamplePool(split.columns)
     processor = processor_of(cache, modality)
 
     def made(positions: np.ndarray) -> tuple[torch.Tensor, ...]:
@@ -202,7 +212,7 @@ def test_components_that_suit_it_are_accepted_before_the_training(case: Case) ->
 
 def test_what_is_shown_of_a_sample_is_escaped(case: Case, tmp_path: Path) -> None:
     _, cache = prepared(case, tmp_path)
-    modality, row = modality_of(case), load_split(cache, "test").column.take(np.array([0]))[0]
+    modality, row = modality_of(case), tuple(column[0] for column in load_split(cache, "test").columns.take(slice(1)))
     for shown in (modality.preview(row, side=40), modality.preview_payload(case.samples[0][0], side=40)):
         assert isinstance(shown.html, Markup) and shown.text and "\n" not in shown.text
         assert "http://" not in shown.html.replace("http://www.w3.org", "") and "<script" not in shown.html
@@ -219,12 +229,12 @@ def test_the_exported_program_is_the_model_for_any_number_of_rows(case: Case, tm
     job = job_of(case, tmp_path)
     model = EmbeddingModel(job.processor, job.parts.encoder.build(job.view_shape))
     program = export_program(model).module()
-    rows = torch.from_numpy(load_split(job.cache, "test").column.take(slice(17)))
-    rows[0] = torch.tensor(padded(job.modality.decode(case.blank, job.array), job.array.shape))
+    rows = with_blank(case, job.cache, 16)
     for count in (1, 2, 3, 17):
+        some = [column[:count] for column in rows]
         with torch.inference_mode():
-            found = program(rows[:count])
-        torch.testing.assert_close(found, model(rows[:count]), rtol=0, atol=1e-6)
+            found = program(*some)
+        torch.testing.assert_close(found, model(*some), rtol=0, atol=1e-6)
         assert torch.isfinite(found).all()
 
 

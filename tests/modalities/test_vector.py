@@ -10,7 +10,7 @@ from modalities.cases import vector_payload
 from pydantic import ValidationError
 from sklearn.preprocessing import StandardScaler
 
-from cl_core.columns import Column, Split
+from cl_core.columns import Column, Columns, Split
 from cl_core.data.ingest.pipeline import ingest_source
 from cl_core.data.sources import built_source
 from cl_core.errors import DataError, SpecError
@@ -25,7 +25,10 @@ VECTORS = Vectors()
 def split_of(rows: np.ndarray) -> Split:
     ids = np.zeros((len(rows), 32), np.uint8)
     return Split(
-        columns={"vector": Column(rows)}, ids=ids, sample_ids=np.arange(len(rows), dtype=np.uint64), labels=None
+        columns=Columns({"vector": Column(rows)}),
+        ids=ids,
+        sample_ids=np.arange(len(rows), dtype=np.uint64),
+        labels=None,
     )
 
 
@@ -60,7 +63,7 @@ def test_the_values_are_standardized_as_scikit_learn_does_it_over_several_blocks
     np.testing.assert_allclose(processor.std.numpy(), wanted.scale_, rtol=1e-6)
     assert processor.view_shape == (5,)
     # Only the fourth column is far from zero for its spread; float32 itself has 24 bits.
-    np.testing.assert_allclose(processor(torch.from_numpy(rows)).numpy(), wanted.transform(rows), atol=1e-4)
+    np.testing.assert_allclose(processor((torch.from_numpy(rows),)).numpy(), wanted.transform(rows), atol=1e-4)
 
 
 def test_missing_values_are_left_out_of_the_moments_and_told_apart_by_a_mask() -> None:
@@ -69,21 +72,21 @@ def test_missing_values_are_left_out_of_the_moments_and_told_apart_by_a_mask() -
     processor = fitted(rows)
     assert processor.mean.tolist() == [2, 4] and processor.std.tolist() == [1, 1]
     assert processor.view_shape == (4,)
-    views = processor(torch.from_numpy(rows))
+    views = processor((torch.from_numpy(rows),))
     assert views.tolist() == [[-1, 0, 0, 1], [1, 0, 0, 0], [0, 0, 1, 0]]
-    np.testing.assert_array_equal(processor.restored(views).numpy(), rows)
+    np.testing.assert_array_equal(processor.restored(views)[0].numpy(), rows)
 
 
 def test_a_value_that_never_changes_is_zero_and_one_that_is_always_missing_is_only_a_mask() -> None:
     rows = np.array([[7, np.nan, 1], [7, np.nan, 2]], np.float32)
-    views = fitted(rows)(torch.from_numpy(rows))
+    views = fitted(rows)((torch.from_numpy(rows),))
     assert views.tolist() == [[0, 0, -1, 0, 1, 0], [0, 0, 1, 0, 1, 0]]
 
 
 def test_without_missing_values_in_the_training_split_a_missing_one_later_is_the_mean() -> None:
     processor = fitted(np.array([[1, 2], [3, 6]], np.float32))
     assert processor.view_shape == (2,)
-    assert processor(torch.tensor([[np.nan, 6.0]])).tolist() == [[0, 1]]
+    assert processor((torch.tensor([[np.nan, 6.0]]),)).tolist() == [[0, 1]]
 
 
 def test_vectors_of_several_lengths_are_refused_before_they_are_cached() -> None:
@@ -93,9 +96,9 @@ def test_vectors_of_several_lengths_are_refused_before_they_are_cached() -> None
     content = profiler.profile()
     assert content == {"values": 3, "lengths": 2, "missing": 1 / 8}
     with pytest.raises(DataError, match=r"^data.source: the vectors have 2 different lengths, most of them 3 values"):
-        VECTORS.array_spec(content)
+        VECTORS.array_specs(content)
     with pytest.raises(Rejected, match="it has 2 values, and the others have 3"):
-        VECTORS.decode(vector_payload([1, 2]), ArraySpec("float32", (3,)))
+        VECTORS.decode(vector_payload([1, 2]), (ArraySpec("float32", (3,)),))
 
 
 def test_a_file_with_one_row_of_numbers_is_what_a_person_searches_by() -> None:
@@ -109,16 +112,16 @@ def test_a_file_with_one_row_of_numbers_is_what_a_person_searches_by() -> None:
 
 
 def test_a_vector_is_shown_as_a_line_with_gaps_where_values_are_missing() -> None:
-    shown = VECTORS.preview(np.array([0, 1, np.nan, 0.5], np.float32), side=40)
+    shown = VECTORS.preview((np.array([0, 1, np.nan, 0.5], np.float32),), side=40)
     assert 'd="M0 31.0L1 1.0M3 16.0"' in shown.html and shown.text == "0, 1, nan, 0.5"
-    many = VECTORS.preview(np.arange(784, dtype=np.float32), side=40)
+    many = VECTORS.preview((np.arange(784, dtype=np.float32),), side=40)
     assert many.html.count("L") == 63 and many.text == "0, 1, 2, 3, ... (784 values)"
-    assert "M0 16.0L1 16.0" in VECTORS.preview(np.array([5, 5], np.float32), side=40).html
+    assert "M0 16.0L1 16.0" in VECTORS.preview((np.array([5, 5], np.float32),), side=40).html
 
 
 def test_the_baseline_is_the_standardized_values() -> None:
     rows = np.array([[1, 2], [3, 6]], np.float32)
-    assert VECTORS.baseline_features(rows, fitted(rows)).tolist() == [[-1, -1], [1, 1]]
+    assert VECTORS.baseline_features((rows,), fitted(rows)).tolist() == [[-1, -1], [1, 1]]
 
 
 def test_near_duplicates_of_vectors_cannot_be_kept_together(tmp_path: Path) -> None:
@@ -154,7 +157,7 @@ def test_a_source_of_images_delivers_no_vectors() -> None:
 def test_the_processor_knows_and_keeps_which_values_are_of_one_column() -> None:
     rows = np.random.default_rng(0).normal(size=(9, 5)).astype(np.float32)
     processor = VECTORS.fit_processor(split_of(rows), {"column_widths": [1, 3, 1]})
-    stored = VECTORS.processor(ArraySpec("float32", (5,)), processor.state_dict())
+    stored = VECTORS.processor((ArraySpec("float32", (5,)),), processor.state_dict())
     for each in (processor, stored):
         assert each.columns is not None and each.columns.tolist() == [0, 1, 1, 1, 2]
     # Where each value is a column, as before, nothing is kept.

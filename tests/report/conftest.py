@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cl_core.columns import Column
+from cl_core.columns import Column, Columns
 from cl_core.data.snapshot import SnapshotProfile
 from cl_core.data.validation import NearDuplicates
 from cl_core.modalities.image import Images
@@ -115,7 +115,7 @@ def make_inputs() -> Callable[..., ReportInputs]:
             "timings": [cost("ingest", 0.4, "cached"), cost("pretrain", 134.0, "ran")],
             "links": {"MLflow run": "http://localhost:5000/#/runs/3f1"},
             "modality": Images(size=8),
-            "rows": Column(generator.integers(0, 256, (ROWS, 8, 8, 1), dtype=np.uint8)),
+            "rows": Columns({"image": Column(generator.integers(0, 256, (ROWS, 8, 8, 1), dtype=np.uint8))}),
             "embeddings": embeddings.astype(np.float32),
             "labels": labels,
             "predicted": predicted,

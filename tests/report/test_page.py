@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cl_core.columns import Column
+from cl_core.columns import Column, Columns
 from cl_core.data.snapshot import GroupCounts
 from cl_core.refs import Decision
 from cl_core.report.page import render_report
@@ -166,7 +166,7 @@ def test_some_images_without_a_label_are_shown_without_a_class(make_inputs: Make
 @pytest.mark.integration
 def test_photographs_of_many_classes_stay_under_three_megabytes(make_inputs: Make):
     noise = np.random.default_rng(0).integers(0, 256, (240, 160, 160, 3), dtype=np.uint8)
-    assert len(render_report(make_inputs(rows=Column(noise)))) < 3_000_000
+    assert len(render_report(make_inputs(rows=Columns({"image": Column(noise)})))) < 3_000_000
 
 
 def test_what_only_the_method_knows_has_a_curve_and_what_was_never_measured_has_none(make_inputs: Make):
@@ -187,7 +187,7 @@ def test_a_report_of_one_image_is_written(make_inputs: Make):
 
 def test_arrays_of_different_length_are_refused(make_inputs: Make):
     with pytest.raises(ValueError, match=r"one row per test sample in each array; got \{'rows': 7, 'embeddings': 240"):
-        make_inputs(rows=Column(np.zeros((7, 8, 8, 1), np.uint8)))
+        make_inputs(rows=Columns({"image": Column(np.zeros((7, 8, 8, 1), np.uint8))}))
 
 
 def test_a_label_without_a_class_is_refused(make_inputs: Make):

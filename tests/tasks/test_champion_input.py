@@ -174,7 +174,7 @@ def test_it_may_take_images_of_a_size_that_the_data_of_a_run_may_not_have(home: 
     # Its cache would take a second.
     larger = ModelInput(shape=(600, 600, CHANNELS))
     assert larger.kind == Images(size=600)
-    assert job.data.with_options_of(larger.kind).built_modality.example_processor(larger.array).size == 600
+    assert job.data.with_options_of(larger.kind).built_modality.example_processor(larger.arrays).size == 600
 
 
 def taking(*inputs: TensorSpec) -> ModelSignature:

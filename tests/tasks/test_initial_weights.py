@@ -62,7 +62,7 @@ def start(
             assemble(training),
             model_name=name,
             request=request,
-            continued=partial(Images(size=size).processor, ArraySpec("uint8", (size, size, CHANNELS))),
+            continued=partial(Images(size=size).processor, (ArraySpec("uint8", (size, size, CHANNELS)),)),
         )
 
 

@@ -9,7 +9,7 @@ import pytest
 from registering import CHANNELS, NAME, SIZE, registration, store_at
 
 from cl_core.errors import InputError
-from cl_core.modalities import ArraySpec
+from cl_core.modalities import ArraySpec, Specs
 from cl_core.modalities._model_input import ModelInput
 from cl_core.specs import DataSpec
 from tasks.adapters.mlflow.connection import connected
@@ -21,8 +21,8 @@ SHOES = DataSpec(name="shoe-photos", source="image_folder", image_size=SIZE)
 EMOJI = DataSpec(name="emoji", source="image_folder", image_size=28)
 
 
-def images(size: int, channels: int) -> ArraySpec:
-    return ArraySpec("uint8", (size, size, channels))
+def images(size: int, channels: int) -> Specs:
+    return (ArraySpec("uint8", (size, size, channels)),)
 
 
 @pytest.fixture
@@ -60,9 +60,9 @@ def test_a_version_records_the_name_of_its_data_and_what_its_encoder_takes() -> 
 
 def test_the_same_data_is_accepted_and_what_differs_is_refused_with_both(home: Path) -> None:
     check_registered_data(SHOES, NAME)
-    check_registered_data(SHOES, NAME, array=images(SIZE, CHANNELS))
+    check_registered_data(SHOES, NAME, arrays=images(SIZE, CHANNELS))
     larger = SHOES.model_copy(update={"image_size": 32})
-    for data, array, asked in (
+    for data, arrays, asked in (
         (EMOJI, None, "'emoji', images of 28 x 28 pixels"),
         (SHOES.model_copy(update={"name": "boots"}), None, "'boots', images of 8 x 8 pixels"),
         (larger, None, "'shoe-photos', images of 32 x 32 pixels"),
@@ -74,7 +74,7 @@ def test_the_same_data_is_accepted_and_what_differs_is_refused_with_both(home: P
             "model_name, or set allow_new_data (--allow-new-data) to retrain this model on the new data"
         )
         with pytest.raises(InputError, match=f"^{re.escape(sentence)}$"):
-            check_registered_data(data, NAME, array=array)
+            check_registered_data(data, NAME, arrays=arrays)
 
 
 def test_a_new_model_takes_any_data_and_without_a_model_mlflow_is_not_asked(
@@ -88,26 +88,26 @@ def test_a_new_model_takes_any_data_and_without_a_model_mlflow_is_not_asked(
 def test_the_data_of_the_champion_and_of_the_newest_version_are_both_accepted(home: Path) -> None:
     store_at(home).promote(NAME, 1, "to begin with")
     tag(home, 3, name="emoji", input="28 x 28 x 3")
-    check_registered_data(SHOES, NAME, array=images(8, 1))
-    check_registered_data(EMOJI, NAME, array=images(28, 3))
+    check_registered_data(SHOES, NAME, arrays=images(8, 1))
+    check_registered_data(EMOJI, NAME, arrays=images(28, 3))
     trained_on = (
         "models:/shoes/1 on 'shoe-photos', grayscale images of 8 x 8 pixels and models:/shoes/3 on 'emoji', color "
         "images of 28 x 28 pixels"
     )
     with pytest.raises(InputError, match=trained_on):
-        check_registered_data(EMOJI, NAME, array=images(28, 1))
+        check_registered_data(EMOJI, NAME, arrays=images(28, 1))
 
 
 def test_of_a_version_of_0_1_0_the_run_and_the_signature_say_what_it_was_trained_on(home: Path) -> None:
     untag(home, DATA_NAME, INPUT)
-    check_registered_data(SHOES, NAME, array=images(SIZE, CHANNELS))
+    check_registered_data(SHOES, NAME, arrays=images(SIZE, CHANNELS))
     with pytest.raises(InputError, match=r"models:/shoes/3 on 'shoe-photos', grayscale images of 8 x 8 pixels"):
-        check_registered_data(EMOJI, NAME, array=images(28, 3))
+        check_registered_data(EMOJI, NAME, arrays=images(28, 3))
 
 
 def test_versions_of_another_program_are_passed_over(home: Path) -> None:
     untag(home, DATA_NAME, TRAINING_DIGEST)
-    check_registered_data(EMOJI, NAME, array=images(28, 3))
+    check_registered_data(EMOJI, NAME, arrays=images(28, 3))
 
 
 def test_a_range_of_values_is_recorded_and_another_one_is_refused(home: Path) -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from small_training import JobOf, train_in_a_process
 from torch import Tensor
 
-from cl_core.columns import SamplePool
+from cl_core.columns import Batch, SamplePool
 from cl_core.data.cache import load_split
 from cl_core.modalities._image_processor import ImageProcessor
 from cl_core.registry import VIEWS
@@ -33,9 +33,9 @@ class Partners(ImageViews):
         return 2
 
     def __call__(
-        self, images: Tensor, *, rng: SampleRng, processor: ImageProcessor, pool: SamplePool
+        self, rows: Batch, *, rng: SampleRng, processor: ImageProcessor, pool: SamplePool
     ) -> tuple[Tensor, ...]:
-        partners = pool.partners(rng, count=10)
+        (images,), (partners,) = rows, pool.partners(rng, count=10)
         assert partners.shape == (10, *images.shape)
         return tuple(of_view.sum(0, dtype=torch.float32).movedim(-1, 1) for of_view in partners.split(5))
 

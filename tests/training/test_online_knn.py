@@ -14,7 +14,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from small_training import JobOf, train_in_a_process
 
 from cl_core import artifact_dir
-from cl_core.columns import SamplePool
+from cl_core.columns import Batch, SamplePool
 from cl_core.data.cache import load_split
 from cl_core.data.sampling import hold_out
 from cl_core.encoders import Encoder
@@ -52,7 +52,7 @@ def test_the_accuracy_is_that_of_another_librarys_neighbors(job_of: JobOf) -> No
     bank, asked = (
         extract(
             encoder,
-            split.column.take(slice(None)),
+            split.columns.take(slice(None)),
             processor=job.processor,
             batch_size=7,
             device="cpu",
@@ -128,9 +128,10 @@ def test_samples_are_mixed_with_none_that_are_held_out(job_of: JobOf, monkeypatc
     shown: list[np.ndarray] = []
     original = SamplePool.batch
 
-    def watching(self: SamplePool, positions: np.ndarray) -> torch.Tensor:
-        assert self.column.positions is not None
-        shown.append(self.column.positions[positions].ravel())
+    def watching(self: SamplePool, positions: np.ndarray) -> Batch:
+        (column,) = self.columns.by_name.values()
+        assert column.positions is not None
+        shown.append(column.positions[positions].ravel())
         return original(self, positions)
 
     monkeypatch.setattr(SamplePool, "batch", watching)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from cl_core.errors import SpecError
 from cl_core.export import EmbeddingModel, save_weights
-from cl_core.modalities import ArraySpec
+from cl_core.modalities import ArraySpec, Specs
 from cl_core.modalities._processor import Processor
 from cl_core.modalities._vector_processor import VectorProcessor
 from cl_core.modalities.image import Images
@@ -128,10 +128,10 @@ def test_vectors_are_standardized_as_for_the_champion_and_by_the_data_where_it_h
         {"mean": torch.full((3,), mean), "std": torch.ones(3), "masked": torch.tensor([masked])}
         for mean, masked in ((0.5, False), (0.25, True))
     )
-    array = ArraySpec("float32", (3,))
-    continued = Vectors().continued_processor(array, champion, fitted)
+    arrays = (ArraySpec("float32", (3,)),)
+    continued = Vectors().continued_processor(arrays, champion, fitted)
     assert continued.mean.tolist() == [0.5] * 3 and continued.view_shape == (3,)
-    assert Vectors().continued_processor(array, {}, fitted).view_shape == (6,)
+    assert Vectors().continued_processor(arrays, {}, fitted).view_shape == (6,)
 
 
 def vectors(folder: Path, width: int, *, masked: bool) -> VectorProcessor:
@@ -150,10 +150,10 @@ def test_a_champion_of_vectors_without_missing_values_is_retrained_on_some_with_
     spec = TrainingSpec(views="scarf", encoder="mlp", encoder_options={"hidden": 4, "features": 3})
     for width in (9, 8):
         tonight = vectors(tmp_path / f"tonight-{width}", width, masked=True).state_dict()
-        array = ArraySpec("float32", (width,))
+        arrays = (ArraySpec("float32", (width,)),)
 
-        def continued(state: Mapping[str, Tensor], array: ArraySpec = array, tonight: Any = tonight) -> Processor:
-            return Vectors().continued_processor(array, state, tonight)
+        def continued(state: Mapping[str, Tensor], arrays: Specs = arrays, tonight: Any = tonight) -> Processor:
+            return Vectors().continued_processor(arrays, state, tonight)
 
         if width == 9:
             check_initial_weights(tmp_path / "champion", assemble(spec), champion="models:/a/1", continued=continued)

@@ -8,7 +8,7 @@ import torch
 from scipy import stats
 from view_batches import make, policy_of, random_images
 
-from cl_core.columns import Column, SamplePool
+from cl_core.columns import Column, Columns, SamplePool
 from cl_core.errors import SpecError
 from cl_core.rng import SampleRng
 from cl_core.views.dacl_mixup import DACLMixupViews
@@ -26,7 +26,8 @@ def pair(shape, count=7):
 
 def views_of(rows, split, ids, *, mixing="linear", alpha=0.5, epoch=0, count=2):
     ids = np.asarray(ids, dtype=np.uint64)
-    partners = SamplePool(Column(split.numpy())).partners(SampleRng(0, epoch, ids), count=count)
+    pool = SamplePool(Columns({"rows": Column(split.numpy())}))
+    (partners,) = pool.partners(SampleRng(0, epoch, ids), count=count)
     return mixed(rows, partners, ids, mixing=mixing, alpha=alpha, epoch=epoch)
 
 
@@ -90,7 +91,8 @@ def test_partner_and_share_are_independent():
     rows, split = torch.ones(20_000, 1, dtype=torch.float64), torch.zeros(100, 1, dtype=torch.float64)
     ids = np.arange(20_000)
     rng = SampleRng(0, 0, ids.astype(np.uint64))
-    partners = SamplePool(Column(np.arange(100))).partners(rng, count=2).numpy()
+    (drawn,) = SamplePool(Columns({"rows": Column(np.arange(100))})).partners(rng, count=2)
+    partners = drawn.numpy()
     for view, positions in zip(views_of(rows, split, ids), partners, strict=True):
         assert abs(np.corrcoef(view[:, 0].numpy(), positions)[0, 1]) < 4 / 20_000**0.5
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from cl_core.columns import Column, SamplePool
+from cl_core.columns import Column, Columns, RaggedColumn, SamplePool
 from cl_core.rng import SampleRng
 
 
@@ -15,8 +15,15 @@ def positions(ids, *, seed=3, epoch=1, count=2, size=1000):
 def test_partners_are_the_rows_at_their_positions():
     rng = SampleRng(3, 1, np.arange(9, dtype=np.uint64))
     rows = np.arange(1000.0).reshape(100, 2, 5)
-    drawn = SamplePool(Column(rows)).partners(rng, count=4)
-    assert np.array_equal(drawn.numpy(), rows[positions(range(9), count=4, size=100)])
+    # Of two columns, both of a partner's rows: the ragged ones have lengths 0 to 4, padded with zeros.
+    lengths = np.arange(100) % 5
+    values, offsets = np.repeat(np.arange(1, 101), lengths), np.cumsum([0, *lengths])
+    columns = Columns({"fixed": Column(rows), "ragged": RaggedColumn(values, offsets, longest=4)})
+    drawn, ragged = SamplePool(columns).partners(rng, count=4)
+    wanted = positions(range(9), count=4, size=100)
+    assert np.array_equal(drawn.numpy(), rows[wanted])
+    assert ragged.shape == (4, 9, 4)
+    assert np.array_equal(ragged.numpy(), (wanted + 1)[..., None] * (np.arange(4) < (wanted % 5)[..., None]))
 
 
 def test_partners_are_uniform_over_the_whole_split():

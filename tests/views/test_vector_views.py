@@ -5,7 +5,7 @@ import pytest
 import scipy.stats
 import torch
 
-from cl_core.columns import Column, SamplePool
+from cl_core.columns import Column, Columns, SamplePool
 from cl_core.modalities._vector_processor import VectorProcessor
 from cl_core.registry import VIEWS
 from cl_core.rng import SampleRng
@@ -23,10 +23,10 @@ def made(
 ):
     policy = VIEWS.build(name, options, field="views")
     return policy(
-        torch.from_numpy(rows),
+        (torch.from_numpy(rows),),
         rng=SampleRng(1, 2, np.arange(len(rows), dtype=np.uint64)),
         processor=processor or plain(rows.shape[1]),
-        pool=SamplePool(Column(split)),
+        pool=SamplePool(Columns({"vector": Column(split)})),
     )
 
 

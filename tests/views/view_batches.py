@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from cl_core.columns import Column, SamplePool
+from cl_core.columns import Column, Columns, SamplePool
 from cl_core.modalities._image_processor import ImageProcessor
 from cl_core.registry import VIEWS
 from cl_core.rng import SampleRng, uniforms
@@ -28,10 +28,10 @@ def make(policy, images, ids, *, seed=7, epoch=0, size=24, mean=0.0, std=1.0, sp
     """Views of a batch; a policy that mixes finds its partners in the split, by default the images themselves."""
     channels, split = images.shape[-1], images if split is None else split
     return policy(
-        images,
+        (images,),
         rng=SampleRng(seed, epoch, np.asarray(ids, dtype=np.uint64)),
         processor=ImageProcessor((mean,) * channels, (std,) * channels, size),
-        pool=SamplePool(Column(split.numpy())),
+        pool=SamplePool(Columns({"image": Column(split.numpy())})),
     )
 
 

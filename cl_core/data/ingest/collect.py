@@ -28,6 +28,7 @@ INPUTS = pa.schema(
         pa.field("payload", pa.binary()),  # Null for an unchanged input: an earlier snapshot holds it.
         *required(format=pa.string(), measures=pa.binary()),
         pa.field("fingerprint", pa.binary(8)),
+        *required(identities=pa.binary()),
     ]
 )
 
@@ -69,7 +70,7 @@ def collect_inputs(
                 continue
             assert not isinstance(source, Unreadable)
             if groups is not None:
-                groups.add(result.id, source, result.fingerprint)
+                groups.add(result.id, source, result.fingerprint, result.identities)
             split = source.split or (split_by_hash(result.id, test_share) if groups is None else "")
             payload = item.payload if isinstance(item, RawSample) else None
             valid_rows.append((result.id, split, source.origin, source.label or "", payload, *result[1:]))

@@ -1,7 +1,7 @@
 """The index of an earlier ingestion: an input whose state has not changed since is not opened again.
 
 Each source and location has one artifact directory. `index.parquet` holds every input's state and the result of its
-inspection, sorted by name. `conflicting/` holds the contents with contradicting labels, which are in no snapshot. All
+inspection, sorted by name. `conflicting/` holds the contents that are valid and in no split of the snapshot. All
 other payloads come from the snapshot that was made then.
 """
 
@@ -19,15 +19,15 @@ from cl_core import artifact_dir
 from cl_core.data.ingest.external_sort import ExternalSort, Row
 from cl_core.data.ingest.inspection import Input, Unchanged
 from cl_core.data.ingest.row_group_writer import RowGroupWriter
-from cl_core.data.snapshot import PAYLOAD, SPLITS, TEXT_SETTINGS, open_snapshot
+from cl_core.data.snapshot import SPLITS, TEXT_SETTINGS, open_snapshot, payload_columns
 from cl_core.data.sources import Source, SourceEntry
 from cl_core.data.worker_pool import bounded_batches
 from cl_core.errors import IntegrityError
 from cl_core.hashing import digest_of, file_sha256
-from cl_core.modalities import PayloadInfo, Rejected
+from cl_core.modalities import PayloadInfo, Rejected, joined
 from cl_core.tables import rows_of, schema_of
 
-CONFLICTING = "conflicting"
+SET_ASIDE = "conflicting"  # There was no other reason in 0.1.
 
 LISTING = schema_of(SourceEntry)
 
@@ -48,6 +48,7 @@ class IndexEntry(NamedTuple):
     format: str | None
     measures: bytes | None
     fingerprint: bytes | None
+    identities: bytes | None
 
     @classmethod
     def of(cls, listed: SourceEntry, result: PayloadInfo | Rejected) -> "IndexEntry":
@@ -87,13 +88,13 @@ class IncrementalIndex:
         self._place = place
         self._code = code
         self._snapshot: Path | None = None
-        self._conflicting: Path | None = None
+        self._set_aside: Path | None = None
         self._table: pq.ParquetFile | None = None
         for folder in place.glob("[!.]*"):  # A kill may have left two: then either is good.
             try:
                 manifest = artifact_dir.verify(folder)
                 self._table = pq.ParquetFile(next(folder.glob("*.parquet")))
-                self._conflicting = folder / CONFLICTING
+                self._set_aside = folder / SET_ASIDE
                 if trusted and manifest["code"] == code:
                     self._snapshot = open_snapshot(datasets / manifest["snapshot"]).path
             except (IntegrityError, OSError):
@@ -129,8 +130,8 @@ class IncrementalIndex:
             IntegrityError: When a payload is missing; the next ingestion reads all inputs.
         """
         folders = []
-        if self._snapshot and self._conflicting:
-            folders = [*(self._snapshot / split for split in SPLITS), self._conflicting]
+        if self._snapshot and self._set_aside:
+            folders = [*(self._snapshot / split for split in SPLITS), self._set_aside]
         stored = heapq.merge(*map(_payloads, folders), key=itemgetter(0))
         current: tuple[bytes, bytes] | None = (b"", b"")
         for row in rows:
@@ -177,6 +178,6 @@ def _payloads(folder: Path) -> Iterator[tuple[bytes, bytes]]:
     """Yield ids and payloads of all parts in a folder, sorted by id; without a map or read-ahead few are in memory."""
     for part in sorted(folder.glob("part-*.parquet")):
         with pq.ParquetFile(part, pre_buffer=False) as file:
-            columns = [file.schema_arrow.names[place] for place in (0, PAYLOAD)]
+            columns = ["id", *payload_columns(file.schema_arrow)]
             for batch in file.iter_batches(batch_size=_PAYLOADS, columns=columns):
-                yield from rows_of(batch)
+                yield from ((key, joined(parts)) for key, *parts in rows_of(batch))

@@ -28,6 +28,7 @@ def _inspect(item: Input, modality: Modality, *, fingerprint: bool) -> PayloadIn
     if isinstance(item, Unreadable):
         return Rejected("unreadable", item.detail)
     try:
-        return modality.inspect(item.payload, fingerprint=fingerprint)
+        info = modality.inspect(item.payload, fingerprint=fingerprint)
+        return info._replace(identities=b"".join(modality.identities(item.payload)))
     except Rejected as rejected:
         return Rejected(rejected.reason, rejected.detail)  # A fresh one: the caught one's traceback holds the sample.

@@ -11,7 +11,7 @@ from pydantic import Field
 from cl_core.artifact_dir import MANIFEST, is_intact, manifest_of, publish, staging, write_text
 from cl_core.data.ingest.collect import INPUTS, collect_inputs, nothing_usable
 from cl_core.data.ingest.external_sort import RUN_BYTES, ExternalSort
-from cl_core.data.ingest.incremental_index import CONFLICTING, LISTING, Counts, IncrementalIndex, index_writer
+from cl_core.data.ingest.incremental_index import LISTING, SET_ASIDE, Counts, IncrementalIndex, index_writer
 from cl_core.data.ingest.snapshot_builder import build_snapshot
 from cl_core.data.ingest.split_groups import SplitGroups
 from cl_core.data.path_roots import confined
@@ -94,7 +94,7 @@ def ingest_source(
     place = root / "ingests" / digest_of([spec.source, spec.location, source, *reading])
     earlier = IncrementalIndex(place, root, code=code, trusted=not force)
     counts = Counts()
-    groups = SplitGroups(spec) if spec.grouped else None
+    groups = SplitGroups(spec) if spec.grouped or modality.has_identities else None
     with staging(root) as staged, staging(root) as staged_index, staging(root) as scratch:
         failpoint("ingest.begun")
         valid = ExternalSort(INPUTS, keys=4, folder=scratch / "valid", run_bytes=run_bytes)
@@ -120,7 +120,7 @@ def ingest_source(
             name=spec.name,
             valid=earlier.with_payloads(valid.rows()),
             rejected=rejected,
-            conflicting=staged_index / CONFLICTING,
+            set_aside=staged_index / SET_ASIDE,
             groups=groups.draw() if groups else None,
             modality=modality,
         )

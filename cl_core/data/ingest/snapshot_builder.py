@@ -42,7 +42,7 @@ def build_snapshot(
     name: str,
     valid: Generator[Row],
     rejected: ExternalSort,
-    conflicting: Path,
+    set_aside: Path,
     groups: DrawnGroups | None = None,
     modality: Modality,
 ) -> SnapshotProfile:
@@ -50,10 +50,11 @@ def build_snapshot(
 
     Copies within a split become one row. A content with a label in one copy and none in another has that label. A
     content with two different labels is quarantined, with all its copies. Of a content in both splits the copies of
-    the training split are quarantined: it is tested on, not trained on.
+    the training split are quarantined: it is tested on, not trained on. So is a training sample that is the same thing
+    as a test sample, by one of its identities.
 
     `valid` are rows of `INPUTS`, sorted by their first four columns. `rejected` takes and sorts `QUARANTINE_TABLE`. The
-    folder `conflicting` gets contents with contradicting labels, in parts like those of a split. `groups` give the
+    folder `set_aside` gets contents of which no split has a copy, in parts like those of a split. `groups` give the
     splits that are empty.
 
     Returns:
@@ -61,14 +62,14 @@ def build_snapshot(
         its group where there are groups. Options of the modality are in it that make other samples of the same bytes.
     """
     tally, parting = Tally(modality), Parting(groups) if groups else None
-    (payload_column,) = modality.columns
-    columns, ungrouped = (rows_schema(payload_column, grouped=grouped) for grouped in (groups is not None, False))
+    payload_columns = [kind.name for kind in modality.columns]
+    columns, ungrouped = (rows_schema(payload_columns, grouped=grouped) for grouped in (groups is not None, False))
     digest = hashlib.sha256(f"counterpoint snapshot {FORMAT_VERSION}\n".encode())
     digest.update(modality.digest_part)
     with ExitStack() as files:
         splits = {split: files.enter_context(_split_writer(folder / split, columns)) for split in SPLITS}
         sources = files.enter_context(_table_writer(folder / "sources.parquet", SOURCES_TABLE))
-        set_aside = files.enter_context(_split_writer(conflicting, ungrouped))
+        aside = files.enter_context(_split_writer(set_aside, ungrouped))
         files.enter_context(closing(valid))
         for key, rows in groupby(valid, key=itemgetter(0)):
             # Of all copies but the first only split, origin and label are kept, so that memory stays small.
@@ -82,7 +83,12 @@ def build_snapshot(
             labels = sorted({label for _, _, label in copies if label})
             if len(labels) > 1:
                 rejected.add(_conflict(copies, labels))
-                set_aside.add((key, payload, None), size=len(payload))
+                aside.add((key, *modality.parts(payload), None), size=len(payload))
+                continue
+            if group and group.tested:
+                rejected.add(_same_thing(copies, modality.unit, group.tested))
+                aside.add((key, *modality.parts(payload), None), size=len(payload))
+                tally.leaked += 1
                 continue
             label = labels[0] if labels else ""
             if len({split for split, _, _ in copies}) > 1:
@@ -93,7 +99,7 @@ def build_snapshot(
             for _, origin, _ in copies:
                 sources.add((key, split, origin))
             grouped = (group.tag,) if group else ()
-            splits[split].add((key, payload, label or None, *grouped), size=len(payload))
+            splits[split].add((key, *modality.parts(payload), label or None, *grouped), size=len(payload))
             digest.update(key + _split_and_label(split, label) + b"".join(tag.to_bytes(8, "big") for tag in grouped))
             if parting and group:
                 parting.add(group.number, split, copies[0][1])
@@ -122,6 +128,12 @@ def _leak(copies: list[Row], unit: str) -> list[Row]:
     named = ", ".join(tested[:_NAMED_LABELS]) + (", …" if len(tested) > _NAMED_LABELS else "")
     detail = f"the test split has the same {unit}: {named}; it is tested on, and not trained on"
     return [(origin, IN_TEST_SPLIT, detail) for split, origin, _ in copies if split == "train"]
+
+
+def _same_thing(copies: list[Row], unit: str, tested: bytes) -> list[Row]:
+    """Return rows of `QUARANTINE_TABLE` for the copies of a training sample that has an identity of a test sample."""
+    detail = f"it has a part in common with {unit} {tested.hex()} of the test split, so it is not trained on"
+    return [(origin, IN_TEST_SPLIT, detail) for _, origin, _ in copies]
 
 
 @lru_cache

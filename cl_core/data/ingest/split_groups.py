@@ -1,8 +1,9 @@
-"""Groups of samples that no split parts: by a rule, by copies, and by looking alike.
+"""Groups of samples that no split parts: by a rule, by copies, by what identifies them, and by looking alike.
 
-What is linked is one group: samples whose rule names the same group, groups with a copy of the same content, and
-near-duplicates. A group is drawn by the hash of its name, or of its content where it has no name: never by its size or
-the order of the inputs, so that it stays where it is when samples are added to it.
+What is linked is one group: samples whose rule names the same group, groups with a copy of the same content, samples
+with an identity in common, and near-duplicates. A group is drawn by the hash of its name, of an identity where it has
+none, or of its content: never by its size or the order of the inputs, so that it stays where it is when samples are
+added to it.
 """
 
 import hashlib
@@ -11,10 +12,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from cl_core.data.near_duplicates import merged, near_duplicate_groups
+from cl_core.data.connected import I64, U64, links, merged
+from cl_core.data.near_duplicates import near_duplicate_groups
 from cl_core.data.snapshot import ID_BYTES, SPLITS
 from cl_core.data.sources import RawSample, SourceEntry
 from cl_core.errors import DataError
+from cl_core.modalities._payloads import IDENTITY_BYTES
 from cl_core.specs import DataSpec, GroupRule
 
 _SOURCE_SPLITS = ("", *SPLITS)
@@ -26,21 +29,22 @@ class SampleGroup(NamedTuple):
     number: int  # Among all groups.
     tag: int  # 64 bits of its hash, by which held-out groups are chosen.
     split: str  # Of its samples for which the source names none.
+    tested: bytes  # Id of a sample of the test split that is the same thing; empty where there is none.
 
 
 class SplitGroups:
-    """Take every sample, then draw a split for each group. 73 bytes are kept of each input."""
+    """Take every sample, then draw a split for each group. 75 bytes are kept of each input, and 8 of an identity."""
 
     def __init__(self, spec: DataSpec) -> None:
         self._spec = spec
         self._rule = GroupRule.parse(spec.group) if spec.group else GroupRule()
         self._ids, self._keys, self._looks, self._splits = bytearray(), bytearray(), bytearray(), bytearray()
-        self._has_look = bytearray()
+        self._has_look, self._identities, self._identity_counts = bytearray(), bytearray(), bytearray()
         self._example = ""
         self._without_name = 0
 
-    def add(self, sample: bytes, source: SourceEntry | RawSample, look: bytes | None) -> None:
-        """Take the id of an input, where it comes from, and its perceptual hash, if it has one."""
+    def add(self, sample: bytes, source: SourceEntry | RawSample, look: bytes | None, identities: bytes = b"") -> None:
+        """Take the id of an input, where it comes from, its perceptual hash, if it has one, and its identities."""
         group = self._rule.of_origin(source.origin)
         if self._rule.column and isinstance(source, RawSample):
             group = source.group
@@ -48,10 +52,13 @@ class SplitGroups:
             self._without_name += 1
             self._example = self._example or source.origin
         self._ids += sample
-        self._keys += sample if group is None else hashlib.sha256(f"group {group}".encode()).digest()
+        name = identities[:IDENTITY_BYTES] if group is None else f"group {group}".encode()
+        self._keys += hashlib.sha256(name).digest() if name else sample
         self._looks += look or bytes(8)
         self._has_look.append(look is not None)
         self._splits.append(_SOURCE_SPLITS.index(source.split))
+        self._identities += identities
+        self._identity_counts.append(len(identities) // IDENTITY_BYTES)
 
     def draw(self) -> "DrawnGroups":
         """Draw the splits.
@@ -68,6 +75,9 @@ class SplitGroups:
         keys, key_at = np.unique(np.frombuffer(bytes(self._keys), f"S{ID_BYTES}"), return_inverse=True)
         # Members of a group are contents, then keys. A content without a name has its own id as key.
         group = merged(np.arange(len(ids) + len(keys)), at, len(ids) + key_at)
+        identities = np.frombuffer(bytes(self._identities), np.uint64)
+        owners = np.repeat(at, np.frombuffer(bytes(self._identity_counts), np.uint8))
+        group = merged(group, *links(owners, identities))
         if self._spec.near_duplicates_together:
             group = self._with_near_duplicates(group, at)
         _, number = np.unique(group[: len(ids)], return_inverse=True)
@@ -87,9 +97,12 @@ class SplitGroups:
         is_test[train], is_test[test] = False, True  # What the source says comes first.
         in_both = np.intersect1d(train, test).tolist()
         drawn = bool((given == 0).any())
-        return DrawnGroups(ids, number, is_test, chosen[:, 2], in_both, drawn, self._without_name)
+        tested = np.zeros(len(ids), bool)
+        tested[at[np.where(given == 0, is_test[number[at]], given == _SOURCE_SPLITS.index("test"))]] = True
+        same = _same_in_test(owners, identities, tested)
+        return DrawnGroups(ids, number, is_test, chosen[:, 2], same, in_both, drawn, self._without_name)
 
-    def _with_near_duplicates(self, group: NDArray[np.int64], at: NDArray[np.int64]) -> NDArray[np.int64]:
+    def _with_near_duplicates(self, group: I64, at: I64) -> I64:
         rows = np.flatnonzero(np.frombuffer(bytes(self._has_look), bool))
         looks = np.frombuffer(bytes(self._looks), ">u8").astype(np.uint64)[rows]
         alike = near_duplicate_groups(looks)
@@ -98,8 +111,21 @@ class SplitGroups:
                 f"data.near_duplicates_together: too many of the {len(rows):,} inputs are alike to compare them all; "
                 "leave it off, and keep them together by data.group"
             )
-        _, first, inverse = np.unique(alike, return_index=True, return_inverse=True)
-        return merged(group, at[rows], at[rows[first[inverse]]])
+        return merged(group, *links(at[rows], alike))
+
+
+def _same_in_test(owners: I64, identities: U64, tested: NDArray[np.bool_]) -> I64:
+    """Return for each content one that is tested and has an identity in common with it: (N,), -1 for none.
+
+    `owners` is (K,), the content that has each identity; `tested` is (N,). What is tested itself has none.
+    """
+    _, key = np.unique(identities, return_inverse=True)
+    found, of_key = (np.full(size, -1) for size in (len(tested), len(key)))
+    is_tested = tested[owners]
+    of_key[key[is_tested]] = owners[is_tested]
+    trained = ~is_tested & (of_key[key] >= 0)
+    found[owners[trained]] = of_key[key[trained]]
+    return found
 
 
 class DrawnGroups:
@@ -108,9 +134,10 @@ class DrawnGroups:
     def __init__(
         self,
         ids: NDArray[np.bytes_],
-        number: NDArray[np.int64],
+        number: I64,
         is_test: NDArray[np.bool_],
-        tags: NDArray[np.uint64],
+        tags: U64,
+        same_in_test: I64,
         named_in_both: list[int],
         drawn: bool,
         unnamed: int,
@@ -119,6 +146,7 @@ class DrawnGroups:
         self._number = number
         self._is_test = is_test
         self._tags = tags
+        self._same_in_test = same_in_test
         self.named_in_both = named_in_both
         """Groups of which the source has samples in both splits."""
         self.unnamed = unnamed
@@ -132,5 +160,8 @@ class DrawnGroups:
     def of(self, sample: bytes) -> SampleGroup:
         """Return the group of a sample that was taken."""
         # Padded: numpy's byte strings have no trailing zeros, and compare as if they had.
-        number = int(self._number[np.searchsorted(self._ids, np.bytes_(sample))])
-        return SampleGroup(number, int(self._tags[number]), "test" if self._is_test[number] else "train")
+        place = np.searchsorted(self._ids, np.bytes_(sample))
+        number, same = int(self._number[place]), int(self._same_in_test[place])
+        split = "test" if self._is_test[number] else "train"
+        tested = self._ids[same].ljust(ID_BYTES, b"\0") if same >= 0 else b""
+        return SampleGroup(number, int(self._tags[number]), split, tested)

@@ -13,10 +13,11 @@ from pydantic import PrivateAttr
 
 from cl_core.artifact_dir import MANIFEST, manifest_of
 from cl_core.data.path_roots import confined
-from cl_core.data.snapshot import ID_BYTES, PAYLOAD, SPLITS, open_snapshot, row_groups, snapshot_profile
+from cl_core.data.snapshot import ID_BYTES, SPLITS, open_snapshot, payload_columns, row_groups, snapshot_profile
 from cl_core.data.sources import RawSample, Source, unchanged
 from cl_core.errors import DataError, IntegrityError
 from cl_core.hashing import file_sha256
+from cl_core.modalities import joined
 from cl_core.registry import SOURCES
 from cl_core.tables import rows_of
 
@@ -75,8 +76,8 @@ class SnapshotFolder(Source):
         parts = [str(part) for split in self._selected for part in (path / split).glob("part-*.parquet")]
         ids = pa.array(list(origins), pa.binary(ID_BYTES))
         rows = ds.dataset(parts, format="parquet")
-        table = rows.to_table(columns=[rows.schema.names[PAYLOAD]], filter=ds.field("id").isin(ids))
-        return unchanged(table.column(0).to_pylist(), origins)
+        table = rows.to_table(columns=payload_columns(rows.schema), filter=ds.field("id").isin(ids))
+        return unchanged(map(joined, rows_of(table)), origins)
 
     @property
     def _selected(self) -> tuple[str, ...]:

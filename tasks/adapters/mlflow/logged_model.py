@@ -4,7 +4,7 @@
 infer its requirements. Here each step is a call of its own, so that the next attempt can continue after a kill.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from cl_core import artifact_dir
 from cl_core.errors import ForeignModelError, InputError
 from cl_core.failpoints import failpoint
-from cl_core.modalities import ArraySpec
+from cl_core.modalities import ArraySpec, Specs
 from cl_core.modalities._model_input import ModelInput
 from cl_core.refs import ComparisonReason, ModelRef
 from cl_core.registry import MODALITIES
@@ -38,7 +38,12 @@ NAME = "encoder"
 
 
 def find_or_log_model(
-    client: "MlflowClient", run: "Run", model: "EmbeddingModel", tags: Mapping[str, str], staged: Path
+    client: "MlflowClient",
+    run: "Run",
+    model: "EmbeddingModel",
+    tags: Mapping[str, str],
+    columns: Sequence[str],
+    staged: Path,
 ) -> "LoggedModel":
     """Return the run's uploaded model; upload it when there is none, and delete incomplete uploads of killed runs."""
     from mlflow.entities import LoggedModelOutput
@@ -48,7 +53,7 @@ def find_or_log_model(
     for logged in uploads:
         if logged.status != "READY":
             client.delete_logged_model(logged.model_id)
-    logged = ready[0] if ready else _log_model(client, run, model, tags, staged / "model")
+    logged = ready[0] if ready else _log_model(client, run, model, tags, columns, staged / "model")
     outputs = run.outputs.model_outputs if run.outputs else []
     if logged.model_id not in {output.model_id for output in outputs}:
         client.log_outputs(run.info.run_id, [LoggedModelOutput(logged.model_id, step=0)])
@@ -57,13 +62,18 @@ def find_or_log_model(
 
 
 def _log_model(
-    client: "MlflowClient", run: "Run", model: "EmbeddingModel", tags: Mapping[str, str], folder: Path
+    client: "MlflowClient",
+    run: "Run",
+    model: "EmbeddingModel",
+    tags: Mapping[str, str],
+    columns: Sequence[str],
+    folder: Path,
 ) -> "LoggedModel":
     logged = client.create_logged_model(
         run.info.experiment_id, name=NAME, source_run_id=run.info.run_id, tags=dict(tags)
     )
     failpoint("register.model-created")
-    save_model(model, folder, logged)
+    save_model(model, columns, folder, logged)
     failpoint("register.model-saved")
     client.log_model_artifacts(logged.model_id, str(folder))
     failpoint("register.model-uploaded")
@@ -72,24 +82,25 @@ def _log_model(
     return final
 
 
-def save_model(model: "EmbeddingModel", folder: Path, logged: "LoggedModel") -> None:
-    """Write the model into a new folder in MLflow's format, under the id of the logged model."""
+def save_model(model: "EmbeddingModel", columns: Sequence[str], folder: Path, logged: "LoggedModel") -> None:
+    """Write the model, which takes these columns, into a new folder in MLflow's format, under the logged model's id."""
     import mlflow
     import numpy as np
     import torch
     from mlflow.models import Model, ModelSignature
-    from mlflow.types import Schema, TensorSpec
+    from mlflow.types import ColSpec, Schema, TensorSpec
 
     from cl_core.export import export_program
 
+    # Two rows: a batch of one would be frozen into the program.
     example = model.example()
-    features = model(example).shape[1]
-    dtype = example.numpy().dtype
-    # Without names: MLflow would pass a dictionary of named inputs to the program.
-    signature = ModelSignature(
-        inputs=Schema([TensorSpec(dtype, (-1, *example.shape[1:]))]),
-        outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, features))]),
-    )
+    features, arrays = model(*example).shape[1], [rows.numpy() for rows in example]
+    # A single input has no name: MLflow would pass a dictionary of named inputs to the program. Several need names.
+    names = columns if len(arrays) > 1 else [None]
+    inputs: list[ColSpec | TensorSpec] = [
+        TensorSpec(rows.dtype, (-1, *rows.shape[1:]), name) for name, rows in zip(names, arrays, strict=True)
+    ]
+    signature = ModelSignature(Schema(inputs), Schema([TensorSpec(np.dtype(np.float32), (-1, features))]))
     with installed_requirements():
         pytorch_flavor().save_model(
             export_program(model).module(),
@@ -101,8 +112,7 @@ def save_model(model: "EmbeddingModel", folder: Path, logged: "LoggedModel") -> 
                 model_uuid=logged.model_id,
             ),
             signature=signature,
-            # Two rows: a batch of one would be frozen into the program.
-            input_example=example.numpy(),
+            input_example=arrays if len(arrays) > 1 else arrays[0],
             serialization_format="pt2",
             pip_requirements=[
                 f"mlflow=={mlflow.__version__}",
@@ -117,19 +127,19 @@ def model_input(client: "MlflowClient", ref: ModelRef) -> ModelInput:
     """Return what a version takes, from its signature and tags; call it inside `connected`.
 
     Raises:
-        ForeignModelError: When its signature is not one array, or its modality is not installed, or gives no such
-            arrays: another program registered it.
+        ForeignModelError: When its signature is not an array for each column, or its modality is not installed, or
+            gives no such arrays: another program registered it.
     """
-    array = _input_array(ref)
     tags = client.get_model_version(ref.name, str(ref.version)).tags
     if (name := recorded_modality(tags)) not in MODALITIES.names():
         raise _foreign(ref, code="unknown_modality", modality=name)
+    arrays = _input_arrays(ref, len(MODALITIES.get(name, field="modality").columns))
     name, hidden = modality_from_tags(tags)
-    taken = ModelInput(modality=name, shape=array.shape, hidden=hidden)
+    taken = ModelInput(modality=name, shapes=tuple(array.shape for array in arrays), hidden=hidden)
     try:
-        if array != taken.array:
-            raise ValueError(f"its arrays are {array.dtype}")
-        taken.kind.describe(array)
+        if arrays != taken.arrays:
+            raise ValueError(f"its arrays are {' and '.join(array.dtype for array in arrays)}")
+        taken.kind.describe(arrays)
     except ValueError as error:
         raise _foreign(ref, code="other_arrays", modality=name, detail=str(error)) from error
     return taken
@@ -149,16 +159,17 @@ def recorded_data(client: "MlflowClient", version: "ModelVersion") -> Registered
     return None
 
 
-def _input_array(ref: ModelRef) -> ArraySpec:
+def _input_arrays(ref: ModelRef, number: int) -> Specs:
     pytorch_flavor()
     from mlflow.models import get_model_info
 
     signature = get_model_info(ref.uri).signature
     inputs = signature.inputs.inputs if signature else []
-    shape = tuple(int(side) for side in inputs[0].shape[1:]) if inputs and hasattr(inputs[0], "shape") else ()
-    if len(inputs) != 1 or not shape:
-        raise _foreign(ref, code="not_one_array", takes=str(signature.inputs) if signature else "")
-    return ArraySpec(inputs[0].type.name, shape)
+    shapes = [tuple(int(side) for side in one.shape[1:]) if hasattr(one, "shape") else () for one in inputs]
+    if len(inputs) != number or () in shapes:
+        wanted = f"{number} arrays" if number > 1 else ""
+        raise _foreign(ref, code="not_one_array", takes=str(signature.inputs) if signature else "", detail=wanted)
+    return tuple(ArraySpec(one.type.name, shape) for one, shape in zip(inputs, shapes, strict=True))
 
 
 def _foreign(ref: ModelRef, **reason: str) -> ForeignModelError:

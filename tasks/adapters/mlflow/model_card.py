@@ -2,6 +2,7 @@
 
 from cl_core.refs import Score
 from cl_core.report.markdown import render_markdown
+from cl_core.report.summary import fetch_lines
 from cl_core.report.wording import counts, is_share
 from tasks.adapters.mlflow.model_version import Registration
 
@@ -44,6 +45,7 @@ def model_card(registration: Registration) -> str:
         samples=_samples(registration),
         takes=_takes(registration),
         unit=registration.takes.kind.unit,
+        fetch=fetch_lines(f"models:/{registration.name}@champion", registration.takes.modality),
         settings={name: training[name] for name in _SETTINGS if name in training},
         scores=[
             {"Score": name}
@@ -65,8 +67,12 @@ def _samples(registration: Registration) -> str:
 
 
 def _takes(registration: Registration) -> str:
-    array, modality = registration.takes.array, registration.takes.kind
+    modality, arrays = registration.takes.kind, registration.takes.arrays
+    columns = " and ".join(
+        f"{dtype} {column.name}s (N, {', '.join(map(str, shape))})"
+        for column, (dtype, shape) in zip(modality.columns, arrays, strict=True)
+    )
     return (
-        f"{array.dtype} {modality.unit}s (N, {', '.join(map(str, array.shape))}), {registration.takes}, for any N, and "
-        f"returns float32 embeddings of unit length, one row per {modality.unit}"
+        f"{columns}, {registration.takes}, for any N, and returns float32 embeddings of unit length, one row per "
+        f"{modality.unit}"
     )

@@ -60,14 +60,14 @@ class RegisteredData(Ref):
         """Return the data that a version's tags record; None of a version of 0.1.0, which has no such tags."""
         if DATA_NAME not in tags or INPUT not in tags:
             return None
-        shape = tuple(map(int, tags[INPUT].split(" x ")))
+        shapes = tuple(tuple(map(int, shape.split(" x "))) for shape in tags[INPUT].split(" + "))
         modality, hidden = modality_from_tags(tags)
-        return cls(name=tags[DATA_NAME], takes=ModelInput(modality=modality, shape=shape, hidden=hidden))
+        return cls(name=tags[DATA_NAME], takes=ModelInput(modality=modality, shapes=shapes, hidden=hidden))
 
     @property
     def tags(self) -> dict[str, str]:
         """Return the tags that record it."""
-        tags = {DATA_NAME: self.name, INPUT: " x ".join(map(str, self.takes.shape))}
+        tags = {DATA_NAME: self.name, INPUT: " + ".join(" x ".join(map(str, shape)) for shape in self.takes.shapes)}
         named = {} if self.takes.modality == IMAGE else {MODALITY: self.takes.modality}
         return tags | named | {f"{_OPTION}{name}": json.dumps(value) for name, value in self.takes.hidden.items()}
 

@@ -52,7 +52,7 @@ def page() -> str:
         "## Folders",
         table(("path", "content"), sorted((code(f"CL_HOME/{path}"), text) for path, text in _places().items())),
         "## Columns of `train/part-NNNNN.parquet` and `test/part-NNNNN.parquet`",
-        _columns(snapshot.rows_schema("image", grouped=False)),
+        _columns(snapshot.rows_schema(["image"], grouped=False)),
         "## Columns of `sources.parquet`",
         _columns(snapshot.SOURCES_TABLE),
         "## Columns of `quarantine.parquet`",

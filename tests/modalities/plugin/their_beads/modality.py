@@ -8,7 +8,7 @@ import numpy as np
 from markupsafe import Markup, escape
 from pydantic import Field
 
-from cl_core.modalities import ArraySpec, Modality, PayloadInfo, Preview, Rejected
+from cl_core.modalities import ArraySpec, ColumnKind, Modality, PayloadInfo, Preview, Rejected, Specs
 from cl_core.registry import MODALITIES
 
 MOST = 12
@@ -18,43 +18,40 @@ MOST = 12
 class Beads(Modality):
     """Strings of beads, padded with zeros; encoders take how unusual each bead is, and its code."""
 
-    columns: ClassVar[tuple[str, ...]] = ("beads",)
-    dtype: ClassVar[str] = "uint8"
-    layout: ClassVar[str] = "(N, 12)"
+    columns: ClassVar[tuple[ColumnKind, ...]] = (ColumnKind("string", "uint8", "(N, 12)", ragged=True),)
     unit: ClassVar[str] = "string"
     query: ClassVar[str] = "a text file"
     baseline: ClassVar[str] = "bead_counts"
     evaluation_views: ClassVar[str] = "dacl_mixup"
-    ragged: ClassVar[bool] = True
     hidden_options: ClassVar[tuple[str, ...]] = ("upper_case",)
 
     upper_case: bool = Field(False, title="Upper case")
     """Whether small and capital letters are one bead."""
 
     def inspect(self, payload: bytes, *, fingerprint: bool) -> PayloadInfo:
-        beads = _beads(payload)
+        beads = beads_of(payload)
         return PayloadInfo(hashlib.sha256(payload).digest(), "text", bytes([len(beads)]), None)
 
     def profiler(self) -> "BeadProfiler":
         return BeadProfiler()
 
-    def array_spec(self, content):
-        return ArraySpec(self.dtype, (MOST,))
+    def array_specs(self, content) -> Specs:
+        return (ArraySpec("uint8", (MOST,)),)
 
-    def known_array(self):
-        return ArraySpec(self.dtype, (MOST,))
+    def known_arrays(self) -> Specs:
+        return self.array_specs({})
 
-    def describe(self, array: ArraySpec) -> str:
-        return f"strings of at most {array.shape[0]} beads"
+    def describe(self, arrays: Specs) -> str:
+        return f"strings of at most {arrays[0].shape[0]} beads"
 
-    def taking(self, array: ArraySpec) -> "Beads":
-        if array != self.known_array():
-            raise ValueError(f"it takes {array.dtype} of the shape {array.shape}")
+    def taking(self, arrays: Specs) -> "Beads":
+        if arrays != self.known_arrays():
+            raise ValueError(f"it takes {arrays}")
         return self
 
-    def decode(self, payload: bytes, array: ArraySpec):
-        text = _beads(payload)
-        return np.frombuffer(text.upper() if self.upper_case else text, np.uint8)
+    def decode(self, payload: bytes, arrays: Specs):
+        text = beads_of(payload)
+        return (np.frombuffer(text.upper() if self.upper_case else text, np.uint8),)
 
     def fit_processor(self, train, content):
         from their_beads.processor import BeadProcessor
@@ -64,25 +61,25 @@ class Beads(Modality):
         shares[0] = -1
         return BeadProcessor(shares.astype(np.float32))
 
-    def processor(self, array: ArraySpec, state):
+    def processor(self, arrays: Specs, state):
         from their_beads.processor import BeadProcessor
 
         return BeadProcessor(state["weights"].numpy())
 
-    def example_processor(self, array: ArraySpec):
+    def example_processor(self, arrays: Specs):
         from their_beads.processor import BeadProcessor
 
         return BeadProcessor(np.full(256, 1 / 256, np.float32))
 
     def baseline_features(self, rows, processor):
-        return np.stack([np.bincount(row, minlength=128)[1:] for row in rows]).astype(np.float32)
+        return np.stack([np.bincount(row, minlength=128)[1:] for row in rows[0]]).astype(np.float32)
 
     def preview(self, row, *, side: int) -> Preview:
-        text = row[row > 0].tobytes().decode()
+        text = row[0][row[0] > 0].tobytes().decode()
         return Preview(Markup("<code>{}</code>").format(escape(text)), text)
 
     def preview_payload(self, payload: bytes, *, side: int) -> Preview:
-        text = _beads(payload).decode()
+        text = beads_of(payload).decode()
         return Preview(Markup("<code>{}</code>").format(escape(text)), text)
 
 
@@ -97,7 +94,7 @@ class BeadProfiler:
         return {"lengths": {str(length): count for length, count in sorted(self._lengths.items())}}
 
 
-def _beads(payload: bytes) -> bytes:
+def beads_of(payload: bytes) -> bytes:
     if not payload:
         raise Rejected("empty", "it has no beads")
     if len(payload) > MOST:

@@ -37,7 +37,7 @@ def assert_registered_once(home):
         [model] = client.search_logged_models([experiment.experiment_id])
         assert [output.model_id for output in run.outputs.model_outputs] == [model.model_id]
     module = registration().build_model()
-    images = module.example(3)
+    (images,) = module.example(3)
     torch.testing.assert_close(store.load(store.register(registration()))(images), module(images), atol=1e-6, rtol=0)
     assert not list((home / "work").glob(".staging*"))
 

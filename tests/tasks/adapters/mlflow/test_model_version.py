@@ -103,7 +103,7 @@ def test_the_logged_models_page_shows_signature_input_example_and_lineage(server
     described = " ".join(file("MLmodel").split())
     assert '"dtype": "uint8", "shape": [-1, 8, 8, 1]' in described
     assert '"dtype": "float32", "shape": [-1, 4]' in described
-    assert json.loads(file("input_example.json")) == model().example().tolist()
+    assert json.loads(file("input_example.json")) == model().example()[0].tolist()
 
 
 @pytest.mark.integration
