@@ -73,7 +73,7 @@ BLOCK ?= cold_start step feed views loss
 ARGS_feed := infra/recipes/*-fashion.json infra/recipes/simclr-fashion-vectors.json infra/recipes/siamese-colors.json
 
 bench: setup $(PEERS)/.ready ## measure this project beside other libraries; BLOCK=views measures one part
-	@$(foreach block,$(BLOCK),PYTHONPATH=$(CURDIR)/$(PEERS) $(BIN)/python tests/benchmarks/$(block).py $(ARGS_$(block)) || failed=1;) exit $$failed
+	@$(foreach block,$(BLOCK),PYTHONPATH=$(CURDIR)/$(PEERS) OMP_WAIT_POLICY=PASSIVE $(BIN)/python tests/benchmarks/$(block).py $(ARGS_$(block)) || failed=1;) exit $$failed
 
 # Libraries that are only compared with, beside those of .venv.
 $(PEERS)/.ready: tests/benchmarks/requirements.lock $(READY)
