@@ -172,6 +172,13 @@ def test_compiled_kernels_are_kept_where_only_their_user_can_read(tmp_path, monk
     assert len(list(folder.rglob("*.nbi"))) == 1
 
 
+def test_a_kernel_that_cannot_be_kept_is_compiled_all_the_same(tmp_path, monkeypatch, caplog):
+    (tmp_path / "counterpoint").write_text("a file where a folder should be")
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
+    assert compiling.compiled(_kernel, numba.types.int64)(1) == 2
+    assert "compiled in each process" in caplog.text
+
+
 def test_a_folder_of_another_user_is_not_read(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
     monkeypatch.setattr(compiling.os, "geteuid", lambda: 12345)

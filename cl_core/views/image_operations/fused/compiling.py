@@ -7,7 +7,8 @@ so the folder is its user's alone.
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -35,31 +36,32 @@ def compiled(function: F, *signature: Any) -> F:
 
     Some seconds, and later half a second, when it is in the cache.
     """
-    folder = _own_folder(function.__module__)
-    before, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(folder or "")
     began = time.monotonic()
     try:
-        kernel = numba.njit(signature, cache=folder is not None, **_OPTIONS)(function)
-    finally:
-        numba.config.CACHE_DIR = before
-    if not kernel.stats.cache_hits:
-        logger.info("compiled the kernel of views in %.0f s; kept in %s", time.monotonic() - began, folder)
+        with _own_folder(function.__module__) as folder:
+            kernel = numba.njit(signature, cache=True, **_OPTIONS)(function)
+            if not kernel.stats.cache_hits:
+                logger.info("compiled the kernel of views in %.0f s; kept in %s", time.monotonic() - began, folder)
+    except (OSError, RuntimeError) as error:  # No home, or a full disk.
+        logger.warning("the kernel of views is compiled in each process, since it cannot be kept: %s", error)
+        kernel = numba.njit(signature, **_OPTIONS)(function)
     return cast(F, kernel)
 
 
-def _own_folder(module: str) -> Path | None:
-    """Return the folder of the kernels of a module, which only this user can enter; None where there can be none.
+@contextmanager
+def _own_folder(module: str) -> Iterator[Path]:
+    """Let numba keep the kernels of a module in a folder that only this user can enter.
 
     Its name is the digest of their code: numba looks at the file of a function, and not at those that it calls.
     """
+    before = numba.config.CACHE_DIR
+    folder = Path(before or Path.home() / ".cache", "counterpoint", "numba", code_digest(module)[:16])
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if (owner := folder.stat().st_uid) != os.geteuid():
+        raise PermissionError(f"{folder} belongs to user {owner}")
+    folder.chmod(0o700)
+    numba.config.CACHE_DIR = str(folder)
     try:
-        base = numba.config.CACHE_DIR or Path.home() / ".cache"
-        folder = Path(base, "counterpoint", "numba", code_digest(module)[:16])
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if (owner := folder.stat().st_uid) != os.geteuid():
-            raise PermissionError(f"{folder} belongs to user {owner}")
-        folder.chmod(0o700)
-    except (OSError, RuntimeError) as error:
-        logger.warning("the kernel of views is compiled in each process: its cache cannot be kept (%s)", error)
-        return None
-    return folder
+        yield folder
+    finally:
+        numba.config.CACHE_DIR = before

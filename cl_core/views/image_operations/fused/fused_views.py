@@ -14,6 +14,7 @@ from cl_core.views.image_operations.fused.view_kernel import view_kernel
 
 # So many parts for each thread: few enough to cost nothing, and enough that no thread waits long for another.
 _PARTS = 4
+_NEVER = 2  # A threshold that no value reaches; the kernel is compiled for finite numbers.
 
 
 def fused_views(
@@ -65,7 +66,7 @@ def parameter_table(parameters: ViewParameters) -> tuple[NDArray[np.int32], NDAr
             *(np.where(jitter, p[name], 1) for name in ("brightness", "contrast", "saturation")),
             p["hue"] * jitter,
             p["sigma"] * p["blur"],
-            np.where(p["solarize"], p["threshold"], np.inf),
+            np.where(p["solarize"], p["threshold"], _NEVER),
         ]
     )
     return np.ascontiguousarray(whole, np.int32), np.ascontiguousarray(real, np.float32)

@@ -23,7 +23,7 @@ def store(planes: Any, is_gray: bool, threshold: float, hole: Any, mean: Any, st
     Args:
         planes: (C, S * S) float32 in 0..1.
         is_gray: Whether all channels are as the first one; always with one.
-        threshold: From which on values are inverted; infinite for none.
+        threshold: From which on values are inverted; above 1 for none.
         hole: (4,) top, left, height and width of what is cut out.
         mean: (C,) float32.
         std: (C,) float32.
