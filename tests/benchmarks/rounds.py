@@ -14,6 +14,8 @@ from typing import NamedTuple
 
 import torch
 
+from cl_core import processes
+
 MOST_DRIFT = 0.15
 _COPIED = 64 * 2**20  # Bytes
 _SIDE = 2048
@@ -82,7 +84,7 @@ def this_machine() -> str:
     lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
     versions = f"Python {platform.python_version()}, torch {torch.__version__}"
-    return f"{len(os.sched_getaffinity(0))} CPUs, {model}, {versions}, load {os.getloadavg()[0]:.1f}"
+    return f"{processes.cpu_count()} CPUs, {model}, {versions}, load {os.getloadavg()[0]:.1f}"
 
 
 def spread(values: list[float], form: str = "{:,.1f}") -> str:
