@@ -1,7 +1,6 @@
 """Nearest neighbors by cosine, and their vote: exact, with ties broken the same way always."""
 
-from collections.abc import Iterator
-from functools import partial, reduce
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import torch
@@ -10,14 +9,14 @@ from torch import Tensor
 
 from cl_core.columns import Column
 
-# Similarities held at a time: 64 MiB.
-_SIMILARITIES = 1 << 24
+# Similarities held at a time: 32 MiB.
+_SIMILARITIES = 1 << 23
+# Rows of a bank that are compared at a time: a matrix product is as quick with more.
+_TILE = 1 << 13
 # Numbers of queries, and of a bank, that are read at a time: 64 MiB each.
 _NUMBERS = 1 << 24
 # Neighbors held at a time, a cosine and a position each: 24 MiB.
 _NEIGHBORS = 1 << 21
-# Queries that are compared with a block of a bank at once: at least so many, if there are.
-_QUERIES = 1 << 8
 # Columns in a group of similarities of which only the greatest is compared first.
 _FOLDS = 16
 
@@ -31,18 +30,7 @@ class Neighbors(NamedTuple):
 
 def nearest(queries: Tensor, bank: Tensor, *, k: int) -> Neighbors:
     """Return the k rows of an (M, D) bank of greatest cosine to each of (Q, D) queries; the earlier row wins ties."""
-    columns = -(-len(bank) // _FOLDS) * _FOLDS
-    unit = torch.zeros(columns, bank.shape[1])
-    F.normalize(bank.float(), dim=1, out=unit[: len(bank)])
-    # Of equal size, but for one row: a product of a few rows is computed by another kernel, with other last bits, and
-    # a query has to be as similar to a row as to its copy in another block of a bank.
-    count = max(1, -(-len(queries) * columns // _SIMILARITIES))
-    blocks = []
-    for block in F.normalize(queries.float(), dim=1).tensor_split(count):
-        cosines = block @ unit.T
-        cosines[:, len(bank) :] = -torch.inf
-        blocks.append(_greatest(cosines, k))
-    return Neighbors(*(torch.cat(parts) for parts in zip(*blocks, strict=True)))
+    return _searched(queries, [bank], k)
 
 
 def nearest_in_blocks(queries: Column, bank: Column, *, k: int) -> Iterator[Neighbors]:
@@ -57,9 +45,8 @@ def nearest_in_blocks(queries: Column, bank: Column, *, k: int) -> Iterator[Neig
         (q, k) neighbors of the next q queries, in order.
     """
     (width,) = bank.shape
-    rows = min(_NUMBERS // width, _SIMILARITIES // _QUERIES)
     for block in _blocks(queries, min(_NUMBERS // width, _NEIGHBORS // k)):
-        yield reduce(partial(_first, k=k), _nearest_of_each(block, _blocks(bank, rows), k))
+        yield _searched(block, _blocks(bank, _NUMBERS // width), k)
 
 
 def vote(neighbors: Neighbors, classes_of_bank: Tensor, *, k: int, classes: int, temperature: float) -> Tensor:
@@ -88,49 +75,73 @@ def _blocks(column: Column, most: int) -> Iterator[Tensor]:
     return map(torch.from_numpy, column.blocks(-(-len(column) // count)))
 
 
-def _nearest_of_each(queries: Tensor, blocks: Iterator[Tensor], k: int) -> Iterator[Neighbors]:
-    """Yield the nearest rows of each block of a bank, at most k; positions are those in the bank."""
-    start = 0
-    for rows in blocks:
-        cosines, positions = nearest(queries, rows, k=min(k, len(rows)))
-        yield Neighbors(cosines, positions + start)
+def _searched(queries: Tensor, bank: Iterable[Tensor], k: int) -> Neighbors:
+    """Return the nearest rows of a bank that is given in blocks, one after another."""
+    unit, start = F.normalize(queries.float(), dim=1), 0
+    found = Neighbors(torch.full((len(unit), k), -torch.inf), torch.zeros(len(unit), k, dtype=torch.int64))
+    for rows in bank:
+        _search(found, unit, F.normalize(rows.float(), dim=1), start)
         start += len(rows)
+    positions, order = found.positions.sort(dim=1)
+    cosines, ranks = found.cosines.gather(1, order).sort(dim=1, descending=True, stable=True)
+    return Neighbors(cosines, positions.gather(1, ranks))
 
 
-def _first(earlier: Neighbors, later: Neighbors, *, k: int) -> Neighbors:
-    """Return the k nearest of two parts of a bank; the earlier row wins ties."""
-    cosines, positions = (torch.cat(pair, dim=1) for pair in zip(earlier, later, strict=True))
-    values, ranks = cosines.sort(dim=1, descending=True, stable=True)
-    return Neighbors(values[:, :k], positions.gather(1, ranks[:, :k]))
+def _search(found: Neighbors, queries: Tensor, bank: Tensor, start: int) -> None:
+    """Take what is nearer from the next (M, D) unit rows of a bank; the first of them has position `start`."""
+    k = found.cosines.shape[1]
+    columns = -(-len(bank) // -(-len(bank) // max(_TILE, k)))
+    folds = max(1, min(_FOLDS, columns // k))
+    columns = -(-columns // folds) * folds
+    tiles = list(torch.split(bank, columns))
+    tiles[-1] = F.pad(tiles[-1], (0, 0, 0, columns - len(tiles[-1])))
+    # Of equal size, but for one row: a product of a few rows is computed by another kernel, with other last bits, and
+    # a query has to be as similar to a row as to its copy in another tile.
+    count = max(1, -(-len(queries) * columns // _SIMILARITIES))
+    buffer = torch.empty(-(-len(queries) // count), columns)
+    for block, *best in zip(*(part.tensor_split(count) for part in (queries, *found)), strict=True):
+        for first, tile in zip(range(0, len(bank), columns), tiles, strict=True):
+            cosines = torch.mm(block, tile.T, out=buffer[: len(block)])
+            cosines[:, len(bank) - first :] = -torch.inf
+            _take_in(Neighbors(*best), cosines.view(len(block), folds, -1), start + first)
 
 
-def _greatest(cosines: Tensor, k: int) -> Neighbors:
-    """Return the k greatest of each row of (B, M), sorted; the earlier column wins ties.
+def _take_in(found: Neighbors, cosines: Tensor, start: int) -> None:
+    """Replace what is found by what is nearer among the next columns of (B, folds, groups) cosines, -inf for none.
 
-    The k greatest lie in the k groups of columns with the greatest maxima: selecting among maxima, and then within
-    those groups, is several times faster than selecting among all columns.
+    Few of them are nearer, and none where the greatest of a group is not.
     """
-    groups = cosines.shape[1] // _FOLDS
-    maxima = cosines.view(-1, _FOLDS, groups).amax(dim=1)
-    leading = maxima.topk(min(k, groups), dim=1, sorted=False)
-    columns = (torch.arange(_FOLDS)[:, None] * groups + leading.indices[:, None, :]).flatten(1)
-    candidates = cosines.gather(1, columns)
-    values, ranks = candidates.topk(k, dim=1, sorted=False)
-    positions = columns.gather(1, ranks)
+    k, groups = found.cosines.shape[1], cosines.shape[2]
+    maxima = cosines.amax(dim=1)
+    least = found.cosines.amin(dim=1, keepdim=True)
+    if start < k <= groups:
+        # Nothing is found yet. So many groups have one that is not less.
+        bound = maxima.topk(k, dim=1, sorted=False).values.amin(dim=1, keepdim=True)
+        least = torch.nextafter(bound, least)
+    rows, of = (maxima > least).nonzero(as_tuple=True)
+    candidates = cosines[rows, :, of]
+    chosen, fold = (candidates > least[rows]).nonzero(as_tuple=True)
+    rows, columns = rows[chosen], fold * groups + of[chosen]
 
-    least = values.amin(dim=1, keepdim=True)
+    # Beside what is found, in the order of the columns that a row has.
+    counts = rows.bincount(minlength=len(least))
+    slots = k + torch.arange(len(rows)) - (counts.cumsum(0) - counts)[rows]
+    width = k + int(counts.max())
+    values = torch.full((len(least), width), -torch.inf)
+    positions = torch.zeros(len(least), width, dtype=torch.int64)
+    values[:, :k], positions[:, :k] = found
+    values[rows, slots], positions[rows, slots] = candidates[chosen, fold], start + columns
+    least, ranks = values.topk(k, dim=1, sorted=False)
     # torch.topk takes any of those equal to the least. Rare, except for embeddings that have collapsed.
-    undecided = (candidates >= least).sum(dim=1) > k
-    undecided |= (maxima >= least).sum(dim=1) > (leading.values >= least).sum(dim=1)
-    if undecided.any():
-        positions[undecided] = _earliest(cosines[undecided], least[undecided], k)
-    positions = positions.sort(dim=1).values
-    values, ranks = cosines.gather(1, positions).sort(dim=1, descending=True, stable=True)
-    return Neighbors(values, positions.gather(1, ranks))
+    tied = (values >= least.amin(dim=1, keepdim=True)).sum(dim=1) > k
+    if tied.any():
+        ranks[tied] = _earliest(values[tied], positions[tied], k)
+    found.cosines.copy_(values.gather(1, ranks))
+    found.positions.copy_(positions.gather(1, ranks))
 
 
-def _earliest(cosines: Tensor, least: Tensor, k: int) -> Tensor:
-    """Return (B, k) columns above the `least` value taken, and the first of those equal to it."""
-    above, equal = cosines > least, cosines == least
-    chosen = above | (equal & (equal.cumsum(dim=1) <= k - above.sum(dim=1, keepdim=True)))
-    return chosen.nonzero()[:, 1].view(-1, k)
+def _earliest(cosines: Tensor, positions: Tensor, k: int) -> Tensor:
+    """Return (B, k) columns of the greatest of each row of (B, M), those of the least positions where equal."""
+    order = positions.argsort(dim=1)
+    ranks = cosines.gather(1, order).argsort(dim=1, descending=True, stable=True)
+    return order.gather(1, ranks[:, :k])

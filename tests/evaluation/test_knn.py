@@ -40,13 +40,18 @@ def test_predictions_are_sklearns(blobs, classes):
         assert score.low < score.value < score.high
 
 
+@pytest.mark.parametrize("tile", [16, 100, 5000])
+@pytest.mark.parametrize("distinct", [4, 90])
 @pytest.mark.parametrize(("bank", "k"), [(5, 1), (5, 5), (16, 16), (31, 20), (100, 3), (1000, 200)])
-def test_the_nearest_are_those_of_a_full_sort_and_the_earlier_of_equals(bank, k):
+def test_the_nearest_are_those_of_a_full_sort_and_the_earlier_of_equals(monkeypatch, bank, k, distinct, tile):
+    monkeypatch.setattr("cl_core.evaluation.nearest._TILE", tile)
     generator = np.random.default_rng(bank)
-    # Few distinct directions, so that most similarities are equal.
-    directions = torch.nn.functional.one_hot(torch.from_numpy(generator.integers(4, size=bank)), 4).float()
+    # Few distinct directions, so that most or many similarities are equal.
+    directions = torch.from_numpy(generator.normal(size=(distinct, 4)).astype(np.float32))
+    directions = torch.nn.functional.normalize(directions)[generator.integers(distinct, size=bank)]
     queries = torch.from_numpy(generator.normal(size=(30, 4)).astype(np.float32))
-    cosines = torch.nn.functional.normalize(queries, dim=1) @ directions.T
+    # All in one product, where equal directions have equal bits.
+    cosines = torch.nn.functional.normalize(queries, dim=1) @ torch.nn.functional.normalize(directions, dim=1).T
     expected = cosines.sort(dim=1, descending=True, stable=True)
     found = nearest(queries, directions, k=k)
     torch.testing.assert_close(found.positions, expected.indices[:, :k])
