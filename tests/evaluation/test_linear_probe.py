@@ -9,7 +9,7 @@ from sklearn.preprocessing import StandardScaler
 
 from cl_core.columns import Column
 from cl_core.errors import DataError, SpecError
-from cl_core.evaluation.protocols._logistic_regression import Probe, fit_logistic_regression
+from cl_core.evaluation.protocols._logistic_regression import Curvature, Probe, fit_logistic_regression
 from cl_core.evaluation.protocols.linear_probe import LinearProbe, standardized, validation_order
 from cl_core.registry import EVALUATIONS
 
@@ -17,14 +17,11 @@ SETTINGS = {"resamples": 200, "seed": 0}
 
 
 def fitted(features: np.ndarray, labels: np.ndarray, *, l2: float, tolerance: float = 1e-10) -> Probe:
-    examples = torch.from_numpy(features)
+    examples = [torch.from_numpy(features)]
+    start = Probe.zero(features.shape[1], int(labels.max()) + 1)
+    curvature = Curvature.at(start, examples)
     return fit_logistic_regression(
-        [examples],
-        torch.tensor(labels),
-        l2=l2,
-        start=Probe.zero(examples.shape[1], int(labels.max()) + 1),
-        curvature=examples.T @ examples / len(examples),
-        tolerance=tolerance,
+        examples, torch.tensor(labels), l2=l2, start=start, curvature=curvature, tolerance=tolerance
     )
 
 
@@ -58,12 +55,13 @@ def test_the_classifier_is_sklearns_whatever_the_size_of_the_blocks(blobs, rows)
     train = blobs(600, seed=2)
     features = StandardScaler().fit_transform(train.embeddings.values)
     examples = torch.from_numpy(features)
+    start = Probe.zero(12, 4)
     probe = fit_logistic_regression(
         examples.split(rows),
         torch.tensor(train.labels),
         l2=10.0,
-        start=Probe.zero(12, 4),
-        curvature=examples.T @ examples / 600,
+        start=start,
+        curvature=Curvature.at(start, examples.split(rows)),
         tolerance=1e-10,
     )
     theirs = sklearn_fitted(features, train.labels, l2=10.0)

@@ -60,7 +60,8 @@ class Features:
                 f"the {split} split has no labeled sample, and this evaluation needs them; give some a label, "
                 "or leave the evaluation out of evaluation.protocols"
             )
-        return self.rows(has_label)
+        # What lies in sequence is read without a copy.
+        return Features(self.embeddings, self.groups, self.ids) if has_label.all() else self.rows(has_label)
 
     def rows(self, chosen: NDArray[np.int64] | NDArray[np.bool_]) -> "Features":
         """Select samples, without views, by positions or by a mask; their embeddings are not read."""

@@ -10,12 +10,13 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
+from torch.utils.dlpack import from_dlpack
 
 from cl_core.columns import Column
 from cl_core.errors import DataError
 from cl_core.evaluation.bootstrap import classification_scores, confusion_matrix
 from cl_core.evaluation.protocols import Evaluation, Features, LabelCounts, Outcome, label_counts
-from cl_core.evaluation.protocols._logistic_regression import Probe, fit_logistic_regression
+from cl_core.evaluation.protocols._logistic_regression import Curvature, Probe, fit_logistic_regression
 from cl_core.registry import EVALUATIONS
 from cl_core.rng import uniforms
 
@@ -51,8 +52,8 @@ class LinearProbe(Evaluation):
     selection_samples: int = Field(20_000, ge=1, title="Samples for selection")
     """Maximum number of samples for choosing the L2 strength; the last fit always takes all samples."""
     tolerance: float = Field(1e-5, gt=0)
-    """The last fit stops when an iteration improves the objective by less; fits for selection stop at ten times as
-    much. Nats per sample."""
+    """The last fit stops when two iterations in a row improve the objective by less each; fits for selection stop at
+    ten times as much. Nats per sample."""
 
     @property
     def predictors(self) -> tuple[str, ...]:
@@ -105,10 +106,10 @@ class LinearProbe(Evaluation):
         examples, unseen = (features.of(features.column.select(part)).held() for part in (fitted, validation))
         answers, truths = targets[fitted], targets[validation].numpy()
         (width,) = features.column.shape
-        curvature = sum((block.T @ block for block in examples), torch.zeros(width, width)) / len(fitted)
         probe = Probe.zero(width, features.classes)
+        curvature = Curvature.at(probe, examples)
         tolerance = _SELECTION_COARSER * self.tolerance
-        best, most = Choice(math.nan, probe, curvature), -1.0
+        best, l2_of_best, most = probe, math.nan, -1.0
         # From strong to weak: each optimum is near the one before, the first near zero.
         for l2 in sorted(self.l2_strengths, reverse=True):
             probe = fit_logistic_regression(
@@ -116,8 +117,8 @@ class LinearProbe(Evaluation):
             )
             accuracy = float(np.mean(probe.predict(unseen) == truths))
             if accuracy > most:
-                best, most = Choice(l2, probe, curvature), accuracy
-        return best
+                best, l2_of_best, most = probe, l2, accuracy
+        return Choice(l2_of_best, best, Curvature.at(best, examples))
 
 
 @dataclass(frozen=True)
@@ -137,10 +138,10 @@ class Standardized:
     classes: int
 
     def __iter__(self) -> Iterator[Tensor]:
-        for rows in self.column.blocks(_block_rows(len(self.mean), self.classes)):
-            rows -= self.mean
-            rows /= self.std
-            yield torch.from_numpy(rows)
+        scale, shift = torch.from_numpy(1 / self.std), torch.from_numpy(-self.mean / self.std)
+        for rows in _blocks(self.column, _block_rows(len(shift), self.classes)):
+            # Unlike `from_numpy`, `from_dlpack` takes what cannot be written.
+            yield torch.addcmul(shift, from_dlpack(rows), scale)
 
     def of(self, column: Column) -> "Standardized":
         """Return other rows, standardized by the same numbers."""
@@ -159,11 +160,18 @@ def standardized(train: Column, *, classes: int) -> Standardized:
     """
     (width,) = train.shape
     rows = _block_rows(width, classes)
-    mean = _column_means(train.blocks(rows), len(train))
-    std = np.sqrt(_column_means((np.square(block - mean) for block in train.blocks(rows)), len(train)))
+    mean = _column_means(_blocks(train, rows), len(train))
+    std = np.sqrt(_column_means((np.square(block - mean) for block in _blocks(train, rows)), len(train)))
     # What is left of a constant after rounding is no variation.
     std[std <= 4 * np.finfo(np.float32).eps * np.abs(mean)] = 1
     return Standardized(train, mean, std, classes)
+
+
+def _blocks(column: Column, rows: int) -> Iterator[NDArray[np.float32]]:
+    """Yield all rows in order, at most so many at a time: as they are mapped, and so without a copy, if in sequence."""
+    for start in range(0, len(column), rows):
+        chosen = slice(start, start + rows)
+        yield column.values[chosen if column.positions is None else column.positions[chosen]]
 
 
 def _block_rows(width: int, classes: int) -> int:
@@ -181,7 +189,7 @@ class Choice(NamedTuple):
 
     l2: float
     start: Probe  # The classifier fitted with this strength to a part of the training samples.
-    curvature: Tensor  # (D, D) of that part.
+    curvature: Curvature  # There, of that part.
 
 
 def validation_order(train: Features, *, seed: int) -> NDArray[np.int64]:
