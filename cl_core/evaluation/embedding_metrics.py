@@ -57,8 +57,13 @@ def uniformity(embeddings: Tensor) -> Tensor:
 
     Source: Wang & Isola 2020, arXiv:2005.10242, Eq. 5 with t = 2. Differences: none.
     """
-    pairs = len(embeddings) * (len(embeddings) - 1)
-    return (gaussian_kernel(embeddings).sum() / pairs).log()
+    return log_mean_of_pairs(gaussian_kernel(embeddings))
+
+
+def log_mean_of_pairs(kernel: Tensor) -> Tensor:
+    """Return the log of the mean of an (N, N) kernel over pairs of different samples; its diagonal is 0."""
+    pairs = len(kernel) * (len(kernel) - 1)
+    return (kernel.sum() / pairs).log()
 
 
 def effective_rank(embeddings: Tensor) -> Tensor:

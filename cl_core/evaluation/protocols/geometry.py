@@ -11,12 +11,11 @@ from torch import Tensor
 
 from cl_core.evaluation.bootstrap import mean_score, resample_counts, unbiased_score
 from cl_core.evaluation.embedding_metrics import (
-    effective_rank,
     exponential_entropy,
     feature_std,
     gaussian_kernel,
+    log_mean_of_pairs,
     squared_distances,
-    uniformity,
 )
 from cl_core.evaluation.protocols import Evaluation, Features, Outcome
 from cl_core.registry import EVALUATIONS
@@ -45,14 +44,21 @@ class Geometry(Evaluation):
         chosen = np.argsort(test.sample_ids, kind="stable")[: self.samples]
         embeddings = torch.from_numpy(test.embeddings.take(chosen))
 
-        def resampled(statistic: Callable[[Tensor], Tensor]) -> np.ndarray:
-            blocks = resample_counts(len(embeddings), resamples=resamples, seed=seed)
-            return np.concatenate([statistic(torch.from_numpy(counts)).double().numpy() for counts in blocks])
-
+        kernel = gaussian_kernel(embeddings)
+        uniformities, ranks, stds = _uniformities(kernel), _ranks(embeddings), _stds(embeddings)
+        values = {
+            "geometry.uniformity": log_mean_of_pairs(kernel).item(),
+            "geometry.effective_rank": ranks(torch.ones(1, len(embeddings))).item(),
+            "geometry.feature_std": feature_std(embeddings).item(),
+        }
+        blocks = [
+            torch.stack([statistic(torch.from_numpy(counts)) for statistic in (uniformities, ranks, stds)])
+            for counts in resample_counts(len(embeddings), resamples=resamples, seed=seed)
+        ]
+        resampled = torch.cat(blocks, dim=1).double().numpy()
         scores = {
-            "geometry.uniformity": unbiased_score(uniformity(embeddings).item(), resampled(_uniformities(embeddings))),
-            "geometry.effective_rank": unbiased_score(effective_rank(embeddings).item(), resampled(_ranks(embeddings))),
-            "geometry.feature_std": unbiased_score(feature_std(embeddings).item(), resampled(_stds(embeddings))),
+            name: unbiased_score(value, of_resamples)
+            for (name, value), of_resamples in zip(values.items(), resampled, strict=True)
         }
         if test.views is not None:
             distances = squared_distances(*map(torch.tensor, test.views))
@@ -60,9 +66,8 @@ class Geometry(Evaluation):
         return Outcome(scores=scores)
 
 
-def _uniformities(embeddings: Tensor) -> Callable[[Tensor], Tensor]:
+def _uniformities(kernel: Tensor) -> Callable[[Tensor], Tensor]:
     """Return uniformity as a function of (B, N) counts; a sample drawn twice is not a pair of samples."""
-    kernel = gaussian_kernel(embeddings)
 
     def statistic(counts: Tensor) -> Tensor:
         pairs = counts.sum(1).square() - counts.square().sum(1)
