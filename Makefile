@@ -68,7 +68,8 @@ chaos: setup ## kill deployed retrainings at every failpoint and compare their r
 parity: setup ## compare losses and methods with reference libraries, and write docs/reference/parity.md
 	@PYTHONPATH=$(CURDIR):$(CURDIR)/tests $(BIN)/python -m parity docs/reference/parity.md
 
-# Each block is a file of tests/benchmarks. A void one does not keep the others from being measured.
+# Each block is a file of tests/benchmarks. A void one does not keep the others from being measured. Threads that wait
+# do not spin, as in every command.
 BLOCK ?= cold_start step feed views loss
 ARGS_feed := infra/recipes/*-fashion.json infra/recipes/simclr-fashion-vectors.json infra/recipes/siamese-colors.json
 
