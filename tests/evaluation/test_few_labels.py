@@ -3,12 +3,18 @@
 import numpy as np
 import pytest
 import scipy.stats
+import torch
 from sklearn.linear_model import LogisticRegression
 
 from cl_core.columns import Column
 from cl_core.errors import SpecError
 from cl_core.evaluation.protocols import Features
-from cl_core.evaluation.protocols.few_labels import FewLabels, drawn_of_each_class, mean_over_draws
+from cl_core.evaluation.protocols.few_labels import (
+    FewLabels,
+    drawn_of_each_class,
+    fitted_to_few,
+    mean_over_draws,
+)
 
 CLASSES = ["a", "b", "c"]
 
@@ -46,6 +52,19 @@ def test_each_score_is_the_mean_over_draws_of_scikit_learns_classifier() -> None
     found = outcome.scores["few_labels.accuracy_at_5"]
     assert found.value == pytest.approx(np.mean(accuracies), abs=0.006)
     assert found.low < found.value < found.high
+
+
+@pytest.mark.parametrize("classes", [2, 3, 7])
+@pytest.mark.parametrize(("samples", "width"), [(14, 40), (60, 40)])
+def test_the_classifier_of_few_samples_is_scikit_learns(classes: int, samples: int, width: int) -> None:
+    rng = np.random.default_rng(0)
+    groups = np.arange(samples) % classes
+    features = (rng.normal(size=(classes, width))[groups] + 2 * rng.normal(size=(samples, width))).astype(np.float32)
+    probe = fitted_to_few(torch.from_numpy(features), torch.from_numpy(groups), inverse_strength=0.5)
+    theirs = LogisticRegression(C=0.5, tol=1e-8, max_iter=10_000).fit(features.astype(np.float64), groups)
+    unseen = rng.normal(size=(200, width)).astype(np.float32)
+    shares = torch.nn.functional.linear(torch.from_numpy(unseen), *probe).softmax(dim=1)
+    np.testing.assert_allclose(shares.numpy(), theirs.predict_proba(unseen.astype(np.float64)), atol=5e-3)
 
 
 def test_more_labels_are_better() -> None:

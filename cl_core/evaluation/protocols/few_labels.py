@@ -1,15 +1,17 @@
 """How well a linear classifier does with a few labels of each class."""
 
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, ClassVar, Self
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from pydantic import Field
 from scipy.special import stdtrit
-from sklearn.linear_model import LogisticRegression
+from torch import Tensor
 
 from cl_core.errors import SpecError
 from cl_core.evaluation.protocols import Evaluation, Features, LabelCounts, Outcome, label_counts
+from cl_core.evaluation.protocols._logistic_regression import Curvature, Probe, fit_logistic_regression
 from cl_core.refs import Score
 from cl_core.registry import EVALUATIONS
 from cl_core.rng import uniforms
@@ -17,7 +19,8 @@ from cl_core.rng import uniforms
 # Training features that fix mean and standard deviation; they need no labels.
 _STANDARDIZED_BY = 20_000
 _TEST_ROWS = 4096
-_ITERATIONS = 1000
+# Nats per sample; see `fit_logistic_regression`.
+_TOLERANCE = 1e-7
 # Of the draws of samples, away from those of the view policies and of the linear probe.
 _STREAM = (1 << 16) - 2
 
@@ -69,6 +72,7 @@ class FewLabels(Evaluation):
         first = train.embeddings.take(slice(_STANDARDIZED_BY))
         mean, std = first.mean(0, dtype=np.float64), first.std(0, dtype=np.float64)
         std[std == 0] = 1
+        mean, std = mean.astype(np.float32), std.astype(np.float32)
         train, test = train.labeled("training"), test.labeled("test")
         scores = {}
         for number in self.fitted_to(label_counts(train, test, classes)).per_class:
@@ -80,14 +84,33 @@ class FewLabels(Evaluation):
         return Outcome(scores=scores)
 
     def _accuracy(
-        self, labeled: Features, test: Features, mean: NDArray[np.float64], std: NDArray[np.float64]
+        self, labeled: Features, test: Features, mean: NDArray[np.float32], std: NDArray[np.float32]
     ) -> float:
-        if len(np.unique(labeled.groups)) == 1:
-            return float((test.groups == labeled.groups[0]).mean())
-        probe: Any = LogisticRegression(C=self.inverse_strength, max_iter=_ITERATIONS)  # type: ignore[no-untyped-call]
-        probe.fit((labeled.embeddings.take(slice(None)) - mean) / std, labeled.groups)
-        predicted = [probe.predict((block - mean) / std) for block in test.embeddings.blocks(_TEST_ROWS)]
-        return float((np.concatenate(predicted) == test.groups).mean())
+        known, groups = np.unique(labeled.groups, return_inverse=True)
+
+        def standardized(rows: NDArray[np.float32]) -> Tensor:
+            return torch.from_numpy((rows - mean) / std)
+
+        features = standardized(labeled.embeddings.take(slice(None)))
+        probe = fitted_to_few(features, torch.from_numpy(groups), inverse_strength=self.inverse_strength)
+        predicted = known[probe.predict(map(standardized, test.embeddings.blocks(_TEST_ROWS)))]
+        return float((predicted == test.groups).mean())
+
+
+def fitted_to_few(features: Tensor, targets: Tensor, *, inverse_strength: float) -> Probe:
+    """Return the logistic regression of scikit-learn for (n, D) features and (n,) classes, 0 to C - 1.
+
+    Its weights are sums of features: where those are few, they are looked for in the n dimensions that these span.
+    """
+    # Of two classes, scikit-learn has one vector of weights, twice as long as each of ours: half the squares.
+    l2 = (2 if int(targets.max()) == 1 else 1) / inverse_strength
+    basis = torch.linalg.qr(features.T).Q if len(features) < features.shape[1] else torch.eye(features.shape[1])
+    reduced = features @ basis
+    start = Probe.zero(reduced.shape[1], int(targets.max()) + 1)
+    probe = fit_logistic_regression(
+        [reduced], targets, l2=l2, start=start, curvature=Curvature.at(start, [reduced]), tolerance=_TOLERANCE
+    )
+    return Probe(probe.weights @ basis.T, probe.biases)
 
 
 def drawn_of_each_class(train: Features, number: int, *, seed: int, draw: int) -> NDArray[np.int64]:
