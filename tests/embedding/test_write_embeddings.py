@@ -160,7 +160,7 @@ def test_a_killed_run_resumes_and_ends_with_the_bytes_of_an_uninterrupted_one(tm
     assert killed.returncode == -signal.SIGKILL and not resumed.exists()
     embedded, progress = [], []
     made = write_embeddings(
-        model(lambda images: embedded.append(len(images)) or flat_unit_rows(images)),
+        model(lambda columns: embedded.append(len(columns[0])) or flat_unit_rows(columns)),
         shapes(3000),
         resumed,
         workers=workers,
@@ -235,7 +235,7 @@ from embedding.test_write_embeddings import shapes
 from cl_core.embedding.writer import write_embeddings
 
 wide = np.random.default_rng(0).standard_normal((192, 1024), dtype=np.float32)
-wider = model(lambda images: images.reshape(len(images), -1) @ wide)
+wider = model(lambda columns: columns[0].reshape(len(columns[0]), -1) @ wide)
 write_embeddings(wider, shapes(int(sys.argv[1])), Path(sys.argv[2]))
 # Unlike `ru_maxrss` it does not begin with the memory of the process that started this one.
 print(int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]) // 1024)
