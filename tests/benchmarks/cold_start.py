@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from rounds import MOST_DRIFT, Contestant, measure, spread, this_machine
+from rounds import Contestant, end_if_void, measure, spread, this_machine
 
 # Seconds of training: what is measured begins when there is nothing left to train.
 RECIPE = {
@@ -94,9 +94,7 @@ def main() -> None:
         print("\nLongest imports of `cl retrain`, each with what it imports:\n\n| seconds | module |\n|---|---|")
         for seconds, module in longest_imports(retraining, mine):
             print(f"| {seconds:.2f} | `{module}` |")
-    print(f"\nDrift of the machine: {measured.drift:.0%}.")
-    if measured.drift > MOST_DRIFT and not chosen.small:
-        sys.exit(f"void: the machine drifted by more than {MOST_DRIFT:.0%}; run it again when it is at rest")
+    end_if_void(measured, small=chosen.small)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from rounds import MOST_DRIFT, Contestant, Measured, measure, spread, this_machine
+from rounds import Contestant, end_if_void, measure, spread, this_machine
 from torch import Tensor
 
 from cl_core.evaluation.nearest import nearest
@@ -137,7 +137,7 @@ def _print_peak(kind: str, name: str, *, small: bool) -> None:
     data = drawn(_SMALL if small else size)
     run(drawn(_SMALL))
     before = _status_mib("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # The peak begins anew.
+    Path("/proc/self/clear_refs").write_text("5")  # The peak of what comes next counts.
     run(data)
     print(max(0.0, _status_mib("VmHWM") - before))
 
@@ -168,22 +168,18 @@ def main() -> None:
     probes, neighbors = drawn(_SMALL if chosen.small else PROBE), drawn(_SMALL if chosen.small else NEIGHBORS)
     print(this_machine())
     check(probes, neighbors)
-    drift = 0.0
+    races = []
     for kind, runs, data in (("probe", PROBES, probes), ("neighbors", SEARCHES, neighbors)):
         turns = {name: Contestant(partial(run_once, run, data), chosen.threads) for name, run in runs.items()}
-        measured: Measured = measure(turns, rounds=1 if chosen.small else chosen.rounds)
+        measured = measure(turns, rounds=1 if chosen.small else chosen.rounds)
         print(f"\n| {kind} | seconds | CPU seconds | times as slow as here | peak, MiB |\n|---|---|---|---|---|")
         for name in runs:
             seconds, cpu = ([1 / rate for rate in rates[name]] for rates in (measured.rates, measured.cpu_rates))
             ratios = spread(measured.against("here", name), "{:.2f}")
             peak = peak_mib(kind, name, small=chosen.small)
             print(f"| {name} | {spread(seconds, '{:.2f}')} | {spread(cpu, '{:.2f}')} | {ratios} | {peak:,.0f} |")
-        drift = max(drift, measured.drift)
-    print(f"\nDrift of the machine: {drift:.0%}.")
-    if drift > MOST_DRIFT and not chosen.small:
-        sys.exit(
-            f"the machine drifted by {drift:.0%}, at most {MOST_DRIFT:.0%} is allowed: run it where nothing else runs"
-        )
+        races.append(measured)
+    end_if_void(*races, small=chosen.small)
 
 
 if __name__ == "__main__":

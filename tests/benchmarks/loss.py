@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from rounds import MOST_DRIFT, Contestant, measure, spread, this_machine
+from rounds import Contestant, end_if_void, measure, spread, this_machine
 from torch import Tensor
 
 from cl_core.losses import Relation, RowIds
@@ -106,23 +106,19 @@ def main() -> None:
         return
     check()
     print(f"{this_machine()}\n\n| rows | all at once, ms | tiles, times as fast |\n|---|---|---|")
-    drift = 0.0
+    races = []
     for count in _SMALL if chosen.small else chosen.rows:
         rows = embeddings(count)
         turns = {name: Contestant(partial(run_once, loss, rows), chosen.threads) for name, loss in LOSSES.items()}
         measured = measure(turns, rounds=1 if chosen.small else chosen.rounds)
         whole = [1000 / rate for rate in measured.rates["all at once"]]
         print(f"| {count:,} | {spread(whole)} | {spread(measured.against('tiles', 'all at once'), '{:.2f}')} |")
-        drift = max(drift, measured.drift)
+        races.append(measured)
     print("\nPeak memory beside the rows, MiB:\n\n| rows | all at once | tiles |\n|---|---|---|")
     for count in _SMALL if chosen.small else GROWING:
         whole = f"{peak_mib('all at once', count):,.0f}" if count <= _LARGEST_MATRIX else "not run"
         print(f"| {count:,} | {whole} | {peak_mib('tiles', count):,.0f} |")
-    print(f"\nDrift of the machine: {drift:.0%}.")
-    if drift > MOST_DRIFT and not chosen.small:
-        sys.exit(
-            f"the machine drifted by {drift:.0%}, at most {MOST_DRIFT:.0%} is allowed: run it where nothing else runs"
-        )
+    end_if_void(*races, small=chosen.small)
 
 
 if __name__ == "__main__":

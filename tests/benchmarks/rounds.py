@@ -69,6 +69,19 @@ def measure(contestants: Mapping[str, Contestant], *, rounds: int) -> Measured:
     return Measured(rates, cpu_rates, machine)
 
 
+def end_if_void(*measured: Measured, small: bool) -> None:
+    """Print how far the machine drifted, and end with an error where that makes the comparison void.
+
+    Args:
+        measured: All that was compared.
+        small: Whether it was only to see that everything runs.
+    """
+    drift = max(one.drift for one in measured)
+    print(f"\nDrift of the machine: {drift:.0%}.")
+    if drift > MOST_DRIFT and not small:
+        raise SystemExit(f"void: at most {MOST_DRIFT:.0%} of drift is allowed; run it again where nothing else runs")
+
+
 def _seconds(work: Callable[[], object]) -> float:
     """Return the shortest of five tries: the others were disturbed."""
     taken = []
