@@ -108,7 +108,7 @@ def cpu_count() -> int:
     Every check and default asks here. A quota is rounded down: of 1.5 CPUs, a second thread would have half of one, and
     the first would wait for it in each step. (`joblib` rounds up.)
     """
-    import joblib  # It brings numpy.
+    import joblib  # It imports numpy.
 
     allowed: float = min(joblib.cpu_count(), _cpu_quota())
     return max(1, math.floor(allowed))
