@@ -24,7 +24,7 @@ def test_a_killed_training_that_goes_on_has_lost_only_what_it_repeats() -> None:
     again = attempt("pretrain", 3700, 60, repeated_steps=40, repeated_seconds=12.5)
     found = cost(killed, again)
     assert (found.lost_seconds, found.repeated_steps, found.waited_seconds) == (12.5, 40, 100)
-    assert cost(killed).lost_seconds == 3600, "nobody has gone on from it yet"
+    assert cost(killed).lost_seconds == 3600, "no attempt has gone on from it yet"
 
 
 def test_a_training_that_a_person_stopped_and_that_keeps_its_last_step_has_lost_nothing() -> None:

@@ -75,7 +75,7 @@ def parameter_table(parameters: ViewParameters) -> tuple[NDArray[np.int32], NDAr
 def _in_threads(parts: Iterator[Callable[[], None]], threads: int) -> None:
     """Call all parts, in this thread and others, which end before this returns.
 
-    They are started anew for each batch: threads that wait for the next one would not survive a fork.
+    They are started for each batch: threads that wait for the next one would not survive a fork.
     """
     one_at_a_time, errors = threading.Lock(), list[BaseException]()
 

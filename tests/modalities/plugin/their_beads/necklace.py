@@ -1,7 +1,6 @@
 """Necklaces: a clasp of three measures, and a string of beads. Two necklaces with the same beads are the same thing."""
 
 import hashlib
-from collections import Counter
 from typing import ClassVar
 
 import numpy as np
@@ -9,7 +8,7 @@ from markupsafe import Markup, escape
 
 from cl_core.modalities import ArraySpec, ColumnKind, Modality, PayloadInfo, Preview, Rejected, Specs, joined
 from cl_core.registry import MODALITIES
-from their_beads.modality import MOST, beads_of
+from their_beads.modality import MOST, BeadProfiler, beads_of
 
 MEASURES = 3
 
@@ -31,8 +30,8 @@ class Necklaces(Modality):
         _, beads = self._decoded(payload)
         return PayloadInfo(hashlib.sha256(payload).digest(), "text", bytes([len(beads)]), None)
 
-    def profiler(self) -> "NecklaceProfiler":
-        return NecklaceProfiler()
+    def profiler(self) -> BeadProfiler:
+        return BeadProfiler()
 
     def array_specs(self, content) -> Specs:
         return ArraySpec("float32", (MEASURES,)), ArraySpec("uint8", (MOST,))
@@ -100,17 +99,6 @@ class Necklaces(Modality):
         if not np.isfinite(measures).all():
             raise Rejected("infinite", "a measure is no finite number")
         return measures, np.frombuffer(beads_of(beads), np.uint8)
-
-
-class NecklaceProfiler:
-    def __init__(self) -> None:
-        self._lengths: Counter[int] = Counter()
-
-    def add(self, split: str, measures: bytes) -> None:
-        self._lengths[measures[0]] += 1
-
-    def profile(self):
-        return {"lengths": {str(length): count for length, count in sorted(self._lengths.items())}}
 
 
 def necklace_payload(measures, beads: bytes) -> bytes:
