@@ -38,6 +38,7 @@ class TemporaryServer:
         self._listening.bind(("127.0.0.1", 0))
         self.api_url = f"http://127.0.0.1:{self._listening.getsockname()[1]}/api"
         self._process: subprocess.Popen[bytes] | None = None
+        self._log = Path()
 
     def start(self, folder: Path) -> None:
         """Start the server, and return; what is asked before it is ready waits for it.
@@ -46,34 +47,40 @@ class TemporaryServer:
         https://github.com/PrefectHQ/prefect/blob/3.8.8/src/prefect/server/api/server.py
 
         Args:
-            folder: To start it in: Prefect reads files of its working folder for its settings.
+            folder: To start it in, and for its log: Prefect reads files of its working folder for its settings.
         """
         if self._process is not None:
             return
+        self._log = folder / "temporary-server.log"
         prefect = importlib.util.find_spec("prefect")
         assert prefect is not None and prefect.origin is not None
         packages, socket_number = str(Path(prefect.origin).parents[1]), self._listening.fileno()
         self._listening.listen()
-        self._process = subprocess.Popen(  # noqa: S603 - our own command
-            [
-                *(sys.executable, "-P", "-m", "uvicorn", "--app-dir", packages, "--fd", str(socket_number)),
-                *("--factory", "prefect.server.api.server:create_app"),
-                *("--log-level", "error", "--lifespan", "on"),
-            ],
-            env={
-                **inherited(*_NOT_FOR_IT),
-                "PREFECT_UI_ENABLED": "0",
-                "PREFECT__SERVER_EPHEMERAL": "1",
-                "PREFECT__SERVER_FINAL": "1",
-            },
-            cwd=folder,
-            # Not the terminal's: a program in the background may not read there.
-            stdin=subprocess.DEVNULL,
-            pass_fds=(socket_number,),
-            # Ctrl-C in a terminal, and a scheduler's SIGTERM, reach the command's whole group.
-            process_group=0,
-            preexec_fn=_end_with_parent,
-        )
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(  # noqa: S603 - our own command
+                [
+                    *(sys.executable, "-P", "-m", "uvicorn", "--app-dir", packages, "--fd", str(socket_number)),
+                    *("--factory", "prefect.server.api.server:create_app"),
+                    *("--log-level", "error", "--lifespan", "on"),
+                ],
+                env={
+                    **inherited(*_NOT_FOR_IT),
+                    "PREFECT_UI_ENABLED": "0",
+                    "PREFECT__SERVER_EPHEMERAL": "1",
+                    "PREFECT__SERVER_FINAL": "1",
+                    # The command is quiet on its terminal; a traceback of the server belongs into its log.
+                    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "ERROR",
+                },
+                cwd=folder,
+                # Not the terminal's: a program in the background may not read there.
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                pass_fds=(socket_number,),
+                # Ctrl-C in a terminal, and a scheduler's SIGTERM, reach the command's whole group.
+                process_group=0,
+                preexec_fn=_end_with_parent,
+            )
         atexit.register(self.stop)
         # From here on, a request to a server that has exited is refused instead of waiting.
         self._listening.close()
@@ -95,7 +102,8 @@ class TemporaryServer:
             code = self._process.poll()
             what = f"did not answer within {timeout_s:.0f} s" if code is None else f"exited with code {code}"
             raise InfrastructureError(
-                f"Prefect's temporary server {what}; its own message is above; run the same command again"
+                f"Prefect's temporary server {what}; the end of {self._log} says why; correct that, and run the same "
+                "command again"
             ) from error
 
     def stop(self) -> None:

@@ -212,6 +212,21 @@ def test_an_mlflow_that_does_not_answer_is_named(cl: CommandLine) -> None:
     assert address in finished.error
 
 
+def test_a_database_of_prefect_that_is_damaged_is_named_by_the_log_of_the_temporary_server(tmp_path: Path) -> None:
+    cl = CommandLine(tmp_path / "home")
+    (cl.home / "prefect").mkdir(parents=True)
+    (cl.home / "prefect" / "prefect.db").write_text("no database")
+    refused = cl.run("ingest", "--data.name", "made", "--data.source", "synthetic")
+    log = cl.home / "prefect" / "temporary-server.log"
+    assert refused.code == 1
+    assert refused.error == (
+        f"error: Prefect's temporary server exited with code 3; the end of {log} says why; correct that, and run the "
+        "same command again"
+    )
+    assert "file is not a database" in log.read_text()
+    assert (cl.home / "prefect" / "prefect.db").read_text() == "no database"
+
+
 def test_a_snapshot_with_a_flipped_byte_is_read_anew(cl: CommandLine, tmp_path: Path) -> None:
     source = tmp_path / "source.parquet"
     shutil.copy(SAMPLE, source)
