@@ -5,6 +5,7 @@ from abc import abstractmethod
 from torch import Tensor, nn
 
 from cl_core.errors import SpecError
+from cl_core.modalities._processor import Processor
 from cl_core.registry import Component
 
 
@@ -37,6 +38,21 @@ class EncoderOptions(Component):
         Raises:
             SpecError: When the encoder takes no such views.
         """
+
+    def build_for(self, processor: Processor) -> Encoder:
+        """Build a fresh encoder for what a processor gives; by default only the shape of its views matters.
+
+        An encoder of ids, as those of words, finds in the processor how many there are.
+
+        Raises:
+            SpecError: When the encoder takes no such views.
+        """
+        if processor.is_symbolic:
+            raise SpecError(
+                f"training.encoder: {type(self).__name__} takes numbers, but the views hold ids of words; choose an "
+                "encoder of texts, such as bag"
+            )
+        return self.build(processor.view_shape)
 
 
 def image_shape(encoder: EncoderOptions, shape: tuple[int, ...]) -> tuple[int, int]:

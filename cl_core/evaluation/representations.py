@@ -89,8 +89,14 @@ def baseline(on: PreparedData) -> Representation:
     def embed(rows: Rows) -> NDArray[np.float32]:
         return modality.baseline_features(rows, processor())
 
+    def embed_processed(views: torch.Tensor) -> torch.Tensor:
+        if not modality.is_symbolic:
+            return views.flatten(1)
+        # Ids mean nothing as numbers, so the views go back to rows.
+        return torch.from_numpy(embed(tuple(column.numpy() for column in processor().restored(views))))
+
     digest = digest_of([name, _samples(on), _code(on)])
-    return Representation(name, digest, "", on, embed, lambda views: views.flatten(1))
+    return Representation(name, digest, "", on, embed, embed_processed)
 
 
 def registered(load: Callable[[], nn.Module], training_digest: str, on: PreparedData) -> Representation:
@@ -161,7 +167,7 @@ def _of_encoder(
 
 def _fresh_encoder(job: TrainingJob) -> Encoder:
     torch.manual_seed(job.training.seed)
-    return job.parts.encoder.build(job.view_shape)
+    return job.parts.encoder.build_for(job.processor)
 
 
 def _samples(on: PreparedData) -> list[Any]:

@@ -48,10 +48,14 @@ class Modality(Component):
     """View policy by which models are compared, whatever they were trained with."""
     has_fingerprints: ClassVar[bool] = False
     """Whether near-duplicates can be found."""
+    is_symbolic: ClassVar[bool] = False
+    """Whether processors give ids, as those of words, which cannot be mixed as numbers can."""
     libraries: ClassVar[tuple[str, ...]] = ()
     """Distributions whose versions decide what payloads become, such as Pillow."""
     hidden_options: ClassVar[tuple[str, ...]] = ()
     """Options that make other arrays of the same payloads and do not show in an array's shape."""
+    fitted_options: ClassVar[tuple[str, ...]] = ()
+    """Options of what is fitted to the training split: they decide neither payloads nor what a model takes."""
 
     # --- payloads, when they are ingested
 
@@ -94,13 +98,15 @@ class Modality(Component):
 
     @property
     def variant(self) -> str:
-        """The hidden options as a part of a file's name; empty for the defaults."""
-        return f"-{digest_of(self.hidden)[:12]}" if self.hidden else ""
+        """The hidden and the fitted options as a part of the name of a cache; empty for the defaults."""
+        options = {**self.hidden, **self._changed(self.fitted_options)}
+        return f"-{digest_of(options)[:12]}" if options else ""
 
     @property
     def digest_part(self) -> bytes:
         """The modality and its hidden options as a part of a snapshot's digest."""
-        return f"modality {self.registered_name}{self.variant}\n".encode()
+        hidden = f"-{digest_of(self.hidden)[:12]}" if self.hidden else ""
+        return f"modality {self.registered_name}{hidden}\n".encode()
 
     # --- arrays, which are cached, and which registered models take
 
@@ -226,5 +232,8 @@ class Modality(Component):
     @property
     def hidden(self) -> dict[str, Any]:
         """The hidden options that differ from their defaults, as JSON values."""
-        values = self.model_dump(mode="json", include=set(self.hidden_options), exclude_defaults=True)
-        return {name: values[name] for name in self.hidden_options if name in values}
+        return self._changed(self.hidden_options)
+
+    def _changed(self, names: tuple[str, ...]) -> dict[str, Any]:
+        values = self.model_dump(mode="json", include=set(names), exclude_defaults=True)
+        return {name: values[name] for name in names if name in values}

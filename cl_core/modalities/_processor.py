@@ -1,6 +1,7 @@
 """What turns cached rows into what encoders take. Apart from decoding, whose processes do without torch."""
 
 from abc import abstractmethod
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,9 @@ class Processor(nn.Module):
     Args:
         arrays: A row of the cache: of each column.
     """
+
+    is_symbolic: ClassVar[bool] = False
+    """Whether views hold ids, as those of words: then they are not mixed, and only encoders of such ids take them."""
 
     def __init__(self, arrays: Specs) -> None:
         super().__init__()

@@ -64,7 +64,7 @@ def train(job: TrainingJob, *, stop_requested: Callable[[], bool] = lambda: Fals
     device = "cuda" if job.compute.gpus_per_worker else "cpu"
     parts = job.parts
     torch.manual_seed(spec.seed)
-    encoder = parts.encoder.build(job.view_shape)
+    encoder = parts.encoder.build_for(job.processor)
     if job.initial_weights is not None:  # Before the method is built, which may copy the encoder.
         load_initial_weights(encoder, job.initial_weights.path)
     method = parts.method.build(encoder, parts.loss).to(device)

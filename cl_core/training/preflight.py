@@ -180,13 +180,7 @@ def check_views(parts: Parts, modality: Modality, processor: Processor | None = 
             stages for the smallest views, views have several sizes and the encoder or the method takes one only, or one
             of these draws random numbers.
     """
-    name, suited = modality.registered_name, parts.views.modalities
-    if suited and name not in suited:
-        fitting = [one for one in VIEWS.names() if name in (of := VIEWS.get(one, field="").modalities) or not of]
-        raise SpecError(
-            f"training.views: {parts.spec.views!r} makes views of {' or '.join(suited)}, and data.modality is "
-            f"{name!r}; choose one of: {', '.join(fitting)}"
-        )
+    _check_suited(parts, modality)
     view_maker(parts.views, parts.spec.views_backend)
     if processor is None:
         if (known := modality.known_arrays()) is None:
@@ -200,11 +194,12 @@ def check_views(parts: Parts, modality: Modality, processor: Processor | None = 
         processor=processor,
         pool=pool,
     )
+    encoder = parts.encoder.build_for(processor)
     shapes = sorted({tuple(view.shape[1:]) for view in views})
-    for shape in shapes:
+    for shape in {*shapes} - {processor.view_shape}:
         with torch.device("meta"):
             parts.encoder.build(shape)
-    method = parts.method.build(parts.encoder.build(processor.view_shape), parts.loss).eval()
+    method = parts.method.build(encoder, parts.loss).eval()
     before = torch.get_rng_state()
     try:
         with torch.no_grad():
@@ -222,3 +217,17 @@ def check_views(parts: Parts, modality: Modality, processor: Processor | None = 
             "in a step, as dropout does, so its result would depend on the number of workers and on where it resumes; "
             "leave that out, or draw the numbers in the views by SampleRng"
         )
+
+
+def _check_suited(parts: Parts, modality: Modality) -> None:
+    """Refuse a view policy of other modalities, and one that mixes the samples of a modality that has no numbers."""
+    name, suited = modality.registered_name, parts.views.modalities
+    if name in suited or not (suited or modality.is_symbolic):
+        return
+    of = {one: VIEWS.get(one, field="").modalities for one in VIEWS.names()}
+    fitting = [one for one, kinds in of.items() if name in kinds or not (kinds or modality.is_symbolic)]
+    made_of = f"makes views of {' or '.join(suited)}" if suited else "mixes samples, which are numbers"
+    raise SpecError(
+        f"training.views: {parts.spec.views!r} {made_of}, and data.modality is {name!r}; choose one of: "
+        f"{', '.join(fitting)}"
+    )

@@ -46,12 +46,12 @@ def check_initial_weights(folder: Path, parts: Parts, *, champion: str, continue
     mine = _described(parts.spec.encoder, parts.spec.encoder_options)
     champion_encoder = _described(theirs["encoder"], _completed(theirs["encoder"], theirs["encoder_options"]))
     if champion_encoder == mine:
-        view_shape = _view_shape(folder, continued)
+        processor = _processor(folder, continued)
         with torch.device("meta"):
-            shapes = _shapes(parts.encoder.build(view_shape).state_dict()) if view_shape else {}
+            shapes = _shapes(parts.encoder.build_for(processor).state_dict()) if processor else {}
         if shapes == _shapes(state_of("encoder", folder / WEIGHTS)):
             return
-        mine += f" for inputs of the shape {view_shape}" if view_shape else " for these samples"
+        mine += f" for inputs of the shape {processor.view_shape}" if processor else " for these samples"
         champion_encoder += " for inputs of another shape"
     raise SpecError(
         f"training.start_from: wanted a champion with encoder {mine}, but {champion} has {champion_encoder}; set "
@@ -59,12 +59,12 @@ def check_initial_weights(folder: Path, parts: Parts, *, champion: str, continue
     )
 
 
-def _view_shape(folder: Path, continued: Continued) -> tuple[int, ...]:
-    """Return the shape of a view by the champion's processor; empty where that is of other samples."""
+def _processor(folder: Path, continued: Continued) -> Processor | None:
+    """Return the processor of a training with the champion's buffers; None where these are of other samples."""
     try:
-        return continued(state_of("processor", folder / WEIGHTS)).view_shape
+        return continued(state_of("processor", folder / WEIGHTS))
     except ValueError:
-        return ()
+        return None
 
 
 def _completed(name: str, options: dict[str, Any]) -> dict[str, Any]:

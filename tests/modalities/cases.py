@@ -16,7 +16,7 @@ from cl_core.data.sources import RawSample, Source, SourceEntry
 from cl_core.modalities import joined
 
 PLUGIN = Path(__file__).with_name("plugin")
-NAMES = ["beads", "image", "necklace", "vector"]
+NAMES = ["beads", "image", "necklace", "text", "vector"]
 CLASSES = ("few", "many")
 
 
@@ -126,7 +126,32 @@ def necklace() -> Case:
     return Case("necklace", {"modality": "necklace"}, payloads, joined((clasp, b"a")), hostile, {"views": "dacl_mixup"})
 
 
-MAKERS = {"beads": beads, "image": image, "necklace": necklace, "vector": vector}
+WORDS = (
+    ["river", "lake", "ocean", "wave", "boat", "fish", "shore", "tide", "sand", "island", "storm", "anchor"],
+    ["engine", "wheel", "brake", "piston", "clutch", "garage", "tire", "fuel", "pedal", "mirror", "valve", "gear"],
+)
+
+
+def text() -> Case:
+    """Sentences about water or cars, between words that say nothing."""
+    rng = np.random.default_rng(4)
+    filler = ["the", "a", "of", "and", "Über", "世界", "is", "not"]
+    texts = dict[str, str]()
+    for number in range(300):
+        words = [*rng.choice(WORDS[number % 2], 4), *rng.choice(filler, int(rng.integers(1, 4)))]
+        texts[" ".join(rng.permutation(words))] = CLASSES[number % 2]
+    payloads = [(sentence.encode(), label) for sentence, label in texts.items()][:240]
+    hostile = [
+        *(b"", b" ", b"\n\t\r\n", "\u3000\u2028".encode(), "\u200b\ufeff".encode(), b"\x07\x1b"),
+        *(b"\0", b"zero \0 byte", b"\xff\xfeh\0i\0", b"caf\xe9", b"cut \xe4\xb8", b"\xed\xa0\x80", b"\xc0\xaf"),
+        b"a" * (2**20 + 1),
+    ]
+    training = {"views": "word_noise", "encoder": "bag", "encoder_options": {"features": 16}}
+    options = {"modality": "text", "modality_options": {"length": 64, "buckets": 500}}
+    return Case("text", options, payloads, b"!", hostile, training)
+
+
+MAKERS = {"beads": beads, "image": image, "necklace": necklace, "text": text, "vector": vector}
 
 
 class Given(Source):

@@ -1,0 +1,128 @@
+"""Texts: a line each of text files, or a row each of Parquet, CSV, TSV or JSON lines."""
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from pydantic import Field, PrivateAttr, model_validator
+
+from cl_core.data.sources import RawSample, Unreadable
+from cl_core.data.sources._labels import LabelColumn
+from cl_core.data.sources._listing import fingerprint_of
+from cl_core.data.sources._parquet_files import TableFile, check_group_column, group_of, table_files
+from cl_core.data.sources._split_options import SplitTables
+from cl_core.data.sources._text_rows import TEXT_COLUMN, TEXT_SUFFIXES, has_columns, text_rows, text_schema
+from cl_core.errors import DataError
+from cl_core.registry import SOURCES
+
+
+@SOURCES.register("texts")
+class TextFiles(SplitTables):
+    """One file of texts, or all below a folder: text files (`.txt`), Parquet, CSV, TSV, or JSON lines (`.jsonl`).
+
+    Each line of a text file is a sample, each row of the others. Folders such as `train` and `test`, or file names that
+    begin so, are splits if they tell two apart. Without `test` the validation files are the test split, beside it they
+    are trained on.
+    """
+
+    modalities: ClassVar[tuple[str, ...]] = ("text",)
+
+    text_column: str = Field("text", min_length=1)
+    """Column of the texts; text files have none."""
+    label_column: str = ""
+    """Column of class names, text or whole numbers. Empty: unlabeled."""
+    _group_column: str = PrivateAttr("")
+    _passed_over: Counter[str] = PrivateAttr(default_factory=Counter)
+    _notes: list[str] = PrivateAttr(default_factory=list)
+
+    @model_validator(mode="after")
+    def _texts_are_no_labels(self) -> Self:
+        for option in ("label_column", "split_column"):
+            if getattr(self, option) == self.text_column:
+                raise ValueError(f"text_column and {option} are both {self.text_column!r}; leave one of them out")
+        return self
+
+    def fingerprint(self, location: str) -> str:
+        """Return a digest of the path and state of every file."""
+        return fingerprint_of(file.path for file in self._files(location))
+
+    def samples(self, location: str) -> Iterator[RawSample | Unreadable]:
+        """Yield every text; a row without one becomes unreadable, and a blank line of a text file is none."""
+        files = self._files(location)
+        splits = self.splits_of(files, Path(location))
+        self._notes[:] = filter(None, [splits.note])
+        labels: LabelColumn | None = None
+        for file in files:
+            self._check_columns(file)
+            if self.label_column:
+                schema = text_schema(file, self.label_column, "source_options.label_column")
+                labels = LabelColumn.of(schema, self.label_column, file.path, like=labels)
+                if labels.note not in self._notes:
+                    self._notes.append(labels.note)
+            yield from self._rows(file, labels, splits.split(file.parts))
+
+    def _rows(self, file: TableFile, labels: LabelColumn | None, path_split: str) -> Iterator[RawSample | Unreadable]:
+        path, text = file.path, self.text_column
+        label_column, split_column, group_column = self.label_column, self.split_column, self._group_column
+        split = path_split or ("" if split_column else self.split_of_row(None, path, file.name))
+        for number, row in text_rows(file, text, list(self._columns_beside_texts)):
+            origin = f"{file.name}#{number}"
+            if isinstance(row, str):
+                yield Unreadable(origin, row)
+            elif (payload := row[text]) is None:
+                yield Unreadable(origin, f"column {text!r} has no text in this row")
+            else:
+                label = labels.label(row[label_column], origin) if labels else None
+                group = group_of(row[group_column]) if group_column else None
+                if split_column:
+                    split = path_split or self.split_of_row(row[split_column], path, origin)
+                yield RawSample(payload, label, split, origin, group=group)
+
+    def note(self, location: str) -> str:
+        """Return how splits and labels were read when the files were last read."""
+        return "; ".join(filter(None, self._notes))
+
+    def passed_over(self) -> dict[str, int]:
+        """Return how many files the last listing passed over: by suffix, or by name where a system has made them."""
+        return dict(sorted(self._passed_over.items()))
+
+    def grouped_by(self, column: str) -> Self:
+        """Read this column, too: text, numbers or dates."""
+        copy = self.model_copy()
+        copy._group_column = column
+        return copy
+
+    def _files(self, location: str) -> list[TableFile]:
+        self._passed_over.clear()
+        expected = "a file of texts (.txt, .jsonl, .csv, .tsv or .parquet)"
+        return table_files(location, self._passed_over, others=TEXT_SUFFIXES, expected=expected)
+
+    @property
+    def _columns_beside_texts(self) -> dict[str, str]:
+        """Options that name columns beside the texts, by column."""
+        columns = {
+            self.label_column: "source_options.label_column",
+            self.split_column: "source_options.split_column",
+            self._group_column: "data.group",
+        }
+        return {name: option for name, option in columns.items() if name}
+
+    def _check_columns(self, file: TableFile) -> None:
+        """Refuse a file without the columns that are named.
+
+        Raises:
+            DataError: Naming the option.
+        """
+        if not has_columns(file):
+            for name, option in self._columns_beside_texts.items():
+                raise DataError(
+                    f"{option}: {file.path} is a text file, whose lines have no column {name!r}; write a table or JSON "
+                    "lines, or leave the option out"
+                )
+            return
+        options: dict[str, Any] = {**self._columns_beside_texts, self.text_column: TEXT_COLUMN}
+        for name, option in options.items():
+            schema = text_schema(file, name, option)
+            if name == self._group_column:
+                check_group_column(schema, name, file.path)
