@@ -16,7 +16,7 @@ def embed(
     model_name: ModelName,
     data: SourceSpec = SourceSpec(),
     version: VersionOrChampion = 0,
-    workers: Workers = 1,
+    workers: Workers = 0,
 ) -> EmbeddingsRef:
     """Embed a dataset with a registered model, into one Parquet file."""
     return tasks.embedding.embed(model_name, version, data, output, workers=workers)

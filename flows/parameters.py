@@ -54,7 +54,7 @@ Output = Annotated[
         "Parquet file to write; other embeddings in it are replaced. The same command resumes an interrupted run.",
     ),
 ]
-Workers = Annotated[int, *_shown("Workers", "Processes that decode samples.", ge=1, le=1024)]
+Workers = Annotated[int, *_shown("Threads", "Threads that decode samples; 0 takes one for each CPU.", ge=0, le=1024)]
 Reason = Annotated[
     str, *_shown("Reason", "Reason for the decision; kept with the version.", min_length=1, max_length=1000)
 ]

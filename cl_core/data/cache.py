@@ -35,6 +35,7 @@ _PROCESSOR = "processor.safetensors"
 _VALUES, _OFFSETS = ".values", ".offsets"
 # Written only if samples may be the same thing although their contents differ.
 _IDENTITY = "identity"
+_DECODED_BYTES = 1 << 23  # Of the rows that are decoded together; a few such batches are in memory.
 _CODE = (
     "cl_core.columns",
     "cl_core.data.cache",
@@ -62,13 +63,12 @@ def build_cache(
         modality: Decodes their payloads.
         arrays: What they are decoded to; None for what the modality makes of this snapshot.
         caches: Folder of all caches.
-        workers: Processes that decode.
+        workers: Threads that decode; 0 takes one for each CPU.
         on_progress: Called with the number of samples decoded so far.
 
     Raises:
         IntegrityError: When the snapshot has lost rows since it was opened.
         StorageFullError: When the disk is full; no partial files remain.
-        InfrastructureError: When a worker process is killed.
     """
     profile = snapshot_profile(snapshot.path)
     arrays = arrays or modality.array_specs(profile.content)
@@ -185,9 +185,11 @@ def _write_split(
     grouped: bool,
     workers: int,
 ) -> Iterator[int]:
-    """Write the files of a split; yield the number of samples of each row group of the snapshot once it is written."""
+    """Write the files of a split; yield the number of samples of each batch once it is written."""
     classes: dict[str | None, int] = {name: index for index, name in enumerate(snapshot.classes)} | {None: -1}
     decode, count = partial(_decoded, modality=modality, arrays=arrays), 0
+    groups, at_once = row_groups(snapshot, split), max(1, _DECODED_BYTES // sum(array.row_bytes for array in arrays))
+    batches = (group[start : start + at_once] for group in groups for start in range(0, len(group), at_once))
     owners, identities = [np.empty(0, np.int64)], [np.empty(0, np.uint64)]
     with contextlib.ExitStack() as files:
         writers = {
@@ -197,7 +199,7 @@ def _write_split(
         ends = {kind.name + _OFFSETS: np.zeros(1, np.int64) for kind in modality.columns if kind.ragged}
         for name, end in ends.items():
             writers[name].add(end)
-        for rows, decoded in map_batches(decode, row_groups(snapshot, split), workers):
+        for rows, decoded in map_batches(decode, batches, workers):
             columns: dict[str, NDArray[Any]] = {
                 **decoded.columns,
                 "id": np.frombuffer(b"".join(row.id for row in rows), np.uint8).reshape(-1, ID_BYTES),

@@ -202,7 +202,7 @@ def row_groups(snapshot: SnapshotRef, split: str) -> Iterator[list[SnapshotRow]]
     Only one list is in memory; the checksums are not compared again.
     """
     for part in sorted((snapshot.path / split).glob("part-*.parquet")):
-        with pq.ParquetFile(part, memory_map=True) as file:
+        with pq.ParquetFile(part, pre_buffer=False) as file:  # Of a mapped file all that was read would stay resident.
             label = 1 + len(payload_columns(file.schema_arrow))
             for group in range(file.num_row_groups):
                 rows = rows_of(file.read_row_group(group))

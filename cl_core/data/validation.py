@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import AliasChoices, Field, model_validator
 
-from cl_core.data.cache import load_split
+from cl_core.data.cache import cached_arrays, load_split
 from cl_core.data.near_duplicates import MAX_DISTANCE, near_duplicates
 from cl_core.data.snapshot import IN_TEST_SPLIT, SOURCES_TABLE, SnapshotProfile, snapshot_profile
 from cl_core.errors import DataError
@@ -24,7 +24,8 @@ from cl_core.refs import Ref, SnapshotRef
 from cl_core.specs import DataSpec
 
 _EXAMPLES = 8
-_HASHED_AT_ONCE = 1024
+# Of the cache, whose rows become float32 while they are hashed.
+_HASHED_BYTES = 1 << 22
 
 
 class NearDuplicates(Ref):
@@ -193,7 +194,8 @@ def _origins(snapshot: Path, ids: Set[bytes]) -> dict[bytes, str]:
 
 def _hashed(cache: Path, split: str, modality: Modality) -> tuple[np.ndarray, np.ndarray, int]:
     """Return ids (n, 32) and fingerprints (n,) of the samples of a split that have one, and how many have none."""
-    samples = load_split(cache, split)
-    hashed = [modality.fingerprints(rows) for rows in samples.columns.blocks(_HASHED_AT_ONCE)]
+    samples, row_bytes = load_split(cache, split), sum(array.row_bytes for array in cached_arrays(cache))
+    blocks = samples.columns.blocks(max(1, _HASHED_BYTES // row_bytes))
+    hashed = [modality.fingerprints(block) for block in blocks]
     hashes, meaningful = (np.concatenate(arrays) for arrays in zip(*hashed, strict=True))
     return samples.ids[meaningful], hashes[meaningful], int((~meaningful).sum())

@@ -1,16 +1,12 @@
-"""Cut a stream into batches, and map a function over them in several processes, in order, with few in flight."""
+"""Cut a stream into batches, and map a function over them in several threads, in order, with few in flight."""
 
 import math
-import os
-import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context, parent_process
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-from cl_core.errors import InfrastructureError
+from cl_core.processes import cpu_count
 
 B = TypeVar("B")
 R = TypeVar("R")
@@ -39,19 +35,16 @@ def map_batches(work: Callable[[B], R], batches: Iterable[B], workers: int) -> I
     """Yield each batch with the result of `work`, in the order of the batches.
 
     Args:
-        work: A function at the top level of a module; batches and results travel between processes.
-        batches: Taken as needed, so that a stream of any length is never in memory as a whole.
-        workers: Processes; 1 runs in this one.
-
-    Raises:
-        InfrastructureError: When a worker process is killed.
+        work: Called by several threads at once. What it does in C without the GIL, such as decoding, runs in parallel.
+        batches: Taken in the caller's thread as needed, so that a stream of any length is never in memory as a whole.
+        workers: Threads beside the caller's; 1 works in the caller's own, and 0 takes one for each CPU.
     """
+    workers = workers or cpu_count()
     if workers == 1:
         yield from ((batch, work(batch)) for batch in batches)
         return
     pending: deque[tuple[B, Future[R]]] = deque()
-    # Spawned, not forked: the parent may have threads (Arrow's, torch's), and a fork copies their locks as they are.
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_end_with_parent)
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
     try:
         for batch in batches:
             pending.append((batch, pool.submit(work, batch)))
@@ -61,22 +54,5 @@ def map_batches(work: Callable[[B], R], batches: Iterable[B], workers: int) -> I
         while pending:
             done, future = pending.popleft()
             yield done, future.result()
-    except BrokenProcessPool as error:
-        raise InfrastructureError(
-            f"one of {workers} ingestion workers was killed, probably for lack of memory; "
-            "run again with fewer (compute.ingest_workers)"
-        ) from error
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _end_with_parent() -> None:
-    """Exit a worker when its parent is killed; it would wait for the next batch forever."""
-    parent = parent_process()
-    assert parent is not None
-
-    def wait() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()

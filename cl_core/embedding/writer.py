@@ -89,7 +89,6 @@ def write_embeddings(
         DataError: When the location is missing or unreadable, or no input is usable.
         InputError: When `output` is another kind of file.
         StorageFullError: When the disk is full; finished parts are kept.
-        InfrastructureError: When a worker process is killed.
     """
     source = built_source(data, model.takes.modality)
     code, state = code_digest(__name__, type(source).__module__), source.fingerprint(data.location)

@@ -61,7 +61,7 @@ class Modality(Component):
 
     @abstractmethod
     def inspect(self, payload: bytes, *, fingerprint: bool) -> PayloadInfo:
-        """Decode untrusted bytes and return what is known of them; in a process of its own, many times.
+        """Decode untrusted bytes and return what is known of them; called by several threads at once.
 
         Raises:
             Rejected: When they cannot be used.

@@ -6,17 +6,19 @@ from the header and capped before any are decoded. An image that ends early is r
 
 import io
 import re
-import warnings
-from functools import lru_cache
+from collections.abc import Callable
 from itertools import chain
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError, features
 
 from cl_core.modalities import Rejected
+from cl_core.modalities._eight_bits import EightBits, StoredValues, eight_bits
 from cl_core.modalities._metadata import without_metadata
+from cl_core.modalities._pillow_warnings import PILLOW_WARNINGS
+from cl_core.modalities._plain_jpeg import plain_jpeg
 from cl_core.modalities._png_transparency import correct_transparency
 from cl_core.modalities._tiff_metadata import is_tiff
 
@@ -33,20 +35,22 @@ _SIGNATURES = re.compile(
 )
 _PNG_DEPTH = 24  # Where the header has the bits of a value.
 _TIFF_BITS_PER_SAMPLE = 258
-_GREATEST = 65_535
 
 _TOO_LARGE = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 # What says more than that bytes are broken.
 _DECISIVE = (Rejected, MemoryError, *_TOO_LARGE)
 
+T = TypeVar("T")
 
-class StoredValues(NamedTuple):
-    """The values of an image as its file stores them, before they become 8 bits."""
 
-    bits: int  # 16 of grayscale that has them, else 8.
-    low: int  # The least value.
-    high: int  # The greatest value.
+class DecodedImage(NamedTuple):
+    """An image, and what is known of its file."""
+
+    image: Image.Image  # Upright, of mode L or RGB.
+    format: str  # Its name, such as PNG.
+    values: StoredValues
+    histogram: NDArray[np.int64]  # (C, 256) pixels of each level.
 
 
 def decode(payload: bytes, value_range: tuple[float, float] | None = None) -> NDArray[np.uint8]:
@@ -63,14 +67,29 @@ def decode(payload: bytes, value_range: tuple[float, float] | None = None) -> ND
     Raises:
         Rejected: When the bytes are not such an image, end early, or hold too many pixels.
     """
-    pixels = np.asarray(decode_image(payload, value_range)[0])
+    pixels = np.asarray(upright_image(payload, value_range))
     return pixels.reshape(*pixels.shape[:2], -1)
 
 
-def decode_image(
-    payload: bytes, value_range: tuple[float, float] | None = None
-) -> tuple[Image.Image, str, StoredValues]:
-    """Return one encoded image as an upright Pillow image of mode L or RGB, the name of its format, and its values.
+def plain_pixels(payload: bytes, value_range: tuple[float, float] | None = None) -> NDArray[np.uint8] | None:
+    """Return what `decode` does of a JPEG that a faster decoder can be asked for; None of all else."""
+    if value_range is not None or len(payload) > MAX_PAYLOAD_BYTES:
+        return None
+    return plain_jpeg(payload, most=MAX_PIXELS)
+
+
+def image_of(pixels: NDArray[np.uint8]) -> Image.Image:
+    """Return (H, W, C) pixels as an image of mode L or RGB."""
+    return Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+
+
+def upright_image(payload: bytes, value_range: tuple[float, float] | None = None) -> Image.Image:
+    """Return the image alone; see `decode_image`."""
+    return _decoded_as(lambda shown, _: shown.image, payload, value_range)
+
+
+def decode_image(payload: bytes, value_range: tuple[float, float] | None = None) -> DecodedImage:
+    """Return one encoded image as an upright Pillow image of mode L or RGB, with what is known of its file.
 
     - EXIF orientation is applied.
     - Transparent parts are laid on white, as browsers and viewers show them.
@@ -85,15 +104,18 @@ def decode_image(
     Raises:
         Rejected: As `decode`.
     """
+    return _decoded_as(
+        lambda shown, name: DecodedImage(shown.image, name, shown.stored(), shown.histogram()), payload, value_range
+    )
+
+
+def _decoded_as(result: Callable[[EightBits, str], T], payload: bytes, value_range: tuple[float, float] | None) -> T:
     if not payload:
         raise Rejected("empty", "the file has no bytes")
     limit = MAX_TEXT_BYTES if _TEXT_PNM.match(payload) else MAX_PAYLOAD_BYTES
     if len(payload) > limit:
         raise Rejected("too_large", f"{len(payload):,} bytes; the limit is {limit:,}")
-    with warnings.catch_warnings():
-        # Pillow remarks on odd but readable files; only its remark on size decides anything here.
-        warnings.simplefilter("ignore")
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
+    with PILLOW_WARNINGS:
         try:
             image = _loaded(payload)
             if value_range is not None and _loses_lower_byte(image, payload):
@@ -102,8 +124,7 @@ def decode_image(
                     "16-bit color, of which only the upper byte is read, so that data.value_range does not apply; "
                     "store 16-bit grayscale or 8 bits",
                 )
-            pixels, stored = _eight_bit(_upright(image), value_range)
-            return pixels, str(image.format), stored
+            return result(eight_bits(_upright(image), value_range), str(image.format))
         except (Rejected, MemoryError):
             raise
         except _TOO_LARGE as error:
@@ -178,52 +199,6 @@ def to_shape(image: Image.Image, shape: tuple[int, int, int]) -> NDArray[np.uint
         image = image.resize(size, Image.Resampling.BICUBIC, box=(left, top, left + side, top + side))
     pixels = np.asarray(image.convert("L") if shape[2] == 1 else image)
     return np.broadcast_to(pixels if pixels.ndim == 3 else pixels[:, :, None], shape)
-
-
-def _eight_bit(image: Image.Image, value_range: tuple[float, float] | None) -> tuple[Image.Image, StoredValues]:
-    """Convert any mode in which Pillow opens the formats to L or RGB."""
-    if image.mode.startswith("I"):  # 16 bits; in mode I PNM files, which Pillow scales to them.
-        values = np.asarray(image).astype(np.uint32)
-        shown = values != image.info.get("transparency", -1)
-        pixels = _levels(16, value_range)[values]
-        pixels[~shown] = 255
-        low, high = np.min(values, where=shown, initial=_GREATEST), np.max(values, where=shown, initial=0)
-        return Image.fromarray(pixels), StoredValues(16, int(low), int(high))
-    mode = "L" if image.mode in ("1", "L", "LA", "La") else "RGB"
-    if not image.has_transparency_data:
-        plain = image if image.mode == mode else image.convert(mode)
-        return _stretched(plain, value_range), _stored_values(plain)
-    layer = image.convert("RGBA")
-    colors, opacity = layer.convert("RGB"), layer.getchannel("A")
-    if value_range is not None:
-        layer = _stretched(colors, value_range)
-        layer.putalpha(opacity)
-    page = Image.new("RGBA", layer.size, "white")
-    return Image.alpha_composite(page, layer).convert(mode), _stored_values(colors, opacity)
-
-
-@lru_cache
-def _levels(bits: int, value_range: tuple[float, float] | None) -> NDArray[np.uint8]:
-    """Return the level, 0 to 255, of each value that so many bits can store; read-only."""
-    low, high = value_range or (0, (1 << bits) - 1)
-    values = np.clip(np.arange(1 << bits, dtype=np.float64), low, high)
-    levels = np.floor((values - low) / (high - low) * 255 + 0.5).astype(np.uint8)
-    levels.flags.writeable = False
-    return levels
-
-
-def _stretched(image: Image.Image, value_range: tuple[float, float] | None) -> Image.Image:
-    """Return an image of mode L or RGB with the values of a range as its levels."""
-    return image if value_range is None else image.point(_levels(8, value_range).tolist() * len(image.getbands()))
-
-
-def _stored_values(image: Image.Image, opacity: Image.Image | None = None) -> StoredValues:
-    """Return the least and greatest values of an image of mode L or RGB, of the parts that are not transparent."""
-    if opacity is None:
-        extremes = np.array(image.getextrema()).reshape(-1, 2)
-        return StoredValues(8, int(extremes[:, 0].min()), int(extremes[:, 1].max()))
-    levels = np.flatnonzero(np.array(image.histogram(opacity)).reshape(-1, 256).any(axis=0))
-    return StoredValues(8, int(levels[0]), int(levels[-1])) if len(levels) else StoredValues(8, 255, 0)
 
 
 def _loses_lower_byte(image: Image.Image, payload: bytes) -> bool:

@@ -1,5 +1,6 @@
 """What a modality says of its columns, arrays and samples."""
 
+import math
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
@@ -22,6 +23,13 @@ class ArraySpec(NamedTuple):
 
     dtype: str
     shape: tuple[int, ...]
+
+    @property
+    def row_bytes(self) -> int:
+        """Size of a row."""
+        import numpy as np  # Reading a version's tags does not need it.
+
+        return math.prod(self.shape) * np.dtype(self.dtype).itemsize
 
 
 Specs = tuple[ArraySpec, ...]

@@ -14,9 +14,19 @@ from pydantic import Field
 
 from cl_core.hashing import canonical_json
 from cl_core.modalities import ArraySpec, ColumnKind, Modality, PayloadInfo, Preview, Specs
-from cl_core.modalities._image_decoding import FORMATS, decode, decode_image, to_shape
+from cl_core.modalities._eight_bits import StoredValues
+from cl_core.modalities._image_decoding import (
+    FORMATS,
+    decode,
+    decode_image,
+    image_of,
+    plain_pixels,
+    to_shape,
+    upright_image,
+)
 from cl_core.modalities._image_profile import MEASURES, ImageProfiler
 from cl_core.modalities._perceptual_hash import perceptual_hashes
+from cl_core.modalities._pixel_sums import pixel_sums
 from cl_core.registry import MODALITIES
 from cl_core.specs import ValueRange
 
@@ -59,14 +69,21 @@ class Images(Modality):
 
     def inspect(self, payload: bytes, *, fingerprint: bool) -> PayloadInfo:
         """Decode an image once for its id, its size, its values and its channel moments; see `Modality`."""
-        image, name, stored = decode_image(payload, self.value_range)
-        # A histogram takes no memory however large the image is, and makes both sums exact.
-        counts = np.array(image.histogram(), np.int64).reshape(-1, 256)
-        sums, squares = (counts @ _POWERS).T.tolist()
-        if len(counts) == 1:
+        pixels = plain_pixels(payload, self.value_range)
+        if pixels is None:
+            image, name, stored, counts = decode_image(payload, self.value_range)
+            (width, height), channels = image.size, len(counts)
+            sums, squares = (counts @ _POWERS).T.tolist()
+        else:
+            name, (height, width, channels) = "JPEG", pixels.shape
+            low, high, sums, squares = pixel_sums(pixels)
+            stored = StoredValues(8, low, high)
+        if channels == 1:
             sums, squares = sums * 3, squares * 3
-        measures = MEASURES.pack(image.width, image.height, len(counts), *stored, *sums, *squares)
-        look = self._fingerprint(image, len(counts)) if fingerprint else None
+        measures = MEASURES.pack(width, height, channels, *stored, *sums, *squares)
+        look = None
+        if fingerprint:
+            look = self._fingerprint(image if pixels is None else image_of(pixels), channels)
         return PayloadInfo(hashlib.sha256(payload).digest(), name, measures, look)
 
     def profiler(self) -> "ImageProfiler":
@@ -113,7 +130,11 @@ class Images(Modality):
     def decode(self, payload: bytes, arrays: Specs) -> "Rows":
         """Return the largest centered square of an image, resampled (antialiased bicubic); see `Modality`."""
         ((_, (height, width, channels)),) = arrays
-        return (to_shape(decode_image(payload, self.value_range)[0], (height, width, channels)),)
+        pixels = plain_pixels(payload, self.value_range)
+        if pixels is not None and pixels.shape == (height, width, channels):
+            return (pixels,)
+        image = upright_image(payload, self.value_range) if pixels is None else image_of(pixels)
+        return (to_shape(image, (height, width, channels)),)
 
     def fit_processor(self, train: "Split", content: Mapping[str, Any]) -> "ImageProcessor":
         """Return the normalization by the mean and std of each channel, which the profile of the data has."""

@@ -28,8 +28,8 @@ class ComputeSpec(Described):
     allows. Where it allows only one, the default is 1."""
     gpus_per_worker: int = Field(0, ge=0, le=1, title="GPUs per worker")
     """1 gives each worker a GPU of its own; 0 trains on CPUs."""
-    ingest_workers: int = Field(1, ge=1, le=1024, title="Ingestion workers")
-    """Processes that check images while ingesting."""
+    ingest_workers: int = Field(0, ge=0, le=1024, title="Ingestion threads")
+    """Threads that decode samples while ingesting and caching; 0 takes one for each CPU."""
     checkpoint_every_s: float = Field(60, gt=0, title="Checkpoint interval")
     """Time between two checkpoints: at most this much training is lost when a run is killed. Seconds."""
     stall_timeout_s: float = Field(300, gt=0, title="Stall timeout")

@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from cl_core.data import cache
 from cl_core.data.cache import build_cache, load_split
 from cl_core.data.ingest.pipeline import ingest_source
 from cl_core.data.snapshot import row_groups
@@ -68,10 +69,14 @@ def test_files_are_plain_columns_that_numpy_opens(snapshot, tmp_path):
     assert (cache / "train.label.npy").read_bytes() == (tmp_path / "again.npy").read_bytes()
 
 
-@pytest.mark.integration
-def test_two_workers_write_the_same_bytes(snapshot, tmp_path):
-    one = build_cache(snapshot, Images(size=28), caches=tmp_path / "one")
-    two = build_cache(snapshot, Images(size=28), caches=tmp_path / "two", workers=2)
+def test_more_threads_and_smaller_batches_write_the_same_bytes(folder, tmp_path, monkeypatch):
+    spec = DataSpec(name="pets", source="image_folder", location=str(folder), test_share=0.3)
+    snapshot = ingest_source(spec, datasets=tmp_path / "datasets").snapshot
+    one = build_cache(snapshot, Images(size=12), caches=tmp_path / "one")
+    monkeypatch.setattr(cache, "_DECODED_BYTES", 12 * 12 * 5)
+    counted = []
+    two = build_cache(snapshot, Images(size=12), caches=tmp_path / "two", workers=3, on_progress=counted.append)
+    assert counted[:2] == [5, 10] and counted[-1] == 40
     files = sorted(path.name for path in one.glob("*.npy"))
     assert len(files) == 6
     assert [(one / name).read_bytes() for name in files] == [(two / name).read_bytes() for name in files]

@@ -1,9 +1,11 @@
 import json
 import shutil
+import tracemalloc
 
 import pytest
 from PIL import Image, ImageEnhance
 
+from cl_core.data import validation
 from cl_core.data.cache import build_cache
 from cl_core.data.ingest.pipeline import ingest_source
 from cl_core.data.validation import ValidationReport, look_alikes, validate_snapshot
@@ -39,6 +41,18 @@ def test_sound_data_passes_with_its_numbers(clothes):
     assert (report.train_samples, report.test_samples, report.classes, report.smallest_class) == (2000, 500, 10, 200)
     assert (report.quarantined, report.quarantined_share, report.duplicates, report.unlabeled) == (0, 0.0, 0, 0)
     assert ValidationReport.model_validate(json.loads(report.model_dump_json())) == report
+
+
+def test_near_duplicates_are_found_in_blocks_of_bounded_memory(clothes, monkeypatch):
+    whole = validate_snapshot(*clothes)
+    monkeypatch.setattr(validation, "_HASHED_BYTES", 28 * 28 * 40)
+    validate_snapshot(*clothes)
+    tracemalloc.start()
+    in_blocks = validate_snapshot(*clothes)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert in_blocks == whole
+    assert peak < 2 << 20  # All 2,000 would be 1.5 MiB of bytes, and 6 MiB of float32.
 
 
 def test_files_passed_over_are_counted_by_suffix(folder, validated):

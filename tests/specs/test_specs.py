@@ -99,7 +99,7 @@ def test_a_field_that_does_not_exist_is_refused_with_those_that_do(spec):
         (PromotionSpec, "tolerance", -0.001, 0.0, 1.0, 1.001),
         (ComputeSpec, "threads", 0, 1, 65_536, 65_537),
         (ComputeSpec, "gpus_per_worker", -1, 0, 1, 2),
-        (ComputeSpec, "ingest_workers", 0, 1, 1024, 1025),
+        (ComputeSpec, "ingest_workers", -1, 0, 1024, 1025),
         (ComputeSpec, "checkpoint_every_s", 0.0, 1e-3, 1e9, None),
         (ComputeSpec, "report_every_s", -0.1, 0.0, 1e9, None),
     ],

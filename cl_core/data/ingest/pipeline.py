@@ -56,7 +56,7 @@ def ingest_source(
     Args:
         spec: Which source, and how it is split.
         datasets: Folder of all datasets; created when missing.
-        workers: Processes that decode.
+        workers: Threads that decode; 0 takes one for each CPU.
         force: Read every input, even if it seems unchanged.
         on_progress: Called with the number of inputs inspected so far.
         run_bytes: Images held in memory before they are sorted to disk. Bytes.
@@ -66,7 +66,6 @@ def ingest_source(
         InputError: When the location leads out of the folders of CL_DATA_ROOTS.
         DataError: When the location is missing, empty or unreadable, or no input is usable.
         StorageFullError: When the disk is full; no partial files remain.
-        InfrastructureError: When a worker process is killed.
     """
     source = built_source(spec, spec.modality)
     if spec.group and (column := GroupRule.parse(spec.group).column):

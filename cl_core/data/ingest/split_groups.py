@@ -71,12 +71,13 @@ class SplitGroups:
                 f"data.group: {self._spec.group!r} names a group for none of the {len(self._splits):,} inputs, for "
                 f"example {self._example}; correct it, or leave it empty"
             )
-        ids, at = np.unique(np.frombuffer(bytes(self._ids), f"S{ID_BYTES}"), return_inverse=True)
-        keys, key_at = np.unique(np.frombuffer(bytes(self._keys), f"S{ID_BYTES}"), return_inverse=True)
+        samples, names = (np.frombuffer(values, f"S{ID_BYTES}") for values in (self._ids, self._keys))
+        ids, at = np.unique(samples, return_inverse=True)
+        keys, key_at = np.unique(names, return_inverse=True)
         # Members of a group are contents, then keys. A content without a name has its own id as key.
         group = merged(np.arange(len(ids) + len(keys)), at, len(ids) + key_at)
-        identities = np.frombuffer(bytes(self._identities), np.uint64)
-        owners = np.repeat(at, np.frombuffer(bytes(self._identity_counts), np.uint8))
+        identities = np.frombuffer(self._identities, np.uint64)
+        owners = np.repeat(at, np.frombuffer(self._identity_counts, np.uint8))
         group = merged(group, *links(owners, identities))
         if self._spec.near_duplicates_together:
             group = self._with_near_duplicates(group, at)
@@ -84,15 +85,15 @@ class SplitGroups:
         of_key = np.zeros(len(keys), np.int64)
         of_key[key_at] = number[at]
         named = np.zeros(len(keys), bool)
-        named[key_at] = np.frombuffer(bytes(self._ids), f"S{ID_BYTES}") != keys[key_at]
-        words = np.frombuffer(keys.tobytes(), ">u8").reshape(-1, 4).astype(np.uint64)
+        named[key_at] = samples != names
+        words = keys.view(">u8").reshape(-1, 4)
         # The representative: a name before a content, then by another word than the one that draws, so that large
         # groups are drawn like small ones.
         order = np.lexsort((words[:, 1], ~named, of_key))
         _, first = np.unique(of_key[order], return_index=True)
-        chosen = words[order[first]]
+        chosen = words[order[first]].astype(np.uint64)
         is_test = chosen[:, 0] < np.uint64(int(self._spec.test_share * 2**64))
-        given = np.frombuffer(bytes(self._splits), np.uint8)
+        given = np.frombuffer(self._splits, np.uint8)
         train, test = (np.unique(number[at[given == _SOURCE_SPLITS.index(split)]]) for split in ("train", "test"))
         is_test[train], is_test[test] = False, True  # What the source says comes first.
         in_both = np.intersect1d(train, test).tolist()
@@ -103,8 +104,8 @@ class SplitGroups:
         return DrawnGroups(ids, number, is_test, chosen[:, 2], same, in_both, drawn, self._without_name)
 
     def _with_near_duplicates(self, group: I64, at: I64) -> I64:
-        rows = np.flatnonzero(np.frombuffer(bytes(self._has_look), bool))
-        looks = np.frombuffer(bytes(self._looks), ">u8").astype(np.uint64)[rows]
+        rows = np.flatnonzero(np.frombuffer(self._has_look, bool))
+        looks = np.frombuffer(self._looks, ">u8")[rows].astype(np.uint64)
         alike = near_duplicate_groups(looks)
         if alike is None:
             raise DataError(

@@ -45,6 +45,7 @@ class ImageFolder(Source):
 
     _passed_over: Counter[str] = PrivateAttr(default_factory=Counter)
     _layouts: dict[str, Layout] = PrivateAttr(default_factory=dict)  # By location, of the last listing.
+    _folders: dict[str, Path] = PrivateAttr(default_factory=dict)  # By location, absolute.
 
     @model_validator(mode="before")
     @classmethod
@@ -108,7 +109,10 @@ class ImageFolder(Source):
 
     def read(self, location: str, listed: SourceEntry) -> RawSample | Unreadable:
         """Read one image file; a file that cannot be read, or is too large, becomes unreadable."""
-        path = Path(location).expanduser().absolute() / os.fsdecode(listed.name)
+        folder = self._folders.get(location)
+        if folder is None:  # Found once for all of its files.
+            folder = self._folders[location] = Path(location).expanduser().absolute()
+        path = folder / os.fsdecode(listed.name)
         try:
             if leads_out(path):
                 raise PermissionError(errno.EPERM, OUTSIDE)
@@ -118,7 +122,8 @@ class ImageFolder(Source):
             if state.st_size > MAX_PAYLOAD_BYTES:
                 detail = f"{state.st_size:,} bytes; the limit is {MAX_PAYLOAD_BYTES:,}"
                 return Unreadable(listed.origin, detail, listed)
-            return RawSample(path.read_bytes(), listed.label, listed.split, listed.origin, listed)
+            with path.open("rb", buffering=0) as file:
+                return RawSample(file.read(), listed.label, listed.split, listed.origin, listed)
         except OSError as error:
             return Unreadable(listed.origin, str(error.strerror), listed)
 

@@ -10,7 +10,7 @@ _INGEST_WORKERS_PER_CPU = 4
 
 
 def check_ingestion(compute: ComputeSpec) -> None:
-    """Refuse more processes that decode than this machine has use for.
+    """Refuse more threads that decode than this machine has use for.
 
     Raises:
         SpecError: With the number allowed.
@@ -18,7 +18,7 @@ def check_ingestion(compute: ComputeSpec) -> None:
     cpus = processes.cpu_count()
     if compute.ingest_workers > (most := _INGEST_WORKERS_PER_CPU * cpus):
         raise SpecError(
-            f"compute.ingest_workers: {compute.ingest_workers} processes, but this machine has {cpus} CPUs; choose at "
+            f"compute.ingest_workers: {compute.ingest_workers} threads, but this machine has {cpus} CPUs; choose at "
             f"most {most}, {_INGEST_WORKERS_PER_CPU} for each CPU"
         )
 

@@ -14,7 +14,7 @@ def test_more_processes_that_decode_than_the_cpus_have_use_for_are_refused(monke
     with pytest.raises(SpecError) as caught:
         check_ingestion(ComputeSpec(ingest_workers=13))
     assert str(caught.value) == (
-        "compute.ingest_workers: 13 processes, but this machine has 3 CPUs; choose at most 12, 4 for each CPU"
+        "compute.ingest_workers: 13 threads, but this machine has 3 CPUs; choose at most 12, 4 for each CPU"
     )
 
 
