@@ -11,7 +11,7 @@ from cl_core.columns import Batch
 from cl_core.modalities import ArraySpec
 from cl_core.modalities._byte_ngrams import ngram_buckets, ngrams_of_length
 from cl_core.modalities._processor import Processor
-from cl_core.modalities._word_finder import WordFinder, keys_of
+from cl_core.modalities._word_finder import WordFinder, keys_of, most_words
 
 PADDING, UNKNOWN, FIRST = 0, 1, 2
 """Ids of words: of none, of one that is masked or not in the vocabulary, and of the first of the vocabulary."""
@@ -39,7 +39,7 @@ class TextLayout(NamedTuple):
     @property
     def most_words(self) -> int:
         """W, words that a text of L bytes has at most."""
-        return (self.length + 1) // 2
+        return most_words(self.length)
 
     @property
     def most_ngrams(self) -> int:

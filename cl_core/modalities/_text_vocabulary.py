@@ -1,6 +1,7 @@
 """The vocabulary of a training split, and in how many of its texts each word and each n-gram is."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -11,6 +12,7 @@ from cl_core.errors import DataError
 from cl_core.modalities._byte_ngrams import ngram_buckets
 from cl_core.modalities._letters import letter_tables
 from cl_core.modalities._text_processor import TextProcessor
+from cl_core.modalities._text_profile import STEP
 from cl_core.modalities._word_finder import WordFinder, keys_of
 
 I64 = NDArray[np.int64]
@@ -65,7 +67,8 @@ def fit_texts(
         DataError: When two words of the vocabulary have one hash.
     """
     tables = letter_tables()
-    found = count_frequencies(blocks, WordFinder(length, *tables), buckets=buckets)
+    with _one_thread():
+        found = count_frequencies(blocks, WordFinder(length, *tables), buckets=buckets)
     chosen = chosen_words(found.counts, most=vocabulary, least_texts=least_texts)
     keys, texts_with = found.counts.keys[chosen], found.counts.texts[chosen]
     if not len(chosen):  # No word has this key: a vocabulary is never empty.
@@ -85,7 +88,7 @@ def count_frequencies(blocks: Iterable[NDArray[np.uint8]], finder: WordFinder, *
     ngrams = np.zeros(buckets, np.int64)
     for block in blocks:
         with torch.inference_mode():
-            words = finder(torch.from_numpy(block))
+            words = finder(torch.from_numpy(_without_padding(block)))
             hashes = finder.hashes(words, count=3)
             if buckets and total < _NGRAM_TEXTS:
                 ngrams += _texts_with(ngram_buckets(words, buckets=buckets).numpy(), buckets)
@@ -128,8 +131,25 @@ def inverse_document_frequency(texts_with: I64, texts: int) -> NDArray[np.float3
 def _texts_with(ids: I64, buckets: int) -> I64:
     """Return (buckets,) in how many rows of (n, G) ids each is, which count from 1."""
     texts, places = np.nonzero(ids)
-    pairs = np.unique(texts * buckets + ids[texts, places] - 1)
-    return np.bincount(pairs % buckets, minlength=buckets)
+    pairs = np.sort(texts * buckets + ids[texts, places] - 1)
+    return np.bincount(pairs[_changes(pairs)] % buckets, minlength=buckets)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Compute with one thread: blocks are small, and threads that wait for each other take most of the time."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _without_padding(block: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return (n, L) texts up to the end of the longest one: most texts are much shorter than a model reads."""
+    ends = np.flatnonzero(block.any(axis=0))
+    return np.ascontiguousarray(block[:, : max(STEP, ends[-1] + 1)]) if len(ends) else block
 
 
 def _changes(*columns: I64) -> NDArray[np.bool_]:

@@ -21,7 +21,7 @@ class WordFinder(nn.Module):
     What is not UTF-8 is between words. So is the beginning of a character that ends with the text.
 
     Args:
-        length: L, bytes of a text.
+        length: Bytes of a text, at most; L may be less.
         pages: (4352,) as `letter_tables` gives it.
         letters: (pages * 256,) as `letter_tables` gives it.
     """
@@ -32,8 +32,6 @@ class WordFinder(nn.Module):
 
     def __init__(self, length: int, pages: NDArray[np.int16], letters: NDArray[np.int32]) -> None:
         super().__init__()
-        self.length = length
-        self.most_words = (length + 1) // 2
         self.register_buffer("pages", torch.tensor(pages))
         self.register_buffer("letters", torch.tensor(letters))
         self.register_buffer("powers", torch.tensor([_powers(base, length) for base in _BASES]), persistent=False)
@@ -52,8 +50,9 @@ class WordFinder(nn.Module):
             words = words + later(torch.where(size > number, follows, 0), number)
             gone = gone | later((size <= number) & (size_before > number), number)
         words = torch.where(texts == MASKED, MASKED, words)
-        places = torch.where(gone, self.length, (~gone).cumsum(1) - 1)
-        return words.new_zeros(words.shape[0], self.length + 1).scatter(1, places, words)[:, : self.length]
+        length = texts.shape[1]
+        places = torch.where(gone, length, (~gone).cumsum(1) - 1)
+        return words.new_zeros(words.shape[0], length + 1).scatter(1, places, words)[:, :length]
 
     def where_words_are(self, texts: Tensor) -> Tensor:
         """Return (N, L) bool of (N, L) uint8: whether a byte is one of a word, where it is in the text."""
@@ -69,10 +68,11 @@ class WordFinder(nn.Module):
         Hash h of the bytes b(0), b(1), ... is the sum of b(i) * base(h)**i, modulo a prime. There are up to three.
         """
         number = word_numbers(words > 0)
-        place = torch.arange(self.length, device=words.device).expand(words.shape)
+        length = words.shape[1]
+        place = torch.arange(length, device=words.device).expand(words.shape)
         start = torch.where((number > 0) & (number != later(number, 1)), place, 0)
         powers = self.powers[:count, place - start.cummax(1).values]
-        sums = powers.new_zeros(count, words.shape[0], self.most_words + 1)
+        sums = powers.new_zeros(count, words.shape[0], most_words(length) + 1)
         return (sums.scatter_add(2, number.expand(powers.shape), words * powers)[..., 1:] % PRIME).transpose(0, 1)
 
     def _characters(self, texts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -96,6 +96,11 @@ class WordFinder(nn.Module):
         bytes_of_small = 1 + (small >= 0x80).int() + (small >= 0x800) + (small >= 0x10000)
         in_word = entry != 0
         return torch.where(in_word, small, 0), torch.where(in_word, bytes_of_small, 0), torch.where(in_word, size, 0)
+
+
+def most_words(length: int) -> int:
+    """Return how many words a text of so many bytes has at most."""
+    return (length + 1) // 2
 
 
 def keys_of(hashes: Tensor) -> Tensor:

@@ -28,7 +28,7 @@ MAX_BYTES = 1 << 20
 MOST_BUCKETS = 1 << 22
 
 _BASELINE_COLUMNS = 2048
-_TEXTS_AT_ONCE = 1024
+_TEXTS_AT_ONCE = 512
 _SHOWN = 240
 _LARGE_SHARE = 0.05
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -69,7 +69,9 @@ class Texts(Modality):
 
     def identities(self, payload: bytes) -> tuple[bytes, ...]:
         """Return a hash of the text without what is a matter of form: letter case, white space and Unicode form."""
-        text = " ".join(unicodedata.normalize("NFKC", text_of_payload(payload)).casefold().split())
+        text = text_of_payload(payload)
+        normal = text.lower() if text.isascii() else unicodedata.normalize("NFKC", text).casefold()
+        text = " ".join(normal.split())
         return (hashlib.sha256(text.encode()).digest()[:IDENTITY_BYTES],)
 
     def profiler(self) -> TextProfiler:
@@ -196,9 +198,13 @@ def text_of_payload(payload: bytes) -> str:
         raise Rejected("damaged", f"it is not UTF-8: byte {error.start:,} cannot be read ({error.reason})") from error
     if "\0" in text:
         raise Rejected("damaged", f"character {text.index(chr(0)):,} is NUL, with which texts are padded")
-    if not any(character.isprintable() and not character.isspace() for character in text):
+    if not (_is_seen(text[:1]) or any(map(_is_seen, text))):
         raise Rejected("empty", "it has no character that can be seen")
     return text
+
+
+def _is_seen(character: str) -> bool:
+    return character.isprintable() and not character.isspace() and character != ""
 
 
 def _shown(text: bytes) -> Preview:

@@ -9,7 +9,7 @@ from torch import Tensor
 from cl_core.columns import Batch, SamplePool
 from cl_core.modalities._processor import Processor
 from cl_core.modalities._text_processor import TextProcessor
-from cl_core.modalities._word_finder import MASKED, word_numbers
+from cl_core.modalities._word_finder import MASKED, most_words, word_numbers
 from cl_core.registry import VIEWS
 from cl_core.rng import SampleRng
 from cl_core.views import Views
@@ -64,7 +64,7 @@ class WordNoiseViews(Views):
 
     def _noisy(self, texts: Tensor, number: Tensor, rng: SampleRng, view: int) -> Tensor:
         """Return (B, L) texts with noise; `number` is (B, L), which word each byte is one of, from 1."""
-        most = (texts.shape[1] + 1) // 2
+        most = most_words(texts.shape[1])
         # The first number of a stream is the noise key; each word has the next two.
         draws = torch.from_numpy(rng.uniforms(stream=view, count=1 + _DRAWS * most)[:, 1:]).to(texts.device)
         lost, swapped = draws.reshape(len(texts), most, _DRAWS).unbind(2)
