@@ -6,7 +6,7 @@ machine share what is read.
 
 import io
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -179,6 +179,8 @@ class SamplePool:
 
     columns: Columns
     device: str = "cpu"
+    # Memory of earlier views that nothing uses any more, by its bytes; it is freed with the pool.
+    spare: dict[int, list[NDArray[np.uint8]]] = field(default_factory=dict, kw_only=True, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.columns)

@@ -75,7 +75,7 @@ class TrainingSpec(Described):
     """Linear rise of the learning rate before the cosine decay. Epochs."""
     precision: Precision = "auto"
     """Arithmetic of the encoder's forward pass; losses are always float32. auto takes bf16 where the CPU or GPU
-    computes in it, and fp32 elsewhere: a CPU that emulates bf16 is tens of times slower in it."""
+    multiplies faster in it, and fp32 elsewhere: a CPU that emulates bf16 is tens of times slower in it."""
     channels_last: bool = True
     """Memory layout of images; faster for convolutions."""
     held_out_share: float = Field(0.02, ge=0, le=0.5, title="Held-out fraction")

@@ -1,8 +1,7 @@
 """From a training spec to its components, and to the digest that identifies its result."""
 
-from typing import Any, Literal, Self
+from typing import Any, Self
 
-import torch
 from pydantic import BaseModel, ConfigDict, ModelWrapValidatorHandler, model_serializer, model_validator
 
 from cl_core.encoders import EncoderOptions
@@ -15,6 +14,7 @@ from cl_core.modalities import Modality
 from cl_core.registry import ENCODERS, LOSSES, METHODS, VIEWS
 from cl_core.specs import PAPER, Options, TrainingSpec, ViewsBackend
 from cl_core.specs.training import MOST_EPOCHS
+from cl_core.training.precision import fast_precision
 from cl_core.views import Views
 
 # Modules that decide the weights beside the components and what these import. What only measures, checks, reports or
@@ -35,11 +35,14 @@ DECIDES_WEIGHTS = (
     "cl_core.rng",
     "cl_core.specs.training",
     "cl_core.tables",
+    "cl_core.training.device_pool",
     "cl_core.training.feed",
     "cl_core.training.gradients",
     "cl_core.training.loop",
     "cl_core.training.optimizer",
+    "cl_core.training.order",
     "cl_core.training.schedule",
+    "cl_core.training.views_ahead",
     "cl_core.training.warm_start",
 )
 
@@ -98,7 +101,7 @@ def assemble(training: TrainingSpec, *, on_gpu: bool = False) -> Parts:
             "views_options": policy.model_dump(mode="json"),
             "encoder_options": encoder.model_dump(mode="json"),
             "views_backend": _views_backend(policy, training.views_backend, on_gpu=on_gpu),
-            "precision": _fast_precision(on_gpu=on_gpu) if training.precision == "auto" else training.precision,
+            "precision": fast_precision(on_gpu=on_gpu) if training.precision == "auto" else training.precision,
         }
     )
     parts = Parts(spec=completed, method=method, loss=loss, views=policy, encoder=encoder)
@@ -117,19 +120,6 @@ def _views_backend(policy: Views, asked: ViewsBackend, *, on_gpu: bool) -> Views
     if asked != "auto":
         return asked
     return "torch" if on_gpu or policy.why_not_fused() else "fused"
-
-
-def _fast_precision(*, on_gpu: bool) -> Literal["bf16", "fp32"]:
-    """Return bf16 where it is computed in hardware.
-
-    Asked of the hardware and never measured, so that the same machine always makes the same spec.
-    """
-    if on_gpu:  # The driver of a cluster may have no GPU to ask; its workers' are taken for recent ones.
-        is_fast = not torch.cuda.is_available() or torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        capabilities = torch.cpu.get_capabilities()
-        is_fast = any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
-    return "bf16" if is_fast else "fp32"
 
 
 def _loss(training: TrainingSpec, method: MethodOptions) -> PairLoss | None:

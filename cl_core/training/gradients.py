@@ -58,6 +58,11 @@ def backward(
     return step
 
 
+def embedding_order(parts: Sequence[NDArray[np.int64]]) -> Sequence[NDArray[np.int64]]:
+    """Return the parts in the order in which `backward` has them embedded: one once, several twice."""
+    return parts if len(parts) == 1 else [*parts, *parts]
+
+
 def _backward(roots: list[Tensor], gradients: list[Tensor] | None = None) -> None:
     """Run torch's backward outside autocast: inside, the loss's products would be in half precision."""
     with torch.autocast(roots[0].device.type, enabled=False):

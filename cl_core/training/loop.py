@@ -14,14 +14,13 @@ from torch.optim.optimizer import Optimizer
 
 from cl_core import artifact_dir
 from cl_core.data.cache import load_split
-from cl_core.data.sampling import class_balanced_batches, hold_out, share_of, shuffled_batches
+from cl_core.data.sampling import hold_out
 from cl_core.errors import NotFiniteLossError
 from cl_core.failpoints import failpoint
-from cl_core.methods import Method, MethodOptions, StepInfo
+from cl_core.methods import Method, StepInfo
 from cl_core.parallel import collectives
 from cl_core.parallel.sync_batch_norm import synchronized
 from cl_core.refs import CheckpointRef
-from cl_core.specs import TrainingSpec
 from cl_core.training import checkpoint
 from cl_core.training.feed import Feed
 from cl_core.training.gradients import backward
@@ -29,6 +28,7 @@ from cl_core.training.health.detector import CollapseWatch
 from cl_core.training.job import TrainingJob
 from cl_core.training.online_knn import OnlineKnn
 from cl_core.training.optimizer import build_optimizer
+from cl_core.training.order import StepOrder
 from cl_core.training.progress import Progress, forget_peak, peak_bytes
 from cl_core.training.schedule import learning_rate
 from cl_core.training.warm_start import load_initial_weights
@@ -78,8 +78,8 @@ def train(job: TrainingJob, *, stop_requested: Callable[[], bool] = lambda: Fals
     processor = job.processor.to(device)
     feed = Feed(trained, job, parts.views, processor, device)
     knn = OnlineKnn(held_out, trained, job, processor, device) if held_out else None
-    batches = _batches(spec, parts.method, feed, epoch=0)
-    steps_per_epoch = len(batches) // spec.accumulate_steps
+    order = StepOrder(spec, parts.method, trained)
+    steps_per_epoch = order.steps_per_epoch
     assert spec.epochs is not None, "the plan of a training completes its spec"
     total_steps = spec.epochs * steps_per_epoch
     warmup_steps = round(spec.warmup_epochs * steps_per_epoch)
@@ -87,6 +87,7 @@ def train(job: TrainingJob, *, stop_requested: Callable[[], bool] = lambda: Fals
     # --- where it was, and what has been seen of it
     start, spent, checks = _restore(job, method, optimizer)
     trivial_losses = method.trivial_losses(spec.batch_size) if rank == 0 else {}
+    feed.expect(order.embedded(range(start, total_steps)))
     watch = CollapseWatch(steps=total_steps, warmup_steps=warmup_steps, trivial_losses=trivial_losses, checks=checks)
     method.train()
     failpoint("pretrain.restored")
@@ -97,23 +98,18 @@ def train(job: TrainingJob, *, stop_requested: Callable[[], bool] = lambda: Fals
     step_samples = spec.batch_size * spec.accumulate_steps
     rate = spec.learning_rate
     for step in range(start, total_steps):
-        epoch, step_in_epoch = divmod(step, steps_per_epoch)
+        epoch = order.epoch_of(step)
         moment = StepInfo(epoch=epoch, step=step, steps=total_steps)
-        if step_in_epoch == 0 or step == start:
-            batches = _batches(spec, parts.method, feed, epoch=epoch)
         rate = learning_rate(step, peak=spec.learning_rate, warmup_steps=warmup_steps, total_steps=total_steps)
         for group in optimizer.param_groups:
             group["lr"] = rate
 
         optimizer.zero_grad(set_to_none=True)
         loss = torch.zeros((), device=device)
-        for part in range(spec.accumulate_steps):
-            # Sorted: the order decides which samples meet; their positions are the same for any number of workers.
-            whole = np.sort(batches[step_in_epoch * spec.accumulate_steps + part])
-            shares = share_of(whole, sub_batches=spec.sub_batches, worker=rank, workers=workers)
+        for shares in order.shares(step):
 
-            def embed(chosen: NDArray[np.int64], step: int = step) -> tuple[Tensor, ...]:
-                return method.embed(feed.views(chosen, epoch=step // steps_per_epoch))
+            def embed(chosen: NDArray[np.int64], epoch: int = epoch) -> tuple[Tensor, ...]:
+                return method.embed(feed.views(chosen, epoch=epoch))
 
             with torch.autocast(device, torch.bfloat16, enabled=spec.precision == "bf16"):
                 samples = feed.samples(np.concatenate(shares), moment=moment)
@@ -205,20 +201,6 @@ def _restore(job: TrainingJob, method: Method, optimizer: Optimizer) -> tuple[in
     if collectives.rank() == 0:
         job.progress.rewind(step, seconds=spent)
     return step, spent, checks
-
-
-def _batches(spec: TrainingSpec, method: MethodOptions, feed: Feed, *, epoch: int) -> NDArray[np.int64]:
-    """Return (batches, N) positions of an epoch's samples in the training split."""
-    if not method.batch_samples_per_class:
-        return shuffled_batches(seed=spec.seed, epoch=epoch, rows=len(feed.split), batch_size=spec.batch_size)
-    assert feed.split.labels is not None, "a method that needs labels is refused data without them"
-    return class_balanced_batches(
-        seed=spec.seed,
-        epoch=epoch,
-        labels=feed.split.labels,
-        batch_size=spec.batch_size,
-        samples_per_class=method.batch_samples_per_class,
-    )
 
 
 def _is_finite(method: Method) -> bool:

@@ -62,21 +62,32 @@ class LARS(Optimizer):
         """Update every parameter once."""
         assert closure is None, "LARS takes no closure"
         for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    self._move(parameter, parameter.grad, group)
+            moved = [parameter for parameter in group["params"] if parameter.grad is not None]
+            gradients = [parameter.grad for parameter in moved]
+            matrices = [number for number, parameter in enumerate(moved) if parameter.ndim > 1]
+            scaled = self._scaled([moved[n] for n in matrices], [gradients[n] for n in matrices], group)
+            for number, gradient in zip(matrices, scaled, strict=True):
+                gradients[number] = gradient
+            for parameter in moved:
+                if "momentum_buffer" not in self.state[parameter]:
+                    self.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+            if moved:
+                velocities = [self.state[parameter]["momentum_buffer"] for parameter in moved]
+                torch._foreach_mul_(velocities, group["momentum"])
+                torch._foreach_add_(velocities, gradients)
+                torch._foreach_add_(moved, velocities, alpha=-group["lr"])
         return None
 
-    def _move(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
-        if parameter.ndim > 1:
-            gradient = gradient.add(parameter, alpha=group["weight_decay"])
-            weight_norm, gradient_norm = parameter.norm(), gradient.norm()
-            ratio = group["trust_coefficient"] * weight_norm / gradient_norm
-            # A zero weight could never leave zero, and a zero gradient has no direction: both take a plain step.
-            gradient = gradient * torch.where((weight_norm > 0) & (gradient_norm > 0), ratio, 1.0)
-        state = self.state[parameter]
-        if "momentum_buffer" not in state:
-            state["momentum_buffer"] = torch.zeros_like(parameter)
-        velocity = state["momentum_buffer"]
-        velocity.mul_(group["momentum"]).add_(gradient)
-        parameter.add_(velocity, alpha=-group["lr"])
+    @staticmethod
+    def _scaled(matrices: list[Tensor], gradients: list[Tensor], group: dict[str, Any]) -> list[Tensor]:
+        """Return the decayed gradients of weight matrices, scaled to the norms of the matrices."""
+        if not matrices:
+            return []
+        decayed = torch._foreach_add(gradients, matrices, alpha=group["weight_decay"])
+        weight_norms = torch.stack(torch._foreach_norm(matrices))
+        gradient_norms = torch.stack(torch._foreach_norm(decayed))
+        ratios = group["trust_coefficient"] * weight_norms / gradient_norms
+        # A zero weight could never leave zero, and a zero gradient has no direction: both take a plain step.
+        factors = torch.where((weight_norms > 0) & (gradient_norms > 0), ratios, 1.0)
+        torch._foreach_mul_(decayed, factors.unbind())
+        return list(decayed)

@@ -73,7 +73,8 @@ class ChainViews(ChainOptions):
 
         (images,) = rows
         made = self._drawn(images, rng, processor)
-        return fused_views(images, made, mean=processor.mean_values, std=processor.std_values)
+        mean, std = processor.mean_values, processor.std_values
+        return fused_views(images, made, mean=mean, std=std, spare=pool.spare)
 
     def _drawn(self, images: Tensor, rng: SampleRng, processor: ImageProcessor) -> Iterator[tuple[ViewParameters, int]]:
         """Yield the parameters of each view of a batch, and its side in pixels."""

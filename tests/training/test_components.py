@@ -94,19 +94,33 @@ def test_a_complete_spec_has_every_option_written_out_and_nothing_else_changed()
     ("capabilities", "precision"),
     [
         ({"architecture": "x86_64", "avx2": True, "avx512_f": True, "avx512_bf16": False}, "fp32"),
-        ({"architecture": "x86_64", "avx512_f": True, "avx512_bf16": True}, "bf16"),
-        ({"architecture": "x86_64", "amx_bf16": True}, "bf16"),
+        # Zen 3; Zen 4 and later; a Xeon with AMX; the same where the hypervisor hides AMX; a name that says nothing.
+        ({"architecture": "x86_64", "cpu_name": "AMD EPYC 7763", "avx2": True, "avx512_bf16": False}, "fp32"),
+        ({"architecture": "x86_64", "cpu_name": "AMD EPYC 9654", "avx512_f": True, "avx512_bf16": True}, "bf16"),
+        ({"architecture": "x86_64", "cpu_name": "Intel Xeon", "avx512_bf16": True, "amx_bf16": True}, "bf16"),
+        ({"architecture": "x86_64", "cpu_name": "Intel Xeon", "avx512_bf16": True, "amx_bf16": False}, "fp32"),
+        ({"architecture": "x86_64", "cpu_name": "", "avx512_bf16": True, "amx_bf16": False}, "fp32"),
         ({"architecture": "arm64", "neon": True}, "fp32"),
         ({"architecture": "arm64", "neon": True, "bf16": True}, "bf16"),
     ],
 )
-def test_automatic_precision_is_what_the_cpu_computes_in_hardware(monkeypatch, capabilities, precision):
+def test_automatic_precision_is_what_the_cpu_computes_faster_in(monkeypatch, capabilities, precision):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)  # a driver without a GPU
     assert assemble(TrainingSpec()).spec.precision == precision
     assert assemble(TrainingSpec(), on_gpu=True).spec.precision == "bf16"
     assert assemble(TrainingSpec(precision="fp32"), on_gpu=True).spec.precision == "fp32"
     assert assemble(TrainingSpec(precision="bf16")).spec.precision == "bf16"
+
+
+def test_what_auto_was_stays_in_the_completed_spec_wherever_the_training_is_resumed(monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": True})
+    begun = assemble(TrainingSpec())
+    stored = begun.model_dump_json()
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True})
+    assert assemble(TrainingSpec()).spec.precision == "fp32"
+    resumed = Parts.model_validate_json(stored)
+    assert resumed.spec == begun.spec and resumed.spec.precision == "bf16"
 
 
 def test_the_automatic_backend_of_views_is_the_kernel_where_cpus_train_and_there_is_one(monkeypatch):

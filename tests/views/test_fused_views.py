@@ -14,7 +14,10 @@ import pytest
 import torch
 from view_batches import CHAINS, make, policy_of, random_images
 
+from cl_core.columns import Column, Columns, SamplePool
 from cl_core.errors import SpecError
+from cl_core.modalities._image_processor import ImageProcessor
+from cl_core.rng import SampleRng
 from cl_core.views import view_maker
 from cl_core.views._options import Operation
 from cl_core.views.image_operations.fused import compiling
@@ -108,6 +111,37 @@ def test_a_view_has_the_same_bits_with_any_number_of_threads_and_in_any_batch(ch
                 assert torch.equal(view, wanted[part])
     finally:
         torch.set_num_threads(before)
+
+
+def test_memory_is_used_again_once_nothing_refers_to_the_views_and_not_before():
+    images, policy = random_images(6, 3, 32, 32), policy_of("multi_crop")
+    pool = SamplePool(Columns({"image": Column(images.numpy())}))
+    rngs = [SampleRng(7, epoch, np.arange(6, dtype=np.uint64)) for epoch in range(4)]
+    processor = ImageProcessor((0.5,) * 3, (0.2,) * 3, 32)
+
+    def views(epoch):
+        return policy.fused((images,), rng=rngs[epoch], processor=processor, pool=pool)
+
+    def places(tensors):
+        return {tensor.data_ptr() for tensor in tensors}
+
+    wanted = [tuple(view.clone() for view in views(epoch)) for epoch in range(4)]
+    held, second = views(0), views(1)
+    # Autograd alone keeps the second ones, for the gradient of the weight.
+    weight = torch.ones(3, requires_grad=True)
+    losses = [(view.permute(0, 2, 3, 1) * weight).sum() for view in second]
+    kept = places(held) | places(second)
+    del second
+    third = views(2)
+    assert not places(third) & kept
+    assert all(map(torch.equal, held, wanted[0])) and all(map(torch.equal, third, wanted[2]))
+    sum(losses).backward()
+    torch.testing.assert_close(weight.grad, sum(view.sum((0, 2, 3)) for view in wanted[1]))
+    del held, losses
+    fourth = views(3)
+    assert places(fourth) <= kept and all(map(torch.equal, fourth, wanted[3]))
+    del third, fourth
+    assert sum(map(len, pool.spare.values())) == 3 * policy.count
 
 
 def test_rows_that_are_read_only_or_not_contiguous_are_taken():

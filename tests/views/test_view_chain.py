@@ -64,7 +64,7 @@ def test_every_sample_equals_the_result_of_the_reference_chain(height, width, si
     if backend == "torch":
         views = make_view(images, parameters, size=size, fill=fill.tolist())
     else:
-        (views,) = fused_views(rows, [(parameters, size)], mean=fill.tolist(), std=(1,) * channels)
+        (views,) = fused_views(rows, [(parameters, size)], mean=fill.tolist(), std=(1,) * channels, spare={})
         views += fill.view(1, -1, 1, 1)
     for sample in range(64):
         wanted = reference_view(images[sample], parameters, sample, size, fill)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cl_core.views.image_operations.chain import ViewParameters
+from cl_core.views.image_operations.fused.memory import Spare, float32_array
 from cl_core.views.image_operations.fused.view_kernel import view_kernel
 
 # So many parts for each thread: few enough to cost nothing, and enough that no thread waits long for another.
@@ -18,7 +19,12 @@ _NEVER = 2  # A threshold that no value reaches; the kernel is compiled for fini
 
 
 def fused_views(
-    images: Tensor, made: Iterable[tuple[ViewParameters, int]], *, mean: Sequence[float], std: Sequence[float]
+    images: Tensor,
+    made: Iterable[tuple[ViewParameters, int]],
+    *,
+    mean: Sequence[float],
+    std: Sequence[float],
+    spare: Spare,
 ) -> tuple[Tensor, ...]:
     """Make views of a batch of images; which thread makes a view does not change a bit of it.
 
@@ -28,6 +34,7 @@ def fused_views(
             others make views.
         mean: C values in 0..1 of the channels, which are subtracted. What is cut out becomes 0.
         std: C values above 0, by which they are divided.
+        spare: Memory of earlier views that are gone.
 
     Returns:
         V times (B, C, S, S) float32, in channels_last.
@@ -41,7 +48,7 @@ def fused_views(
 
     def parts() -> Iterator[Callable[[], None]]:
         for parameters, size in made:
-            views.append(np.empty((count, size, size, channels), np.float32))
+            views.append(float32_array((count, size, size, channels), spare))
             table = parameter_table(parameters)
             for start in range(0, count, share):
                 yield partial(make, pixels, start, min(start + share, count), *table, of_mean, of_std, views[-1])
