@@ -84,11 +84,13 @@ def in_float64() -> Iterator[None]:
     torch.set_default_dtype(torch.float32)
 
 
-def worker(rank: int, *, job: TrainingJob, stop_at: int, log: Path) -> str:
+def worker(rank: int, *, job: TrainingJob, stop_at: int, log: Path, cpus: int) -> str:
     """Lines that make a process one of two workers, let it log what it is fed, and stop it before a step."""
     return f"""
 import atexit, gloo, json, pathlib, torch
+from cl_core import processes
 from cl_core.training import feed, loop
+processes.cpu_count = lambda: {cpus}
 torch.set_default_dtype(torch.float64)
 world = gloo.process_group(rendezvous=pathlib.Path({str(job.folder / "rendezvous")!r}), rank={rank}, world_size=2)
 world.__enter__()
@@ -106,9 +108,10 @@ feed.Feed.views, loop.learning_rate = views, learning_rate
 
 
 @pytest.mark.integration
+@pytest.mark.parametrize("cpus", [2, 64], ids=["no CPU free", "views made ahead"])
 @pytest.mark.usefixtures("in_float64")
 def test_a_training_begun_by_two_workers_and_finished_by_one_sees_the_same_samples_and_learns_the_same(
-    job_of: JobOf, monkeypatch: pytest.MonkeyPatch
+    job_of: JobOf, monkeypatch: pytest.MonkeyPatch, cpus: int
 ) -> None:
     """With batch norm over all workers and sub-batches that all workers embed together; stopped within an epoch."""
     changes = {"epochs": 2, "sub_batch_size": 12, "optimizer": "sgd", "learning_rate": 0.1}
@@ -127,8 +130,9 @@ def test_a_training_begun_by_two_workers_and_finished_by_one_sees_the_same_sampl
     stop_at = 12
     job = job_of("shared", compute=ComputeSpec(workers=2, threads=2, checkpoint_every_s=1e-9), **changes)
     logs = [job.folder / f"fed-{rank}" for rank in (0, 1)]
-    processes = [train_in_a_process(job, worker(rank, job=job, stop_at=stop_at, log=logs[rank])) for rank in (0, 1)]
-    assert [process.wait() for process in processes] == [0, 0]
+    preludes = [worker(rank, job=job, stop_at=stop_at, log=logs[rank], cpus=cpus) for rank in (0, 1)]
+    workers = [train_in_a_process(job, prelude) for prelude in preludes]
+    assert [process.wait() for process in workers] == [0, 0]
     finished = train(job.model_copy(update={"compute": ComputeSpec(threads=1)}))
 
     assert finished.resumed_from_step == stop_at
