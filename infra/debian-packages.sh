@@ -2,7 +2,7 @@
 # Installs what the tests use of Debian, where this user may; elsewhere says what to run, and the tests that need it
 # are skipped by name.
 set -euo pipefail
-packages=(chromium chromium-driver dataset-fashion-mnist postgresql)
+packages=(chromium chromium-driver dataset-fashion-mnist postgresql wordnet-base)
 missing=()
 for package in "${packages[@]}"; do
   [[ "$(dpkg-query --show --showformat '${db:Status-Status}' "$package" 2>/dev/null)" == installed ]] || missing+=("$package")
