@@ -8,7 +8,7 @@ PEERS := build/peers
 FASHION_MNIST := /usr/share/datasets/fashion-mnist
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo up down methods test integration sweep test-all chaos parity check bench docs lock clean
+.PHONY: help setup demo up down methods test integration sweep test-all chaos parity check bench bench-gpu docs lock clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -70,11 +70,14 @@ parity: setup ## compare losses and methods with reference libraries, and write 
 
 # Each block is a file of tests/benchmarks. A void one does not keep the others from being measured. Threads that wait
 # do not spin, as in every command.
-BLOCK ?= cold_start step feed views loss evaluation
+BLOCK ?= cold_start orchestration resume read views step feed epoch loss evaluation ingest growth
 ARGS_feed := infra/recipes/*-fashion.json infra/recipes/simclr-fashion-vectors.json infra/recipes/siamese-colors.json
 
 bench: setup $(PEERS)/.ready ## measure this project beside other libraries; BLOCK=views measures one part
 	@$(foreach block,$(BLOCK),PYTHONPATH=$(CURDIR)/$(PEERS) OMP_WAIT_POLICY=PASSIVE $(BIN)/python tests/benchmarks/$(block).py $(ARGS_$(block)) || failed=1;) exit $$failed
+
+bench-gpu: setup ## the same for a GPU; ARGS='--cifar10 FOLDER' trains on CIFAR-10; tests/benchmarks/gpu.py says what a bare machine needs
+	@OMP_WAIT_POLICY=PASSIVE $(BIN)/python tests/benchmarks/gpu.py $(ARGS)
 
 # Libraries that are only compared with, beside those of .venv.
 $(PEERS)/.ready: tests/benchmarks/requirements.lock $(READY)

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from rounds import Contestant, end_if_void, measure, spread, this_machine
+from rounds import Contestant, end_if_void, installed, measure, spread, this_machine
 from torch import Tensor
 
 from cl_core.evaluation.nearest import nearest
@@ -99,7 +99,9 @@ PROBES: dict[str, Callable[[Data], Probe]] = {
     "here": our_probe,
     "scikit-learn": sklearn_probe,
 }
-SEARCHES = {"here": our_neighbors, "scikit-learn": sklearn_neighbors, "faiss": faiss_neighbors}
+SEARCHES = {"here": our_neighbors, "scikit-learn": sklearn_neighbors}
+if installed("faiss"):
+    SEARCHES["faiss"] = faiss_neighbors
 
 
 def objective(probe: Probe, data: Data) -> float:
@@ -171,7 +173,7 @@ def main() -> None:
     races = []
     for kind, runs, data in (("probe", PROBES, probes), ("neighbors", SEARCHES, neighbors)):
         turns = {name: Contestant(partial(run_once, run, data), chosen.threads) for name, run in runs.items()}
-        measured = measure(turns, rounds=1 if chosen.small else chosen.rounds)
+        measured = measure(turns, rounds=1 if chosen.small else chosen.rounds, title=kind)
         print(f"\n| {kind} | seconds | CPU seconds | times as slow as here | peak, MiB |\n|---|---|---|---|---|")
         for name in runs:
             seconds, cpu = ([1 / rate for rate in rates[name]] for rates in (measured.rates, measured.cpu_rates))

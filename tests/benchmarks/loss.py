@@ -28,8 +28,8 @@ _LARGEST_MATRIX = 16_384
 
 def tiles(rows: Tensor) -> Tensor:
     """Return the loss as the project computes it: rows are views 0 of all samples, then views 1."""
-    samples = torch.arange(len(rows) // 2).repeat(2)
-    ids = RowIds(samples, torch.arange(2).repeat_interleave(len(rows) // 2), samples)
+    samples = torch.arange(len(rows) // 2, device=rows.device).repeat(2)
+    ids = RowIds(samples, torch.arange(2, device=rows.device).repeat_interleave(len(rows) // 2), samples)
     return InfoNCE(temperature=TEMPERATURE).compute(rows, rows, Relation(ids, ids), {}).mean
 
 
@@ -38,7 +38,7 @@ def at_once(rows: Tensor) -> Tensor:
     unit = F.normalize(rows, dim=1)
     logits = unit @ unit.T / TEMPERATURE
     logits.fill_diagonal_(-torch.inf)
-    return F.cross_entropy(logits, torch.arange(len(rows)).roll(len(rows) // 2))
+    return F.cross_entropy(logits, torch.arange(len(rows), device=rows.device).roll(len(rows) // 2))
 
 
 LOSSES = {"tiles": tiles, "all at once": at_once}
@@ -110,7 +110,7 @@ def main() -> None:
     for count in _SMALL if chosen.small else chosen.rows:
         rows = embeddings(count)
         turns = {name: Contestant(partial(run_once, loss, rows), chosen.threads) for name, loss in LOSSES.items()}
-        measured = measure(turns, rounds=1 if chosen.small else chosen.rounds)
+        measured = measure(turns, rounds=1 if chosen.small else chosen.rounds, title=f"{count:,} rows")
         whole = [1000 / rate for rate in measured.rates["all at once"]]
         print(f"| {count:,} | {spread(whole)} | {spread(measured.against('tiles', 'all at once'), '{:.2f}')} |")
         races.append(measured)

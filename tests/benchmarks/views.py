@@ -13,7 +13,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from PIL import Image
-from rounds import Contestant, end_if_void, measure, spread, this_machine
+from rounds import Contestant, end_if_void, installed, measure, spread, this_machine
 from torch import Tensor
 
 from cl_core.columns import Column, Columns, SamplePool
@@ -38,17 +38,17 @@ def pictures(count: int, size: int) -> np.ndarray:
     return (noisy * 255).clamp(0, 255).byte().permute(0, 2, 3, 1).contiguous().numpy()
 
 
-def ours(images: np.ndarray, blur: float) -> dict[str, Make]:
+def ours(images: np.ndarray, blur: float, device: str = "cpu") -> dict[str, Make]:
+    """Both backends: the kernel on the CPU, torch on the device, where the images lie."""
     policy = SimCLRViews(blur_probability=blur)
-    processor = ImageProcessor(MEAN, STD, images.shape[1])
     rng = SampleRng(0, 0, np.arange(len(images), dtype=np.uint64) * 2**40)
-    rows, pool = (torch.from_numpy(images),), SamplePool(Columns({"image": Column(images)}))
 
-    def maker(backend: str) -> Make:
-        make = view_maker(policy, backend)
+    def maker(backend: str, where: str) -> Make:
+        make, processor = view_maker(policy, backend), ImageProcessor(MEAN, STD, images.shape[1]).to(where)
+        rows, pool = (torch.from_numpy(images).to(where),), SamplePool(Columns({"image": Column(images)}), where)
         return lambda: list(make(rows, rng=rng, processor=processor, pool=pool))
 
-    return {"fused": maker("fused"), "torch": maker("torch")}
+    return {"fused": maker("fused", "cpu"), "torch": maker("torch", device)}
 
 
 def limit(images: np.ndarray) -> Make:
@@ -139,10 +139,8 @@ def main() -> None:
             "torchvision, Pillow, 1 core": (torchvision(some, blur, tensors=False), 1),
             "torchvision, tensors, 1 core": (torchvision(some, blur, tensors=True), 1),
         }
-        try:
+        if installed("kornia"):
             peers[f"kornia, {chosen.threads} cores"] = kornia(images, blur), chosen.threads
-        except ImportError:
-            print("kornia is not installed")
         torch.set_num_threads(chosen.threads)
         check(size, blur, {name: make for name, (make, _) in peers.items()}, own)
 
@@ -156,8 +154,9 @@ def main() -> None:
             **{name: Contestant(counted(make), threads) for name, (make, threads) in peers.items()},
             f"limit, {chosen.threads} cores": Contestant(counted(limit(images)), chosen.threads),
         }
-        measured = measure(contestants, rounds=1 if chosen.small else chosen.rounds)
-        print(f"\n{size} px, {f'blur with probability {blur}' if blur else 'no blur'}; pairs of views a second")
+        title = f"{size} px, {f'blur with probability {blur}' if blur else 'no blur'}"
+        measured = measure(contestants, rounds=1 if chosen.small else chosen.rounds, title=title)
+        print(f"\n{title}; pairs of views a second")
         for name in contestants:
             rate, cpu_rate = (statistics.median(of[name]) for of in (measured.rates, measured.cpu_rates))
             ratios = spread(measured.against(name, BASE))
