@@ -10,7 +10,7 @@ import pytest
 import simplejpeg
 from PIL import Image
 
-from cl_core.modalities import _image_decoding, _plain_jpeg
+from cl_core.modalities import _image_decoding, _pixel_sums, _plain_jpeg
 from cl_core.modalities._image_decoding import decode
 from cl_core.modalities._pixel_sums import pixel_sums
 from cl_core.modalities._plain_jpeg import frame_of, plain_jpeg
@@ -147,8 +147,17 @@ def test_with_it_all_that_is_known_of_an_image_and_all_that_is_cached_is_the_sam
     assert everything() == with_it
 
 
+@pytest.fixture(scope="module")
+def loop():
+    """The compiled loop."""
+    return _pixel_sums.compiled_loop()
+
+
+@pytest.mark.parametrize("compiled", [False, True])
 @pytest.mark.parametrize("shape", [(1, 1, 3), (5, 7, 1), (300, 20, 3)])
-def test_sums_are_those_of_python_integers(shape):
+def test_sums_are_those_of_python_integers(shape, compiled, loop, monkeypatch):
+    assert loop is not _pixel_sums.by_numpy
+    monkeypatch.setattr(_pixel_sums, "_columns", loop if compiled else _pixel_sums.by_numpy)
     pixels = np.random.default_rng(0).integers(3, 256, shape, dtype=np.uint8)
     pixels[0, 0] = 3
     levels = [[int(value) for value in pixels[..., channel].ravel()] for channel in range(shape[2])]
@@ -158,6 +167,23 @@ def test_sums_are_those_of_python_integers(shape):
     assert (found.low, found.high) == (3, max(map(max, levels)))
 
 
-def test_sums_of_the_tallest_image_do_not_overflow():
+@pytest.mark.parametrize("compiled", [False, True])
+def test_sums_of_the_tallest_image_do_not_overflow(compiled, loop, monkeypatch):
+    monkeypatch.setattr(_pixel_sums, "_columns", loop if compiled else _pixel_sums.by_numpy)
     found = pixel_sums(np.full((65_535, 1, 1), 255, np.uint8))
     assert (found.sums, found.squares) == ([65_535 * 255], [65_535 * 255**2])
+
+
+def test_the_loop_is_compiled_once_when_it_saves_time_and_without_numba_never(monkeypatch):
+    compiled = []
+    monkeypatch.setattr(_pixel_sums, "compiled_loop", lambda: compiled.append(1) or _pixel_sums.one_pass)
+    columns, rows = _pixel_sums.ColumnSums(worth_values=250), np.arange(100, dtype=np.uint8).reshape(10, 10)
+    expected = [part.tolist() for part in _pixel_sums.one_pass(rows)]
+    counted = []
+    for _ in range(5):
+        assert [part.tolist() for part in columns(rows)[:2]] == expected[:2]
+        counted.append(len(compiled))
+    assert counted == [0, 0, 1, 1, 1]
+    monkeypatch.undo()
+    monkeypatch.setitem(sys.modules, "numba", None)
+    assert _pixel_sums.compiled_loop() is _pixel_sums.by_numpy

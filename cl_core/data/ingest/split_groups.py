@@ -71,6 +71,8 @@ class SplitGroups:
                 f"data.group: {self._spec.group!r} names a group for none of the {len(self._splits):,} inputs, for "
                 f"example {self._example}; correct it, or leave it empty"
             )
+        # First, while there is nothing else in memory that grows with the inputs.
+        alike = self._near_duplicates() if self._spec.near_duplicates_together else None
         samples, names = (np.frombuffer(values, f"S{ID_BYTES}") for values in (self._ids, self._keys))
         ids, at = np.unique(samples, return_inverse=True)
         keys, key_at = np.unique(names, return_inverse=True)
@@ -79,8 +81,9 @@ class SplitGroups:
         identities = np.frombuffer(self._identities, np.uint64)
         owners = np.repeat(at, np.frombuffer(self._identity_counts, np.uint8))
         group = merged(group, *links(owners, identities))
-        if self._spec.near_duplicates_together:
-            group = self._with_near_duplicates(group, at)
+        if alike is not None:
+            rows, number_of_look = alike
+            group = merged(group, *links(at[rows], number_of_look))
         _, number = np.unique(group[: len(ids)], return_inverse=True)
         of_key = np.zeros(len(keys), np.int64)
         of_key[key_at] = number[at]
@@ -103,7 +106,8 @@ class SplitGroups:
         same = _same_in_test(owners, identities, tested)
         return DrawnGroups(ids, number, is_test, chosen[:, 2], same, in_both, drawn, self._without_name)
 
-    def _with_near_duplicates(self, group: I64, at: I64) -> I64:
+    def _near_duplicates(self) -> tuple[I64, I64]:
+        """Return which inputs have a perceptual hash, and the group of each among near-duplicates: (K,) both."""
         rows = np.flatnonzero(np.frombuffer(self._has_look, bool))
         looks = np.frombuffer(self._looks, ">u8")[rows].astype(np.uint64)
         alike = near_duplicate_groups(looks)
@@ -112,7 +116,7 @@ class SplitGroups:
                 f"data.near_duplicates_together: too many of the {len(rows):,} inputs are alike to compare them all; "
                 "leave it off, and keep them together by data.group"
             )
-        return merged(group, *links(at[rows], alike))
+        return rows, alike
 
 
 def _same_in_test(owners: I64, identities: U64, tested: NDArray[np.bool_]) -> I64:
