@@ -102,10 +102,13 @@ def plan(
             "nearest-neighbor accuracy; raise training.held_out_share, or set it to 0"
         )
     rows, classes = snapshot.rows["train"], facts.per_class["train"]
+    notes, warnings = modality.fitted_notes(fitted)
     training, choices, steps = fill_in(training, train_rows=rows, classes=classes, of_groups=of_groups)
     check_batches(training, compute, train_rows=rows, classes=classes, of_groups=of_groups)
-    for sentence in choices:
+    for sentence in [*notes, *choices]:
         log_outcome(sentence)
+    for sentence in warnings:
+        log_warning(sentence)
     if steps < FEW_STEPS:
         log_warning(
             f"the training has {steps} steps, and with fewer than {FEW_STEPS} an encoder hardly learns; raise "

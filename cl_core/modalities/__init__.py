@@ -221,6 +221,11 @@ class Modality(Component):
         del content
         return []
 
+    def fitted_notes(self, state: Mapping[str, "Tensor"]) -> tuple[list[str], list[str]]:
+        """Return what a person should know of a fitted processor: facts, then warnings; a sentence each."""
+        del state
+        return [], []
+
     def payload_of(self, file: bytes) -> bytes:
         """Return the payload in the bytes of a file that a person searches by; by default it is all of them.
 

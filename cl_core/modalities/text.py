@@ -31,6 +31,7 @@ _BASELINE_COLUMNS = 2048
 _TEXTS_AT_ONCE = 512
 _SHOWN = 240
 _LARGE_SHARE = 0.05
+_LARGE_UNKNOWN_SHARE = 0.1
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _NOTHING = "(nothing that can be seen)"
 # They decide how letters look; other invisible characters may move what is beside them.
@@ -182,6 +183,17 @@ class Texts(Modality):
             "data.modality_options.length, or cut texts into parts"
         )
         return [sentence] if longer > _LARGE_SHARE else []
+
+    def fitted_notes(self, state: Mapping[str, "Tensor"]) -> tuple[list[str], list[str]]:
+        """Return the share of the words of the training texts that are not in the vocabulary; warn of a large one."""
+        share, keys = float(state["unknown_share"]), state["vocabulary"]
+        words = int((keys >= 0).sum())
+        fact = f"the vocabulary has {words:,} words; {share:.2%} of the words of the training texts are not in it"
+        warning = (
+            f"{share:.0%} of the words of the training texts are not in the vocabulary; raise "
+            "data.modality_options.vocabulary, or lower least_texts"
+        )
+        return [fact], [warning] if share > _LARGE_UNKNOWN_SHARE else []
 
 
 def text_of_payload(payload: bytes) -> str:

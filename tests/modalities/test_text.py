@@ -134,3 +134,12 @@ def test_a_view_is_the_same_texts_again() -> None:
     assert processor.values((stacked,)).reshape(4, -1).equal(processor(rows))
     pool = SamplePool(split_of_texts(["one", "two"]).columns)
     assert len(pool) == 2
+
+
+def test_the_share_of_unknown_words_is_said_and_a_large_one_warned_of() -> None:
+    state = fitted_to(["a cat", "a dog", "a bird", "a cat"], least_texts=2).state_dict()
+    facts, warnings = TEXTS.fitted_notes(state)
+    assert facts == ["the vocabulary has 2 words; 25.00% of the words of the training texts are not in it"]
+    assert warnings[0].startswith("25% of the words of the training texts are not in the vocabulary; raise data.")
+    assert TEXTS.fitted_notes(fitted_to(["a cat"]).state_dict())[1] == []
+    assert "the vocabulary has 0 words; 100.00%" in TEXTS.fitted_notes(fitted_to(["!"]).state_dict())[0][0]
