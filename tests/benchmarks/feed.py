@@ -41,7 +41,7 @@ from tasks.runtime.settings import Settings
 # CIFAR-10's shape, made here: what is measured does not depend on what the images show.
 RESNET18: dict[str, Any] = {
     "data": {"name": "shapes-32", "source": "synthetic", "source_options": {"count": 1200, "size": 32}},
-    "training": {"encoder": "resnet18", "batch_size": 256, "views_options": {"blur_probability": 0.0}},
+    "training": {"encoder": "resnet18", "batch_size": 64, "views_options": {"blur_probability": 0.0}},
 }
 Views = tuple[Tensor, ...]
 
