@@ -43,7 +43,9 @@ _HTML = Markup('<span class="text" dir="auto">{}</span>')
 class Texts(Modality):
     """Texts of any language. A payload is a text in UTF-8. A model finds the words of a text itself."""
 
-    columns: ClassVar[tuple[ColumnKind, ...]] = (ColumnKind("text", "uint8", "(N, L)", ragged=True, identifies=True),)
+    columns: ClassVar[tuple[ColumnKind, ...]] = (
+        ColumnKind("text", "uint8", "(N, L) of UTF-8 padded with 0", ragged=True, identifies=True),
+    )
     unit: ClassVar[str] = "text"
     query: ClassVar[str] = "a file with one text in UTF-8"
     baseline: ClassVar[str] = "tf_idf"

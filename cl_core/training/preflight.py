@@ -220,8 +220,13 @@ def check_views(parts: Parts, modality: Modality, processor: Processor | None = 
 
 
 def _check_suited(parts: Parts, modality: Modality) -> None:
-    """Refuse a view policy of other modalities, and one that mixes the samples of a modality that has no numbers."""
+    """Refuse views of other modalities, mixed samples of one without numbers, and views that would be the same."""
     name, suited = modality.registered_name, parts.views.modalities
+    if parts.views.needs_dropout and getattr(parts.encoder, "dropout", None) == 0:
+        raise SpecError(
+            f"training.encoder_options.dropout: 0 makes all views of {parts.spec.views!r} of a sample the same, so "
+            "that nothing is learned; set it above 0, such as 0.1, or choose another view policy"
+        )
     if name in suited or not (suited or modality.is_symbolic):
         return
     of = {one: VIEWS.get(one, field="").modalities for one in VIEWS.names()}

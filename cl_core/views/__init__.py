@@ -19,6 +19,9 @@ class Views(Component):
     modalities: ClassVar[tuple[str, ...]]
     """Kinds of samples that it makes views of; empty: of any whose processor gives numbers that can be mixed."""
 
+    needs_dropout: ClassVar[bool] = False
+    """Whether nothing but the dropout of the encoder tells the views of a sample apart."""
+
     @property
     @abstractmethod
     def count(self) -> int:

@@ -22,6 +22,7 @@ class DropoutTwiceViews(Views):
 
     modalities: ClassVar[tuple[str, ...]] = ("text",)
     count: ClassVar[int] = 2
+    needs_dropout: ClassVar[bool] = True
 
     def __call__(self, rows: Batch, *, rng: SampleRng, processor: Processor, pool: SamplePool) -> tuple[Tensor, ...]:
         """Make the views of a batch; see `Views`."""

@@ -103,7 +103,10 @@ def test_bytes_alone_are_embedded_as_the_command_does_where_this_project_is_not(
     (folder / "query.txt").write_text("\n".join(text for text, _ in texts()), encoding="utf-8")
     printed = [line.strip() for line in retrained.out.splitlines()]
     fetch = printed[printed.index("import mlflow") :][:3]
-    assert fetch[2] == "embeddings = model.predict(texts)  # uint8 (N, L) -> float32 (N, D), unit rows"
+    assert (
+        fetch[2]
+        == "embeddings = model.predict(texts)  # uint8 (N, L) of UTF-8 padded with 0 -> float32 (N, D), unit rows"
+    )
     program = "\n".join([LOAD, *fetch, "numpy.save('fetched.npy', numpy.asarray(embeddings))"])
     environment = {"MLFLOW_TRACKING_URI": address, "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"}
     done = subprocess.run([sys.executable, "-c", program], cwd=folder, env=environment, capture_output=True, text=True)

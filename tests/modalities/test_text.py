@@ -106,6 +106,14 @@ def test_encoders_of_numbers_and_policies_that_mix_are_refused_before_the_traini
         check_views(assemble(TrainingSpec(encoder="bag")), images)
 
 
+def test_views_that_dropout_alone_tells_apart_are_refused_without_dropout() -> None:
+    modality = DataSpec(name="a", source="texts", modality="text").built_modality
+    for encoder in ("bag", "gru", "transformer"):
+        training = TrainingSpec(views="dropout_twice", encoder=encoder, encoder_options={"dropout": 0})
+        with pytest.raises(SpecError, match=r"^training.encoder_options.dropout: 0 makes all views of 'dropout_twice'"):
+            check_views(assemble(training), modality)
+
+
 def test_a_champions_vocabulary_is_carried_to_texts_of_another_length() -> None:
     champion, fitted = fitted_to(["a cat"]).state_dict(), fitted_to(["a dog"], length=32).state_dict()
     carried = Texts(length=32).continued_processor((ArraySpec("uint8", (32,)),), champion, fitted)
