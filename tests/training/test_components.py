@@ -316,7 +316,7 @@ def test_a_change_of_another_component_is_no_other_training(code, file, old, new
 # What the training loop imports without its deciding the weights.
 DECIDES_NOTHING = {
     "cl_core.data.snapshot": "counts what a snapshot holds",
-    "cl_core.data.worker_pool": "decodes by several processes; the rows come in order",
+    "cl_core.data.worker_pool": "decodes in several threads; the rows come in order",
     "cl_core.training": "is empty",
     "cl_core.training.checkpoint": "stores weights, and gives them back as they were",
     "cl_core.training.components": "makes the completed spec, which is in the digest",
