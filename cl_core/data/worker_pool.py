@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-from cl_core.processes import cpu_count
+from cl_core import processes
 
 B = TypeVar("B")
 R = TypeVar("R")
@@ -39,7 +39,7 @@ def map_batches(work: Callable[[B], R], batches: Iterable[B], workers: int) -> I
         batches: Taken in the caller's thread as needed, so that a stream of any length is never in memory as a whole.
         workers: Threads beside the caller's; 1 works in the caller's own, and 0 takes one for each CPU.
     """
-    workers = workers or cpu_count()
+    workers = workers or processes.cpu_count()
     if workers == 1:
         yield from ((batch, work(batch)) for batch in batches)
         return

@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from cl_core.data import worker_pool
+from cl_core import processes
 from cl_core.data.worker_pool import bounded_batches, map_batches
 
 
@@ -34,7 +34,7 @@ def test_batches_are_taken_as_they_are_needed_in_the_thread_of_the_caller(worker
 
 
 def test_zero_takes_a_thread_for_each_cpu(monkeypatch):
-    monkeypatch.setattr(worker_pool, "cpu_count", lambda: 4)
+    monkeypatch.setattr(processes, "cpu_count", lambda: 4)
     together = threading.Barrier(4, timeout=20)
     assert len(list(map_batches(lambda batch: together.wait(), range(8), 0))) == 8
 
