@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from servers import free_port, give_store, give_tables
+from servers import ANSWERED_S, free_port, give_store, give_tables
 
 from cl_core import processes
 
@@ -173,7 +173,7 @@ class Machine:
         deadline = time.monotonic() + 90
         while True:
             try:
-                with urllib.request.urlopen(request, timeout=30) as answer:
+                with urllib.request.urlopen(request, timeout=ANSWERED_S) as answer:
                     text = answer.read()
                     return json.loads(text) if text else None
             except urllib.error.HTTPError as error:

@@ -22,6 +22,9 @@ from filelock import FileLock
 # Below those that the system hands out by itself.
 _PORTS = range(20_000, 32_000)
 _CLAIMED: list[IO[str]] = []
+# Of a request to Prefect's server. It has one writer at a time in SQLite, waits for it itself, and then answers 503: on
+# a slow machine with many tests after more than half a minute.
+ANSWERED_S = 120
 
 
 def free_port() -> int:

@@ -12,6 +12,7 @@ import forked
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from servers import ANSWERED_S
 
 from cl_core.embedding.embeddings_file import read_metadata, write_embeddings_file
 from cl_core.embedding.search import nearest_rows
@@ -174,5 +175,5 @@ def ask(cl: CommandLine, path: str, body: dict[str, object]) -> "list[dict[str, 
     request = urllib.request.Request(
         f"{cl.prefect}/{path}", json.dumps(body).encode(), {"Content-Type": "application/json"}
     )
-    with urllib.request.urlopen(request, timeout=30) as answer:
+    with urllib.request.urlopen(request, timeout=ANSWERED_S) as answer:
         return json.load(answer)

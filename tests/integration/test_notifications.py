@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from servers import free_port
+from servers import ANSWERED_S, free_port
 from webhook import SECRET, Webhook, in_prefect, listening, save_block
 
 from cl_core.hashing import source_digest
@@ -171,7 +171,7 @@ with get_client(sync_client=True) as client:
     finally:
         for automation in made:
             request = urllib.request.Request(f"{shared_cl.prefect}/automations/{automation}", method="DELETE")
-            urllib.request.urlopen(request, timeout=30).close()
+            urllib.request.urlopen(request, timeout=ANSWERED_S).close()
 
 
 def test_registering_deployments_makes_and_removes_those_automations_as_the_setting_says(
@@ -355,5 +355,5 @@ def ask(cl: CommandLine, path: str, body: dict[str, Any]) -> Any:
     request = urllib.request.Request(
         f"{cl.prefect}/{path}", json.dumps(body).encode(), {"Content-Type": "application/json"}
     )
-    with urllib.request.urlopen(request, timeout=30) as answer:
+    with urllib.request.urlopen(request, timeout=ANSWERED_S) as answer:
         return json.load(answer)

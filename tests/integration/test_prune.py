@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
+from servers import ANSWERED_S
 
 from tasks.adapters.mlflow.connection import connected
 
@@ -31,7 +32,7 @@ def forget_runs(cl: CommandLine) -> None:
         for run in runs:
             request = urllib.request.Request(f"{cl.prefect}/flow_runs/{run['id']}", method="DELETE")
             try:
-                urllib.request.urlopen(request, timeout=30).close()
+                urllib.request.urlopen(request, timeout=ANSWERED_S).close()
             except urllib.error.HTTPError as error:
                 # While it still writes what a run has logged, SQLite is locked.
                 if error.code not in (404, 503) or time.monotonic() > deadline:

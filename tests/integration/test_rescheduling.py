@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
-from servers import answering, free_port
+from servers import ANSWERED_S, answering, free_port
 
 from cl_core import processes
 from tasks.runtime.run_owner import RunOwner
@@ -39,7 +39,10 @@ class Pool:
         request = urllib.request.Request(f"{self.server}/{path}", data, {"Content-Type": "application/json"})
         for _ in range(9):
             # SQLite has one writer at a time.
-            with contextlib.suppress(urllib.error.HTTPError), urllib.request.urlopen(request, timeout=30) as answer:
+            with (
+                contextlib.suppress(urllib.error.HTTPError),
+                urllib.request.urlopen(request, timeout=ANSWERED_S) as answer,
+            ):
                 return json.load(answer)
             time.sleep(1)
         raise AssertionError(f"{path} {body}")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from clothes import CLOTHES
+from servers import ANSWERED_S
 
 from .conftest import CommandLine, Finished
 
@@ -215,5 +216,5 @@ def ask(cl: CommandLine, path: str, body: dict[str, object]) -> "list[dict[str, 
     request = urllib.request.Request(
         f"{cl.prefect}/{path}", json.dumps(body).encode(), {"Content-Type": "application/json"}
     )
-    with urllib.request.urlopen(request, timeout=30) as answer:
+    with urllib.request.urlopen(request, timeout=ANSWERED_S) as answer:
         return json.load(answer)

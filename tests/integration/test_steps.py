@@ -11,7 +11,7 @@ import pytest
 from clothes import CLOTHES
 from forked import SHORT_PAUSES
 from machine import wait
-from servers import Door, give_store, serving
+from servers import ANSWERED_S, Door, give_store, serving
 
 from .conftest import CommandLine, Finished
 from .golden import SPECS
@@ -172,5 +172,5 @@ def ask(cl: CommandLine, path: str, body: dict[str, object]) -> "list[dict[str, 
     request = urllib.request.Request(
         f"{cl.prefect}/{path}", json.dumps(body).encode(), {"Content-Type": "application/json"}
     )
-    with urllib.request.urlopen(request, timeout=30) as answer:
+    with urllib.request.urlopen(request, timeout=ANSWERED_S) as answer:
         return json.load(answer)
