@@ -1,7 +1,7 @@
 """Reading a whole training split in a shuffled order, here and with five loaders; `BLOCK=read make bench`.
 
 All hold the same decoded pixels on the local disk, in files that the system has cached, and give batches of uint8
-tensors once. A pass opens the files anew, as each epoch's loader does. Before anything is timed, each must give every
+tensors once. A pass opens the files again, as each epoch's loader does. Before anything is timed, each must give every
 image exactly once, in another order than it was written.
 
 They do not shuffle alike. Here, and in Hugging Face datasets with an index, the order is a permutation of the whole.

@@ -40,7 +40,7 @@ def no_thread_is_left() -> Iterator[None]:
     for thread in threading.enumerate():
         if thread.name == "views-ahead":
             thread.join(30)
-            assert not thread.is_alive(), "a thread still makes views that nobody will use"
+            assert not thread.is_alive(), "a thread still makes views that are not used any more"
 
 
 def weights(checkpoint: CheckpointRef) -> dict[str, bytes]:
