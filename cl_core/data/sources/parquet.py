@@ -1,6 +1,5 @@
 """Parquet files with images in a column, as exported by a warehouse or the Hugging Face hub."""
 
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from itertools import chain
 from pathlib import Path
@@ -8,11 +7,10 @@ from typing import Any, Literal, Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import Field, PrivateAttr, model_validator
+from pydantic import Field, model_validator
 
 from cl_core.data.sources import RawSample, Unreadable, unchanged
 from cl_core.data.sources._labels import LabelColumn
-from cl_core.data.sources._listing import fingerprint_of
 from cl_core.data.sources._parquet_files import (
     TableFile,
     batches_of,
@@ -21,7 +19,6 @@ from cl_core.data.sources._parquet_files import (
     group_of,
     opened_parquet,
     rows_by_column,
-    table_files,
     values_at,
 )
 from cl_core.data.sources._path_labels import (
@@ -63,9 +60,6 @@ class ParquetFiles(SplitTables):
     label_pattern: str = Field(NAME_PATTERN)
     """Regular expression with one group, which finds the class in a file's name without its suffix. As it is, that is
     all before a number at the end: cat of cat-00000-of-00001.parquet. Read with `label_from` file_name."""
-    _group_column: str = PrivateAttr("")
-    _passed_over: Counter[str] = PrivateAttr(default_factory=Counter)
-    _notes: list[str] = PrivateAttr(default_factory=list)
 
     @model_validator(mode="after")
     def _one_thing_names_the_class(self) -> Self:
@@ -74,10 +68,6 @@ class ParquetFiles(SplitTables):
             raise ValueError(f"{ignored}; leave one of them out")
         check_pattern(self.label_pattern, self.label_from)
         return self
-
-    def fingerprint(self, location: str) -> str:
-        """Return a digest of the path and state of every file."""
-        return fingerprint_of(file.path for file in self._files(location))
 
     def samples(self, location: str) -> Iterator[RawSample | Unreadable]:
         """Yield every row; a row without image bytes becomes unreadable. An empty or missing label is None."""
@@ -100,20 +90,6 @@ class ParquetFiles(SplitTables):
                         self._notes.append(labels.note)
                 yield from self._rows(file, opened, labels, fixed, splits)
 
-    def note(self, location: str) -> str:
-        """Return which splits and columns were taken from paths when the files were last read."""
-        return "; ".join(filter(None, self._notes))
-
-    def passed_over(self) -> dict[str, int]:
-        """Return how many files the last listing passed over: by suffix, or by name where a system has made them."""
-        return dict(sorted(self._passed_over.items()))
-
-    def grouped_by(self, column: str) -> Self:
-        """Read this column, too: text, numbers or dates."""
-        copy = self.model_copy()
-        copy._group_column = column
-        return copy
-
     def number_of_inputs(self, location: str) -> int:
         """Return the number of rows in the files' footers."""
         rows = 0
@@ -132,10 +108,6 @@ class ParquetFiles(SplitTables):
             values = values_at(file.path, self.image_column, rows) if rows else []
             payloads |= unchanged(filter(None, map(_payload, values)), origins)
         return payloads
-
-    def _files(self, location: str) -> list[TableFile]:
-        self._passed_over.clear()
-        return table_files(location, self._passed_over)
 
     def _path_label(self, file: TableFile, splits: PathSplits) -> str | None:
         """Return the class that a file's path names; None where it is in a column."""

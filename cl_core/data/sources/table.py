@@ -1,7 +1,6 @@
 """Tables of numbers and categories: Parquet, CSV and TSV files, of which each row becomes a vector."""
 
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from itertools import repeat
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -14,8 +13,7 @@ from cl_core.data.sources._column_vectors import ColumnVectors, ListVectors
 from cl_core.data.sources._csv_files import CSV_SUFFIXES
 from cl_core.data.sources._labels import LabelColumn
 from cl_core.data.sources._levels import with_levels
-from cl_core.data.sources._listing import fingerprint_of
-from cl_core.data.sources._parquet_files import TableFile, check_group_column, group_of, rows_by_column, table_files
+from cl_core.data.sources._parquet_files import check_group_column, group_of, rows_by_column
 from cl_core.data.sources._split_options import SplitTables
 from cl_core.data.sources._table_files import Table, table_of_file
 from cl_core.data.sources._value_columns import (
@@ -42,6 +40,8 @@ class TableFiles(SplitTables):
     """
 
     modalities: ClassVar[tuple[str, ...]] = ("vector",)
+    other_suffixes: ClassVar[Set[str]] = CSV_SUFFIXES
+    expected_files: ClassVar[str] = "a Parquet, CSV or TSV file"
 
     columns: tuple[str, ...] = Field(("*",), min_length=1)
     """Columns that are values: names, or patterns such as `pixel_*`. Those after `!`, such as `!id`, are left out.
@@ -51,9 +51,6 @@ class TableFiles(SplitTables):
     categories: dict[str, list[str]] = Field({})
     """Levels of columns of text, such as {"color": ["red", "blue"]}: each becomes a column of 0 and 1, and any other
     text is 0 in all of them. Without an entry they are all texts in the files, sorted, at most 1,000."""
-    _group_column: str = PrivateAttr("")
-    _passed_over: Counter[str] = PrivateAttr(default_factory=Counter)
-    _notes: list[str] = PrivateAttr(default_factory=list)
     _vectors: ColumnVectors | ListVectors | None = PrivateAttr(None)
 
     @field_validator("categories")
@@ -70,10 +67,6 @@ class TableFiles(SplitTables):
             if (name := getattr(self, option)) and name in self.columns:
                 raise ValueError(f"columns has {name!r}, which is the {option}, and no value; leave one of them out")
         return self
-
-    def fingerprint(self, location: str) -> str:
-        """Return a digest of the path and state of every file."""
-        return fingerprint_of(file.path for file in self._files(location))
 
     def samples(self, location: str) -> Iterator[RawSample | Unreadable]:
         """Yield every row; of a column of lists, a row of another length than the first becomes unreadable."""
@@ -117,21 +110,11 @@ class TableFiles(SplitTables):
     def note(self, location: str) -> str:
         """Return how splits and columns were read when the files were last read."""
         lost = self._vectors is not None and self._vectors.lost_digits
-        return "; ".join(filter(None, [*self._notes, LOST_DIGITS if lost else ""]))
+        return "; ".join(filter(None, [super().note(location), LOST_DIGITS if lost else ""]))
 
     def content(self) -> dict[str, Any]:
         """Return the names of the values and, where a column has several, how many each column has."""
         return self._vectors.content if self._vectors else {}
-
-    def passed_over(self) -> dict[str, int]:
-        """Return how many files the last listing passed over: by suffix, or by name where a system has made them."""
-        return dict(sorted(self._passed_over.items()))
-
-    def grouped_by(self, column: str) -> Self:
-        """Read this column, too: text, numbers or dates. It is no value, unless `columns` names it."""
-        copy = self.model_copy()
-        copy._group_column = column
-        return copy
 
     def number_of_inputs(self, location: str) -> int:
         """Return the number of rows: of Parquet from the footers; rows of text are counted."""
@@ -149,20 +132,10 @@ class TableFiles(SplitTables):
                 payloads |= unchanged(_payloads_at(table, vectors, rows), origins)
         return payloads
 
-    def _files(self, location: str) -> list[TableFile]:
-        self._passed_over.clear()
-        expected = "a Parquet, CSV or TSV file"
-        return table_files(location, self._passed_over, others=CSV_SUFFIXES, expected=expected)
-
     @property
     def _columns_beside_values(self) -> dict[str, str]:
         """Options that name columns which are no values, by column."""
-        columns = {
-            self.label_column: "source_options.label_column",
-            self.split_column: "source_options.split_column",
-            self._group_column: "data.group",
-        }
-        return {name: option for name, option in columns.items() if name}
+        return self.columns_beside(self.label_column)
 
     def _value_columns(self, tables: Sequence[Table]) -> list[ValueColumn]:
         """Return the columns of values; check those of all files.

@@ -1,16 +1,14 @@
 """Texts: a line each of text files, or a row each of Parquet, CSV, TSV or JSON lines."""
 
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from pydantic import Field, PrivateAttr, model_validator
+from pydantic import Field, model_validator
 
 from cl_core.data.sources import RawSample, Unreadable
 from cl_core.data.sources._labels import LabelColumn
-from cl_core.data.sources._listing import fingerprint_of
-from cl_core.data.sources._parquet_files import TableFile, check_group_column, group_of, table_files
+from cl_core.data.sources._parquet_files import TableFile, check_group_column, group_of
 from cl_core.data.sources._split_options import SplitTables
 from cl_core.data.sources._text_rows import TEXT_COLUMN, TEXT_SUFFIXES, has_columns, text_rows, text_schema
 from cl_core.errors import DataError
@@ -27,14 +25,13 @@ class TextFiles(SplitTables):
     """
 
     modalities: ClassVar[tuple[str, ...]] = ("text",)
+    other_suffixes: ClassVar[Set[str]] = TEXT_SUFFIXES
+    expected_files: ClassVar[str] = "a file of texts (.txt, .jsonl, .csv, .tsv or .parquet)"
 
     text_column: str = Field("text", min_length=1)
     """Column of the texts; text files have none."""
     label_column: str = ""
     """Column of class names, text or whole numbers. Empty: unlabeled."""
-    _group_column: str = PrivateAttr("")
-    _passed_over: Counter[str] = PrivateAttr(default_factory=Counter)
-    _notes: list[str] = PrivateAttr(default_factory=list)
 
     @model_validator(mode="after")
     def _texts_are_no_labels(self) -> Self:
@@ -42,10 +39,6 @@ class TextFiles(SplitTables):
             if getattr(self, option) == self.text_column:
                 raise ValueError(f"text_column and {option} are both {self.text_column!r}; leave one of them out")
         return self
-
-    def fingerprint(self, location: str) -> str:
-        """Return a digest of the path and state of every file."""
-        return fingerprint_of(file.path for file in self._files(location))
 
     def samples(self, location: str) -> Iterator[RawSample | Unreadable]:
         """Yield every text; a row without one becomes unreadable, and a blank line of a text file is none."""
@@ -79,34 +72,10 @@ class TextFiles(SplitTables):
                     split = path_split or self.split_of_row(row[split_column], path, origin)
                 yield RawSample(payload, label, split, origin, group=group)
 
-    def note(self, location: str) -> str:
-        """Return how splits and labels were read when the files were last read."""
-        return "; ".join(filter(None, self._notes))
-
-    def passed_over(self) -> dict[str, int]:
-        """Return how many files the last listing passed over: by suffix, or by name where a system has made them."""
-        return dict(sorted(self._passed_over.items()))
-
-    def grouped_by(self, column: str) -> Self:
-        """Read this column, too: text, numbers or dates."""
-        copy = self.model_copy()
-        copy._group_column = column
-        return copy
-
-    def _files(self, location: str) -> list[TableFile]:
-        self._passed_over.clear()
-        expected = "a file of texts (.txt, .jsonl, .csv, .tsv or .parquet)"
-        return table_files(location, self._passed_over, others=TEXT_SUFFIXES, expected=expected)
-
     @property
     def _columns_beside_texts(self) -> dict[str, str]:
         """Options that name columns beside the texts, by column."""
-        columns = {
-            self.label_column: "source_options.label_column",
-            self.split_column: "source_options.split_column",
-            self._group_column: "data.group",
-        }
-        return {name: option for name, option in columns.items() if name}
+        return self.columns_beside(self.label_column)
 
     def _check_columns(self, file: TableFile) -> None:
         """Refuse a file without the columns that are named.
