@@ -18,8 +18,8 @@ def champion_input(store: ModelStore, champion: ModelRef, job: "TrainingJob") ->
         model_input = store.model_input(champion)
     except ForeignModelError as error:
         return _not_comparable(champion, **error.reason)
-    if model_input.modality != job.data.modality:
-        return _not_comparable(champion, code="other_modality", takes=str(model_input), modality=job.data.modality)
+    if model_input.modality != (own := job.model_input.modality):
+        return _not_comparable(champion, code="other_modality", takes=str(model_input), modality=own)
     return model_input
 
 
@@ -30,15 +30,18 @@ def _not_comparable(champion: ModelRef, **reason: str) -> NotComparable:
 def made_into(model_input: ModelInput, job: "TrainingJob", champion: ModelRef) -> "PreparedData | NotComparable":
     """Return the samples of a training as the champion takes them, which are cached like its own."""
     from cl_core.data.cache import build_cache
-    from cl_core.modalities import Rejected
+    from cl_core.modalities import Modality, Rejected
     from cl_core.training.job import PreparedData
 
     if model_input == job.model_input:
         return job
     caches, workers = Settings.from_environment().caches, job.compute.ingest_workers
-    modality = model_input.kind
+    data = job.data.with_options_of(model_input.kind)
+    modality: Modality = data.built_modality
+    # Of pairs each side is made into it.
+    arrays = model_input.arrays * modality.sides
     try:
-        cache = build_cache(job.snapshot, modality, arrays=model_input.arrays, caches=caches, workers=workers)
+        cache = build_cache(job.snapshot, modality, arrays=arrays, caches=caches, workers=workers)
     except Rejected as error:  # Such as 16-bit color, which has no other range.
         return _not_comparable(champion, code="rejected_sample", takes=str(model_input), detail=error.detail)
-    return PreparedData(snapshot=job.snapshot, data=job.data.with_options_of(modality), cache=cache)
+    return PreparedData(snapshot=job.snapshot, data=data, cache=cache)

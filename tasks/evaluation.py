@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from cl_core.evaluation.protocols import LabelCounts
     from cl_core.evaluation.representations import Representation
     from cl_core.evaluation.runner import Assessment
+    from cl_core.modalities import Modality
     from cl_core.training.job import PreparedData, TrainingJob
 
 
@@ -141,15 +142,15 @@ def select_model(model_name: str, version: int, data: DataSpec) -> ModelRef:
     store = model_store()
     model = store.find(model_name, version)
     model_input = store.model_input(model)
-    if model_input.modality != data.modality:
+    modality: Modality = data.built_modality
+    if model_input.modality != modality.served.registered_name:
         raise InputError(
             f"data.modality: {model.uri} takes {model_input}, got {data.modality!r}; set it to {model_input.modality!r}"
         )
-    requested, expected = (dict(spec) for spec in (data, data.with_options_of(model_input.kind)))
-    for option in (name for name, value in expected.items() if value != requested[name]):
+    for option, expected in model_input.other_options(modality).items():
         raise InputError(
-            f"data.{option}: {model.uri} takes {model_input}, got {json.dumps(requested[option])}; set it to "
-            f"{json.dumps(expected[option])}"
+            f"data.{data.option_name(option)}: {model.uri} takes {model_input}, got "
+            f"{json.dumps(getattr(modality, option))}; set it to {json.dumps(expected)}"
         )
     log_outcome(f"{model.uri} takes {model_input}")
     return model

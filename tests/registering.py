@@ -1,6 +1,7 @@
 """Small registrations, and processes that are killed while they register."""
 
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from functools import cache
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import forked
 import torch
+from mlflow.tracking._tracking_service import utils as tracking
 from torch import nn
 
 from cl_core.evaluation.promotion_gate import Gains
@@ -17,6 +19,7 @@ from cl_core.modalities._image_processor import ImageProcessor
 from cl_core.modalities._model_input import ModelInput
 from cl_core.refs import CheckpointRef, EvaluationReport, Lineage, RepresentationReport, Score, SnapshotRef
 from cl_core.specs import PromotionSpec, TrainingSpec
+from tasks.adapters.mlflow.artifact_locations import moved_experiments, relocate
 from tasks.adapters.mlflow.model_store import ModelStore
 from tasks.adapters.mlflow.model_version import Registration
 
@@ -117,6 +120,19 @@ def gains(champion: int = 0) -> Gains:
 
 def store_at(home: Path) -> ModelStore:
     return ModelStore(f"sqlite:///{home}/mlflow.db", home / "artifacts", home / "work")
+
+
+def copy_home(home: Path, copy: Path, artifacts: str = "artifacts") -> None:
+    """Copy a home, and let MLflow's database point into the copy; nothing else in it holds absolute paths.
+
+    Without that two tests would write into the same artifacts, such as the decision about a version.
+    """
+    shutil.copytree(home, copy, ignore=shutil.ignore_patterns("*.lock", "lock"), dirs_exist_ok=True)
+    address = f"sqlite:///{copy}/mlflow.db"
+    relocate(address, moved_experiments(address, copy / artifacts), copy / "backups")
+    shutil.rmtree(copy / "backups", ignore_errors=True)
+    # By the id of a run, which a copy has, too, MLflow remembers where its artifacts are.
+    tracking._artifact_repos_cache.clear()
 
 
 def register(home: Path, digit: int = 1) -> None:

@@ -130,9 +130,9 @@ def test_an_unknown_option_is_refused_with_its_path_and_the_options_there_are():
 
 def test_every_wrong_option_is_named_with_what_was_wanted_and_what_came():
     with pytest.raises(SpecError) as caught:
-        METHODS.build("simclr", {"projector_hidden": 0, "projector_features": "many"}, field="training.method")
+        METHODS.build("simclr", {"projector_hidden": -1, "projector_features": "many"}, field="training.method")
     assert str(caught.value) == (
-        "training.method_options.projector_hidden: input should be greater than or equal to 1; got 0; "
+        "training.method_options.projector_hidden: input should be greater than or equal to 0; got -1; "
         "training.method_options.projector_features: input should be a valid integer, "
         "unable to parse string as an integer; got 'many'"
     )

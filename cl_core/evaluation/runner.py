@@ -18,7 +18,7 @@ from cl_core.errors import SpecError
 from cl_core.evaluation.bootstrap import mean_score, paired_gain
 from cl_core.evaluation.features import FeatureBlocks, SplitFeatures, cached_features
 from cl_core.evaluation.protocol_choice import choose_protocols, counts_of
-from cl_core.evaluation.protocols import Features, Outcome
+from cl_core.evaluation.protocols import Features, Outcome, SecondSide
 from cl_core.evaluation.representations import BLOCK, Representation
 from cl_core.hashing import digest_of
 from cl_core.hashing.code_digest import code_digest
@@ -28,6 +28,7 @@ from cl_core.tables import read_arrays, write_arrays
 
 # Alignment is a mean over pairs of views; this many samples fix its second decimal.
 _VIEWED_SAMPLES = 2_000
+_SECOND = "test-second"
 
 
 @dataclass(frozen=True)
@@ -52,13 +53,21 @@ def assess(representation: Representation, spec: EvaluationSpec, *, embeddings: 
     if not is_cached:
         splits = cached(partial(load_split, representation.prepared.cache))
         kept = _kept_features(representation, splits, embeddings)
+        if any(protocol.reads_training for protocol in chosen.values()):
+            kept |= _kept_training(representation, splits, embeddings)
+        nothing = np.empty((0, kept["test"].embeddings.shape[1]), np.float32)
         train, test = (
             Features(
-                Column(kept[name].embeddings), splits(name).labels, splits(name).ids, identities=splits(name).groups
+                Column(kept[name].embeddings if name in kept else nothing),
+                splits(name).labels,
+                splits(name).ids,
+                identities=splits(name).groups,
             )
             for name in ("train", "test")
         )
         test = replace(test, views=(kept["view-0"].embeddings, kept["view-1"].embeddings))
+        if _SECOND in kept:
+            test = replace(test, second=SecondSide(Column(kept[_SECOND].embeddings), splits("test").identities))
         classes = representation.prepared.snapshot.classes
         outcomes = [
             protocol(train, test, classes=classes, resamples=spec.resamples, seed=spec.seed)
@@ -111,19 +120,38 @@ def gain(first: Assessment, second: Assessment, score: str, spec: EvaluationSpec
 def _kept_features(
     representation: Representation, splits: Callable[[str], Split], embeddings: Path
 ) -> dict[str, SplitFeatures]:
-    """Return the features of both splits and of two views of the first test samples, by name."""
+    """Return the features of the test split, of the second sides of its pairs, and of two views, by name.
+
+    The views are of the first test samples. Of pairs the features of the split are those of the first sides.
+    """
 
     def compute() -> dict[str, FeatureBlocks]:
-        features = {
-            name: FeatureBlocks(splits(name).ids, map(representation.embed, splits(name).columns.blocks(BLOCK)))
-            for name in ("train", "test")
-        }
+        features = {"test": _embedded(representation, splits("test"), side=0)}
+        if representation.prepared.modality.sides > 1:
+            features[_SECOND] = _embedded(representation, splits("test"), side=1)
         # A split is in the order of content hashes: its first samples are a fixed random part.
         viewed = splits("test").select(slice(_VIEWED_SAMPLES))
         views = enumerate(representation.embed_views(viewed))
         return features | {f"view-{number}": FeatureBlocks(viewed.ids, [rows]) for number, rows in views}
 
     return cached_features(embeddings / representation.digest, compute, representation.made_from)
+
+
+def _kept_training(
+    representation: Representation, splits: Callable[[str], Split], embeddings: Path
+) -> dict[str, SplitFeatures]:
+    """Return the features of the training split, by its name; of pairs those of the first sides."""
+    folder = embeddings / digest_of([representation.digest, "train"])
+    return cached_features(
+        folder, lambda: {"train": _embedded(representation, splits("train"), side=0)}, representation.made_from
+    )
+
+
+def _embedded(representation: Representation, split: Split, *, side: int) -> FeatureBlocks:
+    modality = representation.prepared.modality
+    return FeatureBlocks(
+        split.ids, (representation.embed(modality.side(rows, side)) for rows in split.columns.blocks(BLOCK))
+    )
 
 
 def _keep(folder: Path, outcomes: Sequence[Outcome], test: Features, made_from: dict[str, str]) -> None:

@@ -35,14 +35,21 @@ def mlp_head(
 class ProjectorOptions(MethodOptions):
     """Widths of the projector of SimCLR and its successors, which has one hidden layer."""
 
-    projector_hidden: int = Field(512, ge=1, le=65_536, title="Projector hidden width")
-    """Width of the projector's hidden layer. Units; SimCLR uses the encoder's own width, SupCon 2048."""
+    projector_hidden: int = Field(512, ge=0, le=65_536, title="Projector hidden width")
+    """Width of the projector's hidden layer. 0 is no projector: then the encoder's own features are contrasted, as is
+    usual for pairs of texts. Units; SimCLR uses the encoder's own width, SupCon 2048."""
     projector_features: int = Field(128, ge=2, le=65_536, title="Projector output width")
     """Dimensions in which views are contrasted; SimCLR and SupCon use 128. Units."""
 
     def projector(self, encoder: Encoder) -> nn.Module:
         """Build linear, batch norm, ReLU, linear; dropped after training."""
-        return mlp_head([encoder.features, self.projector_hidden, self.projector_features])
+        if not self.projector_hidden:
+            return nn.Identity()
+        return mlp_head([encoder.features, self.projector_hidden, self.contrasted_features(encoder)])
+
+    def contrasted_features(self, encoder: Encoder) -> int:
+        """Return the dimensions in which views are contrasted."""
+        return self.projector_features if self.projector_hidden else encoder.features
 
 
 class Projected(Method):

@@ -93,7 +93,7 @@ class SwAVOptions(ProjectorOptions):
 
     def build(self, encoder: Encoder, loss: PairLoss | None) -> Method:
         """Build a projector with one hidden layer and prototypes, as in the paper; both are dropped after training."""
-        prototypes = nn.Linear(self.projector_features, self.prototypes, bias=False)
+        prototypes = nn.Linear(self.contrasted_features(encoder), self.prototypes, bias=False)
         return SwAV(encoder, self.projector(encoder), prototypes, self)
 
 

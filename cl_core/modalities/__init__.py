@@ -3,7 +3,7 @@
 import hashlib
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 from cl_core.hashing import digest_of
 from cl_core.modalities._payloads import IDENTITY_BYTES, PayloadInfo, Reason, Rejected, joined, parts_of
@@ -18,19 +18,9 @@ if TYPE_CHECKING:
     from cl_core.columns import Rows, Split
     from cl_core.modalities._processor import Processor
 
-__all__ = [
-    "ArraySpec",
-    "ColumnKind",
-    "Modality",
-    "PayloadInfo",
-    "Preview",
-    "Profiler",
-    "Reason",
-    "Rejected",
-    "Specs",
-    "joined",
-    "parts_of",
-]
+__all__ = ["ArraySpec", "ColumnKind", "PayloadInfo", "Preview", "Profiler", "Reason", "Rejected", "Specs", "joined"]
+
+_T = TypeVar("_T")
 
 
 class Modality(Component):
@@ -38,6 +28,8 @@ class Modality(Component):
 
     columns: ClassVar[tuple[ColumnKind, ...]]
     """What a payload has: a part for each column."""
+    sides: ClassVar[int] = 1
+    """2 where a sample is a pair, a column each, of which a model takes one. 1 where it takes all columns."""
     unit: ClassVar[str]
     """What a payload is called, such as image; its plural has an s."""
     query: ClassVar[str]
@@ -140,6 +132,15 @@ class Modality(Component):
             raise ValueError(f"it takes arrays of {' and '.join(types)}, not {' and '.join(own)}")
         return self
 
+    @property
+    def served(self) -> "Modality":
+        """What a model takes: the same, or of pairs what a side is."""
+        return self
+
+    def side(self, columns: tuple[_T, ...], number: int = 0) -> tuple[_T, ...]:
+        """Return, of what a sample has for each column, what a model takes: all, or of pairs that of one side."""
+        return columns[number : number + 1] if self.sides > 1 else columns
+
     @abstractmethod
     def decode(self, payload: bytes, arrays: Specs) -> "Rows":
         """Return the arrays of one payload, one for each column; those of ragged columns may be shorter.
@@ -212,12 +213,12 @@ class Modality(Component):
         raise NotImplementedError(f"{type(self).__name__} shows no payloads")
 
     def facts(self, content: Mapping[str, Any]) -> dict[str, str]:
-        """Return what a snapshot's profile says of its payloads, in words by name; `content` as for `array_spec`."""
+        """Return what a snapshot's profile says of its payloads, in words by name; `content` as for `array_specs`."""
         del content
         return {}
 
     def warnings(self, content: Mapping[str, Any]) -> list[str]:
-        """Return what a person should know of a snapshot, a sentence each; `content` as for `array_spec`."""
+        """Return what a person should know of a snapshot, a sentence each; `content` as for `array_specs`."""
         del content
         return []
 

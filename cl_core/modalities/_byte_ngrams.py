@@ -9,9 +9,9 @@ from cl_core.modalities._word_finder import MASKED, PRIME
 SIZES = (3, 4, 5)
 """Bytes of an n-gram; the edge of a word counts as one."""
 
-_EDGE = 0x20
+EDGE = 0x20
 # Of the polynomials: one for each size.
-_BASES = (69_069, 1_664_525, 22_695_477)
+BASES = (69_069, 1_664_525, 22_695_477)
 
 
 def ngrams_of_length(length: int) -> int:
@@ -33,9 +33,9 @@ def ngram_buckets(words: Tensor, *, buckets: int) -> Tensor:
         (N, ngrams_of_length(L)) int64: those of three bytes by where they begin, then those of four, then of five.
     """
     inside = functional.pad((words > 0) & (words != MASKED), (1, 1))
-    spaced = functional.pad(torch.where(words > 0, words, _EDGE).long(), (1, 1), value=_EDGE)
+    spaced = functional.pad(torch.where(words > 0, words, EDGE).long(), (1, 1), value=EDGE)
     found = []
-    for size, base in zip(SIZES, _BASES, strict=True):
+    for size, base in zip(SIZES, BASES, strict=True):
         count = spaced.shape[1] + 1 - size
         total = sum(spaced[:, at : at + count] * pow(base, at + 1, PRIME) for at in range(size))
         is_ngram = inside[:, 1 : 1 + count]

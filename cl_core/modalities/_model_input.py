@@ -29,9 +29,10 @@ class ModelInput(Ref):
 
     @classmethod
     def of(cls, modality: Modality, arrays: Specs) -> "ModelInput":
-        """Return what a model takes that was trained on such arrays."""
-        shapes = tuple(array.shape for array in arrays)
-        return cls(modality=modality.registered_name, shapes=shapes, hidden=modality.hidden)
+        """Return what a model takes that was trained on samples of such arrays: of pairs on one side."""
+        taken = modality.served
+        shapes = tuple(array.shape for array in modality.side(arrays))
+        return cls(modality=taken.registered_name, shapes=shapes, hidden=taken.hidden)
 
     @property
     def kind(self) -> Modality:
@@ -54,6 +55,19 @@ class ModelInput(Ref):
         if len(kinds) != len(self.shapes):
             raise ValueError(f"it takes {len(self.shapes)} arrays, not {len(kinds)}")
         return tuple(ArraySpec(kind.dtype, shape) for kind, shape in zip(kinds, self.shapes, strict=True))
+
+    def other_options(self, modality: Modality) -> dict[str, Any]:
+        """Return by which options samples of a modality become other arrays than these: the values that they need.
+
+        Asked of the modality that the model takes, or of pairs of it.
+
+        Raises:
+            ValueError: When the modality gives no such arrays.
+        """
+        wanted, given = self.kind, modality.served
+        # What is fitted to the training split decides nothing that a model takes.
+        decide = (name for name in type(wanted).model_fields if name not in wanted.fitted_options)
+        return {name: value for name in decide if (value := getattr(wanted, name)) != getattr(given, name)}
 
     def __str__(self) -> str:
         return self.kind.describe(self.arrays)

@@ -1,5 +1,6 @@
 """What turns cached texts into what encoders take: ids of words and of byte n-grams."""
 
+from importlib.util import find_spec
 from typing import NamedTuple
 
 import numpy as np
@@ -112,12 +113,25 @@ class TextProcessor(Processor):
         """Turn (..., L) uint8 into (..., 1 + L + W + G) float32, without noise; see `TextLayout`."""
         (texts,) = rows
         flat = texts.reshape(-1, self.layout.length)
+        # An exported program holds the tensor operations, which give the same numbers.
+        has_kernel = flat.device.type == "cpu" and not torch.compiler.is_compiling() and find_spec("numba")
+        views = self._in_one_pass(flat) if has_kernel else self._by_operations(flat)
+        return views.reshape(*texts.shape[:-1], *self.view_shape)
+
+    def _in_one_pass(self, flat: Tensor) -> Tensor:
+        from cl_core.modalities._text_kernel import text_kernel
+
+        views = np.zeros((len(flat), *self.view_shape), np.float32)
+        tables = (self.finder.pages, self.finder.letters, self.finder.powers, self.vocabulary)
+        text_kernel()(flat.contiguous().numpy(), *(one.numpy() for one in tables), self.layout.buckets, views)
+        return torch.from_numpy(views)
+
+    def _by_operations(self, flat: Tensor) -> Tensor:
         words = self.finder(flat)
         parts = [torch.zeros_like(flat[:, :1]), flat, self._ids(keys_of(self.finder.hashes(words, count=2)))]
         if self.layout.buckets:
             parts.append(ngram_buckets(words, buckets=self.layout.buckets))
-        views = torch.cat([part.to(torch.float32) for part in parts], dim=1)
-        return views.reshape(*texts.shape[:-1], *self.view_shape)
+        return torch.cat([part.to(torch.float32) for part in parts], dim=1)
 
     def view(self, values: Tensor) -> Tensor:
         """Return the values as they are."""

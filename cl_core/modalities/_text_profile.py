@@ -26,11 +26,12 @@ class TextProfiler:
         self._bytes = 0
 
     def add(self, split: str, measures: bytes) -> None:
-        """Count one distinct text."""
+        """Count the texts of one distinct sample."""
         del split
-        size = int.from_bytes(measures, "little")
-        self._bytes += size
-        self._steps[min(-(-size // STEP), MOST_READ // STEP + 1)] += 1
+        for at in range(0, len(measures), MEASURE_BYTES):
+            size = int.from_bytes(measures[at : at + MEASURE_BYTES], "little")
+            self._bytes += size
+            self._steps[min(-(-size // STEP), MOST_READ // STEP + 1)] += 1
 
     def profile(self) -> dict[str, Any]:
         """Return the bytes of all texts, and the number of texts by length, rounded up to a step."""

@@ -1,1 +1,1 @@
-"""Computing on several workers as on one: collectives with gradients, synchronized batch norm."""
+"""Computing on several workers as on one, collectives batch norm; and kernels for several threads."""

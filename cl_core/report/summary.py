@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 
+from cl_core.modalities import Modality
 from cl_core.refs import EvaluationReport, Score
 from cl_core.registry import MODALITIES
 from cl_core.report.markdown import render_markdown
@@ -26,7 +27,8 @@ def score_rows(report: EvaluationReport, champion: Mapping[str, Score] | None = 
 
 def fetch_lines(uri: str, modality: str) -> list[str]:
     """Return the three lines of Python that fetch a registered model of a modality and call it."""
-    columns = MODALITIES.get(modality, field="modality").columns
+    of: Modality = MODALITIES.build(modality, {}, field="modality")
+    columns = of.served.columns
     arrays = ", ".join(f"{column.dtype} {column.layout}" for column in columns)
     names = [f"{column.name}s" for column in columns]
     load, call = "mlflow.pyfunc.load_model", f"model.predict({names[0]})"

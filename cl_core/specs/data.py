@@ -125,10 +125,17 @@ class DataSpec(Described):
         return MODALITIES.build(self.modality, self.modality_options, field="data.modality")
 
     def with_options_of(self, modality: Any) -> "DataSpec":
-        """Return the spec with the options of another modality of the same kind."""
+        """Return the spec with the options of another modality of the same kind, except those that are fitted."""
         if self.modality == IMAGE:
             return self.model_copy(update={"image_size": modality.size, "value_range": modality.value_range})
-        return self.model_copy(update={"modality_options": modality.model_dump(mode="json")})
+        options = modality.model_dump(mode="json", exclude=set(modality.fitted_options))
+        return self.model_copy(update={"modality_options": {**self.modality_options, **options}})
+
+    def option_name(self, option: str) -> str:
+        """Return which option of a spec is this one of the modality, such as modality_options.length."""
+        if self.modality == IMAGE:
+            return {"size": "image_size"}.get(option, option)
+        return f"modality_options.{option}"
 
     @property
     def grouped(self) -> bool:

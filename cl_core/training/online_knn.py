@@ -65,7 +65,7 @@ class OnlineKnn:
         for block in _in_blocks(rows):
             features = extract(
                 encoder,
-                split.columns.take(block),
+                self.job.modality.side(split.columns.take(block)),
                 processor=self.processor,
                 batch_size=_SAMPLES_AT_ONCE,
                 device=self.device,

@@ -186,7 +186,8 @@ def check_views(parts: Parts, modality: Modality, processor: Processor | None = 
         if (known := modality.known_arrays()) is None:
             return
         processor = modality.example_processor(known)
-    zeros = (Column(np.zeros((2, *shape), dtype)) for dtype, shape in processor.arrays)
+    # A processor of pairs takes a side of them.
+    zeros = (Column(np.zeros((2, *shape), dtype)) for dtype, shape in processor.arrays * modality.sides)
     pool = SamplePool(Columns({kind.name: column for kind, column in zip(modality.columns, zeros, strict=True)}))
     views = parts.views(
         pool.batch(np.arange(2)),

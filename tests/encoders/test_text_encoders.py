@@ -15,6 +15,8 @@ from cl_core.encoders.gru import GRU
 from cl_core.encoders.transformer import Transformer
 from cl_core.export import EmbeddingModel, export_program
 
+pytestmark = pytest.mark.usefixtures("compiled_texts")
+
 TEXTS = ["the cat sat on the mat", "a dog", "世界 cat", "!", "the " * 16]
 
 

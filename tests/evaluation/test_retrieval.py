@@ -7,9 +7,11 @@ from sklearn.metrics import average_precision_score
 
 from cl_core.columns import Column
 from cl_core.errors import DataError
-from cl_core.evaluation.protocols import Features
+from cl_core.evaluation.protocols import Features, LabelCounts, SecondSide
+from cl_core.evaluation.protocols._own_ranks import own_ranks
+from cl_core.evaluation.protocols.pair_retrieval import PairRetrieval
 from cl_core.evaluation.protocols.retrieval import Retrieval, searched
-from cl_core.evaluation.protocols.view_retrieval import ViewRetrieval, own_ranks
+from cl_core.evaluation.protocols.view_retrieval import ViewRetrieval
 
 
 def ids_of(count: int) -> np.ndarray:
@@ -67,13 +69,18 @@ def test_the_rank_of_the_own_view_is_that_of_a_loop(embeddings: np.ndarray) -> N
     second = embeddings + np.random.default_rng(2).normal(size=embeddings.shape).astype(np.float32)
     similar = cosines(embeddings, second)
     wanted = [(similar[row] > similar[row, row]).sum() for row in range(90)]
-    assert own_ranks(embeddings, second).tolist() == wanted
-    assert own_ranks(embeddings, embeddings).tolist() == [0] * 90
+    each = np.arange(90)
+    assert own_ranks(embeddings, second, each, each).tolist() == wanted
+    assert own_ranks(embeddings, embeddings, each, each).tolist() == [0] * 90
+    groups = np.random.default_rng(3).integers(0, 20, 90)
+    nearest_own = [similar[row, groups == groups[row]].max() for row in range(90)]
+    wanted = [(similar[row, groups != groups[row]] > nearest_own[row]).sum() for row in range(90)]
+    assert own_ranks(embeddings, second, groups, groups).tolist() == wanted
 
 
 def test_embeddings_that_have_collapsed_find_nothing() -> None:
     same = np.ones((20, 4), np.float32)
-    assert own_ranks(same, same).tolist() == [19] * 20
+    assert own_ranks(same, same, np.arange(20), np.arange(20)).tolist() == [19] * 20
 
 
 def test_views_are_of_the_first_samples_and_need_no_labels(embeddings: np.ndarray) -> None:
@@ -82,7 +89,7 @@ def test_views_are_of_the_first_samples_and_need_no_labels(embeddings: np.ndarra
     protocol = ViewRetrieval(ks=(1, 3))
     outcome = protocol(test, test, classes=[], resamples=200, seed=0)
     assert set(outcome.scores) == set(protocol.per_sample_scores)
-    ranks = own_ranks(embeddings[:40], second[:40])
+    ranks = own_ranks(embeddings[:40], second[:40], np.arange(40), np.arange(40))
     for name, wanted in {"recall_at_3": ranks < 3, "reciprocal_rank": 1 / (1 + ranks)}.items():
         values = outcome.per_sample[f"view_retrieval.{name}"]
         np.testing.assert_allclose(values[:40], wanted)
@@ -115,3 +122,48 @@ def test_samples_of_a_group_are_found_without_labels(embeddings: np.ndarray) -> 
     assert by_group.scores == by_label.scores
     for name, values in by_label.per_sample.items():
         np.testing.assert_array_equal(by_group.per_sample[name], values)
+
+
+def pairs_of(first: np.ndarray, second: np.ndarray, identities: np.ndarray | None = None) -> Features:
+    return Features(Column(first), None, ids_of(len(first)), second=SecondSide(Column(second), identities))
+
+
+def test_pairs_find_each_other_as_in_a_loop_and_equal_second_sides_are_one_candidate(embeddings: np.ndarray) -> None:
+    rng = np.random.default_rng(4)
+    texts = rng.normal(size=(60, 6)).astype(np.float32)
+    of = np.array([*range(60), *rng.integers(0, 60, 30)])
+    first = embeddings + texts[of]
+    identities = rng.integers(1 << 40, 1 << 60, 60, dtype=np.uint64)[of]
+    test = pairs_of(first, texts[of], identities)
+    protocol = PairRetrieval(ks=(1, 5))
+    outcome = protocol(test, test, classes=[], resamples=200, seed=0)
+    assert set(outcome.scores) == set(outcome.per_sample) == set(protocol.per_sample_scores)
+    forward, backward = cosines(first, texts), cosines(texts, first)
+    ranks = np.array([(forward[pair] > forward[pair, of[pair]]).sum() for pair in range(90)])
+    own = [backward[text, of == text].max() for text in range(60)]
+    of_texts = np.array([(backward[text, of != text] > own[text]).sum() for text in range(60)])
+    for k in (1, 5):
+        np.testing.assert_array_equal(outcome.per_sample[f"pair_retrieval.recall_at_{k}"], ranks < k)
+        assert outcome.scores[f"pair_retrieval.backward_recall_at_{k}"].value == pytest.approx((of_texts < k).mean())
+        assert np.isfinite(outcome.per_sample[f"pair_retrieval.backward_recall_at_{k}"]).sum() == 60
+    assert outcome.scores["pair_retrieval.reciprocal_rank"].value == pytest.approx((1 / (1 + ranks)).mean())
+    # Were equal second sides two candidates, no more than one of them could be first.
+    assert outcome.scores["pair_retrieval.recall_at_1"].value > 0.3
+
+
+def test_without_identities_each_pair_is_its_own_and_only_so_many_are_compared(embeddings: np.ndarray) -> None:
+    test = pairs_of(embeddings, embeddings[::-1].copy())
+    whole = PairRetrieval(ks=(1,))(test, test, classes=[], resamples=200, seed=0)
+    similar = cosines(embeddings, embeddings[::-1])
+    wanted = (similar.argmax(axis=1) == np.arange(90)).mean()
+    assert whole.scores["pair_retrieval.recall_at_1"].value == pytest.approx(wanted)
+    few = PairRetrieval(ks=(1,), pairs=20)(test, test, classes=[], resamples=200, seed=0)
+    kept = np.isfinite(few.per_sample["pair_retrieval.recall_at_1"])
+    assert kept.sum() == 20 and set(np.flatnonzero(kept)) == set(np.argsort(test.sample_ids)[:20])
+
+
+def test_what_is_not_pairs_is_refused(embeddings: np.ndarray) -> None:
+    with pytest.raises(DataError, match=r"pair_retrieval needs pairs.*such as text_pair, or leave pair_retrieval out"):
+        PairRetrieval().fitted_to(LabelCounts({}, {}))
+    alone = Features(Column(embeddings), None, ids_of(90))
+    assert PairRetrieval()(alone, alone, classes=[], resamples=200, seed=0).scores == {}

@@ -63,6 +63,21 @@ def test_a_reference_is_read_as_what_it_was_made_from(job: TrainingJob, assessed
     assert same is not None and (same.value, same.low, same.high) == (0, 0, 0)
 
 
+def test_features_of_the_training_split_are_kept_only_where_a_protocol_reads_them(
+    job: TrainingJob, tmp_path: Path
+) -> None:
+    pixels = representations.baseline(job)
+
+    def kept_after(*protocols: str) -> list[str]:
+        spec = EvaluationSpec(protocols=list(protocols), resamples=100)
+        assess(pixels, spec, embeddings=tmp_path / "embeddings", evaluations=tmp_path / "evaluations")
+        return sorted(path.name for path in (tmp_path / "embeddings").glob("*/*.features.npy"))
+
+    of_test = ["test.features.npy", "view-0.features.npy", "view-1.features.npy"]
+    assert kept_after("geometry", "view_retrieval", "retrieval") == of_test
+    assert kept_after("geometry", "knn") == sorted([*of_test, "train.features.npy"])
+
+
 def test_a_gain_counts_labeled_samples_only_and_without_any_there_is_none(job: TrainingJob, assessed: Assess) -> None:
     pixels = assessed(representations.baseline(job))
     assert pixels.labels is not None

@@ -16,10 +16,11 @@ import forked
 import psutil
 import pytest
 from machine import OFTEN, PATIENCE_S, SMALL, Machine, at_work, how_far, wait
+from registering import copy_home
 from servers import free_port, give_store, give_tables
 from working_folder import own_project
 
-from .golden import copy_home, golden_home, session_folder
+from .golden import golden_home, session_folder
 from .retrainings import Retrainings
 
 AUTHENTICATION = {
@@ -184,7 +185,7 @@ def golden(session: Path, prefect_server: str) -> Path:
 def golden_cl(golden: Path, tmp_path_factory: pytest.TempPathFactory, prefect_server: str) -> CommandLine:
     """A copy for the tests of a file, which build on each other's results."""
     home = tmp_path_factory.mktemp("copy") / "home"
-    copy_home(golden, home)
+    copy_home(golden, home, "mlflow-artifacts")
     return CommandLine(home, prefect_server)
 
 

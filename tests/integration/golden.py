@@ -8,9 +8,9 @@ from typing import Any
 
 import forked
 from filelock import FileLock
+from registering import copy_home
 from servers import give_store
 
-from tasks.adapters.mlflow.artifact_locations import moved_experiments, relocate
 from tasks.adapters.mlflow.model_store import ModelStore
 
 NAME = "shapes"
@@ -57,7 +57,7 @@ def golden_home(session: Path, prefect: str) -> Path:
             store = ModelStore(f"sqlite:///{making}/mlflow.db", making / "mlflow-artifacts", making / "work")
             for version in (1, 2):
                 store.promote(NAME, version, "wanted by the tests")
-            copy_home(making, golden)
+            copy_home(making, golden, "mlflow-artifacts")
             shutil.rmtree(making)
     return golden
 
@@ -65,11 +65,3 @@ def golden_home(session: Path, prefect: str) -> Path:
 def session_folder(basetemp: Path) -> Path:
     """The folder that all test processes of a run know, of which each has a part."""
     return basetemp.parent if "PYTEST_XDIST_WORKER" in os.environ else basetemp
-
-
-def copy_home(home: Path, copy: Path) -> None:
-    """Copy a home, and let MLflow's database point into the copy; nothing else in it holds absolute paths."""
-    shutil.copytree(home, copy, ignore=shutil.ignore_patterns("*.lock", "lock"))
-    address = f"sqlite:///{copy}/mlflow.db"
-    relocate(address, moved_experiments(address, copy / "mlflow-artifacts"), copy / "backups")
-    shutil.rmtree(copy / "backups")

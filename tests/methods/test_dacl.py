@@ -59,7 +59,7 @@ def test_the_loss_does_not_depend_on_labels():
     assert method(views, samples).loss.equal(method(views, Samples(samples.ids)).loss)
 
 
-@pytest.mark.parametrize("wrong", [{"projector_hidden": 0}, {"projector_features": 1}, {"alpha": 0.5}])
+@pytest.mark.parametrize("wrong", [{"projector_hidden": -1}, {"projector_features": 1}, {"alpha": 0.5}])
 def test_options_out_of_bounds_are_refused_with_their_path(wrong):
     [name] = wrong
     with pytest.raises(SpecError, match=rf"^training\.method_options\.{name}: "):

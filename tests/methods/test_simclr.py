@@ -132,7 +132,7 @@ def test_the_projector_is_linear_batch_norm_relu_linear_of_the_configured_widths
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"projector_hidden": 0}, {"projector_hidden": 65_537}, {"projector_features": 1}, {"hidden": 8}]
+    "wrong", [{"projector_hidden": -1}, {"projector_hidden": 65_537}, {"projector_features": 1}, {"hidden": 8}]
 )
 def test_options_out_of_bounds_are_refused_with_their_path(wrong):
     [name] = wrong
@@ -147,3 +147,15 @@ def test_options_at_their_bounds_are_accepted(bounds):
         "simclr", {"projector_hidden": hidden, "projector_features": features}, field="training.method"
     )
     assert (options.projector_hidden, options.projector_features) == bounds
+
+
+def test_without_a_projector_the_features_of_the_encoder_are_contrasted():
+    encoder = Encoder(linear(6, 5, seed=1), 5)
+    method = SimCLROptions(projector_hidden=0).build(encoder, InfoNCE(temperature=TEMPERATURE))
+    views, ids = views_of(7), torch.arange(7)
+    with_one = InBatch(encoder, nn.Linear(5, 5, bias=True).double(), InfoNCE(temperature=TEMPERATURE))
+    with torch.no_grad():
+        with_one.projector.weight.copy_(torch.eye(5))
+        with_one.projector.bias.zero_()
+    assert method(views, Samples(ids)).loss.item() == pytest.approx(by_hand(with_one, views, (ids, ids)), abs=1e-12)
+    assert not list(method.projector.parameters())

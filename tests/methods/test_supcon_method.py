@@ -114,7 +114,7 @@ def test_other_losses_are_refused_with_those_that_fit(loss):
     )
 
 
-@pytest.mark.parametrize("wrong", [{"projector_hidden": 0}, {"projector_features": 1}, {"samples_per_class": 4}])
+@pytest.mark.parametrize("wrong", [{"projector_hidden": -1}, {"projector_features": 1}, {"samples_per_class": 4}])
 def test_options_out_of_bounds_are_refused_with_their_path(wrong):
     [name] = wrong
     with pytest.raises(SpecError, match=rf"^training\.method_options\.{name}: "):

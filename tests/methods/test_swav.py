@@ -412,7 +412,7 @@ def test_a_queue_that_would_hold_the_data_twice_is_refused():
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"projector_hidden": 0},
+        {"projector_hidden": -1},
         {"projector_features": 1},
         {"prototypes": 1},
         {"temperature": 0},
@@ -428,3 +428,9 @@ def test_options_out_of_bounds_are_refused_with_their_path(wrong):
     [name] = wrong
     with pytest.raises(SpecError, match=rf"^training\.method_options\.{name}: "):
         METHODS.build("swav", wrong, field="training.method")
+
+
+def test_without_a_projector_prototypes_have_the_width_of_the_encoder():
+    method = swav(projector_hidden=0)
+    assert method.prototypes.weight.shape == (5, method.encoder.features)
+    assert method.embed(views_of(0))[0].shape == (SAMPLES, method.encoder.features)

@@ -16,7 +16,7 @@ from cl_core.data.sources import RawSample, Source, SourceEntry
 from cl_core.modalities import joined
 
 PLUGIN = Path(__file__).with_name("plugin")
-NAMES = ["beads", "image", "necklace", "text", "vector"]
+NAMES = ["beads", "image", "necklace", "text", "text_pair", "vector"]
 CLASSES = ("few", "many")
 
 
@@ -151,7 +151,31 @@ def text() -> Case:
     return Case("text", options, payloads, b"!", hostile, training)
 
 
-MAKERS = {"beads": beads, "image": image, "necklace": necklace, "text": text, "vector": vector}
+def text_pair() -> Case:
+    """Two sentences about the same; some training pairs have the second sentence of another one."""
+    alone, seconds = text(), dict[str, list[bytes]]()
+    for sentence, label in alone.samples[::-1]:
+        seconds.setdefault(label, []).append(sentence)
+    pairs = []
+    for number, (first, label) in enumerate(alone.samples):
+        second = seconds[label][number // 2 if number < 200 else 100 - number // 2 + 99]
+        pairs.append((joined((first, second)), label))
+    hostile = [joined((one, b"a text")) for one in alone.hostile[:6]]
+    hostile += [joined((b"a text", one)) for one in alone.hostile[6:-1]]
+    hostile += [b"", bytes(7), (99).to_bytes(8, "little") + b"a text", alone.samples[0][0]]
+    options = {**alone.options, "modality": "text_pair"}
+    training = {**alone.training, "views": "both_sides"}
+    return Case("text_pair", options, pairs, joined((b"!", b"?")), hostile, training)
+
+
+MAKERS = {
+    "beads": beads,
+    "image": image,
+    "necklace": necklace,
+    "text": text,
+    "text_pair": text_pair,
+    "vector": vector,
+}
 
 
 class Given(Source):

@@ -34,5 +34,5 @@ def plugin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.fixture(params=NAMES)
-def case(request: pytest.FixtureRequest, plugin: None) -> Case:
+def case(request: pytest.FixtureRequest, plugin: None, compiled_texts: None) -> Case:
     return MAKERS[request.param]()

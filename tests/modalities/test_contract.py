@@ -83,10 +83,12 @@ def processor_of(cache: Path, modality: Modality):
 
 
 def with_blank(case: Case, cache: Path, rows: int) -> tuple[torch.Tensor, ...]:
-    """Rows of the test split, of each column, behind one that says as little as one may."""
-    blank = model_row(case.blank, modality_of(case), cached_arrays(cache))
+    """Rows of the test split as a model takes them, behind one that says as little as one may."""
+    modality = modality_of(case)
+    blank = model_row(case.blank, modality, cached_arrays(cache))
     columns = load_split(cache, "test").columns.take(slice(rows))
-    return tuple(torch.from_numpy(np.stack([first, *others])) for first, others in zip(blank, columns, strict=True))
+    parts = zip(modality.side(blank), modality.side(columns), strict=True)
+    return tuple(torch.from_numpy(np.stack([first, *others])) for first, others in parts)
 
 
 def test_every_modality_of_this_project_has_a_case() -> None:
@@ -146,14 +148,17 @@ def test_what_a_model_takes_is_stored_and_found_again(case: Case, tmp_path: Path
     job = job_of(case, tmp_path)
     stored = ModelInput.model_validate_json(job.model_input.model_dump_json())
     assert stored == job.model_input
-    modality = modality_of(case)
-    defaults = {name: type(modality).model_fields[name].default for name in modality.fitted_options}
-    assert stored.kind == modality.model_copy(update=defaults) and stored.arrays == job.arrays
-    assert str(stored) == modality_of(case).describe(job.arrays)
+    taken, arrays = job.modality.served, job.modality.side(job.arrays)
+    defaults = {name: type(taken).model_fields[name].default for name in taken.fitted_options}
+    assert stored.kind == taken.model_copy(update=defaults) and stored.arrays == arrays
+    assert str(stored) == taken.describe(arrays)
+    assert stored.other_options(job.modality) == {}
+    again = job.data.with_options_of(stored.kind).built_modality
+    assert again == job.modality, "a spec keeps what is fitted"
     with pytest.raises(ValueError, match="it"):
-        ModelInput(modality=case.name, shapes=((3, 4, 5, 6),) * len(job.arrays)).kind.describe(job.arrays)
-    with pytest.raises(ValueError, match=f"it takes {len(job.arrays) + 1} arrays"):
-        ModelInput(modality=case.name, shapes=(*stored.shapes, (3,))).arrays  # noqa: B018 - it raises.
+        ModelInput(modality=stored.modality, shapes=((3, 4, 5, 6),) * len(arrays)).kind.describe(arrays)
+    with pytest.raises(ValueError, match=f"it takes {len(arrays) + 1} arrays"):
+        ModelInput(modality=stored.modality, shapes=(*stored.shapes, (3,))).arrays  # noqa: B018 - it raises.
 
 
 def test_other_hidden_options_are_another_snapshot_and_another_cache(plugin: None) -> None:
@@ -183,7 +188,7 @@ def test_the_processor_gives_finite_views_of_its_shape_and_takes_them_back(case:
         torch.testing.assert_close(restored, column, rtol=1e-5, atol=1e-5, equal_nan=True)
     torch.testing.assert_close(processor.view(processor.values(rows)), views, rtol=0, atol=1e-6)
     example = modality.example_processor(arrays)
-    assert example.arrays == arrays and example(rows).shape[0] == 10
+    assert example.arrays == modality.side(arrays) and example(rows).shape[0] == 10
 
 
 @pytest.mark.parametrize("policy", ["of the training", "of the evaluation"])

@@ -2,19 +2,24 @@
 
 import unicodedata
 
+import numpy as np
 import pytest
 import torch
 from texts import LENGTH, fitted_to, rows_of, split_of_texts
 
-from cl_core.columns import SamplePool
+from cl_core.columns import Columns, SamplePool, Split
 from cl_core.encoders.mlp import MLP
 from cl_core.encoders.resnet_small import ResNetSmall
 from cl_core.errors import SpecError
-from cl_core.modalities import ArraySpec, Rejected
-from cl_core.modalities.text import MAX_BYTES, Texts
+from cl_core.modalities import ArraySpec, Rejected, joined
+from cl_core.modalities._text_payloads import MAX_BYTES
+from cl_core.modalities.text import Texts
+from cl_core.modalities.text_pair import TextPairs
 from cl_core.specs import DataSpec, TrainingSpec
 from cl_core.training.components import assemble
 from cl_core.training.preflight import check_views
+
+pytestmark = pytest.mark.usefixtures("compiled_texts")
 
 TEXTS = Texts()
 ARRAYS = (ArraySpec("uint8", (16,)),)
@@ -151,3 +156,49 @@ def test_the_share_of_unknown_words_is_said_and_a_large_one_warned_of() -> None:
     assert warnings[0].startswith("25% of the words of the training texts are not in the vocabulary; raise data.")
     assert TEXTS.fitted_notes(fitted_to(["a cat"]).state_dict())[1] == []
     assert "the vocabulary has 0 words; 100.00%" in TEXTS.fitted_notes(fitted_to(["!"]).state_dict())[0][0]
+
+
+PAIRS = TextPairs(length=16)
+
+
+def test_a_pair_is_rejected_with_the_name_of_the_text_that_is_none() -> None:
+    for payload, sentence in (
+        (joined((b"", b"a")), "first text: it has no character that can be seen"),
+        (joined((b"a", b"caf\xe9")), "second text: it is not UTF-8: byte 3"),
+        (b"a", "its 1 bytes do not hold 2 parts"),
+    ):
+        with pytest.raises(Rejected) as caught:
+            PAIRS.inspect(payload, fingerprint=False)
+        assert caught.value.detail.startswith(sentence)
+
+
+def test_pairs_with_the_same_second_text_are_the_same_thing() -> None:
+    alike = [joined((first, second)) for first, second in ((b"a", b"The end"), (b"b", b"the  END"))]
+    assert len({PAIRS.identities(payload) for payload in alike}) == 1
+    other = joined((b"a", b"the start"))
+    assert PAIRS.identities(other) != PAIRS.identities(alike[0]) and len(PAIRS.identities(other)) == 1
+
+
+def test_both_texts_of_a_pair_are_shown_and_counted() -> None:
+    payload = joined((b"<b>one", b"two"))
+    shown = PAIRS.preview_payload(payload, side=9)
+    assert shown == PAIRS.preview((rows_of(["<b>one"])[0].numpy(), rows_of(["two"])[0].numpy()), side=9)
+    assert shown.text == "<b>one | two" and "&lt;b&gt;one</span><br><span" in shown.html
+    profiler = PAIRS.profiler()
+    profiler.add("train", PAIRS.inspect(joined((b"a" * 20, b"a" * 3)), fingerprint=False).measures)
+    content = profiler.profile()
+    assert content == {"text_bytes": 23, "text_lengths": {"16": 1, "32": 1}}
+    assert PAIRS.facts(content)["texts that are cut off"].startswith("50.00%")
+
+
+def test_a_model_of_pairs_takes_one_text_and_its_vocabulary_is_that_of_both_sides() -> None:
+    assert PAIRS.served == Texts(length=16) and PAIRS.side((1, 2)) == (1,) and PAIRS.side((1, 2), 1) == (2,)
+    assert TEXTS.served is TEXTS and TEXTS.side((1,)) == (1,)
+    columns = {
+        name: split_of_texts(texts, 16).column
+        for name, texts in {"first": ["cat cat", "dog"], "second": ["cat", "bird"]}.items()
+    }
+    split = Split(Columns(columns), np.zeros((2, 32), np.uint8), np.arange(2, dtype=np.uint64), None)
+    processor = TextPairs(length=16, least_texts=2, buckets=0).fit_processor(split, {})
+    assert len(processor.vocabulary) == 1, "cat alone is in two texts"
+    assert processor.arrays == ARRAYS and float(processor.unknown_share) == pytest.approx(2 / 5)

@@ -10,10 +10,13 @@ from texts import finder, fitted_to, rows_of, split_of_texts, words_of
 
 from cl_core.errors import DataError
 from cl_core.modalities._byte_ngrams import ngram_buckets
+from cl_core.modalities._text_processor import TextProcessor
 from cl_core.modalities._text_vocabulary import WordCounts, chosen_words, count_frequencies
 from cl_core.modalities._tf_idf import tf_idf
 from cl_core.modalities._word_finder import MASKED, PRIME, keys_of
 from cl_core.modalities.text import Texts
+
+pytestmark = pytest.mark.usefixtures("compiled_texts")
 
 SCRIPTS = [
     "Hello, WORLD: don't panic!",
@@ -59,6 +62,32 @@ def test_what_is_not_utf8_is_between_words(texts: list[bytes]) -> None:
     """Python's decoder leaves out the same bytes, up to those that name characters there are not."""
     for words in finder()(rows_of(texts)).tolist():
         bytes(words).replace(bytes([MASKED]), b"").decode()
+
+
+@pytest.fixture(scope="module")
+def processor(compiled_texts: None) -> TextProcessor:
+    return fitted_to(SCRIPTS[:9], buckets=500)
+
+
+def same_in_one_pass(processor: TextProcessor, rows: torch.Tensor) -> bool:
+    return processor._in_one_pass(rows).equal(processor._by_operations(rows))
+
+
+def test_the_kernel_gives_the_numbers_of_the_tensor_operations(processor: TextProcessor) -> None:
+    rows = rows_of(SCRIPTS)
+    assert same_in_one_pass(processor, rows) and processor((rows,)).equal(processor._in_one_pass(rows))
+    rng = np.random.default_rng(0)
+    # Bytes that begin characters, continue them, end them too early, or are masked.
+    of_some = np.array([0, 32, 65, 97, 0x80, 0x89, 0xB8, 0xC0, 0xC3, 0xE0, 0xE4, 0xF0, 0x9F, MASKED], np.uint8)
+    for bytes_ in (rng.choice(of_some, (500, 64)), rng.integers(0, 256, (500, 64), dtype=np.uint8)):
+        assert same_in_one_pass(processor, torch.from_numpy(bytes_))
+    assert not fitted_to(SCRIPTS, buckets=0)((rows,))[:, 1 + 64 + 32 :].numel()
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(st.lists(st.text(max_size=16), min_size=1, max_size=20))
+def test_the_kernel_gives_them_of_any_text(processor: TextProcessor, texts: list[str]) -> None:
+    assert same_in_one_pass(processor, rows_of(texts))
 
 
 def test_the_hash_of_a_word_is_a_polynomial_of_its_bytes() -> None:

@@ -1,7 +1,6 @@
 """A champion that takes other images than this run's is evaluated on the same samples, made into what it takes."""
 
 import dataclasses
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from mlflow.models.model import MLMODEL_FILE_NAME
 from mlflow.types import Schema, TensorSpec
 from PIL import Image
 from prefect.logging import disable_run_logger
-from registering import CHANNELS, FEATURES, NAME, SIZE, registration, store_at
+from registering import CHANNELS, FEATURES, NAME, SIZE, copy_home, registration, store_at
 from small_training import JobOf
 from torch import nn
 
@@ -48,7 +47,7 @@ def color_model() -> EmbeddingModel:
 @pytest.fixture
 def home(full_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Three versions for small grayscale images, of which the first is the champion."""
-    shutil.copy(full_home / "mlflow.db", tmp_path)
+    copy_home(full_home, tmp_path)
     monkeypatch.setenv("CL_HOME", str(tmp_path))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     store_at(tmp_path).promote(NAME, 1, "to begin with")
@@ -134,7 +133,6 @@ def test_it_embeds_the_same_samples_at_the_size_and_in_the_colors_that_it_takes(
     found = evaluated(job)
     assert isinstance(found, AssessmentRef) and found.version == champion.version
     model = store_at(home).load(champion)
-    [kept] = (home / "embeddings").glob("*")
     for split in SPLITS:
         resized = [
             Image.fromarray(image).resize((side, side), Image.Resampling.BICUBIC) for image in samples(job, split)
@@ -142,8 +140,8 @@ def test_it_embeds_the_same_samples_at_the_size_and_in_the_colors_that_it_takes(
         images = np.stack([np.repeat(np.asarray(one)[:, :, None], channels, axis=2) for one in resized])
         with torch.inference_mode():
             wanted = model(torch.from_numpy(images)).numpy()
-        features = mapped(kept / f"{split}.features.npy")
-        np.testing.assert_allclose(features, wanted, atol=1e-6)
+        [kept] = (home / "embeddings").glob(f"*/{split}.features.npy")
+        np.testing.assert_allclose(mapped(kept), wanted, atol=1e-6)
     # So each of its predictions is compared with the challenger's of the same sample.
     labels = read_assessment(found).labels
     assert labels is not None and len(labels) == job.snapshot.rows["test"]

@@ -1,12 +1,11 @@
 """A registered model is retrained on the data it was trained on; other data is refused with both named."""
 
 import re
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from registering import CHANNELS, NAME, SIZE, registration, store_at
+from registering import CHANNELS, NAME, SIZE, copy_home, registration, store_at
 
 from cl_core.errors import InputError
 from cl_core.modalities import ArraySpec, Specs
@@ -28,7 +27,7 @@ def images(size: int, channels: int) -> Specs:
 @pytest.fixture
 def home(full_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A home with three versions on shoes, and no champion."""
-    shutil.copy(full_home / "mlflow.db", tmp_path)
+    copy_home(full_home, tmp_path)
     monkeypatch.setenv("CL_HOME", str(tmp_path))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     return tmp_path

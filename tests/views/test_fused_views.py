@@ -17,10 +17,10 @@ from view_batches import CHAINS, make, policy_of, random_images
 from cl_core.columns import Column, Columns, SamplePool
 from cl_core.errors import SpecError
 from cl_core.modalities._image_processor import ImageProcessor
+from cl_core.parallel import compiling
 from cl_core.rng import SampleRng
 from cl_core.views import view_maker
 from cl_core.views._options import Operation
-from cl_core.views.image_operations.fused import compiling
 from cl_core.views.simclr import SimCLRViews
 
 pytestmark = pytest.mark.usefixtures("compiled_views")

@@ -11,8 +11,11 @@ from texts import fitted_to, rows_of, split_of_texts
 
 from cl_core.columns import SamplePool
 from cl_core.rng import SampleRng
+from cl_core.views.both_sides import BothSidesViews
 from cl_core.views.dropout_twice import DropoutTwiceViews
 from cl_core.views.word_noise import WordNoiseViews
+
+pytestmark = pytest.mark.usefixtures("compiled_texts")
 
 TEXT = "(zero) one, two  three-four. five"
 WORDS = ["zero", "one", "two", "three", "four", "five"]
@@ -108,3 +111,15 @@ def test_one_view_may_be_the_text_itself():
 def test_noise_that_leaves_nothing_is_refused():
     with pytest.raises(ValidationError, match=r"delete 0.5 and mask 0.5 are more than 0.9 together"):
         WordNoiseViews(delete=0.5, mask=0.5)
+
+
+def test_both_sides_gives_the_text_of_each_side_with_a_key_of_its_own():
+    firsts, seconds = [TEXT, "a dog", "世界"], ["three", "four five", "(zero)"]
+    processor, rng = fitted_to([*firsts, *seconds]), SampleRng(0, 0, np.arange(3, dtype=np.uint64))
+    pool = SamplePool(split_of_texts(firsts).columns)
+    rows = (rows_of(firsts), rows_of(seconds))
+    views = BothSidesViews()(rows, rng=rng, processor=processor, pool=pool)
+    for view, side in zip(views, rows, strict=True):
+        assert view[:, 1:].equal(processor((side,))[:, 1:])
+    keys = torch.stack([processor.layout.noise_keys(view) for view in views])
+    assert len(set(keys.flatten().tolist())) == 6 and keys.min() >= 1

@@ -13,13 +13,11 @@ from cl_core.data.sources._csv_files import CSV_SUFFIXES, head_of
 from cl_core.data.sources._parquet_files import PARQUET_MAGIC, PARQUET_SUFFIXES, TableFile, rows_by_column
 from cl_core.data.sources._table_files import Table, table_of_file
 from cl_core.errors import DataError
-from cl_core.modalities.text import BYTE_ORDER_MARK, MAX_BYTES
+from cl_core.modalities._text_payloads import BYTE_ORDER_MARK, MAX_BYTES
 
 JSON_SUFFIXES = frozenset((".jsonl", ".ndjson"))
 LINE_SUFFIXES = frozenset((".txt",))
 TEXT_SUFFIXES = CSV_SUFFIXES | JSON_SUFFIXES | LINE_SUFFIXES
-
-TEXT_COLUMN = "source_options.text_column"
 
 Row = Mapping[str, Any]
 """Values by column; the texts are bytes."""
@@ -55,23 +53,24 @@ def text_schema(file: TableFile, column: str, option: str) -> pa.Schema:
     return table.schema([column], [column])
 
 
-def text_rows(file: TableFile, text: str, others: Sequence[str]) -> Iterator[tuple[int, Row | str]]:
+def text_rows(file: TableFile, texts: Mapping[str, str], others: Sequence[str]) -> Iterator[tuple[int, Row | str]]:
     """Yield the number of each row, from 0, and its values; a sentence in place of a row that cannot be read.
 
     Args:
         file: A table, JSON lines, or lines.
-        text: Column of the texts; of lines, the name of their only column.
-        others: Columns that are read beside it.
+        texts: The option that names each column of texts, by column; of lines there is one.
+        others: Columns that are read beside them.
 
     Raises:
         DataError: When the file cannot be read, or a column does not hold texts.
     """
     suffix = file.path.suffix.lower()
     if suffix in JSON_SUFFIXES:
-        yield from _json_rows(file, text, others)
+        yield from _json_rows(file, list(texts), others)
     elif _is_table(file, suffix):
-        yield from _table_rows(table_of_file(file), text, others)
+        yield from _table_rows(table_of_file(file), texts, others)
     else:
+        (text,) = texts
         # A blank line is between texts.
         yield from ((number, {text: line}) for number, line in _lines(file, MAX_BYTES) if line.strip())
 
@@ -82,17 +81,17 @@ def _is_table(file: TableFile, suffix: str) -> bool:
     return suffix in CSV_SUFFIXES | PARQUET_SUFFIXES or head_of(file, len(PARQUET_MAGIC)) == PARQUET_MAGIC
 
 
-def _table_rows(table: Table, text: str, others: Sequence[str]) -> Iterator[tuple[int, Row]]:
-    read_as = {**dict.fromkeys(others, pa.string()), text: pa.binary()}
+def _table_rows(table: Table, texts: Mapping[str, str], others: Sequence[str]) -> Iterator[tuple[int, Row]]:
+    read_as = {**dict.fromkeys(others, pa.string()), **dict.fromkeys(texts, pa.binary())}
     for start, batch in table.batches(read_as, _ROWS_AT_ONCE):
-        texts = _as_bytes(batch.column(text), text, table.file)
+        columns = [_as_bytes(batch.column(name), name, table.file, option) for name, option in texts.items()]
         beside = rows_by_column(batch.select(list(others)), table.file.path) if others else repeat({}, len(batch))
-        for number, (value, row) in enumerate(zip(texts, beside, strict=True), start):
-            yield number, {**row, text: value}
+        for number, (row, *values) in enumerate(zip(beside, *columns, strict=True), start):
+            yield number, {**row, **dict(zip(texts, values, strict=True))}
 
 
-def _as_bytes(column: pa.Array, name: str, file: TableFile) -> list[bytes | None]:
-    """Return the texts of a column, which may not be UTF-8."""
+def _as_bytes(column: pa.Array, name: str, file: TableFile, option: str) -> list[bytes | None]:
+    """Return the texts of a column, which may not be UTF-8; an option names it."""
     if types.is_dictionary(column.type):
         column = column.dictionary_decode()
     if any(test(column.type) for test in _TEXT):
@@ -100,34 +99,34 @@ def _as_bytes(column: pa.Array, name: str, file: TableFile) -> list[bytes | None
     elif types.is_null(column.type):
         column = column.cast(pa.binary())
     if not any(test(column.type) for test in _BYTES):
-        raise DataError(f"{TEXT_COLUMN}: column {name!r} of {file.path} is {column.type}; expected text")
+        raise DataError(f"{option}: column {name!r} of {file.path} is {column.type}; expected text")
     values: list[bytes | None] = column.to_pylist()
     return values
 
 
-def _json_rows(file: TableFile, text: str, others: Sequence[str]) -> Iterator[tuple[int, Row | str]]:
+def _json_rows(file: TableFile, texts: Sequence[str], others: Sequence[str]) -> Iterator[tuple[int, Row | str]]:
     for number, line in _lines(file, _MOST_JSON):
         if not line.strip():
             continue
         row: Row | str
         try:
             values = json.loads(line)
-            row = _json_row(values, text, others) if isinstance(values, dict) else "the line holds no JSON object"
+            row = _json_row(values, texts, others) if isinstance(values, dict) else "the line holds no JSON object"
         except (ValueError, RecursionError) as error:
             row = f"the line is not JSON ({error})"
         yield number, row
 
 
-def _json_row(values: dict[str, Any], text: str, others: Sequence[str]) -> Row | str:
-    value = values.get(text)
-    if value is not None and not isinstance(value, str):
-        return f"{text!r} is {type(value).__name__}; expected text"
+def _json_row(values: dict[str, Any], texts: Sequence[str], others: Sequence[str]) -> Row | str:
+    found = {name: values.get(name) for name in texts}
+    if wrong := next((name for name, of in found.items() if not isinstance(of, str | None)), None):
+        return f"{wrong!r} is {type(found[wrong]).__name__}; expected text"
     row = {name: values.get(name) for name in others}
     if nested := next((name for name, of in row.items() if isinstance(of, list | dict)), None):
         return f"{nested!r} is a list or an object; expected text or a number"
     as_text = {name: of if of is None else str(of) for name, of in row.items()}
     # Half of a surrogate pair, which JSON can write, is not UTF-8, and is rejected as that.
-    return {**as_text, text: None if value is None else value.encode(errors="surrogatepass")}
+    return as_text | {name: of if of is None else of.encode(errors="surrogatepass") for name, of in found.items()}
 
 
 def _lines(file: TableFile, most: int) -> Iterator[tuple[int, bytes]]:

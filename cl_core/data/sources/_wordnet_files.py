@@ -33,6 +33,11 @@ class Synset(NamedTuple):
     gloss: str  # What they mean, without the examples.
     examples: tuple[str, ...]
 
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """All that it says."""
+        return (*self.lemmas, self.gloss, *self.examples)
+
 
 def read_synsets(folder: Path) -> Iterator[Synset]:
     """Yield the synsets of a folder with `data.noun`, `data.verb`, `data.adj` and `data.adv`.

@@ -4,7 +4,8 @@ from typing import ClassVar
 
 from cl_core.data.sources._file_folder import FileFolder
 from cl_core.data.sources._folder_layout import FileKind
-from cl_core.modalities.text import MAX_BYTES, Texts
+from cl_core.modalities._text_payloads import MAX_BYTES
+from cl_core.modalities.text import Texts
 from cl_core.registry import SOURCES
 
 

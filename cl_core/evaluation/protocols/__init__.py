@@ -17,16 +17,25 @@ from cl_core.refs import Score
 from cl_core.registry import Component
 
 
+class SecondSide(NamedTuple):
+    """Features of the second sides of pairs, in the order of the pairs."""
+
+    embeddings: Column  # N rows of (D,) float32, not normalized.
+    identities: NDArray[np.uint64] | None  # (N,) equal where the second sides are; None where none are.
+
+
 @dataclass(frozen=True)
 class Features:
     """Features of one split.
 
     Args:
-        embeddings: N rows of (D,) float32, not normalized; on the disk until they are taken.
+        embeddings: N rows of (D,) float32, not normalized; on the disk until they are taken. None, of shape (0, D), of
+            a training split that no protocol reads.
         labels: (N,) int64 indices of classes, -1 for a sample without one; None when no sample has one.
         ids: (N, 32) uint8, content hashes; they decide validation parts and break ties.
         views: Two (M, D) float32 arrays, row i of each an augmented view of one sample; for alignment.
         identities: (N,) uint64, equal for samples of one `data.group`; None without groups.
+        second: Of pairs, whose first sides the embeddings are then of.
     """
 
     embeddings: Column
@@ -34,6 +43,7 @@ class Features:
     ids: NDArray[np.uint8]
     views: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None
     identities: NDArray[np.uint64] | None = None
+    second: SecondSide | None = None
 
     @property
     def groups(self) -> NDArray[np.int64]:
@@ -70,11 +80,12 @@ class Features:
 
 
 class LabelCounts(NamedTuple):
-    """How many samples of each class have a label, and whether samples have a group."""
+    """How many samples of each class have a label, whether samples have a group, and whether they are pairs."""
 
     train: Mapping[str, int]
     test: Mapping[str, int]
     grouped: bool = False
+    paired: bool = False
 
     @property
     def rarest(self) -> int:
@@ -96,6 +107,7 @@ def label_counts(train: Features, test: Features, classes: list[str]) -> LabelCo
         dict(zip(classes, train_counts, strict=True)),
         dict(zip(classes, test_counts, strict=True)),
         grouped=test.identities is not None,
+        paired=test.second is not None,
     )
 
 
@@ -128,6 +140,8 @@ class Evaluation(Component):
     """One evaluation protocol. Its fields are its options."""
 
     needs_labels: ClassVar[bool]
+    reads_training: ClassVar[bool] = True
+    """Whether it reads features of the training split, which are then computed and kept."""
 
     @property
     def uses_labels(self) -> bool:

@@ -30,6 +30,7 @@ class Geometry(Evaluation):
     """
 
     needs_labels: ClassVar[bool] = False
+    reads_training: ClassVar[bool] = False
 
     samples: int = Field(4096, ge=2, le=16_384)
     """Maximum number of test samples, those with the smallest content hashes. Memory grows with its square."""

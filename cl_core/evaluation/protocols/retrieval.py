@@ -31,6 +31,7 @@ class Retrieval(Evaluation):
     """
 
     needs_labels: ClassVar[bool] = True
+    reads_training: ClassVar[bool] = False
 
     by: Literal["label", "group"] = "label"
     """What has to be equal: the label, or the group of `data.group`, which needs no labels."""

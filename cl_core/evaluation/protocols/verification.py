@@ -40,6 +40,7 @@ class Verification(Evaluation):
     """
 
     needs_labels: ClassVar[bool] = True
+    reads_training: ClassVar[bool] = False
 
     pairs: int = Field(6000, ge=20, le=200_000)
     """Maximum number of pairs, half of one class and half of two. Pairs."""

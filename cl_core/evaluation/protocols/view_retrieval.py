@@ -3,17 +3,12 @@
 from typing import ClassVar
 
 import numpy as np
-import torch
-import torch.nn.functional as F
-from numpy.typing import NDArray
 from pydantic import Field
 
 from cl_core.evaluation.bootstrap import per_sample_score
 from cl_core.evaluation.protocols import Evaluation, Features, Outcome
+from cl_core.evaluation.protocols._own_ranks import own_ranks
 from cl_core.registry import EVALUATIONS
-
-# Cosines that are held at a time: 16 MiB.
-_COSINES = 1 << 22
 
 
 @EVALUATIONS.register("view_retrieval")
@@ -28,6 +23,7 @@ class ViewRetrieval(Evaluation):
     """
 
     needs_labels: ClassVar[bool] = False
+    reads_training: ClassVar[bool] = False
 
     ks: tuple[int, ...] = Field((1, 10), min_length=1, title="Ranks")
     """Each k gives a score `view_retrieval.recall_at_K`. Views."""
@@ -46,7 +42,8 @@ class ViewRetrieval(Evaluation):
         """Measure the views of the test samples; training features, labels and classes are not used."""
         if test.views is None:
             return Outcome(scores={})
-        ranks = own_ranks(*test.views)
+        of = np.arange(len(test.views[0]))
+        ranks = own_ranks(*test.views, of, of)
         found = {f"view_retrieval.recall_at_{k}": (ranks < k).astype(np.float64) for k in self.ks}
         found["view_retrieval.reciprocal_rank"] = 1 / (1 + ranks)
         # Views are of the first test samples; the others have no score.
@@ -55,23 +52,3 @@ class ViewRetrieval(Evaluation):
             scores={name: per_sample_score(values, resamples=resamples, seed=seed) for name, values in found.items()},
             per_sample={name: np.concatenate([values, beyond]) for name, values in found.items()},
         )
-
-
-def own_ranks(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Return how many of the second views are as similar to each first view as its own, or more, beside its own.
-
-    Args:
-        first: (M, D) float32, row i a view of sample i.
-        second: (M, D) float32, row i another view of sample i.
-
-    Returns:
-        (M,) int64, 0 where the own view is nearest.
-    """
-    queries, bank = (F.normalize(torch.tensor(views), dim=1) for views in (first, second))
-    rows = max(1, _COSINES // len(bank))
-    ranks = []
-    for start in range(0, len(queries), rows):
-        cosines = queries[start : start + rows] @ bank.T
-        own = cosines[torch.arange(len(cosines)), torch.arange(start, start + len(cosines))]
-        ranks.append((cosines >= own[:, None]).sum(dim=1) - 1)
-    return torch.cat(ranks).numpy()

@@ -9,7 +9,7 @@ from cl_core.data.ingest.pipeline import ingest_source
 from cl_core.data.sources import RawSample
 from cl_core.data.sources.text_folder import TextFolder
 from cl_core.errors import DataError
-from cl_core.modalities.text import MAX_BYTES
+from cl_core.modalities._text_payloads import MAX_BYTES
 from cl_core.specs import DataSpec
 
 

@@ -5,6 +5,7 @@ import tracemalloc
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 from pydantic import ValidationError
@@ -13,7 +14,8 @@ from cl_core.data.ingest.pipeline import ingest_source
 from cl_core.data.sources import RawSample, Unreadable
 from cl_core.data.sources.texts import TextFiles
 from cl_core.errors import DataError
-from cl_core.modalities.text import MAX_BYTES
+from cl_core.modalities import parts_of
+from cl_core.modalities._text_payloads import MAX_BYTES
 from cl_core.specs import DataSpec
 
 TEXTS = ["Hello, world", 'with "quotes", commas', "two\nlines", "世界", "<script>alert(1)</script>"]
@@ -139,3 +141,49 @@ def test_columns_that_are_not_there_or_hold_no_text_are_refused(tmp_path: Path) 
 def test_a_missing_file_says_what_is_expected(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"give a file of texts \(.txt, .jsonl, .csv, .tsv or .parquet\)"):
         list(TextFiles().samples(str(tmp_path / "gone")))
+
+
+PAIRS = [("what is it", "a boat"), ("who", "me"), ("où ?", "世界\nthere")]
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".jsonl", ".csv"])
+def test_each_row_is_a_pair_of_the_texts_in_two_columns(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"pairs{suffix}"
+    questions, answers = map(list, zip(*PAIRS, strict=True))
+    columns = {"question": questions, "answer": answers}
+    if suffix == ".parquet":
+        pq.write_table(pa.table(columns), path)
+    elif suffix == ".csv":
+        pa.csv.write_csv(pa.table(columns), path)
+    else:
+        path.write_text("\n".join(json.dumps({"question": one, "answer": other}) for one, other in PAIRS))
+    source = TextFiles(text_column="question", second_column="answer").delivering("text_pair")
+    samples = list(source.samples(str(path)))
+    assert [tuple(part.decode() for part in parts_of(sample.payload, 2)) for sample in samples] == PAIRS
+
+
+def test_a_pair_without_one_of_its_texts_is_quarantined_with_the_name_of_its_column(tmp_path: Path) -> None:
+    path = tmp_path / "pairs.jsonl"
+    path.write_text('{"text": "a"}\n{"second": "b"}\n{"text": "a", "second": 3}\n{"text": "a", "second": "b"}')
+    *bad, good = TextFiles().delivering("text_pair").samples(str(path))
+    assert [one.detail for one in bad] == [
+        "column 'second' has no text in this row",
+        "column 'text' has no text in this row",
+        "'second' is int; expected text",
+    ]
+    assert parts_of(good.payload, 2) == (b"a", b"b")
+
+
+def test_files_without_the_second_column_are_refused_and_so_is_the_option_for_single_texts(tmp_path: Path) -> None:
+    lines, table = tmp_path / "lines.txt", tmp_path / "table.csv"
+    lines.write_text("a line\n")
+    table.write_text("text,answer\na,b\n")
+    pairs = TextFiles().delivering("text_pair")
+    with pytest.raises(DataError, match=r"second_column: .*lines.txt is a text file, whose lines have no column 's"):
+        list(pairs.samples(str(lines)))
+    with pytest.raises(DataError, match=r"second_column: .*table.csv has no columns 'second'; it has: text, answer"):
+        list(pairs.samples(str(table)))
+    with pytest.raises(DataError, match=r"second_column: 'answer' is read of pairs only; set data.modality to text_p"):
+        TextFiles(second_column="answer").delivering("text")
+    with pytest.raises(ValidationError, match=r"text_column and second_column are both 'text'"):
+        TextFiles(second_column="text")

@@ -4,9 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from cl_core.data.sources import wordnet
 from cl_core.data.sources._wordnet_files import read_synsets
 from cl_core.data.sources.wordnet import DEBIAN_FOLDER, DEBIAN_PACKAGE, WordNet, is_held_out
 from cl_core.errors import DataError
+from cl_core.modalities import parts_of
 
 FILES = {
     "noun": (
@@ -50,6 +52,44 @@ def test_glosses_are_texts_of_their_lexicographers_file(folder: Path) -> None:
     assert [sample.split for sample in samples] == [
         "test" if is_held_out(one) else "train" for one in read_synsets(folder)
     ]
+
+
+def pairs(source: WordNet, folder: Path) -> list[tuple[str, str, str]]:
+    samples = source.delivering("text_pair").samples(str(folder))
+    return [(*(part.decode() for part in parts_of(one.payload, 2)), one.split) for one in samples]
+
+
+@pytest.fixture
+def held_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The verb is the test split."""
+    monkeypatch.setattr(wordnet, "is_held_out", lambda synset: synset.origin.startswith("data.verb"))
+
+
+def test_pairs_are_an_example_or_a_word_and_the_gloss(folder: Path, held_out: None) -> None:
+    found = pairs(WordNet(), folder)
+    assert found[0] == ("physical entity", "an entity that has physical existence", "train")
+    assert [first for first, _, split in found if split == "test"] == ["Breathe!"], "one example, and no word"
+    of_dog = [first for first, second, _ in found if "genus Canis" in second]
+    assert of_dog == ["the dog barked all night", "dog", "domestic dog", "Canis familiaris"]
+    assert [first for first, _, _ in pairs(WordNet(words=False), folder)] == [
+        "the dog barked all night",
+        "Breathe!",
+        "a ship afloat",
+    ]
+
+
+def test_no_text_of_a_held_out_synset_is_trained_on(folder: Path, held_out: None) -> None:
+    """Neither its words, nor its gloss, nor any of its examples, whatever letter case they have elsewhere."""
+    with (folder / "data.noun").open("a") as file:
+        file.write(
+            "00000001 03 n 01 Breathe 0 000 | an odd word  \n"  # A word of the test synset.
+            "00000002 03 n 01 puff 0 000 | Draw  air into  \n"  # Its gloss.
+            '00000003 03 n 01 sigh 0 000 | a sound; "he sighs"  \n'  # An example of it that is no pair.
+            "00000004 03 n 01 air 0 000 | what we breathe  \n"
+        )
+    trained = [one for one in pairs(WordNet(), folder) if one[2] == "train"]
+    assert [one for one in trained if {"an odd word", "Draw  air into", "he sighs", "puff"} & set(one)] == []
+    assert ("sigh", "a sound", "train") in trained and ("air", "what we breathe", "train") in trained
 
 
 def test_a_folder_without_all_files_is_refused_with_the_package(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from cl_core.views.image_operations.fused.compiling import inner
+from cl_core.parallel.compiling import inner
 
 f32 = np.float32
 # Of unsigned places numba makes no check whether they count from the end.

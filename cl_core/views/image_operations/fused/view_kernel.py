@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numba import types
 
+from cl_core.parallel.compiling import compiled, inner
 from cl_core.views.image_operations.fused.blur_kernel import blur, gaussian_taps
 from cl_core.views.image_operations.fused.color_kernel import gray_first_channel, jitter
-from cl_core.views.image_operations.fused.compiling import compiled, inner
 from cl_core.views.image_operations.fused.crop_kernel import resample
 from cl_core.views.image_operations.fused.rotation_kernel import tilt_plane, turn_quarters
 

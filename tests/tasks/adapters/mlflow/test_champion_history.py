@@ -1,9 +1,8 @@
 import json
-import shutil
 from pathlib import Path
 
 import pytest
-from registering import NAME, evaluation, gain, gains, store_at
+from registering import NAME, copy_home, evaluation, gain, gains, store_at
 
 from cl_core.errors import InputError
 from cl_core.report.reasons import decision_sentence
@@ -15,7 +14,7 @@ from tasks.adapters.mlflow.connection import connected
 @pytest.fixture
 def store(full_home, tmp_path):
     """A store with three versions and no champion."""
-    shutil.copy(full_home / "mlflow.db", tmp_path)
+    copy_home(full_home, tmp_path)
     return store_at(tmp_path)
 
 

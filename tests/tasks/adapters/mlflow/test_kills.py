@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 import torch
-from registering import NAME, STEPS, decide, register, registration, rollback, start, store_at
+from registering import NAME, STEPS, copy_home, decide, register, registration, rollback, start, store_at
 
 from tasks.adapters.mlflow.connection import connected
 
@@ -75,7 +75,7 @@ def test_two_processes_that_race_register_once(home):
 def crowned(full_home, tmp_path_factory):
     """A database with three versions, of which 1 and then 2 became champion."""
     home = tmp_path_factory.mktemp("crowned")
-    shutil.copy(full_home / "mlflow.db", home)
+    copy_home(full_home, home)
     for version in (1, 2):
         store_at(home).promote(NAME, version, "wanted")
     return home

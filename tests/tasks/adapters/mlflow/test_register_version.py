@@ -3,14 +3,13 @@ import json
 import math
 import os
 import re
-import shutil
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 import torch
-from registering import NAME, STEPS, evaluation, registration, store_at
+from registering import NAME, STEPS, copy_home, evaluation, registration, store_at
 from safetensors.torch import load_file
 
 from cl_core.errors import InputError
@@ -220,7 +219,7 @@ def test_what_was_not_measured_at_a_step_is_no_point_of_its_curve(home, client):
 
 def test_a_version_is_found_by_its_number_and_0_is_the_champion(full_home, tmp_path):
     home = tmp_path / "home"
-    shutil.copytree(full_home, home)
+    copy_home(full_home, home)
     store = store_at(home)
     assert store.find(NAME, 2).uri == "models:/shoes/2"
     with pytest.raises(

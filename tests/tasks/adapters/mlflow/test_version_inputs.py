@@ -1,9 +1,7 @@
 """What versions were made from, why they are kept, and which of their inputs were pruned."""
 
-import shutil
-
 import pytest
-from registering import NAME, store_at
+from registering import NAME, copy_home, store_at
 
 from cl_core.errors import InputError
 from cl_core.retention.policy import BrokenLineage
@@ -17,7 +15,7 @@ from tasks.runtime.settings import Settings
 @pytest.fixture
 def store(full_home, tmp_path):
     """A store with three versions and no champion."""
-    shutil.copy(full_home / "mlflow.db", tmp_path)
+    copy_home(full_home, tmp_path)
     return store_at(tmp_path)
 
 

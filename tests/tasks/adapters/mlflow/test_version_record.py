@@ -1,11 +1,10 @@
 """What MLflow knows of a version: what it came from, whom it followed, and where its pages are."""
 
 import shlex
-import shutil
 from pathlib import Path
 
 import pytest
-from registering import NAME, evaluation, gains, registration, store_at
+from registering import NAME, copy_home, evaluation, gains, registration, store_at
 from servers import serving
 
 from cl_core.errors import InputError
@@ -18,7 +17,7 @@ from tasks.adapters.mlflow.version_record import VersionRecord, version_links, v
 @pytest.fixture
 def store(full_home: Path, tmp_path: Path) -> ModelStore:
     """A store with three versions and no champion."""
-    shutil.copy(full_home / "mlflow.db", tmp_path)
+    copy_home(full_home, tmp_path)
     return store_at(tmp_path)
 
 

@@ -20,8 +20,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 logger = logging.getLogger(__name__)
 
-# Sums may be reordered into vector registers, always in the same way: one view is made by one thread. Values are
-# finite, since they come from bytes. Division stays exact, and no function is approximated.
+# Sums of floats may be reordered into vector registers, always in the same way: one view is made by one thread. Values
+# are finite, since they come from bytes. Division stays exact, and no function is approximated.
 _FAST = {"contract", "ninf", "nnan", "nsz", "reassoc"}
 _OPTIONS = {"fastmath": _FAST, "error_model": "numpy", "nogil": True}
 
@@ -41,9 +41,9 @@ def compiled(function: F, *signature: Any) -> F:
         with _own_folder(function.__module__) as folder:
             kernel = numba.njit(signature, cache=True, **_OPTIONS)(function)
             if not kernel.stats.cache_hits:
-                logger.info("compiled the kernel of views in %.0f s; kept in %s", time.monotonic() - began, folder)
+                logger.info("compiled a kernel in %.0f s; kept in %s", time.monotonic() - began, folder)
     except (OSError, RuntimeError) as error:  # No home, or a full disk.
-        logger.warning("the kernel of views is compiled in each process, since it cannot be kept: %s", error)
+        logger.warning("a kernel is compiled in each process, since it cannot be kept: %s", error)
         kernel = numba.njit(signature, **_OPTIONS)(function)
     return cast(F, kernel)
 
