@@ -91,21 +91,27 @@ def _in_place(data: SourceSpec) -> SourceSpec:
 _ATLAS = "embedding-atlas"
 
 
-def search_embeddings(file: Path, embeddings: Path, *, count: int, page: Path) -> "tuple[list[Hit], str]":
-    """Find the rows nearest to the sample in a file, with the model that made the embeddings; write a page of them.
+def search_embeddings(searched: Path | str, embeddings: Path, *, count: int, page: Path) -> "tuple[list[Hit], str]":
+    """Find the rows nearest to a sample, with the model that made the embeddings; write a page of them.
+
+    Args:
+        searched: File with the sample, or a text.
+        embeddings: What `embed` wrote.
+        count: Rows to find.
+        page: HTML file to write.
 
     Returns:
         The nearest first; and a sentence about samples that could not be found again, empty when all were found.
 
     Raises:
-        InputError: When a file is missing or holds something else, or the model is another one here.
+        InputError: When a file is missing or holds something else, the model takes no texts, or it is another one here.
     """
     # They bring torch, which importing the flow does not need.
-    from cl_core.embedding.search import find_payloads, nearest_rows, query_row
+    from cl_core.embedding.search import file_query, find_payloads, nearest_rows, text_query
     from cl_core.report.search_page import missing_sentence, search_page
 
     facts = read_metadata(embeddings)
-    query = query_row(file, facts.takes)
+    query = text_query(searched, facts.takes) if isinstance(searched, str) else file_query(searched, facts.takes)
     model = finished_model(facts.model_name, facts.model_version)
     if model.training_digest != facts.training_digest:
         here = redacted_uri(Settings.from_environment().tracking_uri)
@@ -114,10 +120,10 @@ def search_embeddings(file: Path, embeddings: Path, *, count: int, page: Path) -
             f"{facts.model_uri} is of training {model.training_digest[:12] or 'unknown'}; set MLFLOW_TRACKING_URI to "
             f"the MLflow that it came from (now {here}), or embed the {facts.takes.kind.unit}s again"
         )
-    hits = nearest_rows(model.embed(query)[0], embeddings, count=count)
+    hits = nearest_rows(model.embed(query.row)[0], embeddings, count=count)
     payloads = find_payloads(hits, facts)
     page.parent.mkdir(parents=True, exist_ok=True)
-    artifact_dir.write_text(page, search_page(file, embeddings, facts, hits, payloads))
+    artifact_dir.write_text(page, search_page(query, embeddings, facts, hits, payloads))
     return hits, missing_sentence(hits, payloads, facts)
 
 

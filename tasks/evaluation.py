@@ -91,7 +91,7 @@ def evaluate(job: "TrainingJob", checkpoint: CheckpointRef, evaluation: Evaluati
         representations.baseline(job),
     )
     assessments = {one.name: _assess(one, evaluation) for one in compared}
-    digest = digest_of([checkpoint.digest, evaluation, sorted(assessments)])
+    digest = digest_of([checkpoint.digest, evaluation, _digests(assessments)])
     if cached := all(assessment.cached for assessment in assessments.values()):
         message = (
             f"evaluation {digest[:12]} is up to date (checkpoint, snapshot, protocols and code unchanged); skipped"
@@ -175,7 +175,7 @@ def evaluate_model(
     registered = representations.registered(lambda: store.load(model), model.training_digest, prepared)
     baseline = representations.baseline(prepared)
     assessments = {"trained": _assess(registered, evaluation), baseline.name: _assess(baseline, evaluation)}
-    digest = digest_of([model.training_digest, snapshot.digest, model_input, evaluation, sorted(assessments)])
+    digest = digest_of([model.training_digest, snapshot.digest, model_input, evaluation, _digests(assessments)])
     log_outcome(
         f"evaluated {', '.join(_choice(snapshot, evaluation).running)} on {model.uri} and "
         f"{humanized(baseline.name)}, on {snapshot.rows['test']} test samples of snapshot {snapshot.digest[:12]}",
@@ -191,6 +191,10 @@ def _assess(representation: "Representation", evaluation: EvaluationSpec) -> "As
 
     settings = Settings.from_environment()
     return assess(representation, evaluation, embeddings=settings.embeddings, evaluations=settings.evaluations)
+
+
+def _digests(assessments: "dict[str, Assessment]") -> dict[str, str]:
+    return {name: assessment.ref.digest for name, assessment in assessments.items()}
 
 
 def _choice(snapshot: SnapshotRef, evaluation: EvaluationSpec) -> "ProtocolChoice":

@@ -18,6 +18,14 @@ from cl_core.modalities import Rejected
 from cl_core.modalities._model_input import ModelInput, model_row
 
 
+class Query(NamedTuple):
+    """The sample that is searched for."""
+
+    name: str  # For titles: that of its file.
+    payload: bytes
+    row: Rows  # A batch of one that the model takes.
+
+
 class Hit(NamedTuple):
     """A row of the result."""
 
@@ -40,8 +48,8 @@ def nearest_rows(query: NDArray[np.float32], embeddings: Path, *, count: int) ->
     return [Hit(row, cosine) for row, (cosine, _, _) in zip(rows, best, strict=True)]
 
 
-def query_row(file: Path, takes: ModelInput) -> Rows:
-    """Return the sample in a file, such as an image, as a batch of one that a model takes.
+def file_query(file: Path, takes: ModelInput) -> Query:
+    """Return the sample in a file, such as an image.
 
     Raises:
         InputError: When the file cannot be read or decoded, or is not a regular file.
@@ -50,12 +58,33 @@ def query_row(file: Path, takes: ModelInput) -> Rows:
     try:
         if not stat.S_ISREG(mode := file.stat().st_mode):  # Opening a pipe would wait for its writer.
             raise InputError(f"{file} is a {file_kind(mode)}, not a file; give {modality.query}")
-        row = model_row(modality.payload_of(file.read_bytes()), modality, takes.arrays)
-        return tuple(np.array(part)[None] for part in row)
+        payload = modality.payload_of(file.read_bytes())
+        return Query(file.name, payload, _row(payload, takes))
     except OSError as error:
         raise InputError(f"{file} cannot be read ({error.strerror}); give {modality.query}") from error
     except Rejected as error:
         raise InputError(f"{file} cannot be decoded ({error.detail}); give {modality.query}") from error
+
+
+def text_query(text: str, takes: ModelInput) -> Query:
+    """Return a text as the sample that is searched for.
+
+    Raises:
+        InputError: When the model takes no texts, or this is none.
+    """
+    if takes.modality != "text":
+        raise InputError(f"--text: the model takes {takes}, not texts; give {takes.kind.query}")
+    # What the command line could not decode is in the text as halves of pairs, and is refused as not UTF-8.
+    payload = text.strip().encode(errors="surrogateescape")
+    try:
+        return Query("a text", payload, _row(payload, takes))
+    except Rejected as error:
+        raise InputError(f"--text: {text!r} cannot be searched for ({error.detail}); give a text") from error
+
+
+def _row(payload: bytes, takes: ModelInput) -> Rows:
+    """Return a payload as a batch of one that a model takes."""
+    return tuple(np.array(part)[None] for part in model_row(payload, takes.kind, takes.arrays))
 
 
 def find_payloads(hits: list[Hit], metadata: EmbeddingsMetadata) -> dict[str, bytes]:

@@ -7,7 +7,7 @@ from cl_core.data.snapshot import SnapshotProfile
 from cl_core.errors import SpecError
 from cl_core.evaluation.protocols import Evaluation, LabelCounts
 from cl_core.refs import LeftOut
-from cl_core.registry import EVALUATIONS, MODALITIES
+from cl_core.registry import EVALUATIONS
 from cl_core.specs import EvaluationSpec
 
 
@@ -47,8 +47,9 @@ def protocols(spec: EvaluationSpec) -> dict[str, Evaluation]:
 
 def counts_of(profile: SnapshotProfile) -> LabelCounts:
     """Return what a snapshot knows of its labels."""
-    paired = MODALITIES.get(profile.modality, field="modality").sides > 1
-    return LabelCounts(**profile.per_class, grouped=profile.groups is not None, paired=paired)
+    modality = profile.kind
+    takes = modality.served.registered_name
+    return LabelCounts(**profile.per_class, grouped=profile.groups is not None, paired=modality.sides > 1, takes=takes)
 
 
 def choose_protocols(spec: EvaluationSpec, labels: LabelCounts) -> ProtocolChoice:

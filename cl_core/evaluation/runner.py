@@ -22,6 +22,7 @@ from cl_core.evaluation.protocols import Features, Outcome, SecondSide
 from cl_core.evaluation.representations import BLOCK, Representation
 from cl_core.hashing import digest_of
 from cl_core.hashing.code_digest import code_digest
+from cl_core.modalities._model_input import model_row
 from cl_core.refs import AssessmentRef, RepresentationReport, Score
 from cl_core.specs import EvaluationSpec
 from cl_core.tables import read_arrays, write_arrays
@@ -47,7 +48,8 @@ def assess(representation: Representation, spec: EvaluationSpec, *, embeddings: 
     """Evaluate a representation with every protocol that its data allows, unless its assessment is up to date."""
     chosen = choose_protocols(spec, counts_of(snapshot_profile(representation.prepared.snapshot.path))).running
     code = code_digest(*(type(protocol).__module__ for protocol in chosen.values()), alone=[__name__])
-    digest = digest_of([representation.digest, spec, {name: p.model_dump() for name, p in chosen.items()}, code])
+    options = {name: [p.model_dump(), p.inputs_digest] for name, p in chosen.items()}
+    digest = digest_of([representation.digest, spec, options, code])
     ref = AssessmentRef(name=representation.name, digest=digest, path=evaluations / digest)
     is_cached = artifact_dir.is_intact(ref.path)
     if not is_cached:
@@ -68,6 +70,8 @@ def assess(representation: Representation, spec: EvaluationSpec, *, embeddings: 
         test = replace(test, views=(kept["view-0"].embeddings, kept["view-1"].embeddings))
         if _SECOND in kept:
             test = replace(test, second=SecondSide(Column(kept[_SECOND].embeddings), splits("test").identities))
+        asked = {name: payloads for name, protocol in chosen.items() if (payloads := protocol.asked())}
+        test = replace(test, asked={name: _of_payloads(representation, each) for name, each in asked.items()})
         classes = representation.prepared.snapshot.classes
         outcomes = [
             protocol(train, test, classes=classes, resamples=spec.resamples, seed=spec.seed)
@@ -152,6 +156,15 @@ def _embedded(representation: Representation, split: Split, *, side: int) -> Fea
     return FeatureBlocks(
         split.ids, (representation.embed(modality.side(rows, side)) for rows in split.columns.blocks(BLOCK))
     )
+
+
+def _of_payloads(representation: Representation, payloads: list[bytes]) -> NDArray[np.float32]:
+    """Return (A, F) features of payloads of the kind that models take."""
+    modality, arrays = representation.prepared.modality, representation.prepared.arrays
+    kind, taken = modality.served, modality.side(arrays)
+    blocks = (payloads[start : start + BLOCK] for start in range(0, len(payloads), BLOCK))
+    rows = (zip(*(model_row(payload, kind, taken) for payload in block), strict=True) for block in blocks)
+    return np.concatenate([representation.embed(tuple(map(np.stack, columns))) for columns in rows])
 
 
 def _keep(folder: Path, outcomes: Sequence[Outcome], test: Features, made_from: dict[str, str]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from markupsafe import Markup
 
 from cl_core.embedding.embeddings_file import EmbeddingsMetadata
-from cl_core.embedding.search import Hit
+from cl_core.embedding.search import Hit, Query
 from cl_core.modalities import Modality, Rejected
 from cl_core.report.page import html_environment
 
@@ -15,17 +15,16 @@ SIDE = 160  # pixels; a page of 24 photographs stays under 2 MB
 
 
 def search_page(
-    file: Path, embeddings: Path, metadata: EmbeddingsMetadata, hits: Sequence[Hit], payloads: Mapping[str, bytes]
+    query: Query, embeddings: Path, metadata: EmbeddingsMetadata, hits: Sequence[Hit], payloads: Mapping[str, bytes]
 ) -> str:
     """Return the page as HTML; a hit whose payload is not in `payloads`, by id, is shown by name only."""
     modality = metadata.takes.kind
-    payload = modality.payload_of(file.read_bytes())
     template = html_environment().get_template("search.html")
     return template.render(
-        name=file.name,
+        name=query.name,
         unit=modality.unit,
-        query=_shown(payload, modality),
-        query_id=hashlib.sha256(payload).hexdigest(),
+        query=_shown(query.payload, modality),
+        query_id=hashlib.sha256(query.payload).hexdigest(),
         embeddings=embeddings,
         metadata=metadata,
         hits=hits,

@@ -24,6 +24,7 @@ MEANING = {
     "tar_at_far_1_in_1000": "The same where 1 in 1,000 pairs of two classes is accepted. Higher is better.",
     "mean_average_precision": "How far matches come before others in a sample's search. Higher is better.",
     "reciprocal_rank": "Mean of 1 / rank of a sample's other view among all. Higher is better.",
+    "spearman": "Rank correlation of the cosines of pairs of texts with ratings by people. 1 is the same order.",
     "alignment": "Mean squared distance between two views of the same sample. Lower is better.",
     "uniformity": "Log of the mean Gaussian potential between embeddings. Lower: spread more evenly over the sphere.",
     "effective_rank": "Number of directions that the embeddings use. Near 1 they have collapsed.",

@@ -46,7 +46,7 @@ _TABLE = {
     },
     "Embeddings": {
         "flows.embed:embed": "Embed a dataset with a registered model, into one Parquet file.",
-        "flows.cli.inference:search": "Find the samples nearest to the one in a file.",
+        "flows.cli.inference:search": "Find the samples nearest to the one in a file, or to a text.",
         "flows.cli.inference:atlas": "Open a map of the embeddings in the browser.",
     },
     "Operations": {

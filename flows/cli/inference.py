@@ -30,22 +30,32 @@ class SearchHits(BaseModel):
 
 def search(
     file: Path,
-    embeddings: Path,
+    embeddings: Path | None = None,
     *,
+    text: str = "",
     count: Annotated[int, Parameter(validator=Number(gte=1, lte=1000))] = 24,
     output: Path = Path("search.html"),
 ) -> SearchHits:
-    """Find the samples nearest to the one in a file.
+    """Find the samples nearest to the one in a file, or to a text.
 
     Args:
-        file: An image file, such as JPEG or PNG; of vectors a .npy or .csv file with one row.
-        embeddings: Parquet file that `cl embed` wrote. The file is embedded by the version that made it.
+        file: An image file, such as JPEG or PNG; of vectors a .npy or .csv file with one row; of texts a text file.
+            It is left out with --text.
+        embeddings: Parquet file that `cl embed` wrote. The sample is embedded by the version that made it.
+        text: The text itself, in place of a file.
         count: Samples to find.
         output: HTML file to write, which shows the samples.
     """
+    from cl_core.errors import InputError
     from tasks.embedding import search_embeddings
 
-    found, missing = search_embeddings(file, embeddings, count=count, page=output)
+    if (embeddings is None) == (not text):
+        raise InputError(
+            "search takes a sample and the embeddings: `cl search FILE EMBEDDINGS`, or `cl search --text TEXT "
+            f"EMBEDDINGS`; got {'--text and two files' if text else 'one file without --text'}"
+        )
+    searched, made = (text, file) if embeddings is None else (file, embeddings)
+    found, missing = search_embeddings(searched, made, count=count, page=output)
     hits = [
         SearchHit(rank=rank, cosine=cosine, id=row.id, label=row.label, split=row.split, origin=row.origin)
         for rank, (row, cosine) in enumerate(found, start=1)

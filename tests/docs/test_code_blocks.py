@@ -25,7 +25,7 @@ from flows.cli.app import make_app
 from flows.deployments.schema import Declaration
 
 MOST_NOT_RUN = 10
-TUTORIAL = ROOT / "docs" / "tutorial" / "own-images.md"  # First: the others use its model.
+TUTORIAL = ROOT / "docs" / "tutorial" / "own-images.md"  # First: others use its model.
 FETCHING = ROOT / "docs" / "how-to" / "fetch-a-model.md"  # Run by tests/integration/test_fetching.py.
 
 # Smaller images than a reader's, so that a training takes seconds.
@@ -43,7 +43,9 @@ def as_run(block: Block) -> Block:
 
 ALL = [as_run(block) for page in pages() for block in blocks(page)]
 RUN = [page for page in pages() if any(b.language in ("sh", "python") and not b.not_run for b in blocks(page))]
-RUN = sorted((page for page in RUN if page != FETCHING), key=lambda page: page != TUTORIAL)
+RUN = sorted(
+    (page for page in RUN if page != FETCHING), key=lambda page: (page != TUTORIAL, page.parent != TUTORIAL.parent)
+)
 
 
 def test_at_most_ten_blocks_are_not_run():
@@ -138,7 +140,7 @@ def test_the_blocks_of_a_page_run(page: Path, folder: Path) -> None:
 
 def run_block(block: Block, folder: Path, environment: dict[str, str]) -> None:
     """Write a block to the file that it is, or run it."""
-    if block.not_run or block.language == "text":
+    if block.not_run or (block.language == "text" and not block.file):
         return
     if block.file:
         path = folder / block.file

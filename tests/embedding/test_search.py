@@ -27,7 +27,7 @@ from cl_core.embedding.embeddings_file import (
     write_embeddings_file,
 )
 from cl_core.embedding.plane import write_places
-from cl_core.embedding.search import find_payloads, nearest_rows, query_row
+from cl_core.embedding.search import file_query, find_payloads, nearest_rows, text_query
 from cl_core.embedding.writer import write_embeddings
 from cl_core.errors import InputError
 from cl_core.modalities._model_input import ModelInput
@@ -87,31 +87,31 @@ def embedded(folder, tmp_path):
 
 def found_by(image, embedded, count=5):
     facts = read_metadata(embedded)
-    hits = nearest_rows(flat_unit_rows(query_row(image, facts.takes))[0], embedded, count=count)
-    return facts, hits
+    query = file_query(image, facts.takes)
+    return facts, query, nearest_rows(flat_unit_rows(query.row)[0], embedded, count=count)
 
 
 def test_the_page_needs_nothing_but_itself_and_shows_each_image_with_its_cosine(embedded, folder):
     image = folder / "sandal" / "5.png"
-    facts, hits = found_by(image, embedded)
+    facts, query, hits = found_by(image, embedded)
     assert [hit.row.origin for hit in hits[:2]] == ["sandal/5.png", "sandal/twin.png"]
-    page = search_page(image, embedded, facts, hits, find_payloads(hits, facts))
+    page = search_page(query, embedded, facts, hits, find_payloads(hits, facts))
     sources = re.findall(r'<img class="\w*" src="([^"]*)"', page)
     assert len(sources) == 6 and all(source.startswith("data:image/png;base64,") for source in sources)
     assert not re.findall(r'(?:src|href)="(?!data:)', page) and "<script" not in page
     assert [float(cosine) for cosine in re.findall(r'"cosine">([\d.]+)<', page)] == [
         pytest.approx(hit.cosine, abs=5e-4) for hit in hits
     ]
-    assert page.count("the same file") == 2 and 'class="missing"' not in page
+    assert page.count("the same image") == 2 and 'class="missing"' not in page
     assert "models:/shoes/3" in page and len(page) < 200_000
 
 
 def test_images_that_have_gone_or_changed_are_named_and_counted_in_a_sentence(embedded, folder):
     image = folder / "sandal" / "5.png"
-    facts, hits = found_by(image, embedded, count=7)
+    facts, query, hits = found_by(image, embedded, count=7)
     (folder / "sandal" / "4.png").unlink()
     (folder / "boot" / "0.png").write_bytes(encoded(99, 8, 8))
-    page = search_page(image, embedded, facts, hits, find_payloads(hits, facts))
+    page = search_page(query, embedded, facts, hits, find_payloads(hits, facts))
     assert f"2 of 7 images are not shown: {folder} no longer holds the images that were embedded." in page
     assert page.count("no image") == 2 and "sandal/4.png" in page
     payload = image.read_bytes()
@@ -125,7 +125,7 @@ def test_what_a_file_says_is_shown_as_text_and_not_as_markup(cloud, folder):
     file, vectors = cloud
     image = folder / "sandal" / "5.png"
     hits = [hit._replace(row=hit.row._replace(origin="<b>x</b>")) for hit in nearest_rows(vectors[0], file, count=3)]
-    page = search_page(image, file, FACTS, hits, {})
+    page = search_page(file_query(image, FACTS.takes), file, FACTS, hits, {})
     assert page.count("&lt;b&gt;x&lt;/b&gt;") == 3 and "<b>x</b>" not in page
 
 
@@ -135,7 +135,7 @@ def test_what_a_file_says_is_shown_as_text_and_not_as_markup(cloud, folder):
 def test_a_query_that_cannot_be_read_as_an_image_is_refused(tmp_path, name, message):
     (tmp_path / "text.jpg").write_text("no image")
     with pytest.raises(InputError, match=message):
-        query_row(tmp_path / name, FACTS.takes)
+        file_query(tmp_path / name, FACTS.takes)
 
 
 @pytest.mark.parametrize("takes", [FACTS.takes, ModelInput(shape=(4,), modality="vector")])
@@ -145,7 +145,7 @@ def test_a_query_that_is_not_a_regular_file_is_refused_and_nothing_waits_for_it(
         listener.bind(str(tmp_path / "socket.png"))
     for file, what in {"pipe.png": "pipe", "socket.png": "socket", ".": "folder", "/dev/zero": "device"}.items():
         with pytest.raises(InputError) as refused:
-            query_row(tmp_path / file, takes)
+            file_query(tmp_path / file, takes)
         assert str(refused.value) == f"{tmp_path / file} is a {what}, not a file; give {takes.kind.query}"
 
 
@@ -213,3 +213,15 @@ def test_embeddings_that_are_no_file_are_refused_at_once(tmp_path: Path) -> None
     for path, kind in ((tmp_path / "pipe.parquet", "pipe"), (tmp_path, "folder"), (Path("/dev/null"), "device")):
         with pytest.raises(InputError, match=f"is a {kind}, not a file; give one that `cl embed` wrote"):
             read_metadata(path)
+
+
+def test_a_text_is_searched_for_without_a_file_where_the_model_takes_texts():
+    takes = ModelInput(modality="text", shapes=((16,),))
+    query = text_query(" the cat sat on the mat\n", takes)
+    assert query.payload == b"the cat sat on the mat"
+    assert query.row[0].tobytes() == b"the cat sat on t" and query.row[0].shape == (1, 16)
+    for text, detail in ((" ", "no character that can be seen"), ("a\udce9", "not UTF-8"), ("a\0b", "NUL")):
+        with pytest.raises(InputError, match=rf"^--text: .* cannot be searched for \(.*{detail}"):
+            text_query(text, takes)
+    with pytest.raises(InputError, match=r"^--text: the model takes .*images.*, not texts; give a JPEG"):
+        text_query("a cat", FACTS.takes)

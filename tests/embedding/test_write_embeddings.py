@@ -20,7 +20,7 @@ from cl_core.data.cache import build_cache, load_split
 from cl_core.data.ingest.pipeline import ingest_source
 from cl_core.embedding import batches
 from cl_core.embedding.embeddings_file import EmbeddingsMetadata, read_metadata
-from cl_core.embedding.search import query_row
+from cl_core.embedding.search import file_query
 from cl_core.embedding.writer import write_embeddings
 from cl_core.errors import DataError, InputError
 from cl_core.modalities._model_input import ModelInput
@@ -276,7 +276,7 @@ def test_images_are_stretched_by_the_range_of_the_model_and_another_range_is_ano
     np.testing.assert_array_equal(seen[0][0, :, :, 0], levels)
     assert read_metadata(output).takes == ranged.takes
     # A search reads the range from the file.
-    (query,) = query_row(tmp_path / "in" / "a.png", read_metadata(output).takes)
+    (query,) = file_query(tmp_path / "in" / "a.png", read_metadata(output).takes).row
     np.testing.assert_array_equal(query[0, :, :, 0], levels)
     assert not write_embeddings(ranged, of_folder(tmp_path / "in"), output).new
     full = replace(ranged, takes=ModelInput(shape=(SIZE, SIZE, 1)))

@@ -18,7 +18,7 @@ from cl_core.data.ingest.pipeline import ingest_source
 from cl_core.data.snapshot import row_groups
 from cl_core.data.sources.snapshot import SnapshotFolder
 from cl_core.embedding.embeddings_file import read_metadata
-from cl_core.embedding.search import find_payloads, nearest_rows, query_row
+from cl_core.embedding.search import file_query, find_payloads, nearest_rows
 from cl_core.embedding.writer import FinishedModel, write_embeddings
 from cl_core.evaluation import representations
 from cl_core.modalities import Modality, Rejected, joined, parts_of
@@ -155,11 +155,11 @@ def test_a_dataset_is_embedded_and_searched(necklaces: cases.Case, tmp_path: Pat
     assert read_metadata(output).takes == ModelInput(modality="necklace", shapes=((3,), (12,)))
     payload, label = necklaces.samples[17]
     clasp, string = parts_of(payload, 2)
-    query = tmp_path / "query.txt"
-    query.write_text(" ".join([*map(repr, np.frombuffer(clasp, "<f4").tolist()), string.decode()]))
-    row = query_row(query, job.model_input)
-    assert [part.shape for part in row] == [(1, 3), (1, 12)]
-    hits = nearest_rows(embed(row)[0], output, count=3)
+    file = tmp_path / "query.txt"
+    file.write_text(" ".join([*map(repr, np.frombuffer(clasp, "<f4").tolist()), string.decode()]))
+    query = file_query(file, job.model_input)
+    assert [part.shape for part in query.row] == [(1, 3), (1, 12)] and query.name == "query.txt"
+    hits = nearest_rows(embed(query.row)[0], output, count=3)
     assert (hits[0].row.origin, hits[0].row.label) == ("given#17", label) and hits[0].cosine > 0.999999
     found = find_payloads(hits, read_metadata(output))
     assert found[hits[0].row.id] == payload

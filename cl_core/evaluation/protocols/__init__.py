@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from cl_core.columns import Column
 from cl_core.errors import DataError
-from cl_core.refs import Score
+from cl_core.refs import IMAGE, Score
 from cl_core.registry import Component
 
 
@@ -36,6 +36,7 @@ class Features:
         views: Two (M, D) float32 arrays, row i of each an augmented view of one sample; for alignment.
         identities: (N,) uint64, equal for samples of one `data.group`; None without groups.
         second: Of pairs, whose first sides the embeddings are then of.
+        asked: By protocol, (A, D) features of the payloads that it has asked for.
     """
 
     embeddings: Column
@@ -44,6 +45,7 @@ class Features:
     views: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None
     identities: NDArray[np.uint64] | None = None
     second: SecondSide | None = None
+    asked: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
     @property
     def groups(self) -> NDArray[np.int64]:
@@ -80,12 +82,13 @@ class Features:
 
 
 class LabelCounts(NamedTuple):
-    """How many samples of each class have a label, whether samples have a group, and whether they are pairs."""
+    """How many samples of each class have a label, whether samples have a group, and what they are."""
 
     train: Mapping[str, int]
     test: Mapping[str, int]
     grouped: bool = False
     paired: bool = False
+    takes: str = IMAGE  # Modality of what a model takes.
 
     @property
     def rarest(self) -> int:
@@ -157,6 +160,15 @@ class Evaluation(Component):
     def per_sample_scores(self) -> tuple[str, ...]:
         """Names of its scores that are means over test samples, beside accuracies; the gate can decide by one."""
         return ()
+
+    @property
+    def inputs_digest(self) -> str:
+        """Digest of what it reads beside its options, such as a file; empty if there is nothing."""
+        return ""
+
+    def asked(self) -> list[bytes]:
+        """Return payloads that are embedded for it, of the kind that models take; it finds them in `Features.asked`."""
+        return []
 
     def fitted_to(self, labels: LabelCounts) -> Self:
         """Return the protocol for so many labeled samples: with defaults that fit, and as it is if all do.
