@@ -45,6 +45,8 @@ def joined(parts: Sequence[bytes]) -> bytes:
 
     So a payload of one part is the part itself. A length is 8 bytes, little-endian.
     """
+    if len(parts) == 1:
+        return parts[0]
     lengths = (len(part).to_bytes(_LENGTH_BYTES, "little") for part in parts[:-1])
     return b"".join([*lengths, *parts])
 
@@ -55,6 +57,8 @@ def parts_of(payload: bytes, count: int) -> tuple[bytes, ...]:
     Raises:
         Rejected: When it has not as many.
     """
+    if count == 1:
+        return (payload,)
     start, parts = _LENGTH_BYTES * (count - 1), list[bytes]()
     for at in range(0, start, _LENGTH_BYTES):
         stop = start + int.from_bytes(payload[at : at + _LENGTH_BYTES], "little")

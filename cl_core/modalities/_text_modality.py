@@ -60,7 +60,7 @@ class TextModality(Modality):
 
         That is letter case, white space and Unicode form.
         """
-        texts = zip(self.columns, self.texts_of(payload), strict=True)
+        texts = zip(self.columns, self.parts(payload), strict=True)
         return tuple(_hash_of(text) for kind, text in texts if kind.identifies)
 
     def texts_of(self, payload: bytes) -> tuple[bytes, ...]:
@@ -195,6 +195,9 @@ def _cut_off(text: bytes, length: int) -> NDArray[np.uint8]:
 
 
 def _hash_of(payload: bytes) -> bytes:
-    text = payload.decode()
+    try:
+        text = payload.decode()
+    except UnicodeDecodeError:
+        text = text_of_payload(payload)  # It says what is wrong.
     normal = text.lower() if text.isascii() else unicodedata.normalize("NFKC", text).casefold()
     return hashlib.sha256(" ".join(normal.split()).encode()).digest()[:IDENTITY_BYTES]

@@ -78,7 +78,7 @@ def build_snapshot(
                 if not copies:
                     payload, info = row[4], row[5:]
                 copies.append(row[1:4])
-            if group := groups.of(key) if groups else None:
+            if (group := groups.of(key) if groups else None) and not all(split for split, _, _ in copies):
                 copies = sorted((split or group.split, origin, label) for split, origin, label in copies)
             labels = sorted({label for _, _, label in copies if label})
             if len(labels) > 1:

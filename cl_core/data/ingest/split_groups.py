@@ -148,6 +148,7 @@ class DrawnGroups:
         unnamed: int,
     ) -> None:
         self._ids = ids
+        self._place = 0  # In the ids, of the sample that is asked for next.
         self._number = number
         self._is_test = is_test
         self._tags = tags
@@ -164,8 +165,12 @@ class DrawnGroups:
 
     def of(self, sample: bytes) -> SampleGroup:
         """Return the group of a sample that was taken."""
-        # Padded: numpy's byte strings have no trailing zeros, and compare as if they had.
-        place = np.searchsorted(self._ids, np.bytes_(sample))
+        # Padded: numpy's byte strings have no trailing zeros, and compare as if they had. Samples are asked for in the
+        # order of their ids, mostly: then the next one is a step away.
+        place, wanted = self._place, np.bytes_(sample)
+        if place >= len(self._ids) or self._ids[place] != wanted:
+            place = int(np.searchsorted(self._ids, wanted))
+        self._place = place + 1
         number, same = int(self._number[place]), int(self._same_in_test[place])
         split = "test" if self._is_test[number] else "train"
         tested = self._ids[same].ljust(ID_BYTES, b"\0") if same >= 0 else b""
