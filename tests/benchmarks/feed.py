@@ -77,7 +77,7 @@ def efficiencies(job: TrainingJob, *, rounds: int, steps: int) -> dict[str, list
     )
     ready = from_cache.views(np.sort(batches[0]), epoch=0)
     torch.manual_seed(spec.seed)
-    method = job.parts.method.build(job.parts.encoder.build(job.view_shape), job.parts.loss).train()
+    method = job.parts.method.build(job.parts.encoder.build_for(job.processor), job.parts.loss).train()
     if spec.channels_last:
         method = method.to(memory_format=torch.channels_last)
     optimizer = build_optimizer(method, spec)

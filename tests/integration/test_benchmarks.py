@@ -17,6 +17,7 @@ BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
         pytest.param("read", "| Ray Data |", 1, marks=pytest.mark.sweep),
         pytest.param("resume", "| stopped and resumed |", 1, marks=pytest.mark.sweep),
         pytest.param("epoch", "| lightly |", 1, marks=pytest.mark.sweep),
+        pytest.param("texts", "| here, words", 2, marks=pytest.mark.sweep),
         pytest.param("evaluation", "| scikit-learn |", 2, marks=pytest.mark.sweep),
         pytest.param("ingest", "| here, ", 2, marks=pytest.mark.sweep),
         pytest.param("growth", "| 200 | ", 4, marks=pytest.mark.sweep),
