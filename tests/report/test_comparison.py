@@ -36,10 +36,20 @@ def test_of_one_seed_a_score_has_its_interval_and_of_several_mean_deviation_and_
     rows = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines[2:]]
     # Standard deviation of 0.86, 0.87 and 0.90 with two degrees of freedom: sqrt((0.0169 + 0.0049 + 0.0529) / 2) / 10.
     assert rows[0][:2] == ["`three`, 3 seeds", "0.877 ± 0.0208 (0.860 to 0.900)"]
-    assert rows[0][5:] == ["2.0", "1.0"]
+    assert rows[0][4:] == ["2.0", "1.0"]
     assert rows[1][:2] == ["`one`", "0.800 [0.790, 0.810]"]
     # Both have the same baselines but for the number of seeds.
     assert {row[0] for row in rows[2:]} == {"the same encoder, untrained", "raw pixels"}
+
+
+def test_there_is_a_column_for_each_score_that_was_measured() -> None:
+    of_pairs = result(0.5)
+    scores = {"pair_retrieval.recall_at_10": of_pairs.evaluation.trained.scores["linear_probe.accuracy"]}
+    trained = of_pairs.evaluation.trained.model_copy(update={"scores": scores})
+    report = of_pairs.evaluation.model_copy(update={"representations": {"trained": trained}})
+    head, _, row = comparison_markdown({"pairs": [of_pairs.model_copy(update={"evaluation": report})]}).splitlines()
+    assert head.startswith("| recipe | pairs, recall at 10 | uniformity |")
+    assert row.startswith("| `pairs` | 0.500 [0.490, 0.510] |")
 
 
 def test_each_seed_trains_the_recipe_and_promotes_nothing() -> None:
