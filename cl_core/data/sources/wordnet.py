@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from cl_core.data.path_roots import confined
 from cl_core.data.sources import RawSample, Source
@@ -36,6 +36,19 @@ class WordNet(Source):
 
     words: bool = True
     """Train on pairs of a word and its gloss, too. Of pairs only."""
+
+    def delivering(self, modality: str) -> Self:
+        """Return this source with one of its kinds of payloads.
+
+        Raises:
+            DataError: When an option would not be read.
+        """
+        if not self.words and modality != _PAIRS:
+            raise DataError(
+                f"data.source_options.words: {self.words} is read of pairs only; set data.modality to {_PAIRS}, or "
+                "leave the option out"
+            )
+        return super().delivering(modality)
 
     def fingerprint(self, location: str) -> str:
         """Return a digest of the path and state of the four files."""

@@ -29,8 +29,8 @@ class Features:
     """Features of one split.
 
     Args:
-        embeddings: N rows of (D,) float32, not normalized; on the disk until they are taken. None, of shape (0, D), of
-            a training split that no protocol reads.
+        embeddings: N rows of (D,) float32, not normalized; on the disk until they are taken. Of a training split that
+            no protocol reads, no rows.
         labels: (N,) int64 indices of classes, -1 for a sample without one; None when no sample has one.
         ids: (N, 32) uint8, content hashes; they decide validation parts and break ties.
         views: Two (M, D) float32 arrays, row i of each an augmented view of one sample; for alignment.

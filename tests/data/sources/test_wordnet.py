@@ -78,6 +78,11 @@ def test_pairs_are_an_example_or_a_word_and_the_gloss(folder: Path, held_out: No
     ]
 
 
+def test_an_option_of_pairs_is_refused_for_glosses_alone() -> None:
+    with pytest.raises(DataError, match=r"source_options.words: False is read of pairs only; set data.modality to"):
+        WordNet(words=False).delivering("text")
+
+
 def test_no_text_of_a_held_out_synset_is_trained_on(folder: Path, held_out: None) -> None:
     """Neither its words, nor its gloss, nor any of its examples, whatever letter case they have elsewhere."""
     with (folder / "data.noun").open("a") as file:
