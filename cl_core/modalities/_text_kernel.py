@@ -11,13 +11,14 @@ import numpy as np
 from numba import types
 
 from cl_core.modalities._byte_ngrams import BASES, EDGE, SIZES
-from cl_core.modalities._word_finder import MASKED, PRIME
+from cl_core.modalities._text_processor import FIRST, UNKNOWN
+from cl_core.modalities._word_finder import BITS, MASKED, PRIME, most_words
 from cl_core.parallel.compiling import compiled, inner
 
 _SHORTEST, _LONGEST = SIZES[0], SIZES[-1]
 _POWERS = np.array([[pow(base, at + 1, PRIME) for at in range(_LONGEST)] for base in BASES], np.int64)
 _LAST_CODE_POINT = 0x10FFFF
-_UNKNOWN, _FIRST = 1, 2  # Ids of words.
+_most_words = inner(most_words)
 
 
 @cache
@@ -49,7 +50,7 @@ def _make_views(texts: Any, pages: Any, letters: Any, powers: Any, vocabulary: A
         end = _lowered(text, pages, letters, words)
         count = _look_up(words, end, powers, vocabulary, view[1 + length :])
         if count > 0 and buckets > 0:
-            _hash_ngrams(words, end, length, buckets, view[1 + length + (length + 1) // 2 :])
+            _hash_ngrams(words, end, length, buckets, view[1 + length + _most_words(length) :])
 
 
 @inner
@@ -121,7 +122,7 @@ def _look_up(words: Any, end: int, powers: Any, vocabulary: Any, ids: Any) -> in
             first += byte * powers[0, at - start]
             second += byte * powers[1, at - start]
             at += 1
-        key = first % PRIME << 31 | second % PRIME
+        key = first % PRIME << BITS | second % PRIME
         if key > 0:
             low, high = 0, len(vocabulary)
             while low < high:
@@ -131,7 +132,7 @@ def _look_up(words: Any, end: int, powers: Any, vocabulary: Any, ids: Any) -> in
                 else:
                     high = middle
             is_known = low < len(vocabulary) and vocabulary[low] == key
-            ids[count] = low + _FIRST if is_known else _UNKNOWN
+            ids[count] = low + FIRST if is_known else UNKNOWN
         count += 1
     return count
 

@@ -1,6 +1,5 @@
 """What turns cached texts into what encoders take: ids of words and of byte n-grams."""
 
-from importlib.util import find_spec
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +12,7 @@ from cl_core.modalities import ArraySpec
 from cl_core.modalities._byte_ngrams import ngram_buckets, ngrams_of_length
 from cl_core.modalities._processor import Processor
 from cl_core.modalities._word_finder import WordFinder, keys_of, most_words
+from cl_core.parallel.compiling import why_not_compiled
 
 PADDING, UNKNOWN, FIRST = 0, 1, 2
 """Ids of words: of none, of one that is masked or not in the vocabulary, and of the first of the vocabulary."""
@@ -100,6 +100,7 @@ class TextProcessor(Processor):
         words = FIRST + len(vocabulary)
         self.layout = TextLayout(length, words, len(idf) - words)
         self.finder = WordFinder(length, *tables)
+        self._has_kernel = not why_not_compiled()
         self.register_buffer("vocabulary", torch.tensor(vocabulary))
         self.register_buffer("idf", torch.tensor(idf))
         self.register_buffer("unknown_share", torch.tensor([unknown_share]))
@@ -114,8 +115,8 @@ class TextProcessor(Processor):
         (texts,) = rows
         flat = texts.reshape(-1, self.layout.length)
         # An exported program holds the tensor operations, which give the same numbers.
-        has_kernel = flat.device.type == "cpu" and not torch.compiler.is_compiling() and find_spec("numba")
-        views = self._in_one_pass(flat) if has_kernel else self._by_operations(flat)
+        is_run_here = flat.device.type == "cpu" and not torch.compiler.is_compiling()
+        views = self._in_one_pass(flat) if self._has_kernel and is_run_here else self._by_operations(flat)
         return views.reshape(*texts.shape[:-1], *self.view_shape)
 
     def _in_one_pass(self, flat: Tensor) -> Tensor:

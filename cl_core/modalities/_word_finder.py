@@ -10,7 +10,8 @@ MASKED = 0xFF
 """In no UTF-8: a word of such bytes has been masked."""
 
 PRIME = 2**31 - 1
-_BITS = 31
+BITS = 31
+"""Of a hash; a key is two of them."""
 # Of the polynomials whose values are the hashes: two are a word's key, and the third tells words with one key apart.
 _BASES = (1_103_515_245, 1_566_083_941, 1_812_433_253)
 
@@ -105,7 +106,7 @@ def most_words(length: int) -> int:
 
 def keys_of(hashes: Tensor) -> Tensor:
     """Return the key of each word, (N, W) int64 of 62 bits, from its first two hashes; 0 where there is none."""
-    return hashes[:, 0] << _BITS | hashes[:, 1]
+    return hashes[:, 0] << BITS | hashes[:, 1]
 
 
 def word_numbers(inside: Tensor) -> Tensor:

@@ -12,8 +12,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-import numba
-
 from cl_core.hashing.code_digest import code_digest
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -26,8 +24,19 @@ _FAST = {"contract", "ninf", "nnan", "nsz", "reassoc"}
 _OPTIONS = {"fastmath": _FAST, "error_model": "numpy", "nogil": True}
 
 
+def why_not_compiled() -> str:
+    """Return why no kernel can be compiled here; empty where one can. Everything works without numba, but slower."""
+    try:
+        import numba  # noqa: F401
+    except ImportError as error:
+        return f"numba cannot be imported ({error})"
+    return ""
+
+
 def inner(function: F) -> F:
     """Compile a function that kernels call, when they are compiled."""
+    import numba
+
     return cast(F, numba.njit(**_OPTIONS)(function))
 
 
@@ -36,6 +45,8 @@ def compiled(function: F, *signature: Any) -> F:
 
     Some seconds, and later half a second, when it is in the cache.
     """
+    import numba
+
     began = time.monotonic()
     try:
         with _own_folder(function.__module__) as folder:
@@ -54,6 +65,8 @@ def _own_folder(module: str) -> Iterator[Path]:
 
     Its name is the digest of their code: numba looks at the file of a function, and not at those that it calls.
     """
+    import numba
+
     before = numba.config.CACHE_DIR
     folder = Path(before or Path.home() / ".cache", "counterpoint", "numba", code_digest(module)[:16])
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from cl_core.columns import Batch, SamplePool
 from cl_core.modalities._image_processor import ImageProcessor
+from cl_core.parallel.compiling import why_not_compiled
 from cl_core.rng import SampleRng
 from cl_core.views._options import ChainOptions, Operation
 from cl_core.views.image_operations import distributions
@@ -61,11 +62,7 @@ class ChainViews(ChainOptions):
         """Return why these views are no plain chain, or numba cannot be used; empty where it can."""
         if type(self).__call__ is not ChainViews.__call__:
             return f"view policy {self.registered_name!r} makes its views itself"
-        try:
-            import numba  # noqa: F401
-        except ImportError as error:
-            return f"numba cannot be imported ({error})"
-        return ""
+        return why_not_compiled()
 
     def fused(self, rows: Batch, *, rng: SampleRng, processor: ImageProcessor, pool: SamplePool) -> tuple[Tensor, ...]:
         """Make the views of a batch in one pass; see `Views`."""

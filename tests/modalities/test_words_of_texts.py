@@ -1,5 +1,7 @@
 """Words and n-grams that tensors find are those that Python finds, in any script."""
 
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -198,3 +200,13 @@ def test_words_that_share_a_column_cancel_on_average() -> None:
     shared, whole = (tf_idf(ids, idf, columns=columns) for columns in (64, 4000))
     error = (shared @ shared.T - whole @ whole.T)[np.triu_indices(400, 1)]
     assert abs(error.mean()) < 0.005 and error.std() < 0.2
+
+
+def test_without_numba_words_are_found_by_tensor_operations(
+    processor: TextProcessor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = processor((rows_of(SCRIPTS),))
+    monkeypatch.setitem(sys.modules, "numba", None)
+    alone = fitted_to(SCRIPTS[:9], buckets=500)
+    monkeypatch.setattr(alone, "_in_one_pass", None)
+    assert alone((rows_of(SCRIPTS),)).equal(wanted)
