@@ -66,10 +66,10 @@ def test_embeddings_that_have_collapsed_have_a_correlation_of_0(tmp_path: Path) 
 
 
 def test_another_content_of_the_file_is_another_digest(tmp_path: Path) -> None:
-    protocol = Similarity(pairs=str(written(tmp_path)))
-    before = protocol.inputs_digest
-    written(tmp_path, ROWS[::-1])
-    assert before != protocol.inputs_digest and len(before) == 64
+    first = Similarity(pairs=str(written(tmp_path))).inputs_digest
+    second = Similarity(pairs=str(written(tmp_path, ROWS[::-1]))).inputs_digest
+    assert first != second and len(first) == 64
+    assert Similarity(pairs=str(written(tmp_path))).inputs_digest == first
 
 
 def test_tables_have_columns_of_any_name(tmp_path: Path) -> None:
@@ -114,3 +114,11 @@ def test_what_cannot_be_measured_is_refused_before_the_training(
     monkeypatch.setenv("CL_DATA_ROOTS", str(tmp_path / "allowed"))
     with pytest.raises(InputError, match=r"^evaluation.options.similarity.pairs: .* is outside the allowed folders"):
         Similarity(pairs=str(equal)).fitted_to(TEXTS)
+
+
+def test_the_file_is_read_once_so_that_what_is_digested_is_what_is_measured(tmp_path: Path) -> None:
+    path = written(tmp_path)
+    protocol = Similarity(pairs=str(path)).fitted_to(TEXTS)
+    before = protocol.asked(), protocol.inputs_digest
+    path.unlink()
+    assert before == (protocol.asked(), protocol.inputs_digest)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from cl_core.columns import Column
 from cl_core.errors import DataError
+from cl_core.evaluation.bootstrap import per_sample_score
 from cl_core.refs import IMAGE, Score
 from cl_core.registry import Component
 
@@ -137,6 +138,26 @@ class Outcome:
     choices: dict[str, float] = field(default_factory=dict)
     per_sample: dict[str, NDArray[np.float64]] = field(default_factory=dict)
     roc: list[tuple[float, float]] = field(default_factory=list)
+
+    @classmethod
+    def of_samples(
+        cls, values: Mapping[str, NDArray[np.float64]], positions: NDArray[np.int64], count: int, **drawn: int
+    ) -> Self:
+        """Return the means of scores, by name, that some test samples have.
+
+        Args:
+            values: (n,) of each score, NaN where a sample has none; a score that no sample has is left out.
+            positions: (n,) of the samples in the test split.
+            count: Samples of the test split.
+            drawn: Options of `per_sample_score`.
+        """
+        spread = {name: np.full(count, np.nan) for name in values}
+        for name, of_some in values.items():
+            spread[name][positions] = of_some
+        known = {name: of_some[np.isfinite(of_some)] for name, of_some in values.items()}
+        return cls(
+            {name: per_sample_score(some, **drawn) for name, some in known.items() if len(some)}, per_sample=spread
+        )
 
 
 class Evaluation(Component):

@@ -3,11 +3,9 @@
 from typing import ClassVar, Self
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
 from cl_core.errors import DataError
-from cl_core.evaluation.bootstrap import per_sample_score
 from cl_core.evaluation.protocols import Evaluation, Features, LabelCounts, Outcome
 from cl_core.evaluation.protocols._own_ranks import own_ranks
 from cl_core.registry import EVALUATIONS
@@ -76,16 +74,4 @@ class PairRetrieval(Evaluation):
             for k in self.ks
         }
         values["pair_retrieval.reciprocal_rank"] = 1 / (1 + forward)
-        per_sample = {name: _spread(of_chosen, chosen, len(test.ids)) for name, of_chosen in values.items()}
-        scores = {
-            name: per_sample_score(of_chosen[np.isfinite(of_chosen)], resamples=resamples, seed=seed)
-            for name, of_chosen in values.items()
-        }
-        return Outcome(scores=scores, per_sample=per_sample)
-
-
-def _spread(values: NDArray[np.float64], chosen: NDArray[np.int64], count: int) -> NDArray[np.float64]:
-    """Return (count,) values at the positions that were chosen, NaN elsewhere."""
-    spread = np.full(count, np.nan)
-    spread[chosen] = values
-    return spread
+        return Outcome.of_samples(values, chosen, len(test.ids), resamples=resamples, seed=seed)

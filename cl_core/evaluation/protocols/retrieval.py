@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from cl_core.errors import DataError
-from cl_core.evaluation.bootstrap import per_sample_score
 from cl_core.evaluation.protocols import Evaluation, Features, LabelCounts, Outcome, label_counts
 from cl_core.registry import EVALUATIONS
 
@@ -86,18 +85,7 @@ class Retrieval(Evaluation):
         hits, precision = searched(test.embeddings.take(chosen), alike[chosen], ks=self.ks)
         values = {f"retrieval.recall_at_{k}": hits[:, column] for column, k in enumerate(self.ks)}
         values["retrieval.mean_average_precision"] = precision
-        per_sample = {}
-        for name, of_chosen in values.items():
-            per_sample[name] = np.full(len(test.ids), np.nan)
-            per_sample[name][chosen] = of_chosen
-        return Outcome(
-            scores={
-                name: per_sample_score(of_chosen[np.isfinite(of_chosen)], resamples=resamples, seed=seed)
-                for name, of_chosen in values.items()
-                if np.isfinite(of_chosen).any()
-            },
-            per_sample=per_sample,
-        )
+        return Outcome.of_samples(values, chosen, len(test.ids), resamples=resamples, seed=seed)
 
 
 def searched(

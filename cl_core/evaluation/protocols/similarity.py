@@ -1,7 +1,8 @@
 """Similarity of texts as people see it: rank correlation of cosines with ratings of pairs."""
 
+import hashlib
 from collections.abc import Callable
-from pathlib import Path
+from functools import cached_property
 from typing import ClassVar, Self
 
 import numpy as np
@@ -13,7 +14,7 @@ from cl_core.errors import DataError
 from cl_core.evaluation.bootstrap import resample_counts, score
 from cl_core.evaluation.protocols import Evaluation, Features, LabelCounts, Outcome
 from cl_core.evaluation.protocols._rated_pairs import RatedPairs, read_rated_pairs
-from cl_core.hashing import file_sha256
+from cl_core.hashing import digest_of
 from cl_core.registry import EVALUATIONS
 
 _FIELD = "evaluation.options.similarity"
@@ -51,8 +52,9 @@ class Similarity(Evaluation):
 
     @property
     def inputs_digest(self) -> str:
-        """sha256 of the file of pairs."""
-        return file_sha256(self._path)
+        """Digest of the pairs and their ratings."""
+        first, second, ratings = self._rated
+        return digest_of([[hashlib.sha256(text).hexdigest() for text in [*first, *second]], ratings.tolist()])
 
     def fitted_to(self, labels: LabelCounts) -> Self:
         """Refuse models that take no texts, and a file that does not hold rated pairs.
@@ -65,35 +67,32 @@ class Similarity(Evaluation):
                 f"evaluation.protocols: similarity is of texts, and models of these data take {labels.takes}s; leave "
                 "similarity out"
             )
-        self._read()
+        _ = self._rated  # Reading it refuses what is none.
         return self
 
     def asked(self) -> list[bytes]:
         """Return the first texts of the pairs, then the second ones."""
-        rated = self._read()
-        return [*rated.first, *rated.second]
+        return [*self._rated.first, *self._rated.second]
 
     def __call__(self, train: Features, test: Features, *, classes: list[str], resamples: int, seed: int) -> Outcome:
         """Measure the texts of the pairs; samples, labels and classes are not used."""
         unit = test.asked["similarity"].astype(np.float64)
         unit /= np.maximum(np.linalg.norm(unit, axis=1, keepdims=True), np.finfo(np.float64).tiny)
         first, second = np.split(unit, 2)
-        correlation = spearman((first * second).sum(axis=1), self._read().ratings)
+        correlation = spearman((first * second).sum(axis=1), self._rated.ratings)
         counts = resample_counts(len(first), resamples=resamples, seed=seed)
         resampled = np.concatenate([correlation(block.astype(np.float64)) for block in counts])
         value, resampled = (np.nan_to_num(of) for of in (correlation(np.ones((1, len(first))))[0], resampled))
         # Where cosines are all equal they say nothing of the ratings.
         return Outcome(scores={"similarity.spearman": score(float(value), resampled)})
 
-    @property
-    def _path(self) -> Path:
+    @cached_property
+    def _rated(self) -> RatedPairs:
+        """The pairs, read once, so that what is digested is what is measured, whatever becomes of the file."""
         if not self.pairs:
             raise DataError(f"{_FIELD}.pairs is empty; give a file with two texts and a rating in each row")
-        return confined(self.pairs, field=f"{_FIELD}.pairs")
-
-    def _read(self) -> RatedPairs:
         columns = {"first": self.first_column, "second": self.second_column, "rating": self.rating_column}
-        return read_rated_pairs(self._path, **columns, field=_FIELD)
+        return read_rated_pairs(confined(self.pairs, field=f"{_FIELD}.pairs"), **columns, field=_FIELD)
 
 
 def spearman(first: F64, second: F64) -> Callable[[F64], F64]:

@@ -5,7 +5,6 @@ from typing import ClassVar
 import numpy as np
 from pydantic import Field
 
-from cl_core.evaluation.bootstrap import per_sample_score
 from cl_core.evaluation.protocols import Evaluation, Features, Outcome
 from cl_core.evaluation.protocols._own_ranks import own_ranks
 from cl_core.registry import EVALUATIONS
@@ -47,8 +46,4 @@ class ViewRetrieval(Evaluation):
         found = {f"view_retrieval.recall_at_{k}": (ranks < k).astype(np.float64) for k in self.ks}
         found["view_retrieval.reciprocal_rank"] = 1 / (1 + ranks)
         # Views are of the first test samples; the others have no score.
-        beyond = np.full(len(test.ids) - len(ranks), np.nan)
-        return Outcome(
-            scores={name: per_sample_score(values, resamples=resamples, seed=seed) for name, values in found.items()},
-            per_sample={name: np.concatenate([values, beyond]) for name, values in found.items()},
-        )
+        return Outcome.of_samples(found, of, len(test.ids), resamples=resamples, seed=seed)
