@@ -68,10 +68,24 @@ class Source(Component):
     modalities: ClassVar[tuple[str, ...]] = (IMAGE,)
     """Kinds of payloads that it can deliver; empty where it may deliver any."""
 
+    of_one_modality: ClassVar[Mapping[str, str]] = {}
+    """Options that are read where it delivers one modality: that one, by option."""
+
     _modality: str = PrivateAttr(IMAGE)
 
     def delivering(self, modality: str) -> Self:
-        """Return this source with one of its kinds of payloads, which it finds in `_modality`."""
+        """Return this source with one of its kinds of payloads, which it finds in `_modality`.
+
+        Raises:
+            SpecError: When an option is given that is read for another kind only.
+        """
+        for option, of in self.of_one_modality.items():
+            value = getattr(self, option)
+            if of != modality and value != type(self).model_fields[option].default:
+                raise SpecError(
+                    f"data.source_options.{option}: {value!r} is read of {of} only, and data.modality is {modality}; "
+                    f"set it to {of}, or leave the option out"
+                )
         copy = self.model_copy()
         copy._modality = modality
         return copy

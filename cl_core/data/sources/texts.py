@@ -1,6 +1,6 @@
 """Texts, or pairs of texts: a line each of text files, or a row each of Parquet, CSV, TSV or JSON lines."""
 
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -28,6 +28,7 @@ class TextFiles(SplitTables):
     """
 
     modalities: ClassVar[tuple[str, ...]] = ("text", _PAIRS)
+    of_one_modality: ClassVar[Mapping[str, str]] = {"second_column": _PAIRS}
     other_suffixes: ClassVar[Set[str]] = TEXT_SUFFIXES
     expected_files: ClassVar[str] = "a file of texts (.txt, .jsonl, .csv, .tsv or .parquet)"
 
@@ -44,19 +45,6 @@ class TextFiles(SplitTables):
             if getattr(self, option) == self.text_column:
                 raise ValueError(f"text_column and {option} are both {self.text_column!r}; leave one of them out")
         return self
-
-    def delivering(self, modality: str) -> Self:
-        """Return this source with one of its kinds of payloads.
-
-        Raises:
-            DataError: When an option would not be read.
-        """
-        if self.second_column and modality != _PAIRS:
-            raise DataError(
-                f"data.source_options.second_column: {self.second_column!r} is read of pairs only; set data.modality "
-                f"to {_PAIRS}, or leave the option out"
-            )
-        return super().delivering(modality)
 
     def samples(self, location: str) -> Iterator[RawSample | Unreadable]:
         """Yield every text; a row without one becomes unreadable, and a blank line of a text file is none."""

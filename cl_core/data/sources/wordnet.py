@@ -1,9 +1,9 @@
 """WordNet: what 117,659 meanings of English words are called, how they are explained, and how they are used."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import ClassVar
 
 from cl_core.data.path_roots import confined
 from cl_core.data.sources import RawSample, Source
@@ -33,22 +33,10 @@ class WordNet(Source):
     """
 
     modalities: ClassVar[tuple[str, ...]] = ("text", _PAIRS)
+    of_one_modality: ClassVar[Mapping[str, str]] = {"words": _PAIRS}
 
     words: bool = True
     """Train on pairs of a word and its gloss, too. Of pairs only."""
-
-    def delivering(self, modality: str) -> Self:
-        """Return this source with one of its kinds of payloads.
-
-        Raises:
-            DataError: When an option would not be read.
-        """
-        if not self.words and modality != _PAIRS:
-            raise DataError(
-                f"data.source_options.words: {self.words} is read of pairs only; set data.modality to {_PAIRS}, or "
-                "leave the option out"
-            )
-        return super().delivering(modality)
 
     def fingerprint(self, location: str) -> str:
         """Return a digest of the path and state of the four files."""

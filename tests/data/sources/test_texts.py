@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from cl_core.data.ingest.pipeline import ingest_source
 from cl_core.data.sources import RawSample, Unreadable
 from cl_core.data.sources.texts import TextFiles
-from cl_core.errors import DataError
+from cl_core.errors import DataError, SpecError
 from cl_core.modalities import parts_of
 from cl_core.modalities._text_payloads import MAX_BYTES
 from cl_core.specs import DataSpec
@@ -183,7 +183,9 @@ def test_files_without_the_second_column_are_refused_and_so_is_the_option_for_si
         list(pairs.samples(str(lines)))
     with pytest.raises(DataError, match=r"second_column: .*table.csv has no columns 'second'; it has: text, answer"):
         list(pairs.samples(str(table)))
-    with pytest.raises(DataError, match=r"second_column: 'answer' is read of pairs only; set data.modality to text_p"):
+    with pytest.raises(
+        SpecError, match=r"second_column: 'answer' is read of text_pair only, and data.modality is text"
+    ):
         TextFiles(second_column="answer").delivering("text")
     with pytest.raises(ValidationError, match=r"text_column and second_column are both 'text'"):
         TextFiles(second_column="text")

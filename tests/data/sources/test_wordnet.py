@@ -7,7 +7,7 @@ import pytest
 from cl_core.data.sources import wordnet
 from cl_core.data.sources._wordnet_files import read_synsets
 from cl_core.data.sources.wordnet import DEBIAN_FOLDER, DEBIAN_PACKAGE, WordNet, is_held_out
-from cl_core.errors import DataError
+from cl_core.errors import DataError, SpecError
 from cl_core.modalities import parts_of
 
 FILES = {
@@ -79,7 +79,9 @@ def test_pairs_are_an_example_or_a_word_and_the_gloss(folder: Path, held_out: No
 
 
 def test_an_option_of_pairs_is_refused_for_glosses_alone() -> None:
-    with pytest.raises(DataError, match=r"source_options.words: False is read of pairs only; set data.modality to"):
+    with pytest.raises(
+        SpecError, match=r"source_options.words: False is read of text_pair only, and data.modality is text; set it"
+    ):
         WordNet(words=False).delivering("text")
 
 
