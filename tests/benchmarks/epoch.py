@@ -16,19 +16,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from jobs import prepared_job
 from PIL import Image
 from rounds import Contestant, end_if_void, measure, spread, this_machine
 from torch import Tensor, nn
 from views import pictures, statistics_of
 
 from cl_core.columns import SamplePool
-from cl_core.data.cache import build_cache, load_split
-from cl_core.data.ingest.pipeline import ingest_source
+from cl_core.data.cache import load_split
 from cl_core.losses import Relation, RowIds
 from cl_core.losses.info_nce import InfoNCE
 from cl_core.rng import SampleRng
 from cl_core.specs import ComputeSpec, DataSpec, TrainingSpec
-from cl_core.training.components import assemble, training_digest
 from cl_core.training.job import TrainingJob
 from cl_core.training.loop import train
 from cl_core.training.precision import fast_precision
@@ -74,7 +73,6 @@ def our_job(block: Block, images: np.ndarray, folder: Path, *, threads: int, on_
     for number, image in enumerate(images):
         Image.fromarray(image.squeeze()).save(source / f"{number:05d}.png", compress_level=1)
     data = DataSpec(name="images", source="image_folder", location=str(folder / "images"), image_size=block.size)
-    snapshot = ingest_source(data, datasets=folder / "datasets").snapshot
     training = TrainingSpec(
         encoder=block.encoder,
         epochs=1,
@@ -87,16 +85,7 @@ def our_job(block: Block, images: np.ndarray, folder: Path, *, threads: int, on_
         views="simclr",
         held_out_share=0,
     )
-    parts = assemble(training, on_gpu=on_gpu)
-    return TrainingJob(
-        digest=training_digest(parts, snapshot_digest=snapshot.digest, modality=data.built_modality),
-        snapshot=snapshot,
-        data=data,
-        parts=parts,
-        compute=ComputeSpec(threads=threads, gpus_per_worker=int(on_gpu)),
-        cache=build_cache(snapshot, data.built_modality, caches=folder / "caches"),
-        folder=folder,
-    )
+    return prepared_job(data, training, ComputeSpec(threads=threads, gpus_per_worker=int(on_gpu)), folder)
 
 
 def here(job: TrainingJob) -> int:

@@ -21,17 +21,16 @@ from typing import Any
 
 import numpy as np
 import torch
+from jobs import prepared_job
 from numpy.typing import NDArray
 from rounds import spread, this_machine
 from torch import Tensor
 
 from cl_core.columns import Column, Columns
-from cl_core.data.cache import build_cache, load_split
-from cl_core.data.ingest.pipeline import ingest_source
+from cl_core.data.cache import load_split
 from cl_core.data.sampling import shuffled_batches
 from cl_core.methods import StepInfo
 from cl_core.specs import ComputeSpec, DataSpec, TrainingSpec
-from cl_core.training.components import assemble, training_digest
 from cl_core.training.feed import Feed
 from cl_core.training.gradients import backward
 from cl_core.training.job import TrainingJob
@@ -48,19 +47,8 @@ Views = tuple[Tensor, ...]
 
 def job_of(values: Mapping[str, Any], threads: int) -> TrainingJob:
     """Ingest and cache the data of a recipe, and return its training."""
-    settings = Settings.from_environment()
-    data = DataSpec.model_validate(values["data"])
-    snapshot = ingest_source(data, datasets=settings.datasets).snapshot
-    parts = assemble(TrainingSpec.model_validate(values["training"]))
-    return TrainingJob(
-        digest=training_digest(parts, snapshot_digest=snapshot.digest, modality=data.built_modality),
-        snapshot=snapshot,
-        data=data,
-        parts=parts,
-        compute=ComputeSpec(threads=threads),
-        cache=build_cache(snapshot, data.built_modality, caches=settings.caches),
-        folder=settings.trainings / "benchmark",
-    )
+    data, training = DataSpec.model_validate(values["data"]), TrainingSpec.model_validate(values["training"])
+    return prepared_job(data, training, ComputeSpec(threads=threads), Settings.from_environment().home)
 
 
 def efficiencies(job: TrainingJob, *, rounds: int, steps: int) -> dict[str, list[float]]:

@@ -150,31 +150,20 @@ def print_loss(device: str) -> None:
 
 def print_recipe(folder: Path, *, device: str, threads: int, most_s: float) -> None:
     """Train the recipe of CIFAR-10 for at most so long; print its rate and, at its end, the accuracy of neighbors."""
-    from cl_core.data.cache import build_cache
-    from cl_core.data.ingest.pipeline import ingest_source
+    from jobs import prepared_job
+
     from cl_core.evaluation import representations
     from cl_core.evaluation.runner import assess
     from cl_core.specs import ComputeSpec, DataSpec, EvaluationSpec, TrainingSpec
-    from cl_core.training.components import assemble, training_digest
-    from cl_core.training.job import TrainingJob
     from cl_core.training.loop import train
 
     recipe: dict[str, Any] = json.loads(RECIPE.read_text(encoding="utf-8"))
     data = DataSpec.model_validate({**recipe["data"], "location": str(folder)})
     training = recipe["training"] if device != "cpu" else {**recipe["training"], "epochs": 1, "warmup_epochs": 0.1}
-    parts = assemble(TrainingSpec.model_validate(training), on_gpu=device != "cpu")
+    compute = ComputeSpec(threads=threads, gpus_per_worker=int(device != "cpu"), checkpoint_every_s=1e6)
     with tempfile.TemporaryDirectory() as made:
         home = Path(made)
-        snapshot = ingest_source(data, datasets=home / "datasets").snapshot
-        job = TrainingJob(
-            digest=training_digest(parts, snapshot_digest=snapshot.digest, modality=data.built_modality),
-            snapshot=snapshot,
-            data=data,
-            parts=parts,
-            compute=ComputeSpec(threads=threads, gpus_per_worker=int(device != "cpu"), checkpoint_every_s=1e6),
-            cache=build_cache(snapshot, data.built_modality, caches=home / "caches"),
-            folder=home,
-        )
+        job = prepared_job(data, TrainingSpec.model_validate(training), compute, home)
         began = time.monotonic()
         try:
             checkpoint = train(job, stop_requested=lambda: time.monotonic() - began > most_s)

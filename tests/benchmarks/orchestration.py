@@ -35,32 +35,17 @@ def recipe(*, images: int, epochs: int) -> dict[str, object]:
 def plain(file: Path, folder: Path, seed: int) -> None:
     """Do the work of a retraining by calling one function after the other."""
     import torch
+    from jobs import prepared_job
 
-    from cl_core.data.cache import build_cache
-    from cl_core.data.ingest.pipeline import ingest_source
     from cl_core.evaluation import representations
     from cl_core.evaluation.runner import assess
     from cl_core.export import EmbeddingModel, export_program
     from cl_core.specs import ComputeSpec, DataSpec, EvaluationSpec, TrainingSpec
-    from cl_core.training.components import assemble, training_digest
-    from cl_core.training.job import TrainingJob
     from cl_core.training.loop import train
 
     values = json.loads(file.read_text())
-    data = DataSpec.model_validate(values["data"])
-    parts = assemble(TrainingSpec.model_validate({**values["training"], "seed": seed}))
-    snapshot = ingest_source(data, datasets=folder / "datasets").snapshot
-    digest = training_digest(parts, snapshot_digest=snapshot.digest, modality=data.built_modality)
-    job = TrainingJob(
-        digest=digest,
-        snapshot=snapshot,
-        data=data,
-        parts=parts,
-        compute=ComputeSpec(threads=2),
-        cache=build_cache(snapshot, data.built_modality, caches=folder / "caches"),
-        folder=folder / "trainings" / digest,
-    )
-    job.folder.mkdir(parents=True)
+    training = TrainingSpec.model_validate({**values["training"], "seed": seed})
+    job = prepared_job(DataSpec.model_validate(values["data"]), training, ComputeSpec(threads=2), folder)
     checkpoint = train(job)
     for one in (
         representations.trained(job, checkpoint.path),

@@ -19,13 +19,11 @@ from typing import Any
 import numpy as np
 import torch
 from epoch import here
+from jobs import prepared_job
 from rounds import Contestant, end_if_void, installed, measure, spread, this_machine
 
-from cl_core.data.cache import build_cache
-from cl_core.data.ingest.pipeline import ingest_source
 from cl_core.modalities._text_processor import FIRST
 from cl_core.specs import ComputeSpec, DataSpec, TrainingSpec
-from cl_core.training.components import assemble, training_digest
 from cl_core.training.job import TrainingJob
 
 PEER, BY_DEFAULT = "sentence-transformers, same negatives", "sentence-transformers, by default"
@@ -57,7 +55,6 @@ def job_of(file: Path, folder: Path, *, batch_size: int, buckets: int, threads: 
         modality_options=options,
         test_share=1e-9,
     )
-    snapshot = ingest_source(data, datasets=folder / "datasets").snapshot
     training = TrainingSpec(
         method_options={"projector_hidden": 0},
         loss_options={"temperature": 0.05},
@@ -70,16 +67,7 @@ def job_of(file: Path, folder: Path, *, batch_size: int, buckets: int, threads: 
         learning_rate=RATE,
         held_out_share=0,
     )
-    parts = assemble(training)
-    return TrainingJob(
-        digest=training_digest(parts, snapshot_digest=snapshot.digest, modality=data.built_modality),
-        snapshot=snapshot,
-        data=data,
-        parts=parts,
-        compute=ComputeSpec(threads=threads),
-        cache=build_cache(snapshot, data.built_modality, caches=folder / "caches"),
-        folder=folder,
-    )
+    return prepared_job(data, training, ComputeSpec(threads=threads), folder)
 
 
 class Peer:
