@@ -4,12 +4,9 @@ A column is a `.npy` file that is mapped into memory. So a split may be larger t
 machine share what is read.
 """
 
-import io
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -129,6 +126,10 @@ class Columns:
         """Return some rows, by position, as arrays of their own: (n, ...) each."""
         return tuple(column.take(chosen) for column in self.by_name.values())
 
+    def side(self, number: int) -> "Columns":
+        """Return one of the columns, by its number: that of a side of pairs."""
+        return Columns(dict([list(self.by_name.items())[number]]))
+
     def select(self, chosen: I64 | slice) -> "Columns":
         """Return the columns of some rows, by position, without reading them."""
         return Columns({name: column.select(chosen) for name, column in self.by_name.items()})
@@ -192,6 +193,10 @@ class SamplePool:
         taken = (rows.reshape(*positions.shape, *rows.shape[1:]) for rows in self.columns.take(positions.ravel()))
         return tuple(torch.from_numpy(rows).to(self.device, non_blocking=True) for rows in taken)
 
+    def of_side(self, side: int) -> "SamplePool":
+        """Return the pool of one side of pairs, which have a column for each."""
+        return replace(self, columns=self.columns.side(side))
+
     def values(self, positions: I64, chosen: I64) -> "Tensor":
         """Return single values, on the device: number `chosen` of the rows at `positions`, (B, n) all three.
 
@@ -212,37 +217,3 @@ class SamplePool:
         `count`.
         """
         return self.batch(rng.positions(stream=_PARTNER_STREAM, count=count, size=len(self)))
-
-
-class ColumnWriter:
-    """Write the rows of a column one after another into a `.npy` file; `shape` is that of a row."""
-
-    def __init__(self, path: Path, *, shape: tuple[int, ...], dtype: DTypeLike) -> None:
-        self._dtype, self._shape, self._rows = np.dtype(dtype).newbyteorder("<"), shape, 0
-        self._file: io.BufferedWriter = path.open("wb")
-        self._write_header()
-
-    def add(self, rows: NDArray[Any]) -> None:
-        """Append (n, ...) rows."""
-        self._rows += len(rows)
-        self._file.write(np.ascontiguousarray(rows, self._dtype).data)
-
-    def _write_header(self) -> None:
-        # NumPy leaves room in a header for a larger number of rows.
-        header = {"descr": self._dtype.str, "fortran_order": False, "shape": (self._rows, *self._shape)}
-        np.lib.format.write_array_header_1_0(self._file, header)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        with self._file:
-            if error is None:
-                self._file.seek(0)
-                self._write_header()
-
-
-def mapped(path: Path) -> NDArray[Any]:
-    """Return the array of a `.npy` file, read-only; its bytes are read when they are used."""
-    values: NDArray[Any] = np.load(path, mmap_mode="r")
-    return values.view(np.ndarray)

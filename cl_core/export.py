@@ -11,6 +11,7 @@ from torch.export import Dim, ExportedProgram
 from torch.nn import functional
 
 from cl_core.columns import Batch
+from cl_core.encoders import Encoder
 from cl_core.modalities._processor import Processor
 
 
@@ -39,6 +40,11 @@ class EmbeddingModel(nn.Module):
     def forward(self, *rows: Tensor) -> Tensor:
         """Embed N rows of each column as (N, F) float32 of unit length; a row of zeros where all features are zero."""
         return functional.normalize(self.encoder(self.processor(rows)), dim=1)
+
+    def of_side(self, side: int) -> "EmbeddingModel":
+        """Return the model of one side of pairs, whose encoder has a tower for each."""
+        assert isinstance(self.encoder, Encoder), "asked of an encoder with towers"
+        return EmbeddingModel(self.processor.side(side), self.encoder.tower(side))
 
     def example(self, rows: int = 2) -> Batch:
         """Return rows of noise, always the same, to trace the model with."""

@@ -56,8 +56,22 @@ class Component(Described):
     registered_name: ClassVar[str] = ""
     """The name by which it is chosen."""
 
+    @property
+    def nested(self) -> "tuple[Component, ...]":
+        """The components that it is made of, without itself; mostly none."""
+        return ()
+
 
 C = TypeVar("C", bound=Component)
+
+
+class Nested(Described):
+    """A component of another one."""
+
+    name: str
+    """Its name."""
+    options: Options = {}
+    """Its options, as JSON."""
 
 
 class Registry(Generic[C]):
@@ -154,6 +168,15 @@ class Registry(Generic[C]):
             raise SpecError(
                 explain_validation_error(error, options_field or f"{field}_options", sorted(component.model_fields))
             ) from error
+
+    def completed(self, nested: Nested, *, field: str) -> Nested:
+        """Return a component of another one with all its options written out; see `build_nested`."""
+        built = self.build_nested(nested, field=field)
+        return nested.model_copy(update={"options": built.model_dump(mode="json")})
+
+    def build_nested(self, nested: Nested, *, field: str) -> C:
+        """Build a component of another one; `field` is the full path of the option that holds it. See `build`."""
+        return self.build(nested.name, nested.options, field=f"{field}.name", options_field=f"{field}.options")
 
     def _taken(self, name: str, existing: str, other: str) -> SpecError:
         return SpecError(

@@ -4,7 +4,7 @@ That makes the order of samples and the augmentation of each the same for any nu
 run see exactly what the uninterrupted one would have.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,9 @@ _MULTIPLIERS = (np.uint64(0xD2511F53), np.uint64(0xCD9E8D57))
 _WEYL = (0x9E3779B9, 0xBB67AE85)
 _LOW = np.uint64(0xFFFFFFFF)
 _HALF = np.uint64(32)
+
+# More than a policy has views; partners are drawn from a stream far above (`cl_core.columns`).
+_STREAMS_OF_A_SIDE = 1 << 10
 
 
 def philox(counter: tuple[U64, U64, U64, U64], key: tuple[int, int]) -> tuple[U64, U64, U64, U64]:
@@ -70,18 +73,25 @@ class SampleRng:
         seed: Of the run; 0 to 2**32 - 1.
         epoch: 0 to 2**32 - 1.
         sample_ids: (B,) uint64, the leading 64 bits of each sample's content hash.
+        first_stream: Number of the stream that is stream 0 here.
     """
 
     seed: int
     epoch: int
     sample_ids: U64
+    first_stream: int = 0
 
     def __len__(self) -> int:
         return len(self.sample_ids)
 
     def uniforms(self, *, stream: int, count: int) -> NDArray[np.float64]:
         """Return (B, count) uniform numbers; see `uniforms`."""
+        stream += self.first_stream
         return uniforms(seed=self.seed, epoch=self.epoch, sample_ids=self.sample_ids, stream=stream, count=count)
+
+    def of_side(self, side: int) -> "SampleRng":
+        """Return the numbers for one side of pairs: those of the first are these, the others have streams apart."""
+        return replace(self, first_stream=side * _STREAMS_OF_A_SIDE)
 
     def positions(self, *, stream: int, count: int, size: int) -> NDArray[np.int64]:
         """Return positions in a sequence of `size`, all equally likely, for each sample: (count, B) int64.

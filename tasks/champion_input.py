@@ -18,8 +18,8 @@ def champion_input(store: ModelStore, champion: ModelRef, job: "TrainingJob") ->
         model_input = store.model_input(champion)
     except ForeignModelError as error:
         return _not_comparable(champion, **error.reason)
-    if model_input.modality != (own := job.model_input.modality):
-        return _not_comparable(champion, code="other_modality", takes=str(model_input), modality=own)
+    if model_input.modalities != (own := job.model_input.modalities):
+        return _not_comparable(champion, code="other_modality", takes=str(model_input), modality=" and ".join(own))
     return model_input
 
 
@@ -36,10 +36,11 @@ def made_into(model_input: ModelInput, job: "TrainingJob", champion: ModelRef) -
     if model_input == job.model_input:
         return job
     caches, workers = Settings.from_environment().caches, job.compute.ingest_workers
-    data = job.data.with_options_of(model_input.kind)
+    data = job.data
+    for side in job.modality.programs:
+        data = data.with_options_of(model_input.of_side(side).kind)
     modality: Modality = data.built_modality
-    # Of pairs each side is made into it.
-    arrays = model_input.arrays * modality.sides
+    arrays = model_input.sample_arrays(modality)
     try:
         cache = build_cache(job.snapshot, modality, arrays=arrays, caches=caches, workers=workers)
     except Rejected as error:  # Such as 16-bit color, which has no other range.

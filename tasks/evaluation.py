@@ -1,6 +1,7 @@
 """The evaluation steps: the trained encoder beside its baselines, the champion, and any registered version."""
 
 import json
+from functools import partial
 from typing import TYPE_CHECKING
 
 from cl_core.data.snapshot import snapshot_profile
@@ -124,7 +125,8 @@ def evaluate_champion(
     if isinstance(prepared, NotComparable):
         log_outcome(comparison_sentence(prepared))
         return prepared
-    representation = representations.registered(lambda: store.load(champion), champion.training_digest, prepared)
+    load = partial(store.load, champion)
+    representation = representations.registered(load, champion.training_digest, prepared)
     assessment = _assess(representation, evaluation)
     if assessment.cached:
         log_outcome(f"evaluation of {champion.uri} on this snapshot is up to date; skipped", cached=True)
@@ -143,7 +145,9 @@ def select_model(model_name: str, version: int, data: DataSpec) -> ModelRef:
     model = store.find(model_name, version)
     model_input = store.model_input(model)
     modality: Modality = data.built_modality
-    if model_input.modality != modality.served.registered_name:
+    wanted = tuple(modality.served(side).registered_name for side in modality.programs)
+    # A model of pairs of two kinds can be evaluated on samples of the first kind alone.
+    if model_input.modalities[: len(wanted)] != wanted:
         raise InputError(
             f"data.modality: {model.uri} takes {model_input}, got {data.modality!r}; set it to {model_input.modality!r}"
         )
@@ -167,12 +171,15 @@ def evaluate_model(
 
     store = model_store()
     prepared = PreparedData(snapshot=snapshot, data=data, cache=cached.path)
-    if (model_input := store.model_input(model)) != prepared.model_input:
+    model_input = store.model_input(model)
+    if len(prepared.modality.programs) == 1:
+        model_input = model_input.model_copy(update={"second": None})
+    if model_input != prepared.model_input:
         raise InputError(
             f"{model.uri} takes {model_input}, and snapshot {snapshot.digest[:12]} holds {prepared.model_input}; "
             "evaluate it on data like its training data"
         )
-    registered = representations.registered(lambda: store.load(model), model.training_digest, prepared)
+    registered = representations.registered(partial(store.load, model), model.training_digest, prepared)
     baseline = representations.baseline(prepared)
     assessments = {"trained": _assess(registered, evaluation), baseline.name: _assess(baseline, evaluation)}
     digest = digest_of([model.training_digest, snapshot.digest, model_input, evaluation, _digests(assessments)])

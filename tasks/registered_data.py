@@ -35,7 +35,7 @@ def check_registered_data(data: DataSpec, model_name: str, *, arrays: Specs | No
 
 
 def _is_alike(known: RegisteredData, data: DataSpec, modality: Modality, arrays: Specs | None) -> bool:
-    if (known.name, known.takes.modality) != (data.name, modality.served.registered_name):
+    if (known.name, known.takes.modality) != (data.name, modality.served().registered_name):
         return False
     # Before the samples are read, what the options leave open decides nothing.
     return known.takes == ModelInput.of(modality, arrays) if arrays else not known.takes.other_options(modality)

@@ -143,10 +143,12 @@ def _gains(
     def over(other: AssessmentRef | None) -> Score | None:
         return None if other is None else gain(trained, read_assessment(other), score, evaluation)
 
+    # Pixels and words have nothing in common, so that the baseline of images with texts has no score of pairs.
+    has_score = score in scores.representations[scores.baseline].scores or score not in scores.trained.scores
     return Gains(
         over_untrained=over(scores.assessments["untrained"]),
-        over_baseline=over(scores.assessments[scores.baseline]),
-        baseline=scores.baseline,
+        over_baseline=over(scores.assessments[scores.baseline]) if has_score else None,
+        baseline=scores.baseline if has_score else "",
         over_champion=over(champion) if isinstance(champion, AssessmentRef) else None,
         champion=champion.version if champion else 0,
         not_comparable=champion if isinstance(champion, NotComparable) else None,

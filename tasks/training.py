@@ -42,8 +42,8 @@ def preflight(
 ) -> "Parts":
     """Refuse wrong names and options before anything is read or trained; return the components of the training."""
     from cl_core.evaluation.protocol_choice import protocols
+    from cl_core.training.component_checks import check_views
     from cl_core.training.components import assemble
-    from cl_core.training.preflight import check_views
     from tasks.adapters.ray.resources import check_machine
 
     check_machine(compute)
@@ -81,10 +81,11 @@ def plan(
         model_name: Registered model whose champion the training may start from.
         allow_new_data: Whether the model may have been trained on other data before.
     """
+    from cl_core.training.component_checks import check_views
     from cl_core.training.components import training_digest
     from cl_core.training.job import TrainingJob
     from cl_core.training.left_open import BUDGET_STEPS, FEW_STEPS, fill_in
-    from cl_core.training.preflight import TrainedOn, check_batches, check_views
+    from cl_core.training.preflight import TrainedOn, check_batches
 
     modality: Modality = data.built_modality
     arrays = cached_arrays(cached.path)

@@ -6,6 +6,7 @@ from cl_core.registry import METHODS
 
 _HEAD = {"projector_hidden": 16, "projector_features": 8}
 _OPTIONS: dict[str, dict[str, Any]] = {
+    "clip": {},
     "facenet": {"samples_per_class": 8, "projector_features": 8},
     # A tenth of the training split, and no multiple of the batch.
     "moco_v2": {**_HEAD, "queue_size": 25},
@@ -18,4 +19,6 @@ NAMES = METHODS.names()
 
 def changes(name: str) -> dict[str, Any]:
     """The fields of a training spec that make the small training one of this method, as published otherwise."""
-    return {"method": name, "method_options": _OPTIONS.get(name, _HEAD), "learning_rate": 2e-3}
+    # Its own views are of images with texts.
+    views = {"views": "simclr", "views_options": {"blur_probability": 0.0}} if name == "clip" else {}
+    return {**views, "method": name, "method_options": _OPTIONS.get(name, _HEAD), "learning_rate": 2e-3}

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cl_core.columns import Column, ColumnWriter, RaggedColumn, mapped, padded
+from cl_core.columns import Column, RaggedColumn, padded
+from cl_core.data.column_files import ColumnWriter, mapped
 
 LENGTHS = [3, 0, 5, 1]
 

@@ -63,7 +63,16 @@ def test_names_are_known_without_importing_a_component_or_torch():
 
 def test_what_this_project_brings_is_listed():
     assert set(SOURCES.names()) >= {"fashion_mnist", "image_folder", "parquet", "snapshot", "synthetic"}
-    assert set(ENCODERS.names()) == {"bag", "gru", "mlp", "resnet18", "resnet50", "resnet_small", "transformer"}
+    assert set(ENCODERS.names()) == {
+        "bag",
+        "gru",
+        "mlp",
+        "resnet18",
+        "resnet50",
+        "resnet_small",
+        "transformer",
+        "two_towers",
+    }
     assert set(MODALITIES.names()) >= {"image", "text", "vector"}
     assert "simclr" in VIEWS.names() and "simclr" in METHODS.names() and "info_nce" in LOSSES.names()
     assert {"geometry", "knn", "linear_probe"} <= set(EVALUATIONS.names())

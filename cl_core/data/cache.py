@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cl_core.artifact_dir import manifest_of, publish, staging, verify
-from cl_core.columns import AnyColumn, Column, Columns, ColumnWriter, RaggedColumn, Split, mapped
+from cl_core.columns import AnyColumn, Column, Columns, RaggedColumn, Split
+from cl_core.data.column_files import ColumnWriter, mapped
 from cl_core.data.connected import U64, links, merged
 from cl_core.data.snapshot import ID_BYTES, SPLITS, SnapshotRow, row_groups, snapshot_profile
 from cl_core.data.worker_pool import map_batches
@@ -39,6 +40,7 @@ _DECODED_BYTES = 1 << 23  # Of the rows that are decoded together; a few such ba
 _CODE = (
     "cl_core.columns",
     "cl_core.data.cache",
+    "cl_core.data.column_files",
     "cl_core.data.connected",
     "cl_core.data.snapshot",
     "cl_core.tables",

@@ -1,6 +1,7 @@
 """Encoders: the networks that are trained, evaluated and registered. One file each."""
 
 from abc import abstractmethod
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -27,9 +28,17 @@ class Encoder(nn.Module):
         features: Tensor = self.network(views)
         return features
 
+    def tower(self, side: int) -> nn.Module:
+        """Return the network for one side of pairs, (B, *shape) to (B, features); by default it is for every side."""
+        del side
+        return self
+
 
 class EncoderOptions(Component):
     """Options of an encoder; `build` makes one with weights drawn from torch's global generator."""
+
+    has_towers: ClassVar[bool] = False
+    """Whether each side of pairs has a network of its own."""
 
     @abstractmethod
     def build(self, shape: tuple[int, ...]) -> Encoder:

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from cl_core.artifact_dir import is_intact, publish, staging
-from cl_core.columns import ColumnWriter, Rows, mapped
+from cl_core.columns import Rows
+from cl_core.data.column_files import ColumnWriter, mapped
 from cl_core.errors import TrainingError
 from cl_core.failpoints import failpoint
 from cl_core.modalities._processor import laid_out

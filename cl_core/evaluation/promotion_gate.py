@@ -25,7 +25,7 @@ class Gains(Ref):
 
     over_untrained: Score | None = Field(description="Gain over the same encoder before training; none without labels.")
     over_baseline: Score | None = Field(description="Gain over features without an encoder; none without labels.")
-    baseline: str = Field(description="What these features are, such as raw_pixels.")
+    baseline: str = Field(description="What these features are, such as raw_pixels; empty if they have no such score.")
     over_champion: Score | None = Field(
         description="Gain over the champion, both embedded in this run; none without a champion."
     )
@@ -47,7 +47,9 @@ def judge(promotion: PromotionSpec, evaluation: EvaluationReport, gains: Gains) 
     """
     if objection := next(_objections(promotion, evaluation, gains), None):
         return GateVerdict(promote=False, reason=objection)
-    other: dict[str, Any] = {"baseline": gains.baseline, "gain": gains.over_baseline}
+    other: dict[str, Any] = {"baseline": "untrained", "gain": gains.over_untrained}
+    if gains.baseline:
+        other = {"baseline": gains.baseline, "gain": gains.over_baseline}
     if gains.over_champion:
         other = {"champion": gains.champion, "gain": gains.over_champion}
     reached = evaluation.trained.scores[promotion.score]
@@ -74,6 +76,8 @@ def _objections(promotion: PromotionSpec, evaluation: EvaluationReport, gains: G
     elif not math.isfinite(scores[promotion.score].value):
         yield refused(code="not_finite")
     for baseline, gain in {"untrained": gains.over_untrained, gains.baseline: gains.over_baseline}.items():
+        if not baseline:
+            continue
         if gain is None:
             yield refused(code="not_compared", baseline=baseline)
         elif not gain.low > 0:

@@ -48,7 +48,7 @@ def protocols(spec: EvaluationSpec) -> dict[str, Evaluation]:
 def counts_of(profile: SnapshotProfile) -> LabelCounts:
     """Return what a snapshot knows of its labels."""
     modality = profile.kind
-    takes = modality.served.registered_name
+    takes = tuple(modality.served(side).registered_name for side in modality.programs)
     return LabelCounts(**profile.per_class, grouped=profile.groups is not None, paired=modality.sides > 1, takes=takes)
 
 

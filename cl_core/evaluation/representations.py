@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from cl_core.encoders import Encoder, EncoderOptions
 from cl_core.evaluation.features import extract
 from cl_core.hashing import digest_of
 from cl_core.hashing.code_digest import code_digest
+from cl_core.modalities._processor import Processor
 from cl_core.registry import VIEWS
 from cl_core.rng import SampleRng
 from cl_core.training.checkpoint import load_encoder_state
@@ -29,6 +30,13 @@ from cl_core.views import Views
 BLOCK = 1_000
 
 
+class Embed(Protocol):
+    """Turns N rows of the cache, of one side of pairs, into (N, F) float32 features."""
+
+    def __call__(self, rows: Rows, side: int = 0) -> NDArray[np.float32]:
+        """Embed the rows."""
+
+
 @dataclass(frozen=True)
 class Representation:
     """A way to turn the samples of a snapshot into features."""
@@ -37,8 +45,9 @@ class Representation:
     digest: str  # Of everything that decides the features, the snapshot and the model's input included.
     training: str  # Digest of the training that made the encoder; empty for a baseline.
     prepared: PreparedData  # The samples.
-    embed: Callable[[Rows], NDArray[np.float32]]  # N rows of the cache to (N, F) float32 features.
-    embed_processed: Callable[[torch.Tensor], torch.Tensor]  # The same of views that the processor gives.
+    embed: "Embed"
+    embed_processed: Callable[[torch.Tensor], torch.Tensor]  # The same of views, as the processor gives them.
+    embeds_second: bool = True  # Whether features of second sides can be compared with those of first ones.
 
     @property
     def made_from(self) -> dict[str, str]:
@@ -48,14 +57,16 @@ class Representation:
     def embed_views(self, split: Split) -> list[NDArray[np.float32]]:
         """Return the features of two views of each sample, (N, F) float32 each.
 
-        The views are the same whatever a method was trained with: alignment compares methods only on equal views.
+        The views are the same whatever a method was trained with: alignment compares methods only on equal views. Where
+        the sides of pairs are of two kinds, they are of the first sides.
         """
+        has_towers = len(self.prepared.modality.programs) > 1
         with torch.inference_mode():
-            pool = SamplePool(split.columns)
+            pool = SamplePool(split.columns.side(0) if has_towers else split.columns)
             views = evaluation_views(self.prepared)(
                 pool.batch(np.arange(len(split))),
                 rng=SampleRng(0, 0, split.sample_ids),
-                processor=self.prepared.processor,
+                processor=self.prepared.processor.side(0),
                 pool=pool,
             )
             return [self.embed_processed(view).numpy() for view in views]
@@ -86,37 +97,40 @@ def baseline(on: PreparedData) -> Representation:
     name, modality = on.modality.baseline, on.modality
     processor = cache(lambda: on.processor)
 
-    def embed(rows: Rows) -> NDArray[np.float32]:
-        return modality.baseline_features(rows, processor())
+    def embed(rows: Rows, side: int = 0) -> NDArray[np.float32]:
+        return modality.served(side).baseline_features(rows, processor().side(side))
 
     def embed_processed(views: torch.Tensor) -> torch.Tensor:
-        if not modality.is_symbolic:
+        if not modality.served().is_symbolic:
             return views.flatten(1)
         # Ids mean nothing as numbers, so the views go back to rows.
-        return torch.from_numpy(embed(tuple(column.numpy() for column in processor().restored(views))))
+        return torch.from_numpy(embed(tuple(column.numpy() for column in processor().side(0).restored(views))))
 
     digest = digest_of([name, _samples(on), _code(on)])
-    return Representation(name, digest, "", on, embed, embed_processed)
+    # Pixels and words have nothing in common.
+    alike = len(modality.programs) == 1
+    return Representation(name, digest, "", on, embed, embed_processed, embeds_second=alike)
 
 
-def registered(load: Callable[[], nn.Module], training_digest: str, on: PreparedData) -> Representation:
+def registered(load: Callable[[int], nn.Module], training_digest: str, on: PreparedData) -> Representation:
     """Represent samples by a registered model, as users call it: stored rows in, unit embeddings out.
 
-    `load` fetches the model, which maps N rows of each column to (N, F) float32; it is called once, and only if needed.
+    `load` fetches the program for one side of pairs, which maps N rows of each column to (N, F) float32; it is called
+    once for each, and only if needed.
     """
-    model, processor = cache(load), cache(lambda: on.processor)
+    program, processor, programs = cache(load), cache(lambda: on.processor), on.modality.programs
 
-    def forward(rows: Batch) -> torch.Tensor:
+    def forward(rows: Batch, side: int) -> torch.Tensor:
         blocks = zip(*(torch.split(column, BLOCK) for column in rows), strict=True)
-        return torch.cat([model()(*block) for block in blocks])
+        return torch.cat([program(side if side in programs else 0)(*block) for block in blocks])
 
-    def embed(rows: Rows) -> NDArray[np.float32]:
+    def embed(rows: Rows, side: int = 0) -> NDArray[np.float32]:
         with torch.inference_mode():
-            return forward(tuple(map(torch.from_numpy, rows))).numpy()
+            return forward(tuple(map(torch.from_numpy, rows)), side).numpy()
 
     def embed_processed(views: torch.Tensor) -> torch.Tensor:
         # The model's input is stored rows, such as pixels, so the views go back to rows.
-        return forward(processor().restored(views))
+        return forward(processor().side(0).restored(views), 0)
 
     digest = digest_of(["registered", training_digest, _samples(on), _code(on)])
     return Representation("champion", digest, training_digest, on, embed, embed_processed)
@@ -144,14 +158,14 @@ def _of_encoder(
         return build().to(device)
 
     @cache
-    def processor() -> nn.Module:
+    def processor() -> Processor:
         return job.processor.to(device)
 
-    def embed(rows: Rows) -> NDArray[np.float32]:
+    def embed(rows: Rows, side: int = 0) -> NDArray[np.float32]:
         return extract(
-            encoder(),
+            encoder().tower(side),
             rows,
-            processor=processor(),
+            processor=processor().side(side),
             batch_size=BLOCK,
             device=device,
             precision=spec.precision,
@@ -159,7 +173,7 @@ def _of_encoder(
         )
 
     def embed_processed(views: torch.Tensor) -> torch.Tensor:
-        features: torch.Tensor = encoder().eval()(views.to(device)).float().cpu()
+        features: torch.Tensor = encoder().eval().tower(0)(views.to(device)).float().cpu()
         return features
 
     return Representation(name, digest, training, job, embed, embed_processed)
@@ -177,11 +191,12 @@ def _samples(on: PreparedData) -> list[Any]:
 
 def _code(on: PreparedData, encoder: EncoderOptions | None = None) -> str:
     """Return the digest of the code that decides the features: what embeds, and what makes the two views."""
-    parts = (on.modality, evaluation_views(on), *([encoder] if encoder else []))
+    parts = (on.modality, evaluation_views(on), *([encoder, *encoder.nested] if encoder else []))
     alone = (
         __name__,
         "cl_core.columns",
         "cl_core.data.cache",
+        "cl_core.data.column_files",
         "cl_core.data.snapshot",
         "cl_core.evaluation.features",
         "cl_core.modalities",

@@ -1,5 +1,6 @@
 """Assess a representation: run the protocols on its features, and keep scores and predictions under a digest."""
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache as cached
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cl_core import artifact_dir
-from cl_core.columns import Column, Split
+from cl_core.columns import Column, Columns, Split
 from cl_core.data.cache import load_split
 from cl_core.data.snapshot import snapshot_profile
 from cl_core.errors import SpecError
@@ -68,11 +69,14 @@ def assess(representation: Representation, spec: EvaluationSpec, *, embeddings: 
             for name in ("train", "test")
         )
         test = replace(test, views=(kept["view-0"].embeddings, kept["view-1"].embeddings))
-        if _SECOND in kept:
-            test = replace(test, second=SecondSide(Column(kept[_SECOND].embeddings), splits("test").identities))
-        asked = {name: payloads for name, protocol in chosen.items() if (payloads := protocol.asked())}
-        test = replace(test, asked={name: _of_payloads(representation, each) for name, each in asked.items()})
         classes = representation.prepared.snapshot.classes
+        if _SECOND in kept:
+            columns = splits("test").columns
+            same = (_equal_rows(columns.side(side)) for side in (0, 1))
+            test = replace(test, second=SecondSide(Column(kept[_SECOND].embeddings), splits("test").identities, *same))
+        asked = {name: payloads for name, protocol in chosen.items() if (payloads := protocol.asked(classes))}
+        if representation.embeds_second:
+            test = replace(test, asked={name: _of_payloads(representation, each) for name, each in asked.items()})
         outcomes = [
             protocol(train, test, classes=classes, resamples=spec.resamples, seed=spec.seed)
             for protocol in chosen.values()
@@ -131,7 +135,7 @@ def _kept_features(
 
     def compute() -> dict[str, FeatureBlocks]:
         features = {"test": _embedded(representation, splits("test"), side=0)}
-        if representation.prepared.modality.sides > 1:
+        if representation.prepared.modality.sides > 1 and representation.embeds_second:
             features[_SECOND] = _embedded(representation, splits("test"), side=1)
         # A split is in the order of content hashes: its first samples are a fixed random part.
         viewed = splits("test").select(slice(_VIEWED_SAMPLES))
@@ -154,17 +158,29 @@ def _kept_training(
 def _embedded(representation: Representation, split: Split, *, side: int) -> FeatureBlocks:
     modality = representation.prepared.modality
     return FeatureBlocks(
-        split.ids, (representation.embed(modality.side(rows, side)) for rows in split.columns.blocks(BLOCK))
+        split.ids, (representation.embed(modality.side(rows, side), side) for rows in split.columns.blocks(BLOCK))
     )
 
 
+def _equal_rows(columns: Columns) -> NDArray[np.int64]:
+    """Return (N,) numbers, equal where rows are."""
+    numbers = dict[bytes, int]()
+    digests = (
+        hashlib.sha256(b"".join(part.tobytes() for part in row)).digest()
+        for rows in columns.blocks(BLOCK)
+        for row in zip(*rows, strict=True)
+    )
+    return np.array([numbers.setdefault(digest, len(numbers)) for digest in digests], np.int64)
+
+
 def _of_payloads(representation: Representation, payloads: list[bytes]) -> NDArray[np.float32]:
-    """Return (A, F) features of payloads of the kind that models take."""
+    """Return (A, F) features of payloads of the kind that models take, of two kinds the second."""
     modality, arrays = representation.prepared.modality, representation.prepared.arrays
-    kind, taken = modality.served, modality.side(arrays)
+    side = modality.programs[-1]
+    kind, taken = modality.served(side), modality.side(arrays, side)
     blocks = (payloads[start : start + BLOCK] for start in range(0, len(payloads), BLOCK))
     rows = (zip(*(model_row(payload, kind, taken) for payload in block), strict=True) for block in blocks)
-    return np.concatenate([representation.embed(tuple(map(np.stack, columns))) for columns in rows])
+    return np.concatenate([representation.embed(tuple(map(np.stack, columns)), side) for columns in rows])
 
 
 def _keep(folder: Path, outcomes: Sequence[Outcome], test: Features, made_from: dict[str, str]) -> None:

@@ -93,6 +93,10 @@ class PairLoss(Component):
         """Return initial values of the parameters that the loss learns; most losses learn none."""
         return {}
 
+    def learned_bounds(self) -> dict[str, tuple[float, float]]:
+        """Return between which values parameters that the loss learns are held; by default nothing holds them."""
+        return {}
+
     def __call__(
         self, anchors: Tensor, candidates: Tensor, relation: Relation, learned: Learned = MappingProxyType({})
     ) -> LossSum:

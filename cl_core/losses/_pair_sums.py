@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from cl_core.losses import PairLoss, Relation
+from cl_core.losses import LossSum, PairLoss, Relation
 from cl_core.losses._pair_tiles import PairProducts, Tiling, one_tile, ordered, part_of, tiled
 
 # On CPUs exp2 takes a quarter of the time of exp: inside, logits are in bits.
@@ -37,6 +37,13 @@ class PairSums(NamedTuple):
     def lse(self) -> Tensor:
         """Log-sum-exp over positives and negatives."""
         return torch.logaddexp(self.positive_lse, self.negative_lse)
+
+
+def cross_entropy(sums: PairSums) -> LossSum:
+    """Return the sum of -log(softmax over all candidates) of every positive of every anchor, in nats."""
+    # An anchor without any candidate has an infinite log-sum-exp, which 0 times does not remove.
+    spread = (sums.positives * sums.lse).masked_fill(sums.positives == 0, 0)
+    return LossSum((spread - sums.positive_sum).sum(), sums.positives.sum())
 
 
 class TiledLoss(PairLoss):

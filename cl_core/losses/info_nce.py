@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from cl_core.losses import Learned, LossSum, Relation
-from cl_core.losses._pair_sums import SoftmaxLoss
+from cl_core.losses._pair_sums import SoftmaxLoss, cross_entropy
 from cl_core.registry import LOSSES
 
 
@@ -23,7 +23,4 @@ class InfoNCE(SoftmaxLoss):
 
         The mean is log(K - 1) when all rows coincide and anchors are among the candidates, log(K) when they are not.
         """
-        sums = self.sums(anchors, candidates, relation)
-        # An anchor without any candidate has an infinite log-sum-exp, which 0 times does not remove.
-        spread = (sums.positives * sums.lse).masked_fill(sums.positives == 0, 0)
-        return LossSum((spread - sums.positive_sum).sum(), sums.positives.sum())
+        return cross_entropy(self.sums(anchors, candidates, relation))

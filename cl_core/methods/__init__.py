@@ -65,6 +65,14 @@ class Step:
     metrics: Mapping[str, Tensor] = field(default_factory=dict)
 
 
+class Held(nn.Module):
+    """A part of a method whose parameters are held between bounds."""
+
+    @abstractmethod
+    def hold(self) -> None:
+        """Hold the parameters between their bounds; called after each step of the optimizer."""
+
+
 class Method(nn.Module):
     """A contrastive method: parameters, buffers (queues, prototypes) and the training step.
 
@@ -95,7 +103,10 @@ class Method(nn.Module):
         """Adjust gradients before the optimizer step. Does nothing by default."""
 
     def after_step(self, moment: StepInfo) -> None:
-        """Update momentum networks, queues and prototypes after the optimizer step. Does nothing by default."""
+        """Hold parameters between their bounds; methods update momentum networks, queues and prototypes, too."""
+        for part in self.modules():
+            if isinstance(part, Held):
+                part.hold()
 
 
 class FromPaper(NamedTuple):
@@ -113,6 +124,8 @@ class MethodOptions(Component):
 
     paper_loss: ClassVar[FromPaper | None]
     """The paper's loss; None when the method's objective is no pair loss, and its own."""
+    takes_towers: ClassVar[bool] = False
+    """Whether view number n goes through tower n of the encoder, so that towers may differ."""
     accepted_losses: ClassVar[frozenset[str]] = ANY_LOSS
     """Names of the pair losses it can be trained with; empty when it takes any."""
     paper_views: ClassVar[FromPaper] = FromPaper("simclr", {"blur_probability": 0.0})

@@ -6,11 +6,11 @@ import torch
 from torch import Tensor, nn
 
 from cl_core.losses import PairLoss, Relation, RowIds, at_least_float32
-from cl_core.methods import Samples
+from cl_core.methods import Held, Samples
 from cl_core.parallel import collectives
 
 
-class Contrast(nn.Module):
+class Contrast(Held):
     """A pair loss with its learned parameters, and the one place where a method's rows are gathered.
 
     Args:
@@ -41,6 +41,12 @@ class Contrast(nn.Module):
         """Compare with candidates that every worker has already, such as gathered keys and a queue."""
         total = self.loss(anchors, candidates, relation, dict(self.learned))
         return collectives.global_mean(total.total, total.count)
+
+    @torch.no_grad()
+    def hold(self) -> None:
+        """Hold what the loss learns between its bounds, in place: within the loss its gradient would be lost there."""
+        for name, (low, high) in self.loss.learned_bounds().items():
+            self.learned[name].clamp_(low, high)
 
     def collapsed_loss(self, relation: Relation) -> float:
         """Return the loss when all embeddings are equal, at which a collapsed training stays.

@@ -136,6 +136,7 @@ class MoCoV2(Method):
 
     def after_step(self, moment: StepInfo) -> None:
         """Update the key network; enqueue the keys of all batches and both directions of the step."""
+        super().after_step(moment)
         self.key_network.follow(nn.Sequential(self.encoder, self.projector), momentum=self.momentum)
         for keys, groups in self._to_enter:
             self.queue.enter(keys, groups)

@@ -97,6 +97,7 @@ class MoCoV3(Method):
 
     def after_step(self, moment: StepInfo) -> None:
         """Update the key network."""
+        super().after_step(moment)
         momentum = rising_momentum(self.momentum, moment)
         self.key_network.follow(nn.Sequential(self.encoder, self.projector), momentum=momentum)
 

@@ -155,6 +155,7 @@ class SwAV(Method):
     @torch.no_grad()
     def after_step(self, moment: StepInfo) -> None:
         """Normalize the prototypes; enqueue the step's rows."""
+        super().after_step(moment)
         self._normalize_prototypes()
         if self.queues is not None:
             for rows in self._to_enter:

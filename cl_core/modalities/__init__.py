@@ -133,8 +133,13 @@ class Modality(Component):
         return self
 
     @property
-    def served(self) -> "Modality":
-        """What a model takes: the same, or of pairs what a side is."""
+    def programs(self) -> tuple[int, ...]:
+        """Sides for which a model has a program of its own. That of the first takes the others, too."""
+        return (0,)
+
+    def served(self, side: int = 0) -> "Modality":
+        """Return what a model takes: the same, or of pairs what a side is."""
+        del side
         return self
 
     def side(self, columns: tuple[_T, ...], number: int = 0) -> tuple[_T, ...]:

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from cl_core.modalities import ArraySpec, Modality, Specs
 from cl_core.refs import IMAGE, Ref
@@ -18,6 +18,7 @@ class ModelInput(Ref):
     modality: str = Field(IMAGE, description="Kind of the samples.")
     shapes: tuple[tuple[int, ...], ...] = Field(description="Of a sample, as the model takes it: of each column.")
     hidden: dict[str, Any] = Field({}, description="Options of the modality that the shapes do not show.")
+    second: "ModelInput | None" = Field(None, description="What its program for second sides takes; none without one.")
 
     @model_validator(mode="before")
     @classmethod
@@ -30,9 +31,37 @@ class ModelInput(Ref):
     @classmethod
     def of(cls, modality: Modality, arrays: Specs) -> "ModelInput":
         """Return what a model takes that was trained on samples of such arrays: of pairs on one side."""
-        taken = modality.served
-        shapes = tuple(array.shape for array in modality.side(arrays))
-        return cls(modality=taken.registered_name, shapes=shapes, hidden=taken.hidden)
+        first, *others = (
+            cls(
+                modality=modality.served(side).registered_name,
+                shapes=tuple(array.shape for array in modality.side(arrays, side)),
+                hidden=modality.served(side).hidden,
+            )
+            for side in modality.programs
+        )
+        return first.model_copy(update={"second": others[0]}) if others else first
+
+    @model_serializer(mode="wrap")
+    def _without_second(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # What was stored before there were second programs has the same digest.
+        return {name: value for name, value in dump(self).items() if name != "second" or value is not None}
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """Kinds of what it takes: of each of its programs."""
+        return (self.modality, self.second.modality) if self.second else (self.modality,)
+
+    def of_side(self, side: int) -> "ModelInput":
+        """Return what the program takes that is for one side of pairs."""
+        return self.second if side and self.second else self
+
+    def sample_arrays(self, modality: Modality) -> Specs:
+        """Return what samples of a modality become of which a model takes this: of pairs both sides.
+
+        Raises:
+            ValueError: When the modality gives no such arrays.
+        """
+        return tuple(array for side in range(modality.sides) for array in self.of_side(side).arrays)
 
     @property
     def kind(self) -> Modality:
@@ -64,13 +93,17 @@ class ModelInput(Ref):
         Raises:
             ValueError: When the modality gives no such arrays.
         """
-        wanted, given = self.kind, modality.served
-        # What is fitted to the training split decides nothing that a model takes.
-        decide = (name for name in type(wanted).model_fields if name not in wanted.fitted_options)
-        return {name: value for name in decide if (value := getattr(wanted, name)) != getattr(given, name)}
+        different: dict[str, Any] = {}
+        for side in modality.programs:
+            wanted, given = self.of_side(side).kind, modality.served(side)
+            # What is fitted to the training split decides nothing that a model takes.
+            decide = (name for name in type(wanted).model_fields if name not in wanted.fitted_options)
+            different |= {name: value for name in decide if (value := getattr(wanted, name)) != getattr(given, name)}
+        return different
 
     def __str__(self) -> str:
-        return self.kind.describe(self.arrays)
+        first = self.kind.describe(self.arrays)
+        return f"{first}, or {self.second}" if self.second else first
 
 
 def model_row(payload: bytes, modality: Modality, arrays: Specs) -> "Rows":

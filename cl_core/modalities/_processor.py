@@ -30,6 +30,11 @@ class Processor(nn.Module):
         """Turn (N, *row) of each column, as cached, into (N, *view) float32."""
         return self.view(self.values(rows))
 
+    def side(self, number: int) -> "Processor":
+        """Return what turns one side of pairs into views; by default it takes every side."""
+        del number
+        return self
+
     @property
     @abstractmethod
     def view_shape(self) -> tuple[int, ...]:

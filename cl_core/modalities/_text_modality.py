@@ -14,6 +14,7 @@ from cl_core.modalities import ArraySpec, Modality, PayloadInfo, Rejected, Specs
 from cl_core.modalities._payloads import IDENTITY_BYTES
 from cl_core.modalities._text_payloads import text_of_payload
 from cl_core.modalities._text_profile import MOST_READ, STEP, TextProfiler, measure, share_longer
+from cl_core.registry import Component
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,13 +31,8 @@ _LARGE_SHARE = 0.05
 _LARGE_UNKNOWN_SHARE = 0.1
 
 
-class TextModality(Modality):
-    """Texts of any language in UTF-8, one or more in a payload. A model takes one, and finds its words itself."""
-
-    query: ClassVar[str] = "a file with one text in UTF-8"
-    baseline: ClassVar[str] = "tf_idf"
-    is_symbolic: ClassVar[bool] = True
-    fitted_options: ClassVar[tuple[str, ...]] = ("vocabulary", "least_texts", "buckets")
+class TextOptions(Component):
+    """What a text becomes, and how its words are known."""
 
     length: int = Field(256, ge=STEP, le=MOST_READ, multiple_of=STEP)
     """Bytes that are read of a text, from its beginning; the rest is cut off. A letter of English is a byte, of Russian
@@ -48,6 +44,15 @@ class TextModality(Modality):
     buckets: int = Field(65_536, ge=0, le=MOST_BUCKETS, title="Buckets of n-grams")
     """Vectors that the n-grams of 3 to 5 bytes share; which one an n-gram has is decided by its hash. N-grams know
     parts of words that are not in the vocabulary, and scripts without spaces. 0 is off. Buckets."""
+
+
+class TextModality(TextOptions, Modality):
+    """Texts of any language in UTF-8, one or more in a payload. A model takes one, and finds its words itself."""
+
+    query: ClassVar[str] = "a file with one text in UTF-8"
+    baseline: ClassVar[str] = "tf_idf"
+    is_symbolic: ClassVar[bool] = True
+    fitted_options: ClassVar[tuple[str, ...]] = ("vocabulary", "least_texts", "buckets")
 
     def inspect(self, payload: bytes, *, fingerprint: bool) -> PayloadInfo:
         """Check that a payload is a text, and measure it; see `Modality`."""

@@ -27,7 +27,7 @@ from cl_core.modalities._image_decoding import (
 from cl_core.modalities._image_profile import MEASURES, ImageProfiler
 from cl_core.modalities._perceptual_hash import perceptual_hashes
 from cl_core.modalities._pixel_sums import pixel_sums
-from cl_core.registry import MODALITIES
+from cl_core.registry import MODALITIES, Component
 from cl_core.specs import ValueRange
 
 if TYPE_CHECKING:
@@ -48,8 +48,18 @@ _LEVELS = np.arange(256, dtype=np.int64)
 _POWERS = np.stack([_LEVELS, _LEVELS**2], axis=1)
 
 
+class ImageOptions(Component):
+    """What an image becomes."""
+
+    size: int = Field(28, ge=1)
+    """Side of the square image that the encoder sees. A champion may take others than the spec of data allows.
+    Pixels."""
+    value_range: ValueRange | None = None
+    """Values in the files that become black and white; null takes the full range."""
+
+
 @MODALITIES.register("image")
-class Images(Modality):
+class Images(ImageOptions, Modality):
     """Square images of one size, grayscale or color."""
 
     columns: ClassVar[tuple[ColumnKind, ...]] = (ColumnKind("image", "uint8", "(N, H, W, C)"),)
@@ -60,12 +70,6 @@ class Images(Modality):
     has_fingerprints: ClassVar[bool] = True
     libraries: ClassVar[tuple[str, ...]] = ("pillow",)
     hidden_options: ClassVar[tuple[str, ...]] = ("value_range",)
-
-    size: int = Field(28, ge=1)
-    """Side of the square image that the encoder sees. A champion may take others than the spec of data allows.
-    Pixels."""
-    value_range: ValueRange | None = None
-    """Values in the files that become black and white; null takes the full range."""
 
     def inspect(self, payload: bytes, *, fingerprint: bool) -> PayloadInfo:
         """Decode an image once for its id, its size, its values and its channel moments; see `Modality`."""

@@ -30,9 +30,9 @@ class TextPairs(TextModality):
     unit: ClassVar[str] = "text pair"
     evaluation_views: ClassVar[str] = "both_sides"
 
-    @property
-    def served(self) -> Modality:
-        """Texts with the same options."""
+    def served(self, side: int = 0) -> Modality:
+        """Return texts with the same options."""
+        del side
         texts: Modality = MODALITIES.build("text", self.model_dump(mode="json"), field="modality")
         return texts
 

@@ -1,9 +1,9 @@
 """Summarize a report: rows for a table, three lines of Python, and a page of Markdown."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from cl_core.modalities import Modality
+from cl_core.modalities import ColumnKind, Modality
 from cl_core.refs import EvaluationReport, Score
 from cl_core.registry import MODALITIES
 from cl_core.report.markdown import render_markdown
@@ -26,9 +26,22 @@ def score_rows(report: EvaluationReport, champion: Mapping[str, Score] | None = 
 
 
 def fetch_lines(uri: str, modality: str) -> list[str]:
-    """Return the three lines of Python that fetch a registered model of a modality and call it."""
+    """Return the lines of Python that fetch a registered model of a modality and call it; two more of two kinds."""
     of: Modality = MODALITIES.build(modality, {}, field="modality")
-    columns = of.served.columns
+    lines = _fetch_lines(uri, of.served().columns)
+    if len(of.programs) == 1:
+        return lines
+    (second,) = of.served(1).columns
+    file, rows = json.dumps(f"{uri}/{second.name}.pt2"), f"{second.name}s"
+    return [
+        "import mlflow, torch",
+        *lines[1:],
+        f"of_{rows} = torch.export.load(mlflow.artifacts.download_artifacts({file})).module()",
+        f"{second.name}_embeddings = of_{rows}(torch.from_numpy({rows}))  # {second.dtype} {second.layout}, as above",
+    ]
+
+
+def _fetch_lines(uri: str, columns: Sequence[ColumnKind]) -> list[str]:
     arrays = ", ".join(f"{column.dtype} {column.layout}" for column in columns)
     names = [f"{column.name}s" for column in columns]
     load, call = "mlflow.pyfunc.load_model", f"model.predict({names[0]})"

@@ -23,6 +23,7 @@ from cl_core.views import Views
 DECIDES_WEIGHTS = (
     "cl_core.columns",
     "cl_core.data.cache",
+    "cl_core.data.column_files",
     "cl_core.data.connected",
     "cl_core.data.sampling",
     "cl_core.data.snapshot",
@@ -159,7 +160,7 @@ def training_digest(parts: Parts, *, snapshot_digest: str, modality: Modality, s
     weights that the encoder starts from, and empty for fresh ones, which follow from the seed.
     """
     named = (modality, parts.method, parts.loss, parts.views, parts.encoder)
-    components = [part for part in named if part is not None]
+    components = [one for part in named if part is not None for one in (part, *part.nested)]
     return digest_of(
         {
             "snapshot": snapshot_digest,

@@ -1,7 +1,7 @@
 """The training split for a GPU: in its memory where it fits, else sent from pinned memory beside its work."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -28,6 +28,10 @@ class DevicePool(SamplePool):
             return tuple(rows[where] for rows in self.rows)
         taken = self.columns.take(positions.ravel())
         return tuple(sent(rows.reshape(*positions.shape, *rows.shape[1:]), self.device) for rows in taken)
+
+    def of_side(self, side: int) -> SamplePool:
+        """Return the pool of one side of pairs; see `SamplePool`."""
+        return replace(self, columns=self.columns.side(side), rows=self.rows[side : side + 1])
 
     def values(self, positions: NDArray[np.int64], chosen: NDArray[np.int64]) -> Tensor:
         """Return single values, on the device; see `SamplePool`."""

@@ -64,9 +64,9 @@ class OnlineKnn:
         spec = self.job.training
         for block in _in_blocks(rows):
             features = extract(
-                encoder,
+                encoder.tower(0),
                 self.job.modality.side(split.columns.take(block)),
-                processor=self.processor,
+                processor=self.processor.side(0),
                 batch_size=_SAMPLES_AT_ONCE,
                 device=self.device,
                 precision=spec.precision,

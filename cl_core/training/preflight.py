@@ -5,9 +5,8 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
-import torch
 
-from cl_core.columns import Column, Columns, SamplePool, Split
+from cl_core.columns import Split
 from cl_core.data.sampling import (
     class_balanced_count,
     fitting_samples_per_class,
@@ -16,13 +15,8 @@ from cl_core.data.sampling import (
 )
 from cl_core.errors import SpecError
 from cl_core.methods import MethodOptions
-from cl_core.modalities import Modality
-from cl_core.modalities._processor import Processor
-from cl_core.registry import VIEWS
-from cl_core.rng import SampleRng
 from cl_core.specs import ComputeSpec, TrainingSpec
 from cl_core.training.components import Parts
-from cl_core.views import view_maker
 
 
 class TrainedOn(NamedTuple):
@@ -166,74 +160,4 @@ def _fitting_batches(size: int, classes: Mapping[str, int]) -> str:
     return (
         f"no number fits; choose a training.batch_size of {most[0]} with {most[0] // most[1]} samples of each of "
         f"{most[1]} classes"
-    )
-
-
-def check_views(parts: Parts, modality: Modality, processor: Processor | None = None) -> None:
-    """Refuse views that the modality, the encoder or the method does not suit; tried on two samples of zeros.
-
-    Without `processor`, which is fitted to the data, it is one for what the options of the modality say of them. If
-    they say too little, nothing is tried.
-
-    Raises:
-        SpecError: When the views are made of another modality, their backend cannot be used, the encoder has too many
-            stages for the smallest views, views have several sizes and the encoder or the method takes one only, or one
-            of these draws random numbers.
-    """
-    _check_suited(parts, modality)
-    view_maker(parts.views, parts.spec.views_backend)
-    if processor is None:
-        if (known := modality.known_arrays()) is None:
-            return
-        processor = modality.example_processor(known)
-    # A processor of pairs takes a side of them.
-    zeros = (Column(np.zeros((2, *shape), dtype)) for dtype, shape in processor.arrays * modality.sides)
-    pool = SamplePool(Columns({kind.name: column for kind, column in zip(modality.columns, zeros, strict=True)}))
-    views = parts.views(
-        pool.batch(np.arange(2)),
-        rng=SampleRng(0, 0, np.arange(2, dtype=np.uint64)),
-        processor=processor,
-        pool=pool,
-    )
-    encoder = parts.encoder.build_for(processor)
-    shapes = sorted({tuple(view.shape[1:]) for view in views})
-    for shape in {*shapes} - {processor.view_shape}:
-        with torch.device("meta"):
-            parts.encoder.build(shape)
-    method = parts.method.build(encoder, parts.loss).eval()
-    before = torch.get_rng_state()
-    try:
-        with torch.no_grad():
-            method.embed(views)
-            method.train().embed(views)
-    except RuntimeError as error:
-        raise SpecError(
-            f"training.views: method {parts.spec.method!r} with encoder {parts.spec.encoder!r} cannot take views "
-            f"of the shapes {' and '.join(map(str, shapes))}, made of {modality.describe(processor.arrays)} ({error}); "
-            "choose other views, or a method and an encoder that take several shapes"
-        ) from error
-    if not torch.equal(before, torch.get_rng_state()):
-        raise SpecError(
-            f"training.encoder: method {parts.spec.method!r} with encoder {parts.spec.encoder!r} draws random numbers "
-            "in a step, as dropout does, so its result would depend on the number of workers and on where it resumes; "
-            "leave that out, or draw the numbers in the views by SampleRng"
-        )
-
-
-def _check_suited(parts: Parts, modality: Modality) -> None:
-    """Refuse views of other modalities, mixed samples of one without numbers, and views that would be the same."""
-    name, suited = modality.registered_name, parts.views.modalities
-    if parts.views.needs_dropout and getattr(parts.encoder, "dropout", None) == 0:
-        raise SpecError(
-            f"training.encoder_options.dropout: 0 makes all views of {parts.spec.views!r} of a sample the same, so "
-            "that nothing is learned; set it above 0, such as 0.1, or choose another view policy"
-        )
-    if name in suited or not (suited or modality.is_symbolic):
-        return
-    of = {one: VIEWS.get(one, field="").modalities for one in VIEWS.names()}
-    fitting = [one for one, kinds in of.items() if name in kinds or not (kinds or modality.is_symbolic)]
-    made_of = f"makes views of {' or '.join(suited)}" if suited else "mixes samples, which are numbers"
-    raise SpecError(
-        f"training.views: {parts.spec.views!r} {made_of}, and data.modality is {name!r}; choose one of: "
-        f"{', '.join(fitting)}"
     )

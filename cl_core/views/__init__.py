@@ -27,6 +27,11 @@ class Views(Component):
     def count(self) -> int:
         """V, views per sample."""
 
+    @property
+    def single(self) -> "Views":
+        """The policy that makes just the first view, where there is one; else the same."""
+        return self
+
     @abstractmethod
     def __call__(self, rows: Batch, *, rng: SampleRng, processor: Any, pool: SamplePool) -> tuple[Tensor, ...]:
         """Make the views of a batch.

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import torch
@@ -145,3 +146,8 @@ class AlikeViews(ChainViews):
     def count(self) -> int:
         """The option of that name."""
         return self.view_count
+
+    @property
+    def single(self) -> Self:
+        """The same law, for one view."""
+        return self.model_copy(update={"view_count": 1})

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from cl_core.columns import Column, mapped
+from cl_core.columns import Column
+from cl_core.data.column_files import mapped
 from cl_core.evaluation import nearest
 from cl_core.evaluation.protocols import Features, linear_probe
 from cl_core.registry import EVALUATIONS

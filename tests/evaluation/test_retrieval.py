@@ -125,7 +125,8 @@ def test_samples_of_a_group_are_found_without_labels(embeddings: np.ndarray) -> 
 
 
 def pairs_of(first: np.ndarray, second: np.ndarray, identities: np.ndarray | None = None) -> Features:
-    return Features(Column(first), None, ids_of(len(first)), second=SecondSide(Column(second), identities))
+    same = (np.unique(side, axis=0, return_inverse=True)[1] for side in (first, second))
+    return Features(Column(first), None, ids_of(len(first)), second=SecondSide(Column(second), identities, *same))
 
 
 def test_pairs_find_each_other_as_in_a_loop_and_equal_second_sides_are_one_candidate(embeddings: np.ndarray) -> None:

@@ -13,7 +13,7 @@ from cl_core.evaluation.bootstrap import resample_counts
 from cl_core.evaluation.protocols import Features, LabelCounts
 from cl_core.evaluation.protocols.similarity import Similarity, spearman
 
-TEXTS = LabelCounts({}, {}, takes="text")
+TEXTS = LabelCounts({}, {}, takes=("text",))
 ROWS = [("a cat", "a dog", 3.5), ("a cat", "the cat", 4.75), ("a boat", "two, three", 0), ("世界", "world", 5)]
 
 
@@ -46,7 +46,7 @@ def test_cosines_of_the_pairs_are_ranked_beside_their_ratings(tmp_path: Path) ->
     rng = np.random.default_rng(1)
     rows = [(f"first {n}", f"second {n}", float(rng.integers(0, 6))) for n in range(80)]
     protocol = Similarity(pairs=str(written(tmp_path, rows))).fitted_to(TEXTS)
-    assert protocol.asked() == [text.encode() for column in (0, 1) for text in [row[column] for row in rows]]
+    assert protocol.asked([]) == [text.encode() for column in (0, 1) for text in [row[column] for row in rows]]
     asked = rng.normal(size=(160, 8)).astype(np.float32)
     ratings = np.array([rated for _, _, rated in rows])
     asked[80:] += asked[:80] * ratings[:, None] / 3
@@ -76,7 +76,7 @@ def test_tables_have_columns_of_any_name(tmp_path: Path) -> None:
     path = tmp_path / "rated.csv"
     path.write_text("score,one,two\n" + "\n".join(f'{rated},"{one}","{other}"' for one, other, rated in ROWS))
     protocol = Similarity(pairs=str(path), first_column="one", second_column="two", rating_column="score")
-    assert protocol.fitted_to(TEXTS).asked()[1:6:4] == [b"a cat", b"the cat"]
+    assert protocol.fitted_to(TEXTS).asked([])[1:6:4] == [b"a cat", b"the cat"]
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_what_cannot_be_measured_is_refused_before_the_training(
         ({"pairs": str(equal), "first_column": "second"}, "text", r"second_column is 'second', .*; name three"),
     ):
         with pytest.raises(DataError, match=sentence):
-            Similarity(**options).fitted_to(LabelCounts({}, {}, takes=takes))
+            Similarity(**options).fitted_to(LabelCounts({}, {}, takes=(takes,)))
     monkeypatch.setenv("CL_DATA_ROOTS", str(tmp_path / "allowed"))
     with pytest.raises(InputError, match=r"^evaluation.options.similarity.pairs: .* is outside the allowed folders"):
         Similarity(pairs=str(equal)).fitted_to(TEXTS)
@@ -119,6 +119,6 @@ def test_what_cannot_be_measured_is_refused_before_the_training(
 def test_the_file_is_read_once_so_that_what_is_digested_is_what_is_measured(tmp_path: Path) -> None:
     path = written(tmp_path)
     protocol = Similarity(pairs=str(path)).fitted_to(TEXTS)
-    before = protocol.asked(), protocol.inputs_digest
+    before = protocol.asked([]), protocol.inputs_digest
     path.unlink()
-    assert before == (protocol.asked(), protocol.inputs_digest)
+    assert before == (protocol.asked([]), protocol.inputs_digest)

@@ -16,7 +16,7 @@ from cl_core.data.sources import RawSample, Source, SourceEntry
 from cl_core.modalities import joined
 
 PLUGIN = Path(__file__).with_name("plugin")
-NAMES = ["beads", "image", "necklace", "text", "text_pair", "vector"]
+NAMES = ["beads", "image", "image_text", "necklace", "text", "text_pair", "vector"]
 CLASSES = ("few", "many")
 
 
@@ -168,9 +168,46 @@ def text_pair() -> Case:
     return Case("text_pair", options, pairs, joined((b"!", b"?")), hostile, training)
 
 
+def image_text() -> Case:
+    """Dark and bright squares with sentences; some training samples have the picture, or the text, of another one."""
+    pictures, texts = image().samples, text().samples
+    pairs = []
+    for number in range(240):
+        (picture, label), (sentence, _) = pictures[number], texts[number]
+        if 100 <= number < 110:
+            picture = pictures[number + 20][0]
+        if 110 <= number < 120:
+            sentence = texts[number + 20][0]
+        pairs.append((joined((picture, sentence)), label))
+    whole, options = image().blank, {"size": 12, **text().options["modality_options"]}
+    hostile = [joined((one, b"a text")) for one in image().hostile[:6]]
+    hostile += [joined((whole, one)) for one in text().hostile[:7]]
+    hostile += [b"", bytes(7), (9999).to_bytes(8, "little") + whole, whole]
+    training = {
+        "method": "clip",
+        "method_options": {},
+        "views": "side_by_side",
+        "encoder": "two_towers",
+        "encoder_options": {
+            "image": {"name": "resnet_small", "options": {"stem_width": 8, "width": 8, "stages": 1}},
+            "text": {"name": "bag", "options": {"features": 16}},
+            "width": 16,
+        },
+    }
+    return Case(
+        "image_text",
+        {"modality": "image_text", "modality_options": options},
+        pairs,
+        joined((whole, b"!")),
+        hostile,
+        training,
+    )
+
+
 MAKERS = {
     "beads": beads,
     "image": image,
+    "image_text": image_text,
     "necklace": necklace,
     "text": text,
     "text_pair": text_pair,

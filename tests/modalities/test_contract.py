@@ -28,10 +28,10 @@ from cl_core.modalities._model_input import ModelInput, model_row
 from cl_core.registry import MODALITIES, VIEWS
 from cl_core.rng import SampleRng
 from cl_core.specs import ComputeSpec, DataSpec, EvaluationSpec, TrainingSpec
+from cl_core.training.component_checks import check_views
 from cl_core.training.components import assemble, training_digest
 from cl_core.training.job import TrainingJob
 from cl_core.training.loop import train
-from cl_core.training.preflight import check_views
 
 TRAINING = {
     "encoder": "mlp",
@@ -82,12 +82,12 @@ def processor_of(cache: Path, modality: Modality):
     return modality.processor(cached_arrays(cache), processor_state(cache))
 
 
-def with_blank(case: Case, cache: Path, rows: int) -> tuple[torch.Tensor, ...]:
-    """Rows of the test split as a model takes them, behind one that says as little as one may."""
+def with_blank(case: Case, cache: Path, rows: int, side: int = 0) -> tuple[torch.Tensor, ...]:
+    """Rows of the test split as a program takes them, behind one that says as little as one may."""
     modality = modality_of(case)
     blank = model_row(case.blank, modality, cached_arrays(cache))
     columns = load_split(cache, "test").columns.take(slice(rows))
-    parts = zip(modality.side(blank), modality.side(columns), strict=True)
+    parts = zip(modality.side(blank, side), modality.side(columns, side), strict=True)
     return tuple(torch.from_numpy(np.stack([first, *others])) for first, others in parts)
 
 
@@ -100,7 +100,7 @@ def test_it_names_its_parts_and_its_options_are_documented(case: Case) -> None:
     assert modality.registered_name == case.name
     assert modality.unit and modality.query and modality.baseline and len(modality.columns) >= 1
     views = VIEWS.get(modality.evaluation_views, field="views").modalities
-    assert not views or case.name in views
+    assert not views or {case.name, modality.served().registered_name} & set(views)
     assert set(modality.hidden_options) <= set(type(modality).model_fields)
 
 
@@ -148,13 +148,16 @@ def test_what_a_model_takes_is_stored_and_found_again(case: Case, tmp_path: Path
     job = job_of(case, tmp_path)
     stored = ModelInput.model_validate_json(job.model_input.model_dump_json())
     assert stored == job.model_input
-    taken, arrays = job.modality.served, job.modality.side(job.arrays)
-    defaults = {name: type(taken).model_fields[name].default for name in taken.fitted_options}
-    assert stored.kind == taken.model_copy(update=defaults) and stored.arrays == arrays
-    assert str(stored) == taken.describe(arrays)
+    data = job.data
+    for side in job.modality.programs[::-1]:
+        taken, arrays, of_side = job.modality.served(side), job.modality.side(job.arrays, side), stored.of_side(side)
+        defaults = {name: type(taken).model_fields[name].default for name in taken.fitted_options}
+        assert of_side.kind == taken.model_copy(update=defaults) and of_side.arrays == arrays
+        assert taken.describe(arrays) in str(stored)
+        data = data.with_options_of(of_side.kind)
     assert stored.other_options(job.modality) == {}
-    again = job.data.with_options_of(stored.kind).built_modality
-    assert again == job.modality, "a spec keeps what is fitted"
+    assert stored.sample_arrays(job.modality) == job.arrays
+    assert data.built_modality == job.modality, "a spec keeps what is fitted"
     with pytest.raises(ValueError, match="it"):
         ModelInput(modality=stored.modality, shapes=((3, 4, 5, 6),) * len(arrays)).kind.describe(arrays)
     with pytest.raises(ValueError, match=f"it takes {len(arrays) + 1} arrays"):
@@ -179,16 +182,17 @@ def test_the_processor_is_fitted_to_the_training_split_alone(case: Case, tmp_pat
 def test_the_processor_gives_finite_views_of_its_shape_and_takes_them_back(case: Case, tmp_path: Path) -> None:
     _, cache = prepared(case, tmp_path)
     modality, arrays = modality_of(case), cached_arrays(cache)
-    processor = processor_of(cache, modality)
-    rows = with_blank(case, cache, 9)
-    views = processor(rows)
-    assert views.shape == (10, *processor.view_shape) and views.dtype == torch.float32
-    assert torch.isfinite(views).all()
-    for restored, column in zip(processor.restored(views), rows, strict=True):
-        torch.testing.assert_close(restored, column, rtol=1e-5, atol=1e-5, equal_nan=True)
-    torch.testing.assert_close(processor.view(processor.values(rows)), views, rtol=0, atol=1e-6)
-    example = modality.example_processor(arrays)
-    assert example.arrays == modality.side(arrays) and example(rows).shape[0] == 10
+    for side in modality.programs:
+        processor = processor_of(cache, modality).side(side)
+        rows = with_blank(case, cache, 9, side)
+        views = processor(rows)
+        assert views.shape == (10, *processor.view_shape) and views.dtype == torch.float32
+        assert torch.isfinite(views).all()
+        for restored, column in zip(processor.restored(views), rows, strict=True):
+            torch.testing.assert_close(restored, column, rtol=1e-5, atol=1e-5, equal_nan=True)
+        torch.testing.assert_close(processor.view(processor.values(rows)), views, rtol=0, atol=1e-6)
+        example = modality.example_processor(arrays).side(side)
+        assert example.arrays == modality.side(arrays, side) and example(rows).shape[0] == 10
 
 
 @pytest.mark.parametrize("policy", ["of the training", "of the evaluation"])
@@ -200,6 +204,8 @@ def test_a_sample_gets_the_same_views_in_any_batch_and_on_any_number_of_workers(
     name = case.training["views"] if policy == "of the training" else modality.evaluation_views
     views, pool = VIEWS.build(name, {}, field="views"), SamplePool(split.columns)
     processor = processor_of(cache, modality)
+    if policy == "of the evaluation" and len(modality.programs) > 1:  # Of the first sides.
+        pool, processor = pool.of_side(0), processor.side(0)
 
     def made(positions: np.ndarray) -> tuple[torch.Tensor, ...]:
         rng = SampleRng(3, 1, split.sample_ids[positions])
@@ -236,14 +242,16 @@ def test_of_text_a_tag_is_shown_as_text(plugin: None) -> None:
 def test_the_exported_program_is_the_model_for_any_number_of_rows(case: Case, tmp_path: Path) -> None:
     job = job_of(case, tmp_path)
     model = EmbeddingModel(job.processor, job.parts.encoder.build_for(job.processor))
-    program = export_program(model).module()
-    rows = with_blank(case, job.cache, 16)
-    for count in (1, 2, 3, 17):
-        some = [column[:count] for column in rows]
-        with torch.inference_mode():
-            found = program(*some)
-        torch.testing.assert_close(found, model(*some), rtol=0, atol=1e-6)
-        assert torch.isfinite(found).all()
+    for side in job.modality.programs:
+        of_side = model.of_side(side) if len(job.modality.programs) > 1 else model
+        program = export_program(of_side).module()
+        rows = with_blank(case, job.cache, 16, side)
+        for count in (1, 2, 3, 17):
+            some = [column[:count] for column in rows]
+            with torch.inference_mode():
+                found = program(*some)
+            torch.testing.assert_close(found, of_side(*some), rtol=0, atol=1e-6)
+            assert torch.isfinite(found).all()
 
 
 def test_it_is_trained_and_evaluated_beside_its_baseline_and_the_untrained_encoder(case: Case, tmp_path: Path) -> None:

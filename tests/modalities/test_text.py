@@ -16,8 +16,8 @@ from cl_core.modalities._text_payloads import MAX_BYTES
 from cl_core.modalities.text import Texts
 from cl_core.modalities.text_pair import TextPairs
 from cl_core.specs import DataSpec, TrainingSpec
+from cl_core.training.component_checks import check_views
 from cl_core.training.components import assemble
-from cl_core.training.preflight import check_views
 
 pytestmark = pytest.mark.usefixtures("compiled_texts")
 
@@ -192,8 +192,12 @@ def test_both_texts_of_a_pair_are_shown_and_counted() -> None:
 
 
 def test_a_model_of_pairs_takes_one_text_and_its_vocabulary_is_that_of_both_sides() -> None:
-    assert PAIRS.served == Texts(length=16) and PAIRS.side((1, 2)) == (1,) and PAIRS.side((1, 2), 1) == (2,)
-    assert TEXTS.served is TEXTS and TEXTS.side((1,)) == (1,)
+    assert (
+        PAIRS.served() == PAIRS.served(1) == Texts(length=16)
+        and PAIRS.side((1, 2)) == (1,)
+        and PAIRS.side((1, 2), 1) == (2,)
+    )
+    assert TEXTS.served() is TEXTS and TEXTS.side((1,)) == (1,)
     columns = {
         name: split_of_texts(texts, 16).column
         for name, texts in {"first": ["cat cat", "dog"], "second": ["cat", "bird"]}.items()

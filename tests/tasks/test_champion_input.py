@@ -17,8 +17,8 @@ from registering import CHANNELS, FEATURES, NAME, SIZE, copy_home, registration,
 from small_training import JobOf
 from torch import nn
 
-from cl_core.columns import mapped
 from cl_core.data.cache import build_cache, load_split
+from cl_core.data.column_files import mapped
 from cl_core.data.snapshot import SPLITS, row_groups
 from cl_core.evaluation.runner import read_assessment
 from cl_core.export import EmbeddingModel

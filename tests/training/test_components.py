@@ -280,8 +280,8 @@ def test_moving_a_file_changes_no_training(code):
 @pytest.mark.parametrize(
     ("file", "old", "new"),
     [
-        ("losses/info_nce.py", "sums.positives * sums.lse", "sums.positives * sums.negative_lse"),
-        ("losses/info_nce.py", "spread - sums.positive_sum", "sums.positive_sum - spread"),
+        ("losses/_pair_sums.py", "sums.positives * sums.lse", "sums.positives * sums.negative_lse"),
+        ("losses/_pair_sums.py", "spread - sums.positive_sum", "sums.positive_sum - spread"),
         ("losses/_pair_sums.py", "scale=1 / self.temperature", "scale=self.temperature"),
         ("methods/_in_batch.py", "self.compare(rows, ids, rows, ids)", "self.compare(rows, ids, rows[:1], ids)"),
         ("views/image_operations/distributions.py", "low + draws * (high - low)", "high + draws * (low - high)"),

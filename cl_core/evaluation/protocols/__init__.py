@@ -22,7 +22,10 @@ class SecondSide(NamedTuple):
     """Features of the second sides of pairs, in the order of the pairs."""
 
     embeddings: Column  # N rows of (D,) float32, not normalized.
-    identities: NDArray[np.uint64] | None  # (N,) equal where the second sides are; None where none are.
+    # (N,) equal where a second side is as right as the own one; None where none is.
+    identities: NDArray[np.uint64] | None
+    same_first: NDArray[np.int64]  # (N,) equal where the first sides are the same to a model.
+    same_second: NDArray[np.int64]  # (N,) equal where the second sides are.
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,8 @@ class Features:
         views: Two (M, D) float32 arrays, row i of each an augmented view of one sample; for alignment.
         identities: (N,) uint64, equal for samples of one `data.group`; None without groups.
         second: Of pairs, whose first sides the embeddings are then of.
-        asked: By protocol, (A, D) features of the payloads that it has asked for.
+        asked: By protocol, (A, D) features of the payloads that it has asked for. Without those that cannot be compared
+            with the embeddings.
     """
 
     embeddings: Column
@@ -89,7 +93,7 @@ class LabelCounts(NamedTuple):
     test: Mapping[str, int]
     grouped: bool = False
     paired: bool = False
-    takes: str = IMAGE  # Modality of what a model takes.
+    takes: tuple[str, ...] = (IMAGE,)  # Modalities of what a model takes: of each of its programs.
 
     @property
     def rarest(self) -> int:
@@ -187,8 +191,12 @@ class Evaluation(Component):
         """Digest of what it reads beside its options, such as a file; empty if there is nothing."""
         return ""
 
-    def asked(self) -> list[bytes]:
-        """Return payloads that are embedded for it, of the kind that models take; it finds them in `Features.asked`."""
+    def asked(self, classes: list[str]) -> list[bytes]:
+        """Return payloads that are embedded for it; it finds them in `Features.asked`.
+
+        They are of the kind that models take, of two kinds the second. `classes` are the names of the classes.
+        """
+        del classes
         return []
 
     def fitted_to(self, labels: LabelCounts) -> Self:

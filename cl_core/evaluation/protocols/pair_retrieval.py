@@ -3,6 +3,7 @@
 from typing import ClassVar, Self
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from cl_core.errors import DataError
@@ -15,8 +16,9 @@ from cl_core.registry import EVALUATIONS
 class PairRetrieval(Evaluation):
     """How often the second side of a test pair is among the k most similar to its first side, and the other way round.
 
-    Candidates are the second sides of all test pairs, each once however many pairs have it. Backward, the second side
-    searches the first sides; one of its own pairs has to be among the k. Of equal similarities the own one comes last.
+    Candidates are the second sides of all test pairs, each once however many pairs have it. What belongs to the same
+    sample, such as another caption of an image, is right, too. Backward, each second side searches the first sides.
+    Of equal similarities the own one comes last.
 
     Source: recall at k in both directions as in Karpathy and Fei-Fei 2015, "Deep visual-semantic alignments for
     generating image descriptions", arXiv:1412.2306, Sec. 4.1. Differences: equal second sides are one candidate.
@@ -60,18 +62,23 @@ class PairRetrieval(Evaluation):
         if test.second is None:
             return Outcome(scores={})
         chosen = np.argsort(test.sample_ids, kind="stable")[: self.pairs]
-        first, second = test.embeddings.take(chosen), test.second.embeddings.take(chosen)
-        identities = test.second.identities
-        of = np.arange(len(chosen)) if identities is None else np.unique(identities[chosen], return_inverse=True)[1]
-        # The first pair of each second side: what is equal is one candidate forward, and one query backward.
-        once = np.unique(of, return_index=True)[1]
-        forward = own_ranks(first, second[once], of, of[once])
-        backward = np.full(len(chosen), np.nan)
-        backward[once] = own_ranks(second[once], first, of[once], of)
-        values = {f"pair_retrieval.recall_at_{k}": (forward < k).astype(np.float64) for k in self.ks}
-        values |= {
-            f"pair_retrieval.backward_recall_at_{k}": np.where(np.isnan(backward), np.nan, backward < k)
+        pairs = test.second
+        first, second = test.embeddings.take(chosen), pairs.embeddings.take(chosen)
+        of = chosen if pairs.identities is None else np.unique(pairs.identities[chosen], return_inverse=True)[1]
+        # What is equal is one candidate: the first pair that has it stands for all.
+        firsts, seconds = (_once(of, same[chosen]) for same in (pairs.same_first, pairs.same_second))
+        forward, backward = np.full((2, len(chosen)), np.nan)
+        forward[firsts] = own_ranks(first[firsts], second[seconds], of[firsts], of[seconds])
+        backward[seconds] = own_ranks(second[seconds], first[firsts], of[seconds], of[firsts])
+        values = {
+            f"pair_retrieval.{direction}_at_{k}": np.where(np.isnan(ranks), np.nan, ranks < k)
+            for direction, ranks in {"recall": forward, "backward_recall": backward}.items()
             for k in self.ks
         }
         values["pair_retrieval.reciprocal_rank"] = 1 / (1 + forward)
         return Outcome.of_samples(values, chosen, len(test.ids), resamples=resamples, seed=seed)
+
+
+def _once(of: NDArray[np.int64], same: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the first position of each pair of values, (N,) both, in order."""
+    return np.sort(np.unique(np.stack([of, same]), axis=1, return_index=True)[1])

@@ -62,20 +62,22 @@ class Similarity(Evaluation):
         Raises:
             DataError: With what to do.
         """
-        if labels.takes != "text":
+        if labels.takes[-1] != "text":
             raise DataError(
-                f"evaluation.protocols: similarity is of texts, and models of these data take {labels.takes}s; leave "
-                "similarity out"
+                f"evaluation.protocols: similarity is of texts, and models of these data take {labels.takes[-1]}s; "
+                "leave similarity out"
             )
         _ = self._rated  # Reading it refuses what is none.
         return self
 
-    def asked(self) -> list[bytes]:
+    def asked(self, classes: list[str]) -> list[bytes]:
         """Return the first texts of the pairs, then the second ones."""
         return [*self._rated.first, *self._rated.second]
 
     def __call__(self, train: Features, test: Features, *, classes: list[str], resamples: int, seed: int) -> Outcome:
         """Measure the texts of the pairs; samples, labels and classes are not used."""
+        if "similarity" not in test.asked:
+            return Outcome(scores={})
         unit = test.asked["similarity"].astype(np.float64)
         unit /= np.maximum(np.linalg.norm(unit, axis=1, keepdims=True), np.finfo(np.float64).tiny)
         first, second = np.split(unit, 2)

@@ -4,6 +4,7 @@
 infer its requirements. Here each step is a call of its own, so that the next attempt can continue after a kill.
 """
 
+import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -25,12 +26,14 @@ from tasks.adapters.mlflow.model_version import (
     modality_from_tags,
     model_ref,
     recorded_modality,
+    second_from_tags,
 )
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import LoggedModel, Run
     from mlflow.entities.model_registry import ModelVersion
+    from torch import nn
 
     from cl_core.export import EmbeddingModel
 
@@ -42,7 +45,7 @@ def find_or_log_model(
     run: "Run",
     model: "EmbeddingModel",
     tags: Mapping[str, str],
-    columns: Sequence[str],
+    takes: ModelInput,
     staged: Path,
 ) -> "LoggedModel":
     """Return the run's uploaded model; upload it when there is none, and delete incomplete uploads of killed runs."""
@@ -53,7 +56,7 @@ def find_or_log_model(
     for logged in uploads:
         if logged.status != "READY":
             client.delete_logged_model(logged.model_id)
-    logged = ready[0] if ready else _log_model(client, run, model, tags, columns, staged / "model")
+    logged = ready[0] if ready else _log_model(client, run, model, tags, takes, staged / "model")
     outputs = run.outputs.model_outputs if run.outputs else []
     if logged.model_id not in {output.model_id for output in outputs}:
         client.log_outputs(run.info.run_id, [LoggedModelOutput(logged.model_id, step=0)])
@@ -66,20 +69,53 @@ def _log_model(
     run: "Run",
     model: "EmbeddingModel",
     tags: Mapping[str, str],
-    columns: Sequence[str],
+    takes: ModelInput,
     folder: Path,
 ) -> "LoggedModel":
     logged = client.create_logged_model(
         run.info.experiment_id, name=NAME, source_run_id=run.info.run_id, tags=dict(tags)
     )
     failpoint("register.model-created")
-    save_model(model, columns, folder, logged)
+    save_programs(model, takes, folder, logged)
     failpoint("register.model-saved")
     client.log_model_artifacts(logged.model_id, str(folder))
     failpoint("register.model-uploaded")
     final = client.finalize_logged_model(logged.model_id, "READY")
     failpoint("register.model-finalized")
     return final
+
+
+def save_programs(model: "EmbeddingModel", takes: ModelInput, folder: Path, logged: "LoggedModel") -> None:
+    """Write the model into a new folder in MLflow's format; of pairs of two kinds, the second program beside it."""
+    first = model.of_side(0) if takes.second else model
+    save_model(first, [column.name for column in takes.kind.columns], folder, logged)
+    if takes.second:
+        import torch
+
+        from cl_core.export import export_program
+
+        torch.export.save(export_program(model.of_side(1)), folder / second_program(takes))
+
+
+def second_program(takes: ModelInput) -> str:
+    """Return the file of the program for second sides, such as text.pt2."""
+    assert takes.second is not None, "asked of a model with two programs"
+    return f"{takes.second.kind.unit}.pt2"
+
+
+def load_program(client: "MlflowClient", ref: ModelRef, side: int) -> "nn.Module":
+    """Load the program for one side of pairs of a version; call it inside `connected`."""
+    import torch
+
+    if not side:
+        program: nn.Module = pytorch_flavor().load_model(ref.uri)
+        return program
+    from mlflow.artifacts import download_artifacts
+
+    file = second_program(model_input(client, ref))
+    with tempfile.TemporaryDirectory() as folder:
+        file = download_artifacts(artifact_uri=f"{ref.uri}/{file}", dst_path=folder)
+        return torch.export.load(file).module()
 
 
 def save_model(model: "EmbeddingModel", columns: Sequence[str], folder: Path, logged: "LoggedModel") -> None:
@@ -135,7 +171,8 @@ def model_input(client: "MlflowClient", ref: ModelRef) -> ModelInput:
         raise _foreign(ref, code="unknown_modality", modality=name)
     arrays = _input_arrays(ref, len(MODALITIES.get(name, field="modality").columns))
     name, hidden = modality_from_tags(tags)
-    taken = ModelInput(modality=name, shapes=tuple(array.shape for array in arrays), hidden=hidden)
+    shapes = tuple(array.shape for array in arrays)
+    taken = ModelInput(modality=name, shapes=shapes, hidden=hidden, second=second_from_tags(tags))
     try:
         if arrays != taken.arrays:
             raise ValueError(f"its arrays are {' and '.join(array.dtype for array in arrays)}")

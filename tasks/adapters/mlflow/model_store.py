@@ -20,8 +20,8 @@ from cl_core.refs import Decision, EvaluationReport, ModelRef
 from cl_core.specs import PromotionSpec
 from tasks.adapters.mlflow import champion_decisions, lookup
 from tasks.adapters.mlflow.champion_history import last_decision
-from tasks.adapters.mlflow.connection import connected, pytorch_flavor
-from tasks.adapters.mlflow.logged_model import copy_model, model_input, recorded_data
+from tasks.adapters.mlflow.connection import connected
+from tasks.adapters.mlflow.logged_model import copy_model, load_program, model_input, recorded_data
 from tasks.adapters.mlflow.model_version import (
     CHAMPION,
     RegisteredData,
@@ -180,16 +180,15 @@ class ModelStore:
         with connected(self.tracking_uri) as client:
             return lookup.model_names(client)
 
-    def load(self, ref: ModelRef) -> "nn.Module":
-        """Load the program of a version: N rows to (N, F) float32 unit rows, on the CPU, without pickle.
+    def load(self, ref: ModelRef, side: int = 0) -> "nn.Module":
+        """Load the program for a side of a version: N rows to (N, F) float32 unit rows, on the CPU, without pickle.
 
         Raises:
             InputError: When there is no such model or version.
         """
         with connected(self.tracking_uri) as client:
             lookup.require_version(client, ref.name, ref.version)
-            program: nn.Module = pytorch_flavor().load_model(ref.uri)
-            return program
+            return load_program(client, ref, side)
 
     def model_input(self, ref: ModelRef) -> ModelInput:
         """Return what a version takes, from its signature and tags.

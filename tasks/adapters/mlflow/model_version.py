@@ -30,6 +30,9 @@ DECISION = "counterpoint.decision"
 DATA_NAME = "counterpoint.data_name"
 MODALITY = "counterpoint.modality"
 INPUT = "counterpoint.input"
+# Of a model with a second program.
+SECOND_MODALITY = "counterpoint.second_modality"
+SECOND_INPUT = "counterpoint.second_input"
 # An option of the modality that the shape of the input does not show, by its name.
 _OPTION = "counterpoint."
 # What was pruned of its inputs.
@@ -60,16 +63,33 @@ class RegisteredData(Ref):
         """Return the data that a version's tags record; None of a version of 0.1.0, which has no such tags."""
         if DATA_NAME not in tags or INPUT not in tags:
             return None
-        shapes = tuple(tuple(map(int, shape.split(" x "))) for shape in tags[INPUT].split(" + "))
         modality, hidden = modality_from_tags(tags)
-        return cls(name=tags[DATA_NAME], takes=ModelInput(modality=modality, shapes=shapes, hidden=hidden))
+        takes = ModelInput(modality=modality, shapes=_shapes(tags[INPUT]), hidden=hidden, second=second_from_tags(tags))
+        return cls(name=tags[DATA_NAME], takes=takes)
 
     @property
     def tags(self) -> dict[str, str]:
         """Return the tags that record it."""
-        tags = {DATA_NAME: self.name, INPUT: " + ".join(" x ".join(map(str, shape)) for shape in self.takes.shapes)}
+        tags = {DATA_NAME: self.name, INPUT: _shapes_text(self.takes)}
+        if self.takes.second:
+            tags |= {SECOND_MODALITY: self.takes.second.modality, SECOND_INPUT: _shapes_text(self.takes.second)}
         named = {} if self.takes.modality == IMAGE else {MODALITY: self.takes.modality}
         return tags | named | {f"{_OPTION}{name}": json.dumps(value) for name, value in self.takes.hidden.items()}
+
+
+def _shapes_text(takes: ModelInput) -> str:
+    return " + ".join(" x ".join(map(str, shape)) for shape in takes.shapes)
+
+
+def _shapes(text: str) -> tuple[tuple[int, ...], ...]:
+    return tuple(tuple(map(int, shape.split(" x "))) for shape in text.split(" + "))
+
+
+def second_from_tags(tags: Mapping[str, str]) -> ModelInput | None:
+    """Return what the program for second sides takes; None without one."""
+    if SECOND_INPUT not in tags:
+        return None
+    return ModelInput(modality=tags[SECOND_MODALITY], shapes=_shapes(tags[SECOND_INPUT]))
 
 
 def recorded_modality(tags: Mapping[str, str]) -> str:

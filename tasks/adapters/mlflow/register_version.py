@@ -68,9 +68,8 @@ def _create_version(
     training_run.log_dataset(client, run, registration.snapshot)
     failpoint("register.dataset-logged")
     _log_evaluation(client, run, registration, staged)
-    columns = [column.name for column in registration.takes.kind.columns]
     tags, built = registration.run_tags, registration.build_model()
-    model = logged_model.find_or_log_model(client, run, built, tags, columns, staged)
+    model = logged_model.find_or_log_model(client, run, built, tags, registration.takes, staged)
     client.set_terminated(run.info.run_id, "FINISHED")
     failpoint("register.run-ended")
     _ensure_registered_model(client, registration.name)
