@@ -204,7 +204,9 @@ def explain_validation_error(error: ValidationError, path: str, known: list[str]
         elif problem["type"] == "missing":
             sentences.append(f"{where}: required, and not given")
         elif problem["type"] == "value_error":  # Our own message, which includes the value.
-            sentences.append(f"{where}: {problem['ctx']['error']}")
+            reason = problem["ctx"]["error"]
+            # A component of another one has named the whole path.
+            sentences.append(str(reason) if isinstance(reason, SpecError) else f"{where}: {reason}")
         else:
             message = problem["msg"]
             requirement = message[0].lower() + message[1:]

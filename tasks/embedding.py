@@ -4,7 +4,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,8 +28,7 @@ from tasks.runtime.settings import Settings
 from tasks.runtime.step import log_outcome, step
 
 if TYPE_CHECKING:
-    from torch import nn
-
+    from cl_core.embedding.classify import Classified
     from cl_core.embedding.search import Hit
 
 
@@ -66,18 +65,17 @@ def finished_model(model_name: str, version: int) -> FinishedModel:
     store = model_store()
     model = store.find(model_name, version)
 
-    @cache
-    def program() -> "nn.Module":
-        return store.load(model)
+    program = cache(partial(store.load, model))
 
-    def embed_rows(rows: Rows) -> NDArray[np.float32]:
+    def embed_rows(rows: Rows, side: int = 0) -> NDArray[np.float32]:
         import torch
 
         with torch.inference_mode():
-            embeddings: NDArray[np.float32] = program()(*map(torch.from_numpy, rows)).numpy()
+            embeddings: NDArray[np.float32] = program(side)(*map(torch.from_numpy, rows)).numpy()
         return embeddings
 
-    return FinishedModel(model.name, model.version, model.training_digest, store.model_input(model), embed_rows)
+    takes = store.model_input(model)
+    return FinishedModel(model.name, model.version, model.training_digest, takes, embed_rows, model.scale)
 
 
 def _in_place(data: SourceSpec) -> SourceSpec:
@@ -120,11 +118,39 @@ def search_embeddings(searched: Path | str, embeddings: Path, *, count: int, pag
             f"{facts.model_uri} is of training {model.training_digest[:12] or 'unknown'}; set MLFLOW_TRACKING_URI to "
             f"the MLflow that it came from (now {here}), or embed the {facts.takes.kind.unit}s again"
         )
-    hits = nearest_rows(model.embed(query.row)[0], embeddings, count=count)
-    payloads = find_payloads(hits, facts)
+    hits = nearest_rows(model.embed(query.row, query.side)[0], embeddings, count=count)
+    payloads = find_payloads((hit.row for hit in hits), facts.data, facts.takes.modality)
     page.parent.mkdir(parents=True, exist_ok=True)
     artifact_dir.write_text(page, search_page(query, embeddings, facts, hits, payloads))
     return hits, missing_sentence(hits, payloads, facts)
+
+
+def classify_images(
+    model: FinishedModel, data: SourceSpec, classes: list[str], templates: tuple[str, ...], *, table: Path, page: Path
+) -> "Classified":
+    """Classify the images of a source by the names of classes; write a table of probabilities and a page.
+
+    Raises:
+        InputError: When the model takes no texts, or a file or a template cannot be used.
+        DataError: When no input is an image.
+    """
+    # They bring torch, which importing the flow does not need.
+    from cl_core.embedding.classify import class_probabilities, write_classified
+    from cl_core.embedding.search import find_payloads
+    from cl_core.report.classes_page import classes_page, shown_rows
+
+    with bar_over("classify") as bar:
+        classified = class_probabilities(
+            model, data, classes, templates, workers=0, on_progress=lambda done, inputs: bar(done, inputs, "")
+        )
+    write_classified(classified, table)
+    rows = (classified.rows[row] for shown in shown_rows(classified).values() for row in shown)
+    kind = model.takes.kind
+    payloads = find_payloads(rows, data, model.takes.modality)
+    page.parent.mkdir(parents=True, exist_ok=True)
+    html = classes_page(classified, kind, payloads, model=model.uri, folder=data.location, table=table)
+    artifact_dir.write_text(page, html)
+    return classified
 
 
 def open_atlas(embeddings: Path, *, umap: bool, port: int) -> int:

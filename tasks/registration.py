@@ -1,5 +1,6 @@
 """The registration steps: register a version in MLflow, decide its promotion, move the champion by hand."""
 
+import math
 from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING
@@ -32,11 +33,13 @@ def register(
     """Register the encoder as a new version of the model, exactly once per training."""
     from cl_core.evaluation import representations
     from cl_core.export import EmbeddingModel
+    from cl_core.training.checkpoint import load_learned
 
     @cache
     def build() -> "EmbeddingModel":
         return EmbeddingModel(job.processor, representations.trained_encoder(job, checkpoint.path))
 
+    learned = load_learned(checkpoint.path)
     model = model_store().register(
         Registration(
             name=model_name,
@@ -49,6 +52,7 @@ def register(
             | ({"start": job.initial_weights} if job.initial_weights else {}),
             curves=[progress.model_dump() for progress in job.progress.read()],
             lineage=lineage(recipe),
+            scale=math.exp(learned["log_scale"]) if "log_scale" in learned else None,
         )
     )
     if model.created:

@@ -67,7 +67,7 @@ def _prepare(batch: tuple[int, list[Input]], takes: ModelInput) -> PreparedBatch
     for item in inputs:
         try:
             if isinstance(item, Unreadable):
-                raise Rejected("unreadable", item.detail)
+                raise Rejected(item.reason, item.detail)
             decoded.append(model_row(item.payload, modality, arrays))
         except Rejected as rejection:
             rejected.append((item.origin, rejection.reason, rejection.detail))

@@ -1,6 +1,7 @@
 """Search: find the rows of a file whose embeddings are nearest to a query's."""
 
 import stat
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,11 +12,14 @@ from numpy.typing import NDArray
 from cl_core.columns import Rows
 from cl_core.data.sources import built_source
 from cl_core.data.sources._listing import file_kind
-from cl_core.embedding.embeddings_file import EmbeddedRow, EmbeddingsMetadata, embedding_groups, rows_at
+from cl_core.embedding.embeddings_file import EmbeddedRow, embedding_groups, rows_at
 from cl_core.errors import DataError, InputError
 from cl_core.evaluation.nearest import nearest
-from cl_core.modalities import Rejected
+from cl_core.modalities import Modality, Rejected
 from cl_core.modalities._model_input import ModelInput, model_row
+from cl_core.specs import SourceSpec
+
+_TEXT = "text"
 
 
 class Query(NamedTuple):
@@ -24,6 +28,8 @@ class Query(NamedTuple):
     name: str  # For titles: that of its file.
     payload: bytes
     row: Rows  # A batch of one that the model takes.
+    kind: Modality  # Of the payload.
+    side: int = 0  # The program that takes it, of a model of pairs of two kinds.
 
 
 class Hit(NamedTuple):
@@ -59,7 +65,7 @@ def file_query(file: Path, takes: ModelInput) -> Query:
         if not stat.S_ISREG(mode := file.stat().st_mode):  # Opening a pipe would wait for its writer.
             raise InputError(f"{file} is a {file_kind(mode)}, not a file; give {modality.query}")
         payload = modality.payload_of(file.read_bytes())
-        return Query(file.name, payload, _row(payload, takes))
+        return Query(file.name, payload, _row(payload, takes), modality)
     except OSError as error:
         raise InputError(f"{file} cannot be read ({error.strerror}); give {modality.query}") from error
     except Rejected as error:
@@ -72,12 +78,14 @@ def text_query(text: str, takes: ModelInput) -> Query:
     Raises:
         InputError: When the model takes no texts, or this is none.
     """
-    if takes.modality != "text":
+    if _TEXT not in takes.modalities:
         raise InputError(f"--text: the model takes {takes}, not texts; give {takes.kind.query}")
+    side = takes.modalities.index(_TEXT)
+    of_texts = takes.of_side(side)
     # What the command line could not decode is in the text as halves of pairs, and is refused as not UTF-8.
     payload = text.strip().encode(errors="surrogateescape")
     try:
-        return Query("a text", payload, _row(payload, takes))
+        return Query("a text", payload, _row(payload, of_texts), of_texts.kind, side)
     except Rejected as error:
         raise InputError(f"--text: {text!r} cannot be searched for ({error.detail}); give a text") from error
 
@@ -87,12 +95,11 @@ def _row(payload: bytes, takes: ModelInput) -> Rows:
     return tuple(np.array(part)[None] for part in model_row(payload, takes.kind, takes.arrays))
 
 
-def find_payloads(hits: list[Hit], metadata: EmbeddingsMetadata) -> dict[str, bytes]:
-    """Return the payloads of hits, by id: of those that are still where they were embedded from."""
-    origins = {bytes.fromhex(hit.row.id): hit.row.origin for hit in hits}
+def find_payloads(rows: Iterable[EmbeddedRow], data: SourceSpec, modality: str) -> dict[str, bytes]:
+    """Return the payloads of rows, by id: of those that are still where they were embedded from."""
+    origins = {bytes.fromhex(row.id): row.origin for row in rows}
     try:
-        source = built_source(metadata.data, metadata.takes.modality)
-        payloads = source.find(metadata.data.location, origins)
+        payloads = built_source(data, modality).find(data.location, origins)
     except (DataError, OSError):
         # The whole source has gone; the embeddings can be searched without it.
         return {}

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -38,6 +39,13 @@ from cl_core.tables import rows_of, table_of
 _ROWS, _QUARANTINE = "rows.parquet", "quarantine.parquet"
 
 
+class EmbedRows(Protocol):
+    """Turns N rows, as the program for one side of pairs takes them, into (N, D) float32 unit rows."""
+
+    def __call__(self, rows: Rows, side: int = 0) -> NDArray[np.float32]:
+        """Embed the rows."""
+
+
 @dataclass(frozen=True)
 class FinishedModel:
     """A registered model, ready to use."""
@@ -46,7 +54,8 @@ class FinishedModel:
     version: int  # Its number.
     training_digest: str  # Of the training that made it.
     takes: ModelInput
-    embed: Callable[[Rows], NDArray[np.float32]]  # N rows as it takes them to (N, D) float32 unit rows.
+    embed: "EmbedRows"
+    scale: float = 1.0  # By which cosines of images and texts are multiplied to be logits, as it was learned.
 
     @property
     def unit(self) -> str:

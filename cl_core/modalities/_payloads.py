@@ -13,6 +13,8 @@ Reason = Literal[
     "infinite",
     "other_length",
     "unreadable",
+    "no_image",
+    "no_text",
     "conflicting_labels",
     "in_test_split",
 ]

@@ -12,6 +12,7 @@ _SCORES = {
     "linear_probe.accuracy": "linear probe",
     "knn_20.accuracy": "20 neighbors",
     "pair_retrieval.recall_at_10": "pairs, recall at 10",
+    "zero_shot.accuracy": "zero-shot",
     "similarity.spearman": "similarity",
 }
 _FIGURES = {"geometry.uniformity": 2, "geometry.effective_rank": 0}

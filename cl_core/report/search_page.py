@@ -23,12 +23,12 @@ def search_page(
     return template.render(
         name=query.name,
         unit=modality.unit,
-        query=_shown(query.payload, modality),
+        query=shown_payload(query.payload, query.kind),
         query_id=hashlib.sha256(query.payload).hexdigest(),
         embeddings=embeddings,
         metadata=metadata,
         hits=hits,
-        previews={sample: _shown(one, modality) for sample, one in payloads.items()},
+        previews={sample: shown_payload(one, modality) for sample, one in payloads.items()},
         sentence=missing_sentence(hits, payloads, metadata),
     )
 
@@ -43,7 +43,7 @@ def missing_sentence(hits: Sequence[Hit], payloads: Mapping[str, bytes], metadat
     return f"{missing} of {len(hits)} {unit}s are not shown: {place} no longer holds the {unit}s that were embedded."
 
 
-def _shown(payload: bytes, modality: Modality) -> Markup | str:
+def shown_payload(payload: bytes, modality: Modality) -> Markup | str:
     """Return the whole sample as HTML; empty when it can no longer be decoded."""
     try:
         return modality.preview_payload(payload, side=SIDE).html

@@ -97,6 +97,12 @@ def load_encoder_state(path: Path) -> dict[str, Tensor]:
     return state_of("encoder", path / _METHOD)
 
 
+def load_learned(path: Path) -> dict[str, float]:
+    """Return what the loss has learned with the encoder, such as a scale, from a verified checkpoint."""
+    state = safetensors.torch.load_file(path / _METHOD)
+    return {name.rpartition(".learned.")[2]: value.item() for name, value in state.items() if ".learned." in name}
+
+
 def _lay_out_as_parameters(optimizer: Optimizer) -> None:
     """Give loaded state the memory layout of its parameter, such as channels last.
 

@@ -47,6 +47,7 @@ _TABLE = {
     "Embeddings": {
         "flows.embed:embed": "Embed a dataset with a registered model, into one Parquet file.",
         "flows.cli.inference:search": "Find the samples nearest to the one in a file, or to a text.",
+        "flows.cli.inference:classify": "Classify images by the names of classes, without labeled images.",
         "flows.cli.inference:atlas": "Open a map of the embeddings in the browser.",
     },
     "Operations": {

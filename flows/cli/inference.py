@@ -63,6 +63,73 @@ def search(
     return SearchHits(hits=hits, page=output.absolute(), missing=missing)
 
 
+class ClassifiedImage(BaseModel):
+    """An image and the probabilities of its classes."""
+
+    origin: str = Field(description="File or row that it was read from.")
+    id: str = Field(description="sha256 of the content.")
+    name: str = Field(description="The most probable class.")
+    probabilities: dict[str, float] = Field(description="By class; they add up to 1.")
+
+
+class ClassifiedImages(BaseModel):
+    """The result of a classification."""
+
+    images: list[ClassifiedImage] = Field(description="In the order of the folder.")
+    counts: dict[str, int] = Field(description="Images of each class.")
+    rejected: list[str] = Field(description="Inputs that could not be decoded, and why.")
+    table: Path = Field(description="File with the probabilities.")
+    page: Path = Field(description="HTML file that shows the images of each class.")
+
+
+def classify(
+    folder: Path,
+    *,
+    labels: str,
+    model_name: str,
+    version: Annotated[int, Parameter(validator=Number(gte=0))] = 0,
+    templates: tuple[str, ...] = ("{}",),
+    output: Path = Path("classes.csv"),
+    page: Path = Path("classes.html"),
+) -> ClassifiedImages:
+    """Classify images by the names of classes, without labeled images.
+
+    Args:
+        folder: Folder with images, at any depth.
+        labels: Names of the classes, such as "cat, dog, bird".
+        model_name: Registered model of images with texts.
+        version: Number of its version; 0 is the champion.
+        templates: Texts that the names are put into, in place of {}, such as "a photo of a {}". Of several, the mean
+            counts.
+        output: File to write the probabilities to: CSV, or Parquet if its name ends in .parquet.
+        page: HTML file to write, which shows the images of each class.
+    """
+    from cl_core.embedding.classify import class_names
+    from cl_core.specs import SourceSpec
+    from tasks.embedding import classify_images, finished_model
+
+    classes = class_names(labels)
+    data = SourceSpec(source="image_folder", location=str(folder), source_options={"split_from": "none"})
+    model = finished_model(model_name, version)
+    made = classify_images(model, data, classes, templates, table=output, page=page)
+    images = [
+        ClassifiedImage(
+            origin=row.origin,
+            id=row.id,
+            name=classes[predicted],
+            probabilities=dict(zip(classes, probabilities.tolist(), strict=True)),
+        )
+        for row, predicted, probabilities in zip(made.rows, made.predicted, made.probabilities, strict=True)
+    ]
+    return ClassifiedImages(
+        images=images,
+        counts={name: sum(image.name == name for image in images) for name in classes},
+        rejected=[f"{origin}: {detail}" for origin, _, detail in made.rejected],
+        table=output.absolute(),
+        page=page.absolute(),
+    )
+
+
 def atlas(
     embeddings: Path,
     *,

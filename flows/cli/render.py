@@ -101,6 +101,7 @@ RENDERERS: Mapping[str, Callable[[Any], None]] = {
     "FetchedModel": _show_path,
     "ModelVersions": result_tables.show_models,
     "SearchHits": result_tables.show_hits,
+    "ClassifiedImages": result_tables.show_classified,
     "Explanation": result_tables.show_explanation,
     "Stopped": _show_stopped,
     "DoctorReport": result_tables.show_problems,

@@ -11,13 +11,15 @@ if TYPE_CHECKING:  # They bring Prefect, numpy or torch.
     from cl_core.data.validation import ValidationReport
     from cl_core.refs import Decision, EvaluationReport
     from flows.cli.explanations import Explanation
-    from flows.cli.inference import SearchHits
+    from flows.cli.inference import ClassifiedImages, SearchHits
     from flows.cli.models import ModelVersions
     from flows.cli.operations import DoctorReport
     from flows.compare import Comparison
     from tasks.lineage.graph import LineageReport
     from tasks.pruning import PruneResult
     from tasks.runtime.inventory import Diagnosis
+
+_LISTED = 20
 
 
 def show_scores(report: "EvaluationReport") -> None:
@@ -98,6 +100,19 @@ def show_hits(result: "SearchHits") -> None:
     wide_console().print(text_table(["", "cosine", "label", "split", "origin"], rows, right=["", "cosine"]))
     if result.missing:
         print(result.missing)
+    print(result.page)
+
+
+def show_classified(result: "ClassifiedImages") -> None:
+    """Print the class of the first images with its probability, the number of images of each, and the files."""
+    rows = [[one.origin, one.name, f"{one.probabilities[one.name]:.0%}"] for one in result.images[:_LISTED]]
+    wide_console().print(text_table(["image", "class", "probability"], rows, right=["probability"]))
+    if (more := len(result.images) - len(rows)) > 0:
+        print(f"and {more:,} more")
+    print(", ".join(f"{name}: {count:,}" for name, count in result.counts.items()))
+    if result.rejected:
+        print(f"{len(result.rejected):,} inputs could not be decoded, for example {result.rejected[0]}")
+    print(result.table)
     print(result.page)
 
 

@@ -35,6 +35,11 @@ from cl_core.report.search_page import missing_sentence, search_page
 from cl_core.specs import SourceSpec
 from tasks.embedding import open_atlas
 
+
+def payloads_of(hits, facts):
+    return find_payloads((hit.row for hit in hits), facts.data, facts.takes.modality)
+
+
 FACTS = EmbeddingsMetadata(
     digest="d" * 64,
     model_name="shoes",
@@ -95,7 +100,7 @@ def test_the_page_needs_nothing_but_itself_and_shows_each_image_with_its_cosine(
     image = folder / "sandal" / "5.png"
     facts, query, hits = found_by(image, embedded)
     assert [hit.row.origin for hit in hits[:2]] == ["sandal/5.png", "sandal/twin.png"]
-    page = search_page(query, embedded, facts, hits, find_payloads(hits, facts))
+    page = search_page(query, embedded, facts, hits, payloads_of(hits, facts))
     sources = re.findall(r'<img class="\w*" src="([^"]*)"', page)
     assert len(sources) == 6 and all(source.startswith("data:image/png;base64,") for source in sources)
     assert not re.findall(r'(?:src|href)="(?!data:)', page) and "<script" not in page
@@ -111,12 +116,12 @@ def test_images_that_have_gone_or_changed_are_named_and_counted_in_a_sentence(em
     facts, query, hits = found_by(image, embedded, count=7)
     (folder / "sandal" / "4.png").unlink()
     (folder / "boot" / "0.png").write_bytes(encoded(99, 8, 8))
-    page = search_page(query, embedded, facts, hits, find_payloads(hits, facts))
+    page = search_page(query, embedded, facts, hits, payloads_of(hits, facts))
     assert f"2 of 7 images are not shown: {folder} no longer holds the images that were embedded." in page
     assert page.count("no image") == 2 and "sandal/4.png" in page
     payload = image.read_bytes()
     shutil.rmtree(folder)
-    assert missing_sentence(hits, find_payloads(hits, facts), facts).startswith("7 of 7 images are not shown")
+    assert missing_sentence(hits, payloads_of(hits, facts), facts).startswith("7 of 7 images are not shown")
     image.parent.mkdir(parents=True)
     image.write_bytes(payload)
 

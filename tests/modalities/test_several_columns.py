@@ -161,7 +161,8 @@ def test_a_dataset_is_embedded_and_searched(necklaces: cases.Case, tmp_path: Pat
     assert [part.shape for part in query.row] == [(1, 3), (1, 12)] and query.name == "query.txt"
     hits = nearest_rows(embed(query.row)[0], output, count=3)
     assert (hits[0].row.origin, hits[0].row.label) == ("given#17", label) and hits[0].cosine > 0.999999
-    found = find_payloads(hits, read_metadata(output))
+    facts = read_metadata(output)
+    found = find_payloads((hit.row for hit in hits), facts.data, facts.takes.modality)
     assert found[hits[0].row.id] == payload
     page = search_page(query, output, read_metadata(output), hits, found)
     assert page.count(string.decode()) >= 2

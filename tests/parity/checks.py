@@ -98,6 +98,8 @@ def _softmax_losses() -> Iterator[Check]:
     yield Check("info_nce", pml_ntxent[0], "pytorch-metric-learning", _among_views(published), pml_ntxent[1])
     yield Check("info_nce", "queries to keys", "info-nce-pytorch", _to_keys(published), libraries.info_nce_package)
     yield Check("info_nce", "CLIP, both ways", "open-clip-torch", _both_ways(published), libraries.clip)
+    at_start = _loss("clip", start_temperature=TEMPERATURE)
+    yield Check("clip", "ClipLoss", "open-clip-torch", _both_ways(at_start), libraries.clip)
     yield Check(
         "decoupled",
         "DCLLoss",

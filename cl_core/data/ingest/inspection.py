@@ -26,7 +26,7 @@ def _inspect(item: Input, modality: Modality, *, fingerprint: bool) -> PayloadIn
     if isinstance(item, Unchanged):
         return item.result
     if isinstance(item, Unreadable):
-        return Rejected("unreadable", item.detail)
+        return Rejected(item.reason, item.detail)
     try:
         info = modality.inspect(item.payload, fingerprint=fingerprint)
         return info._replace(identities=b"".join(modality.identities(item.payload)))

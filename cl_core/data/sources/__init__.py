@@ -9,6 +9,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 from pydantic import PrivateAttr
 
 from cl_core.errors import DataError, SpecError
+from cl_core.modalities import Reason
 from cl_core.refs import IMAGE
 from cl_core.registry import SOURCES, Component
 from cl_core.specs import DataSpec, SourceSpec
@@ -60,6 +61,7 @@ class Unreadable:
     origin: str
     detail: str
     listed: SourceEntry | None = None
+    reason: Reason = "unreadable"
 
 
 class Source(Component):

@@ -1,7 +1,5 @@
 """Folders of files that are a sample each: one folder per class, or unlabeled; at any depth."""
 
-import contextlib
-import errno
 import hashlib
 import os
 import stat
@@ -12,12 +10,13 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import Field, PrivateAttr, model_validator
 
-from cl_core.data.path_roots import confined, leads_out
+from cl_core.data.path_roots import confined
 from cl_core.data.sources import RawSample, Source, SourceEntry, Unreadable, unchanged
 from cl_core.data.sources._folder_layout import FileKind, Layout, folder_layout
-from cl_core.data.sources._listing import OUTSIDE, counted, file_kind, file_state, nothing_listed, text_of
+from cl_core.data.sources._listing import counted, file_state, nothing_listed, read_file, text_of
 from cl_core.data.sources._path_labels import NAME_PATTERN, check_pattern, name_label, no_name_matches, trimmed
 from cl_core.errors import DataError
+from cl_core.modalities import Rejected
 
 
 class FileFolder(Source):
@@ -37,6 +36,11 @@ class FileFolder(Source):
     _layouts: dict[str, Layout] = PrivateAttr(default_factory=dict)  # By location, of the last listing.
     _folders: dict[str, Path] = PrivateAttr(default_factory=dict)  # By location, absolute.
 
+    @property
+    def read_kind(self) -> FileKind:
+        """The files that are read: those of the kind, and what is read with them."""
+        return self.kind
+
     @model_validator(mode="after")
     def _a_pattern_is_read(self) -> Self:
         check_pattern(self.label_pattern, self.label_from)
@@ -48,7 +52,7 @@ class FileFolder(Source):
         seen = hashlib.sha256(os.fsencode(root))
         empty = True
         self._passed_over.clear()
-        for parts, path in self.kind.files(root, self._passed_over):
+        for parts, path in self.read_kind.files(root, self._passed_over):
             empty = False
             seen.update(os.fsencode("/".join(parts)) + f"\0{file_state(path)}\0".encode())
         if empty:
@@ -67,7 +71,7 @@ class FileFolder(Source):
         layout = self._layouts[location] = folder_layout(root, self.kind) if self.split_from == "folder" else Layout()
         self._passed_over.clear()
         name, labeled = "", False
-        for parts, path in self.kind.files(root, self._passed_over):
+        for parts, path in self.read_kind.files(root, self._passed_over):
             split, folders = layout.place(parts[:-1])
             label = self._label(folders, parts[-1])
             labeled = labeled or label is not None
@@ -99,18 +103,10 @@ class FileFolder(Source):
             folder = self._folders[location] = Path(location).expanduser().absolute()
         path = folder / os.fsdecode(listed.name)
         try:
-            if leads_out(path):
-                raise PermissionError(errno.EPERM, OUTSIDE)
-            state = path.stat()
-            if not stat.S_ISREG(state.st_mode):  # Opening a pipe would wait for its writer.
-                return Unreadable(listed.origin, f"it is not a file but a {file_kind(state.st_mode)}", listed)
-            if state.st_size > self.kind.most_bytes:
-                detail = f"{state.st_size:,} bytes; the limit is {self.kind.most_bytes:,}"
-                return Unreadable(listed.origin, detail, listed)
-            with path.open("rb", buffering=0) as file:
-                return RawSample(self._payload(file.read()), listed.label, listed.split, listed.origin, listed)
-        except OSError as error:
-            return Unreadable(listed.origin, str(error.strerror), listed)
+            file = read_file(path, most_bytes=self.kind.most_bytes)
+        except Rejected as rejection:
+            return Unreadable(listed.origin, rejection.detail, listed)
+        return RawSample(self._payload(file), listed.label, listed.split, listed.origin, listed)
 
     def samples(self, location: str) -> Iterator[RawSample | Unreadable]:
         """Read every file."""
@@ -118,16 +114,13 @@ class FileFolder(Source):
 
     def number_of_inputs(self, location: str) -> int:
         """Count the files; none is read."""
-        return sum(1 for _ in self.kind.files(self._root(location)))
+        return sum(1 for _ in self.read_kind.files(self._root(location)))
 
     def find(self, location: str, origins: Mapping[bytes, str]) -> dict[bytes, bytes]:
         """Read just these files."""
-        payloads: dict[bytes, bytes] = {}
-        for origin in origins.values():
-            path = Path(self._root(location), origin)
-            with contextlib.suppress(OSError, ValueError):
-                payloads |= unchanged([self._payload(path.read_bytes())], origins) if path.is_file() else {}
-        return payloads
+        entries = (SourceEntry(os.fsencode(origin), "", None, "", origin) for origin in origins.values())
+        found = (self.read(location, entry) for entry in entries)
+        return unchanged((one.payload for one in found if isinstance(one, RawSample)), origins)
 
     def _payload(self, file: bytes) -> bytes:
         """Return the payload of a file with these bytes."""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from cl_core.data.path_roots import SETTING, leads_out
 from cl_core.errors import DataError
+from cl_core.modalities import Rejected
 from cl_core.modalities._image_head import HEAD_BYTES
 
 # Folders that macOS, NAS boxes, Linux and Windows make: previews, resource forks, deleted and recovered files.
@@ -154,6 +155,26 @@ def is_lfs_pointer(path: Path) -> bool:
             return file.read(len(_LFS_POINTER)) == _LFS_POINTER
     except OSError:
         return False
+
+
+def read_file(path: Path, *, most_bytes: int) -> bytes:
+    """Return the bytes of a file.
+
+    Raises:
+        Rejected: When it cannot be read, is larger, or is no regular file.
+    """
+    try:
+        if leads_out(path):
+            raise Rejected("unreadable", OUTSIDE)
+        state = path.stat()
+        if not stat.S_ISREG(state.st_mode):  # Opening a pipe would wait for its writer.
+            raise Rejected("unreadable", f"it is not a file but a {file_kind(state.st_mode)}")
+        if state.st_size > most_bytes:
+            raise Rejected("unreadable", f"{state.st_size:,} bytes; the limit is {most_bytes:,}")
+        with path.open("rb", buffering=0) as file:
+            return file.read()
+    except (OSError, ValueError) as error:
+        raise Rejected("unreadable", getattr(error, "strerror", None) or str(error)) from error
 
 
 def file_kind(mode: int) -> str:

@@ -157,6 +157,18 @@ def check_image_column(schema: pa.Schema, column: str, path: Path) -> None:
         )
 
 
+def check_text_column(schema: pa.Schema, column: str, path: Path) -> None:
+    """Refuse a column that does not hold texts.
+
+    Raises:
+        DataError: With the column's type.
+    """
+    kind = schema.field(column).type
+    values = kind.value_type if pa.types.is_dictionary(kind) else kind
+    if not (pa.types.is_string(values) or pa.types.is_large_string(values) or pa.types.is_string_view(values)):
+        raise DataError(f"source_options.text_column: column {column!r} of {path} is {kind}; expected text")
+
+
 def check_group_column(schema: pa.Schema, column: str, path: Path) -> None:
     """Refuse a column that cannot name groups.
 

@@ -17,7 +17,8 @@ from cl_core.modalities._text_payloads import BYTE_ORDER_MARK, MAX_BYTES
 
 JSON_SUFFIXES = frozenset((".jsonl", ".ndjson"))
 LINE_SUFFIXES = frozenset((".txt",))
-TEXT_SUFFIXES = CSV_SUFFIXES | JSON_SUFFIXES | LINE_SUFFIXES
+TABLE_SUFFIXES = CSV_SUFFIXES | JSON_SUFFIXES
+TEXT_SUFFIXES = TABLE_SUFFIXES | LINE_SUFFIXES
 
 Row = Mapping[str, Any]
 """Values by column; the texts are bytes."""

@@ -6,33 +6,9 @@ from pydantic import model_validator
 
 from cl_core.data.sources._file_folder import FileFolder
 from cl_core.data.sources._folder_layout import FileKind
-from cl_core.modalities._image_decoding import MAX_PAYLOAD_BYTES
-from cl_core.modalities._image_head import starts_like_image
+from cl_core.data.sources._image_files import IMAGE_FILES
 from cl_core.registry import SOURCES
 from cl_core.specs.renamed import current_options
-
-# Files with these suffixes that cannot be decoded are quarantined. Other files (README.txt, labels.csv) and hidden
-# files (.DS_Store, ._a.jpg) are passed over, unless they begin like an image.
-IMAGE_SUFFIXES = frozenset(
-    (
-        *(
-            ".jpg",
-            ".jpeg",
-            ".jpe",
-            ".jfif",
-            ".png",
-            ".apng",
-            ".webp",
-            ".gif",
-            ".avif",
-            ".heic",
-            ".heif",
-            ".jp2",
-            ".jxl",
-        ),
-        *(".bmp", ".tif", ".tiff", ".pbm", ".pgm", ".pnm", ".ppm", ".tga"),
-    )
-)
 
 
 @SOURCES.register("image_folder")
@@ -47,13 +23,7 @@ class ImageFolder(FileFolder):
     folders of CL_DATA_ROOTS.
     """
 
-    kind: ClassVar[FileKind] = FileKind(
-        noun="image",
-        suffixes=IMAGE_SUFFIXES,
-        examples=".jpg, .png, .webp, .gif, ...",
-        starts=starts_like_image,
-        most_bytes=MAX_PAYLOAD_BYTES,
-    )
+    kind: ClassVar[FileKind] = IMAGE_FILES
 
     @model_validator(mode="before")
     @classmethod

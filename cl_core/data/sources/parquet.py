@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from itertools import chain
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,6 +16,7 @@ from cl_core.data.sources._parquet_files import (
     batches_of,
     check_group_column,
     check_image_column,
+    check_text_column,
     group_of,
     opened_parquet,
     rows_by_column,
@@ -34,9 +35,12 @@ from cl_core.data.sources._path_labels import (
 from cl_core.data.sources._path_splits import PathSplits, folder_meaning, without_split
 from cl_core.data.sources._split_options import SplitTables
 from cl_core.errors import DataError
+from cl_core.modalities import Reason, joined
+from cl_core.refs import IMAGE
 from cl_core.registry import SOURCES
 
 _BATCH_ROWS = 64
+_PAIRS = "image_text"
 
 
 @SOURCES.register("parquet")
@@ -49,8 +53,13 @@ class ParquetFiles(SplitTables):
     in circles; one out of the folders of CL_DATA_ROOTS is refused.
     """
 
+    modalities: ClassVar[tuple[str, ...]] = (IMAGE, _PAIRS)
+    of_one_modality: ClassVar[Mapping[str, str]] = {"text_column": _PAIRS}
+
     image_column: str = Field("image", min_length=1)
     """Column of encoded images: binary, or a struct with a binary field `bytes`."""
+    text_column: str = ""
+    """Column of the text of each image; `text` if it is left out. Of images with texts only."""
     label_from: Literal["column", "folder", "file_name", "none"] = "column"
     """What names the class: `label_column`; the file's folder, without those of splits; the file's name, by
     `label_pattern`; or nothing."""
@@ -105,8 +114,8 @@ class ParquetFiles(SplitTables):
             named = (origin.rpartition("#") for origin in origins.values())
             # Origins of version 0.1.0 are file names without folders.
             rows = [int(row) for name, _, row in named if name in (file.name, file.path.name) and row.isdecimal()]
-            values = values_at(file.path, self.image_column, rows) if rows else []
-            payloads |= unchanged(filter(None, map(_payload, values)), origins)
+            parts = [list(values_at(file.path, name, rows)) if rows else [] for name in self._payload_columns]
+            payloads |= unchanged(filter(None, map(_payload, *parts)), origins)
         return payloads
 
     def _path_label(self, file: TableFile, splits: PathSplits) -> str | None:
@@ -140,14 +149,19 @@ class ParquetFiles(SplitTables):
         fixed: Mapping[str, str | None],
         splits: PathSplits,
     ) -> Iterator[RawSample | Unreadable]:
-        names = dict.fromkeys((self.image_column, self.label_column, self.split_column, self._group_column))
+        names = dict.fromkeys((*self._payload_columns, self.label_column, self.split_column, self._group_column))
         batches = batches_of(opened, file.path, [name for name in names if name not in ("", *fixed)], _BATCH_ROWS)
         path_split, path_label, prefix = splits.split(file.parts), self._path_label(file, splits), file.name
         for number, values in enumerate(chain.from_iterable(rows_by_column(batch, file.path) for batch in batches)):
             row, origin = {**values, **fixed}, f"{prefix}#{number}"
-            payload = _payload(row[self.image_column])
+            parts = [row[name] for name in self._payload_columns]
+            payload = _payload(*parts)
             if payload is None:
-                yield Unreadable(origin, f"column {self.image_column!r} has no bytes in this row")
+                is_image = _image(parts[0]) is None
+                missing = f"column {self._payload_columns[not is_image]!r} has no {'bytes' if is_image else 'text'}"
+                reasons: tuple[Reason, Reason] = ("no_text", "no_image")
+                reason = reasons[is_image] if len(parts) > 1 else "unreadable"
+                yield Unreadable(origin, f"{missing} in this row", reason=reason)
             else:
                 label = labels.label(row[self.label_column], origin) if labels else path_label
                 split = path_split or self.split_of_row(row.get(self.split_column), file.path, origin)
@@ -155,8 +169,9 @@ class ParquetFiles(SplitTables):
 
     def _check_columns(self, file: TableFile, schema: pa.Schema, fixed: Mapping[str, str | None]) -> None:
         path = file.path
-        for option in ("image_column", "label_column", "split_column"):
-            name = getattr(self, option)
+        named = dict(zip(("image_column", "text_column"), self._payload_columns, strict=False))
+        named |= {"label_column": self.label_column, "split_column": self.split_column}
+        for option, name in named.items():
             if name and name not in (*schema.names, *fixed):
                 folders = f", and as folders: {', '.join(file.partitions)}" if file.partitions else ""
                 known = f"{', '.join(schema.names)}{folders}"
@@ -169,7 +184,21 @@ class ParquetFiles(SplitTables):
         if self._group_column and self._group_column not in fixed:
             check_group_column(schema, self._group_column, path)
         check_image_column(schema, self.image_column, path)
+        for name in self._payload_columns[1:]:
+            check_text_column(schema, name, path)
+
+    @property
+    def _payload_columns(self) -> tuple[str, ...]:
+        """The columns of images, and of their texts."""
+        return (self.image_column, self.text_column or "text") if self._modality == _PAIRS else (self.image_column,)
 
 
-def _payload(image: Any) -> bytes | None:
+def _image(image: Any) -> bytes | None:
     return image.get("bytes") if isinstance(image, dict) else image
+
+
+def _payload(image: Any, *text: Any) -> bytes | None:
+    """Return the payload of an image, and of its text if there is one; None where one of them is missing."""
+    parts = [_image(image), *(one.encode() if isinstance(one, str) else None for one in text)]
+    known = [part for part in parts if part is not None]
+    return joined(known) if len(known) == len(parts) else None

@@ -66,9 +66,10 @@ class ZeroShot(Evaluation):
                 "evaluation.protocols: zero_shot compares images with texts, and models of these data take "
                 f"{labels.takes[0]}s only; set data.modality to image_text, or leave zero_shot out"
             )
-        if unknown := sorted(self.names.keys() - labels.test.keys()):
+        classes = labels.train.keys() | labels.test.keys()
+        if unknown := sorted(self.names.keys() - classes):
             raise DataError(
-                f"{_FIELD}.names: there is no class {unknown[0]!r}; there are: {', '.join(sorted(labels.test))}"
+                f"{_FIELD}.names: there is no class {unknown[0]!r}; there are: {', '.join(sorted(classes))}"
             )
         return self
 

@@ -33,6 +33,8 @@ INPUT = "counterpoint.input"
 # Of a model with a second program.
 SECOND_MODALITY = "counterpoint.second_modality"
 SECOND_INPUT = "counterpoint.second_input"
+# By what cosines are multiplied to be logits, where the loss learns it.
+SCALE = "counterpoint.scale"
 # An option of the modality that the shape of the input does not show, by its name.
 _OPTION = "counterpoint."
 # What was pruned of its inputs.
@@ -123,6 +125,7 @@ class Registration:
         specs: The specs, by group: `data`, `training`, `evaluation`, ...
         curves: One mapping per reported training step, with `step` and any metrics.
         lineage: Code, recipe and flow run.
+        scale: By what cosines are multiplied to be logits; None where it is not learned.
     """
 
     name: str
@@ -134,6 +137,7 @@ class Registration:
     specs: Mapping[str, BaseModel]
     curves: Sequence[Mapping[str, float]]
     lineage: Lineage
+    scale: float | None = None
 
     @property
     def tags(self) -> dict[str, str]:
@@ -145,6 +149,7 @@ class Registration:
             **data.tags,
             SCORES: json.dumps(scores),
             EVALUATION_DIGEST: self.evaluation.digest,
+            **({SCALE: f"{self.scale:.6g}"} if self.scale else {}),
         }
 
     @property
@@ -176,6 +181,7 @@ def model_ref(version: "ModelVersion", *, created: bool = False) -> ModelRef:
         uri=f"models:/{version.name}/{version.version}",
         run_id=version.run_id or "",
         training_digest=version.tags.get(TRAINING_DIGEST, ""),
+        scale=float(version.tags.get(SCALE, 1)),
         created=created,
     )
 

@@ -162,7 +162,8 @@ def fetch_files(client: "MlflowClient", model: ModelRef, files: Sequence[str], i
 
 
 def _flat(path: str, value: Any) -> Iterator[tuple[str, str]]:
-    if isinstance(value, dict) and value:
+    # What people name, such as classes, may hold characters that MLflow refuses: such a value is logged as a whole.
+    if isinstance(value, dict) and value and all(map(str.isidentifier, value)):
         for name, inner in value.items():
             yield from _flat(f"{path}.{name}", inner)
     else:

@@ -1,0 +1,80 @@
+"""Images and their captions, which a table names: rows of CSV, TSV, JSON lines or Parquet with a file and a text."""
+
+from collections.abc import Iterator, Set
+from pathlib import Path, PurePosixPath
+from typing import ClassVar, Self
+
+from pydantic import Field, PrivateAttr, model_validator
+
+from cl_core.data.path_roots import confined
+from cl_core.data.sources import RawSample, Unreadable
+from cl_core.data.sources._image_files import IMAGE_FILES
+from cl_core.data.sources._listing import fingerprint_of, read_file, text_of
+from cl_core.data.sources._parquet_files import TableFile
+from cl_core.data.sources._text_rows import TABLE_SUFFIXES
+from cl_core.data.sources._text_tables import TextTables
+from cl_core.modalities import Reason, Rejected, joined
+from cl_core.registry import SOURCES
+
+
+@SOURCES.register("captions")
+class Captions(TextTables):
+    """A table of captions, or all below a folder: each row names an image file and has a text.
+
+    A file is relative to the folder of its table. An image may be in several rows, and is then a sample with each of
+    its texts. Images below the folder that no row names are quarantined as `no_text`, rows whose image is missing as
+    `no_image`. Folders and file names of tables are splits as for `texts`; or a column is.
+    """
+
+    modalities: ClassVar[tuple[str, ...]] = ("image_text",)
+    other_suffixes: ClassVar[Set[str]] = TABLE_SUFFIXES
+    expected_files: ClassVar[str] = "a table of captions (.csv, .tsv, .jsonl or .parquet)"
+    without_text: ClassVar[Reason] = "no_text"
+
+    file_column: str = Field("file", min_length=1)
+    """Column of the paths of the images."""
+    text_column: str = Field("caption", min_length=1)
+    """Column of the texts."""
+
+    _named: set[Path] = PrivateAttr(default_factory=set)
+
+    @model_validator(mode="after")
+    def _columns_differ(self) -> Self:
+        columns = [self.file_column, self.text_column, *filter(None, (self.label_column, self.split_column))]
+        if twice := next((name for name in columns if columns.count(name) > 1), None):
+            raise ValueError(f"two options name the column {twice!r}; give each its own, or leave one out")
+        return self
+
+    @property
+    def text_columns(self) -> dict[str, str]:
+        """The columns of files and texts."""
+        return {self.file_column: "source_options.file_column", self.text_column: "source_options.text_column"}
+
+    def fingerprint(self, location: str) -> str:
+        """Return a digest of the path and state of every table, and of every image below the folder."""
+        images = (path for _, path in self._images(location))
+        return f"{super().fingerprint(location)} {fingerprint_of(images)}"
+
+    def samples(self, location: str) -> Iterator[RawSample | Unreadable]:
+        """Yield every row with its image, then every image below the folder that no row names."""
+        self._named.clear()
+        yield from super().samples(location)
+        for parts, path in self._images(location):
+            if path not in self._named:
+                yield Unreadable(text_of(parts), "no row of a table names this image", reason="no_text")
+
+    def _images(self, location: str) -> Iterator[tuple[list[str], Path]]:
+        root = confined(location, field="data.location")
+        return IMAGE_FILES.files(root if root.is_dir() else root.parent)
+
+    def payload(self, file: TableFile, texts: list[bytes]) -> bytes:
+        """Return the image that a row names, with its text; see `TextTables`."""
+        name, text = texts
+        named = PurePosixPath(name.decode(errors="surrogateescape"))
+        if named.is_absolute() or ".." in named.parts:
+            raise Rejected("no_image", f"{str(named)!r} is outside the folder of the table")
+        path = file.path.parent / named
+        self._named.add(path)
+        if not path.exists():
+            raise Rejected("no_image", f"there is no file {str(named)!r} in the folder of the table")
+        return joined((read_file(path, most_bytes=IMAGE_FILES.most_bytes), text))
