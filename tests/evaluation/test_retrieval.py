@@ -152,6 +152,34 @@ def test_pairs_find_each_other_as_in_a_loop_and_equal_second_sides_are_one_candi
     assert outcome.scores["pair_retrieval.recall_at_1"].value > 0.3
 
 
+def test_another_caption_of_an_image_is_right_and_another_image_of_a_caption_is(embeddings: np.ndarray) -> None:
+    """Thirty images with three captions each; the first two images have a caption in common."""
+    rng = np.random.default_rng(6)
+    images, captions = (
+        embeddings[:30],
+        rng.normal(size=(90, 6)).astype(np.float32) + np.repeat(embeddings[:30], 3, axis=0),
+    )
+    captions[3] = captions[0]
+    of_images, of_captions = np.repeat(np.arange(30), 3), np.arange(90)
+    of_captions[3] = 0
+    component = np.where(of_images == 1, 0, of_images)
+    second = SecondSide(Column(captions), component.astype(np.uint64), of_images, of_captions)
+    test = Features(Column(images[of_images]), None, ids_of(90), second=second)
+    outcome = PairRetrieval(ks=(1, 10))(test, test, classes=[], resamples=200, seed=0)
+    once = np.unique(of_captions)
+    similar = cosines(images, captions[once])
+    own = component[once][None] == np.where(np.arange(30) == 1, 0, np.arange(30))[:, None]
+    best, back = np.where(own, similar, -np.inf).max(axis=1), np.where(own, similar, -np.inf).max(axis=0)
+    ranks = ((similar >= best[:, None]) & ~own).sum(axis=1)
+    ranks_back = ((similar >= back[None]) & ~own).sum(axis=0)
+    for k in (1, 10):
+        assert outcome.scores[f"pair_retrieval.recall_at_{k}"].value == pytest.approx((ranks < k).mean())
+        assert outcome.scores[f"pair_retrieval.backward_recall_at_{k}"].value == pytest.approx((ranks_back < k).mean())
+        # Each image asks once, and so does each caption.
+        assert np.isfinite(outcome.per_sample[f"pair_retrieval.recall_at_{k}"]).sum() == 30
+        assert np.isfinite(outcome.per_sample[f"pair_retrieval.backward_recall_at_{k}"]).sum() == 89
+
+
 def test_without_identities_each_pair_is_its_own_and_only_so_many_are_compared(embeddings: np.ndarray) -> None:
     test = pairs_of(embeddings, embeddings[::-1].copy())
     whole = PairRetrieval(ks=(1,))(test, test, classes=[], resamples=200, seed=0)
