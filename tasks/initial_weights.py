@@ -5,7 +5,7 @@ it must still start from the earlier champion, or it would never be up to date. 
 """
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,12 +28,19 @@ if TYPE_CHECKING:
 
 
 class _InitialWeights(BaseModel):
-    """The champion that a training starts from; none means random weights."""
+    """What a training starts from: the champion, or versions for its towers; nothing means random weights."""
 
     model_config = ConfigDict(frozen=True)
 
     champion: ModelRef | None
+    towers: dict[str, ModelRef] = {}
     sha256: str = ""
+
+    @property
+    def address(self) -> str:
+        """Return where the weights are from; empty where they are random."""
+        uris = {side: version.uri for side, version in self.towers.items()}
+        return self.champion.uri if self.champion else " and ".join(f"{uri} ({side})" for side, uri in uris.items())
 
 
 def check_start_from(training: TrainingSpec, model_name: str) -> None:
@@ -62,7 +69,8 @@ def find_initial_weights(
         IntegrityError: When the kept weights are lost and MLflow no longer has them.
     """
     check_start_from(parts.spec, model_name)
-    if parts.spec.start_from == "scratch":
+    spec = parts.spec
+    if spec.start_from == "scratch" and not spec.start_towers:
         return None
     folder = Settings.from_environment().initial_weights
     folder.mkdir(parents=True, exist_ok=True)
@@ -72,17 +80,19 @@ def find_initial_weights(
             initial = _InitialWeights.model_validate_json(answer.read_text(encoding="utf-8"))
             when = ", as when this training was first requested"
         else:
-            initial = _look_up(folder, parts, model_name, continued)
+            look_up = _look_up_towers if spec.start_towers else _look_up
+            initial = look_up(folder, parts, model_name, continued)
             artifact_dir.write_text(answer, initial.model_dump_json(indent=1) + "\n")
             when = ""
-        if initial.champion is None:
+        if not initial.address:
             log_outcome(f"training starts from scratch{when}: {model_name!r} had no champion")
             return None
         weights = folder / initial.sha256
         if not artifact_dir.is_intact(weights):
-            _fetch_again(weights, initial.champion)
-    log_outcome(f"training starts from the weights of {initial.champion.uri}, the champion{when}")
-    return InitialWeightsRef(champion=initial.champion.uri, sha256=initial.sha256, path=weights)
+            _fetch_again(weights, initial, parts, continued)
+    whose = "" if initial.towers else ", the champion"
+    log_outcome(f"training starts from the weights of {initial.address}{whose}{when}")
+    return InitialWeightsRef(champion=initial.address, sha256=initial.sha256, path=weights)
 
 
 def _look_up(folder: Path, parts: "Parts", model_name: str, continued: "Continued") -> _InitialWeights:
@@ -97,16 +107,49 @@ def _look_up(folder: Path, parts: "Parts", model_name: str, continued: "Continue
     return _InitialWeights(champion=champion, sha256=sha256)
 
 
-def _fetch_again(weights: Path, champion: ModelRef) -> None:
-    with _fetched(weights.parent, champion) as (staged, sha256):
+def _look_up_towers(folder: Path, parts: "Parts", model_name: str, continued: "Continued") -> _InitialWeights:
+    del model_name
+    store = model_store()
+    towers = {side: store.named(text) for side, text in sorted(parts.spec.tower_models.items())}
+    for side, version in towers.items():
+        if (takes := store.model_input(version)).modality != side:
+            raise SpecError(f"training.start_towers.{side}: wanted a model of {side}s, but {version.uri} takes {takes}")
+    with _fetched_towers(folder, towers, parts, continued) as (staged, sha256):
+        artifact_dir.publish(staged, folder / sha256, {"towers": {side: of.uri for side, of in towers.items()}})
+    return _InitialWeights(champion=None, towers=towers, sha256=sha256)
+
+
+def _fetch_again(weights: Path, initial: _InitialWeights, parts: "Parts", continued: "Continued") -> None:
+    if initial.champion:
+        fetched, metadata = _fetched(weights.parent, initial.champion), {"champion": initial.champion.uri}
+    else:
+        fetched, metadata = _fetched_towers(weights.parent, initial.towers, parts, continued), {}
+    with fetched as (staged, sha256):
         if sha256 != weights.name:
             raise IntegrityError(
-                f"this training started from weights of {champion.uri} with sha256 {weights.name[:12]}…, which are "
+                f"this training started from weights of {initial.address} with sha256 {weights.name[:12]}…, which are "
                 f"damaged or missing in {weights}, and MLflow now has {sha256[:12]}…; restore the folder, or "
                 "change training.seed to begin another training"
             )
         shutil.rmtree(weights, ignore_errors=True)
-        artifact_dir.publish(staged, weights, {"champion": champion.uri})
+        artifact_dir.publish(staged, weights, metadata)
+
+
+@contextmanager
+def _fetched_towers(
+    folder: Path, towers: Mapping[str, ModelRef], parts: "Parts", continued: "Continued"
+) -> Iterator[tuple[Path, str]]:
+    """Fetch the weights of versions and join them, in a private folder; yield it, and the sha256 of the result."""
+    from cl_core.training.warm_start import SPEC, WEIGHTS, join_towers
+
+    with artifact_dir.staging(folder) as staged:
+        for side, version in towers.items():
+            (staged / side).mkdir()
+            model_store().fetch(version, (WEIGHTS, SPEC), staged / side)
+        join_towers(staged, {side: of.uri for side, of in towers.items()}, parts, continued=continued)
+        for side in towers:
+            shutil.rmtree(staged / side)
+        yield staged, file_sha256(staged / WEIGHTS)
 
 
 @contextmanager

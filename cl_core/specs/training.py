@@ -51,6 +51,9 @@ class TrainingSpec(Described):
     start_from: Literal["scratch", "champion"] = "scratch"
     """Initial weights of the encoder: fresh, or those of the model's champion when this training is first requested;
     without a champion, fresh."""
+    start_towers: tuple[str, ...] = Field((), title="Initial weights of towers")
+    """Registered models that towers of the encoder start from, such as text=sentences@champion or image=photos/3. Their
+    encoders must be those of the towers. A tower that is left out starts fresh."""
     epochs: int | None = Field(None, ge=1, le=MOST_EPOCHS, json_schema_extra=_may_stay_empty)
     """Passes over the training split. null takes as many as come nearest to 1,000 steps, at least 1: 4 for 60,000
     samples in batches of 256."""
@@ -90,6 +93,20 @@ class TrainingSpec(Described):
         """How many sub-batches a batch is embedded in; 1 embeds it whole."""
         return -(-self.batch_size // self.sub_batch_size) if self.sub_batch_size else 1
 
+    @property
+    def tower_models(self) -> dict[str, str]:
+        """The models of `start_towers`, by side."""
+        return {side: model for side, _, model in (one.partition("=") for one in self.start_towers)}
+
+    @field_validator("start_towers")
+    @classmethod
+    def _name_sides(cls, towers: tuple[str, ...]) -> tuple[str, ...]:
+        sides = [one.partition("=")[0] for one in towers]
+        for side, one in zip(sides, towers, strict=True):
+            if not one.partition("=")[2] or sides.count(side) > 1:
+                raise ValueError(f"each tower once, and its model, such as text=sentences@champion; got {one!r}")
+        return towers
+
     @field_validator("loss", "views", mode="before")
     @classmethod
     def _accept_old_values(cls, value: Any, info: ValidationInfo) -> Any:
@@ -101,6 +118,15 @@ class TrainingSpec(Described):
             raise ValueError(
                 f"warmup_epochs {self.warmup_epochs:g} must be less than epochs {self.epochs}: "
                 "the learning rate would never reach its peak"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _one_thing_is_started_from(self) -> Self:
+        if self.start_towers and self.start_from == "champion":
+            raise ValueError(
+                "start_from 'champion' takes both towers from the champion, and start_towers names other models; leave "
+                "one of them out"
             )
         return self
 

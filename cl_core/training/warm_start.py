@@ -30,7 +30,8 @@ def load_initial_weights(encoder: Encoder, folder: Path) -> None:
 
     `folder` holds `WEIGHTS` of a registered version; the processor in it is not the encoder's.
     """
-    encoder.load_state_dict(state_of("encoder", folder / WEIGHTS))
+    # Of towers that start fresh it has none.
+    encoder.load_state_dict({**encoder.state_dict(), **state_of("encoder", folder / WEIGHTS)})
 
 
 def check_initial_weights(folder: Path, parts: Parts, *, champion: str, continued: Continued) -> None:
@@ -57,6 +58,49 @@ def check_initial_weights(folder: Path, parts: Parts, *, champion: str, continue
         f"training.start_from: wanted a champion with encoder {mine}, but {champion} has {champion_encoder}; set "
         "training.encoder and encoder_options to the champion's, or start from 'scratch'"
     )
+
+
+def join_towers(folder: Path, sides: Mapping[str, str], parts: Parts, *, continued: Continued) -> None:
+    """Write `WEIGHTS` of some towers, from those of the versions that they start from.
+
+    Args:
+        folder: Holds `WEIGHTS` and `SPEC` of each version in a folder named after its side; the result is beside them.
+        sides: The address of each version, for messages.
+        parts: The training.
+        continued: Gives the processor of the training with the buffers of these versions.
+
+    Raises:
+        SpecError: When the encoder has no such tower, or the version's encoder is not the tower's.
+    """
+    encoders = parts.encoder.nested if parts.encoder.has_towers else ()
+    towers = dict(zip(type(parts.encoder).model_fields, encoders, strict=False))
+    state: dict[str, Tensor] = {}
+    for side, address in sides.items():
+        if side not in towers:
+            has = f"has the towers {' and '.join(towers)}" if towers else "has no towers"
+            raise SpecError(
+                f"training.start_towers.{side}: encoder {parts.spec.encoder!r} {has}; correct the name, or leave it out"
+            )
+        theirs = json.loads((folder / side / SPEC).read_text(encoding="utf-8"))["training"]
+        mine = _described(towers[side].registered_name, towers[side].model_dump(mode="json"))
+        their_encoder = _described(theirs["encoder"], _completed(theirs["encoder"], theirs["encoder_options"]))
+        if their_encoder != mine:
+            raise SpecError(
+                f"training.start_towers.{side}: wanted a model with encoder {mine}, but {address} has {their_encoder}; "
+                f"set training.encoder_options.{side} to the model's, or leave it out"
+            )
+        file = folder / side / WEIGHTS
+        state |= {f"encoder.network.{side}.encoder.{name}": of for name, of in state_of("encoder", file).items()}
+        state |= {f"processor.{side}.{name}": of for name, of in state_of("processor", file).items()}
+    safetensors.torch.save_file(state, folder / WEIGHTS)
+    processor = _processor(folder, continued)
+    with torch.device("meta"):
+        shapes = _shapes(parts.encoder.build_for(processor).state_dict()) if processor else {}
+    if not _shapes(state_of("encoder", folder / WEIGHTS)).items() <= shapes.items():
+        raise SpecError(
+            f"training.start_towers: {' and '.join(sides.values())} take inputs of another shape than these samples "
+            "have; leave them out, or train on samples like theirs"
+        )
 
 
 def _processor(folder: Path, continued: Continued) -> Processor | None:

@@ -1,5 +1,6 @@
 """From which weights a training starts: the champion's of the moment it was first asked for, ever after."""
 
+import copy
 import dataclasses
 import shutil
 from functools import partial
@@ -8,18 +9,24 @@ from pathlib import Path
 import pytest
 import torch
 from prefect.logging import disable_run_logger
+from pydantic import ValidationError
 from registering import CHANNELS, NAME, SIZE, registration, store_at
 from safetensors.torch import load_file
+from texts import split_of_texts
 
 from cl_core.errors import InputError, SpecError
 from cl_core.export import EmbeddingModel
 from cl_core.hashing import file_sha256
 from cl_core.modalities import ArraySpec
 from cl_core.modalities._image_processor import ImageProcessor
+from cl_core.modalities._model_input import ModelInput
 from cl_core.modalities.image import Images
+from cl_core.modalities.image_text import ImageTexts
+from cl_core.modalities.text import Texts
 from cl_core.refs import InitialWeightsRef
 from cl_core.specs import TrainingSpec
 from cl_core.training.components import assemble
+from cl_core.training.warm_start import load_initial_weights, state_of
 from tasks import initial_weights
 from tasks.adapters.mlflow.connection import connected
 
@@ -161,3 +168,105 @@ def test_a_champion_that_keeps_no_weights_is_refused_with_what_it_has(home):
 def test_without_the_name_of_a_model_there_is_no_champion():
     with pytest.raises(SpecError, match=r"^training.start_from: 'champion' .* use `cl register` or `cl retrain`"):
         initial_weights.check_start_from(TRAINING, "")
+
+
+# --- towers, which start from models of their kind
+
+TOWERS = TrainingSpec(
+    method="clip",
+    encoder="two_towers",
+    encoder_options={
+        "image": {"name": "mlp", "options": {"hidden": 8, "features": 4}},
+        "text": {"name": "bag", "options": {"features": 6}},
+        "width": 5,
+    },
+)
+PAIRS = ImageTexts(size=SIZE, length=32, buckets=50)
+WORDS = ["a red cat", "a red dog", "a cat and a dog"]
+
+
+def sentences() -> EmbeddingModel:
+    """A model of texts with words of its own."""
+    processor = Texts(length=32, buckets=50, least_texts=1).fit_processor(split_of_texts(WORDS, 32), {})
+    encoder = assemble(TrainingSpec(encoder="bag", encoder_options={"features": 6})).encoder
+    torch.manual_seed(7)
+    return EmbeddingModel(processor, encoder.build_for(processor))
+
+
+@pytest.fixture
+def with_sentences(home: Path) -> Path:
+    training = assemble(TrainingSpec(encoder="bag", encoder_options={"features": 6}, views="word_noise")).spec
+    takes = ModelInput(modality="text", shapes=((32,),))
+    changes = {"name": "sentences", "build_model": sentences, "takes": takes, "specs": {"training": training}}
+    store_at(home).register(dataclasses.replace(registration(3), **changes))
+    return home
+
+
+def start_towers(towers: dict[str, str], request: str = "d" * 64, **changes: object) -> InitialWeightsRef | None:
+    given = [f"{side}={model}" for side, model in towers.items()]
+    training = TrainingSpec.model_validate({**TOWERS.model_dump(), "start_towers": given, **changes})
+    arrays = PAIRS.array_specs({"channels": CHANNELS})
+    fitted = PAIRS.example_processor(arrays).state_dict()
+    with disable_run_logger():
+        return initial_weights.find_initial_weights(
+            assemble(training),
+            model_name="pairs",
+            request=request,
+            continued=lambda champion: PAIRS.continued_processor(arrays, champion, fitted),
+        )
+
+
+def test_each_tower_starts_from_a_model_of_its_kind_and_a_text_tower_knows_its_words(with_sentences, capsys):
+    found = start_towers({"text": "sentences/1", "image": f"{NAME}@champion"})
+    assert found.champion == f"models:/{NAME}/1 (image) and models:/sentences/1 (text)"
+    assert f"training starts from the weights of {found.champion}\n" in capsys.readouterr().err
+    arrays, parts = PAIRS.array_specs({"channels": CHANNELS}), assemble(TOWERS)
+    fitted = PAIRS.example_processor(arrays).state_dict()
+    processor = PAIRS.continued_processor(arrays, state_of("processor", found.path / "weights.safetensors"), fitted)
+    assert torch.equal(processor.side(1).vocabulary, sentences().processor.vocabulary)
+    torch.manual_seed(0)
+    fresh = parts.encoder.build_for(processor)
+    encoder = copy.deepcopy(fresh)
+    load_initial_weights(encoder, found.path)
+    theirs = sentences().encoder.state_dict()
+    assert all(torch.equal(encoder.tower(1).encoder.state_dict()[name], theirs[name]) for name in theirs)
+    torch.manual_seed(1)
+    of_images = assemble(TRAINING).encoder.build((CHANNELS, SIZE, SIZE)).state_dict()
+    assert all(torch.equal(encoder.tower(0).encoder.state_dict()[name], of_images[name]) for name in of_images)
+    for side in (0, 1):  # The layers behind are fresh.
+        assert torch.equal(encoder.tower(side).projection.weight, fresh.tower(side).projection.weight)
+    assert start_towers({"text": "sentences/1"}, "e" * 64).sha256 != found.sha256
+
+
+def test_towers_keep_their_first_weights_and_lost_ones_are_fetched_again(with_sentences):
+    first = start_towers({"text": "sentences/1"})
+    before = (first.path / "weights.safetensors").read_bytes()
+    shutil.rmtree(first.path)
+    assert start_towers({"text": "sentences/1"}) == first
+    assert (first.path / "weights.safetensors").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("towers", "sentence"),
+    [
+        ({"text": f"{NAME}/1"}, r"start_towers.text: wanted a model of texts, but models:/shoes/1 takes grayscale im"),
+        ({"image": "sentences/1"}, r"start_towers.image: wanted a model of images, but models:/sentences/1 takes tex"),
+        ({"text": "nobody/1"}, "nobody"),
+    ],
+)
+def test_models_of_another_kind_are_refused(with_sentences, towers, sentence):
+    with pytest.raises(InputError, match=sentence):
+        start_towers(towers)
+
+
+def test_models_with_another_encoder_and_encoders_without_towers_are_refused(with_sentences):
+    other = {"encoder_options": {**TOWERS.encoder_options, "text": {"name": "bag", "options": {"features": 9}}}}
+    with pytest.raises(SpecError, match=r"start_towers.text: wanted a model with encoder 'bag' .*\"features\": 9"):
+        start_towers({"text": "sentences/1"}, **other)
+    with pytest.raises(SpecError, match=r"start_towers.text: encoder 'bag' has no towers; correct the name"):
+        start_towers({"text": "sentences/1"}, encoder="bag", encoder_options={}, method="simclr")
+    with pytest.raises(ValidationError, match="start_from 'champion' takes both towers from the champion"):
+        TrainingSpec(start_from="champion", start_towers=["text=sentences/1"])
+    for wrong in (["text"], ["text="], ["text=a/1", "text=b/2"]):
+        with pytest.raises(ValidationError, match="each tower once, and its model, such as text=sentences@champion"):
+            TrainingSpec(start_towers=wrong)
