@@ -35,13 +35,14 @@ up: setup ## run Prefect, MLflow and a worker with the deployments of infra/pref
 down: setup ## end what `make up` runs
 	@$(BIN)/cl down
 
-methods: setup ## retrain the recipes of Fashion-MNIST and WordNet that are not up to date, and write infra/methods*.md (about an hour)
+methods: setup ## retrain the recipes of Fashion-MNIST, WordNet and emoji that are not up to date, and write infra/methods*.md (about an hour)
 	@infra/fashion-mnist.sh $(FASHION_MNIST)
-	@for recipe in infra/recipes/*-fashion*.json infra/recipes/*-wordnet-*.json; do $(BIN)/cl retrain --recipe $$recipe || exit 1; done
+	@for recipe in infra/recipes/*-fashion*.json infra/recipes/*-wordnet-*.json infra/recipes/*-emoji.json; do $(BIN)/cl retrain --recipe $$recipe || exit 1; done
 	@$(BIN)/cl compare infra/recipes/*-fashion.json --table infra/methods.md
 	@$(BIN)/cl compare infra/recipes/*-fashion-vectors.json --table infra/methods-vectors.md
 	@$(BIN)/cl compare infra/recipes/*-wordnet-pairs.json --table infra/methods-text-pairs.md
 	@$(BIN)/cl compare infra/recipes/*-wordnet-glosses.json --table infra/methods-texts.md
+	@$(BIN)/cl compare infra/recipes/*-emoji.json --table infra/methods-captions.md
 
 test: setup ## unit tests, contracts and one real retraining (under five minutes on two cores)
 	@$(BIN)/pytest

@@ -27,7 +27,7 @@ from tasks.runtime.step import log_outcome, step
 
 if TYPE_CHECKING:
     from cl_core.evaluation.protocol_choice import ProtocolChoice
-    from cl_core.evaluation.protocols import LabelCounts
+    from cl_core.evaluation.protocols import EvaluatedData
     from cl_core.evaluation.representations import Representation
     from cl_core.evaluation.runner import Assessment
     from cl_core.modalities import Modality
@@ -210,7 +210,7 @@ def _choice(snapshot: SnapshotRef, evaluation: EvaluationSpec) -> "ProtocolChoic
     return choose_protocols(evaluation, _labels(snapshot))
 
 
-def _labels(snapshot: SnapshotRef) -> "LabelCounts":
+def _labels(snapshot: SnapshotRef) -> "EvaluatedData":
     from cl_core.evaluation.protocol_choice import counts_of
 
     return counts_of(snapshot_profile(snapshot.path))

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from cl_core.data.snapshot import SnapshotProfile
 from cl_core.errors import SpecError
-from cl_core.evaluation.protocols import Evaluation, LabelCounts
+from cl_core.evaluation.protocols import EvaluatedData, Evaluation
 from cl_core.refs import LeftOut
 from cl_core.registry import EVALUATIONS
 from cl_core.specs import EvaluationSpec
@@ -45,14 +45,16 @@ def protocols(spec: EvaluationSpec) -> dict[str, Evaluation]:
     }
 
 
-def counts_of(profile: SnapshotProfile) -> LabelCounts:
+def counts_of(profile: SnapshotProfile) -> EvaluatedData:
     """Return what a snapshot knows of its labels."""
     modality = profile.kind
     takes = tuple(modality.served(side).registered_name for side in modality.programs)
-    return LabelCounts(**profile.per_class, grouped=profile.groups is not None, paired=modality.sides > 1, takes=takes)
+    return EvaluatedData(
+        **profile.per_class, grouped=profile.groups is not None, paired=modality.sides > 1, takes=takes
+    )
 
 
-def choose_protocols(spec: EvaluationSpec, labels: LabelCounts) -> ProtocolChoice:
+def choose_protocols(spec: EvaluationSpec, labels: EvaluatedData) -> ProtocolChoice:
     """Return the protocols that run: those that need labels only if both splits have some, with options that fit.
 
     Raises:
@@ -71,7 +73,7 @@ def choose_protocols(spec: EvaluationSpec, labels: LabelCounts) -> ProtocolChoic
     return ProtocolChoice(running, left_out, [])
 
 
-def check_deciding_score(score: str, choice: ProtocolChoice, labels: LabelCounts) -> None:
+def check_deciding_score(score: str, choice: ProtocolChoice, labels: EvaluatedData) -> None:
     """Refuse a deciding score that is not measured where others are.
 
     Raises:
@@ -84,7 +86,7 @@ def check_deciding_score(score: str, choice: ProtocolChoice, labels: LabelCounts
         )
 
 
-def _replaced(name: str, given: Evaluation, fitted: Evaluation, labels: LabelCounts) -> Iterator[str]:
+def _replaced(name: str, given: Evaluation, fitted: Evaluation, labels: EvaluatedData) -> Iterator[str]:
     """Give a sentence for each option that was replaced."""
     for option, value in given:
         if (now := getattr(fitted, option)) != value:

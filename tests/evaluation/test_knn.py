@@ -9,7 +9,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from cl_core.columns import Column
 from cl_core.errors import DataError, SpecError
 from cl_core.evaluation.nearest import Neighbors, nearest, nearest_in_blocks, vote
-from cl_core.evaluation.protocols import Features, LabelCounts
+from cl_core.evaluation.protocols import EvaluatedData, Features
 from cl_core.evaluation.protocols.knn import Knn
 
 SETTINGS = {"resamples": 200, "seed": 0}
@@ -136,7 +136,7 @@ def test_more_neighbors_than_samples_are_refused(blobs, classes):
 
 @pytest.mark.parametrize(("labeled", "ks"), [(200, (20, 200)), (199, (20,)), (20, (20,)), (19, (19,)), (1, (1,))])
 def test_default_neighbors_are_reduced_to_the_labeled_samples(labeled, ks):
-    assert Knn().fitted_to(LabelCounts({"a": labeled}, {})).ks == ks
+    assert Knn().fitted_to(EvaluatedData({"a": labeled}, {})).ks == ks
 
 
 def test_scores_are_named_by_the_neighbors_taken(blobs, classes):

@@ -4,14 +4,14 @@ import pytest
 
 from cl_core.errors import DataError, SpecError
 from cl_core.evaluation.protocol_choice import check_deciding_score, choose_protocols, protocols
-from cl_core.evaluation.protocols import LabelCounts
+from cl_core.evaluation.protocols import EvaluatedData
 from cl_core.refs import LeftOut
 from cl_core.specs import EvaluationSpec
 
 
-def labels(*, train: int, test: int) -> LabelCounts:
+def labels(*, train: int, test: int) -> EvaluatedData:
     """Labels of two classes; the rarer one has a tenth."""
-    return LabelCounts(*({"common": count - count // 10, "rare": count // 10} for count in (train, test)))
+    return EvaluatedData(*({"common": count - count // 10, "rare": count // 10} for count in (train, test)))
 
 
 @pytest.mark.parametrize(
@@ -104,15 +104,15 @@ def test_every_protocol_says_under_which_names_it_predicts() -> None:
 
 
 def test_a_search_in_which_no_sample_has_another_of_its_class_is_refused_before_the_training() -> None:
-    alone = LabelCounts({"a": 300}, {"a": 1, "b": 1})
+    alone = EvaluatedData({"a": 300}, {"a": 1, "b": 1})
     with pytest.raises(DataError, match="two test samples or more; each of the 2 classes has at most one"):
         choose_protocols(EvaluationSpec(protocols=["retrieval"]), alone)
 
 
 def test_a_search_by_group_needs_groups_and_no_labels() -> None:
     by_group = EvaluationSpec(protocols=["retrieval", "knn"], options={"retrieval": {"by": "group"}})
-    choice = choose_protocols(by_group, LabelCounts({}, {}, grouped=True))
+    choice = choose_protocols(by_group, EvaluatedData({}, {}, grouped=True))
     assert (list(choice.running), [one.protocol for one in choice.left_out]) == (["retrieval"], ["knn"])
     assert "retrieval.recall_at_1" in (choice.deciding_scores or [])
     with pytest.raises(DataError, match=r"by: 'group' needs samples with groups, and data\.group is not set"):
-        choose_protocols(by_group, LabelCounts({}, {}))
+        choose_protocols(by_group, EvaluatedData({}, {}))

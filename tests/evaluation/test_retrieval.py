@@ -7,7 +7,7 @@ from sklearn.metrics import average_precision_score
 
 from cl_core.columns import Column
 from cl_core.errors import DataError
-from cl_core.evaluation.protocols import Features, LabelCounts, SecondSide
+from cl_core.evaluation.protocols import EvaluatedData, Features, SecondSide
 from cl_core.evaluation.protocols._own_ranks import own_ranks
 from cl_core.evaluation.protocols.pair_retrieval import PairRetrieval
 from cl_core.evaluation.protocols.retrieval import Retrieval, searched
@@ -193,6 +193,6 @@ def test_without_identities_each_pair_is_its_own_and_only_so_many_are_compared(e
 
 def test_what_is_not_pairs_is_refused(embeddings: np.ndarray) -> None:
     with pytest.raises(DataError, match=r"pair_retrieval needs pairs.*such as text_pair, or leave pair_retrieval out"):
-        PairRetrieval().fitted_to(LabelCounts({}, {}))
+        PairRetrieval().fitted_to(EvaluatedData({}, {}))
     alone = Features(Column(embeddings), None, ids_of(90))
     assert PairRetrieval()(alone, alone, classes=[], resamples=200, seed=0).scores == {}

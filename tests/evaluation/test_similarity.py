@@ -10,10 +10,10 @@ from scipy import stats
 from cl_core.columns import Column
 from cl_core.errors import DataError, InputError
 from cl_core.evaluation.bootstrap import resample_counts
-from cl_core.evaluation.protocols import Features, LabelCounts
+from cl_core.evaluation.protocols import EvaluatedData, Features
 from cl_core.evaluation.protocols.similarity import Similarity, spearman
 
-TEXTS = LabelCounts({}, {}, takes=("text",))
+TEXTS = EvaluatedData({}, {}, takes=("text",))
 ROWS = [("a cat", "a dog", 3.5), ("a cat", "the cat", 4.75), ("a boat", "two, three", 0), ("世界", "world", 5)]
 
 
@@ -110,7 +110,7 @@ def test_what_cannot_be_measured_is_refused_before_the_training(
         ({"pairs": str(equal), "first_column": "second"}, "text", r"second_column is 'second', .*; name three"),
     ):
         with pytest.raises(DataError, match=sentence):
-            Similarity(**options).fitted_to(LabelCounts({}, {}, takes=(takes,)))
+            Similarity(**options).fitted_to(EvaluatedData({}, {}, takes=(takes,)))
     monkeypatch.setenv("CL_DATA_ROOTS", str(tmp_path / "allowed"))
     with pytest.raises(InputError, match=r"^evaluation.options.similarity.pairs: .* is outside the allowed folders"):
         Similarity(pairs=str(equal)).fitted_to(TEXTS)

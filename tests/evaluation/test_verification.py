@@ -6,7 +6,7 @@ from sklearn.metrics import roc_auc_score, roc_curve
 
 from cl_core.columns import Column
 from cl_core.errors import DataError
-from cl_core.evaluation.protocols import Features, LabelCounts
+from cl_core.evaluation.protocols import EvaluatedData, Features
 from cl_core.evaluation.protocols.verification import Verification, best_threshold, draw_pairs, fold_thresholds, rates
 
 CLASSES = [f"class-{number:02}" for number in range(24)]
@@ -132,8 +132,8 @@ def test_intervals_are_wider_with_fewer_classes(train):
     assert widths[0] > 1.5 * widths[1]
 
 
-def counts(unseen: int, samples: int = 5) -> LabelCounts:
-    return LabelCounts({"seen": 30}, {"seen": 5, "alone": 1} | {f"new-{n}": samples for n in range(unseen)})
+def counts(unseen: int, samples: int = 5) -> EvaluatedData:
+    return EvaluatedData({"seen": 30}, {"seen": 5, "alone": 1} | {f"new-{n}": samples for n in range(unseen)})
 
 
 def test_folds_by_default_are_those_that_the_classes_allow():

@@ -11,12 +11,12 @@ from torch import Tensor
 from cl_core.columns import Column
 from cl_core.errors import DataError
 from cl_core.evaluation.prompts import class_vectors, prompts
-from cl_core.evaluation.protocols import Features, LabelCounts
+from cl_core.evaluation.protocols import EvaluatedData, Features
 from cl_core.evaluation.protocols.zero_shot import ZeroShot
 
 CLASSES = ["cat", "dog", "ice_cream", "T-shirt", "bird", "fish", "car"]
 TEMPLATES = ("{}", "a photo of a {}", "one {}.")
-PAIRS = LabelCounts(dict.fromkeys(CLASSES, 5), dict.fromkeys(CLASSES, 5), takes=("image", "text"))
+PAIRS = EvaluatedData(dict.fromkeys(CLASSES, 5), dict.fromkeys(CLASSES, 5), takes=("image", "text"))
 
 
 class Theirs:
@@ -95,7 +95,7 @@ def test_features_that_texts_cannot_be_compared_with_have_no_score() -> None:
 def test_what_cannot_be_measured_is_refused_before_the_training() -> None:
     assert ZeroShot(names={"cat": "a cat"}).fitted_to(PAIRS) == ZeroShot(names={"cat": "a cat"})
     with pytest.raises(DataError, match=r"zero_shot compares images with texts.* take images only; set data.modality"):
-        ZeroShot().fitted_to(LabelCounts({}, {}))
+        ZeroShot().fitted_to(EvaluatedData({}, {}))
     with pytest.raises(DataError, match=r"evaluation.options.zero_shot.names: there is no class 'cats'; there are: T-"):
         ZeroShot(names={"cats": "a cat"}).fitted_to(PAIRS)
     for wrong in ("a photo", "{} and {}", "{name}"):

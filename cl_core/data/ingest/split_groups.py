@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from cl_core.data.connected import I64, U64, links, merged
+from cl_core.data.connected import I64, U64, Numbers, links, merged, numbered
 from cl_core.data.near_duplicates import near_duplicate_groups
 from cl_core.data.snapshot import ID_BYTES, SPLITS
 from cl_core.data.sources import RawSample, SourceEntry
@@ -21,6 +21,7 @@ from cl_core.modalities._payloads import IDENTITY_BYTES
 from cl_core.specs import DataSpec, GroupRule
 
 _SOURCE_SPLITS = ("", *SPLITS)
+_ID = f"S{ID_BYTES}"
 
 
 class SampleGroup(NamedTuple):
@@ -33,7 +34,10 @@ class SampleGroup(NamedTuple):
 
 
 class SplitGroups:
-    """Take every sample, then draw a split for each group. 75 bytes are kept of each input, and 8 of an identity."""
+    """Take every sample, then draw a split for each group, once.
+
+    75 bytes are kept of each input, and 8 of an identity; drawing holds at most 200 of an input.
+    """
 
     def __init__(self, spec: DataSpec) -> None:
         self._spec = spec
@@ -73,29 +77,32 @@ class SplitGroups:
             )
         # First, while there is nothing else in memory that grows with the inputs.
         alike = self._near_duplicates() if self._spec.near_duplicates_together else None
-        samples, names = (np.frombuffer(values, f"S{ID_BYTES}") for values in (self._ids, self._keys))
-        ids, at = np.unique(samples, return_inverse=True)
-        keys, key_at = np.unique(names, return_inverse=True)
+        has_name = np.frombuffer(self._ids, _ID) != np.frombuffer(self._keys, _ID)
+        # What is sorted once is not needed any more.
+        ids, at = numbered(np.frombuffer(self._ids, _ID))
+        self._ids = bytearray()
+        keys, key_at = numbered(np.frombuffer(self._keys, _ID))
+        self._keys = bytearray()
         # Members of a group are contents, then keys. A content without a name has its own id as key.
-        group = merged(np.arange(len(ids) + len(keys)), at, len(ids) + key_at)
-        identities = np.frombuffer(self._identities, np.uint64)
+        group = merged(np.arange(len(ids) + len(keys), dtype=at.dtype), at, len(ids) + key_at)
         owners = np.repeat(at, np.frombuffer(self._identity_counts, np.uint8))
+        identities = numbered(np.frombuffer(self._identities, np.uint64))[1]
+        self._identities, self._identity_counts = bytearray(), bytearray()
         group = merged(group, *links(owners, identities))
         if alike is not None:
             rows, number_of_look = alike
             group = merged(group, *links(at[rows], number_of_look))
-        _, number = np.unique(group[: len(ids)], return_inverse=True)
-        of_key = np.zeros(len(keys), np.int64)
+        number = numbered(group[: len(ids)])[1]
+        of_key, named = np.zeros(len(keys), number.dtype), np.zeros(len(keys), bool)
         of_key[key_at] = number[at]
-        named = np.zeros(len(keys), bool)
-        named[key_at] = samples != names
+        named[key_at] = has_name
         words = keys.view(">u8").reshape(-1, 4)
         # The representative: a name before a content, then by another word than the one that draws, so that large
         # groups are drawn like small ones.
         order = np.lexsort((words[:, 1], ~named, of_key))
         _, first = np.unique(of_key[order], return_index=True)
-        chosen = words[order[first]].astype(np.uint64)
-        is_test = chosen[:, 0] < np.uint64(int(self._spec.test_share * 2**64))
+        draws, tags = (words[order[first], word].astype(np.uint64) for word in (0, 2))
+        is_test = draws < np.uint64(int(self._spec.test_share * 2**64))
         given = np.frombuffer(self._splits, np.uint8)
         train, test = (np.unique(number[at[given == _SOURCE_SPLITS.index(split)]]) for split in ("train", "test"))
         is_test[train], is_test[test] = False, True  # What the source says comes first.
@@ -104,7 +111,7 @@ class SplitGroups:
         tested = np.zeros(len(ids), bool)
         tested[at[np.where(given == 0, is_test[number[at]], given == _SOURCE_SPLITS.index("test"))]] = True
         same = _same_in_test(owners, identities, tested)
-        return DrawnGroups(ids, number, is_test, chosen[:, 2], same, in_both, drawn, self._without_name)
+        return DrawnGroups(ids, number, is_test, tags, same, in_both, drawn, self._without_name)
 
     def _near_duplicates(self) -> tuple[I64, I64]:
         """Return which inputs have a perceptual hash, and the group of each among near-duplicates: (K,) both."""
@@ -119,13 +126,13 @@ class SplitGroups:
         return rows, alike
 
 
-def _same_in_test(owners: I64, identities: U64, tested: NDArray[np.bool_]) -> I64:
+def _same_in_test(owners: Numbers, key: Numbers, tested: NDArray[np.bool_]) -> Numbers:
     """Return for each content one that is tested and has an identity in common with it: (N,), -1 for none.
 
-    `owners` is (K,), the content that has each identity; `tested` is (N,). What is tested itself has none.
+    `owners` and `key` are (K,), the content that has each identity, and its number; `tested` is (N,). What is tested
+    itself has none.
     """
-    _, key = np.unique(identities, return_inverse=True)
-    found, of_key = (np.full(size, -1) for size in (len(tested), len(key)))
+    found, of_key = (np.full(size, -1, owners.dtype) for size in (len(tested), len(key)))
     is_tested = tested[owners]
     of_key[key[is_tested]] = owners[is_tested]
     trained = ~is_tested & (of_key[key] >= 0)
@@ -139,10 +146,10 @@ class DrawnGroups:
     def __init__(
         self,
         ids: NDArray[np.bytes_],
-        number: I64,
+        number: Numbers,
         is_test: NDArray[np.bool_],
         tags: U64,
-        same_in_test: I64,
+        same_in_test: Numbers,
         named_in_both: list[int],
         drawn: bool,
         unnamed: int,

@@ -86,13 +86,13 @@ class Features:
         return Features(self.embeddings.select(positions), self.groups[positions], self.ids[positions])
 
 
-class LabelCounts(NamedTuple):
-    """How many samples of each class have a label, whether samples have a group, and what they are."""
+class EvaluatedData(NamedTuple):
+    """What is known of the data before anything is measured: labels, groups, and what samples are."""
 
-    train: Mapping[str, int]
+    train: Mapping[str, int]  # Labeled samples by class, as in `test`.
     test: Mapping[str, int]
-    grouped: bool = False
-    paired: bool = False
+    grouped: bool = False  # Whether samples have a group.
+    paired: bool = False  # Whether samples are pairs.
     takes: tuple[str, ...] = (IMAGE,)  # Modalities of what a model takes: of each of its programs.
 
     @property
@@ -106,12 +106,12 @@ class LabelCounts(NamedTuple):
         return {name: count for name, count in self.test.items() if count and not self.train.get(name)}
 
 
-def label_counts(train: Features, test: Features, classes: list[str]) -> LabelCounts:
+def label_counts(train: Features, test: Features, classes: list[str]) -> EvaluatedData:
     """Count the labeled samples of each class in both splits."""
     train_counts, test_counts = (
         np.bincount(split.groups[split.groups >= 0], minlength=len(classes)).tolist() for split in (train, test)
     )
-    return LabelCounts(
+    return EvaluatedData(
         dict(zip(classes, train_counts, strict=True)),
         dict(zip(classes, test_counts, strict=True)),
         grouped=test.identities is not None,
@@ -199,7 +199,7 @@ class Evaluation(Component):
         del classes
         return []
 
-    def fitted_to(self, labels: LabelCounts) -> Self:
+    def fitted_to(self, labels: EvaluatedData) -> Self:
         """Return the protocol for so many labeled samples: with defaults that fit, and as it is if all do.
 
         Raises:

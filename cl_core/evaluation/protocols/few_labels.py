@@ -10,7 +10,7 @@ from scipy.special import stdtrit
 from torch import Tensor
 
 from cl_core.errors import SpecError
-from cl_core.evaluation.protocols import Evaluation, Features, LabelCounts, Outcome, label_counts
+from cl_core.evaluation.protocols import EvaluatedData, Evaluation, Features, Outcome, label_counts
 from cl_core.evaluation.protocols._logistic_regression import Curvature, Probe, fit_logistic_regression
 from cl_core.refs import Score
 from cl_core.registry import EVALUATIONS
@@ -51,7 +51,7 @@ class FewLabels(Evaluation):
         """No prediction is kept: there is one for each draw."""
         return ()
 
-    def fitted_to(self, labels: LabelCounts) -> Self:
+    def fitted_to(self, labels: EvaluatedData) -> Self:
         """Leave out default numbers that the rarest class does not have.
 
         Raises:

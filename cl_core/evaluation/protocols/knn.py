@@ -10,7 +10,7 @@ from pydantic import Field
 from cl_core.errors import SpecError
 from cl_core.evaluation.bootstrap import accuracy_score
 from cl_core.evaluation.nearest import nearest_in_blocks, vote
-from cl_core.evaluation.protocols import Evaluation, Features, LabelCounts, Outcome, label_counts
+from cl_core.evaluation.protocols import EvaluatedData, Evaluation, Features, Outcome, label_counts
 from cl_core.registry import EVALUATIONS
 
 
@@ -37,7 +37,7 @@ class Knn(Evaluation):
         """One for each k."""
         return tuple(f"knn_{k}" for k in self.ks)
 
-    def fitted_to(self, labels: LabelCounts) -> Self:
+    def fitted_to(self, labels: EvaluatedData) -> Self:
         """Leave out default ks above the number of labeled samples; if all are, take all samples as neighbors.
 
         Raises:

@@ -15,7 +15,7 @@ from torch.utils.dlpack import from_dlpack
 from cl_core.columns import Column
 from cl_core.errors import DataError
 from cl_core.evaluation.bootstrap import classification_scores, confusion_matrix
-from cl_core.evaluation.protocols import Evaluation, Features, LabelCounts, Outcome, label_counts
+from cl_core.evaluation.protocols import EvaluatedData, Evaluation, Features, Outcome, label_counts
 from cl_core.evaluation.protocols._logistic_regression import Curvature, Probe, fit_logistic_regression
 from cl_core.registry import EVALUATIONS
 from cl_core.rng import uniforms
@@ -60,7 +60,7 @@ class LinearProbe(Evaluation):
         """The probe itself."""
         return ("linear_probe",)
 
-    def fitted_to(self, labels: LabelCounts) -> Self:
+    def fitted_to(self, labels: EvaluatedData) -> Self:
         """Refuse labeled samples of which the validation part leaves none to fit.
 
         Raises:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from cl_core.errors import DataError
-from cl_core.evaluation.protocols import Evaluation, Features, LabelCounts, Outcome
+from cl_core.evaluation.protocols import EvaluatedData, Evaluation, Features, Outcome
 from cl_core.evaluation.protocols._own_ranks import own_ranks
 from cl_core.registry import EVALUATIONS
 
@@ -44,7 +44,7 @@ class PairRetrieval(Evaluation):
         recalls = (f"pair_retrieval.{direction}_at_{k}" for direction in directions for k in self.ks)
         return (*recalls, "pair_retrieval.reciprocal_rank")
 
-    def fitted_to(self, labels: LabelCounts) -> Self:
+    def fitted_to(self, labels: EvaluatedData) -> Self:
         """Refuse samples that are no pairs.
 
         Raises:

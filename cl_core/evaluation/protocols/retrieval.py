@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from cl_core.errors import DataError
-from cl_core.evaluation.protocols import Evaluation, Features, LabelCounts, Outcome, label_counts
+from cl_core.evaluation.protocols import EvaluatedData, Evaluation, Features, Outcome, label_counts
 from cl_core.registry import EVALUATIONS
 
 # Cosines that are held at a time: 16 MiB.
@@ -54,7 +54,7 @@ class Retrieval(Evaluation):
         """One for each k, and the mean average precision."""
         return (*(f"retrieval.recall_at_{k}" for k in self.ks), "retrieval.mean_average_precision")
 
-    def fitted_to(self, labels: LabelCounts) -> Self:
+    def fitted_to(self, labels: EvaluatedData) -> Self:
         """Refuse data without groups, or a test split in which each sample is alone in its class.
 
         Raises:

@@ -12,7 +12,7 @@ from pydantic import Field
 from cl_core.data.path_roots import confined
 from cl_core.errors import DataError
 from cl_core.evaluation.bootstrap import resample_counts, score
-from cl_core.evaluation.protocols import Evaluation, Features, LabelCounts, Outcome
+from cl_core.evaluation.protocols import EvaluatedData, Evaluation, Features, Outcome
 from cl_core.evaluation.protocols._rated_pairs import RatedPairs, read_rated_pairs
 from cl_core.hashing import digest_of
 from cl_core.registry import EVALUATIONS
@@ -56,7 +56,7 @@ class Similarity(Evaluation):
         first, second, ratings = self._rated
         return digest_of([[hashlib.sha256(text).hexdigest() for text in [*first, *second]], ratings.tolist()])
 
-    def fitted_to(self, labels: LabelCounts) -> Self:
+    def fitted_to(self, labels: EvaluatedData) -> Self:
         """Refuse models that take no texts, and a file that does not hold rated pairs.
 
         Raises:

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from cl_core.errors import DataError
 from cl_core.evaluation.bootstrap import F64, I64, resample_counts, score
-from cl_core.evaluation.protocols import Evaluation, Features, LabelCounts, Outcome, label_counts
+from cl_core.evaluation.protocols import EvaluatedData, Evaluation, Features, Outcome, label_counts
 from cl_core.refs import Score
 from cl_core.registry import EVALUATIONS
 
@@ -55,7 +55,7 @@ class Verification(Evaluation):
         """It predicts no classes."""
         return ()
 
-    def fitted_to(self, labels: LabelCounts) -> Self:
+    def fitted_to(self, labels: EvaluatedData) -> Self:
         """Take at most as many folds as there are two classes for.
 
         Raises:
@@ -181,7 +181,7 @@ def rates(same: NDArray[np.bool_], weights: F64, ends: I64) -> tuple[F64, F64]:
     return both[0], both[1]
 
 
-def _verifiable(labels: LabelCounts) -> list[str]:
+def _verifiable(labels: EvaluatedData) -> list[str]:
     return [name for name, count in labels.unseen.items() if count > 1]
 
 

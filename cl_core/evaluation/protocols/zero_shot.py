@@ -10,7 +10,7 @@ from cl_core.errors import DataError
 from cl_core.evaluation.bootstrap import accuracy_score
 from cl_core.evaluation.nearest import nearest_in_blocks
 from cl_core.evaluation.prompts import class_vectors, prompts, why_no_template
-from cl_core.evaluation.protocols import Evaluation, Features, LabelCounts, Outcome
+from cl_core.evaluation.protocols import EvaluatedData, Evaluation, Features, Outcome
 from cl_core.registry import EVALUATIONS
 
 _FIELD = "evaluation.options.zero_shot"
@@ -55,7 +55,7 @@ class ZeroShot(Evaluation):
         """Whether the class is among the five most similar."""
         return (f"zero_shot.top_{_TOP}",)
 
-    def fitted_to(self, labels: LabelCounts) -> Self:
+    def fitted_to(self, labels: EvaluatedData) -> Self:
         """Refuse models without a program for texts, and names of classes that there are not.
 
         Raises:
