@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from mlflow import MlflowClient
 from PIL import Image, ImageDraw
 
 from .conftest import CommandLine, Finished
@@ -117,6 +118,19 @@ def test_words_and_pictures_find_each_other_and_what_lacks_one_is_counted(
     )
     [page] = shared_cl.home.glob(f"reports/{NAME}/*.html")
     assert page.read_text().count("&lt;b&gt;") > 10 and "<b>1</b>" not in page.read_text()
+
+
+def test_the_page_in_mlflow_shows_how_to_call_both_programs(retrained: Finished, shared_cl: CommandLine) -> None:
+    client = MlflowClient(f"sqlite:///{shared_cl.home}/mlflow.db")
+    version = client.get_model_version(NAME, "1")
+    card = version.description
+    assert f'mlflow.artifacts.download_artifacts("models:/{NAME}@champion/text.pt2")' in card
+    assert "it turns images and texts into embeddings" in card and "Encoder of images and texts trained" in card
+    assert (
+        f"uint8 images (N, {SIZE}, {SIZE}, 3)" in card and f", or uint8 texts (N, {LENGTH}), texts of at most" in card
+    )
+    # The scale that was learned, within the bounds of the loss.
+    assert 1 <= float(version.tags["counterpoint.scale"]) <= 100
 
 
 LOAD = f"""

@@ -1,5 +1,6 @@
 """The model card: what a registered version is, what it scores, and how to fetch it."""
 
+from cl_core.modalities._model_input import ModelInput
 from cl_core.refs import Score
 from cl_core.report.markdown import render_markdown
 from cl_core.report.summary import fetch_lines
@@ -28,7 +29,7 @@ def short_card(registration: Registration) -> str:
     measured = "; ".join(f"{name} {_interval(scores[name])}" for name in leading[:_LEADING_SCORES])
     # Not escaped, since lists show it as plain text; the names in it are identifiers.
     return (
-        f"Encoder of {registration.takes.kind.unit}s trained by contrastive learning on {registration.snapshot.name} "
+        f"Encoder of {_units(registration)} trained by contrastive learning on {registration.snapshot.name} "
         f"({registration.snapshot.digest[:8]}, {_samples(registration)}) for {registration.checkpoint.step:,} steps. "
         f"{measured}. Takes {_takes(registration)}."
     )
@@ -44,8 +45,8 @@ def model_card(registration: Registration) -> str:
         registration=registration,
         samples=_samples(registration),
         takes=_takes(registration),
-        unit=registration.takes.kind.unit,
-        fetch=fetch_lines(f"models:/{registration.name}@champion", registration.takes.modality),
+        units=_units(registration),
+        fetch=fetch_lines(f"models:/{registration.name}@champion", registration.snapshot.modality),
         settings={name: training[name] for name in _SETTINGS if name in training},
         scores=[
             {"Score": name}
@@ -58,6 +59,12 @@ def model_card(registration: Registration) -> str:
     )
 
 
+def _units(registration: Registration) -> str:
+    """Return what it takes, such as: images and texts."""
+    takes = registration.takes
+    return " and ".join(f"{of.kind.unit}s" for of in (takes, takes.second) if of)
+
+
 def _interval(score: Score) -> str:
     return f"{score.value:.4g} [{score.low:.4g}, {score.high:.4g}]"
 
@@ -67,12 +74,17 @@ def _samples(registration: Registration) -> str:
 
 
 def _takes(registration: Registration) -> str:
-    modality, arrays = registration.takes.kind, registration.takes.arrays
+    takes = registration.takes
+    one = "row" if takes.second else takes.kind.unit
+    both = ", or ".join(_described(of) for of in (takes, takes.second) if of)
+    return f"{both}, for any N, and returns float32 embeddings of unit length, one row per {one}"
+
+
+def _described(takes: ModelInput) -> str:
+    """Return the arrays that a program takes."""
+    modality, arrays = takes.kind, takes.arrays
     columns = " and ".join(
         f"{dtype} {column.name}s (N, {', '.join(map(str, shape))})"
         for column, (dtype, shape) in zip(modality.columns, arrays, strict=True)
     )
-    return (
-        f"{columns}, {registration.takes}, for any N, and returns float32 embeddings of unit length, one row per "
-        f"{modality.unit}"
-    )
+    return f"{columns}, {modality.describe(arrays)}"
