@@ -174,7 +174,7 @@ class ModelRef(StepResult):
     uri: str = Field(description="models:/NAME/VERSION")
     run_id: str
     training_digest: str
-    scale: float = Field(1.0, description="By what cosines are multiplied to be logits, as it was learned.")
+    scale: float | None = Field(None, description="By what cosines are multiplied to be logits; none without one.")
     created: bool = Field(description="False when the version was registered before.")
 
 

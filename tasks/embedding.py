@@ -135,10 +135,11 @@ def classify_images(
         DataError: When no input is an image.
     """
     # They bring torch, which importing the flow does not need.
-    from cl_core.embedding.classify import class_probabilities, write_classified
+    from cl_core.embedding.classify import check_table_name, class_probabilities, write_classified
     from cl_core.embedding.search import find_payloads
     from cl_core.report.classes_page import classes_page, shown_rows
 
+    check_table_name(table)
     with bar_over("classify") as bar:
         classified = class_probabilities(
             model, data, classes, templates, workers=0, on_progress=lambda done, inputs: bar(done, inputs, "")

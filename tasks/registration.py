@@ -1,6 +1,5 @@
 """The registration steps: register a version in MLflow, decide its promotion, move the champion by hand."""
 
-import math
 from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING
@@ -52,7 +51,7 @@ def register(
             | ({"start": job.initial_weights} if job.initial_weights else {}),
             curves=[progress.model_dump() for progress in job.progress.read()],
             lineage=lineage(recipe),
-            scale=math.exp(learned["log_scale"]) if "log_scale" in learned else None,
+            scale=job.parts.loss.logit_scale(learned) if job.parts.loss and job.model_input.second else None,
         )
     )
     if model.created:

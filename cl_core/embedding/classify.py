@@ -84,6 +84,11 @@ def class_probabilities(
         )
     if problem := next(filter(None, map(why_no_template, templates)), ""):
         raise InputError(f"--templates: {problem}")
+    if model.scale is None:
+        raise InputError(
+            f"{model.uri} was trained with a loss whose cosines are no logits, so it gives no probabilities; train one "
+            "with loss clip, or use `cl search --text`"
+        )
     vectors = class_vectors(_embedded(model, prompts(classes, {}, templates), of_texts), templates=len(templates))
     source = built_source(data, model.takes.modality)
     total, done = source.number_of_inputs(data.location), 0
@@ -102,6 +107,21 @@ def class_probabilities(
     return Classified(classes, rows, _softmax(np.concatenate(logits)), rejected)
 
 
+def check_table_name(file: Path) -> None:
+    """Refuse a file that is neither Parquet nor CSV.
+
+    Raises:
+        InputError: When its name ends in neither .parquet nor .csv.
+    """
+    if file.suffix.lower() not in (".parquet", ".csv"):
+        raise InputError(f"output: {file} ends in neither .csv nor .parquet; give a file that does")
+
+
+def _not_computed(name: str) -> str:
+    """Return the name of a file such that a spreadsheet takes it for text and computes nothing."""
+    return f"'{name}" if name.startswith(("=", "+", "-", "@", "\t", "\r")) else name
+
+
 def write_classified(classified: Classified, file: Path) -> None:
     """Write a table of origins, predicted classes and probabilities: Parquet or CSV, as the file's name says.
 
@@ -109,17 +129,17 @@ def write_classified(classified: Classified, file: Path) -> None:
         InputError: When its name ends in neither .parquet nor .csv.
         StorageFullError: When the disk is full; an earlier file stays.
     """
+    check_table_name(file)
+    is_csv = file.suffix.lower() == ".csv"
+    write = pa.csv.write_csv if is_csv else pq.write_table
     columns = {
-        "origin": [row.origin for row in classified.rows],
+        "origin": [_not_computed(row.origin) if is_csv else row.origin for row in classified.rows],
         "id": [row.id for row in classified.rows],
         "class": [classified.classes[number] for number in classified.predicted],
     }
     table = pa.table(columns)
     for number, name in enumerate(classified.classes):
         table = table.append_column(f"p({name})", pa.array(classified.probabilities[:, number]))
-    write = {".parquet": pq.write_table, ".csv": pa.csv.write_csv}.get(file.suffix.lower())
-    if write is None:
-        raise InputError(f"output: {file} ends in neither .csv nor .parquet; give a file that does")
     file.parent.mkdir(parents=True, exist_ok=True)
     with replacing(file) as temporary:
         write(table, temporary)

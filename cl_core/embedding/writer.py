@@ -55,7 +55,7 @@ class FinishedModel:
     training_digest: str  # Of the training that made it.
     takes: ModelInput
     embed: "EmbedRows"
-    scale: float = 1.0  # By which cosines of images and texts are multiplied to be logits, as it was learned.
+    scale: float | None = None  # By which cosines of images and texts are multiplied to be logits.
 
     @property
     def unit(self) -> str:

@@ -19,7 +19,7 @@ def prompts(classes: Sequence[str], names: Mapping[str, str], templates: Sequenc
         names: What a class is called; one without a name is called as it is, with blanks in place of - and _.
         templates: T texts with `NAME` in place of the name.
     """
-    called = [names.get(one) or one.replace("-", " ").replace("_", " ") for one in classes]
+    called = [names.get(one) or one.replace("-", " ").replace("_", " ").strip() or one for one in classes]
     return [template.replace(NAME, name).encode() for name in called for template in templates]
 
 

@@ -88,7 +88,9 @@ def untrained(job: TrainingJob) -> Representation:
     """Represent samples by the same encoder with random weights."""
     spec = job.training
     encoder = [spec.encoder, spec.encoder_options, spec.precision, spec.seed]
-    digest = digest_of(["untrained", _samples(job), encoder, _code(job, job.parts.encoder)])
+    # The processor may be that of the weights that the training starts from.
+    start = [job.initial_weights.sha256] if job.initial_weights else []
+    digest = digest_of(["untrained", _samples(job), encoder, *start, _code(job, job.parts.encoder)])
     return _of_encoder("untrained", digest, "", job, partial(_fresh_encoder, job))
 
 

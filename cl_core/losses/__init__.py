@@ -97,6 +97,11 @@ class PairLoss(Component):
         """Return between which values parameters that the loss learns are held; by default nothing holds them."""
         return {}
 
+    def logit_scale(self, learned: Mapping[str, float]) -> float | None:
+        """Return by what cosines are multiplied to be logits, once `learned` is; None where they are none."""
+        del learned
+        return None
+
     def __call__(
         self, anchors: Tensor, candidates: Tensor, relation: Relation, learned: Learned = MappingProxyType({})
     ) -> LossSum:

@@ -6,6 +6,7 @@ with the batch. A tile that holds all pairs is the plain form. The pairs of a sm
 """
 
 import math
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -60,6 +61,11 @@ class SoftmaxLoss(TiledLoss):
 
     temperature: float = Field(0.2, gt=0, le=100)
     """Divides the cosine similarities. Dimensionless; 0.1 to 0.5 in SimCLR's table 5."""
+
+    def logit_scale(self, learned: Mapping[str, float]) -> float:
+        """Return 1 / temperature."""
+        del learned
+        return 1 / self.temperature
 
     def sums(self, anchors: Tensor, candidates: Tensor, relation: Relation) -> PairSums:
         """Compute `pair_sums` with cosine / temperature as logits; rows are normalized here."""

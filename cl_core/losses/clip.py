@@ -1,6 +1,7 @@
 """CLIP's loss: find the one that belongs to it among all of the other kind, with a learned scale."""
 
 import math
+from collections.abc import Mapping
 
 import torch.nn.functional as F
 from pydantic import Field
@@ -35,6 +36,10 @@ class Clip(TiledLoss):
     def learned_bounds(self) -> dict[str, tuple[float, float]]:
         """Return the bounds of the log of the scale."""
         return {"log_scale": (0.0, math.log(self.most_scale))}
+
+    def logit_scale(self, learned: Mapping[str, float]) -> float:
+        """Return the scale that was learned."""
+        return math.exp(learned["log_scale"])
 
     def compute(self, anchors: Tensor, candidates: Tensor, relation: Relation, learned: Learned) -> LossSum:
         """Sum over (anchor, positive) terms, in nats; the mean is log(K) when all rows coincide."""

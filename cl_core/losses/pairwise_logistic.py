@@ -1,6 +1,7 @@
 """Pairwise logistic loss of SigLIP: classify each pair as same or different, with a learned scale and bias."""
 
 import math
+from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
@@ -30,6 +31,10 @@ class PairwiseLogistic(PairLoss):
     def learned_start(self) -> dict[str, float]:
         """Return the log of the scale, which keeps the scale positive, and the bias."""
         return {"log_scale": math.log(self.start_scale), "bias": self.start_bias}
+
+    def logit_scale(self, learned: Mapping[str, float]) -> float:
+        """Return the scale that was learned."""
+        return math.exp(learned["log_scale"])
 
     def compute(self, anchors: Tensor, candidates: Tensor, relation: Relation, learned: Learned) -> LossSum:
         """Sum over pairs and count anchors, in nats.

@@ -10,7 +10,7 @@ from cl_core.modalities._processor import Processor
 from cl_core.registry import ENCODERS, METHODS, VIEWS
 from cl_core.rng import SampleRng
 from cl_core.training.components import Parts
-from cl_core.views import view_maker
+from cl_core.views import Views, view_maker
 
 
 def check_views(parts: Parts, modality: Modality, processor: Processor | None = None) -> None:
@@ -66,20 +66,29 @@ def check_views(parts: Parts, modality: Modality, processor: Processor | None = 
 
 def _check_suited(parts: Parts, modality: Modality) -> None:
     """Refuse views of other modalities, mixed samples of one without numbers, and views that would be the same."""
-    name, suited = modality.registered_name, parts.views.modalities
     _check_towers(parts, modality)
     if parts.views.needs_dropout and getattr(parts.encoder, "dropout", None) == 0:
         raise SpecError(
             f"training.encoder_options.dropout: 0 makes all views of {parts.spec.views!r} of a sample the same, so "
             "that nothing is learned; set it above 0, such as 0.1, or choose another view policy"
         )
+    for kind, policy in zip(modality.columns, parts.views.nested, strict=False):
+        side = list(modality.columns).index(kind)
+        assert isinstance(policy, Views), "view policies are made of view policies"
+        _check_views_of(policy, modality.served(side), field=f"training.views_options.{kind.name}.name")
+    _check_views_of(parts.views, modality, field="training.views")
+
+
+def _check_views_of(policy: Views, modality: Modality, *, field: str) -> None:
+    """Refuse a policy for other modalities, and one that mixes samples without numbers."""
+    name, suited = modality.registered_name, policy.modalities
     if name in suited or not (suited or modality.is_symbolic):
         return
     of = {one: VIEWS.get(one, field="").modalities for one in VIEWS.names()}
     fitting = [one for one, kinds in of.items() if name in kinds or not (kinds or modality.is_symbolic)]
     made_of = f"makes views of {' or '.join(suited)}" if suited else "mixes samples, which are numbers"
     raise SpecError(
-        f"training.views: {parts.spec.views!r} {made_of}, and data.modality is {name!r}; choose one of: "
+        f"{field}: {policy.registered_name!r} {made_of}, and data.modality is {name!r}; choose one of: "
         f"{', '.join(fitting)}"
     )
 
@@ -94,6 +103,10 @@ def _check_towers(parts: Parts, modality: Modality) -> None:
             f"training.encoder: {spec.encoder!r} is {takes}, and data.modality is {name!r}; choose one of: "
             f"{', '.join(fitting)}"
         )
+    towers = [kind.name for kind in modality.columns] if wanted else []
+    for side in spec.tower_models.keys() - set(towers):
+        has = f"it has the towers {' and '.join(towers)}" if towers else f"{spec.encoder!r} has no towers"
+        raise SpecError(f"training.start_towers: there is no tower {side!r}, {has}; correct the name, or leave it out")
     if wanted and not parts.method.takes_towers:
         fitting = [one for one in METHODS.names() if METHODS.get(one, field="").takes_towers]
         raise SpecError(

@@ -52,12 +52,17 @@ def check_initial_weights(folder: Path, parts: Parts, *, champion: str, continue
             shapes = _shapes(parts.encoder.build_for(processor).state_dict()) if processor else {}
         if shapes == _shapes(state_of("encoder", folder / WEIGHTS)):
             return
-        mine += f" for inputs of the shape {processor.view_shape}" if processor else " for these samples"
+        mine += f" for inputs of the shape {_view_shapes(processor)}" if processor else " for these samples"
         champion_encoder += " for inputs of another shape"
     raise SpecError(
         f"training.start_from: wanted a champion with encoder {mine}, but {champion} has {champion_encoder}; set "
         "training.encoder and encoder_options to the champion's, or start from 'scratch'"
     )
+
+
+def _view_shapes(processor: Processor) -> str:
+    """Return the shape of a view, of pairs of two kinds that of each side."""
+    return " and ".join(dict.fromkeys(str(processor.side(side).view_shape) for side in (0, 1)))
 
 
 def join_towers(folder: Path, sides: Mapping[str, str], parts: Parts, *, continued: Continued) -> None:
@@ -70,17 +75,11 @@ def join_towers(folder: Path, sides: Mapping[str, str], parts: Parts, *, continu
         continued: Gives the processor of the training with the buffers of these versions.
 
     Raises:
-        SpecError: When the encoder has no such tower, or the version's encoder is not the tower's.
+        SpecError: When the version's encoder is not the tower's.
     """
-    encoders = parts.encoder.nested if parts.encoder.has_towers else ()
-    towers = dict(zip(type(parts.encoder).model_fields, encoders, strict=False))
+    towers = dict(zip(type(parts.encoder).model_fields, parts.encoder.nested, strict=False))
     state: dict[str, Tensor] = {}
     for side, address in sides.items():
-        if side not in towers:
-            has = f"has the towers {' and '.join(towers)}" if towers else "has no towers"
-            raise SpecError(
-                f"training.start_towers.{side}: encoder {parts.spec.encoder!r} {has}; correct the name, or leave it out"
-            )
         theirs = json.loads((folder / side / SPEC).read_text(encoding="utf-8"))["training"]
         mine = _described(towers[side].registered_name, towers[side].model_dump(mode="json"))
         their_encoder = _described(theirs["encoder"], _completed(theirs["encoder"], theirs["encoder_options"]))

@@ -64,12 +64,12 @@ def search(
 
 
 class ClassifiedImage(BaseModel):
-    """An image and the probabilities of its classes."""
+    """An image and its most probable class."""
 
     origin: str = Field(description="File or row that it was read from.")
     id: str = Field(description="sha256 of the content.")
     name: str = Field(description="The most probable class.")
-    probabilities: dict[str, float] = Field(description="By class; they add up to 1.")
+    probability: float = Field(description="Its probability; the table has those of all classes.")
 
 
 class ClassifiedImages(BaseModel):
@@ -117,13 +117,13 @@ def classify(
             origin=row.origin,
             id=row.id,
             name=classes[predicted],
-            probabilities=dict(zip(classes, probabilities.tolist(), strict=True)),
+            probability=float(probabilities[predicted]),
         )
         for row, predicted, probabilities in zip(made.rows, made.predicted, made.probabilities, strict=True)
     ]
     return ClassifiedImages(
         images=images,
-        counts={name: sum(image.name == name for image in images) for name in classes},
+        counts={name: int((made.predicted == number).sum()) for number, name in enumerate(classes)},
         rejected=[f"{origin}: {detail}" for origin, _, detail in made.rejected],
         table=output.absolute(),
         page=page.absolute(),

@@ -105,7 +105,7 @@ def show_hits(result: "SearchHits") -> None:
 
 def show_classified(result: "ClassifiedImages") -> None:
     """Print the class of the first images with its probability, the number of images of each, and the files."""
-    rows = [[one.origin, one.name, f"{one.probabilities[one.name]:.0%}"] for one in result.images[:_LISTED]]
+    rows = [[one.origin, one.name, f"{one.probability:.0%}"] for one in result.images[:_LISTED]]
     wide_console().print(text_table(["image", "class", "probability"], rows, right=["probability"]))
     if (more := len(result.images) - len(rows)) > 0:
         print(f"and {more:,} more")

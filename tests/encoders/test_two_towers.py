@@ -76,3 +76,16 @@ def test_what_does_not_fit_pairs_of_two_kinds_is_refused_before_the_training() -
     )
     swapped = {"image": {"name": "bag"}, "text": {"name": "mlp"}}
     assert "bag" in refusal(MODALITY, **pair, encoder_options=swapped).lower()
+    side = {"image": {"name": "word_noise"}}
+    assert refusal(MODALITY, **pair, views_options=side).startswith(
+        "training.views_options.image.name: 'word_noise' makes views of text, and data.modality is 'image'; choose one"
+    )
+    side = {"text": {"name": "dacl_mixup"}}
+    assert refusal(MODALITY, **pair, views_options=side).startswith(
+        "training.views_options.text.name: 'dacl_mixup' mixes samples, which are numbers, and data.modality is 'text'"
+    )
+    assert refusal(MODALITY, **pair, start_towers=["txt=sentences/1"]) == (
+        "training.start_towers: there is no tower 'txt', it has the towers image and text; correct the name, or leave "
+        "it out"
+    )
+    assert "'resnet_small' has no towers" in refusal(Images(size=16), start_towers=["image=photos/1"])

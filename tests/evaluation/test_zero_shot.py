@@ -98,6 +98,12 @@ def test_what_cannot_be_measured_is_refused_before_the_training() -> None:
         ZeroShot().fitted_to(EvaluatedData({}, {}))
     with pytest.raises(DataError, match=r"evaluation.options.zero_shot.names: there is no class 'cats'; there are: T-"):
         ZeroShot(names={"cats": "a cat"}).fitted_to(PAIRS)
+    for name in (" ", "a\0b"):
+        with pytest.raises(
+            DataError, match=r"zero_shot.names: what class 'cat' is called is no text \(.*name it other"
+        ):
+            ZeroShot(names={"cat": name}).fitted_to(PAIRS)
+    assert ZeroShot().asked(["_"]) == [b"_"]
     for wrong in ("a photo", "{} and {}", "{name}"):
         with pytest.raises(ValidationError, match=r"a template has \{\} once, in place of the name"):
             ZeroShot(templates=("{}", wrong))

@@ -259,12 +259,10 @@ def test_models_of_another_kind_are_refused(with_sentences, towers, sentence):
         start_towers(towers)
 
 
-def test_models_with_another_encoder_and_encoders_without_towers_are_refused(with_sentences):
+def test_models_with_another_encoder_are_refused(with_sentences):
     other = {"encoder_options": {**TOWERS.encoder_options, "text": {"name": "bag", "options": {"features": 9}}}}
     with pytest.raises(SpecError, match=r"start_towers.text: wanted a model with encoder 'bag' .*\"features\": 9"):
         start_towers({"text": "sentences/1"}, **other)
-    with pytest.raises(SpecError, match=r"start_towers.text: encoder 'bag' has no towers; correct the name"):
-        start_towers({"text": "sentences/1"}, encoder="bag", encoder_options={}, method="simclr")
     with pytest.raises(ValidationError, match="start_from 'champion' takes both towers from the champion"):
         TrainingSpec(start_from="champion", start_towers=["text=sentences/1"])
     for wrong in (["text"], ["text="], ["text=a/1", "text=b/2"]):

@@ -106,6 +106,8 @@ class FileFolder(Source):
             file = read_file(path, most_bytes=self.kind.most_bytes)
         except Rejected as rejection:
             return Unreadable(listed.origin, rejection.detail, listed)
+        except FileNotFoundError as error:
+            return Unreadable(listed.origin, str(error.strerror), listed)
         return RawSample(self._payload(file), listed.label, listed.split, listed.origin, listed)
 
     def samples(self, location: str) -> Iterator[RawSample | Unreadable]:

@@ -162,6 +162,7 @@ def read_file(path: Path, *, most_bytes: int) -> bytes:
 
     Raises:
         Rejected: When it cannot be read, is larger, or is no regular file.
+        FileNotFoundError: When there is none.
     """
     try:
         if leads_out(path):
@@ -173,6 +174,8 @@ def read_file(path: Path, *, most_bytes: int) -> bytes:
             raise Rejected("unreadable", f"{state.st_size:,} bytes; the limit is {most_bytes:,}")
         with path.open("rb", buffering=0) as file:
             return file.read()
+    except FileNotFoundError:
+        raise
     except (OSError, ValueError) as error:
         raise Rejected("unreadable", getattr(error, "strerror", None) or str(error)) from error
 

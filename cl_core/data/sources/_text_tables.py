@@ -3,7 +3,6 @@
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import ClassVar
 
 from cl_core.data.sources import RawSample, Unreadable
 from cl_core.data.sources._labels import LabelColumn
@@ -20,13 +19,15 @@ class TextTables(SplitTables):
     label_column: str = ""
     """Column of class names, text or whole numbers. Empty: unlabeled."""
 
-    without_text: ClassVar[Reason] = "unreadable"
-    """Why a row without a text is rejected."""
-
     @property
     @abstractmethod
     def text_columns(self) -> dict[str, str]:
         """Options that name the columns of texts, by column, in the order of what they become."""
+
+    def reason_without(self, column: str) -> Reason:
+        """Return why a row is rejected that has no text in one of these columns."""
+        del column
+        return "unreadable"
 
     def payload(self, file: TableFile, texts: list[bytes]) -> bytes:
         """Return the payload of a row of a file; by default its texts.
@@ -61,7 +62,9 @@ class TextTables(SplitTables):
             if isinstance(row, str):
                 yield Unreadable(origin, row)
             elif missing := _first_without_text(row, texts):
-                yield Unreadable(origin, f"column {missing!r} has no text in this row", reason=self.without_text)
+                yield Unreadable(
+                    origin, f"column {missing!r} has no text in this row", reason=self.reason_without(missing)
+                )
             else:
                 label = labels.label(row[label_column], origin) if labels else None
                 group = group_of(row[group_column]) if group_column else None

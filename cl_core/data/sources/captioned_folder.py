@@ -59,15 +59,16 @@ class CaptionedFolder(FileFolder):
         if isinstance(sample, Unreadable):
             return sample
         path = Path(location).expanduser().absolute() / os.fsdecode(listed.name)
-        beside = next((text for text in map(path.with_suffix, (_TEXT, _TEXT.upper())) if text.exists()), None)
-        if beside is None:
-            name = path.with_suffix(_TEXT).name
-            return Unreadable(listed.origin, f"there is no {text_of([name])} beside it", listed, "no_text")
-        try:
-            text = Texts().payload_of(read_file(beside, most_bytes=MAX_BYTES))
-        except Rejected as rejection:
-            return Unreadable(listed.origin, f"its text: {rejection.detail}", listed, rejection.reason)
-        return RawSample(joined((sample.payload, text)), listed.label, listed.split, listed.origin, listed)
+        for beside in map(path.with_suffix, (_TEXT, _TEXT.upper(), _TEXT.title())):
+            try:
+                text = Texts().payload_of(read_file(beside, most_bytes=MAX_BYTES))
+            except FileNotFoundError:
+                continue
+            except Rejected as rejection:
+                return Unreadable(listed.origin, f"its text: {rejection.detail}", listed, rejection.reason)
+            return RawSample(joined((sample.payload, text)), listed.label, listed.split, listed.origin, listed)
+        name = text_of([path.with_suffix(_TEXT).name])
+        return Unreadable(listed.origin, f"there is no {name} beside it", listed, "no_text")
 
 
 def _stem(entry: SourceEntry) -> bytes:

@@ -1,5 +1,8 @@
 """Images and their captions, which a table names: rows of CSV, TSV, JSON lines or Parquet with a file and a text."""
 
+import contextlib
+import hashlib
+import os
 from collections.abc import Iterator, Set
 from pathlib import Path, PurePosixPath
 from typing import ClassVar, Self
@@ -11,7 +14,7 @@ from cl_core.data.sources import RawSample, Unreadable
 from cl_core.data.sources._image_files import IMAGE_FILES
 from cl_core.data.sources._listing import fingerprint_of, read_file, text_of
 from cl_core.data.sources._parquet_files import TableFile
-from cl_core.data.sources._text_rows import TABLE_SUFFIXES
+from cl_core.data.sources._text_rows import TABLE_SUFFIXES, text_rows
 from cl_core.data.sources._text_tables import TextTables
 from cl_core.modalities import Reason, Rejected, joined
 from cl_core.registry import SOURCES
@@ -29,14 +32,13 @@ class Captions(TextTables):
     modalities: ClassVar[tuple[str, ...]] = ("image_text",)
     other_suffixes: ClassVar[Set[str]] = TABLE_SUFFIXES
     expected_files: ClassVar[str] = "a table of captions (.csv, .tsv, .jsonl or .parquet)"
-    without_text: ClassVar[Reason] = "no_text"
 
     file_column: str = Field("file", min_length=1)
     """Column of the paths of the images."""
     text_column: str = Field("caption", min_length=1)
     """Column of the texts."""
 
-    _named: set[Path] = PrivateAttr(default_factory=set)
+    _named: set[bytes] = PrivateAttr(default_factory=set)
 
     @model_validator(mode="after")
     def _columns_differ(self) -> Self:
@@ -50,31 +52,58 @@ class Captions(TextTables):
         """The columns of files and texts."""
         return {self.file_column: "source_options.file_column", self.text_column: "source_options.text_column"}
 
+    def reason_without(self, column: str) -> Reason:
+        """Return which of both is missing."""
+        return "no_image" if column == self.file_column else "no_text"
+
     def fingerprint(self, location: str) -> str:
-        """Return a digest of the path and state of every table, and of every image below the folder."""
-        images = (path for _, path in self._images(location))
+        """Return a digest of the path and state of every table, and of the images: all below the folder, or named."""
+        root = confined(location, field="data.location")
+        images = (path for _, path in IMAGE_FILES.files(root)) if root.is_dir() else self._named_by(location)
         return f"{super().fingerprint(location)} {fingerprint_of(images)}"
 
     def samples(self, location: str) -> Iterator[RawSample | Unreadable]:
         """Yield every row with its image, then every image below the folder that no row names."""
         self._named.clear()
         yield from super().samples(location)
-        for parts, path in self._images(location):
-            if path not in self._named:
-                yield Unreadable(text_of(parts), "no row of a table names this image", reason="no_text")
-
-    def _images(self, location: str) -> Iterator[tuple[list[str], Path]]:
         root = confined(location, field="data.location")
-        return IMAGE_FILES.files(root if root.is_dir() else root.parent)
+        # Of one table, the folder may hold other tables' images, and much else.
+        for parts, path in IMAGE_FILES.files(root) if root.is_dir() else ():
+            if _key(path) not in self._named:
+                yield Unreadable(text_of(parts), "no row of a table names this image", reason="no_text")
 
     def payload(self, file: TableFile, texts: list[bytes]) -> bytes:
         """Return the image that a row names, with its text; see `TextTables`."""
         name, text = texts
-        named = PurePosixPath(name.decode(errors="surrogateescape"))
-        if named.is_absolute() or ".." in named.parts:
-            raise Rejected("no_image", f"{str(named)!r} is outside the folder of the table")
-        path = file.path.parent / named
-        self._named.add(path)
-        if not path.exists():
-            raise Rejected("no_image", f"there is no file {str(named)!r} in the folder of the table")
-        return joined((read_file(path, most_bytes=IMAGE_FILES.most_bytes), text))
+        path = _named(file, name)
+        self._named.add(_key(path))
+        try:
+            return joined((read_file(path, most_bytes=IMAGE_FILES.most_bytes), text))
+        except FileNotFoundError as error:
+            shown = text_of([name.decode(errors="surrogateescape")])
+            raise Rejected("no_image", f"there is no file {shown!r} in the folder of the table") from error
+
+    def _named_by(self, location: str) -> Iterator[Path]:
+        for file in self._files(location):
+            self._check_columns(file)
+            for _, row in text_rows(file, self.text_columns, []):
+                if not isinstance(row, str) and row[self.file_column] is not None:
+                    with contextlib.suppress(Rejected):
+                        yield _named(file, row[self.file_column])
+
+
+def _named(file: TableFile, name: bytes) -> Path:
+    """Return the path that a row names.
+
+    Raises:
+        Rejected: When it is outside the folder of the table.
+    """
+    named = PurePosixPath(name.decode(errors="surrogateescape"))
+    if named.is_absolute() or ".." in named.parts:
+        raise Rejected("no_image", f"{text_of([str(named)])!r} is outside the folder of the table")
+    return file.path.parent / named
+
+
+def _key(path: Path) -> bytes:
+    """Return a path in few bytes."""
+    return hashlib.sha256(os.fsencode(path)).digest()[:8]

@@ -18,17 +18,21 @@ from cl_core.data.sources._path_splits import PathSplits, path_splits
 from cl_core.errors import DataError
 from cl_core.modalities import joined
 from cl_core.modalities._text_payloads import MAX_BYTES
+from cl_core.modalities.text import Texts
 from cl_core.refs import IMAGE
 from cl_core.registry import SOURCES
 
 _PAIRS = "image_text"
 _TAR_SUFFIXES = frozenset((".tar",))
 _TEXT, _LABEL, _JSON = ".txt", ".cls", ".json"
+_READ = IMAGE_FILES.suffixes | {_TEXT, _LABEL, _JSON}
 
 
 @SOURCES.register("webdataset")
 class WebDataset(Source):
     """One tar file, or all below a folder. The files of a sample follow one another and have one name before a dot.
+
+    Files of other kinds, such as `0001.seg.png`, are passed over.
 
     Of each sample the image is read, its text (`.txt`, or `caption` of `.json`), and its class (`.cls`, or `label` of
     `.json`). Folders such as `train`, or file names such as `train-0000.tar`, are splits if they tell two apart. With
@@ -71,17 +75,18 @@ class WebDataset(Source):
 
     def _sample(self, members: dict[str, bytes | None], split: str, origin: str) -> RawSample | Unreadable:
         files = {suffix: file for suffix, file in members.items() if file is not None}
-        if large := members.keys() - files.keys():
-            return Unreadable(origin, f"its {' and '.join(sorted(large))} is larger than what is read")
+        if refused := sorted(members.keys() - files.keys()):
+            return Unreadable(origin, f"its {' and '.join(refused)} is there twice, or larger than what is read")
         about = _about(files.get(_JSON, b"{}"))
         image = next((file for suffix, file in files.items() if suffix in IMAGE_FILES.suffixes), None)
         text, label = files.get(_TEXT, about.get("caption")), files.get(_LABEL, about.get("label"))
         if image is None:
-            return Unreadable(origin, f"it has no image, only {', '.join(sorted(members))}", reason="no_image")
+            return Unreadable(origin, "it has no image", reason="no_image")
         if self._modality == _PAIRS and text is None:
             detail = f"it has no {_TEXT}, and no caption in {_JSON}"
             return Unreadable(origin, detail, reason="no_text")
-        payload = joined((image, text.strip())) if self._modality == _PAIRS and text is not None else image
+        is_pair = self._modality == _PAIRS and text is not None
+        payload = joined((image, Texts().payload_of(text))) if is_pair and text is not None else image
         return RawSample(payload, trimmed(label.decode(errors="backslashreplace")) if label else None, split, origin)
 
     def _files(self, location: str) -> list[tuple[list[str], Path]]:
@@ -103,31 +108,53 @@ class WebDataset(Source):
 
 
 def _grouped(path: Path, passed_over: Counter[str]) -> Iterator[tuple[str, dict[str, bytes | None]]]:
-    """Yield the files of each sample of a tar file by suffix; None in place of one that is too large."""
-    name, members = "", dict[str, bytes | None]()
+    """Yield the files of each sample of a tar file by suffix; None for one that is too large, or there twice.
+
+    Raises:
+        DataError: When it is no tar file, or is cut off or damaged.
+    """
+    name, members, size = "", dict[str, bytes | None](), path.stat().st_size
     try:
-        with tarfile.open(path, "r|*") as archive:
+        # Not compressed: little of a crafted file could otherwise become much.
+        with tarfile.open(path, "r:") as archive:
             for member in archive:
+                archive.members.clear()  # type: ignore[attr-defined] # It would keep them all.
                 folder, slash, file = member.name.rpartition("/")
-                stem, dot, suffix = file.partition(".")
-                suffix = f".{suffix.rpartition('.')[2].lower()}"
-                if not member.isfile() or not stem or not dot:
-                    passed_over["hidden" if not stem else "no suffix"] += member.isfile()
+                # As WebDataset has it, a name ends at its first dot, and what follows says what a file is.
+                stem, _, kind = file.partition(".")
+                suffix = f".{kind.lower()}"
+                if member.offset_data + member.size > size:
+                    raise _damaged(path, f"{text_of([member.name])} is cut off")
+                if not member.isfile() or not stem or suffix not in _READ:
+                    passed_over[_counted_as(file)] += member.isfile()
                     continue
                 if (of := f"{folder}{slash}{stem}") != name:
                     if members:
-                        yield name, members
+                        yield text_of([name]), members
                     name, members = of, {}
                 most = IMAGE_FILES.most_bytes if suffix in IMAGE_FILES.suffixes else MAX_BYTES
-                if suffix in IMAGE_FILES.suffixes | {_TEXT, _LABEL, _JSON}:
-                    opened = archive.extractfile(member)
-                    members[suffix] = opened.read() if opened and member.size <= most else None
-                else:
-                    members.setdefault(suffix, b"")
+                opened = archive.extractfile(member) if member.size <= most and suffix not in members else None
+                members[suffix] = opened.read() if opened else None
+            end = archive.offset
     except (tarfile.TarError, OSError, EOFError) as error:
-        raise DataError(f"data.location: {path} cannot be read as a tar file ({error}); write it again") from error
+        raise _damaged(path, str(error)) from error
+    with path.open("rb") as whole:
+        whole.seek(end)
+        # A header that is damaged ends the reading as the end mark does.
+        if whole.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+            raise _damaged(path, f"there is no header, and no end mark, at byte {end:,}")
     if members:
-        yield name, members
+        yield text_of([name]), members
+
+
+def _damaged(path: Path, problem: str) -> DataError:
+    return DataError(f"data.location: {path} cannot be read as a tar file ({problem}); write it again, uncompressed")
+
+
+def _counted_as(file: str) -> str:
+    """Return what a member is counted as that is passed over."""
+    stem, dot, kind = file.partition(".")
+    return "hidden" if not stem else text_of([f".{kind.rpartition('.')[2].lower()}"]) if dot else "no suffix"
 
 
 def _about(file: bytes) -> dict[str, bytes]:

@@ -11,6 +11,8 @@ from cl_core.evaluation.bootstrap import accuracy_score
 from cl_core.evaluation.nearest import nearest_in_blocks
 from cl_core.evaluation.prompts import class_vectors, prompts, why_no_template
 from cl_core.evaluation.protocols import EvaluatedData, Evaluation, Features, Outcome
+from cl_core.modalities import Rejected
+from cl_core.modalities._text_payloads import text_of_payload
 from cl_core.registry import EVALUATIONS
 
 _FIELD = "evaluation.options.zero_shot"
@@ -71,6 +73,14 @@ class ZeroShot(Evaluation):
             raise DataError(
                 f"{_FIELD}.names: there is no class {unknown[0]!r}; there are: {', '.join(sorted(classes))}"
             )
+        for name in sorted(classes):
+            try:
+                for prompt in self.asked([name]):
+                    text_of_payload(prompt)
+            except Rejected as rejection:
+                raise DataError(
+                    f"{_FIELD}.names: what class {name!r} is called is no text ({rejection.detail}); name it otherwise"
+                ) from rejection
         return self
 
     def asked(self, classes: list[str]) -> list[bytes]:

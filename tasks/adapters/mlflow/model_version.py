@@ -33,7 +33,7 @@ INPUT = "counterpoint.input"
 # Of a model with a second program.
 SECOND_MODALITY = "counterpoint.second_modality"
 SECOND_INPUT = "counterpoint.second_input"
-# By what cosines are multiplied to be logits, where the loss learns it.
+# By what cosines of images and texts are multiplied to be logits.
 SCALE = "counterpoint.scale"
 # An option of the modality that the shape of the input does not show, by its name.
 _OPTION = "counterpoint."
@@ -125,7 +125,7 @@ class Registration:
         specs: The specs, by group: `data`, `training`, `evaluation`, ...
         curves: One mapping per reported training step, with `step` and any metrics.
         lineage: Code, recipe and flow run.
-        scale: By what cosines are multiplied to be logits; None where it is not learned.
+        scale: By what cosines of images and texts are multiplied to be logits; None without texts, or such a scale.
     """
 
     name: str
@@ -181,7 +181,7 @@ def model_ref(version: "ModelVersion", *, created: bool = False) -> ModelRef:
         uri=f"models:/{version.name}/{version.version}",
         run_id=version.run_id or "",
         training_digest=version.tags.get(TRAINING_DIGEST, ""),
-        scale=float(version.tags.get(SCALE, 1)),
+        scale=float(version.tags[SCALE]) if SCALE in version.tags else None,
         created=created,
     )
 

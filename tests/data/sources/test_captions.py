@@ -141,6 +141,21 @@ def test_a_table_names_images_and_their_texts(tmp_path: Path, suffix: str) -> No
     }
 
 
+def test_one_table_has_its_own_images_alone_and_no_name_is_too_long(tmp_path: Path) -> None:
+    files = {"a.png": PICTURES[0], "b.png": PICTURES[1], "test.csv": b"file,caption\nb.png,other\n"}
+    names = ["a.png,first", f"{'x' * 300}.png,too long", "http://example.com/a.png,an address", ",nothing"]
+    write(tmp_path, {**files, "train.csv": "\n".join(["file,caption", *names]).encode()})
+    table = tmp_path / "train.csv"
+    samples, aside = found(source("captions"), table)
+    assert [caption for _, caption, *_ in samples] == [b"first"]
+    assert aside == {"train.csv#1": "unreadable", "train.csv#2": "no_image", "train.csv#3": "no_image"}
+    before = source("captions").fingerprint(str(table))
+    (tmp_path / "b.png").write_bytes(PICTURES[2])
+    assert source("captions").fingerprint(str(table)) == before
+    (tmp_path / "a.png").write_bytes(PICTURES[2])
+    assert source("captions").fingerprint(str(table)) != before
+
+
 def test_the_fingerprint_of_a_table_changes_with_its_images(tmp_path: Path) -> None:
     write(tmp_path, {"a.png": PICTURES[0], "captions.csv": b"file,caption\na.png,first\n"})
     before = source("captions").fingerprint(str(tmp_path))
@@ -201,8 +216,15 @@ def test_files_of_one_name_in_a_tar_file_are_a_sample(tmp_path: Path) -> None:
             "0003.png": PICTURES[2],
             "0003.cls": b"3",
             "0004.txt": b"no image",
-            "folder/0004.seg.png": PICTURES[3],
-            "folder/0004.txt": b"of another folder",
+            "folder/0004.png": PICTURES[3],
+            # A mask, and what else a person keeps, is no image of the sample.
+            "folder/0004.seg.png": PICTURES[5],
+            "folder/0004.meta.json": b'{"caption": "of the mask"}',
+            "folder/0004.txt": "\ufeffof another folder".encode(),
+            "0005.png": PICTURES[5],
+            "0005.PNG": PICTURES[4],
+            "0005.txt": b"twice",
+            "caf\udce9.png": PICTURES[5],
             "no_suffix": b"",
         },
     )
@@ -215,12 +237,17 @@ def test_files_of_one_name_in_a_tar_file_are_a_sample(tmp_path: Path) -> None:
         (PICTURES[3], b"of another folder", None, "train"),
         (PICTURES[4], b"of the test split", None, "test"),
     ]
-    assert aside == {"train-0000.tar#0003": "no_text", "train-0000.tar#0004": "no_image"}
-    assert one.passed_over() == {"no suffix": 1}
+    assert aside == {
+        "train-0000.tar#0003": "no_text",
+        "train-0000.tar#0004": "no_image",
+        "train-0000.tar#0005": "unreadable",
+        r"train-0000.tar#caf\xe9": "no_text",
+    }
+    assert one.passed_over() == {"no suffix": 1, ".png": 1, ".json": 1}
     images = [
         item.payload for item in source("webdataset", "image").samples(str(tmp_path)) if isinstance(item, RawSample)
     ]
-    assert images == PICTURES[:5]
+    assert images == [*PICTURES[:4], PICTURES[5], PICTURES[4]]
 
 
 def test_a_broken_tar_file_is_refused_and_an_empty_folder_is(tmp_path: Path) -> None:
@@ -230,6 +257,27 @@ def test_a_broken_tar_file_is_refused_and_an_empty_folder_is(tmp_path: Path) -> 
     (tmp_path / "a.tar").write_bytes((tmp_path / "a.tar").read_bytes()[:700])
     with pytest.raises(DataError, match=r"a\.tar cannot be read as a tar file"):
         list(source("webdataset").samples(str(tmp_path)))
+
+
+def test_a_tar_file_that_ends_early_or_promises_too_much_is_refused_and_never_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "a.tar"
+    tar(path, {f"{number}.{kind}": bytes(512) for number in range(4) for kind in ("png", "txt")})
+    whole = path.read_bytes()
+    header, content = tarfile.BLOCKSIZE, 512
+    # Cut between two members, and a header damaged in the middle.
+    for damaged in (whole[: 3 * (header + content)], whole[: 2 * (header + content)] + b"x" * 512 + whole[3072:]):
+        path.write_bytes(damaged)
+        with pytest.raises(DataError, match="cannot be read as a tar file"):
+            list(source("webdataset").samples(str(path)))
+    large = tarfile.TarInfo("0.png")
+    large.size = 2**50
+    path.write_bytes(large.tobuf(tarfile.GNU_FORMAT) + bytes(1024))
+    with pytest.raises(DataError, match=r"0\.png is cut off\); write it again"):
+        list(source("webdataset").samples(str(path)))
+    with tarfile.open(path, "w:gz") as archive:
+        archive.addfile(tarfile.TarInfo("0.png"), io.BytesIO())
+    with pytest.raises(DataError, match=r"write it again, uncompressed"):
+        list(source("webdataset").samples(str(path)))
 
 
 # --- through ingestion
