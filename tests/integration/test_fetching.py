@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from mlflow import MlflowClient
+from PIL import Image
 from servers import free_port
 from small_training import JobOf
 
@@ -27,7 +28,7 @@ from cl_core.data.ingest.pipeline import ingest_source
 from cl_core.evaluation import representations
 from cl_core.evaluation.runner import assess
 from cl_core.export import EmbeddingModel
-from cl_core.refs import EvaluationReport, Lineage
+from cl_core.refs import CheckpointRef, EvaluationReport, Lineage
 from cl_core.report.summary import fetch_lines
 from cl_core.specs import ComputeSpec, DataSpec, EvaluationSpec, TrainingSpec
 from cl_core.training.components import assemble, training_digest
@@ -95,7 +96,56 @@ def champion_of_vectors(tmp_path: Path) -> tuple[Path, np.ndarray]:
     return championed(job, tmp_path)
 
 
+@pytest.fixture
+def champion_of_captions(tmp_path: Path) -> tuple[Path, np.ndarray]:
+    """The same of images with texts, in images.npy and texts.npy; what both towers say of them, (2, N, D)."""
+    rng = np.random.default_rng(0)
+    (tmp_path / "pictures").mkdir()
+    for number in range(160):
+        file = tmp_path / "pictures" / f"{number}.png"
+        Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(file)
+        file.with_suffix(".txt").write_text(f"picture number {number}")
+    data = DataSpec(
+        name="captions",
+        source="captioned_folder",
+        location=str(tmp_path / "pictures"),
+        modality="image_text",
+        modality_options={"size": 8, "length": 32, "buckets": 64},
+    )
+    towers = {"image": {"name": "mlp", "options": {"hidden": 8}}, "text": {"name": "bag", "options": {"features": 8}}}
+    training = {"method": "clip", "encoder": "two_towers", "encoder_options": towers, "epochs": 1, "warmup_epochs": 0.1}
+    snapshot = ingest_source(data, datasets=tmp_path / "datasets").snapshot
+    parts = assemble(TrainingSpec(**training, batch_size=32, precision="fp32", held_out_share=0))
+    job = TrainingJob(
+        digest=training_digest(parts, snapshot_digest=snapshot.digest, modality=data.built_modality),
+        snapshot=snapshot,
+        data=data,
+        parts=parts,
+        compute=ComputeSpec(threads=1),
+        cache=build_cache(snapshot, data.built_modality, caches=tmp_path / "caches"),
+        folder=tmp_path / "training",
+    )
+    checkpoint = registered(job, tmp_path)
+    trained, both = representations.trained(job, checkpoint.path), []
+    for side, rows in enumerate(load_split(job.cache, "test").columns.take(slice(None))):
+        np.save(tmp_path / f"{('image', 'text')[side]}s.npy", rows)
+        features = trained.embed((rows,), side)
+        both.append(features / np.linalg.norm(features, axis=1, keepdims=True))
+    return tmp_path, np.stack(both)
+
+
 def championed(job: TrainingJob, tmp_path: Path) -> tuple[Path, np.ndarray]:
+    checkpoint = registered(job, tmp_path)
+    rows = load_split(job.cache, "test").column.take(slice(None))
+    if job.data.modality == "vector":
+        rows[::7, 0] = np.nan
+    np.save(tmp_path / f"{job.modality.unit}s.npy", rows)
+    features = representations.trained(job, checkpoint.path).embed((rows,))
+    return tmp_path, features / np.linalg.norm(features, axis=1, keepdims=True)
+
+
+def registered(job: TrainingJob, tmp_path: Path) -> CheckpointRef:
+    """Train, and make the result the champion in an MLflow of its own."""
     checkpoint = train(job)
     store = ModelStore(f"sqlite:///{tmp_path}/mlflow.db", tmp_path / "artifacts", tmp_path / "work")
     encoder = representations.trained_encoder(job, checkpoint.path)
@@ -114,12 +164,7 @@ def championed(job: TrainingJob, tmp_path: Path) -> tuple[Path, np.ndarray]:
         )
     )
     store.promote(NAME, version.version, "to be fetched")
-    rows = load_split(job.cache, "test").column.take(slice(None))
-    if job.data.modality == "vector":
-        rows[::7, 0] = np.nan
-    np.save(tmp_path / f"{job.modality.unit}s.npy", rows)
-    features = representations.trained(job, checkpoint.path).embed((rows,))
-    return tmp_path, features / np.linalg.norm(features, axis=1, keepdims=True)
+    return checkpoint
 
 
 def measured(job: TrainingJob, checkpoint: Path, evaluation: EvaluationSpec, folder: Path) -> EvaluationReport:
@@ -192,6 +237,20 @@ def test_the_lines_of_a_report_fetch_a_champion_of_vectors(
         found = np.load(folder / "embeddings.npy")
         assert found.dtype == np.float32
         np.testing.assert_allclose(found, wanted, atol=CLOSE)
+
+
+def test_the_lines_of_a_report_fetch_both_programs_of_a_champion_of_captions(
+    environment: Path, champion_of_captions: tuple[Path, np.ndarray]
+) -> None:
+    folder, wanted = champion_of_captions
+    lines = fetch_lines(f"models:/{NAME}@champion", "image_text")
+    card = re.findall(r"```python\n(.*?)```", the_card(folder), re.DOTALL)
+    for written in ("\n".join(lines), card[0]):
+        assert written.count("text.pt2") == 1 and "cl_core" not in written
+        loaded = f"import numpy\nimages, texts = numpy.load('images.npy'), numpy.load('texts.npy')\n{written}\n"
+        saved = "numpy.save('both.npy', numpy.stack([embeddings, text_embeddings.detach().numpy()]))"
+        run(["python", "-c", f"{loaded}{saved}"], environment, folder)
+        np.testing.assert_allclose(np.load(folder / "both.npy"), wanted, atol=CLOSE)
 
 
 def the_card(folder: Path) -> str:

@@ -12,10 +12,11 @@ from pydantic import Field, PrivateAttr, model_validator
 from cl_core.data.path_roots import confined
 from cl_core.data.sources import RawSample, Unreadable
 from cl_core.data.sources._image_files import IMAGE_FILES
-from cl_core.data.sources._listing import fingerprint_of, read_file, text_of
+from cl_core.data.sources._listing import OUTSIDE, fingerprint_of, read_file, text_of
 from cl_core.data.sources._parquet_files import TableFile
 from cl_core.data.sources._text_rows import TABLE_SUFFIXES, text_rows
 from cl_core.data.sources._text_tables import TextTables
+from cl_core.errors import InputError
 from cl_core.modalities import Reason, Rejected, joined
 from cl_core.registry import SOURCES
 
@@ -101,7 +102,12 @@ def _named(file: TableFile, name: bytes) -> Path:
     named = PurePosixPath(name.decode(errors="surrogateescape"))
     if named.is_absolute() or ".." in named.parts:
         raise Rejected("no_image", f"{text_of([str(named)])!r} is outside the folder of the table")
-    return file.path.parent / named
+    path = file.path.parent / named
+    try:
+        confined(path, field="data.location")  # A folder on the way may be a link.
+    except InputError as error:
+        raise Rejected("unreadable", OUTSIDE) from error
+    return path
 
 
 def _key(path: Path) -> bytes:

@@ -104,6 +104,8 @@ class WebDataset(Source):
         files = sorted(found)
         if not files:
             raise DataError(f"data.location: {root} has no .tar file at any depth; give the folder that does")
+        for _, path in files:
+            confined(path, field="data.location")
         return files
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 
 from cl_core.data.ingest.pipeline import ingest_source
 from cl_core.data.sources import RawSample, Source, Unreadable, built_source
-from cl_core.errors import DataError, SpecError
+from cl_core.errors import DataError, InputError, SpecError
 from cl_core.modalities._payloads import parts_of
 from cl_core.specs import DataSpec, SourceSpec
 
@@ -169,6 +169,25 @@ def test_columns_that_are_missing_or_named_twice_are_refused(tmp_path: Path) -> 
         list(source("captions").samples(str(tmp_path)))
     with pytest.raises(SpecError, match="two options name the column 'file'; give each its own"):
         source("captions", text_column="file")
+
+
+def test_no_name_and_no_link_leads_out_of_the_allowed_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "secret", {"a.png": PICTURES[0], "a.txt": b"secret"})
+    folder = write(tmp_path / "data", {"captions.csv": b"file,caption\nlink/a.png,through a folder\nb.png,a link\n"})
+    (folder / "link").symlink_to(tmp_path / "secret")
+    (folder / "b.png").symlink_to(tmp_path / "secret" / "a.png")
+    assert len(found(source("captions"), folder)[0]) == 2
+    monkeypatch.setenv("CL_DATA_ROOTS", str(folder))
+    samples, aside = found(source("captions"), folder / "captions.csv")
+    assert samples == [] and aside == {"captions.csv#0": "unreadable", "captions.csv#1": "unreadable"}
+    with pytest.raises(InputError, match="outside the allowed folders"):
+        found(source("captions"), folder)
+    samples, _ = found(source("captioned_folder"), folder)
+    assert samples == []
+    tar(tmp_path / "secret" / "x.tar", {"a.png": PICTURES[0], "a.txt": b"a"})
+    (folder / "x.tar").symlink_to(tmp_path / "secret" / "x.tar")
+    with pytest.raises(InputError, match="outside the allowed folders"):
+        source("webdataset").fingerprint(str(folder))
 
 
 # --- Parquet
