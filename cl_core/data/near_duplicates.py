@@ -9,11 +9,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cl_core.data.connected import I64, U64, merged
+from cl_core.data.connected import I64, U64, Numbers, merged, numbered
 
 MAX_DISTANCE = 3
 _BANDS, _BAND_BITS = 4, 16
-_CHUNK_PAIRS = 1 << 22
+_CHUNK_PAIRS = 1 << 19  # 25 MB.
 _MOST_PAIRS = 1 << 26  # Compared in two seconds; without a limit, samples all much alike would cost their square.
 _MOST_GROUPED_PAIRS = 1 << 32  # Compared in some minutes: groups leave no pair out.
 
@@ -58,32 +58,33 @@ def near_duplicates(first: U64, second: U64, *, examples: int) -> Matches:
     return Matches(pairs, int(right_count[matched].sum()), rows, complete)
 
 
-def near_duplicate_groups(hashes: U64) -> I64 | None:
+def near_duplicate_groups(hashes: U64) -> Numbers | None:
     """Return the groups of equal or nearly equal hashes, and of chains of them: (N,) uint64.
 
     Returns:
-        (N,) int64, the same number for all hashes of a group; None when too many hashes are alike to compare them all.
+        (N,) numbers, the same number for all hashes of a group; None when too many are alike to compare them all.
     """
-    distinct, of_hash = np.unique(hashes, return_inverse=True)
-    group = np.arange(len(distinct))
+    distinct, of_hash = numbered(hashes)
+    group: Numbers = np.arange(len(distinct), dtype=of_hash.dtype)
     budget = _MOST_GROUPED_PAIRS
     for band in range(_BANDS):
-        order = np.argsort(_band(distinct, band), kind="stable")
-        key = _band(distinct[order], band)
-        start = np.searchsorted(key, key, "left")
-        earlier = np.arange(len(order)) - start  # Each is compared with those before it in its band.
+        key = _band(distinct, band)
+        order = np.argsort(key, kind="stable").astype(of_hash.dtype)
+        key = key[order]
+        start = np.searchsorted(key, key, "left").astype(of_hash.dtype)
+        del key
+        earlier = np.arange(len(order), dtype=of_hash.dtype) - start  # Each is compared with those before it.
         budget -= int(earlier.sum())
         if budget < 0:
             return None
         for i, j in _expanded(order, order, start, earlier):
             close = np.bitwise_count(distinct[i] ^ distinct[j]) <= MAX_DISTANCE
             group = merged(group, i[close], j[close])
-    found: I64 = group[of_hash]
-    return found
+    return group[of_hash]
 
 
 def _sharing(left: U64, right: U64, band: int, budget: int) -> tuple[Iterator[tuple[I64, I64]], bool]:
-    """Return indices of all pairs that agree in a band, a few million at a time, and whether they are complete."""
+    """Return indices of all pairs that agree in a band, half a million at a time, and whether they are complete."""
     key = _band(left, band)
     order = np.argsort(key, kind="stable")
     key = key[order]
@@ -98,9 +99,9 @@ def _sharing(left: U64, right: U64, band: int, budget: int) -> tuple[Iterator[tu
     return _expanded(order, chosen, start[chosen], number[chosen]), bool(within.all())
 
 
-def _expanded(order: I64, right: I64, start: I64, number: I64) -> Iterator[tuple[I64, I64]]:
+def _expanded(order: Numbers, right: Numbers, start: Numbers, number: Numbers) -> Iterator[tuple[Numbers, Numbers]]:
     """Yield the pairs of each `right[k]` with `order[start[k] : start[k] + number[k]]`, in bounded pieces."""
-    piece = np.cumsum(number) // _CHUNK_PAIRS
+    piece = np.cumsum(number, dtype=np.int64) // _CHUNK_PAIRS
     for cut in np.split(np.arange(len(right)), np.flatnonzero(np.diff(piece)) + 1):
         if len(cut):
             counts = number[cut]

@@ -13,24 +13,26 @@ from cl_core.specs import DataSpec
 INPUTS = 20_000
 
 
-@pytest.mark.parametrize("identities", [0, 1, 2])
-def test_two_hundred_bytes_of_an_input(identities: int) -> None:
+@pytest.mark.parametrize("identities", [0, 1, 2, "looks"])
+def test_two_hundred_bytes_of_an_input(identities: int | str) -> None:
+    alike, identities = identities == "looks", 0 if identities == "looks" else int(identities)
     rng = np.random.default_rng(identities)
     ids = [row.tobytes() for row in rng.integers(0, 256, (INPUTS, 32), dtype=np.uint8)]
     # A third of the inputs share an identity with another one.
     keys = rng.integers(0, INPUTS * 2 // 3, (INPUTS, identities)).astype(np.uint64)
-    rule = "column:series" if not identities else ""
-    groups = SplitGroups(DataSpec(name="many", source="synthetic", group=rule))
+    rule = "" if identities or alike else "column:series"
+    data = DataSpec(name="many", source="synthetic", group=rule, near_duplicates_together=alike)
+    groups = SplitGroups(data)
     source = RawSample(b"", None, "", "")
     samples = [RawSample(b"", None, "", "", group=str(number % 500)) for number in range(500)] if rule else [source]
     tracemalloc.start()
     for number, (one, key) in enumerate(zip(ids, keys, strict=True)):
-        groups.add(one, samples[number % len(samples)], None, key.tobytes())
+        groups.add(one, samples[number % len(samples)], one[:8] if alike else None, key.tobytes())
     drawn = groups.draw()
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 200 * INPUTS
-    if not identities:
+    if rule:
         assert len(drawn) == 500
 
 
