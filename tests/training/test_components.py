@@ -203,7 +203,7 @@ def test_every_other_input_is_another_training():
         {"views_options": {"flip_probability": 0.4}},
         {"held_out_share": 0.1},
         {"start_from": "champion"},
-       {"start_towers": ["text=sentences/1"],
+        {"start_towers": ["text=sentences/1"]},
         {"method": "dacl"},
         {"loss": "decoupled"},
         {"views": "moco_v2"},
