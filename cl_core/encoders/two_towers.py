@@ -12,6 +12,7 @@ from cl_core.modalities._processor import Processor
 from cl_core.registry import ENCODERS, Nested
 
 _FIELD = "training.encoder_options"
+_SIDES = ("image", "text")
 
 
 @ENCODERS.register("two_towers")
@@ -39,7 +40,7 @@ class TwoTowersOptions(EncoderOptions):
     @cached_property
     def nested(self) -> tuple[EncoderOptions, ...]:
         """The encoders of both sides."""
-        return tuple(ENCODERS.build_nested(getattr(self, side), field=f"{_FIELD}.{side}") for side in ("image", "text"))
+        return tuple(ENCODERS.build_nested(getattr(self, side), field=f"{_FIELD}.{side}") for side in _SIDES)
 
     def build(self, shape: tuple[int, ...]) -> Encoder:
         """Refuse one shape, as there are two.
@@ -54,11 +55,9 @@ class TwoTowersOptions(EncoderOptions):
 
     def build_for(self, processor: Processor) -> Encoder:
         """Build both towers; see `EncoderOptions`."""
-        encoders = {
-            "image": self.nested[0].build_for(processor.side(0)),
-            "text": self.nested[1].build_for(processor.side(1)),
-        }
-        return TwoTowers({name: Tower(encoder, self.width) for name, encoder in encoders.items()}, self.width)
+        encoders = (options.build_for(processor.side(side)) for side, options in enumerate(self.nested))
+        towers = {name: Tower(encoder, self.width) for name, encoder in zip(_SIDES, encoders, strict=True)}
+        return TwoTowers(towers, self.width)
 
 
 class Tower(nn.Module):

@@ -32,6 +32,12 @@ class Gains(Ref):
     champion: int = Field(0, description="Version that `over_champion` compares with; 0 when there is none.")
     not_comparable: NotComparable | None = Field(None, description="Why the champion cannot be compared with.")
 
+    @property
+    def over_baselines(self) -> dict[str, Score | None]:
+        """The gains over what a version must be better than, whoever the champion is."""
+        gains = {"untrained": self.over_untrained}
+        return gains | {self.baseline: self.over_baseline} if self.baseline else gains
+
 
 class GateVerdict(Ref):
     """The decision of the gate, with its reason."""
@@ -47,9 +53,8 @@ def judge(promotion: PromotionSpec, evaluation: EvaluationReport, gains: Gains) 
     """
     if objection := next(_objections(promotion, evaluation, gains), None):
         return GateVerdict(promote=False, reason=objection)
-    other: dict[str, Any] = {"baseline": "untrained", "gain": gains.over_untrained}
-    if gains.baseline:
-        other = {"baseline": gains.baseline, "gain": gains.over_baseline}
+    *_, (baseline, gain) = gains.over_baselines.items()
+    other: dict[str, Any] = {"baseline": baseline, "gain": gain}
     if gains.over_champion:
         other = {"champion": gains.champion, "gain": gains.over_champion}
     reached = evaluation.trained.scores[promotion.score]
@@ -75,9 +80,7 @@ def _objections(promotion: PromotionSpec, evaluation: EvaluationReport, gains: G
         yield refused(code="not_measured", measured=sorted(scores))
     elif not math.isfinite(scores[promotion.score].value):
         yield refused(code="not_finite")
-    for baseline, gain in {"untrained": gains.over_untrained, gains.baseline: gains.over_baseline}.items():
-        if not baseline:
-            continue
+    for baseline, gain in gains.over_baselines.items():
         if gain is None:
             yield refused(code="not_compared", baseline=baseline)
         elif not gain.low > 0:

@@ -1,4 +1,4 @@
-"""Prompts: texts with the names of classes, and the vectors that stand for the classes."""
+"""Prompts: texts with the names of classes, and the vectors that represent the classes."""
 
 from collections.abc import Mapping, Sequence
 

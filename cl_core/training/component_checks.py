@@ -72,8 +72,7 @@ def _check_suited(parts: Parts, modality: Modality) -> None:
             f"training.encoder_options.dropout: 0 makes all views of {parts.spec.views!r} of a sample the same, so "
             "that nothing is learned; set it above 0, such as 0.1, or choose another view policy"
         )
-    for kind, policy in zip(modality.columns, parts.views.nested, strict=False):
-        side = list(modality.columns).index(kind)
+    for side, (kind, policy) in enumerate(zip(modality.columns, parts.views.nested, strict=False)):
         assert isinstance(policy, Views), "view policies are made of view policies"
         _check_views_of(policy, modality.served(side), field=f"training.views_options.{kind.name}.name")
     _check_views_of(parts.views, modality, field="training.views")

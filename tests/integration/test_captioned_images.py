@@ -206,8 +206,8 @@ def test_a_folder_is_classified_by_the_names_of_classes(
     ):
         refused = shared_cl.run("classify", str(few), "--model-name", NAME, *words)
         assert refused.code == 2 and sentence in refused.err, refused.err
-    unknown = shared_cl.run("classify", str(few), "--model-name", "nobody", "--labels", "a, b")
-    assert unknown.code == 2 and "nobody" in unknown.err
+    unknown = shared_cl.run("classify", str(few), "--model-name", "unknown", "--labels", "a, b")
+    assert unknown.code == 2 and "unknown" in unknown.err
 
 
 def test_retrained_with_another_seed_it_is_compared_with_the_champions_two_programs(

@@ -251,7 +251,7 @@ def test_towers_keep_their_first_weights_and_lost_ones_are_fetched_again(with_se
     [
         ({"text": f"{NAME}/1"}, r"start_towers.text: wanted a model of texts, but models:/shoes/1 takes grayscale im"),
         ({"image": "sentences/1"}, r"start_towers.image: wanted a model of images, but models:/sentences/1 takes tex"),
-        ({"text": "nobody/1"}, "nobody"),
+        ({"text": "unknown/1"}, "unknown"),
     ],
 )
 def test_models_of_another_kind_are_refused(with_sentences, towers, sentence):

@@ -24,7 +24,7 @@ from cl_core.data.sources import Source, SourceEntry
 from cl_core.data.worker_pool import bounded_batches
 from cl_core.errors import IntegrityError
 from cl_core.hashing import digest_of, file_sha256
-from cl_core.modalities import PayloadInfo, Reason, Rejected, joined
+from cl_core.modalities import PayloadInfo, Rejected, joined
 from cl_core.tables import rows_of, schema_of
 
 SET_ASIDE = "conflicting"  # There was no other reason in 0.1.
@@ -35,10 +35,6 @@ _TABLE = "index.parquet"  # `notes.parquet` before 0.2.
 _BATCH_ROWS = 1024
 _GROUP_ROWS = 1 << 14
 _PAYLOADS = 64
-
-
-# What may be there the next time although the input itself is unchanged.
-_READ_AGAIN: tuple[Reason, ...] = ("unreadable", "no_image", "no_text")
 
 
 class IndexEntry(NamedTuple):
@@ -59,7 +55,7 @@ class IndexEntry(NamedTuple):
         """Make the entry of an input; an unreadable one gets no state, so that it is tried again."""
         if isinstance(result, PayloadInfo):
             return cls(listed.name, listed.state, None, None, *result)
-        state = "" if result.reason in _READ_AGAIN else listed.state
+        state = "" if result.reason == "unreadable" else listed.state
         return cls(listed.name, state, result.reason, result.detail, *[None] * len(PayloadInfo._fields))
 
     @classmethod

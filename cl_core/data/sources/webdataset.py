@@ -78,14 +78,17 @@ class WebDataset(Source):
         if refused := sorted(members.keys() - files.keys()):
             return Unreadable(origin, f"its {' and '.join(refused)} is there twice, or larger than what is read")
         about = _about(files.get(_JSON, b"{}"))
-        image = next((file for suffix, file in files.items() if suffix in IMAGE_FILES.suffixes), None)
+        images = [suffix for suffix in files if suffix in IMAGE_FILES.suffixes]
+        if len(images) > 1:
+            return Unreadable(origin, f"it has several images, {' and '.join(images)}; a sample has one")
         text, label = files.get(_TEXT, about.get("caption")), files.get(_LABEL, about.get("label"))
-        if image is None:
+        if not images:
             return Unreadable(origin, "it has no image", reason="no_image")
         if self._modality == _PAIRS and text is None:
             detail = f"it has no {_TEXT}, and no caption in {_JSON}"
             return Unreadable(origin, detail, reason="no_text")
         is_pair = self._modality == _PAIRS and text is not None
+        image = files[images[0]]
         payload = joined((image, Texts().payload_of(text))) if is_pair and text is not None else image
         return RawSample(payload, trimmed(label.decode(errors="backslashreplace")) if label else None, split, origin)
 

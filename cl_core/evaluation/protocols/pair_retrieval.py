@@ -65,7 +65,7 @@ class PairRetrieval(Evaluation):
         pairs = test.second
         first, second = test.embeddings.take(chosen), pairs.embeddings.take(chosen)
         of = chosen if pairs.identities is None else np.unique(pairs.identities[chosen], return_inverse=True)[1]
-        # What is equal is one candidate: the first pair that has it stands for all.
+        # What is equal is one candidate: the first pair that has it represents all.
         firsts, seconds = (_once(of, same[chosen]) for same in (pairs.same_first, pairs.same_second))
         forward, backward = np.full((2, len(chosen)), np.nan)
         forward[firsts] = own_ranks(first[firsts], second[seconds], of[firsts], of[seconds])

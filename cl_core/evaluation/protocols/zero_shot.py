@@ -24,7 +24,7 @@ class ZeroShot(Evaluation):
     """Each test image gets the class whose name, as a text, is most similar to it.
 
     The name of a class is put into each template; the mean of the unit embeddings of these texts, normalized again,
-    stands for the class. Labels score, and choose nothing.
+    represents the class. Labels are compared with the result alone.
 
     Source: Radford et al. 2021, "Learning transferable visual models from natural language supervision",
     arXiv:2103.00020, Sec. 3.1. Differences: names and templates are those that are given.

@@ -243,6 +243,9 @@ def test_files_of_one_name_in_a_tar_file_are_a_sample(tmp_path: Path) -> None:
             "0005.png": PICTURES[5],
             "0005.PNG": PICTURES[4],
             "0005.txt": b"twice",
+            "0006.jpg": PICTURES[0],
+            "0006.png": PICTURES[1],
+            "0006.txt": b"an image and its mask",
             "caf\udce9.png": PICTURES[5],
             "no_suffix": b"",
         },
@@ -260,6 +263,7 @@ def test_files_of_one_name_in_a_tar_file_are_a_sample(tmp_path: Path) -> None:
         "train-0000.tar#0003": "no_text",
         "train-0000.tar#0004": "no_image",
         "train-0000.tar#0005": "unreadable",
+        "train-0000.tar#0006": "unreadable",
         r"train-0000.tar#caf\xe9": "no_text",
     }
     assert one.passed_over() == {"no suffix": 1, ".png": 1, ".json": 1}
