@@ -81,19 +81,7 @@ def champion_of_vectors(tmp_path: Path) -> tuple[Path, np.ndarray]:
     """The same of vectors, in vectors.npy; some of their values are missing."""
     options = {"count": 320, "classes": 4}
     data = DataSpec(name="numbers", source="synthetic", modality="vector", source_options=options)
-    snapshot = ingest_source(data, datasets=tmp_path / "datasets").snapshot
-    training = {"views": "scarf", "encoder": "mlp", "epochs": 1, "warmup_epochs": 0.1, "held_out_share": 0}
-    parts = assemble(TrainingSpec(**training, batch_size=64, precision="fp32"))
-    job = TrainingJob(
-        digest=training_digest(parts, snapshot_digest=snapshot.digest, modality=data.built_modality),
-        snapshot=snapshot,
-        data=data,
-        parts=parts,
-        compute=ComputeSpec(threads=1),
-        cache=build_cache(snapshot, data.built_modality, caches=tmp_path / "caches"),
-        folder=tmp_path / "training",
-    )
-    return championed(job, tmp_path)
+    return championed(job_on(data, tmp_path, views="scarf", encoder="mlp"), tmp_path)
 
 
 @pytest.fixture
@@ -113,18 +101,7 @@ def champion_of_captions(tmp_path: Path) -> tuple[Path, np.ndarray]:
         modality_options={"size": 8, "length": 32, "buckets": 64},
     )
     towers = {"image": {"name": "mlp", "options": {"hidden": 8}}, "text": {"name": "bag", "options": {"features": 8}}}
-    training = {"method": "clip", "encoder": "two_towers", "encoder_options": towers, "epochs": 1, "warmup_epochs": 0.1}
-    snapshot = ingest_source(data, datasets=tmp_path / "datasets").snapshot
-    parts = assemble(TrainingSpec(**training, batch_size=32, precision="fp32", held_out_share=0))
-    job = TrainingJob(
-        digest=training_digest(parts, snapshot_digest=snapshot.digest, modality=data.built_modality),
-        snapshot=snapshot,
-        data=data,
-        parts=parts,
-        compute=ComputeSpec(threads=1),
-        cache=build_cache(snapshot, data.built_modality, caches=tmp_path / "caches"),
-        folder=tmp_path / "training",
-    )
+    job = job_on(data, tmp_path, method="clip", encoder="two_towers", encoder_options=towers)
     checkpoint = registered(job, tmp_path)
     trained, both = representations.trained(job, checkpoint.path), []
     for side, rows in enumerate(load_split(job.cache, "test").columns.take(slice(None))):
@@ -132,6 +109,22 @@ def champion_of_captions(tmp_path: Path) -> tuple[Path, np.ndarray]:
         features = trained.embed((rows,), side)
         both.append(features / np.linalg.norm(features, axis=1, keepdims=True))
     return tmp_path, np.stack(both)
+
+
+def job_on(data: DataSpec, folder: Path, **changes: object) -> TrainingJob:
+    """A training of one epoch on these data, with all that it needs in a folder; changes are fields of its spec."""
+    snapshot = ingest_source(data, datasets=folder / "datasets").snapshot
+    short = {"epochs": 1, "warmup_epochs": 0.1, "held_out_share": 0, "batch_size": 64, "precision": "fp32"}
+    parts = assemble(TrainingSpec.model_validate({**short, **changes}))
+    return TrainingJob(
+        digest=training_digest(parts, snapshot_digest=snapshot.digest, modality=data.built_modality),
+        snapshot=snapshot,
+        data=data,
+        parts=parts,
+        compute=ComputeSpec(threads=1),
+        cache=build_cache(snapshot, data.built_modality, caches=folder / "caches"),
+        folder=folder / "training",
+    )
 
 
 def championed(job: TrainingJob, tmp_path: Path) -> tuple[Path, np.ndarray]:
