@@ -38,7 +38,10 @@ def register(
     def build() -> "EmbeddingModel":
         return EmbeddingModel(job.processor, representations.trained_encoder(job, checkpoint.path))
 
-    learned = load_learned(checkpoint.path)
+    def scale() -> float | None:
+        loss = job.parts.loss
+        return loss.logit_scale(load_learned(checkpoint.path)) if loss and job.model_input.second else None
+
     model = model_store().register(
         Registration(
             name=model_name,
@@ -51,7 +54,7 @@ def register(
             | ({"start": job.initial_weights} if job.initial_weights else {}),
             curves=[progress.model_dump() for progress in job.progress.read()],
             lineage=lineage(recipe),
-            scale=job.parts.loss.logit_scale(learned) if job.parts.loss and job.model_input.second else None,
+            scale=scale(),
         )
     )
     if model.created:

@@ -99,8 +99,9 @@ def load_encoder_state(path: Path) -> dict[str, Tensor]:
 
 def load_learned(path: Path) -> dict[str, float]:
     """Return what the loss has learned with the encoder, such as a scale, from a verified checkpoint."""
-    state = safetensors.torch.load_file(path / _METHOD)
-    return {name.rpartition(".learned.")[2]: value.item() for name, value in state.items() if ".learned." in name}
+    with safetensors.safe_open(path / _METHOD, framework="pt") as state:
+        learned = [name for name in state.keys() if ".learned." in name]  # noqa: SIM118 - it is no mapping
+        return {name.rpartition(".learned.")[2]: state.get_tensor(name).item() for name in learned}
 
 
 def _lay_out_as_parameters(optimizer: Optimizer) -> None:
