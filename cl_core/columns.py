@@ -14,6 +14,7 @@ from numpy.typing import DTypeLike, NDArray
 from cl_core.rng import SampleRng
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 I64 = NDArray[np.int64]
@@ -172,6 +173,14 @@ class Split:
 
 # A policy draws from one stream per view, numbered from 0; partners are drawn from a stream above them all.
 _PARTNER_STREAM = 1 << 15
+
+
+def sent(values: NDArray[np.generic], device: "str | torch.device") -> "Tensor":
+    """Return an array on a device. To a GPU it is copied from pinned memory, so that the host does not wait for it."""
+    import torch
+
+    tensor = torch.from_numpy(values)
+    return tensor if torch.device(device).type == "cpu" else tensor.pin_memory().to(device, non_blocking=True)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -31,6 +32,11 @@ def why_not_compiled() -> str:
     except ImportError as error:
         return f"numba cannot be imported ({error})"
     return ""
+
+
+def has_triton() -> bool:
+    """Return whether kernels for GPUs can be compiled: torch brings Triton where it has been built for one."""
+    return find_spec("triton") is not None
 
 
 def inner(function: F) -> F:

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cl_core.columns import Batch, Columns, SamplePool
+from cl_core.columns import Batch, Columns, SamplePool, sent
 
 # Of the GPU's memory that is free before the first step. The encoder needs the rest.
 _SHARE = 1 / 4
@@ -63,9 +63,3 @@ def rows_on(device: str, columns: Columns) -> Batch:
         for whole, rows in zip(copied, block, strict=True):
             whole[start : start + len(rows)] = torch.from_numpy(rows)
     return copied
-
-
-def sent(values: NDArray[np.generic], device: str) -> Tensor:
-    """Return an array on a device. To a GPU it is copied from pinned memory, so that the host does not wait for it."""
-    tensor = torch.from_numpy(values)
-    return tensor if device == "cpu" else tensor.pin_memory().to(device, non_blocking=True)

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cl_core import processes
-from cl_core.columns import Split
+from cl_core.columns import Split, sent
 from cl_core.methods import Samples, StepInfo
 from cl_core.modalities._processor import Processor, laid_out
 from cl_core.rng import SampleRng
-from cl_core.training.device_pool import pool_on, sent
+from cl_core.training.device_pool import pool_on
 from cl_core.training.job import TrainingJob
 from cl_core.training.views_ahead import ViewsAhead
 from cl_core.views import Views, view_maker
@@ -33,9 +33,8 @@ class Feed:
 
     def __post_init__(self) -> None:
         self._ahead: ViewsAhead | None = None
-        # The kernel computes on the CPU, whatever trains.
         is_fused = self.job.training.views_backend == "fused"
-        self._pool = pool_on("cpu" if is_fused else self.device, self.split.columns)
+        self._pool = pool_on(self.policy.kernel_device(self.device) if is_fused else self.device, self.split.columns)
 
     def expect(self, requests: Iterable[tuple[NDArray[np.int64], int]]) -> None:
         """Take notice of all positions, with their epochs, whose views will be asked for, in this order.

@@ -51,8 +51,12 @@ class Views(Component):
         """Return why no kernel makes these views in one pass here; empty where `fused` does."""
         return f"view policy {self.registered_name!r} has no kernel"
 
+    def kernel_device(self, device: str) -> str:
+        """Return where `fused` makes views for a training on `device`: on the CPU, unless a kernel is for GPUs."""
+        return "cpu"
+
     def fused(self, rows: Batch, *, rng: SampleRng, processor: Any, pool: SamplePool) -> tuple[Tensor, ...]:
-        """Make the same views in one pass, on the CPU: `rows` and the result are there; see `__call__`."""
+        """Make the same views in one pass, where the rows are, on `kernel_device`; see `__call__`."""
         raise NotImplementedError(self.why_not_fused())
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from cl_core.columns import Batch, SamplePool
 from cl_core.modalities._image_processor import ImageProcessor
-from cl_core.parallel.compiling import why_not_compiled
+from cl_core.parallel.compiling import has_triton, why_not_compiled
 from cl_core.rng import SampleRng
 from cl_core.views._options import ChainOptions, Operation
 from cl_core.views.image_operations import distributions
@@ -65,13 +65,21 @@ class ChainViews(ChainOptions):
             return f"view policy {self.registered_name!r} makes its views itself"
         return why_not_compiled()
 
+    def kernel_device(self, device: str) -> str:
+        """Return the GPU where Triton has compiled for it, else the CPU; see `Views`."""
+        return device if has_triton() else "cpu"
+
     def fused(self, rows: Batch, *, rng: SampleRng, processor: ImageProcessor, pool: SamplePool) -> tuple[Tensor, ...]:
         """Make the views of a batch in one pass; see `Views`."""
-        from cl_core.views.image_operations.fused.fused_views import fused_views
-
         (images,) = rows
         made = self._drawn(images, rng, processor)
         mean, std = processor.mean_values, processor.std_values
+        if images.device.type != "cpu":
+            from cl_core.views.image_operations.fused.gpu_views import gpu_views
+
+            return gpu_views(images, made, mean=mean, std=std)
+        from cl_core.views.image_operations.fused.fused_views import fused_views
+
         return fused_views(images, made, mean=mean, std=std, spare=pool.spare)
 
     def _drawn(self, images: Tensor, rng: SampleRng, processor: ImageProcessor) -> Iterator[tuple[ViewParameters, int]]:

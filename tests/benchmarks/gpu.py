@@ -85,20 +85,25 @@ def median_rate(run: Callable[[], int], *, device: str, rounds: int) -> float:
 
 
 def print_views(device: str, *, rounds: int) -> None:
-    """Print pairs of views a second: here on the device, and what the kernel for CPUs and lightly make on a core."""
+    """Print pairs of views a second: by torch and by the kernel on the GPU, by that of CPUs, and lightly on a core.
+
+    The kernel's are compared with those of torch before anything is timed.
+    """
     import torch
-    from views import BLOCKS, lightly, ours, pictures
+    from views import BLOCKS, apart, lightly, ours, pictures
 
     from cl_core import processes
 
-    print("\n| two views | here | compiled kernel, CPUs | lightly, 1 core |\n|---|---|---|---|")
+    print("\n| two views | torch, GPU | kernel, GPU | kernel, CPUs | lightly, 1 core |\n|---|---|---|---|---|")
     for size, blur, count, others in BLOCKS if device != "cpu" else BLOCKS[:1]:
         images = pictures(count if device != "cpu" else 32, size)
         makers = ours(images, blur, device=device)
-        rates = [
-            median_rate(partial(_counted, make, number), device=device, rounds=rounds)
-            for make, number in ((makers["torch"], len(images)), (makers["fused"], len(images)))
-        ]
+        own = [makers[name] for name in ("torch", "fused, GPU", "fused") if name in makers]
+        for make in own[1:]:
+            assert apart(make(), makers["torch"]()) <= 1e-4, f"{size} px: the kernel makes other views than torch"
+        rates = [median_rate(partial(_counted, make, len(images)), device=device, rounds=rounds) for make in own]
+        if len(own) == 2:  # Without a GPU, or without Triton.
+            rates.insert(1, float("nan"))
         torch.set_num_threads(1)
         rates.append(median_rate(partial(_counted, lightly(images[:others], blur), others), device="cpu", rounds=1))
         torch.set_num_threads(processes.cpu_count())

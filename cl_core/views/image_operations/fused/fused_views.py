@@ -11,11 +11,11 @@ from torch import Tensor
 
 from cl_core.views.image_operations.chain import ViewParameters
 from cl_core.views.image_operations.fused.memory import Spare, float32_array
+from cl_core.views.image_operations.fused.parameter_table import parameter_table
 from cl_core.views.image_operations.fused.view_kernel import view_kernel
 
 # So many parts for each thread: few enough to cost nothing, and enough that no thread waits long for another.
 _PARTS = 4
-_NEVER = 2  # A threshold that no value reaches; the kernel is compiled for finite numbers.
 
 
 def fused_views(
@@ -55,28 +55,6 @@ def fused_views(
 
     _in_threads(parts(), threads)
     return tuple(torch.from_numpy(view).permute(0, 3, 1, 2) for view in views)
-
-
-def parameter_table(parameters: ViewParameters) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """Return the parameters of B views as the kernel reads them: (B, 15) int32 and (B, 7) float32.
-
-    What was not drawn for a view has the value that changes nothing.
-    """
-    p = {name: values.numpy() for name, values in vars(parameters).items()}
-    jitter = p["jitter"]
-    whole = np.column_stack(
-        [p["boxes"], p["flip"], p["turns"], p["order"], p["grayscale"], p["holes"] * p["cutout"][:, None]]
-    )
-    real = np.column_stack(
-        [
-            p["tilt"],
-            *(np.where(jitter, p[name], 1) for name in ("brightness", "contrast", "saturation")),
-            p["hue"] * jitter,
-            p["sigma"] * p["blur"],
-            np.where(p["solarize"], p["threshold"], _NEVER),
-        ]
-    )
-    return np.ascontiguousarray(whole, np.int32), np.ascontiguousarray(real, np.float32)
 
 
 def _in_threads(parts: Iterator[Callable[[], None]], threads: int) -> None:

@@ -74,7 +74,7 @@ def _make_views(images: Any, start: int, stop: int, whole: Any, real: Any, mean:
         images: (B, H, W, C) uint8, one or three channels.
         start: First sample.
         stop: The one after the last.
-        whole: (B, 15) int32 parameters, as `fused_views.parameter_table` has them.
+        whole: (B, 15) int32 parameters, as `parameter_table` has them.
         real: (B, 7) float32 parameters.
         mean: (C,) float32 of the channels, in 0..1.
         std: (C,) float32.
