@@ -27,7 +27,7 @@ from cl_core.data.cache import load_split
 from cl_core.losses import Relation, RowIds
 from cl_core.losses.info_nce import InfoNCE
 from cl_core.rng import SampleRng
-from cl_core.specs import ComputeSpec, DataSpec, TrainingSpec
+from cl_core.specs import ComputeSpec, DataSpec, TrainingSpec, ViewsBackend
 from cl_core.training.job import TrainingJob
 from cl_core.training.loop import train
 from cl_core.training.precision import fast_precision
@@ -66,7 +66,15 @@ def images_of(block: Block) -> np.ndarray:
     return pictures(block.batch_size * block.steps, block.size)[..., : block.channels]
 
 
-def our_job(block: Block, images: np.ndarray, folder: Path, *, threads: int, on_gpu: bool = False) -> TrainingJob:
+def our_job(
+    block: Block,
+    images: np.ndarray,
+    folder: Path,
+    *,
+    threads: int,
+    on_gpu: bool = False,
+    backend: ViewsBackend = "auto",
+) -> TrainingJob:
     """Ingest the images, and cache them as a retraining does."""
     source = folder / "images" / "train"
     source.mkdir(parents=True)
@@ -83,6 +91,7 @@ def our_job(block: Block, images: np.ndarray, folder: Path, *, threads: int, on_
         loss="info_nce",
         loss_options={"temperature": TEMPERATURE},
         views="simclr",
+        views_backend=backend,
         held_out_share=0,
     )
     return prepared_job(data, training, ComputeSpec(threads=threads, gpus_per_worker=int(on_gpu)), folder)

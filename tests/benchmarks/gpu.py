@@ -119,14 +119,49 @@ def print_epoch(device: str, *, rounds: int, loaders: int) -> None:
     """Print pairs a second of whole epochs, here and with lightly at its best on the same device."""
     import epoch
 
+    from cl_core.specs import ViewsBackend
+
     block = epoch.Block("resnet18", 32, 3, 512, 97) if device != "cpu" else epoch.Block("resnet18", 32, 3, 8, 2)
     images = epoch.images_of(block)
-    with tempfile.TemporaryDirectory() as folder:
-        job = epoch.our_job(block, images, Path(folder), threads=loaders, on_gpu=device != "cpu")
-        peer = epoch.Lightly(block, images, job, best=True, device=device, loaders=loaders)
-        own = median_rate(partial(epoch.here, job), device=device, rounds=rounds)
-        theirs = median_rate(peer.epoch, device=device, rounds=1)
-    print(f"\n{block.title}: {own:,.0f} pairs a second, {own / theirs:.1f} times lightly's {theirs:,.0f}")
+    theirs = 0.0
+    backends: tuple[ViewsBackend, ...] = ("torch", "fused")
+    for backend in backends:
+        with tempfile.TemporaryDirectory() as folder:
+            on_gpu = device != "cpu"
+            job = epoch.our_job(block, images, Path(folder), threads=loaders, on_gpu=on_gpu, backend=backend)
+            own = median_rate(partial(epoch.here, job), device=device, rounds=rounds)
+            if not theirs:
+                peer = epoch.Lightly(block, images, job, best=True, device=device, loaders=loaders)
+                theirs = median_rate(peer.epoch, device=device, rounds=1)
+        times = f"{own / theirs:.1f} times lightly's {theirs:,.0f}"
+        print(f"\n{block.title}, views by {backend}: {own:,.0f} pairs a second, {times}", flush=True)
+
+
+def print_compiled(device: str, *, rounds: int) -> None:
+    """Print images a second of encoders, forward and backward: as they are, by torch.compile, and with CUDA graphs.
+
+    Says whether these pay; compiling is not counted.
+    """
+    import torch
+
+    from cl_core.registry import ENCODERS
+
+    print("\n| encoder, forward and backward | as it is | torch.compile | with CUDA graphs |\n|---|---|---|---|")
+    batch, modes = (1024, ("default", "reduce-overhead")) if device != "cpu" else (8, ("default",))
+    for name in ("resnet_small", "resnet18") if device != "cpu" else ("resnet_small",):
+        options = ENCODERS.build(name, {}, field="training.encoder")
+        encoder = options.build((3, 32, 32)).to(device, memory_format=torch.channels_last)
+        images = torch.rand(batch, 3, 32, 32, device=device).contiguous(memory_format=torch.channels_last)
+
+        def both_ways(network: Callable[[Any], Any], images: Any = images) -> int:
+            with torch.autocast(images.device.type, torch.bfloat16):
+                features = network(images)
+            features.float().square().mean().backward()
+            return len(images)
+
+        networks = [encoder, *(torch.compile(encoder, mode=mode, dynamic=False) for mode in modes)]
+        rates = [median_rate(partial(both_ways, network), device=device, rounds=rounds) for network in networks]
+        print(f"| {name} | " + " | ".join(f"{rate:,.0f}" for rate in rates) + " |", flush=True)
 
 
 def print_loss(device: str) -> None:
@@ -213,6 +248,7 @@ def main() -> None:
         rounds = chosen.rounds if device != "cpu" else 1
         print_views(device, rounds=rounds)
         print_epoch(device, rounds=rounds, loaders=threads)
+        print_compiled(device, rounds=rounds)
         print_loss(device)
         if chosen.cifar10:
             print_recipe(chosen.cifar10, device=device, threads=threads, most_s=chosen.most_s)

@@ -21,6 +21,7 @@ from servers import free_port, give_store, give_tables
 from working_folder import own_project
 
 from .golden import golden_home, session_folder
+from .retraining_programs import be_a_stranger
 from .retrainings import Retrainings
 
 AUTHENTICATION = {
@@ -129,6 +130,19 @@ class CommandLine:
         with self.start(*arguments, recipe=recipe, under=under, **settings) as process:
             out, err = process.communicate(timeout=600)
         return Finished(process.returncode, out, err)
+
+    def stranger(self, *lines: str, arguments: Sequence[str] = ()) -> None:
+        """Run lines of Python beside the home, as somebody does who has MLflow and torch, but not this project."""
+        environment = {
+            **os.environ,
+            "CL_HOME": str(self.home),
+            "MLFLOW_TRACKING_URI": f"sqlite:///{self.home}/mlflow.db",
+            "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+        }
+        program = "\n".join(lines)
+        with forked.Program(be_a_stranger, program, self.home.parent, tuple(arguments), environment=environment) as run:
+            _, err = run.communicate(timeout=300)
+        assert run.returncode == 0, err
 
     def progress(self) -> list[dict[str, float]]:
         """What trainings have logged so far."""

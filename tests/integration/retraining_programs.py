@@ -59,6 +59,23 @@ def embed_and_die(arguments: tuple[str, ...], parts: int) -> None:
     main()
 
 
+def be_a_stranger(program: str, folder: Path, arguments: tuple[str, ...]) -> None:
+    """A program of somebody who has MLflow and torch, but not this project: importing it is an error.
+
+    Args:
+        program: Its text.
+        folder: That it runs in.
+        arguments: Of its command line.
+    """
+    for name in [*sys.modules]:
+        if name.split(".")[0] in ("cl_core", "flows", "tasks"):
+            del sys.modules[name]
+    sys.modules.update(dict.fromkeys(("cl_core", "flows", "tasks")))
+    os.chdir(folder)
+    sys.argv = ["-c", *arguments]
+    exec(program, {"__name__": "__main__"})
+
+
 def fetch_and_embed(uri: str, images: list[str], output: Path) -> None:
     """What a user of a model does: fetch it with MLflow, and embed images; they are stored as an array."""
     import mlflow.pyfunc

@@ -6,8 +6,6 @@ import json
 import random
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -135,7 +133,6 @@ def test_the_page_in_mlflow_shows_how_to_call_both_programs(retrained: Finished,
 
 LOAD = f"""
 import numpy, sys
-sys.modules["cl_core"] = None
 from PIL import Image
 images = numpy.stack([numpy.asarray(Image.open(file).convert("RGB")) for file in sys.argv[1:]])
 texts = ["a red thing", "that is blue"]
@@ -151,12 +148,8 @@ def test_both_programs_are_fetched_from_one_version_without_this_project(
     assert f"models:/{NAME}@champion/text.pt2" in fetch[3]
     files = [str(sorted((captioned / color).glob("*.png"))[0]) for color in ("red", "blue")]
     ending = "numpy.save('both.npy', numpy.stack([numpy.asarray(embeddings), text_embeddings.detach().numpy()]))"
-    folder, address = shared_cl.home.parent, f"sqlite:///{shared_cl.home}/mlflow.db"
-    environment = {"MLFLOW_TRACKING_URI": address, "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"}
-    command = [sys.executable, "-c", "\n".join([LOAD, *fetch, ending]), *files]
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    images, texts = np.load(folder / "both.npy")
+    shared_cl.stranger(LOAD, *fetch, ending, arguments=files)
+    images, texts = np.load(shared_cl.home.parent / "both.npy")
     np.testing.assert_allclose(np.linalg.norm([images, texts], axis=2), 1, atol=1e-5)
     assert (images @ texts.T).argmax(axis=1).tolist() == [0, 1]
 

@@ -2,8 +2,6 @@
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -39,10 +37,8 @@ TOPICS = {
     "car": ["engine", "wheel", "brake", "piston", "clutch", "garage", "tire", "fuel", "pedal", "mirror", "valve"],
 }
 HOSTILE = ["<script>alert(1)</script> boat", "\u202egarage tire", "море 世界 lake"]
-# A stranger's program: importing this project is an error.
 LOAD = """
-import numpy, sys
-sys.modules["cl_core"] = None
+import numpy
 texts = open("query.txt", encoding="utf-8").read().splitlines()
 texts = numpy.array([text.encode() for text in texts], "S64").view("u1").reshape(-1, 64)
 """
@@ -99,7 +95,7 @@ def test_the_report_shows_texts_escaped_and_loads_nothing(retrained: Finished, s
 def test_bytes_alone_are_embedded_as_the_command_does_where_this_project_is_not(
     retrained: Finished, shared_cl: CommandLine, file: Path
 ) -> None:
-    folder, address = shared_cl.home.parent, f"sqlite:///{shared_cl.home}/mlflow.db"
+    folder = shared_cl.home.parent
     (folder / "query.txt").write_text("\n".join(text for text, _ in texts()), encoding="utf-8")
     printed = [line.strip() for line in retrained.out.splitlines()]
     fetch = printed[printed.index("import mlflow") :][:3]
@@ -107,10 +103,7 @@ def test_bytes_alone_are_embedded_as_the_command_does_where_this_project_is_not(
         fetch[2]
         == "embeddings = model.predict(texts)  # uint8 (N, L) of UTF-8 padded with 0 -> float32 (N, D), unit rows"
     )
-    program = "\n".join([LOAD, *fetch, "numpy.save('fetched.npy', numpy.asarray(embeddings))"])
-    environment = {"MLFLOW_TRACKING_URI": address, "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"}
-    done = subprocess.run([sys.executable, "-c", program], cwd=folder, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    shared_cl.stranger(LOAD, *fetch, "numpy.save('fetched.npy', numpy.asarray(embeddings))")
     output = folder / "topics.parquet"
     version = ("--model-name", "topics", "--version", "1")
     embedded = shared_cl.run("embed", str(output), *version, "--data.source", "texts", "--data.location", str(file))
