@@ -43,7 +43,7 @@ def left_of(session: int) -> list[psutil.Process]:
     return [p for p in psutil.process_iter() if p.status() != psutil.STATUS_ZOMBIE and os.getsid(p.pid) == session]
 
 
-@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.sweep)])
 def test_a_stopped_run_leaves_no_process_and_the_next_one_goes_on(cl: CommandLine, stop: signal.Signals) -> None:
     with cl.start("pretrain", recipe=SHORT, CL_FAILPOINTS="pretrain.step-taken:40=stop") as process:
         wait_for(lambda: psutil.Process(process.pid).status() == psutil.STATUS_STOPPED, process)

@@ -188,6 +188,7 @@ def test_a_challenger_that_became_the_champion_is_still_up_to_date_on_unchanged_
     assert versions(shared_cl) == {1, 2}
 
 
+@pytest.mark.sweep
 def test_on_the_third_night_a_challenger_that_loses_is_not_promoted_and_says_why(
     third: Finished, shared_cl: CommandLine
 ) -> None:
@@ -201,6 +202,7 @@ def test_on_the_third_night_a_challenger_that_loses_is_not_promoted_and_says_why
     assert champion(shared_cl) == 2
 
 
+@pytest.mark.sweep
 def test_a_challenger_that_collapses_is_refused_and_the_champion_stays(
     third: Finished, clothes: Clothes, shared_cl: CommandLine
 ) -> None:

@@ -151,6 +151,7 @@ def test_sentences_are_embedded_and_searched_by_a_text(
         assert refused.code == 2 and "`cl search --text TEXT EMBEDDINGS`" in refused.err
 
 
+@pytest.mark.sweep
 def test_retrained_with_another_seed_it_is_compared_with_the_champion_on_both_sides(
     retrained: Finished, shared_cl: CommandLine, pairs: Path, rated: Path
 ) -> None:

@@ -96,6 +96,7 @@ def rows_of(database: str) -> list[str]:
         return [row for (table,) in tables for (row,) in connection.execute(f"SELECT one::text FROM {table} AS one")]
 
 
+@pytest.mark.sweep
 def test_after_a_restart_everything_is_still_there(machine: Machine) -> None:
     before = machine.ask("flow_runs/count", {})
     assert machine.end() == []

@@ -144,6 +144,7 @@ def test_a_stopped_worker_is_noticed_and_the_training_ends_with_the_same_bits(
     assert not ray_processes()
 
 
+@pytest.mark.sweep
 def test_workers_whose_master_is_killed_end_and_are_cleared_away_before_the_next_training(job_of: JobOf) -> None:
     job = job_of(compute=TWO, epochs=400)
     program = (

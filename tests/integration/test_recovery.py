@@ -54,6 +54,7 @@ def test_a_killed_flow_process_is_replaced_and_the_same_run_completes(machine: M
     assert pretrain.waited_seconds > 14
 
 
+@pytest.mark.sweep
 def test_runs_whose_end_is_not_reported_are_noticed_too(machine: Machine) -> None:
     """A stopped process by its missing heartbeats; one that dies with its worker by the owner in its record."""
     stopped, sleeper = start_to_train(machine, "stopped")

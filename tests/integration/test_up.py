@@ -4,6 +4,7 @@ import re
 import signal
 import socket
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,15 @@ from cl_core.errors import InfrastructureError
 from tasks.server.automation_check import wait_for_automations
 
 from .conftest import prefect_serving
+
+
+@pytest.fixture(scope="module", autouse=True)
+def ended_afterwards(machine: Machine) -> Iterator[None]:
+    """Nothing after this file needs the machine: registered again, its schedule would start runs beside all tests."""
+    yield
+    assert machine.process is not None
+    if machine.process.poll() is None:
+        machine.end()
 
 
 def test_a_restart_of_the_server_neither_loses_nor_doubles_a_run_that_waits(
