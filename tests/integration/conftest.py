@@ -256,7 +256,8 @@ def address() -> str:
 # What takes longest begins first, so that no process is left alone with it.
 LONGEST_FIRST = (
     *("test_at_work", "test_ui", "test_up", "test_recovery", "test_ray_trainer", "test_nights", "test_retrain"),
-    *("test_failpoints", "test_doctor", "test_two_runs", "test_postgresql", "test_upgrade"),
+    *("test_failpoints", "test_doctor", "test_two_runs", "test_postgresql", "test_upgrade", "test_faults"),
+    *("test_notifications", "test_several_columns", "test_steps", "test_captioned_images", "test_pair_models"),
 )
 
 
