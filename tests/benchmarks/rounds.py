@@ -1,7 +1,7 @@
 """Contestants that alternate in one process, and what the machine could do beside them.
 
 Absolute times of a shared machine say little: contestants are compared within a round, and the median of the rounds'
-ratios counts. Each round also measures the machine itself; where that drifts, the comparison is void.
+ratios counts. Each round also measures the machine itself, and does not count where that was disturbed.
 """
 
 import json
@@ -25,6 +25,7 @@ _KEPT = Path(__file__).parents[2] / "build" / "bench"
 _COPIED = 64 * 2**20  # Bytes
 _SIDE = 2048
 _LEAST_S = 0.3  # Of a contestant in a round, who runs as often as needed.
+_MOST_ROUNDS = 3  # Times as many as are asked for.
 
 
 class Contestant(NamedTuple):
@@ -34,47 +35,85 @@ class Contestant(NamedTuple):
     threads: int = 1
 
 
+class Round(NamedTuple):
+    """What each contestant did in a round, and what the machine could do at its beginning."""
+
+    rates: dict[str, float]  # Units per second by contestant.
+    cpu_rates: dict[str, float]  # Units per second of a core, which other programs disturb less.
+    machine: dict[str, float]  # GB/s of a copy, and GFLOP/s of a product in the precision that is fast here.
+
+
 class Measured(NamedTuple):
     title: str  # What was compared.
-    rates: dict[str, list[float]]  # Units per second by contestant, one for each round.
-    cpu_rates: dict[str, list[float]]  # Units per second of a core, which other programs disturb less.
-    machine: dict[str, list[float]]  # GB/s of a copy, and GFLOP/s of a product in the precision that is fast here.
+    rounds: list[Round]
+    passed_over: int  # Rounds that do not count.
+
+    @property
+    def rates(self) -> dict[str, list[float]]:
+        """Units per second by contestant, one for each round."""
+        return {name: [one.rates[name] for one in self.rounds] for name in self.rounds[0].rates}
+
+    @property
+    def cpu_rates(self) -> dict[str, list[float]]:
+        """Units per second of a core by contestant, one for each round."""
+        return {name: [one.cpu_rates[name] for one in self.rounds] for name in self.rounds[0].cpu_rates}
 
     def against(self, name: str, other: str) -> list[float]:
         """How many times as fast, in each round."""
-        return [mine / its for mine, its in zip(self.rates[name], self.rates[other], strict=True)]
+        return [one.rates[name] / one.rates[other] for one in self.rounds]
 
     @property
     def drift(self) -> float:
         """The largest distance of a measurement of the machine from its median, as a share of it."""
-        return max(abs(value / statistics.median(values) - 1) for values in self.machine.values() for value in values)
+        return max(_distance(one, self.rounds) for one in self.rounds)
 
 
 def measure(contestants: Mapping[str, Contestant], *, rounds: int, title: str = "") -> Measured:
-    """Let all run once to warm up, then in turns."""
+    """Let all run once to warm up, then in turns, until the machine has been alike in so many rounds.
+
+    What a machine can do that is shared with others changes within seconds. A round does not count where that is more
+    than `MOST_DRIFT` away from the median, and another follows, up to three times as many. The machine alone decides
+    it, never what the contestants did. If too few count, all do, and the comparison is void (`end_if_void`).
+    """
     copied, product = torch.zeros(_COPIED, dtype=torch.uint8), torch.rand(_SIDE, _SIDE)
     if fast_precision(on_gpu=False) == "bf16":  # Elsewhere it is emulated, and tens of times slower.
         product = product.bfloat16()
-    rates: dict[str, list[float]] = {name: [] for name in contestants}
-    cpu_rates: dict[str, list[float]] = {name: [] for name in contestants}
-    machine: dict[str, list[float]] = {"copy": [], "product": []}
-    for turn in range(rounds + 1):
+    done: list[Round] = []
+    for turn in range(_MOST_ROUNDS * rounds + 1):
         torch.set_num_threads(max(one.threads for one in contestants.values()))
         copy = 2 * _COPIED / _seconds(copied.clone) / 1e9
         multiply = 2 * _SIDE**3 / _seconds(lambda: product @ product) / 1e9
-        for name, contestant in contestants.items():
-            torch.set_num_threads(contestant.threads)
-            units, began, ended, cpu_began = 0, time.perf_counter(), 0.0, time.process_time()
-            while ended < began + (_LEAST_S if turn else 0):
-                units += contestant.run()
-                ended = time.perf_counter()
-            if turn:  # The first round warms up.
-                rates[name].append(units / (ended - began))
-                cpu_rates[name].append(units / (time.process_time() - cpu_began))
-        if turn:
-            machine["copy"].append(copy)
-            machine["product"].append(multiply)
-    return Measured(title, rates, cpu_rates, machine)
+        taken = {name: _rates(one, least_s=_LEAST_S if turn else 0) for name, one in contestants.items()}
+        if not turn:  # It warms up.
+            continue
+        by_clock, by_cpu = ({name: both[kind] for name, both in taken.items()} for kind in (0, 1))
+        done.append(Round(by_clock, by_cpu, {"copy": copy, "product": multiply}))
+        if len(counted := _alike(done)) == rounds:
+            return Measured(title, counted, len(done) - rounds)
+    return Measured(title, done, 0)
+
+
+def _rates(contestant: Contestant, *, least_s: float) -> tuple[float, float]:
+    """Let a contestant run for so long at least: return its units per second, and per second of a core."""
+    torch.set_num_threads(contestant.threads)
+    units, began, ended, cpu_began = 0, time.perf_counter(), 0.0, time.process_time()
+    while ended < began + least_s:
+        units += contestant.run()
+        ended = time.perf_counter()
+    return units / (ended - began), units / (time.process_time() - cpu_began)
+
+
+def _alike(rounds: list[Round]) -> list[Round]:
+    """Return the rounds in which the machine was within `MOST_DRIFT` of its median in these."""
+    while len(some := [one for one in rounds if _distance(one, rounds) <= MOST_DRIFT]) < len(rounds):
+        rounds = some
+    return rounds
+
+
+def _distance(one: Round, rounds: list[Round]) -> float:
+    """How far the machine was from its median in some rounds, as a share of it."""
+    medians = {name: statistics.median(other.machine[name] for other in rounds) for name in one.machine}
+    return max(abs(value / medians[name] - 1) for name, value in one.machine.items())
 
 
 def end_if_void(*measured: Measured, small: bool) -> None:
@@ -85,7 +124,8 @@ def end_if_void(*measured: Measured, small: bool) -> None:
         small: Whether it was only to see that everything runs.
     """
     drift = max(one.drift for one in measured)
-    print(f"\nDrift of the machine: {drift:.0%}.")
+    passed_over, rounds = sum(one.passed_over for one in measured), sum(len(one.rounds) for one in measured)
+    print(f"\nDrift of the machine: {drift:.0%}; {passed_over} of {passed_over + rounds} rounds did not count.")
     if drift > MOST_DRIFT and not small:
         raise SystemExit(f"void: at most {MOST_DRIFT:.0%} of drift is allowed; run it again where nothing else runs")
     if not small:
