@@ -75,13 +75,15 @@ def measure(contestants: Mapping[str, Contestant], *, rounds: int, title: str = 
     than `MOST_DRIFT` away from the median, and another follows, up to three times as many. The machine alone decides
     it, never what the contestants did. If too few count, all do, and the comparison is void (`end_if_void`).
     """
-    copied, product = torch.zeros(_COPIED, dtype=torch.uint8), torch.rand(_SIDE, _SIDE)
+    # New memory would measure how the system gives it: whether in huge pages changes from one second to the next.
+    copied, copy_of = (torch.zeros(_COPIED, dtype=torch.uint8) for _ in range(2))
+    product = torch.rand(_SIDE, _SIDE)
     if fast_precision(on_gpu=False) == "bf16":  # Elsewhere it is emulated, and tens of times slower.
         product = product.bfloat16()
     done: list[Round] = []
     for turn in range(_MOST_ROUNDS * rounds + 1):
         torch.set_num_threads(max(one.threads for one in contestants.values()))
-        copy = 2 * _COPIED / _seconds(copied.clone) / 1e9
+        copy = 2 * _COPIED / _seconds(lambda: copy_of.copy_(copied)) / 1e9
         multiply = 2 * _SIDE**3 / _seconds(lambda: product @ product) / 1e9
         taken = {name: _rates(one, least_s=_LEAST_S if turn else 0) for name, one in contestants.items()}
         if not turn:  # It warms up.
