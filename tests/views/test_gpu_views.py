@@ -65,7 +65,7 @@ def build() -> None:
     pointers |= {"scratch": "*fp32", "views": "*fp32", "count": "i32"}
     for channels, capability in ((3, 90), (1, 80)):
         fixed = {"image_height": 96, "image_width": 96, "size": 96, "channels": channels, "block": gpu_kernel.BLOCK}
-        source = ASTSource(gpu_kernel.view_kernel, {**pointers, **dict.fromkeys(fixed, "constexpr")}, fixed)
+        source = ASTSource(gpu_kernel.gpu_view_kernel, {**pointers, **dict.fromkeys(fixed, "constexpr")}, fixed)
         options = {"num_warps": gpu_kernel.WARPS}
         compiled = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
         assert len(compiled.asm["cubin"]) > 10_000

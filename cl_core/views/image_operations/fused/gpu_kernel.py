@@ -201,7 +201,7 @@ def _blurred(planes, pixels, mask, sigma, radius, is_down: tl.constexpr, size: t
 
 
 @triton.jit
-def view_kernel(
+def gpu_view_kernel(
     images,
     wholes,
     reals,
@@ -318,7 +318,7 @@ def make_on_gpu(images: Tensor, whole: Tensor, real: Tensor, channels_of: Tensor
     programs = min(count, _PROGRAMS * _multiprocessors(images.device))
     views = torch.empty((count, size, size, channels), device=images.device)
     scratch = torch.empty((programs, 2, channels, size, size), device=images.device)
-    kernel: Any = view_kernel[(programs,)]
+    kernel: Any = gpu_view_kernel[(programs,)]
     kernel(
         images, whole, real, channels_of, scratch, views, count, height, width, size, channels, BLOCK, num_warps=WARPS
     )
