@@ -53,6 +53,10 @@ def registered(empty_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 @pytest.fixture
 def home(registered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A home of its own, where version 1 is the champion."""
+    return home_with(registered, tmp_path, monkeypatch)
+
+
+def home_with(registered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shutil.copy(registered / "mlflow.db", tmp_path)
     monkeypatch.setenv("CL_HOME", str(tmp_path))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
@@ -193,13 +197,21 @@ def sentences() -> EmbeddingModel:
     return EmbeddingModel(processor, encoder.build_for(processor))
 
 
-@pytest.fixture
-def with_sentences(home: Path) -> Path:
+@pytest.fixture(scope="module")
+def registered_sentences(registered: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A version of a model of texts beside them."""
+    home = tmp_path_factory.mktemp("sentences")
+    shutil.copy(registered / "mlflow.db", home)
     training = assemble(TrainingSpec(encoder="bag", encoder_options={"features": 6}, views="word_noise")).spec
     takes = ModelInput(modality="text", shapes=((32,),))
     changes = {"name": "sentences", "build_model": sentences, "takes": takes, "specs": {"training": training}}
     store_at(home).register(dataclasses.replace(registration(3), **changes))
     return home
+
+
+@pytest.fixture
+def with_sentences(registered_sentences: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    return home_with(registered_sentences, tmp_path, monkeypatch)
 
 
 def start_towers(towers: dict[str, str], request: str = "d" * 64, **changes: object) -> InitialWeightsRef | None:
