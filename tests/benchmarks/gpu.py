@@ -161,6 +161,7 @@ def print_compiled(device: str, *, rounds: int) -> None:
 
         networks = [encoder, *(torch.compile(encoder, mode=mode, dynamic=False) for mode in modes)]
         rates = [median_rate(partial(both_ways, network), device=device, rounds=rounds) for network in networks]
+        rates += [float("nan")] * (2 - len(modes))  # There are no CUDA graphs on a CPU.
         print(f"| {name} | " + " | ".join(f"{rate:,.0f}" for rate in rates) + " |", flush=True)
 
 

@@ -12,7 +12,7 @@ import numba
 import numpy as np
 import pytest
 import torch
-from view_batches import CHAINS, make, policy_of, random_images
+from view_batches import ALL_ON, CHAINS, make, policy_of, random_images
 
 from cl_core.columns import Column, Columns, SamplePool
 from cl_core.errors import SpecError
@@ -25,16 +25,6 @@ from cl_core.views.simclr import SimCLRViews
 
 pytestmark = pytest.mark.usefixtures("compiled_views")
 
-ALL_ON = {
-    "brightness": 0.8,
-    "contrast": 0.8,
-    "saturation": 0.8,
-    "hue": 0.3,
-    "rotation_probability": 0.5,
-    "tilt_degrees": 30.0,
-    "solarize_probability": 0.5,
-    "cutout_probability": 0.5,
-}
 SIZES = [(1, 1, 2), (28, 28, 28), (32, 32, 32), (20, 20, 64), (33, 150, 17), (250, 250, 7), (96, 64, 96), (5, 9, 50)]
 
 

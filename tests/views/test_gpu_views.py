@@ -8,21 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from view_batches import policy_of, random_images
+from view_batches import ALL_ON, policy_of, random_images
 
 from cl_core.rng import SampleRng
 from cl_core.views.image_operations.chain import make_view
 
-ALL_ON = {
-    "brightness": 0.8,
-    "contrast": 0.8,
-    "saturation": 0.8,
-    "hue": 0.3,
-    "rotation_probability": 0.5,
-    "tilt_degrees": 30.0,
-    "solarize_probability": 0.5,
-    "cutout_probability": 0.5,
-}
 # Policy, options, samples, channels, height and width of the images, size of the views.
 BATCHES = (
     ("simclr", ALL_ON, 5, 3, 20, 20, 20),

@@ -12,6 +12,17 @@ from cl_core.views._chain_views import DRAWS, ChainViews
 from cl_core.views.image_operations.chain import ViewParameters
 
 POLICIES = [name for name in VIEWS.names() if {"image"} >= set(VIEWS.get(name, field="views").modalities)]
+# Options of a chain with which every operation is drawn for some samples.
+ALL_ON = {
+    "brightness": 0.8,
+    "contrast": 0.8,
+    "saturation": 0.8,
+    "hue": 0.3,
+    "rotation_probability": 0.5,
+    "tilt_degrees": 30.0,
+    "solarize_probability": 0.5,
+    "cutout_probability": 0.5,
+}
 CHAINS = sorted(set(POLICIES) - {"dacl_mixup"})
 
 

@@ -27,9 +27,9 @@ def gpu_views(
     Returns:
         V times (B, C, S, S) float32 on the device, in channels_last.
     """
-    device, views = images.device, list[Tensor]()
+    images, device, views = images.contiguous(), images.device, list[Tensor]()
     channels_of = sent(np.array([mean, std], np.float32), device)
     for parameters, size in made:
         whole, real = (sent(table, device) for table in parameter_table(parameters))
-        views.append(make_on_gpu(images.contiguous(), whole, real, channels_of, size=size).permute(0, 3, 1, 2))
+        views.append(make_on_gpu(images, whole, real, channels_of, size=size).permute(0, 3, 1, 2))
     return tuple(views)
