@@ -7,6 +7,8 @@ READY := .venv/.ready
 PEERS := build/peers
 FASHION_MNIST := /usr/share/datasets/fashion-mnist
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Where it is set, each of the many processes compiles the project again, and pytest rewrites each assertion.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup demo up down methods test integration sweep test-all chaos parity check bench bench-gpu docs lock clean
 

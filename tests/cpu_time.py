@@ -177,7 +177,8 @@ class CpuTimeSummary:
         terminalreporter.section(f"CPU seconds of the {SHOWN} most expensive tests: test, fixtures")
         for name, (call, setup) in sorted(costs.items(), key=lambda pair: -sum(pair[1]))[:SHOWN]:
             terminalreporter.write_line(f"{call:7.2f} {setup:7.2f} {name}")
-        every = sum(self._workers) + _whole_session()
+        # The workers have ended, so that the system counts them among the children of this process, too.
+        every = sum(self._workers) + time.process_time() if self._workers else _whole_session()
         terminalreporter.write_line(
             f"{every:.0f} CPU seconds in all: {calls:.0f} in {len(costs)} tests, {setups:.0f} in fixtures, the rest in "
             "starting, collecting and fork servers"

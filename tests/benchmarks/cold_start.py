@@ -47,7 +47,8 @@ def command(arguments: list[str], environment: Mapping[str, str]) -> Callable[[]
     """Return a turn that runs a program to its end."""
 
     def run() -> int:
-        subprocess.run(arguments, env=environment, check=True, capture_output=True)
+        ran = subprocess.run(arguments, env=environment, capture_output=True, text=True)
+        assert ran.returncode == 0, ran.stderr
         return 1
 
     return run
@@ -77,7 +78,13 @@ def main() -> None:
         named = ("PREFECT_API_URL", "MLFLOW_TRACKING_URI", "CL_HOME")
         inherited = {name: value for name, value in os.environ.items() if name not in named}
         inherited |= {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "PREFECT_LOGGING_LEVEL": "ERROR"}
-        theirs = {**inherited, "PREFECT_HOME": str(folder / "prefect"), "PREFECT_SERVER_EPHEMERAL_ENABLED": "true"}
+        theirs = {
+            **inherited,
+            "PREFECT_HOME": str(folder / "prefect"),
+            "PREFECT_SERVER_EPHEMERAL_ENABLED": "true",
+            # Prefect's 20 s pass before its server answers on a busy machine with slow cores.
+            "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+        }
         mine = {**inherited, "CL_HOME": str(folder / "home")}
         retraining = [cl, "retrain", "--recipe", str(folder / "recipe.json")]
         measured = measure(

@@ -63,6 +63,13 @@ class Stack:
         with get_client(sync_client=True) as client:
             return client.read_flow_run(run_id)
 
+    def history(self, run_id: UUID) -> str:
+        """Return the states that a run has been in, with their messages."""
+        with get_client(sync_client=True) as client:
+            states = client.read_flow_run_states(run_id)
+        ordered = sorted(states, key=lambda state: state.timestamp)
+        return ", ".join(f"{state.timestamp:%H:%M:%S} {state.name} {state.message or ''}".strip() for state in ordered)
+
     def owner(self, name: str, run_id: UUID) -> RunOwner | None:
         """Return the process that works on a run; None before there is one."""
         return RunOwner.read(self.home(name) / "work" / "runs" / f"{run_id}.json")

@@ -93,6 +93,8 @@ def _row(stack: Stack, one: _Started, run: FlowRun, weights: str) -> Row:
     problems += [f"process {process.pid} still runs" for process in left]
     if (one.case.failpoints or one.killed) and run.run_count < 2:
         problems.append("the run was not killed: it ended in one attempt")
+    if run.run_count > 2:
+        problems.append(f"the run took {run.run_count} attempts: {stack.history(one.run_id)}")
     with _home(stack, one.case.name):
         found = audit(
             one.case.name,

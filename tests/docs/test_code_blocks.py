@@ -94,15 +94,16 @@ def commands(block: Block) -> list[list[str]]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the folder of a reader: images, an export, and the programs that the pages call."""
+    """Return the folder of a reader: images in three layouts, an export, and the programs that the pages call."""
     root = tmp_path_factory.mktemp("reader")
     samples = list(Synthetic(count=260, classes=2, size=32, channels=3).samples(""))
     kinds = {"disc": "bolt", "ring": "nut"}
     for number, sample in enumerate(samples):
-        within = f"parts/{kinds[str(sample.label)]}" if number < 240 else "new"
-        path = root / within / f"{number:04}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(sample.payload)
+        kind, file = kinds[str(sample.label)], f"{number:04}.png"
+        places = [f"parts/{kind}/{file}", f"scans/{kind}/patient-{number // 4:02}/{file}", f"named/{kind}_{file}"]
+        for place in places if number < 240 else [f"new/{file}"]:
+            (root / place).parent.mkdir(parents=True, exist_ok=True)
+            (root / place).write_bytes(sample.payload)
     (root / "query.png").write_bytes(samples[-1].payload)
     (root / "export").mkdir()
     rows = {"picture": [s.payload for s in samples], "kind": [kinds[str(s.label)] for s in samples]}

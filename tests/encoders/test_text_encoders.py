@@ -8,6 +8,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 from texts import fitted_to, rows_of
+from torch.export import Dim
 
 from cl_core.encoders._keyed_dropout import KeyedDropout, dropout_hash
 from cl_core.encoders.bag import Bag
@@ -203,10 +204,20 @@ def test_in_training_features_are_a_function_of_the_text_and_its_key_alone(optio
 
 
 @by_name
-@pytest.mark.slow_unit(reason="a program that finds words has 300 operations, and torch takes 10 ms to trace one")
-def test_the_exported_program_gives_the_same_for_any_number_of_texts(options):
+@pytest.mark.slow_unit(reason="torch traces each word's step of a recurrent network")
+def test_the_exported_network_gives_the_same_for_any_number_of_texts(options):
     processor = fitted_to(TEXTS)
-    model = EmbeddingModel(processor, options.build_for(processor))
+    encoder = options.build_for(processor).eval()
+    views = processor((rows_of([*TEXTS, *(f"text number {n}" for n in range(12))]),))
+    program = torch.export.export(encoder, (views[:2],), dynamic_shapes=({0: Dim.DYNAMIC},)).module()
+    for count in (0, 1, 2, 3, 17):
+        torch.testing.assert_close(program(views[:count]), encoder(views[:count]), rtol=0, atol=1e-6)
+
+
+@pytest.mark.slow_unit(reason="a program that finds words has 300 operations, and torch takes 10 ms to trace one")
+def test_the_exported_program_gives_the_same_for_any_number_of_texts():
+    processor = fitted_to(TEXTS)
+    model = EmbeddingModel(processor, Bag(features=6).build_for(processor))
     stored = io.BytesIO()
     torch.export.save(export_program(model), stored)
     stored.seek(0)

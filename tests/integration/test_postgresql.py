@@ -97,6 +97,7 @@ def rows_of(database: str) -> list[str]:
 
 
 @pytest.mark.sweep
+@pytest.mark.usefixtures("completed")
 def test_after_a_restart_everything_is_still_there(machine: Machine) -> None:
     before = machine.ask("flow_runs/count", {})
     assert machine.end() == []

@@ -80,6 +80,8 @@ def test_registering_again_doubles_nothing_and_down_leaves_no_process(machine: M
 
 @pytest.mark.sweep
 def test_its_screen_stays_while_a_server_is_down_and_sigterm_leaves_no_process(machine: Machine) -> None:
+    machine.end()
+    machine.start(on_a_terminal=True)
     last_line = "Ctrl-C stops everything."
     wait(lambda: last_line in _plain(machine.output), 30, lambda: machine.output)
     server = machine.service("Prefect server")

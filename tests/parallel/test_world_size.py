@@ -22,6 +22,9 @@ from worlds import (
 
 from cl_core.parallel import collectives
 
+# In the sweep one fixture trains every loss and method in every way: 300 seconds of a core on a slow machine.
+pytestmark = pytest.mark.timeout(1800)
+
 SHARES = {
     1: [(12,)],
     2: [(6, 6), (7, 5), (11, 1)],
