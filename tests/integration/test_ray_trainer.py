@@ -52,7 +52,9 @@ def uninterrupted(snapshot: SnapshotRef, cache: Path, tmp_path_factory: pytest.T
 
 
 def ray_processes() -> list[psutil.Process]:
-    return [p for p in psutil.Process().children(recursive=True) if "ray" in " ".join(p.cmdline()[:3]).lower()]
+    """Those of the cluster. A fork server of the tests is none: it names the folders of modules, those of Ray too."""
+    begun = {p: " ".join(p.cmdline()[:3]) for p in psutil.Process().children(recursive=True)}
+    return [p for p, command in begun.items() if "ray" in command.lower() and "forkserver" not in command]
 
 
 def listeners() -> list[tuple[bool, str]]:
