@@ -1,5 +1,7 @@
 """What is learned does not depend on how many workers share a batch, nor on how evenly."""
 
+from functools import cache
+
 import components
 import pytest
 import torch
@@ -22,14 +24,8 @@ from worlds import (
 
 from cl_core.parallel import collectives
 
-# In the sweep one fixture trains every loss and method in every way: 300 seconds of a core on a slow machine.
-pytestmark = pytest.mark.timeout(1800)
-
-SHARES = {
-    1: [(12,)],
-    2: [(6, 6), (7, 5), (11, 1)],
-    4: [(3, 3, 3, 3), (5, 4, 2, 1), (6, 0, 5, 1)],
-}
+# Of a batch, one for each worker.
+SHARES = [(12,), (6, 6), (7, 5), (11, 1), (3, 3, 3, 3), (5, 4, 2, 1), (6, 0, 5, 1)]
 # Of the ways, the uneven ones, and of the losses and methods one per family. The sweep has all.
 SAMPLED_SHARES = [(12,), (7, 5), (6, 0, 5, 1)]
 SAMPLED_NAMES = [
@@ -43,11 +39,10 @@ def in_sweep_unless(is_sampled):
 
 
 every_way = pytest.mark.parametrize(
-    ("workers", "shares"),
+    "shares",
     [
-        pytest.param(workers, shares, marks=in_sweep_unless(shares in SAMPLED_SHARES), id="+".join(map(str, shares)))
-        for workers, ways in SHARES.items()
-        for shares in ways
+        pytest.param(shares, marks=in_sweep_unless(shares in SAMPLED_SHARES), id="+".join(map(str, shares)))
+        for shares in SHARES
     ],
 )
 every_name = pytest.mark.parametrize(
@@ -56,29 +51,28 @@ every_name = pytest.mark.parametrize(
 
 
 @pytest.fixture(scope="module")
-def is_sweep(request):
-    """Whether every way and every name is asked for, and not a sample of both."""
-    return request.config.getoption("--sweep")
-
-
-@pytest.fixture(scope="module")
-def names(is_sweep):
-    """The losses and methods that are trained."""
+def names(request):
+    """The losses and methods that are trained: all where every name is asked for, else a sample."""
+    is_sweep = request.config.getoption("--sweep")
     return [name for name in components.names() if is_sweep or name in SAMPLED_NAMES]
 
 
 @pytest.fixture(scope="module")
-def worlds(is_sweep, names, tmp_path_factory):
-    """Results of real process groups of one, two and four workers."""
+def results(names, tmp_path_factory):
+    """What real process groups of one, two and four workers give, by the way that they share a batch."""
     cases = [name for name in CASES if name in names or name not in components.names()]
-    return {
-        workers: results_of_world(
-            [shares for shares in ways if is_sweep or shares in SAMPLED_SHARES],
-            cases,
-            tmp_path_factory.mktemp(f"world-{workers}"),
-        )
-        for workers, ways in SHARES.items()
-    }
+    return cache(lambda shares: results_of_world(shares, cases, tmp_path_factory.mktemp("world")))
+
+
+@pytest.fixture
+def workers(shares):
+    return len(shares)
+
+
+@pytest.fixture
+def world(results, shares):
+    """What each case gives where a batch is shared in the way of the test."""
+    return results(shares)
 
 
 @pytest.fixture(scope="module")
@@ -114,10 +108,8 @@ def test_a_single_process_trains_as_another_library_does(reference):
 
 
 @every_way
-def test_losses_gradients_and_weights_after_twenty_steps_are_those_of_a_single_process(
-    worlds, reference, workers, shares
-):
-    for found in worlds[workers]["train", shares]:
+def test_losses_gradients_and_weights_after_twenty_steps_are_those_of_a_single_process(world, reference):
+    for found in world["train"]:
         assert_trained_alike(found, reference)
 
 
@@ -131,46 +123,46 @@ def test_the_reference_moves_far_enough_for_a_comparison(reference):
 
 
 @every_way
-def test_gathered_rows_are_everyones_in_the_order_of_ranks(worlds, workers, shares):
-    for everyone, _ in worlds[workers]["gather", shares]:
+def test_gathered_rows_are_everyones_in_the_order_of_ranks(world, workers, shares):
+    for everyone, _ in world["gather"]:
         assert everyone.tolist() == [[k, k] for k in range(ROWS)]
 
 
 @every_way
-def test_the_gradient_of_a_gathered_row_is_summed_over_the_workers_that_used_it(worlds, workers, shares):
+def test_the_gradient_of_a_gathered_row_is_summed_over_the_workers_that_used_it(world, workers, shares):
     # Worker r weighs row k by (r + 1) (k + 1): over all workers (1 + ... + W) (k + 1).
     of_all = workers * (workers + 1) / 2
-    gradients = torch.cat([gradient for _, gradient in worlds[workers]["gather", shares]])
+    gradients = torch.cat([gradient for _, gradient in world["gather"]])
     assert gradients.tolist() == [[of_all * (k + 1)] * 2 for k in range(ROWS)]
 
 
 @every_way
-def test_a_sum_over_workers_has_the_gradient_of_all_uses(worlds, workers, shares):
+def test_a_sum_over_workers_has_the_gradient_of_all_uses(world, workers, shares):
     """Of (sum of squares)^2 by row k: 4 k (0 + 1 + 4 + ... + 121) = 4 k 506, each worker a W-th of the objective."""
-    assert [total for total, _ in worlds[workers]["summed", shares]] == [506.0] * workers
-    gradients = torch.cat([gradient for _, gradient in worlds[workers]["summed", shares]])
+    assert [total for total, _ in world["summed"]] == [506.0] * workers
+    gradients = torch.cat([gradient for _, gradient in world["summed"]])
     assert gradients.tolist() == pytest.approx([4 * k * 506 for k in range(ROWS)], rel=1e-12)
 
 
 @every_way
-def test_gathering_leaves_the_gradient_of_its_neighbors_alone(worlds, workers, shares):
+def test_gathering_leaves_the_gradient_of_its_neighbors_alone(world, workers, shares):
     """d/dx (x^2 + 3 x) at 0 is 3: for the rows from each of W workers, for what is added to them once."""
-    for own, added in worlds[workers]["neighbor", shares]:
+    for own, added in world["neighbor"]:
         assert own.flatten().tolist() == [3.0 * workers] * len(own)
         assert added.flatten().tolist() == [3.0] * ROWS
 
 
 @every_way
-def test_a_global_mean_averaged_over_workers_is_the_mean_of_all_terms(worlds, workers, shares):
+def test_a_global_mean_averaged_over_workers_is_the_mean_of_all_terms(world, workers, shares):
     # The mean of 0, 1, ..., 11 is 5.5, however they are shared out; the mean of means is not.
-    for mean, gradient in worlds[workers]["means", shares]:
+    for mean, gradient in world["means"]:
         assert (mean, gradient) == (pytest.approx(5.5, abs=1e-12), pytest.approx(5.5, abs=1e-12))
 
 
 @every_way
-def test_each_worker_knows_its_rank_and_sums_leave_their_input_alone(worlds, workers, shares):
+def test_each_worker_knows_its_rank_and_sums_leave_their_input_alone(world, workers, shares):
     total = workers * (workers + 1) / 2
-    assert worlds[workers]["facts", shares] == [(rank, workers, rank + 1.0, total) for rank in range(workers)]
+    assert world["facts"] == [(rank, workers, rank + 1.0, total) for rank in range(workers)]
 
 
 def test_without_a_process_group_everything_is_the_identity():
@@ -200,8 +192,8 @@ def alone(names):
 
 @every_way
 @every_name
-def test_every_loss_and_method_learns_what_a_single_process_learns(worlds, alone, name, workers, shares):
-    for found in worlds[workers][name, shares]:
+def test_every_loss_and_method_learns_what_a_single_process_learns(world, alone, name):
+    for found in world[name]:
         for ours, theirs in zip(found, alone[name], strict=True):
             torch.testing.assert_close(ours, theirs, atol=1e-10, rtol=0)
 

@@ -120,19 +120,18 @@ CASES = {case.__name__: case for case in (train, gather, neighbor, summed, means
 CASES |= {name: partial(components.train, name) for name in components.names()}
 
 
-def _work(rank, shares_of_world, names, rendezvous, folder):
+def _work(rank, shares, names, rendezvous, folder):
     torch.set_num_threads(1)
-    world_size = len(shares_of_world[0])
-    with gloo.process_group(rendezvous=rendezvous, rank=rank, world_size=world_size):
-        results = {(name, shares): CASES[name](shares) for shares in shares_of_world for name in names}
+    with gloo.process_group(rendezvous=rendezvous, rank=rank, world_size=len(shares)):
+        results = {name: CASES[name](shares) for name in names}
     torch.save(results, folder / f"{rank}.pt")
 
 
-def results_of_world(shares_of_world, names, folder):
-    """Start one process per worker, let them do the named cases with every way of sharing, and collect the results."""
-    workers = len(shares_of_world[0])
+def results_of_world(shares, names, folder):
+    """Start one process per share of a batch, let them do the named cases, and collect what each of them gives."""
+    workers = len(shares)
     forked.serve()
-    arguments = (shares_of_world, names, folder / "rendezvous", folder)
+    arguments = (shares, names, folder / "rendezvous", folder)
     mp.start_processes(_work, arguments, nprocs=workers, start_method="forkserver")
     by_rank = [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(workers)]
-    return {key: [results[key] for results in by_rank] for key in by_rank[0]}
+    return {name: [results[name] for results in by_rank] for name in names}
