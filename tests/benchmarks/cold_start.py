@@ -9,13 +9,12 @@ import json
 import os
 import re
 import statistics
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from rounds import Contestant, end_if_void, measure, spread, this_machine
+from rounds import Contestant, end_if_void, ended, measure, spread, this_machine
 
 # Seconds of training: what is measured begins when there is nothing left to train.
 RECIPE = {
@@ -47,8 +46,7 @@ def command(arguments: list[str], environment: Mapping[str, str]) -> Callable[[]
     """Return a turn that runs a program to its end."""
 
     def run() -> int:
-        ran = subprocess.run(arguments, env=environment, capture_output=True, text=True)
-        assert ran.returncode == 0, ran.stderr
+        ended(arguments, environment)
         return 1
 
     return run
@@ -56,9 +54,7 @@ def command(arguments: list[str], environment: Mapping[str, str]) -> Callable[[]
 
 def longest_imports(arguments: list[str], environment: Mapping[str, str]) -> list[tuple[float, str]]:
     """Return seconds and name of the packages whose import takes longest, those they import included."""
-    ran = subprocess.run(
-        [sys.executable, "-X", "importtime", *arguments], env=environment, check=True, capture_output=True, text=True
-    )
+    ran = ended([sys.executable, "-X", "importtime", *arguments], environment)
     seconds: dict[str, float] = {}
     for microseconds, _, module in _IMPORT.findall(ran.stderr):
         seconds[module] = max(seconds.get(module, 0.0), int(microseconds) / 1e6)

@@ -6,7 +6,6 @@ that does nothing else, less what it had before.
 """
 
 import argparse
-import subprocess
 import sys
 from collections.abc import Callable
 from functools import cache, partial
@@ -17,7 +16,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from rounds import Contestant, end_if_void, installed, measure, spread, this_machine
+from rounds import Contestant, end_if_void, ended, installed, measure, spread, this_machine
 from torch import Tensor
 
 from cl_core.evaluation.nearest import nearest
@@ -131,7 +130,7 @@ def check(probes: Data, neighbors: Data) -> None:
 def peak_mib(kind: str, name: str, *, small: bool) -> float:
     """Return what a contestant takes in a process of its own, in MiB beside the features and the libraries."""
     command = [sys.executable, __file__, "--peak", kind, name, *(["--small"] if small else [])]
-    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    return float(ended(command).stdout)
 
 
 def _print_peak(kind: str, name: str, *, small: bool) -> None:

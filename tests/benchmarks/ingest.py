@@ -11,7 +11,6 @@ import hashlib
 import io
 import json
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -23,7 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from rounds import Contestant, end_if_void, measure, spread, this_machine
+from rounds import Contestant, end_if_void, ended, measure, spread, this_machine
 
 from cl_core.data.ingest.pipeline import ingest_source
 from cl_core.data.snapshot import open_snapshot, row_groups, snapshot_profile
@@ -221,8 +220,7 @@ def by_pillow(payload: bytes) -> object:
 def peak_mib(name: str, folder: Path, work: Path, threads: int) -> float:
     """Return the peak memory of a process for one contestant, in MiB."""
     command = [sys.executable, __file__, "--peak", name, "--folder", folder, "--work", work, "--threads", str(threads)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return float(done.stdout.split()[-1])
+    return float(ended(command).stdout.split()[-1])
 
 
 def _print_peak(name: str, folder: Path, work: Path, threads: int) -> None:

@@ -4,7 +4,6 @@ Run with `BLOCK=loss make bench`. Memory is the peak of a process that does noth
 """
 
 import argparse
-import subprocess
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from rounds import Contestant, end_if_void, measure, spread, this_machine
+from rounds import Contestant, end_if_void, ended, measure, spread, this_machine
 from torch import Tensor
 
 from cl_core.losses import Relation, RowIds
@@ -69,7 +68,7 @@ def check() -> None:
 def peak_mib(name: str, count: int) -> float:
     """Return what forward and backward take in a process of its own, in MiB beside the rows and the libraries."""
     command = [sys.executable, __file__, "--peak", name, "--rows", str(count)]
-    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    return float(ended(command).stdout)
 
 
 def _print_peak(name: str, count: int, threads: int) -> None:

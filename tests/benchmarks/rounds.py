@@ -8,9 +8,10 @@ import json
 import os
 import platform
 import statistics
+import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
@@ -147,6 +148,16 @@ def kept_rates(block: str) -> dict[str, dict[str, list[float]]]:
         "rates"
     ]
     return rates
+
+
+def ended(
+    command: Sequence[str | Path], environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a program to its end; where it fails, so does this one, with what it said."""
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"{' '.join(map(str, command))} ended with {done.returncode}:\n{done.stderr}")
+    return done
 
 
 def installed(library: str) -> bool:

@@ -54,7 +54,7 @@ def test_runs_that_are_killed_are_rescheduled_by_prefect_and_end_with_the_same_r
     assert rows[0][:2] == ("uninterrupted", "1")
     assert {row[0] for row in rows[1:]} >= set(places) and len(rows) == 1 + len(places) + kills
     for name, attempts, _, repeated, verdict in rows[1:]:
-        assert (int(attempts) == 2, int(repeated) <= 1, verdict) == (True, True, "same result"), (name, attempts)
+        assert (int(attempts) == 2, int(repeated) <= 1, verdict) == (True, True, "same result"), name
     assert f"{len(rows)} of {len(rows)} runs ended with the same result" in finished.stdout
     assert not home.exists(), "the user's own is not touched"
     assert not list(tmp_path.glob("cl-chaos-*")), "the temporary one is gone"
