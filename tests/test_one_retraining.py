@@ -20,6 +20,7 @@ CL = Path(sys.executable).with_name("cl")
 TEMPERATURE = 0.1  # Of the votes: the default of `knn`.
 RECIPE = {
     **CLOTHES,
+    "training": {**CLOTHES["training"], "epochs": 14},
     "evaluation": {"protocols": ["knn"], **CLOTHES["evaluation"]},
 }
 # A stranger's program: MLflow and torch are there, Counterpoint is not, and pickles are forbidden.
