@@ -75,7 +75,7 @@ parity: setup ## compare losses and methods with reference libraries, and write 
 
 # Each block is a file of tests/benchmarks. A void one does not keep the others from being measured. Threads that wait
 # do not spin, as in every command.
-BLOCK ?= cold_start orchestration resume read views step feed epoch texts loss evaluation ingest growth
+BLOCK ?= cold_start demo orchestration resume read views step feed epoch texts loss evaluation ingest growth
 ARGS_feed := infra/recipes/*-fashion.json infra/recipes/simclr-fashion-vectors.json infra/recipes/siamese-colors.json infra/recipes/*-wordnet-*.json infra/recipes/*-emoji.json
 
 bench: setup $(PEERS)/.ready ## measure this project beside other libraries; BLOCK=views measures one part

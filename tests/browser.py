@@ -35,9 +35,17 @@ class Browser:
         self.driver = driver
 
     def open(self, address: str, *, until: str) -> None:
-        """Go to an address, and wait for a text on its page."""
+        """Go to an address, and wait for a text on its page.
+
+        A page of Prefect asks its server once and stays empty without an answer, which does not come while the server
+        waits for SQLite, up to a minute. Then it is loaded again, as a person does.
+        """
+        for _ in range(2):
+            self.driver.get(address)
+            with contextlib.suppress(AssertionError):
+                return self.wait_for(until, timeout=40)
         self.driver.get(address)
-        self.wait_for(until)
+        return self.wait_for(until)
 
     def leave(self) -> None:
         """Go to an empty page: what moves on one without a graphics card takes a core from everything else."""

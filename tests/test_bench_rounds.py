@@ -30,7 +30,7 @@ def test_a_round_counts_by_what_the_machine_could_do_in_it() -> None:
 
 
 def test_disturbed_rounds_are_repeated_and_too_many_make_a_run_void(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.setattr(rounds, "_COPIED", 1)
     monkeypatch.setattr(rounds, "_SIDE", 1)
@@ -53,3 +53,9 @@ def test_disturbed_rounds_are_repeated_and_too_many_make_a_run_void(
     with pytest.raises(SystemExit, match="void"):
         end_if_void(restless, small=False)
     assert "rounds did not count" in capsys.readouterr().out
+
+    monkeypatch.setattr(rounds, "_KEPT", tmp_path)
+    monkeypatch.setattr(sys, "argv", ["block.py"])
+    with pytest.raises(SystemExit, match="void: restless: "):
+        end_if_void(measured._replace(title="quiet"), restless._replace(title="restless"), small=False)
+    assert rounds.kept_rates("block") == {"quiet": measured.rates}, "what the machine was quiet for is kept"

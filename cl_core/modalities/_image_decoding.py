@@ -19,6 +19,7 @@ from cl_core.modalities._eight_bits import EightBits, StoredValues, eight_bits
 from cl_core.modalities._metadata import without_metadata
 from cl_core.modalities._pillow_warnings import PILLOW_WARNINGS
 from cl_core.modalities._plain_jpeg import plain_jpeg
+from cl_core.modalities._png import decode_png
 from cl_core.modalities._png_transparency import correct_transparency
 from cl_core.modalities._tiff_metadata import is_tiff
 
@@ -53,6 +54,13 @@ class DecodedImage(NamedTuple):
     histogram: NDArray[np.int64]  # (C, 256) pixels of each level.
 
 
+class PlainImage(NamedTuple):
+    """An image that was decoded without Pillow."""
+
+    format: str
+    pixels: NDArray[np.uint8]  # (H, W, C), contiguous.
+
+
 def decode(payload: bytes, value_range: tuple[float, float] | None = None) -> NDArray[np.uint8]:
     """Return the pixels of one encoded image, upright.
 
@@ -71,11 +79,14 @@ def decode(payload: bytes, value_range: tuple[float, float] | None = None) -> ND
     return pixels.reshape(*pixels.shape[:2], -1)
 
 
-def plain_pixels(payload: bytes, value_range: tuple[float, float] | None = None) -> NDArray[np.uint8] | None:
-    """Return what `decode` does of a JPEG that a faster decoder can be asked for; None of all else."""
+def plain_image(payload: bytes, value_range: tuple[float, float] | None = None) -> PlainImage | None:
+    """Return what `decode` does of files that are decoded without Pillow, which takes longer; None of all else."""
     if value_range is not None or len(payload) > MAX_PAYLOAD_BYTES:
         return None
-    return plain_jpeg(payload, most=MAX_PIXELS)
+    if (pixels := decode_png(payload)) is not None:
+        return PlainImage("PNG", pixels)
+    pixels = plain_jpeg(payload, most=MAX_PIXELS)
+    return None if pixels is None else PlainImage("JPEG", pixels)
 
 
 def image_of(pixels: NDArray[np.uint8]) -> Image.Image:

@@ -20,7 +20,7 @@ from cl_core.modalities._image_decoding import (
     decode,
     decode_image,
     image_of,
-    plain_pixels,
+    plain_image,
     to_shape,
     upright_image,
 )
@@ -73,21 +73,21 @@ class Images(ImageOptions, Modality):
 
     def inspect(self, payload: bytes, *, fingerprint: bool) -> PayloadInfo:
         """Decode an image once for its id, its size, its values and its channel moments; see `Modality`."""
-        pixels = plain_pixels(payload, self.value_range)
-        if pixels is None:
+        plain = plain_image(payload, self.value_range)
+        if plain is None:
             image, name, stored, counts = decode_image(payload, self.value_range)
             (width, height), channels = image.size, len(counts)
             sums, squares = (counts @ _POWERS).T.tolist()
         else:
-            name, (height, width, channels) = "JPEG", pixels.shape
-            low, high, sums, squares = pixel_sums(pixels)
+            name, (height, width, channels) = plain.format, plain.pixels.shape
+            low, high, sums, squares = pixel_sums(plain.pixels)
             stored = StoredValues(8, low, high)
         if channels == 1:
             sums, squares = sums * 3, squares * 3
         measures = MEASURES.pack(width, height, channels, *stored, *sums, *squares)
         look = None
         if fingerprint:
-            look = self._fingerprint(image if pixels is None else image_of(pixels), channels)
+            look = self._fingerprint(image if plain is None else image_of(plain.pixels), channels)
         return PayloadInfo(hashlib.sha256(payload).digest(), name, measures, look)
 
     def profiler(self) -> "ImageProfiler":
@@ -134,10 +134,10 @@ class Images(ImageOptions, Modality):
     def decode(self, payload: bytes, arrays: Specs) -> "Rows":
         """Return the largest centered square of an image, resampled (antialiased bicubic); see `Modality`."""
         ((_, (height, width, channels)),) = arrays
-        pixels = plain_pixels(payload, self.value_range)
-        if pixels is not None and pixels.shape == (height, width, channels):
-            return (pixels,)
-        image = upright_image(payload, self.value_range) if pixels is None else image_of(pixels)
+        plain = plain_image(payload, self.value_range)
+        if plain is not None and plain.pixels.shape == (height, width, channels):
+            return (plain.pixels,)
+        image = upright_image(payload, self.value_range) if plain is None else image_of(plain.pixels)
         return (to_shape(image, (height, width, channels)),)
 
     def fit_processor(self, train: "Split", content: Mapping[str, Any]) -> "ImageProcessor":

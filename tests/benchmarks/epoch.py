@@ -55,8 +55,8 @@ class Block(NamedTuple):
 
 BLOCKS = {
     "small": Block("resnet_small", 28, 1, 256, 10),
-    "resnet18": Block("resnet18", 32, 3, 128, 2),
-    "large": Block("resnet18", 224, 3, 32, 2),
+    "resnet18": Block("resnet18", 32, 3, 64, 2),
+    "large": Block("resnet18", 224, 3, 16, 2),
 }
 _TINY = Block("resnet_small", 28, 1, 16, 2)
 

@@ -23,12 +23,12 @@ from cl_core.hashing import file_sha256
 PLAIN = "a script without Prefect, Ray, MLflow"
 
 
-def recipe(*, images: int, epochs: int) -> dict[str, object]:
+def recipe(*, images: int) -> dict[str, object]:
     """Return images of shapes, and a training of some seconds of which nothing is random but the seed."""
     return {
         "model_name": "shapes",
         "data": {"name": "shapes", "source": "synthetic", "source_options": {"count": images, "size": 28}},
-        "training": {"epochs": epochs, "batch_size": 256, "warmup_epochs": 0.1, "precision": "fp32"},
+        "training": {"epochs": 1, "batch_size": 256, "warmup_epochs": 0.1, "precision": "fp32"},
     }
 
 
@@ -78,7 +78,7 @@ def main() -> None:
         (home := folder / "home").mkdir()
         (beside := folder / "plain").mkdir()
         file = folder / "recipe.json"
-        file.write_text(json.dumps(recipe(images=600 if chosen.small else 12_000, epochs=1 if chosen.small else 2)))
+        file.write_text(json.dumps(recipe(images=600 if chosen.small else 3_000)))
         named = ("PREFECT_API_URL", "MLFLOW_TRACKING_URI", "CL_HOME")
         environment = {name: value for name, value in os.environ.items() if name not in named}
         environment |= {"CL_HOME": str(home)}

@@ -36,6 +36,24 @@ class Contestant(NamedTuple):
     threads: int = 1
 
 
+class Machine:
+    """What the machine can do from time to time: a large copy, and a product in the precision that is fast here."""
+
+    def __init__(self) -> None:
+        # New memory would measure how the system gives it: whether in huge pages changes from one second to the next.
+        self.copied, self.copy = (torch.zeros(_COPIED, dtype=torch.uint8) for _ in range(2))
+        self.factor = torch.rand(_SIDE, _SIDE)
+        if fast_precision(on_gpu=False) == "bf16":  # Elsewhere it is emulated, and tens of times slower.
+            self.factor = self.factor.bfloat16()
+
+    def measured(self) -> dict[str, float]:
+        """Return GB/s of the copy and GFLOP/s of the product now, by as many threads as torch has."""
+        return {
+            "copy": 2 * _COPIED / _seconds(lambda: self.copy.copy_(self.copied)) / 1e9,
+            "product": 2 * _SIDE**3 / _seconds(lambda: self.factor @ self.factor) / 1e9,
+        }
+
+
 class Round(NamedTuple):
     """What each contestant did in a round, and what the machine could do at its beginning."""
 
@@ -66,7 +84,7 @@ class Measured(NamedTuple):
     @property
     def drift(self) -> float:
         """The largest distance of a measurement of the machine from its median, as a share of it."""
-        return max(_distance(one, self.rounds) for one in self.rounds)
+        return drift([one.machine for one in self.rounds])
 
 
 def measure(contestants: Mapping[str, Contestant], *, rounds: int, title: str = "") -> Measured:
@@ -76,21 +94,15 @@ def measure(contestants: Mapping[str, Contestant], *, rounds: int, title: str = 
     than `MOST_DRIFT` away from the median, and another follows, up to three times as many. The machine alone decides
     it, never what the contestants did. If too few count, all do, and the comparison is void (`end_if_void`).
     """
-    # New memory would measure how the system gives it: whether in huge pages changes from one second to the next.
-    copied, copy_of = (torch.zeros(_COPIED, dtype=torch.uint8) for _ in range(2))
-    product = torch.rand(_SIDE, _SIDE)
-    if fast_precision(on_gpu=False) == "bf16":  # Elsewhere it is emulated, and tens of times slower.
-        product = product.bfloat16()
-    done: list[Round] = []
+    machine, done = Machine(), list[Round]()
     for turn in range(_MOST_ROUNDS * rounds + 1):
         torch.set_num_threads(max(one.threads for one in contestants.values()))
-        copy = 2 * _COPIED / _seconds(lambda: copy_of.copy_(copied)) / 1e9
-        multiply = 2 * _SIDE**3 / _seconds(lambda: product @ product) / 1e9
+        now = machine.measured()
         taken = {name: _rates(one, least_s=_LEAST_S if turn else 0) for name, one in contestants.items()}
         if not turn:  # It warms up.
             continue
         by_clock, by_cpu = ({name: both[kind] for name, both in taken.items()} for kind in (0, 1))
-        done.append(Round(by_clock, by_cpu, {"copy": copy, "product": multiply}))
+        done.append(Round(by_clock, by_cpu, now))
         if len(counted := _alike(done)) == rounds:
             return Measured(title, counted, len(done) - rounds)
     return Measured(title, done, 0)
@@ -108,34 +120,45 @@ def _rates(contestant: Contestant, *, least_s: float) -> tuple[float, float]:
 
 def _alike(rounds: list[Round]) -> list[Round]:
     """Return the rounds in which the machine was within `MOST_DRIFT` of its median in these."""
-    while len(some := [one for one in rounds if _distance(one, rounds) <= MOST_DRIFT]) < len(rounds):
-        rounds = some
+    while rounds and max(distances := _distances([one.machine for one in rounds])) > MOST_DRIFT:
+        rounds = [one for one, distance in zip(rounds, distances, strict=True) if distance <= MOST_DRIFT]
     return rounds
 
 
-def _distance(one: Round, rounds: list[Round]) -> float:
-    """How far the machine was from its median in some rounds, as a share of it."""
-    medians = {name: statistics.median(other.machine[name] for other in rounds) for name in one.machine}
-    return max(abs(value / medians[name] - 1) for name, value in one.machine.items())
+def drift(measured: Sequence[Mapping[str, float]]) -> float:
+    """Return the largest distance of a measurement of the machine from the median of all, as a share of it."""
+    return max(_distances(measured))
+
+
+def _distances(measured: Sequence[Mapping[str, float]]) -> list[float]:
+    """How far each measurement of the machine is from the median of all, as a share of it."""
+    medians = {name: statistics.median(other[name] for other in measured) for name in measured[0]}
+    return [max(abs(value / medians[name] - 1) for name, value in one.items()) for one in measured]
 
 
 def end_if_void(*measured: Measured, small: bool) -> None:
-    """Print how far the machine drifted; end with an error where that makes the comparison void, else keep the rates.
+    """Print how far the machine drifted, and keep the rates of what it was quiet enough for; end with an error if not.
 
     Args:
         measured: All that was compared.
         small: Whether it was only to see that everything runs.
     """
-    drift = max(one.drift for one in measured)
-    passed_over, rounds = sum(one.passed_over for one in measured), sum(len(one.rounds) for one in measured)
-    print(f"\nDrift of the machine: {drift:.0%}; {passed_over} of {passed_over + rounds} rounds did not count.")
-    if drift > MOST_DRIFT and not small:
-        raise SystemExit(f"void: at most {MOST_DRIFT:.0%} of drift is allowed; run it again where nothing else runs")
-    if not small:
+    for one in measured:
+        rounds = len(one.rounds) + one.passed_over
+        of = f" ({one.title})" if one.title else ""
+        print(f"\nDrift of the machine{of}: {one.drift:.0%}; {one.passed_over} of {rounds} rounds did not count.")
+    if small:
+        return
+    counted = [one for one in measured if one.drift <= MOST_DRIFT]
+    if counted:
         _KEPT.mkdir(parents=True, exist_ok=True)
-        rates = {one.title: one.rates for one in measured}
+        rates = {one.title: one.rates for one in counted}
         block = Path(sys.argv[0]).stem
         (_KEPT / f"{block}.json").write_text(json.dumps({"machine": this_machine(), "rates": rates}), encoding="utf-8")
+    if len(counted) < len(measured):
+        void = ", ".join(one.title for one in measured if one not in counted)
+        limit = f"at most {MOST_DRIFT:.0%} of drift is allowed; run it again where nothing else runs"
+        raise SystemExit(f"void: {void}: {limit}" if void else f"void: {limit}")
 
 
 def kept_rates(block: str) -> dict[str, dict[str, list[float]]]:

@@ -22,6 +22,7 @@ BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
         pytest.param("ingest", "| here, ", 2, marks=pytest.mark.sweep),
         pytest.param("growth", "| 200 | ", 4, marks=pytest.mark.sweep),
         pytest.param("cold_start", "| cl retrain, nothing changed |", 1, marks=pytest.mark.sweep),
+        pytest.param("demo", "| the whole program |", 1, marks=pytest.mark.sweep),
         pytest.param("gpu", "| 512 |", 1, marks=pytest.mark.sweep),
         pytest.param("orchestration", "| cl retrain |", 1, marks=pytest.mark.sweep),
     ],

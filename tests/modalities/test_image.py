@@ -8,7 +8,6 @@ from PIL import Image, features
 
 from cl_core.modalities import Rejected, _image_decoding
 from cl_core.modalities._image_decoding import StoredValues, decode, decode_image
-from cl_core.modalities._png import encode_png
 
 COLORS = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)
 
@@ -164,15 +163,6 @@ def test_the_cap_on_pixels_is_inclusive(monkeypatch):
     monkeypatch.setattr(_image_decoding, "MAX_PIXELS", 15)
     with pytest.raises(Rejected, match="4 x 4 pixels"):
         decode(payload)
-
-
-@pytest.mark.parametrize("channels", [1, 3])
-def test_our_png_is_read_back_by_pillow(channels):
-    # 200 x 200 x 3 bytes need two stored blocks of a deflate stream.
-    pixels = np.random.default_rng(2).integers(0, 256, (200, 200, channels), dtype=np.uint8)
-    Image.open(io.BytesIO(encode_png(pixels)), formats=["PNG"]).verify()
-    image = Image.open(io.BytesIO(encode_png(pixels)))
-    np.testing.assert_array_equal(np.asarray(image).reshape(pixels.shape), pixels)
 
 
 @pytest.mark.parametrize("kind", ["BMP", "TIFF", "PPM"])
