@@ -76,7 +76,7 @@ parity: setup ## compare losses and methods with reference libraries, and write 
 # Each block is a file of tests/benchmarks. A void one does not keep the others from being measured. Threads that wait
 # do not spin, as in every command.
 BLOCK ?= cold_start demo orchestration resume read views step feed epoch texts loss evaluation ingest growth
-ARGS_feed := infra/recipes/*-fashion.json infra/recipes/simclr-fashion-vectors.json infra/recipes/siamese-colors.json infra/recipes/*-wordnet-*.json infra/recipes/*-emoji.json
+ARGS_feed ?= --steps 3 infra/recipes/simclr-fashion.json
 
 bench: setup $(PEERS)/.ready ## measure this project beside other libraries; BLOCK=views measures one part
 	@$(foreach block,$(BLOCK),PYTHONPATH=$(CURDIR)/$(PEERS) OMP_WAIT_POLICY=PASSIVE $(BIN)/python tests/benchmarks/$(block).py $(ARGS_$(block)) || failed=1;) exit $$failed

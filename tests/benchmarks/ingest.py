@@ -1,6 +1,7 @@
 """From a folder of JPEG files to a data set on the disk, beside decoding alone and other libraries.
 
-`BLOCK=ingest make bench` writes 100,000 JPEG files of 224 pixels first, unless `--folder` names where they are already.
+`BLOCK=ingest make bench` writes 5,000 JPEG files of 224 pixels first, `--count` so many, unless `--folder` names where
+they are already.
 Each contestant reads all files, decodes every one, and stores files, labels and moments of the channels. Before
 anything is timed, all must have stored the same files and labels, and found the same sums. The limit decodes files that
 lie in memory already, and does nothing else. Peaks of memory are those of a process for each contestant.
@@ -233,7 +234,7 @@ def _print_peak(name: str, folder: Path, work: Path, threads: int) -> None:
 def main() -> None:
     """Print the results; with --peak, only the memory of one contestant."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--count", type=int, default=100_000, help="files that are written")
+    parser.add_argument("--count", type=int, default=5_000, help="files that are written")
     parser.add_argument("--folder", type=Path, help="where the files are, or are written to and stay")
     parser.add_argument("--work", type=Path, help="where data sets are stored for a while; a temporary folder")
     parser.add_argument("--threads", type=int, default=2)
